@@ -1,0 +1,227 @@
+"""How many parameters an architecture has, and how many FLOPs a token costs.
+
+Everything here sums the inventory of `weights.py`. Conventions:
+
+- total: every parameter; tied embeddings once; multi-token-prediction blocks apart (`mtp_params`).
+- active: parameters that one token multiplies with; of routed experts its top_k. Whether the input embedding, of which
+  a token reads one row, is included follows the publisher (`Architecture.active_counts_embedding`) unless given.
+- FLOPs: 2 per multiply-add; matrix products, depthwise convolutions, attention scores and values and the state products
+  of linear mixers. Norms, softmax, activations, rotary embedding and the router's selection are left out.
+"""
+
+from collections.abc import Iterator
+from functools import singledispatch
+
+from moewright.architecture.context import compressed_entries, mean_context
+from moewright.architecture.mixers import (
+    Attention,
+    CompressedAttention,
+    GatedDeltaNet,
+    KimiDeltaAttention,
+    LatentAttention,
+    LightningAttention,
+    Mamba,
+    Mamba2,
+    MixtureOfAttention,
+    ShortConvolution,
+)
+from moewright.architecture.part import Part
+from moewright.architecture.spec import Architecture
+from moewright.architecture.weights import (
+    COMPONENTS,
+    Component,
+    Weight,
+    layer_weights,
+    norm_weights,
+    outer_weights,
+)
+
+FLOPS_CONVENTION = (
+    "2 per multiply-add; head in, input embedding out; causal attention at the stated length; training = 3 x forward"
+)
+BACKWARD_FACTOR = 2  # a matrix product's backward pass is two products of the same size (Kaplan 2020, section 2.1)
+
+
+def inventory(architecture: Architecture) -> Iterator[tuple[int, Weight]]:
+    """Every weight with the number of layers that have it."""
+    for weight in outer_weights(architecture):
+        yield 1, weight
+    for times, layer in architecture.layer_runs():
+        for weight in layer_weights(layer, architecture.hidden_size, architecture.norm, architecture.hyper_connections):
+            yield times, weight
+
+
+def params(architecture: Architecture) -> dict[Component, int]:
+    """Parameters by component."""
+    counts: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+    for times, weight in inventory(architecture):
+        counts[weight.component] += times * weight.params
+    return counts
+
+
+def total_params(architecture: Architecture) -> int:
+    """N: every parameter."""
+    return sum(times * weight.params for times, weight in inventory(architecture))
+
+
+def total_params_non_embedding(architecture: Architecture) -> int:
+    """N less the input embedding and the head."""
+    counts = params(architecture)
+    return sum(counts.values()) - counts["embedding"] - counts["lm_head"]
+
+
+def active(architecture: Architecture, count_embedding: bool | None = None) -> dict[Component, int]:
+    """Active parameters by component.
+
+    `count_embedding` overrides the publisher's convention. A tied matrix is multiplied with as the head and so is
+    always counted, once, under embedding.
+    """
+    if count_embedding is None:
+        count_embedding = architecture.active_counts_embedding
+    counts: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+    for times, weight in inventory(architecture):
+        if weight.use == "lookup" and not (count_embedding or architecture.tie_embeddings):
+            continue
+        counts[weight.component] += times * weight.active_params
+    return counts
+
+
+def active_params(architecture: Architecture, count_embedding: bool | None = None) -> int:
+    """N_a: parameters that one token multiplies with; see `active`."""
+    return sum(active(architecture, count_embedding).values())
+
+
+def active_params_non_embedding(architecture: Architecture) -> int:
+    """N_a less the input embedding and the head."""
+    counts = active(architecture)
+    return sum(counts.values()) - counts["embedding"] - counts["lm_head"]
+
+
+def mtp_params(architecture: Architecture) -> int:
+    """Parameters of the multi-token-prediction blocks, embedding and head shared with the model.
+
+    Each block is one more layer like the last, a projection of two hidden states to one, and three norms
+    (DeepSeek-V3, arXiv 2412.19437, section 2.2).
+    """
+    if not architecture.mtp_layers:
+        return 0
+    d = architecture.hidden_size
+    *_, (_, last) = architecture.layer_runs()
+    block = layer_weights(last, d, architecture.norm, architecture.hyper_connections)
+    block += [Weight("eh_proj", "other", d, 2 * d), *norm_weights("mtp_norms", architecture.norm, d, 3)]
+    return architecture.mtp_layers * sum(weight.params for weight in block)
+
+
+def matmul_flops_per_token(architecture: Architecture) -> int:
+    """FLOPs of all products with weight matrices for one token, forward."""
+    products = sum(times * weight.active_params for times, weight in inventory(architecture) if weight.use == "matmul")
+    if architecture.tie_embeddings:
+        products += architecture.vocab_size * architecture.hidden_size  # the head has no weight of its own
+    return 2 * products
+
+
+def convolution_flops_per_token(architecture: Architecture) -> int:
+    """FLOPs of the depthwise convolutions for one token, forward."""
+    return 2 * sum(
+        times * weight.active_params for times, weight in inventory(architecture) if weight.use == "convolution"
+    )
+
+
+def mixing_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
+    """FLOPs between tokens (scores and values, states) for one token, forward, on average over a causal sequence."""
+    return sum(times * mixing_flops(layer.mixer, tokens_per_sequence) for times, layer in architecture.layer_runs())
+
+
+def forward_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
+    """FLOPs of a forward pass over one token of a sequence of the given length, on average."""
+    return (
+        matmul_flops_per_token(architecture)
+        + convolution_flops_per_token(architecture)
+        + mixing_flops_per_token(architecture, tokens_per_sequence)
+    )
+
+
+def training_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
+    """FLOPs of a forward and backward pass over one token; recomputed activations are not counted."""
+    return (1 + BACKWARD_FACTOR) * forward_flops_per_token(architecture, tokens_per_sequence)
+
+
+def six_n_flops_per_token(architecture: Architecture) -> int:
+    """The usual estimate of training FLOPs, 6 N_a, with every active parameter and no attention (Kaplan 2020)."""
+    return 6 * active_params(architecture)
+
+
+@singledispatch
+def mixing_flops(mixer: Part, tokens: int) -> float:
+    """FLOPs per token that a mixer spends on other tokens, forward, on average over a causal sequence.
+
+    Linear mixers are counted in their recurrent form: the products with the state only, 2 per multiply-add. Chunked
+    kernels spend more.
+    """
+    raise NotImplementedError(type(mixer).__name__)
+
+
+@mixing_flops.register
+def _attention(mixer: Attention, tokens: int) -> float:
+    return 4 * mixer.num_heads * mixer.head_dim * mean_context(tokens, mixer.window)
+
+
+@mixing_flops.register
+def _latent_attention(mixer: LatentAttention, tokens: int) -> float:
+    # Decompressed heads, as in training and prefill.
+    width = mixer.num_heads * (mixer.qk_nope_head_dim + mixer.qk_rope_head_dim + mixer.v_head_dim)
+    indexer = mixer.indexer
+    if indexer is None:
+        return 2 * width * mean_context(tokens, mixer.window)
+    scoring = 0 if indexer.shared else 2 * indexer.num_heads * indexer.head_dim
+    return 2 * width * mean_context(tokens, indexer.top_k) + scoring * mean_context(tokens, None)
+
+
+@mixing_flops.register
+def _compressed_attention(mixer: CompressedAttention, tokens: int) -> float:
+    width = mixer.num_heads * mixer.head_dim
+    context = mean_context(tokens, mixer.window)
+    scoring = 0.0
+    if mixer.compress_rate is not None:
+        indexer = mixer.indexer
+        context += compressed_entries(tokens, mixer.compress_rate, indexer.top_k if indexer else None)
+        if indexer is not None:
+            entries = compressed_entries(tokens, mixer.compress_rate, None)
+            scoring = 2 * indexer.num_heads * indexer.head_dim * entries
+    return 4 * width * context + scoring
+
+
+@mixing_flops.register
+def _mixture_of_attention(mixer: MixtureOfAttention, tokens: int) -> float:
+    return 4 * mixer.top_k * mixer.num_kv_heads * mixer.head_dim * mean_context(tokens, None)
+
+
+@mixing_flops.register
+def _gated_delta_net(mixer: GatedDeltaNet, tokens: int) -> float:
+    # Three products with the state: what it predicts for the key, the update, the read-out.
+    return 6 * mixer.num_value_heads * mixer.key_head_dim * mixer.value_head_dim
+
+
+@mixing_flops.register
+def _kimi_delta_attention(mixer: KimiDeltaAttention, tokens: int) -> float:
+    return 6 * mixer.num_heads * mixer.head_dim * mixer.head_dim
+
+
+@mixing_flops.register
+def _lightning_attention(mixer: LightningAttention, tokens: int) -> float:
+    return 4 * mixer.num_heads * mixer.head_dim * mixer.head_dim  # update and read-out
+
+
+@mixing_flops.register
+def _mamba(mixer: Mamba, tokens: int) -> float:
+    return 4 * mixer.inner_size * mixer.state_size
+
+
+@mixing_flops.register
+def _mamba2(mixer: Mamba2, tokens: int) -> float:
+    return 4 * mixer.num_heads * mixer.head_dim * mixer.state_size
+
+
+@mixing_flops.register
+def _short_convolution(mixer: ShortConvolution, tokens: int) -> float:
+    return 0.0

@@ -1,0 +1,126 @@
+"""Feed-forwards: the half of a layer that works on each token by itself, dense or routed."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from moewright.architecture.part import Activation, Count, Part, Positive, Size
+
+
+class Dense(Part):
+    """One feed-forward for every token; gated means three matrices (SwiGLU, arXiv 2002.05202), else two."""
+
+    kind: Literal["dense"] = "dense"
+    size: Size
+    gated: bool = True
+    bias: bool = False
+    activation: Activation = "silu"
+
+
+class Router(Part):
+    """How tokens choose experts and how the chosen outputs are weighted."""
+
+    kind: Literal["learned", "hash"] = "learned"
+    """learned: the scores choose. hash: the token's identity chooses, the scores only weigh (DeepSeek-V4)."""
+    score: Literal["softmax", "sigmoid", "sqrt_softplus"] = "softmax"
+    score_after_top_k: bool = False
+    """True: scores are taken over the chosen logits only (gpt-oss, Granite)."""
+    normalize: bool = False
+    """True: the chosen scores are divided by their sum."""
+    scale: Positive = 1.0
+    """Factor on the chosen scores (routed_scaling_factor)."""
+    bias: bool = False
+    """A learned bias on the logits."""
+    selection_bias: Literal["buffer", "parameter"] | None = None
+    """The bias of loss-free balancing (arXiv 2408.15664), used for the choice only. A buffer is not a parameter;
+    some modules register it as one, and then it is counted."""
+    num_groups: Size = 1
+    top_groups: Size = 1
+    """Group-limited routing (DeepSeek-V2, section 2.2.2): only the experts of the best `top_groups` groups compete."""
+    weigh: Literal["output", "input"] = "output"
+    """Where the score multiplies: the expert's output, or its input (Llama 4)."""
+
+    @model_validator(mode="after")
+    def _groups_exist(self) -> "Router":
+        if self.top_groups > self.num_groups:
+            raise ValueError(f"top_groups ({self.top_groups}) must not exceed num_groups ({self.num_groups})")
+        return self
+
+
+class ExpertGroup(Part):
+    """Routed experts of one size; of `count` experts each token uses `top_k`."""
+
+    count: Size
+    expert_size: Size
+    top_k: Size
+
+    @model_validator(mode="after")
+    def _top_k_exists(self) -> "ExpertGroup":
+        if self.top_k > self.count:
+            raise ValueError(f"top_k ({self.top_k}) must not exceed count ({self.count})")
+        return self
+
+
+class SharedExpert(Part):
+    """Experts that every token uses: `count` of width `expert_size`, run as one of width count x expert_size."""
+
+    count: Size = 1
+    expert_size: Size
+    combine: Literal["sum", "average", "gated"] = "sum"
+    """sum: added to the routed output. average: shared/(K+1) + routed K/(K+1). gated: times a learned sigmoid."""
+    bias: bool = False
+
+
+class MoE(Part):
+    """A mixture of experts: router, one or more groups of routed experts, and what runs beside them.
+
+    With several groups, `router_per_group` says whether each group has a router of its own (which then chooses that
+    group's top_k), or one router scores all experts together and still takes each group's top_k.
+    """
+
+    kind: Literal["moe"] = "moe"
+    groups: Annotated[tuple[ExpertGroup, ...], Field(min_length=1, strict=False)]
+    router: Router = Router()
+    router_per_group: bool = False
+    shared: SharedExpert | None = None
+    gated: bool = True
+    expert_bias: bool = False
+    """Biases in every routed expert (gpt-oss)."""
+    output_bias: bool = False
+    """One bias on the layer's output (JetMoE)."""
+    activation: Activation = "silu"
+    identity_experts: Count = 0
+    """Choices of the router that return the token unchanged (LongCat-Flash's zero-computation experts). They compete
+    for the same top_k, so top_k counts at most that many real experts."""
+    identity_input_weights: bool = False
+    """True where the module keeps never-used input projections for the identity experts (transformers' longcat_flash);
+    they are counted as parameters, and never as active."""
+    parallel_dense: Dense | None = None
+    """A dense feed-forward on the same input (LongCat-Flash's shortcut, Arctic's dense residual)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MoE":
+        if len(self.groups) > 1 and self.identity_experts:
+            raise ValueError("identity_experts needs a single group")
+        if self.router.num_groups > 1 and len(self.groups) > 1:
+            raise ValueError("router.num_groups above 1 needs a single group of experts")
+        if self.groups[0].count % self.router.num_groups:
+            raise ValueError(f"router.num_groups ({self.router.num_groups}) must divide groups[0].count")
+        if self.identity_input_weights and not self.identity_experts:
+            raise ValueError("identity_input_weights needs identity_experts")
+        if self.router_per_group and len(self.groups) == 1:
+            raise ValueError("router_per_group needs at least two groups")
+        return self
+
+    @property
+    def num_experts(self) -> int:
+        """Routed experts that have weights, over all groups."""
+        return sum(group.count for group in self.groups)
+
+    @property
+    def top_k(self) -> int:
+        """Routed experts that one token uses, over all groups."""
+        return sum(group.top_k for group in self.groups)
+
+
+FeedForward = Annotated[Dense | MoE, Field(discriminator="kind")]

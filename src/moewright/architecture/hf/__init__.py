@@ -1,0 +1,165 @@
+"""Hugging Face config.json in and out, by reading the file alone: no torch, no transformers."""
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from moewright.architecture.hf.config import Config
+from moewright.architecture.hf.families import EXPORT_ORDER, MODULES, WRAPPERS
+from moewright.architecture.hf.family import Family
+from moewright.architecture.spec import Architecture, Part
+from moewright.errors import UserError
+from moewright.files import read_mapping
+
+__all__ = ["HFImport", "get_family", "read_config", "write_config"]
+
+_TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
+
+
+@dataclass(frozen=True)
+class HFImport:
+    """An imported architecture with what its reader should know about the import."""
+
+    architecture: Architecture
+    family: str
+    warnings: tuple[str, ...]
+
+
+def get_family(model_type: str) -> Family:
+    """What moewright knows of a model_type; UserError if it knows nothing."""
+    if model_type not in MODULES:
+        import difflib
+
+        near = difflib.get_close_matches(model_type, MODULES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(MODULES))}"
+        raise UserError(f"model_type: {model_type!r} is not a family that moewright knows{hint}")
+    module = import_module(f"moewright.architecture.hf.families.{MODULES[model_type]}")
+    family: Family = module.FAMILIES[model_type]
+    return family
+
+
+def read_config(source: str | Path | dict[str, Any]) -> HFImport:
+    """Read a config.json: a path to it, to its folder, or its contents.
+
+    Raises UserError naming the key for a family that is unknown or a value that cannot be interpreted.
+    """
+    values = source if isinstance(source, dict) else read_mapping(_config_path(Path(source)))
+    values, notes = _language_model(values)
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str):
+        raise UserError("model_type: missing; a Hugging Face config.json names its family there")
+    family = get_family(model_type)
+    config = Config(
+        values,
+        family=family.model_type,
+        defaults=family.defaults,
+        aliases=family.aliases,
+        neutral=family.neutral,
+    )
+    try:
+        architecture = family.read(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or error.title
+        raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+    return HFImport(architecture, family.model_type, (*notes, *config.finish()))
+
+
+def write_config(architecture: Architecture, model_type: str | None = None) -> dict[str, Any]:
+    """The config.json contents of an architecture; `model_type` None takes the first family that can express it.
+
+    The result is read back and compared, so it describes exactly this architecture. Raises UserError naming the
+    fields that the family (or, without one, the nearest family) cannot express.
+    """
+    if model_type is not None:
+        config, differences = _attempt(architecture, model_type)
+        if differences:
+            raise UserError(f"{model_type} cannot express {'; '.join(differences[:6])}")
+        return config
+    nearest: tuple[int, str, list[str]] | None = None
+    for candidate in EXPORT_ORDER:
+        config, differences = _attempt(architecture, candidate)
+        if not differences:
+            return config
+        if nearest is None or len(differences) < nearest[0]:
+            nearest = (len(differences), candidate, differences)
+    assert nearest is not None
+    raise UserError(
+        f"no family that moewright exports to ({', '.join(EXPORT_ORDER)}) can express this architecture; "
+        f"the nearest, {nearest[1]}, cannot express {'; '.join(nearest[2][:6])}"
+    )
+
+
+def _attempt(architecture: Architecture, model_type: str) -> tuple[dict[str, Any], list[str]]:
+    """A family's config of an architecture, and where it would read back as another one."""
+    family = get_family(model_type)
+    if family.write is None:
+        raise UserError(
+            f"{model_type}: moewright reads this family but does not export to it; use one of {', '.join(EXPORT_ORDER)}"
+        )
+    config = {"architectures": [family.class_name], "model_type": family.model_type, **family.write(architecture)}
+    config = json.loads(json.dumps(config))  # exactly what a file would hold
+    try:
+        again = read_config(config).architecture
+    except UserError as error:
+        return config, [str(error)]
+    return config, _differences(architecture, again)
+
+
+def _differences(wanted: Architecture, got: Architecture) -> list[str]:
+    differences = []
+    for name in Architecture.model_fields:
+        if name != "layers" and getattr(wanted, name) != getattr(got, name):
+            differences += _part_differences(name, getattr(wanted, name), getattr(got, name))
+    wanted_layers, got_layers = list(wanted.iter_layers()), list(got.iter_layers())
+    if len(wanted_layers) != len(got_layers):
+        return [*differences, f"{len(wanted_layers)} layers"]
+    for index, (one, other) in enumerate(zip(wanted_layers, got_layers, strict=True)):
+        if one != other:
+            found = _part_differences(f"layers[{index}]", one, other)
+            stated = {difference.split("]", 1)[-1] for difference in differences}
+            differences += [item for item in found if item.split("]", 1)[-1] not in stated]
+    return differences
+
+
+def _part_differences(where: str, wanted: Any, got: Any) -> list[str]:
+    """Innermost fields in which two parts differ, as `where.field = the wanted value`."""
+    if isinstance(wanted, tuple) and isinstance(got, tuple) and len(wanted) == len(got):
+        pairs = [(f"{where}[{index}]", one, other) for index, (one, other) in enumerate(zip(wanted, got, strict=True))]
+    elif isinstance(wanted, Part) and type(wanted) is type(got):
+        pairs = [(f"{where}.{name}", getattr(wanted, name), getattr(got, name)) for name in type(wanted).model_fields]
+    else:
+        shown = (
+            f"kind {wanted.kind}" if hasattr(wanted, "kind") else repr(wanted) if not isinstance(wanted, Part) else "it"
+        )
+        return [f"{where} = {shown}"]
+    return [text for place, one, other in pairs if one != other for text in _part_differences(place, one, other)]
+
+
+def _config_path(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path}: the folder has no config.json")
+    return path / "config.json"
+
+
+def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The language model's part of a config that may wrap it in vision or audio towers."""
+    model_type = values.get("model_type")
+    key = next((k for k in ("text_config", "llm_config", "language_config") if isinstance(values.get(k), dict)), None)
+    if key is None or (model_type in MODULES and model_type not in WRAPPERS):
+        return values, []
+    inner = dict(values[key])
+    if isinstance(model_type, str) and model_type in WRAPPERS:
+        inner.setdefault("model_type", WRAPPERS[model_type])
+    for shared_key in ("tie_word_embeddings", "torch_dtype", "dtype", "quantization_config"):
+        if shared_key in values and inner.get(shared_key) is None:
+            inner[shared_key] = values[shared_key]
+    towers = [k for k in values if isinstance(values[k], dict) and any(word in k for word in _TOWER_WORDS)]
+    left_out = f"; not counted: {', '.join(towers)}" if towers else ""
+    return inner, [f"counted the language model in {key} only{left_out}"]

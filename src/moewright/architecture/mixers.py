@@ -1,0 +1,233 @@
+"""Mixers: the half of a layer that moves information between tokens.
+
+Each class states sizes only. The weights that follow from them are in `weights.py`, the cache in `cache.py`.
+All sizes are numbers of channels or heads.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from moewright.architecture.part import Part, Positive, Size
+
+
+class Rope(Part):
+    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864). It has no parameters."""
+
+    theta: Positive = 10_000.0
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the head's channels that rotate."""
+    scaling: dict[str, Any] | None = None
+    """Context extension (yarn, linear, llama3 ...) with its numbers, as the config states it."""
+
+
+class Window(Part):
+    """A limit on how far back a token looks."""
+
+    size: Size
+    kind: Literal["sliding", "chunked"] = "sliding"
+    """sliding: the last `size` tokens. chunked: the tokens of the current block of `size`."""
+
+
+class Attention(Part):
+    """Softmax attention with grouped keys and values: MHA, GQA and MQA (Ainslie et al. 2023, arXiv 2305.13245)."""
+
+    kind: Literal["attention"] = "attention"
+    num_heads: Size
+    num_kv_heads: Size
+    head_dim: Size
+    qkv_bias: bool = False
+    output_bias: bool = False
+    qk_norm: Literal["per_head", "full", "unweighted"] | None = None
+    """per_head: one weight of head_dim shared by all heads. full: over all heads' channels together."""
+    output_gate: Literal["per_channel", "per_head"] | None = None
+    """A sigmoid of a projection of the layer's input that multiplies the heads' outputs."""
+    output_gate_bias: bool = False
+    sinks: bool = False
+    """One learned logit per head that joins the softmax."""
+    window: Window | None = None
+    rope: Rope | None = None
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Attention":
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"num_kv_heads ({self.num_kv_heads}) must divide num_heads ({self.num_heads})")
+        return self
+
+
+class Indexer(Part):
+    """The small scorer that chooses which past tokens sparse attention reads (DeepSeek-V3.2-Exp report, 2025)."""
+
+    num_heads: Size
+    head_dim: Size
+    top_k: Size
+    """Tokens kept for each query."""
+    shared: bool = False
+    """True where the layer reuses an earlier layer's choice: no weights and no cache of its own (GLM-5)."""
+
+
+class LatentAttention(Part):
+    """Multi-head latent attention, MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
+
+    kind: Literal["latent_attention"] = "latent_attention"
+    num_heads: Size
+    q_lora_rank: Size | None
+    """None: one full query projection."""
+    kv_lora_rank: Size
+    qk_nope_head_dim: Size
+    qk_rope_head_dim: Size
+    v_head_dim: Size
+    bias: bool = False
+    """On the two down-projections and the output projection."""
+    output_gate: Literal["per_channel", "per_head"] | None = None
+    rope_key_norm: bool = False
+    """A norm of the shared rotary key (dots3)."""
+    indexer: Indexer | None = None
+    window: Window | None = None
+    rope: Rope | None = None
+
+    @model_validator(mode="after")
+    def _indexer_reads_the_query_latent(self) -> "LatentAttention":
+        if self.indexer is not None and self.q_lora_rank is None:
+            raise ValueError("indexer needs q_lora_rank: it scores the query latent")
+        return self
+
+
+class CompressedAttention(Part):
+    """DeepSeek-V4's attention: one shared key-value head read through a window, and beyond it in compressed entries.
+
+    Source: the deepseek_v4 module of transformers 5.23. One entry stands for `compress_rate` tokens; `overlap` marks
+    the variant whose entries are built from two overlapping halves and chosen by an indexer.
+    """
+
+    kind: Literal["compressed_attention"] = "compressed_attention"
+    num_heads: Size
+    head_dim: Size
+    q_lora_rank: Size
+    output_groups: Size
+    output_lora_rank: Size
+    compress_rate: Size | None
+    """None: a plain sliding window without compressed entries."""
+    overlap: bool = False
+    indexer: Indexer | None = None
+    window: Window
+    rope: Rope | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CompressedAttention":
+        if (self.num_heads * self.head_dim) % self.output_groups:
+            raise ValueError(f"output_groups ({self.output_groups}) must divide num_heads x head_dim")
+        if self.compress_rate is None and (self.overlap or self.indexer is not None):
+            raise ValueError("overlap and indexer need compress_rate")
+        return self
+
+
+class MixtureOfAttention(Part):
+    """Attention whose query and output projections are routed experts over shared keys and values.
+
+    Source: JetMoE (arXiv 2404.07413) after MoA (arXiv 2210.05144).
+    """
+
+    kind: Literal["mixture_of_attention"] = "mixture_of_attention"
+    num_experts: Size
+    top_k: Size
+    num_kv_heads: Size
+    head_dim: Size
+    rope: Rope | None = None
+
+    @model_validator(mode="after")
+    def _top_k_exists(self) -> "MixtureOfAttention":
+        if self.top_k > self.num_experts:
+            raise ValueError(f"top_k ({self.top_k}) must not exceed num_experts ({self.num_experts})")
+        return self
+
+
+class GatedDeltaNet(Part):
+    """Linear attention by the gated delta rule (Yang et al. 2024, arXiv 2412.06464), as in Qwen3-Next."""
+
+    kind: Literal["gated_delta_net"] = "gated_delta_net"
+    num_key_heads: Size
+    key_head_dim: Size
+    num_value_heads: Size
+    value_head_dim: Size
+    conv_kernel: Size
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "GatedDeltaNet":
+        if self.num_value_heads % self.num_key_heads:
+            raise ValueError(f"num_key_heads ({self.num_key_heads}) must divide num_value_heads")
+        return self
+
+
+class KimiDeltaAttention(Part):
+    """Kimi delta attention, KDA: the delta rule with one decay per channel (arXiv 2510.26692)."""
+
+    kind: Literal["kimi_delta_attention"] = "kimi_delta_attention"
+    num_heads: Size
+    head_dim: Size
+    conv_kernel: Size
+    gate_rank: Size | None
+    """Rank of the decay and output gates; None: full projections (Ling 3)."""
+
+
+class LightningAttention(Part):
+    """Linear attention with a fixed decay per head (MiniMax-01, arXiv 2501.08313)."""
+
+    kind: Literal["lightning_attention"] = "lightning_attention"
+    num_heads: Size
+    head_dim: Size
+
+
+class Mamba(Part):
+    """Selective state space, first version (Gu and Dao 2023, arXiv 2312.00752), with Jamba's inner norms."""
+
+    kind: Literal["mamba"] = "mamba"
+    inner_size: Size
+    state_size: Size
+    time_step_rank: Size
+    conv_kernel: Size
+    conv_bias: bool = True
+    projection_bias: bool = False
+    inner_norms: bool = False
+
+
+class Mamba2(Part):
+    """State space duality (Dao and Gu 2024, arXiv 2405.21060)."""
+
+    kind: Literal["mamba2"] = "mamba2"
+    num_heads: Size
+    head_dim: Size
+    state_size: Size
+    num_groups: Size
+    conv_kernel: Size
+    conv_bias: bool = True
+    projection_bias: bool = False
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> "Mamba2":
+        if self.num_heads % self.num_groups:
+            raise ValueError(f"num_groups ({self.num_groups}) must divide num_heads ({self.num_heads})")
+        return self
+
+
+class ShortConvolution(Part):
+    """A gated short convolution (LFM2, Liquid AI 2025)."""
+
+    kind: Literal["short_convolution"] = "short_convolution"
+    kernel: Size
+    bias: bool = False
+
+
+Mixer = Annotated[
+    Attention
+    | LatentAttention
+    | CompressedAttention
+    | MixtureOfAttention
+    | GatedDeltaNet
+    | KimiDeltaAttention
+    | LightningAttention
+    | Mamba
+    | Mamba2
+    | ShortConvolution,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,242 @@
+"""The description of a decoder that everything else stands on: a list of layers between an embedding and a head."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
+
+from moewright.architecture.feed_forwards import FeedForward, MoE
+from moewright.architecture.mixers import Mixer
+from moewright.architecture.part import LARGEST_LAYER_COUNT, Count, Part, Positive, Size
+from moewright.architecture.repeats import Run, find_runs
+from moewright.errors import UserError
+
+if TYPE_CHECKING:
+    from moewright.architecture.hf import HFImport
+
+FORMAT = "moewright-architecture/1"
+
+WeightFormatName = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
+
+
+class Norm(Part):
+    """The normalisation between sublayers, the same one everywhere."""
+
+    kind: Literal["rms", "layer"] = "rms"
+    bias: bool = False
+    eps: Positive = 1e-6
+
+
+class Layer(Part):
+    """A mixer and a feed-forward with the norms around them."""
+
+    mixer: Mixer
+    feed_forward: FeedForward
+    norms: Literal["pre", "post", "sandwich", "parallel"] = "pre"
+    """pre: before each sublayer. post: on each sublayer's output (OLMo 2). sandwich: both. parallel: one norm feeds
+    both sublayers, whose outputs are added together (Cohere)."""
+
+
+class Repeat(Part):
+    """Layers that follow each other `repeat` times."""
+
+    repeat: Annotated[int, Field(gt=0, le=LARGEST_LAYER_COUNT)]
+    layers: Annotated[tuple["LayerOrRepeat", ...], Field(min_length=1, strict=False)]
+
+
+def _layer_or_repeat(value: Any) -> str:
+    is_repeat = "repeat" in value if isinstance(value, dict) else isinstance(value, Repeat)
+    return "repeat" if is_repeat else "layer"
+
+
+LayerOrRepeat = Annotated[
+    Annotated[Layer, Tag("layer")] | Annotated[Repeat, Tag("repeat")], Discriminator(_layer_or_repeat)
+]
+
+
+class Architecture(Part):
+    """A decoder language model, exactly: `layers` in order, repeats written compactly.
+
+    However the repeats are written, they are stored in one canonical form, so two architectures are equal when their
+    plain lists of layers and their other fields are.
+    """
+
+    format: Literal["moewright-architecture/1"] = FORMAT
+    vocab_size: Size
+    hidden_size: Size
+    layers: Annotated[tuple[LayerOrRepeat, ...], Field(min_length=1, strict=False)]
+    tie_embeddings: bool = False
+    """True: the head multiplies with the embedding matrix; it is then counted once."""
+    norm: Norm = Norm()
+    lm_head_bias: bool = False
+    hyper_connections: Count = 0
+    """Residual streams mixed by learned weights (arXiv 2409.19606, as in DeepSeek-V4); 0: one plain residual."""
+    mtp_layers: Count = 0
+    """Multi-token-prediction blocks beside the model; reported apart, in neither total nor active parameters."""
+    max_context: Size | None = None
+    """Longest sequence that the model was made for, in tokens."""
+    weights_format: WeightFormatName | None = None
+    """How the published weights are stored, where that is known."""
+    active_counts_embedding: bool = True
+    """Whether the publisher's active-parameter figure includes the input embedding: Mixtral's, OLMoE's and Qwen's do,
+    gpt-oss's (its model card says so) and DeepSeek-V3's do not."""
+
+    @field_validator("layers", mode="after")
+    @classmethod
+    def _canonical(cls, layers: tuple[Layer | Repeat, ...]) -> tuple[Layer | Repeat, ...]:
+        count = _count(layers)
+        if count > LARGEST_LAYER_COUNT:
+            raise ValueError(f"{count} layers are more than the {LARGEST_LAYER_COUNT} that moewright accepts")
+        return repeat_compactly(list(_expand(layers)))
+
+    # Reading the layers
+
+    def iter_layers(self) -> Iterator[Layer]:
+        """Every layer in order, repeats written out."""
+        return _expand(self.layers)
+
+    def layer_runs(self) -> list[tuple[int, Layer]]:
+        """How often each written layer occurs in the whole model, in the order of writing."""
+        return list(_multiplicities(self.layers, 1))
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers."""
+        return sum(times for times, _ in self.layer_runs())
+
+    def moe_layers(self) -> list[tuple[int, MoE]]:
+        """The mixtures of experts with how often each occurs."""
+        return [
+            (times, layer.feed_forward) for times, layer in self.layer_runs() if isinstance(layer.feed_forward, MoE)
+        ]
+
+    # In and out
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "Architecture":
+        """Validate a plain dictionary; a UserError names the first field that is wrong."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(_first_complaint(error)) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dictionary for JSON or YAML: fields at their default are left out, `kind` and `format` are not."""
+        return {"format": self.format, **_without_defaults(self)}
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Architecture":
+        """Read a moewright YAML or JSON file."""
+        from moewright.files import read_mapping
+
+        return cls.from_dict(read_mapping(Path(path)))
+
+    def save(self, path: str | Path) -> None:
+        """Write a moewright file, YAML or JSON by the ending; an existing file is replaced in one step."""
+        from moewright.files import write_mapping
+
+        write_mapping(Path(path), self.to_dict())
+
+    @classmethod
+    def from_hf(cls, source: "str | Path | dict[str, Any]") -> "Architecture":
+        """The architecture of a Hugging Face config.json (a path, its folder, or its contents).
+
+        Warnings about the config are issued through the `warnings` module; `moewright.architecture.hf.read_config`
+        returns them instead.
+        """
+        import warnings
+
+        from moewright.architecture.hf import read_config
+
+        imported: HFImport = read_config(source)
+        for message in imported.warnings:
+            warnings.warn(message, stacklevel=2)
+        return imported.architecture
+
+    def to_hf(self, family: str | None = None) -> dict[str, Any]:
+        """The contents of a Hugging Face config.json of a family that expresses this architecture exactly.
+
+        `family` is a model_type; None takes the first that can. A UserError names what cannot be expressed.
+        """
+        from moewright.architecture.hf import write_config
+
+        return write_config(self, family)
+
+
+def repeat_compactly(layers: list[Layer]) -> tuple[Layer | Repeat, ...]:
+    """The canonical compact form of a plain list of layers."""
+    by_object: dict[int, str] = {}  # readers reuse one object for equal layers, so most need no second look
+    by_content: dict[str, int] = {}
+    keys = []
+    for layer in layers:
+        content = by_object.setdefault(id(layer), "") or layer.model_dump_json()
+        by_object[id(layer)] = content
+        keys.append(by_content.setdefault(content, len(by_content)))
+
+    def build(runs: list[int | Run]) -> tuple[Layer | Repeat, ...]:
+        return tuple(
+            layers[run] if isinstance(run, int) else Repeat.model_construct(repeat=run.times, layers=build(run.pattern))
+            for run in runs
+        )
+
+    return build(find_runs(keys))
+
+
+def _count(layers: Iterable[Layer | Repeat]) -> int:
+    return sum(1 if isinstance(item, Layer) else item.repeat * _count(item.layers) for item in layers)
+
+
+def _expand(layers: Iterable[Layer | Repeat]) -> Iterator[Layer]:
+    for item in layers:
+        if isinstance(item, Layer):
+            yield item
+        else:
+            for _ in range(item.repeat):
+                yield from _expand(item.layers)
+
+
+def _multiplicities(layers: Iterable[Layer | Repeat], times: int) -> Iterator[tuple[int, Layer]]:
+    for item in layers:
+        if isinstance(item, Layer):
+            yield times, item
+        else:
+            yield from _multiplicities(item.layers, times * item.repeat)
+
+
+def _without_defaults(part: Part) -> dict[str, Any]:
+    values = {}
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if name == "kind" or field.is_required() or value != field.default:
+            values[name] = _plain(value)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return _without_defaults(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _first_complaint(error: ValidationError) -> str:
+    """One line for people: where, what is wrong, what was given."""
+    complaint = error.errors(include_url=False)[0]
+    steps: list[int | str] = []
+    previous: int | str = ""
+    for step in complaint["loc"]:
+        # pydantic adds the chosen member of a union to the location; the reader's file has no such level.
+        is_union_tag = previous in ("mixer", "feed_forward") or (
+            isinstance(previous, int) and step in ("layer", "repeat")
+        )
+        if not is_union_tag:
+            steps.append(step)
+        previous = step
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    what = complaint["msg"].removeprefix("Value error, ")
+    given = complaint["input"]
+    shown = "" if isinstance(given, dict | list | Part) else f" (given: {json.dumps(given, default=str)})"
+    return f"{where or 'architecture'}: {what}{shown}"

@@ -1,0 +1,67 @@
+"""Bytes that the weights take in memory, by storage format. All experts are resident, used or not."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from moewright.architecture.counts import inventory
+from moewright.architecture.spec import Architecture, WeightFormatName
+from moewright.architecture.weights import Weight
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """Which matrices are stored in how many bits, with a scale for every block; the rest has `rest_bytes` an element."""
+
+    name: WeightFormatName
+    description: str
+    quantized: Literal["nothing", "routed_experts", "layer_matrices"]
+    rest_bytes: int
+    bits: int = 0
+    block: tuple[int, int] = (1, 1)
+    """Outputs x inputs that share a scale; 0 stands for the whole side."""
+    scale_bytes: int = 0
+
+    def weight_bytes(self, weight: Weight) -> int:
+        """Bytes of all copies of a weight."""
+        if not self._quantizes(weight):
+            return self.rest_bytes * weight.params
+        high, wide = (size or side for size, side in zip(self.block, weight[2:4], strict=True))
+        blocks = -(-weight.outputs // high) * -(-weight.inputs // wide)  # rounded up on both sides
+        return weight.params * self.bits // 8 + weight.copies * blocks * self.scale_bytes
+
+    def _quantizes(self, weight: Weight) -> bool:
+        if self.quantized == "routed_experts":
+            return weight.component == "routed_experts" and weight.use == "matmul"
+        # Embedding, head, router and small vectors stay in high precision in every published scheme.
+        kept = ("embedding", "lm_head", "router", "norm", "other")
+        return self.quantized == "layer_matrices" and weight.use == "matmul" and weight.component not in kept
+
+
+WEIGHT_FORMATS: dict[WeightFormatName, WeightFormat] = {
+    weight_format.name: weight_format
+    for weight_format in (
+        WeightFormat("fp32", "all weights fp32", "nothing", 4),
+        WeightFormat("bf16", "all weights bf16", "nothing", 2),
+        WeightFormat("fp16", "all weights fp16", "nothing", 2),
+        # DeepSeek-V3 (arXiv 2412.19437, section 3.3; config: weight_block_size [128, 128]).
+        WeightFormat(
+            "fp8", "layer matrices fp8 + fp32 scale per 128x128, rest bf16", "layer_matrices", 2, 8, (128, 128), 4
+        ),
+        # LLM.int8 style, one scale per output channel (arXiv 2208.07339).
+        WeightFormat("int8", "layer matrices int8 + bf16 scale per row, rest bf16", "layer_matrices", 2, 8, (1, 0), 2),
+        # GPTQ and AWQ's usual group of 128 (arXiv 2210.17323, 2306.00978).
+        WeightFormat(
+            "int4", "layer matrices int4 + bf16 scale per 128, rest bf16", "layer_matrices", 2, 4, (1, 128), 2
+        ),
+        # gpt-oss model card (arXiv 2508.10925, section 2.1): 4.25 bits per MoE weight; OCP MX: one byte per 32.
+        WeightFormat("mxfp4", "routed experts mxfp4 + scale per 32, rest bf16", "routed_experts", 2, 4, (1, 32), 1),
+        # NVFP4: one fp8 scale per 16 elements (NVIDIA, arXiv 2509.25149).
+        WeightFormat("nvfp4", "layer matrices fp4 + fp8 scale per 16, rest bf16", "layer_matrices", 2, 4, (1, 16), 1),
+    )
+}
+
+
+def weights_bytes(architecture: Architecture, weight_format: WeightFormatName = "bf16") -> int:
+    """Bytes of all weights in the named format, multi-token-prediction blocks apart."""
+    stored = WEIGHT_FORMATS[weight_format]
+    return sum(times * stored.weight_bytes(weight) for times, weight in inventory(architecture))

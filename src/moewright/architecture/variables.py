@@ -1,0 +1,107 @@
+"""The papers' variables, each a named function of an architecture.
+
+Papers give one word several meanings, so the names carry the paper. Where MoE layers are unlike, a ratio is the ratio
+of sums over the MoE layers, and an expert size the mean over the experts that a token uses; for equal layers both are
+the plain definitions. Every function raises UserError for a model without MoE layers.
+"""
+
+from collections.abc import Callable
+
+from moewright.architecture.counts import active_params, total_params
+from moewright.architecture.feed_forwards import MoE
+from moewright.architecture.spec import Architecture
+from moewright.errors import UserError
+
+
+def num_experts(architecture: Architecture) -> float:
+    """E: routed experts per MoE layer."""
+    return _sum_over_moe(architecture, lambda moe: moe.num_experts) / _num_moe_layers(architecture)
+
+
+def top_k(architecture: Architecture) -> float:
+    """K: routed experts that a token uses per MoE layer."""
+    return _sum_over_moe(architecture, lambda moe: moe.top_k) / _num_moe_layers(architecture)
+
+
+def expert_size(architecture: Architecture) -> float:
+    """d_e: width of a routed expert, in channels."""
+    return _routed_width(architecture) / _sum_over_moe(architecture, lambda moe: moe.top_k)
+
+
+def shared_experts(architecture: Architecture) -> float:
+    """Shared experts per MoE layer, in units of d_e (a shared expert of another width counts by its width)."""
+    return _shared_width(architecture) / _num_moe_layers(architecture) / expert_size(architecture)
+
+
+def sparsity_liew(architecture: Architecture) -> float:
+    """s = E / K over routed experts (arXiv 2601.08215); the same number as the expansion rate."""
+    return num_experts(architecture) / top_k(architecture)
+
+
+def sparsity_abnar(architecture: Architecture) -> float:
+    """S = (E - K) / E, the idle share of the routed experts (arXiv 2501.12370)."""
+    return 1 - top_k(architecture) / num_experts(architecture)
+
+
+def granularity_liew(architecture: Architecture) -> float:
+    """g = d / d_e (arXiv 2601.08215)."""
+    return architecture.hidden_size / expert_size(architecture)
+
+
+def granularity_krajewski(architecture: Architecture, dense_ffn_size: int | None = None) -> float:
+    """G = d_ff / d_e with d_ff = 4 d unless a dense width is given (arXiv 2402.07871)."""
+    return (dense_ffn_size or 4 * architecture.hidden_size) / expert_size(architecture)
+
+
+def granularity_ling(architecture: Architecture) -> float:
+    """G = 2 d / d_e (arXiv 2507.17702)."""
+    return 2 * architecture.hidden_size / expert_size(architecture)
+
+
+def expert_multiplier_slicing(architecture: Architecture) -> float:
+    """m = d_e / (4 d) (arXiv 2605.11689)."""
+    return expert_size(architecture) / (4 * architecture.hidden_size)
+
+
+def active_experts_zhao(architecture: Architecture) -> float:
+    """G: active experts, routed and shared, in units of d_e (arXiv 2509.23678)."""
+    return top_k(architecture) + shared_experts(architecture)
+
+
+def shared_ratio_zhao(architecture: Architecture) -> float:
+    """S: shared share of the active experts (arXiv 2509.23678)."""
+    return shared_experts(architecture) / active_experts_zhao(architecture)
+
+
+def activation_ratio_ling(architecture: Architecture) -> float:
+    """A = (K + shared) / (E + shared), shared in units of d_e (arXiv 2507.17702)."""
+    shared = shared_experts(architecture)
+    return (top_k(architecture) + shared) / (num_experts(architecture) + shared)
+
+
+def activation_ratio(architecture: Architecture) -> float:
+    """N_a / N."""
+    return active_params(architecture) / total_params(architecture)
+
+
+def _moe_layers(architecture: Architecture) -> list[tuple[int, MoE]]:
+    layers = architecture.moe_layers()
+    if not layers:
+        raise UserError("the model has no mixture-of-experts layer, so this variable has no value")
+    return layers
+
+
+def _num_moe_layers(architecture: Architecture) -> int:
+    return sum(times for times, _ in _moe_layers(architecture))
+
+
+def _sum_over_moe(architecture: Architecture, value: Callable[[MoE], int]) -> int:
+    return sum(times * value(moe) for times, moe in _moe_layers(architecture))
+
+
+def _routed_width(architecture: Architecture) -> int:
+    return _sum_over_moe(architecture, lambda moe: sum(group.top_k * group.expert_size for group in moe.groups))
+
+
+def _shared_width(architecture: Architecture) -> int:
+    return _sum_over_moe(architecture, lambda moe: moe.shared.count * moe.shared.expert_size if moe.shared else 0)

@@ -1,0 +1,384 @@
+"""The inventory: every weight tensor that a part of an architecture has.
+
+Parameters, active parameters, matmul FLOPs and bytes are all sums over this one list (`counts.py`, `storage.py`), so
+a tensor is written down once. The functions use nothing but + - * // on the sizes, so a spec whose size fields hold
+int64 arrays (one entry per candidate, made with `model_construct`) is counted column by column by the same code.
+
+Matrices are given as (outputs, inputs). d is hidden_size.
+"""
+
+from functools import singledispatch
+from typing import Literal, NamedTuple
+
+from moewright.architecture.feed_forwards import Dense, MoE
+from moewright.architecture.mixers import (
+    Attention,
+    CompressedAttention,
+    GatedDeltaNet,
+    Indexer,
+    KimiDeltaAttention,
+    LatentAttention,
+    LightningAttention,
+    Mamba,
+    Mamba2,
+    MixtureOfAttention,
+    ShortConvolution,
+)
+from moewright.architecture.part import Part
+from moewright.architecture.spec import Architecture, Layer, Norm
+
+Component = Literal[
+    "embedding",
+    "lm_head",
+    "attention",
+    "linear_mixer",
+    "router",
+    "routed_experts",
+    "shared_experts",
+    "dense_ffn",
+    "norm",
+    "other",
+]
+COMPONENTS: tuple[Component, ...] = Component.__args__  # type: ignore[attr-defined]
+
+
+class Weight(NamedTuple):
+    """`copies` tensors of outputs x inputs elements, of which one token uses `active` copies."""
+
+    name: str
+    component: Component
+    outputs: int
+    inputs: int = 1
+    copies: int = 1
+    active: int = 1
+    use: Literal["matmul", "convolution", "elementwise", "lookup"] = "matmul"
+    """What a token does with it: a matrix product, a depthwise convolution, an elementwise operation, a row read."""
+
+    @property
+    def params(self) -> int:
+        """Elements in all copies."""
+        return self.copies * self.outputs * self.inputs
+
+    @property
+    def active_params(self) -> int:
+        """Elements that one token uses."""
+        return self.active * self.outputs * self.inputs
+
+
+def vector(name: str, component: Component, length: int, copies: int = 1, active: int = 1) -> Weight:
+    """A norm weight, a bias or another elementwise parameter."""
+    return Weight(name, component, length, 1, copies, active, "elementwise")
+
+
+def layer_weights(layer: Layer, d: int, norm: Norm, hyper_connections: int = 0) -> list[Weight]:
+    """All weights of one layer."""
+    norms = {"pre": 2, "post": 2, "sandwich": 4, "parallel": 1}[layer.norms]
+    return [
+        *part_weights(layer.mixer, d),
+        *part_weights(layer.feed_forward, d),
+        *norm_weights("layer_norms", norm, d, norms),
+        *(2 * _hyper_connection(hyper_connections, d) if hyper_connections else []),
+    ]
+
+
+def outer_weights(architecture: Architecture) -> list[Weight]:
+    """All weights outside the layers: embedding, final norm, head."""
+    d, vocabulary = architecture.hidden_size, architecture.vocab_size
+    weights = [Weight("embed_tokens", "embedding", vocabulary, d, use="lookup")]
+    if not architecture.tie_embeddings:
+        weights.append(Weight("lm_head", "lm_head", vocabulary, d))
+    if architecture.lm_head_bias:
+        weights.append(vector("lm_head.bias", "lm_head", vocabulary))
+    weights += norm_weights("final_norm", architecture.norm, d, 1)
+    streams = architecture.hyper_connections
+    if streams:  # the streams are merged by learned weights before the final norm
+        weights.append(Weight("hc_head.fn", "other", streams, streams * d))
+        weights.append(vector("hc_head.base_scale", "other", streams + 1))
+    return weights
+
+
+def norm_weights(name: str, norm: Norm, d: int, count: int) -> list[Weight]:
+    """`count` norms over d channels."""
+    return [vector(name, "norm", d * (2 if norm.bias else 1), count, count)]
+
+
+def _hyper_connection(streams: int, d: int) -> list[Weight]:
+    # One mixing of `streams` residuals before and after a sublayer, and among themselves.
+    mixing = (2 + streams) * streams
+    return [Weight("hc.fn", "other", mixing, streams * d), vector("hc.base_scale", "other", mixing + 3)]
+
+
+@singledispatch
+def part_weights(part: Part, d: int) -> list[Weight]:
+    """The weights of a mixer or feed-forward in a model of width d."""
+    raise NotImplementedError(type(part).__name__)
+
+
+@part_weights.register
+def _attention(mixer: Attention, d: int) -> list[Weight]:
+    queries, keys = mixer.num_heads * mixer.head_dim, mixer.num_kv_heads * mixer.head_dim
+    weights = [
+        Weight("q_proj", "attention", queries, d),
+        Weight("k_proj", "attention", keys, d),
+        Weight("v_proj", "attention", keys, d),
+        Weight("o_proj", "attention", d, queries),
+    ]
+    if mixer.qkv_bias:
+        weights.append(vector("qkv_bias", "attention", queries + 2 * keys))
+    if mixer.output_bias:
+        weights.append(vector("o_bias", "attention", d))
+    if mixer.qk_norm == "per_head":
+        weights.append(vector("qk_norm", "attention", 2 * mixer.head_dim))
+    elif mixer.qk_norm == "full":
+        weights.append(vector("qk_norm", "attention", queries + keys))
+    if mixer.output_gate is not None:
+        gate = _output_gate(mixer.output_gate, mixer.num_heads, mixer.head_dim, d)
+        weights.append(gate)
+        if mixer.output_gate_bias:
+            weights.append(vector("g_bias", "attention", gate.outputs))
+    if mixer.sinks:
+        weights.append(vector("sinks", "attention", mixer.num_heads))
+    return weights
+
+
+def _output_gate(kind: Literal["per_channel", "per_head"], heads: int, head_dim: int, d: int) -> Weight:
+    return Weight("g_proj", "attention", heads * head_dim if kind == "per_channel" else heads, d)
+
+
+@part_weights.register
+def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight]:
+    heads, latent, rope = mixer.num_heads, mixer.kv_lora_rank, mixer.qk_rope_head_dim
+    queries = heads * (mixer.qk_nope_head_dim + rope)
+    values = heads * mixer.v_head_dim
+    weights = [
+        Weight("kv_a_proj", "attention", latent + rope, d),
+        vector("kv_a_norm", "attention", latent),
+        Weight("kv_b_proj", "attention", heads * (mixer.qk_nope_head_dim + mixer.v_head_dim), latent),
+        Weight("o_proj", "attention", d, values),
+    ]
+    if mixer.q_lora_rank is None:
+        weights.append(Weight("q_proj", "attention", queries, d))
+    else:
+        weights.append(Weight("q_a_proj", "attention", mixer.q_lora_rank, d))
+        weights.append(vector("q_a_norm", "attention", mixer.q_lora_rank))
+        weights.append(Weight("q_b_proj", "attention", queries, mixer.q_lora_rank))
+    if mixer.bias:
+        query_bias = 0 if mixer.q_lora_rank is None else mixer.q_lora_rank
+        weights.append(vector("biases", "attention", query_bias + latent + rope + d))
+    if mixer.output_gate is not None:
+        weights.append(_output_gate(mixer.output_gate, heads, mixer.v_head_dim, d))
+    if mixer.rope_key_norm:
+        weights.append(vector("rope_key_norm", "attention", rope))
+    if mixer.indexer is not None and not mixer.indexer.shared and mixer.q_lora_rank is not None:
+        weights += _indexer(mixer.indexer, mixer.q_lora_rank, d)
+        weights.append(Weight("indexer.k_proj", "attention", mixer.indexer.head_dim, d))
+        weights.append(vector("indexer.k_norm", "attention", 2 * mixer.indexer.head_dim))  # LayerNorm with bias
+    return weights
+
+
+def _indexer(indexer: Indexer, query_rank: int, d: int) -> list[Weight]:
+    return [
+        Weight("indexer.q_proj", "attention", indexer.num_heads * indexer.head_dim, query_rank),
+        Weight("indexer.head_weights", "attention", indexer.num_heads, d),
+    ]
+
+
+@part_weights.register
+def _compressed_attention(mixer: CompressedAttention, d: int) -> list[Weight]:
+    queries = mixer.num_heads * mixer.head_dim
+    groups, rank = mixer.output_groups, mixer.output_lora_rank
+    weights = [
+        Weight("q_a_proj", "attention", mixer.q_lora_rank, d),
+        vector("q_a_norm", "attention", mixer.q_lora_rank),
+        Weight("q_b_proj", "attention", queries, mixer.q_lora_rank),
+        Weight("kv_proj", "attention", mixer.head_dim, d),
+        vector("kv_norm", "attention", mixer.head_dim),
+        Weight("o_a_proj", "attention", rank, queries // groups, copies=groups, active=groups),
+        Weight("o_b_proj", "attention", d, groups * rank),
+        vector("sinks", "attention", mixer.num_heads),
+    ]
+    if mixer.compress_rate is not None:
+        weights += _compressor(mixer.head_dim, mixer.compress_rate, mixer.overlap, d)
+        if mixer.indexer is not None:
+            weights += _indexer(mixer.indexer, mixer.q_lora_rank, d)
+            weights += _compressor(mixer.indexer.head_dim, mixer.compress_rate, mixer.overlap, d)
+    return weights
+
+
+def _compressor(head_dim: int, rate: int, overlap: bool, d: int) -> list[Weight]:
+    width = head_dim * (2 if overlap else 1)
+    return [
+        Weight("compressor.kv_proj", "attention", width, d),
+        Weight("compressor.gate_proj", "attention", width, d),
+        vector("compressor.position_bias", "attention", rate * width),
+        vector("compressor.kv_norm", "attention", head_dim),
+    ]
+
+
+@part_weights.register
+def _mixture_of_attention(mixer: MixtureOfAttention, d: int) -> list[Weight]:
+    width = mixer.num_kv_heads * mixer.head_dim
+    experts, chosen = mixer.num_experts, mixer.top_k
+    return [
+        Weight("query_experts", "attention", width, d, experts, chosen),
+        Weight("output_experts", "attention", d, width, experts, chosen),
+        Weight("kv_proj", "attention", 2 * width, d),
+        vector("output_bias", "attention", d),
+        Weight("query_router", "router", experts, d),
+    ]
+
+
+@part_weights.register
+def _gated_delta_net(mixer: GatedDeltaNet, d: int) -> list[Weight]:
+    keys = mixer.num_key_heads * mixer.key_head_dim
+    heads, values = mixer.num_value_heads, mixer.num_value_heads * mixer.value_head_dim
+    return [
+        Weight("in_proj_qkvz", "linear_mixer", 2 * keys + 2 * values, d),
+        Weight("in_proj_ba", "linear_mixer", 2 * heads, d),
+        Weight("conv1d", "linear_mixer", 2 * keys + values, mixer.conv_kernel, use="convolution"),
+        vector("dt_bias_and_A", "linear_mixer", 2 * heads),
+        vector("norm", "linear_mixer", mixer.value_head_dim),
+        Weight("out_proj", "linear_mixer", d, values),
+    ]
+
+
+@part_weights.register
+def _kimi_delta_attention(mixer: KimiDeltaAttention, d: int) -> list[Weight]:
+    width, rank = mixer.num_heads * mixer.head_dim, mixer.gate_rank
+    if rank is None:
+        gates = [Weight("f_proj", "linear_mixer", width, d), Weight("g_proj", "linear_mixer", width, d)]
+    else:
+        gates = [
+            Weight("f_a_proj", "linear_mixer", rank, d),
+            Weight("f_b_proj", "linear_mixer", width, rank),
+            Weight("g_a_proj", "linear_mixer", rank, d),
+            Weight("g_b_proj", "linear_mixer", width, rank),
+        ]
+    return [
+        Weight("q_proj", "linear_mixer", width, d),
+        Weight("k_proj", "linear_mixer", width, d),
+        Weight("v_proj", "linear_mixer", width, d),
+        Weight("conv1d", "linear_mixer", 3 * width, mixer.conv_kernel, use="convolution"),
+        *gates,
+        Weight("b_proj", "linear_mixer", mixer.num_heads, d),
+        vector("A", "linear_mixer", mixer.num_heads),
+        vector("dt_bias", "linear_mixer", width),
+        vector("o_norm", "linear_mixer", mixer.head_dim),
+        Weight("o_proj", "linear_mixer", d, width),
+    ]
+
+
+@part_weights.register
+def _lightning_attention(mixer: LightningAttention, d: int) -> list[Weight]:
+    width = mixer.num_heads * mixer.head_dim
+    return [
+        Weight("qkv_proj", "linear_mixer", 3 * width, d),
+        Weight("output_gate", "linear_mixer", width, d),
+        vector("norm", "linear_mixer", width),
+        Weight("out_proj", "linear_mixer", d, width),
+    ]
+
+
+@part_weights.register
+def _mamba(mixer: Mamba, d: int) -> list[Weight]:
+    inner, state, rank = mixer.inner_size, mixer.state_size, mixer.time_step_rank
+    weights = [
+        Weight("in_proj", "linear_mixer", 2 * inner, d),
+        Weight("conv1d", "linear_mixer", inner, mixer.conv_kernel, use="convolution"),
+        Weight("x_proj", "linear_mixer", rank + 2 * state, inner),
+        Weight("dt_proj", "linear_mixer", inner, rank),
+        vector("dt_bias", "linear_mixer", inner),
+        vector("A", "linear_mixer", inner * state),
+        vector("D", "linear_mixer", inner),
+        Weight("out_proj", "linear_mixer", d, inner),
+    ]
+    if mixer.conv_bias:
+        weights.append(vector("conv_bias", "linear_mixer", inner))
+    if mixer.projection_bias:
+        weights.append(vector("projection_bias", "linear_mixer", 2 * inner + d))
+    if mixer.inner_norms:
+        weights.append(vector("inner_norms", "linear_mixer", rank + 2 * state))
+    return weights
+
+
+@part_weights.register
+def _mamba2(mixer: Mamba2, d: int) -> list[Weight]:
+    heads, inner = mixer.num_heads, mixer.num_heads * mixer.head_dim
+    convolved = inner + 2 * mixer.num_groups * mixer.state_size
+    weights = [
+        Weight("in_proj", "linear_mixer", inner + convolved + heads, d),
+        Weight("conv1d", "linear_mixer", convolved, mixer.conv_kernel, use="convolution"),
+        vector("dt_bias_A_and_D", "linear_mixer", 3 * heads),
+        vector("norm", "linear_mixer", inner),
+        Weight("out_proj", "linear_mixer", d, inner),
+    ]
+    if mixer.conv_bias:
+        weights.append(vector("conv_bias", "linear_mixer", convolved))
+    if mixer.projection_bias:
+        weights.append(vector("projection_bias", "linear_mixer", inner + convolved + heads + d))
+    return weights
+
+
+@part_weights.register
+def _short_convolution(mixer: ShortConvolution, d: int) -> list[Weight]:
+    weights = [
+        Weight("in_proj", "linear_mixer", 3 * d, d),
+        Weight("conv", "linear_mixer", d, mixer.kernel, use="convolution"),
+        Weight("out_proj", "linear_mixer", d, d),
+    ]
+    if mixer.bias:
+        weights.append(vector("biases", "linear_mixer", 5 * d))
+    return weights
+
+
+@part_weights.register
+def _dense(feed_forward: Dense, d: int) -> list[Weight]:
+    weights = _feed_forward_matrices("", "dense_ffn", feed_forward.size, d, feed_forward.gated)
+    if feed_forward.bias:
+        inner = feed_forward.size * (2 if feed_forward.gated else 1)
+        weights.append(vector("biases", "dense_ffn", inner + d))
+    return weights
+
+
+def _feed_forward_matrices(
+    prefix: str, component: Component, size: int, d: int, gated: bool, copies: int = 1, active: int = 1
+) -> list[Weight]:
+    names = ("gate_proj", "up_proj") if gated else ("up_proj",)
+    return [
+        *(Weight(prefix + name, component, size, d, copies, active) for name in names),
+        Weight(prefix + "down_proj", component, d, size, copies, active),
+    ]
+
+
+@part_weights.register
+def _moe(moe: MoE, d: int) -> list[Weight]:
+    weights: list[Weight] = []
+    choices = moe.num_experts + moe.identity_experts
+    weights.append(Weight("router", "router", choices, d))
+    if moe.router.bias:
+        weights.append(vector("router.bias", "router", choices))
+    if moe.router.selection_bias == "parameter":
+        weights.append(vector("router.selection_bias", "router", choices))
+    inner_per_size = 2 if moe.gated else 1
+    for group in moe.groups:
+        weights += _feed_forward_matrices(
+            "experts.", "routed_experts", group.expert_size, d, moe.gated, group.count, group.top_k
+        )
+        if moe.expert_bias:
+            biases = inner_per_size * group.expert_size + d
+            weights.append(vector("experts.biases", "routed_experts", biases, group.count, group.top_k))
+    if moe.identity_input_weights:
+        unused = inner_per_size * moe.groups[0].expert_size
+        weights.append(Weight("identity_experts.unused", "other", unused, d, moe.identity_experts, active=0))
+    if moe.output_bias:
+        weights.append(vector("experts.output_bias", "routed_experts", d))
+    if moe.shared is not None:
+        size = moe.shared.count * moe.shared.expert_size
+        weights += _feed_forward_matrices("shared.", "shared_experts", size, d, moe.gated)
+        if moe.shared.bias:
+            weights.append(vector("shared.biases", "shared_experts", inner_per_size * size + d))
+        if moe.shared.combine == "gated":
+            weights.append(Weight("shared.gate", "shared_experts", 1, d))
+    if moe.parallel_dense is not None:
+        weights += part_weights(moe.parallel_dense, d)
+    return weights

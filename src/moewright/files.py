@@ -1,0 +1,96 @@
+"""Reading and writing small mapping files: JSON and YAML in, complete files or nothing out."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import UserError
+
+# A config.json is a few kB (the largest public ones, with per-layer lists, under 1 MB).
+LARGEST_FILE = 32 * 2**20
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a .json, .yaml or .yml file.
+
+    Raises UserError, naming the file and the place in it, for whatever is not one.
+    """
+    text = _read_text(path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        import yaml  # slow to import, and most users give JSON
+
+        try:
+            loaded = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            raise UserError(
+                f"{path}: not valid YAML{place}: {getattr(error, 'problem', None) or 'unreadable'}"
+            ) from None
+        except (ValueError, RecursionError) as error:  # impossible dates and numbers, endless nesting
+            raise UserError(f"{path}: not valid YAML: {str(error) or 'nested too deeply'}") from None
+    else:
+        try:
+            loaded = json.loads(text, object_pairs_hook=_without_duplicates)
+        except json.JSONDecodeError as error:
+            place = f"line {error.lineno}, column {error.colno}"
+            raise UserError(f"{path}: not valid JSON at {place}: {error.msg}; is the file complete?") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: not valid JSON: {str(error) or 'nested too deeply'}") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values, found {_kind(loaded)}")
+    odd = next((key for key in loaded if not isinstance(key, str)), None)
+    if odd is not None:
+        raise UserError(f"{path}: the key {odd!r} is not text")
+    return loaded
+
+
+def write_mapping(path: Path, mapping: dict[str, Any]) -> None:
+    """Write a mapping as JSON, or as YAML if the name ends so."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        import yaml
+
+        write_text(path, yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=120))
+    else:
+        write_text(path, json.dumps(mapping, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write to a temporary file beside the target, then rename: a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"{path}: {path.stat().st_size:,} bytes are too many for a description of a model")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: cannot be read: {reason}") from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return mapping
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,30 @@
+"""The independent count: the module that transformers builds, on the meta device."""
+
+import contextlib
+import io
+import json
+import logging
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def build(model_type: str, values: dict[str, Any], device: str = "meta") -> torch.nn.Module:
+    """The causal-LM module of a config."""
+    config = AutoConfig.for_model(model_type, **values)
+    with torch.device(device):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def saved_config(module: torch.nn.Module) -> dict[str, Any]:
+    """What transformers would write to config.json."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return json.loads(module.config.to_json_string())
+
+
+def count(module: torch.nn.Module) -> int:
+    """All parameters, shared ones once."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,563 @@
+"""Random configs for every Hugging Face family that moewright reads: small, odd, and valid for transformers.
+
+A sampler returns the keyword arguments of the family's config class. Sizes are drawn independently, so that a formula
+that confuses two of them is found.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+Sampler = Callable[[random.Random], dict[str, Any]]
+
+
+def base(r: random.Random, heads: tuple[int, ...] = (2, 4, 6)) -> dict[str, Any]:
+    """Keys that nearly all families have; grouped-query attention included."""
+    num_heads = r.choice(heads)
+    width = num_heads * r.choice((4, 6, 10))
+    return {
+        "vocab_size": r.randrange(50, 200),
+        "hidden_size": width,
+        "intermediate_size": r.randrange(8, 60),
+        "num_hidden_layers": r.randrange(1, 7),
+        "num_attention_heads": num_heads,
+        "num_key_value_heads": r.choice([k for k in (1, 2, num_heads) if num_heads % k == 0]),
+        "tie_word_embeddings": r.random() < 0.4,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+
+
+def maybe_head_dim(r: random.Random) -> dict[str, Any]:
+    return {"head_dim": r.choice((2, 6, 8, 12))} if r.random() < 0.5 else {}
+
+
+def flag(r: random.Random) -> bool:
+    return r.random() < 0.5
+
+
+def some_experts(r: random.Random, count: str, top_k: str, most: int = 12) -> dict[str, Any]:
+    number = r.randrange(1, most)
+    return {count: number, top_k: r.randrange(1, number + 1)}
+
+
+def grouped_experts(
+    r: random.Random, count: str = "n_routed_experts", top_k: str = "num_experts_per_tok"
+) -> dict[str, Any]:
+    """Experts in groups of which some compete: at least two in each, as DeepSeek's router needs."""
+    groups = r.choice((1, 2, 4))
+    number = groups * r.randrange(2, 5)
+    best = r.randrange(1, groups + 1)
+    return {count: number, top_k: r.randrange(1, number * best // groups + 1), "n_group": groups, "topk_group": best}
+
+
+def latent(r: random.Random) -> dict[str, Any]:
+    return {
+        "q_lora_rank": r.randrange(4, 30),
+        "kv_lora_rank": r.randrange(4, 30),
+        "qk_nope_head_dim": r.choice((4, 6, 10)),
+        "qk_rope_head_dim": r.choice((2, 4, 8)),
+        "v_head_dim": r.choice((4, 6, 12)),
+        "attention_bias": flag(r),
+    }
+
+
+def per_layer(r: random.Random, layers: int, *kinds: str) -> list[str]:
+    return [r.choice(kinds) for _ in range(layers)]
+
+
+def mixtral(r: random.Random) -> dict[str, Any]:
+    window = {"sliding_window": r.choice((None, 8))}
+    return base(r) | maybe_head_dim(r) | some_experts(r, "num_local_experts", "num_experts_per_tok") | window
+
+
+def phimoe(r: random.Random) -> dict[str, Any]:
+    extra = {"attention_bias": flag(r), "lm_head_bias": flag(r)}
+    return base(r) | some_experts(r, "num_local_experts", "num_experts_per_tok") | extra
+
+
+def _qwen_steps(r: random.Random, layers: int) -> dict[str, Any]:
+    return {
+        "decoder_sparse_step": r.choice((1, 1, 2, 3)),
+        "mlp_only_layers": r.choice(([], [], [0], [layers - 1])),
+        "moe_intermediate_size": r.randrange(4, 40),
+        "norm_topk_prob": flag(r),
+    }
+
+
+def qwen2_moe(r: random.Random) -> dict[str, Any]:
+    k = base(r)
+    k |= _qwen_steps(r, k["num_hidden_layers"]) | some_experts(r, "num_experts", "num_experts_per_tok")
+    k |= {"qkv_bias": flag(r), "shared_expert_intermediate_size": r.randrange(4, 50)}
+    if flag(r):
+        k |= {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": r.randrange(0, 5)}
+    return k
+
+
+def qwen3_moe(r: random.Random) -> dict[str, Any]:
+    k = base(r) | maybe_head_dim(r)
+    k |= _qwen_steps(r, k["num_hidden_layers"]) | some_experts(r, "num_experts", "num_experts_per_tok")
+    return k | {"attention_bias": flag(r)}
+
+
+def _hybrid(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r)}
+    key_heads = r.choice((1, 2, 3))
+    k |= {
+        "linear_conv_kernel_dim": r.choice((2, 3, 4)),
+        "linear_key_head_dim": r.randrange(2, 12),
+        "linear_value_head_dim": r.randrange(2, 12),
+        "linear_num_key_heads": key_heads,
+        "linear_num_value_heads": key_heads * r.choice((1, 2, 3)),
+        "shared_expert_intermediate_size": r.randrange(4, 50),
+        "moe_intermediate_size": r.randrange(4, 40),
+    }
+    if flag(r):
+        k["layer_types"] = per_layer(r, k["num_hidden_layers"], "full_attention", "linear_attention")
+    return k | some_experts(r, "num_experts", "num_experts_per_tok")
+
+
+def qwen3_next(r: random.Random) -> dict[str, Any]:
+    k = _hybrid(r)
+    return k | _qwen_steps(r, k["num_hidden_layers"])
+
+
+def qwen3_5_moe_text(r: random.Random) -> dict[str, Any]:
+    k = _hybrid(r)
+    del k["intermediate_size"]
+    return k
+
+
+def olmoe(r: random.Random) -> dict[str, Any]:
+    extra = {"attention_bias": flag(r), "norm_topk_prob": flag(r), "clip_qkv": r.choice((None, 8.0))}
+    return base(r) | some_experts(r, "num_experts", "num_experts_per_tok") | extra
+
+
+def flex_olmo(r: random.Random) -> dict[str, Any]:
+    return base(r) | some_experts(r, "num_experts", "num_experts_per_tok") | {"attention_bias": flag(r)}
+
+
+def deepseek_v2(r: random.Random) -> dict[str, Any]:
+    k = base(r) | latent(r) | grouped_experts(r)
+    k |= {
+        "q_lora_rank": r.choice((None, 9, 20)),
+        "mlp_bias": flag(r),
+        "moe_intermediate_size": r.randrange(4, 40),
+        "n_shared_experts": r.choice((1, 2, 3)),
+        "first_k_dense_replace": r.randrange(0, 4),
+        "topk_method": r.choice(("greedy", "group_limited_greedy")),
+    }
+    return k
+
+
+def deepseek_v3(r: random.Random) -> dict[str, Any]:
+    return (
+        base(r)
+        | latent(r)
+        | grouped_experts(r)
+        | {
+            "q_lora_rank": r.choice((None, 9, 20)),
+            "moe_intermediate_size": r.randrange(4, 40),
+            "n_shared_experts": r.choice((1, 2, 3)),
+            "first_k_dense_replace": r.randrange(0, 4),
+        }
+    )
+
+
+def _indexer(r: random.Random) -> dict[str, Any]:
+    return {"index_topk": 4, "index_head_dim": r.choice((8, 12)), "index_n_heads": r.randrange(1, 4)}
+
+
+def deepseek_v32(r: random.Random) -> dict[str, Any]:
+    k = deepseek_v3(r) | _indexer(r) | {"q_lora_rank": r.choice((9, 20))}
+    if flag(r):
+        k["mlp_layer_types"] = per_layer(r, k["num_hidden_layers"], "dense", "sparse")
+    return k
+
+
+def deepseek_v4(r: random.Random) -> dict[str, Any]:
+    groups = r.choice((1, 2))
+    layers = r.randrange(1, 7)
+    k = some_experts(r, "n_routed_experts", "num_experts_per_tok") | {
+        "vocab_size": r.randrange(50, 200),
+        "hidden_size": r.choice((16, 20, 36)),
+        "num_hidden_layers": layers,
+        "num_attention_heads": r.choice((2, 4)),
+        "head_dim": r.choice((16, 24)),
+        "q_lora_rank": r.randrange(4, 30),
+        "moe_intermediate_size": r.randrange(4, 40),
+        "n_shared_experts": 1,
+        "o_groups": groups,
+        "o_lora_rank": r.randrange(3, 12),
+        "hc_mult": r.choice((1, 2, 4)),
+        "sliding_window": 8,
+        "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": r.choice((8, 16))},
+        "tie_word_embeddings": flag(r),
+        "pad_token_id": 0,
+    }
+    if flag(r):
+        kinds = ("sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention")
+        k["layer_types"] = per_layer(r, layers, *kinds)
+    if flag(r):
+        k["mlp_layer_types"] = per_layer(r, layers, "hash_moe", "moe")
+    return k | _indexer(r)
+
+
+def glm4_moe(r: random.Random) -> dict[str, Any]:
+    return (
+        base(r)
+        | maybe_head_dim(r)
+        | grouped_experts(r)
+        | {
+            "attention_bias": flag(r),
+            "use_qk_norm": flag(r),
+            "moe_intermediate_size": r.randrange(4, 40),
+            "n_shared_experts": r.choice((1, 2, 3)),
+            "first_k_dense_replace": r.randrange(0, 4),
+        }
+    )
+
+
+def glm4_moe_lite(r: random.Random) -> dict[str, Any]:
+    k = deepseek_v3(r)
+    del k["first_k_dense_replace"]
+    if flag(r):
+        k["mlp_layer_types"] = per_layer(r, k["num_hidden_layers"], "dense", "sparse")
+    return k
+
+
+def glm_moe_dsa(r: random.Random) -> dict[str, Any]:
+    k = deepseek_v32(r)
+    if flag(r):
+        k["indexer_types"] = ["full", *per_layer(r, k["num_hidden_layers"] - 1, "full", "shared")]
+    return k
+
+
+def gpt_oss(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r), "sliding_window": 8}
+    if flag(r):
+        k["layer_types"] = per_layer(r, k["num_hidden_layers"], "sliding_attention", "full_attention")
+    return k | some_experts(r, "num_local_experts", "num_experts_per_tok")
+
+
+def llama4_text(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {
+        "head_dim": r.choice((4, 8, 12)),
+        "attention_bias": flag(r),
+        "intermediate_size_mlp": r.randrange(8, 70),
+        "interleave_moe_layer_step": r.choice((1, 2, 3)),
+        "use_qk_norm": flag(r),
+    }
+    if flag(r):
+        k["moe_layers"] = sorted(r.sample(range(k["num_hidden_layers"]), r.randrange(0, k["num_hidden_layers"] + 1)))
+    return k | some_experts(r, "num_local_experts", "num_experts_per_tok")
+
+
+def ernie4_5_moe(r: random.Random) -> dict[str, Any]:
+    k = base(r) | maybe_head_dim(r) | some_experts(r, "moe_num_experts", "moe_k")
+    return k | {
+        "use_bias": flag(r),
+        "moe_intermediate_size": r.randrange(4, 40),
+        "moe_num_shared_experts": r.choice((0, 1, 2)),
+        "moe_layer_start_index": r.randrange(0, 3),
+        "moe_layer_end_index": r.choice((-1, k["num_hidden_layers"] - 1, 2)),
+        "moe_layer_interval": r.choice((1, 2)),
+    }
+
+
+def granitemoe(r: random.Random) -> dict[str, Any]:
+    return base(r) | some_experts(r, "num_local_experts", "num_experts_per_tok") | {"attention_bias": flag(r)}
+
+
+def granitemoeshared(r: random.Random) -> dict[str, Any]:
+    return granitemoe(r) | {"shared_intermediate_size": r.choice((0, 7, 20))}
+
+
+def granitemoe_swa(r: random.Random) -> dict[str, Any]:
+    k = granitemoeshared(r) | {"sliding_window": 8}
+    if flag(r):
+        k["layer_types"] = per_layer(r, k["num_hidden_layers"], "full_attention", "sliding_attention")
+    return k
+
+
+def granitemoehybrid(r: random.Random) -> dict[str, Any]:
+    k = granitemoe(r)
+    heads = r.choice((2, 4))
+    k |= {
+        "shared_intermediate_size": r.randrange(5, 40),
+        "layer_types": per_layer(r, k["num_hidden_layers"], "full_attention", "linear_attention"),
+        "mamba_n_heads": heads,
+        "mamba_n_groups": r.choice((1, 2)),
+        "mamba_d_state": r.randrange(2, 12),
+        "mamba_d_conv": r.choice((2, 4)),
+        "mamba_expand": 2,
+        "mamba_conv_bias": flag(r),
+        "mamba_proj_bias": flag(r),
+        "position_embedding_type": r.choice((None, "rope")),
+    }
+    if 2 * k["hidden_size"] % heads:
+        k["mamba_n_heads"] = 2
+    if r.random() < 0.2:
+        k["num_local_experts"] = 0
+    return k
+
+
+def minimax(r: random.Random) -> dict[str, Any]:
+    k = base(r) | maybe_head_dim(r) | some_experts(r, "num_local_experts", "num_experts_per_tok")
+    if flag(r):
+        k["layer_types"] = per_layer(r, k["num_hidden_layers"], "full_attention", "linear_attention")
+    return k
+
+
+def minimax_m2(r: random.Random) -> dict[str, Any]:
+    return base(r) | some_experts(r, "num_local_experts", "num_experts_per_tok") | {"head_dim": r.choice((4, 8, 12))}
+
+
+def jetmoe(r: random.Random) -> dict[str, Any]:
+    k = base(r) | some_experts(r, "num_local_experts", "num_experts_per_tok") | {"kv_channels": r.choice((4, 6, 8))}
+    del k["num_attention_heads"]
+    return k
+
+
+def jamba(r: random.Random) -> dict[str, Any]:
+    period, expert_period = r.choice((1, 2, 3)), r.choice((1, 2))
+    return (
+        base(r)
+        | some_experts(r, "num_experts", "num_experts_per_tok")
+        | {
+            "attn_layer_period": period,
+            "attn_layer_offset": r.randrange(period),
+            "expert_layer_period": expert_period,
+            "expert_layer_offset": r.randrange(expert_period),
+            "mamba_d_state": r.randrange(2, 12),
+            "mamba_d_conv": r.choice((2, 4)),
+            "mamba_expand": r.choice((1, 2)),
+            "mamba_dt_rank": r.choice(("auto", 3, 5)),
+            "mamba_conv_bias": flag(r),
+            "mamba_proj_bias": flag(r),
+        }
+    )
+
+
+def longcat_flash(r: random.Random) -> dict[str, Any]:
+    k = base(r) | latent(r) | some_experts(r, "n_routed_experts", "moe_topk")
+    layers = k.pop("num_hidden_layers")
+    del k["intermediate_size"]
+    return k | {
+        "num_layers": layers,
+        "num_key_value_heads": None,
+        "ffn_hidden_size": r.randrange(8, 60),
+        "expert_ffn_hidden_size": r.randrange(4, 40),
+        "zero_expert_num": r.choice((0, 1, 5)),
+    }
+
+
+def bailing_hybrid(r: random.Random) -> dict[str, Any]:
+    k = base(r) | latent(r) | grouped_experts(r)
+    del k["q_lora_rank"]
+    k |= {
+        "num_local_experts": k.pop("n_routed_experts"),
+        "head_dim": r.choice((4, 6, 10)),
+        "short_conv_kernel_size": r.choice((2, 4)),
+        "layer_group_size": r.choice((1, 2, 3)),
+        "first_k_dense_replace": r.randrange(0, 4),
+        "moe_intermediate_size": r.randrange(4, 40),
+        "n_shared_experts": r.choice((1, 2)),
+    }
+    return k
+
+
+def kimi_linear(r: random.Random) -> dict[str, Any]:
+    k = base(r) | latent(r) | grouped_experts(r)
+    k |= {
+        "num_local_experts": k.pop("n_routed_experts"),
+        "q_lora_rank": r.choice((None, 9, 20)),
+        "linear_head_dim": r.choice((4, 6, 10)),
+        "linear_num_heads": r.choice((1, 2, 3)),
+        "linear_conv_kernel_dim": r.choice((2, 4)),
+        "moe_intermediate_size": r.randrange(4, 40),
+        "n_shared_experts": r.choice((1, 2)),
+    }
+    if flag(r):
+        k["layer_types"] = per_layer(r, k["num_hidden_layers"], "full_attention", "linear_attention")
+    if flag(r):
+        k["mlp_layer_types"] = per_layer(r, k["num_hidden_layers"], "dense", "sparse")
+    return k
+
+
+def afmoe(r: random.Random) -> dict[str, Any]:
+    return (
+        base(r)
+        | some_experts(r, "num_experts", "num_experts_per_tok")
+        | {
+            "head_dim": r.choice((4, 8, 12)),
+            "attention_bias": flag(r),
+            "num_dense_layers": r.randrange(0, 4),
+            "num_shared_experts": r.choice((1, 2)),
+            "moe_intermediate_size": r.randrange(4, 40),
+            "global_attn_every_n_layers": r.choice((1, 2, 3)),
+        }
+    )
+
+
+def exaone_moe(r: random.Random) -> dict[str, Any]:
+    k = (
+        base(r)
+        | maybe_head_dim(r)
+        | grouped_experts(r, "num_experts")
+        | {
+            "first_k_dense_replace": r.randrange(0, 4),
+            "num_shared_experts": r.choice((1, 2)),
+            "moe_intermediate_size": r.randrange(4, 40),
+            "sliding_window_pattern": r.choice((1, 2, 3)),
+        }
+    )
+    if flag(r):
+        k["mlp_layer_types"] = per_layer(r, k["num_hidden_layers"], "dense", "sparse")
+    return k
+
+
+def cohere2_moe(r: random.Random) -> dict[str, Any]:
+    k = base(r)
+    return (
+        k
+        | some_experts(r, "num_experts", "num_experts_per_tok")
+        | {
+            "head_dim": r.choice((4, 8, 12)),
+            "attention_bias": flag(r),
+            "num_shared_experts": r.choice((0, 1, 2)),
+            "shared_expert_combination_strategy": r.choice(("sum", "average")),
+            "first_k_dense_replace": r.randrange(0, k["num_hidden_layers"] + 1),
+            "prefix_dense_intermediate_size": r.choice((None, 17)),
+            "rms_norm_eps": r.choice((None, 1e-6)),
+        }
+    )
+
+
+def dots1(r: random.Random) -> dict[str, Any]:
+    return (
+        base(r)
+        | maybe_head_dim(r)
+        | grouped_experts(r)
+        | {
+            "attention_bias": flag(r),
+            "moe_intermediate_size": r.randrange(4, 40),
+            "n_shared_experts": r.choice((1, 2)),
+            "first_k_dense_replace": r.randrange(0, 4),
+            "max_window_layers": r.randrange(1, 6),
+        }
+    )
+
+
+def dots3_note(r: random.Random) -> dict[str, Any]:
+    k = base(r) | latent(r) | grouped_experts(r) | _indexer(r)
+    k |= {
+        "num_key_value_heads": k["num_attention_heads"],
+        "moe_intermediate_size": r.randrange(4, 40),
+        "shared_experts_intermediate_size": r.randrange(4, 40),
+        "n_shared_experts": r.choice((1, 2)),
+        "first_k_dense_replace": r.randrange(0, 4),
+    }
+    nope, rope = r.choice((4, 6)), r.choice((2, 4))
+    heads = r.choice((1, 2, 3))
+    k |= {
+        "swa_num_attention_heads": heads,
+        "swa_num_key_value_heads": heads,
+        "swa_q_lora_rank": r.randrange(4, 20),
+        "swa_kv_lora_rank": r.randrange(4, 20),
+        "swa_head_dim": nope + rope,
+        "swa_qk_nope_head_dim": nope,
+        "swa_v_head_dim": r.choice((4, 6)),
+    }
+    # The towers must fit the text width, however small.
+    towers = {"adapter_out_dim": k["hidden_size"]}
+    return {"text_config": k, "vision_config": towers, "audio_config": towers}
+
+
+def hunyuan_v1_moe(r: random.Random) -> dict[str, Any]:
+    return base(r) | {
+        **some_experts(r, "num_experts", "moe_topk"),
+        "head_dim": r.choice((4, 8, 12)),
+        "attention_bias": flag(r),
+    }
+
+
+def lfm2_moe(r: random.Random) -> dict[str, Any]:
+    k = base(r)
+    return (
+        k
+        | some_experts(r, "num_experts", "num_experts_per_tok")
+        | {
+            "layer_types": per_layer(r, k["num_hidden_layers"], "conv", "full_attention"),
+            "conv_bias": flag(r),
+            "conv_L_cache": r.choice((2, 3)),
+            "num_dense_layers": r.randrange(0, 4),
+            "moe_intermediate_size": r.randrange(4, 40),
+            "use_expert_bias": flag(r),
+        }
+    )
+
+
+def dbrx(r: random.Random) -> dict[str, Any]:
+    k = base(r)
+    return {
+        "vocab_size": k["vocab_size"],
+        "d_model": k["hidden_size"],
+        "n_heads": k["num_attention_heads"],
+        "n_layers": k["num_hidden_layers"],
+        "attn_config": {"kv_n_heads": k["num_key_value_heads"], "rope_theta": 1e4},
+        "ffn_config": some_experts(r, "moe_num_experts", "moe_top_k") | {"ffn_hidden_size": r.randrange(4, 40)},
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "afmoe": afmoe,
+    "bailing_hybrid": bailing_hybrid,
+    "cohere2_moe": cohere2_moe,
+    "dbrx": dbrx,
+    "deepseek_v2": deepseek_v2,
+    "deepseek_v3": deepseek_v3,
+    "deepseek_v32": deepseek_v32,
+    "deepseek_v4": deepseek_v4,
+    "dots1": dots1,
+    "dots3_note": dots3_note,
+    "ernie4_5_moe": ernie4_5_moe,
+    "exaone_moe": exaone_moe,
+    "flex_olmo": flex_olmo,
+    "glm4_moe": glm4_moe,
+    "glm4_moe_lite": glm4_moe_lite,
+    "glm_moe_dsa": glm_moe_dsa,
+    "gpt_oss": gpt_oss,
+    "granitemoe": granitemoe,
+    "granitemoe_swa": granitemoe_swa,
+    "granitemoehybrid": granitemoehybrid,
+    "granitemoeshared": granitemoeshared,
+    "hunyuan_v1_moe": hunyuan_v1_moe,
+    "jamba": jamba,
+    "jetmoe": jetmoe,
+    "kimi_linear": kimi_linear,
+    "lfm2_moe": lfm2_moe,
+    "llama4_text": llama4_text,
+    "longcat_flash": longcat_flash,
+    "minimax": minimax,
+    "minimax_m2": minimax_m2,
+    "mixtral": mixtral,
+    "olmoe": olmoe,
+    "phimoe": phimoe,
+    "qwen2_moe": qwen2_moe,
+    "qwen3_5_moe_text": qwen3_5_moe_text,
+    "qwen3_moe": qwen3_moe,
+    "qwen3_next": qwen3_next,
+}
+
+# Four families have no buildable default; these are the fields that their publishers set.
+NEEDED_FIELDS: dict[str, dict[str, Any]] = {
+    "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
+    "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 64, "moe_topk": 8},
+    "lfm2_moe": {"layer_types": (["conv"] * 2 + ["full_attention"] + ["conv"] * 5) * 4},
+    "dbrx": {"attn_config": {"kv_n_heads": 8, "rope_theta": 5e5}},
+}
