@@ -2,5 +2,6 @@
 
 from moewright.laws.catalogue import get, names
 from moewright.laws.law import InapplicableLaw, Law
+from moewright.laws.published.ling2025 import loss_through
 
-__all__ = ["InapplicableLaw", "Law", "get", "names"]
+__all__ = ["InapplicableLaw", "Law", "get", "loss_through", "names"]

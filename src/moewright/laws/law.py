@@ -10,7 +10,7 @@ import numpy as np
 from moewright.architecture import Architecture
 from moewright.errors import UserError
 from moewright.laws.form import Form
-from moewright.laws.variable import Array, Status, Variable, check_names, check_values, status_of
+from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Variable, check_names, check_values, status_of
 
 
 class InapplicableLaw(UserError):  # noqa: N818  (a reason to print, seldom an error)
@@ -22,7 +22,7 @@ class Quantity:
     """Something that a law gives other than a loss, such as a learning rate, from variables of its own."""
 
     unit: str
-    variables: tuple[Variable, ...]
+    variables: tuple[str, ...]
     value: Callable[..., Any]
     """Takes the variables by name."""
 
@@ -77,7 +77,8 @@ class Law:
         if name not in self.quantities:
             raise InapplicableLaw(f"{self.name} gives no {name}; it gives {', '.join(self.gives)}")
         wanted = self.quantities[name]
-        return _plain(wanted.value(**check_values(wanted.variables, variables, self.name)))
+        inputs = [variable for variable in self.inputs if variable.name in wanted.variables]
+        return _plain(wanted.value(**check_values(inputs, variables, self.name)))
 
     def efficiency_leverage(self, **variables: Any) -> Any:
         """Compute that a dense model needs for the same loss, over this model's compute."""
@@ -123,24 +124,25 @@ class Law:
         reason = self.applies(architecture)
         if reason is not None:
             raise InapplicableLaw(f"{self.name} does not apply: {reason}")
+        if train_tokens is not None:
+            TRAIN_TOKENS.check(train_tokens, self.name)
         derived: dict[str, float] = {}
         for variable in self._inputs():
-            if variable.derive is not None:
-                derived[variable.name] = float(variable.derive(architecture))
-            elif variable.name == "train_tokens":
-                if train_tokens is None:
-                    raise UserError(f"{self.name} needs train_tokens, the number of training tokens")
-                derived["train_tokens"] = float(variable.check(train_tokens, self.name))
-            else:
+            value = variable.of(architecture, train_tokens)
+            if value is None and variable.per_token:
+                raise UserError(f"{self.name} needs train_tokens, the number of training tokens")
+            if value is None:
                 raise InapplicableLaw(f"{self.name} takes {variable.name}, which a model and its tokens do not give")
+            derived[variable.name] = value
         return derived
 
-    def conditions(self, architecture: Architecture) -> dict[str, Status]:
+    def conditions(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, Status]:
         """Status of what the law's experiments held fixed and its formula has no symbol for."""
+        held = {variable: variable.of(architecture, train_tokens) for variable in self.inputs if not variable.is_input}
         return {
-            variable.name: status_of(variable, np.asarray(float(variable.derive(architecture))))
-            for variable in self.inputs
-            if not variable.is_input and variable.derive is not None
+            variable.name: status_of(variable, np.asarray(value))
+            for variable, value in held.items()
+            if value is not None
         }
 
     # Inside

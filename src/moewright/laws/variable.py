@@ -29,12 +29,20 @@ class Variable:
     high: float | None = None
     unit: str = ""
     derive: Callable[[Architecture], float] | None = None
-    """Computes the variable from an architecture; None for what an architecture does not hold (training tokens)."""
+    """Computes the variable from an architecture; None for what a model and its training tokens do not give."""
+    per_token: bool = False
+    """`derive` gives the value for one training token, to be multiplied by their number."""
     above: float = 0.0
     at_least: float | None = None
     below: float | None = None
     is_input: bool = True
     """False for a condition of the experiments that the formula has no symbol for, such as a fixed expansion rate."""
+
+    def of(self, architecture: Architecture, train_tokens: float | None) -> float | None:
+        """The value for a model; None where that needs what was not given."""
+        if self.derive is None or (self.per_token and train_tokens is None):
+            return None
+        return float(self.derive(architecture)) * (train_tokens if self.per_token and train_tokens else 1.0)
 
     def check(self, values: Any, owner: str) -> Array:
         """The values as float64, or a UserError that names the variable."""
@@ -53,6 +61,10 @@ class Variable:
         if np.any(wrong):
             raise UserError(f"{owner}: {self.name} must be {rule}, got {array[wrong].flat[0]:g}")
         return array
+
+
+TRAIN_TOKENS = Variable("train_tokens", "D, training tokens", unit="tokens", derive=lambda _: 1.0, per_token=True)
+TRAIN_FLOPS = Variable("train_flops", "C, FLOPs of training", unit="FLOPs")
 
 
 @dataclass(frozen=True)
