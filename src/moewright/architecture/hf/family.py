@@ -1,4 +1,4 @@
-"""What moewright knows of one Hugging Face model family: its keys, what absent keys mean, how it is read and written."""
+"""What moewright knows of one Hugging Face model family: its keys, their defaults, how it is read and written."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -102,25 +102,26 @@ def shared_experts(
 
 def expert_groups(
     c: Config, groups: str = "n_group", top: str = "topk_group", count: str = "n_routed_experts"
-) -> dict[str, int]:
-    """Group-limited routing; null means that all experts compete."""
+) -> tuple[int, int]:
+    """Number of groups for group-limited routing, and how many compete; null means one group."""
     number = c.optional_size(groups) or 1
     best = c.optional_size(top) or number
     if best > number:
         raise c.error(top, f"{best} is more than {groups} ({number})")
     if c.size(count) % number:
         raise c.error(groups, f"{number} does not divide {count} ({c.size(count)})")
-    return {"num_groups": number, "top_groups": best}
+    return number, best
 
 
-def sigmoid_router(c: Config, **extra: Any) -> Router:
-    """DeepSeek-V3's router: sigmoid scores, a selection bias, group limits, scaling (arXiv 2412.19437, section 2.1.2)."""
+def sigmoid_router(c: Config, groups: tuple[int, int] = (1, 1)) -> Router:
+    """DeepSeek-V3's router: sigmoid scores, selection bias, group limits, scale (arXiv 2412.19437, section 2.1.2)."""
     return Router(
         score="sigmoid",
         normalize=c.flag("norm_topk_prob"),
         scale=c.number("routed_scaling_factor"),
         selection_bias="buffer",
-        **extra,
+        num_groups=groups[0],
+        top_groups=groups[1],
     )
 
 

@@ -34,10 +34,12 @@ def _read_v2(c: Config) -> Architecture:
     c.fixed("scoring_func", "softmax")
     mixer = latent_attention(c, rope=c.rope())
     limited = c.choice("topk_method", "greedy", "group_limited_greedy") == "group_limited_greedy"
+    groups, best = expert_groups(c) if limited else (1, 1)
     router = Router(
         normalize=False,  # transformers' module ignores norm_topk_prob, false in every published config
         scale=c.number("routed_scaling_factor"),
-        **(expert_groups(c) if limited else {}),
+        num_groups=groups,
+        top_groups=best,
     )
     if not c.has("num_experts_per_tok"):
         # transformers' default; the module can be built and counted, but not run.
@@ -71,7 +73,7 @@ def _v3_experts(c: Config) -> Any:
         count="n_routed_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c)),
+        router=sigmoid_router(c, expert_groups(c)),
         shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
     )
 

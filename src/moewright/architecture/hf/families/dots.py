@@ -40,7 +40,7 @@ def _read_dots1(c: Config) -> Architecture:
         count="n_routed_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c)),
+        router=sigmoid_router(c, expert_groups(c)),
         shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
     )
     sparse = dense_first_layers(c, n)
@@ -83,7 +83,7 @@ def _read_note(c: Config) -> Architecture:
         count="n_routed_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c)),
+        router=sigmoid_router(c, expert_groups(c)),
         shared=shared,
     )
     c.fixed("moe_layer_freq", 1, [1] * n)

@@ -26,7 +26,7 @@ from moewright.architecture.hf.parts import (
     typed_layers,
 )
 from moewright.architecture.mixers import Attention
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, Layer
 
 
 def _experts(c: Config) -> MoE:
@@ -35,18 +35,29 @@ def _experts(c: Config) -> MoE:
         count="n_routed_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c)),
+        router=sigmoid_router(c, expert_groups(c)),
         shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
     )
 
 
+def _build(c: Config, layers: list[Layer]) -> Architecture:
+    # The GLM-4.5 report leaves embedding and head out of its active figure (section 2.1); the head multiplies every
+    # token, so only the embedding is left out here.
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"), active_counts_embedding=False)
+
+
 def _read_glm4(c: Config) -> Architecture:
     n = c.num_layers()
-    norm = "per_head" if c.flag("use_qk_norm") else None
-    mixer = attention(c, qkv_bias=c.flag("attention_bias"), output_bias=False, qk_norm=norm, rope=c.rope(fraction=0.5))
+    mixer = attention(
+        c,
+        qkv_bias=c.flag("attention_bias"),
+        output_bias=False,
+        qk_norm="per_head" if c.flag("use_qk_norm") else None,
+        rope=c.rope(fraction=0.5),
+    )
     moe, sparse = _experts(c), dense_first_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    return _build(c, layers)
 
 
 def _write_glm4(a: Architecture) -> dict[str, Any]:
@@ -82,7 +93,7 @@ def _read_lite(c: Config) -> Architecture:
     sparse = typed_layers(c, n)
     mixer = latent_attention(c, rope=c.rope())
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    return _build(c, layers)
 
 
 def _read_dsa(c: Config) -> Architecture:
@@ -100,7 +111,7 @@ def _read_dsa(c: Config) -> Architecture:
         [reuses if shared else own for shared in _shared_indexers(c, n)],
         choose_feed_forwards(c, sparse, moe),
     )
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    return _build(c, layers)
 
 
 def _shared_indexers(c: Config, n: int) -> list[bool]:

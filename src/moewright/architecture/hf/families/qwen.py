@@ -208,7 +208,7 @@ FAMILIES = {
         read=_read_next,
         defaults={**COMMON_DEFAULTS, **_STEPS, **_HYBRID, "norm_topk_prob": True, "num_nextn_predict_layers": 0},
         aliases={"num_local_experts": "num_experts"},
-        neutral=("intermediate_size",),
+        neutral=("intermediate_size", "use_sliding_window"),
     ),
     "qwen3_5_moe_text": Family(
         model_type="qwen3_5_moe_text",
