@@ -5,8 +5,9 @@ transformers.
 """
 
 from moewright.architecture import Architecture
+from moewright.design import design
 from moewright.errors import UserError
 from moewright.inspection import Inspection, inspect
 
-__all__ = ["Architecture", "Inspection", "UserError", "inspect"]
+__all__ = ["Architecture", "Inspection", "UserError", "design", "inspect"]
 __version__ = "0.1.0"
