@@ -36,6 +36,8 @@ class Inspection:
     warnings: tuple[str, ...]
     params: dict[Component, int]
     active: dict[Component, int]
+    active_counts_embedding: bool
+    """Whether `active` includes the input embedding; by the convention of the family's publisher."""
     active_with_embedding: int
     active_without_embedding: int
     mtp_params: int
@@ -71,7 +73,7 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright inspect --json`."""
-        embedding = "counted" if self.architecture.active_counts_embedding else "not counted"
+        embedding = "counted" if self.active_counts_embedding else "not counted"
         return {
             "name": self.name,
             "family": self.family,
@@ -157,8 +159,9 @@ def inspect(
         architecture=a,
         warnings=tuple(notes),
         params=counts.params(a),
-        active=counts.active(a),
-        active_with_embedding=counts.active_params(a, count_embedding=True),
+        active=counts.active(a, loaded.active_counts_embedding),
+        active_counts_embedding=loaded.active_counts_embedding,
+        active_with_embedding=counts.active_params(a),
         active_without_embedding=counts.active_params(a, count_embedding=False),
         mtp_params=counts.mtp_params(a),
         layers=tuple(_layer_runs(a)),

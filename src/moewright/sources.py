@@ -20,6 +20,8 @@ class Loaded:
     name: str
     family: str | None
     """The Hugging Face model_type, or None for a moewright file or object."""
+    active_counts_embedding: bool = True
+    """Whether the publisher counts the input embedding among active parameters."""
     warnings: tuple[str, ...] = ()
 
 
@@ -46,4 +48,5 @@ def _from_mapping(values: dict[str, Any], name: str) -> Loaded:
             "format: moewright-architecture/1"
         )
     imported = read_config(values)
-    return Loaded(imported.architecture, name, imported.family, imported.warnings)
+    family = imported.family
+    return Loaded(imported.architecture, name, family.model_type, family.active_counts_embedding, imported.warnings)

@@ -62,7 +62,7 @@ def test_against_gradients(family: str) -> None:
         for parameter in module.parameters():
             torch.nn.init.normal_(parameter, std=0.3)  # every path carries a gradient
         architecture = read_config(oracle.saved_config(module)).architecture
-        assert active_params(architecture, count_embedding=True) == touched(module), values
+        assert active_params(architecture) == touched(module), values
 
 
 def runnable(values: dict[str, Any], family: str) -> dict[str, Any]:

@@ -77,9 +77,6 @@ class Architecture(Part):
     """Longest sequence that the model was made for, in tokens."""
     weights_format: WeightFormatName | None = None
     """How the published weights are stored, where that is known."""
-    active_counts_embedding: bool = True
-    """Whether the publisher's active-parameter figure includes the input embedding: Mixtral's, OLMoE's and Qwen's do;
-    gpt-oss's (by its model card), DeepSeek-V3's, Kimi-K2's and GLM-4.5's do not."""
 
     @field_validator("layers", mode="after")
     @classmethod

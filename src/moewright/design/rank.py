@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -10,8 +9,8 @@ from moewright import laws
 from moewright.architecture import counts
 from moewright.design.budgets import Budgets
 from moewright.design.result import Alike, Design, Designs
-from moewright.design.search import BOUNDS, Ranked, binding, costs, law_variables, memory_bytes, search
-from moewright.design.space import build
+from moewright.design.search import BOUNDS, Losses, binding, costs, fill, law_variables, losses, memory_bytes
+from moewright.design.space import Candidates, all_candidates, build
 from moewright.errors import UserError
 from moewright.laws import Law
 
@@ -29,66 +28,70 @@ def rank(budgets: Budgets, law_name: str, top: int) -> Designs:
     law = laws.get(law_name)
     if "loss" not in law.gives or not {"active_params", "active_experts"} <= {v.name for v in law.inputs}:
         raise UserError(f"law: {law.name} does not see both size and experts, so it cannot rank designs; use zhao2025")
-    ranked = search(budgets, law)
-    shown = _best_of_each_kind(ranked, top)
-    designs = tuple(_design(ranked, row, budgets, law) for row in shown)
+    candidates = fill(budgets)
+    loss = losses(law, candidates, budgets)
+    best = float(loss.min())
+    designs = tuple(
+        _design(candidates.take([row]), float(loss[row]), best, budgets, law)
+        for row in _best_of_each_kind(candidates, loss, top)
+    )
     return Designs(
         budgets=budgets,
         designs=designs,
         laws=(law.name,),
         optimum=law.optimum(total_params=float(designs[0].total_params)),
-        alike=_alike(ranked),
-        shadow_prices={law.name: _shadow_prices(budgets, law, float(ranked.loss[0]))},
-        considered=ranked.considered,
-        feasible=len(ranked.loss),
+        alike=_alike(candidates, loss),
+        shadow_prices={law.name: _shadow_prices(budgets, law, candidates, best)},
+        considered=len(all_candidates()),
+        feasible=len(candidates),
         seconds=time.perf_counter() - start,
         warnings=tuple(_warnings(designs[0], budgets)),
     )
 
 
-def _best_of_each_kind(ranked: Ranked, top: int) -> list[int]:
-    c = ranked.candidates
-    _, first = np.unique(np.stack([c.num_experts, c.top_k, c.shared_experts]), axis=1, return_index=True)
-    return [int(row) for row in np.sort(first)[:top]]
+def _best_of_each_kind(candidates: Candidates, loss: Losses, top: int) -> list[int]:
+    """Rows of the best design of every (E, K, shared), best first; ties go to fewer experts, then fewer layers."""
+    kind = (candidates.num_experts * 1000 + candidates.top_k) * 1000 + candidates.shared_experts
+    by_kind = np.lexsort((candidates.num_layers, loss, kind))
+    first = by_kind[np.flatnonzero(np.diff(kind[by_kind], prepend=-1))]
+    order = np.lexsort((candidates.num_layers[first], candidates.num_experts[first], loss[first]))
+    return [int(row) for row in first[order[:top]]]
 
 
-def _design(ranked: Ranked, row: int, budgets: Budgets, law: Law) -> Design:
-    candidates = ranked.candidates
-    architecture = build(candidates, row, budgets.vocab_size, budgets.context)
-    this = candidates.take([row])
+def _design(this: Candidates, loss: float, best: float, budgets: Budgets, law: Law) -> Design:
+    architecture = build(this, budgets.vocab_size, budgets.context)
     taken = {
         "memory_bytes": memory_bytes(architecture, budgets),
         "total_params": counts.total_params(architecture),
-        "active_params": counts.active_params(architecture, count_embedding=True),
+        "active_params": counts.active_params(architecture),
     }
     assert taken == costs(this, budgets), "the columns and the built architecture describe unlike models"
     variables = law_variables(law, this, budgets)
     domain = law.domain(**{name: float(np.squeeze(value)) for name, value in variables.items()})
-    loss = float(ranked.loss[row])
     return Design(
         architecture=architecture,
-        family="glm4_moe" if candidates.shared_experts[row] else "qwen3_moe",
+        family="dots1" if this.shared_experts[0] else "qwen3_moe",
         **taken,
         predicted_loss={law.name: loss},
-        regret={law.name: loss - float(ranked.loss[0])},
+        regret={law.name: loss - best},
         binding=tuple(BOUNDS[name] for name, binds in binding(this, budgets).items() if binds[0]),
         extrapolation={law.name: {name: s.factor for name, s in domain.items() if s.status != "inside"}},
     )
 
 
-def _alike(ranked: Ranked) -> Alike:
-    count = int(np.searchsorted(ranked.loss, ranked.loss[0] + ALIKE_NATS, side="right"))
-    near: dict[str, Any] = vars(ranked.candidates.take(slice(0, count)))
-    return Alike(ALIKE_NATS, count, {name: (int(column.min()), int(column.max())) for name, column in near.items()})
+def _alike(candidates: Candidates, loss: Losses) -> Alike:
+    near = candidates.take(loss <= loss.min() + ALIKE_NATS)
+    ranges = {name: (int(column.min()), int(column.max())) for name, column in vars(near).items()}
+    return Alike(ALIKE_NATS, len(near), ranges)
 
 
-def _shadow_prices(budgets: Budgets, law: Law, best: float) -> dict[str, float]:
-    prices = {}
-    for name, option in (*BOUNDS.items(), ("train_tokens", "train-tokens")):
-        value = getattr(budgets, name)
-        if value is not None:
-            more = search(replace(budgets, **{name: 1.1 * value}), law)
-            prices[option] = float(more.loss[0]) - best
+def _shadow_prices(budgets: Budgets, law: Law, candidates: Candidates, best: float) -> dict[str, float]:
+    more_tokens = replace(budgets, train_tokens=1.1 * budgets.train_tokens)
+    prices = {"train-tokens": float(losses(law, candidates, more_tokens).min()) - best}
+    for name, option in BOUNDS.items():
+        if getattr(budgets, name) is not None:
+            more = replace(budgets, **{name: 1.1 * getattr(budgets, name)})
+            prices[option] = float(losses(law, fill(more), more).min()) - best
     return prices
 
 
@@ -97,9 +100,7 @@ def _warnings(best: Design, budgets: Budgets) -> list[str]:
     for law, variables in best.extrapolation.items():
         if variables:
             far = ", ".join(f"{name} {factor:.3g} times" for name, factor in variables.items())
-            found.append(
-                f"{law} is far from its runs here: outside their range by {far}; trust the order, not the loss"
-            )
+            found.append(f"{law} is outside the range of its runs: {far}; trust the order more than the loss")
     for name, option in BOUNDS.items():
         budget = getattr(budgets, name)
         used = getattr(best, name) / budget if budget else 1.0

@@ -1,7 +1,6 @@
-"""Filling the budgets: for every combination of the space the widest experts that fit, then the law's ranking."""
+"""Filling the budgets: for every combination of the space the widest experts that fit, and the law's loss of each."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,39 +21,27 @@ from moewright.errors import UserError
 from moewright.laws import Law
 from moewright.quantities import format_bytes, format_count
 
+Losses = npt.NDArray[np.float64]
+
 # Fields of Budgets that bound a model, with the name of the option that sets each.
 BOUNDS = {"memory_bytes": "memory", "total_params": "total-params", "active_params": "active-params"}
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """Candidates within the budgets, best first, with their loss by one law."""
-
-    candidates: Candidates
-    loss: npt.NDArray[np.float64]
-    considered: int
-    """Combinations of the space that were looked at, whether or not they fit."""
-
-
-def search(budgets: Budgets, law: Law) -> Ranked:
-    """All candidates that fit, ordered by the law's loss; ties go to fewer experts, then to fewer layers.
+def fill(budgets: Budgets) -> Candidates:
+    """Every combination of the space that fits, each with the widest experts that do.
 
     Raises UserError, saying what the smallest model of the space needs, if none fits.
     """
     space = all_candidates()
-    fitted = _fill(space, budgets)
+    fitted = _widen(space, budgets)
     if not len(fitted):
         raise UserError(_why_nothing_fits(space, budgets))
-    loss = np.asarray(law.loss(**law_variables(law, fitted, budgets)))
-    order = np.lexsort((fitted.num_layers, fitted.num_experts, loss))
-    return Ranked(fitted.take(order), loss[order], considered=len(space))
+    return fitted
 
 
-def binding(candidates: Candidates, budgets: Budgets) -> dict[str, npt.NDArray[np.bool_]]:
-    """By field of Budgets: whether experts one step wider would break it."""
-    names = _bounded(budgets)
-    wider = costs(candidates.with_expert_size(candidates.expert_size + EXPERT_SIZE_STEP), budgets, names)
-    return {name: wider[name] > getattr(budgets, name) for name in names}
+def losses(law: Law, candidates: Candidates, budgets: Budgets) -> Losses:
+    """The law's loss of every candidate, in nats."""
+    return np.asarray(law.loss(**law_variables(law, candidates, budgets)))
 
 
 def law_variables(law: Law, candidates: Candidates, budgets: Budgets) -> dict[str, Any]:
@@ -65,6 +52,13 @@ def law_variables(law: Law, candidates: Candidates, budgets: Budgets) -> dict[st
         for variable in law.inputs
         if variable.is_input
     }
+
+
+def binding(candidates: Candidates, budgets: Budgets) -> dict[str, npt.NDArray[np.bool_]]:
+    """By field of Budgets: whether experts one step wider would break it."""
+    names = _bounded(budgets)
+    wider = costs(candidates.with_expert_size(candidates.expert_size + EXPERT_SIZE_STEP), budgets, names)
+    return {name: wider[name] > getattr(budgets, name) for name in names}
 
 
 def memory_bytes(architecture: Architecture, budgets: Budgets) -> int:
@@ -79,7 +73,7 @@ def costs(candidates: Candidates, budgets: Budgets, names: Iterable[str] = tuple
     count = {
         "memory_bytes": lambda: memory_bytes(architecture, budgets),
         "total_params": lambda: counts.total_params(architecture),
-        "active_params": lambda: counts.active_params(architecture, count_embedding=True),
+        "active_params": lambda: counts.active_params(architecture),
     }
     return {name: np.asarray(count[name]()) for name in names}
 
@@ -88,7 +82,7 @@ def _bounded(budgets: Budgets) -> list[str]:
     return [name for name in BOUNDS if getattr(budgets, name) is not None]
 
 
-def _fill(space: Candidates, budgets: Budgets) -> Candidates:
+def _widen(space: Candidates, budgets: Budgets) -> Candidates:
     """Give every combination the widest experts that the budgets and the space allow; drop those without any.
 
     Parameters are linear in the expert size, so two counts give the size at which a budget is full. Bytes of block

@@ -99,13 +99,13 @@ def columns(candidates: Candidates, vocab_size: int) -> Architecture:
     return architecture
 
 
-def build(candidates: Candidates, row: int, vocab_size: int, context: int) -> Architecture:
-    """The architecture of one candidate, in a form that a Hugging Face family expresses.
+def build(candidate: Candidates, vocab_size: int, context: int) -> Architecture:
+    """The architecture of a single candidate (columns of length one), in a form that a Hugging Face family expresses.
 
-    Without shared experts it is a qwen3_moe; with them a glm4_moe, whose router scores by sigmoid and balances
+    Without shared experts it is a qwen3_moe; with them a dots1, whose router scores by sigmoid and balances
     without loss.
     """
-    sizes = {field.name: int(getattr(candidates, field.name)[row]) for field in fields(candidates)}
+    sizes = {field.name: int(getattr(candidate, field.name)[0]) for field in fields(candidate)}
     d, size, shared = sizes["hidden_size"], sizes["expert_size"], sizes["shared_experts"]
     heads = {name: int(value) for name, value in _heads(np.array(d)).items()}
     mixer = Attention(

@@ -29,7 +29,7 @@ def print_designs(console: Console, designs: Designs) -> None:
         console.print(f"memory holds the weights and a bf16 cache of {b.batch} x {b.context:,} tokens")
     console.print()
     console.print(_ranking(designs))
-    console.print(_binding(designs))
+    console.print("* a budget that experts wider by 64 would break", highlight=False)
     console.print()
     _print_optimum(console, designs)
     console.print()
@@ -48,20 +48,20 @@ def _count(value: float | None) -> str:
 
 def _ranking(designs: Designs) -> Table:
     law = designs.laws[0]
+    unit, size = ("GB", 1e9) if designs.designs[0].memory_bytes >= 1e9 else ("MB", 1e6)
     table = Table(title=f"Designs by {law}", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    headers = ("", "width", "layers", "E", "K", "shared", "d_e", "total", "active", "memory", "loss", "regret")
+    headers = ("", "width", "depth", "E", "K", "shared", "d_e", "total ", "active ", f"{unit} ", "loss", "regret")
     for header in headers:
         table.add_column(header, justify="right", no_wrap=True)
     for number, design in enumerate(designs.designs, start=1):
-        table.add_row(
-            str(number),
-            *_shape(design),
-            format_count(design.total_params),
-            format_count(design.active_params),
-            format_bytes(design.memory_bytes, 3),
-            f"{design.predicted_loss[law]:.4f}",
-            f"{design.regret[law]:.4f}",
-        )
+        costs = {
+            "total-params": format_count(design.total_params),
+            "active-params": format_count(design.active_params),
+            "memory": f"{design.memory_bytes / size:.1f}",
+        }
+        marked = [f"{cost}*" if option in design.binding else f"{cost} " for option, cost in costs.items()]
+        loss, regret = design.predicted_loss[law], design.regret[law]
+        table.add_row(str(number), *_shape(design), *marked, f"{loss:.4f}", f"{regret:.4f}")
     return table
 
 
@@ -71,14 +71,6 @@ def _shape(design: Design) -> tuple[str, ...]:
     group, shared = moe.groups[0], moe.shared.count if moe.shared else 0
     sizes = (design.architecture.hidden_size, design.architecture.num_layers, group.count, group.top_k, shared)
     return *(str(size) for size in sizes), str(group.expert_size)
-
-
-def _binding(designs: Designs) -> str:
-    kinds = {design.binding for design in designs.designs}
-    if len(kinds) == 1:
-        return f"binding in all: {' and '.join(kinds.pop()) or 'none'}"
-    each = ", ".join(f"{n} {' and '.join(d.binding) or 'none'}" for n, d in enumerate(designs.designs, start=1))
-    return f"binding: {each}"
 
 
 def _print_optimum(console: Console, designs: Designs) -> None:

@@ -63,7 +63,7 @@ def _components(inspection: Inspection) -> Table:
     table.add_row("[bold]all[/bold]", f"[bold]{total:,}[/bold]", "", f"[bold]{active:,}[/bold]", "")
     other_count = inspection.active_without_embedding
     words = "without the input embedding"
-    if not inspection.architecture.active_counts_embedding:
+    if not inspection.active_counts_embedding:
         other_count, words = inspection.active_with_embedding, "with the input embedding"
     if other_count != active:
         table.add_row(f"active {words}", "", "", f"{other_count:,}", "")

@@ -26,7 +26,7 @@ class HFImport:
     """An imported architecture with what its reader should know about the import."""
 
     architecture: Architecture
-    family: str
+    family: Family
     warnings: tuple[str, ...]
 
 
@@ -67,7 +67,7 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or error.title
         raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
-    return HFImport(architecture, family.model_type, (*notes, *config.finish()))
+    return HFImport(architecture, family, (*notes, *config.finish()))
 
 
 def write_config(architecture: Architecture, model_type: str | None = None) -> dict[str, Any]:

@@ -22,6 +22,8 @@ class Family:
     """Other spellings of a key -> the one that `read` uses."""
     neutral: tuple[str, ...] = ()
     """Known keys that change neither counts nor routing as the spec states it."""
+    active_counts_embedding: bool = True
+    """Whether this family's publishers count the input embedding among the active parameters that they print."""
     write: Callable[[Architecture], dict[str, Any]] | None = None
     """The config of an architecture that this family may express. It need not check that the family can: the caller
     reads the result back and compares. None: moewright does not export to this family."""

@@ -243,6 +243,25 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
     return values
 
 
+def deepseek_expert_keys(moe: MoE | None, plain: Dense | None) -> dict[str, Any]:
+    """Experts, router and dense width by the keys that DeepSeek-V3 began and others took over."""
+    if moe is None:
+        return {}
+    group = moe.groups[0]
+    return {
+        "n_routed_experts": group.count,
+        "num_experts_per_tok": group.top_k,
+        "moe_intermediate_size": group.expert_size,
+        "n_shared_experts": moe.shared.count if moe.shared else 0,
+        "n_group": moe.router.num_groups,
+        "topk_group": moe.router.top_groups,
+        "norm_topk_prob": moe.router.normalize,
+        "routed_scaling_factor": moe.router.scale,
+        # transformers wants a dense width even where no layer uses it
+        "intermediate_size": plain.size if plain else group.top_k * group.expert_size,
+    }
+
+
 def first_mixer(a: Architecture, kind: type[Attention] | type[LatentAttention]) -> Any:
     """The first mixer of a kind, or None."""
     return next((layer.mixer for layer in a.iter_layers() if isinstance(layer.mixer, kind)), None)

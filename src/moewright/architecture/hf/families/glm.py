@@ -11,6 +11,7 @@ from moewright.architecture.hf.parts import (
     build,
     choose_feed_forwards,
     common_keys,
+    deepseek_expert_keys,
     dense_first_layers,
     dense_prefix,
     expert_groups,
@@ -26,7 +27,7 @@ from moewright.architecture.hf.parts import (
     typed_layers,
 )
 from moewright.architecture.mixers import Attention
-from moewright.architecture.spec import Architecture, Layer
+from moewright.architecture.spec import Architecture
 
 
 def _experts(c: Config) -> MoE:
@@ -40,12 +41,6 @@ def _experts(c: Config) -> MoE:
     )
 
 
-def _build(c: Config, layers: list[Layer]) -> Architecture:
-    # The GLM-4.5 report leaves embedding and head out of its active figure (section 2.1); the head multiplies every
-    # token, so only the embedding is left out here.
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"), active_counts_embedding=False)
-
-
 def _read_glm4(c: Config) -> Architecture:
     n = c.num_layers()
     mixer = attention(
@@ -57,7 +52,7 @@ def _read_glm4(c: Config) -> Architecture:
     )
     moe, sparse = _experts(c), dense_first_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
-    return _build(c, layers)
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
 def _write_glm4(a: Architecture) -> dict[str, Any]:
@@ -71,19 +66,7 @@ def _write_glm4(a: Architecture) -> dict[str, Any]:
             "use_qk_norm": mixer.qk_norm == "per_head",
             "partial_rotary_factor": mixer.rope.fraction if mixer.rope else 0.5,
         }
-    if moe:
-        group = moe.groups[0]
-        values |= {
-            "n_routed_experts": group.count,
-            "num_experts_per_tok": group.top_k,
-            "moe_intermediate_size": group.expert_size,
-            "n_shared_experts": moe.shared.count if moe.shared else 0,
-            "n_group": moe.router.num_groups,
-            "topk_group": moe.router.top_groups,
-            "norm_topk_prob": moe.router.normalize,
-            "routed_scaling_factor": moe.router.scale,
-            "intermediate_size": plain.size if plain else group.top_k * group.expert_size,
-        }
+    values |= deepseek_expert_keys(moe, plain)
     return values | {"first_k_dense_replace": dense_prefix(a), "num_nextn_predict_layers": a.mtp_layers}
 
 
@@ -93,7 +76,7 @@ def _read_lite(c: Config) -> Architecture:
     sparse = typed_layers(c, n)
     mixer = latent_attention(c, rope=c.rope())
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
-    return _build(c, layers)
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
 def _read_dsa(c: Config) -> Architecture:
@@ -111,7 +94,7 @@ def _read_dsa(c: Config) -> Architecture:
         [reuses if shared else own for shared in _shared_indexers(c, n)],
         choose_feed_forwards(c, sparse, moe),
     )
-    return _build(c, layers)
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
 def _shared_indexers(c: Config, n: int) -> list[bool]:
@@ -151,6 +134,8 @@ FAMILIES = {
         defaults={**_DEFAULTS, "rms_norm_eps": 1e-5, "use_qk_norm": False},
         aliases=_ALIASES,
         neutral=("intermediate_size",),
+        # The GLM-4.5 report counts neither embedding nor head (section 2.1); the head does multiply every token.
+        active_counts_embedding=False,
     ),
     "glm4_moe_lite": Family(
         model_type="glm4_moe_lite",
