@@ -216,7 +216,8 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
         "vocab_size": a.vocab_size,
         "hidden_size": a.hidden_size,
         "num_hidden_layers": a.num_layers,
-        "num_attention_heads": attention_or_latent.num_heads if attention_or_latent else None,
+        # without such a mixer the family cannot express the model; the comparison will say so
+        "num_attention_heads": attention_or_latent.num_heads if attention_or_latent else 1,
         "hidden_act": HF_ACTIVATIONS[next(a.iter_layers()).feed_forward.activation],
         "max_position_embeddings": a.max_context,
         "rms_norm_eps": a.norm.eps,
@@ -243,20 +244,23 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
     return values
 
 
+# What a config says of experts where no layer has any: the keys must be there, and mean nothing.
+NO_EXPERTS = MoE(groups=(ExpertGroup(count=1, expert_size=1, top_k=1),))
+
+
 def deepseek_expert_keys(moe: MoE | None, plain: Dense | None) -> dict[str, Any]:
     """Experts, router and dense width by the keys that DeepSeek-V3 began and others took over."""
-    if moe is None:
-        return {}
-    group = moe.groups[0]
+    moe = moe or NO_EXPERTS
+    group, router = moe.groups[0], moe.router
     return {
         "n_routed_experts": group.count,
         "num_experts_per_tok": group.top_k,
         "moe_intermediate_size": group.expert_size,
         "n_shared_experts": moe.shared.count if moe.shared else 0,
-        "n_group": moe.router.num_groups,
-        "topk_group": moe.router.top_groups,
-        "norm_topk_prob": moe.router.normalize,
-        "routed_scaling_factor": moe.router.scale,
+        "n_group": router.num_groups,
+        "topk_group": router.top_groups,
+        "norm_topk_prob": router.normalize,
+        "routed_scaling_factor": router.scale,
         # transformers wants a dense width even where no layer uses it
         "intermediate_size": plain.size if plain else group.top_k * group.expert_size,
     }
