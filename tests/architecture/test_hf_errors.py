@@ -182,3 +182,10 @@ def test_any_text_is_refused_in_one_line(text: str) -> None:
             with pytest.raises(UserError) as caught:
                 inspect(file)
             assert "\n" not in " ".join(str(caught.value).split())
+
+
+def test_groups_that_do_not_divide_are_reported_and_counted() -> None:
+    config = VALID["deepseek_v3"] | {"n_routed_experts": 7, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1}
+    imported = read_config(config)
+    assert total_params(imported.architecture) == transformers_count(config)
+    assert any(warning.startswith("n_group: 2 does not divide") for warning in imported.warnings)

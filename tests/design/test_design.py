@@ -76,6 +76,8 @@ def test_against_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
             "total_params": None if by_memory else float(10 ** r.uniform(7.5, 9.5)),
             "active_params": float(10 ** r.uniform(7, 8.5)) if r.random() < 0.7 else None,
         }
+        if limits["total_params"] and limits["active_params"]:
+            limits["active_params"] = min(limits["total_params"], limits["active_params"])
         tokens = float(10 ** r.uniform(9, 12))
         asked = {
             "memory": limits["memory_bytes"],
