@@ -1,0 +1,56 @@
+"""Every published law by name."""
+
+from moewright.errors import UserError
+from moewright.laws.law import Law
+from moewright.laws.published import (
+    abnar2025,
+    clark2022,
+    dense,
+    forms,
+    frontiers,
+    krajewski2024,
+    ling2025,
+    ludziejewski2025,
+    rules,
+    zhao2025,
+)
+
+_LAWS = {
+    law.name: law
+    for law in (
+        zhao2025.LAW,
+        ludziejewski2025.LAW,
+        clark2022.LAW,
+        krajewski2024.LAW,
+        abnar2025.LAW,
+        ling2025.LAW,
+        dense.FLAME2025,
+        frontiers.MARIN2026,
+        dense.EPOCH2024,
+        dense.HOFFMANN2022,
+        frontiers.WAN2026,
+        forms.LIEW2026,
+        forms.YUN2024,
+        forms.WANG2024,
+        rules.STEPLAW,
+        ludziejewski2025.LEARNING_RATE,
+        rules.LI2025,
+        rules.K2,
+    )
+}
+
+
+def names() -> list[str]:
+    """The names that `get` knows."""
+    return list(_LAWS)
+
+
+def get(name: str) -> Law:
+    """A published law; UserError with the nearest name for an unknown one."""
+    if name not in _LAWS:
+        import difflib
+
+        near = difflib.get_close_matches(name, _LAWS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"no law is named {name!r}: {hint}known are {', '.join(_LAWS)}")
+    return _LAWS[name]

@@ -1,0 +1,187 @@
+"""A law: a form with coefficients, and everything that one must know before believing it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from moewright.architecture import Architecture
+from moewright.errors import UserError
+from moewright.laws.form import Form
+from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Variable, check_names, check_values, status_of
+
+
+class InapplicableLaw(UserError):  # noqa: N818  (a reason to print, seldom an error)
+    """The law has nothing to say about this model or question; the message gives the reason."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that a law gives other than a loss, such as a learning rate, from variables of its own."""
+
+    unit: str
+    variables: tuple[str, ...]
+    value: Callable[..., Any]
+    """Takes the variables by name."""
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What a law can optimise: the arguments it needs and the function that answers, by coefficients."""
+
+    arguments: tuple[Variable, ...]
+    optional: tuple[Variable, ...]
+    solve: Callable[..., dict[str, Any]]
+    """Takes the coefficients (numbers, or arrays of bootstrap draws) and the given arguments by name."""
+    answers: Mapping[str, str]
+    """What each returned name means."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A published scaling law. Losses of different laws never compare: tokenizer, data and schedule differ."""
+
+    name: str
+    title: str
+    source: str
+    confidence: str
+    """How the coefficients reached moewright: A the authors' text or code, B two independent secondary sources,
+    C one secondary source; "checked" where they reproduce numbers that the paper states."""
+    params_convention: str
+    inputs: tuple[Variable, ...] = ()
+    form: Form | None = None
+    coefficients: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=lambda: MappingProxyType({}))
+    """Choices such as the router: option -> value -> coefficients; the first value is the default."""
+    quantities: Mapping[str, Quantity] = field(default_factory=lambda: MappingProxyType({}))
+    optimum_rule: Optimum | None = None
+    applies: Callable[[Architecture], str | None] = lambda _: None
+    """Why the law says nothing about an architecture, or None if it does."""
+    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    # Evaluating
+
+    def loss(self, **variables: Any) -> Any:
+        """Loss in nats per token for numbers or arrays that broadcast; options such as router= by name."""
+        form = self._form()
+        coefficients = self._coefficients(variables)
+        checked = check_values(self._inputs(), self._without_options(variables), self.name)
+        with np.errstate(over="ignore"):
+            return _plain(form.loss(coefficients, checked))
+
+    def quantity(self, name: str, **variables: Any) -> Any:
+        """A named quantity of the law other than its loss; see `quantities`."""
+        if name not in self.quantities:
+            raise InapplicableLaw(f"{self.name} gives no {name}; it gives {', '.join(self.gives)}")
+        wanted = self.quantities[name]
+        inputs = [variable for variable in self.inputs if variable.name in wanted.variables]
+        return _plain(wanted.value(**check_values(inputs, variables, self.name)))
+
+    def efficiency_leverage(self, **variables: Any) -> Any:
+        """Compute that a dense model needs for the same loss, over this model's compute."""
+        return self.quantity("efficiency_leverage", **variables)
+
+    def learning_rate(self, **variables: Any) -> Any:
+        """Peak learning rate that the rule advises."""
+        return self.quantity("learning_rate", **variables)
+
+    def batch_tokens(self, **variables: Any) -> Any:
+        """Batch size in tokens that the rule advises."""
+        return self.quantity("batch_tokens", **variables)
+
+    def optimum(self, **arguments: Any) -> dict[str, Any]:
+        """What the law says is best; `optimum_rule` lists the arguments and the answers."""
+        rule = self._optimum_rule()
+        checked = _optimum_arguments(rule, self._without_options(arguments), self.name)
+        solved = rule.solve(self._coefficients(arguments), **checked)
+        return {name: _plain(value) for name, value in solved.items()}
+
+    def domain(self, **variables: Any) -> dict[str, Status]:
+        """For each variable given: inside, below or above the runs behind the law, and by which factor."""
+        known = {variable.name: variable for variable in self.inputs}
+        given = self._without_options(variables)
+        for name in given:
+            if name not in known:
+                check_names([name], known, self.name)
+        return {name: status_of(known[name], known[name].check(values, self.name)) for name, values in given.items()}
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """The names of what the law can compute."""
+        names: tuple[str, ...] = ("loss",) if self.form is not None and (self.coefficients or self.options) else ()
+        names += tuple(self.quantities)
+        if self.optimum_rule is not None:
+            names += ("optimum",)
+        return names + (("findings",) if self.findings else ())
+
+    # From an architecture
+
+    def variables(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, float]:
+        """The law's inputs for a model, in the law's own conventions; InapplicableLaw says why there are none."""
+        reason = self.applies(architecture)
+        if reason is not None:
+            raise InapplicableLaw(f"{self.name} does not apply: {reason}")
+        if train_tokens is not None:
+            TRAIN_TOKENS.check(train_tokens, self.name)
+        derived: dict[str, float] = {}
+        for variable in self._inputs():
+            value = variable.of(architecture, train_tokens)
+            if value is None and variable.per_token:
+                raise UserError(f"{self.name} needs train_tokens, the number of training tokens")
+            if value is None:
+                raise InapplicableLaw(f"{self.name} takes {variable.name}, which a model and its tokens do not give")
+            derived[variable.name] = value
+        return derived
+
+    def conditions(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, Status]:
+        """Status of what the law's experiments held fixed and its formula has no symbol for."""
+        held = {variable: variable.of(architecture, train_tokens) for variable in self.inputs if not variable.is_input}
+        return {
+            variable.name: status_of(variable, np.asarray(value))
+            for variable, value in held.items()
+            if value is not None
+        }
+
+    # Inside
+
+    def _inputs(self) -> list[Variable]:
+        return [variable for variable in self.inputs if variable.is_input]
+
+    def _form(self) -> Form:
+        if self.form is None:
+            raise InapplicableLaw(f"{self.name} gives no loss; it gives {', '.join(self.gives)}")
+        if not self.coefficients and not self.options:
+            raise InapplicableLaw(f"{self.name} is a form without public coefficients: fit it to your runs first")
+        return self.form
+
+    def _optimum_rule(self) -> Optimum:
+        if self.optimum_rule is None:
+            raise InapplicableLaw(f"{self.name} has no optimum; it gives {', '.join(self.gives) or 'a form to fit'}")
+        return self.optimum_rule
+
+    def _without_options(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in arguments.items() if name not in self.options}
+
+    def _coefficients(self, arguments: Mapping[str, Any]) -> Mapping[str, float]:
+        coefficients = dict(self.coefficients)
+        for option, choices in self.options.items():
+            chosen = arguments.get(option, next(iter(choices)))
+            if chosen not in choices:
+                check_names([str(chosen)], choices, self.name, f"value of {option}")
+            coefficients |= choices[chosen]
+        return coefficients
+
+
+def _optimum_arguments(rule: Optimum, given: Mapping[str, Any], owner: str) -> dict[str, Array]:
+    optional = [variable for variable in rule.optional if variable.name in given]
+    if any(name not in {variable.name for variable in (*rule.arguments, *rule.optional)} for name in given):
+        check_names(given, [variable.name for variable in (*rule.arguments, *rule.optional)], owner, "argument")
+    return check_values([*rule.arguments, *optional], given, owner)
+
+
+def _plain(value: Any) -> Any:
+    array = np.asarray(value)
+    return array.item() if array.ndim == 0 else array

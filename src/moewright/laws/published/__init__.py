@@ -1,0 +1,1 @@
+"""Published laws, one module per study; every coefficient has its place in the paper beside it."""

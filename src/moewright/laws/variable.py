@@ -1,0 +1,121 @@
+"""What a law takes: its variables by call name, what values they may have, and where the law was fitted."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from moewright.architecture import Architecture
+from moewright.errors import UserError
+
+Array = npt.NDArray[np.float64]
+Values = float | Array
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One argument of a law, with the law's own meaning of it.
+
+    `low` and `high` bound the runs that the law was fitted on, None where the source does not say. `at_least`,
+    `above` and `below` bound the values for which the formula means anything at all.
+    """
+
+    name: str
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    derive: Callable[[Architecture], float] | None = None
+    """Computes the variable from an architecture; None for what a model and its training tokens do not give."""
+    per_token: bool = False
+    """`derive` gives the value for one training token, to be multiplied by their number."""
+    above: float = 0.0
+    at_least: float | None = None
+    below: float | None = None
+    is_input: bool = True
+    """False for a condition of the experiments that the formula has no symbol for, such as a fixed expansion rate."""
+
+    def of(self, architecture: Architecture, train_tokens: float | None) -> float | None:
+        """The value for a model; None where that needs what was not given."""
+        if self.derive is None or (self.per_token and train_tokens is None):
+            return None
+        return float(self.derive(architecture)) * (train_tokens if self.per_token and train_tokens else 1.0)
+
+    def check(self, values: Any, owner: str) -> Array:
+        """The values as float64, or a UserError that names the variable."""
+        try:
+            array = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise UserError(f"{owner}: {self.name} must be a number or an array of numbers") from None
+        if not np.all(np.isfinite(array)):
+            raise UserError(f"{owner}: {self.name} has a value that is not a finite number")
+        if self.at_least is not None:
+            wrong, rule = array < self.at_least, f"at least {self.at_least:g}"
+        else:
+            wrong, rule = array <= self.above, f"above {self.above:g}"
+        if self.below is not None:
+            wrong, rule = wrong | (array >= self.below), f"{rule} and below {self.below:g}"
+        if np.any(wrong):
+            raise UserError(f"{owner}: {self.name} must be {rule}, got {array[wrong].flat[0]:g}")
+        return array
+
+
+TRAIN_TOKENS = Variable("train_tokens", "D, training tokens", unit="tokens", derive=lambda _: 1.0, per_token=True)
+TRAIN_FLOPS = Variable("train_flops", "C, FLOPs of training", unit="FLOPs")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where values of one variable lie against the range that a law was fitted on; arrays for arrays of values.
+
+    `factor` is 1 inside, otherwise value / high above and low / value below, so always how many times too far out.
+    """
+
+    variable: str
+    status: Any
+    factor: Any
+    low: float | None
+    high: float | None
+
+
+def status_of(variable: Variable, values: Array) -> Status:
+    """Compare checked values with the fitted range of their variable."""
+    low = -np.inf if variable.low is None else variable.low
+    high = np.inf if variable.high is None else variable.high
+    # A value that differs from the bound by rounding only is inside.
+    is_below, is_above = values < low * (1 - 1e-9), values > high * (1 + 1e-9)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.where(is_below, low / values, np.where(is_above, values / high, 1.0))
+    status = np.where(is_below, "below", np.where(is_above, "above", "inside"))
+    if values.ndim == 0:
+        return Status(variable.name, str(status), float(factor), variable.low, variable.high)
+    return Status(variable.name, status, factor, variable.low, variable.high)
+
+
+def check_names(given: Iterable[str], wanted: Iterable[str], owner: str, what: str = "variable") -> None:
+    """UserError for the first unknown name, with the nearest known one, or else for the first missing one."""
+    given, wanted = list(given), list(wanted)
+    missing = [name for name in wanted if name not in given]
+    for name in given:
+        if name not in wanted:
+            near = difflib.get_close_matches(name, missing or wanted, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(f"{owner} has no {what} {name!r}: {hint}it takes {', '.join(wanted) or 'none'}")
+    if missing:
+        raise UserError(f"{owner} needs the {what} {missing[0]}; it takes {', '.join(wanted)}")
+
+
+def check_values(variables: Iterable[Variable], given: Mapping[str, Any], owner: str) -> dict[str, Array]:
+    """Every variable's values as float64 arrays that broadcast together; UserError names what does not."""
+    variables = tuple(variables)
+    check_names(given, [variable.name for variable in variables], owner)
+    checked = {variable.name: variable.check(given[variable.name], owner) for variable in variables}
+    try:
+        np.broadcast_shapes(*(values.shape for values in checked.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {values.shape}" for name, values in checked.items())
+        raise UserError(f"{owner}: the arrays have shapes that do not go together: {shapes}") from None
+    return checked
