@@ -11,6 +11,7 @@ Each finding names a row, the kind of problem, the column that shows it and why.
 
 import math
 from collections.abc import Iterator
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +33,15 @@ def diagnose(table: pd.DataFrame, outlier_scales: float = OUTLIER_SCALES) -> pd.
 
     `row` counts from 1. An empty result means that nothing was found.
     """
-    findings = []
+    findings: list[tuple[int, str, str, str, str]] = []
     for rows, problem, column, details in _all(table, outlier_scales):
         ids = table["run_id"].to_numpy()[rows] if "run_id" in table else [""] * len(rows)
         findings += [
             (int(row) + 1, str(run), problem, column, detail)
             for row, run, detail in zip(rows, ids, details, strict=True)
         ]
-    return pd.DataFrame(sorted(findings, key=lambda finding: finding[0]), columns=FINDINGS)
+    findings.sort(key=itemgetter(0))
+    return pd.DataFrame(findings, columns=pd.Index(FINDINGS))
 
 
 def _all(table: pd.DataFrame, outlier_scales: float) -> Iterator[Found]:

@@ -14,22 +14,13 @@ github.com/sneha-rk/OLMo-core, ml/scripts/results/results_processed.csv, Apache-
 
 import pandas as pd
 
-from moewright.architecture import Architecture, Layer, Norm
-from moewright.architecture.counts import (
-    active_params,
-    active_params_non_embedding,
-    total_params,
-    total_params_non_embedding,
-)
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, FeedForward, MoE, SharedExpert
-from moewright.architecture.mixers import Attention
 from moewright.errors import UserError
+from moewright.runs.importers.slicing_models import describe_models
 from moewright.runs.importers.slicing_names import Group, RunName, read_name
-from moewright.runs.importers.slicing_schedules import learning_rate_sum, warmup_steps
+from moewright.runs.importers.slicing_schedules import mean_rate, warmup_steps
 from moewright.runs.importers.slicing_sizes import (
     BATCH_TOKENS,
     TOKENS_PER_NOMINAL_PARAM,
-    VOCAB_SIZE,
     Size,
     size_of,
 )
@@ -73,21 +64,19 @@ def import_slicing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     groups = _groups(frame, names, where)
     shared = _shared_multipliers(frame, names)
     table = frame.rename(columns={"name": "run_id", **_LOSSES})
-    table = table.assign(**_architecture_columns(sizes, groups, shared))
+    table = table.assign(**describe_models(sizes, groups, shared))
 
-    table["learning_rate"] = frame["lr"]
-    table["schedule"] = frame["scheduler"] if "scheduler" in frame else "CosWithWarmup"
-    tokens = [
+    table["learning_rate"] = _learning_rates(frame, names, where)
+    table["schedule"] = frame.get("scheduler", "CosWithWarmup")
+    table["train_tokens"] = [
         TOKENS_PER_NOMINAL_PARAM * name.data_multiple * size.nominal_params
         for name, size in zip(names, sizes, strict=True)
     ]
-    table["train_tokens"] = tokens
     table["batch_tokens"] = BATCH_TOKENS
     table["warmup_steps"] = [warmup_steps(str(schedule)) for schedule in table["schedule"]]
-    peak, _ = parse_quantities(frame["lr"])
-    table["learning_rate_sum"] = [
-        rate * learning_rate_sum(str(schedule), token / BATCH_TOKENS)
-        for rate, schedule, token in zip(peak, table["schedule"], tokens, strict=True)
+    table["learning_rate_mean"] = table["learning_rate"] * [
+        mean_rate(str(schedule), tokens / BATCH_TOKENS)
+        for schedule, tokens in zip(table["schedule"], table["train_tokens"], strict=True)
     ]
 
     is_moe = table["num_experts"] > 1
@@ -114,69 +103,6 @@ def import_slicing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     if "train_ce" in frame:
         table["loss"] = frame["train_ce"]
     return table
-
-
-def backbone(size: Size, groups: tuple[Group, ...], shared_multiplier: float) -> Architecture:
-    """The model of one run; widths in units of 4 d as the sweep writes them. One group of one expert is dense."""
-    d = size.hidden_size
-    feed_forward: FeedForward
-    if sum(group.experts for group in groups) == 1 and not shared_multiplier:
-        feed_forward = Dense(size=_width(groups[0].multiplier, d))
-    else:
-        feed_forward = MoE(
-            groups=tuple(
-                ExpertGroup(count=g.experts, expert_size=_width(g.multiplier, d), top_k=min(g.top_k, g.experts))
-                for g in groups
-            ),
-            router_per_group=len(groups) > 1,
-            shared=SharedExpert(expert_size=_width(shared_multiplier, d)) if shared_multiplier else None,
-        )
-    heads = size.num_heads or 1  # heads change no count
-    mixer = Attention(num_heads=heads, num_kv_heads=heads, head_dim=d // heads, qk_norm="full")
-    layer = Layer(mixer=mixer, feed_forward=feed_forward, norms="post")
-    return Architecture(vocab_size=VOCAB_SIZE, hidden_size=d, layers=(layer,) * size.num_layers, norm=Norm())
-
-
-def _architecture_columns(
-    sizes: list[Size], groups: list[tuple[Group, ...]], shared: list[float]
-) -> dict[str, list[float] | list[str]]:
-    described: dict[tuple[Size, tuple[Group, ...], float], dict[str, float | str]] = {}
-    rows = []
-    for key in zip(sizes, groups, shared, strict=True):
-        if key not in described:
-            described[key] = _describe(*key)
-        rows.append(described[key])
-    return {name: [row[name] for row in rows] for name in rows[0]}  # type: ignore[misc]
-
-
-def _describe(size: Size, groups: tuple[Group, ...], shared: float) -> dict[str, float | str]:
-    model = backbone(size, groups, shared)
-    top_k = sum(group.top_k for group in groups)
-    used = sum(group.top_k * group.multiplier for group in groups)
-    return {
-        "hidden_size": size.hidden_size,
-        "num_layers": size.num_layers,
-        "num_heads": size.num_heads or float("nan"),
-        "vocab_size": VOCAB_SIZE,
-        "num_experts": sum(group.experts for group in groups),
-        "top_k": top_k,
-        "expert_size": 4 * size.hidden_size * used / top_k,
-        "shared_size": 4 * size.hidden_size * shared,
-        "expert_groups": "+".join(f"{g.experts}x{_width(g.multiplier, size.hidden_size)}k{g.top_k}" for g in groups),
-        "num_groups": len(groups),
-        "expert_multiplier": used / top_k,
-        "expert_ratio": sum(group.experts * group.multiplier for group in groups),
-        "shared_multiplier": shared,
-        "active_width": used + shared,
-        "total_params": total_params(model),
-        "active_params": active_params(model),
-        "total_params_non_embedding": total_params_non_embedding(model),
-        "active_params_non_embedding": active_params_non_embedding(model),
-    }
-
-
-def _width(multiplier: float, hidden_size: int) -> int:
-    return max(1, round(multiplier * 4 * hidden_size))
 
 
 def _sizes(frame: pd.DataFrame, names: list[RunName], where: str) -> list[Size]:
@@ -212,6 +138,15 @@ def _groups(frame: pd.DataFrame, names: list[RunName], where: str) -> list[tuple
             raise UserError(f"{where}: row {row + 1}: no usable expert groups in its columns or name (found {given})")
         found.append(groups)
     return found
+
+
+def _learning_rates(frame: pd.DataFrame, names: list[RunName], where: str) -> "pd.Series[float]":
+    rates, complaints = parse_quantities(frame["lr"])
+    if complaints:
+        row = min(complaints)
+        raise UserError(f"{where}: row {row + 1}, column lr: {complaints[row]}")
+    in_names = pd.Series([name.learning_rate for name in names], index=frame.index, dtype=float)
+    return pd.Series(rates, index=frame.index).fillna(in_names)
 
 
 def _shared_multipliers(frame: pd.DataFrame, names: list[RunName]) -> list[float]:

@@ -29,6 +29,7 @@ class RunName:
     """`lf` among the words of the sweep's name: the loss-free bias with step 0.001."""
     data_multiple: float = 1.0
     """`5XD`: five times 20 tokens per nominal parameter."""
+    learning_rate: float | None = None
     batch: str | None = None
     """Date and time of the launch."""
 
@@ -37,6 +38,7 @@ _DATE = re.compile(r"^(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)_")
 _SIZE = re.compile(r"(?:^|_)(olmo2[a-z]?)_(\d+(?:[._]\d+)?[MB])(?:_|$)", re.IGNORECASE)
 _GROUPS = re.compile(r"_e([\d,]+)x([\d.,]+)c([\d,]+)(?:_|$)")
 _SHARED = re.compile(r"_(no|[\d.]+)gen(?:_|$)")
+_RATE = re.compile(r"_lr=([\d.]+(?:e-?\d+)?)(?:_|$)", re.IGNORECASE)
 _DATA = re.compile(r"(?:^|_)(\d+(?:\.\d+)?)XD(?:_|$)", re.IGNORECASE)
 
 
@@ -44,7 +46,7 @@ def read_name(name: str) -> RunName:
     """Parse a run's name; what does not match is left at its default."""
     date, size = _DATE.match(name), _SIZE.search(name)
     sweep = name[date.end() if date else 0 : size.start() if size else len(name)]
-    shared, data = _SHARED.search(name), _DATA.search(name)
+    shared, data, rate = _SHARED.search(name), _DATA.search(name), _RATE.search(name)
     return RunName(
         family=size[1].lower() if size else "olmo2",
         size=size[2] if size else None,
@@ -52,6 +54,7 @@ def read_name(name: str) -> RunName:
         shared_multiplier=None if shared is None else 0.0 if shared[1] == "no" else _number(shared[1]),
         loss_free_bias="lf" in sweep.split("_"),
         data_multiple=float(data[1]) if data else 1.0,
+        learning_rate=_number(rate[1]) if rate else None,
         batch=date[1] if date else None,
     )
 
