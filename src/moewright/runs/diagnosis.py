@@ -24,6 +24,7 @@ FINDINGS = ["row", "run_id", "problem", "column", "detail"]
 UNLIKE = ("schedule", "tokenizer", "evaluation")
 OUTLIER_SCALES = 6.0
 """Robust standard deviations beyond which a residual is called an outlier (normal noise: 1 row in 500 million)."""
+FEWEST_REPEATS = 10  # runs that differ from their configuration's median; fewer give no scale to judge by
 
 Found = tuple[npt.NDArray[np.intp], str, str, list[str]]
 
@@ -102,15 +103,7 @@ def _outliers(table: pd.DataFrame, scales: float) -> Iterator[Found]:
     log_loss = np.full(len(table), np.nan)
     log_loss[usable] = np.log(table["loss"].to_numpy(dtype=float)[usable])
     if "config_id" in table:
-        grouped = pd.Series(log_loss, index=table.index).groupby(table["config_id"].to_numpy())
-        repeats = grouped.transform("count").to_numpy() > 1
-        apart = log_loss - grouped.transform("median").to_numpy()
-        # Of two repeats neither is the outlier; three or more have a middle.
-        judged = repeats & (grouped.transform("count").to_numpy() > 2)
-        scale = robust_scale(apart[repeats & usable & (apart != 0)])
-        far = np.flatnonzero(judged & (np.abs(apart) > scales * max(scale, 1e-9)))
-        details = [f"{abs(apart[row]) / scale:.0f} repeat scales from its repeats" for row in far]
-        yield far, "outlier", "loss", details
+        yield _far_from_repeats(table["config_id"], log_loss, scales)
     residuals = surface_residuals(table, log_loss)
     scale = robust_scale(residuals[np.isfinite(residuals)])
     if not math.isfinite(scale) or scale < 1e-9:
@@ -118,6 +111,18 @@ def _outliers(table: pd.DataFrame, scales: float) -> Iterator[Found]:
     far = np.flatnonzero(np.abs(residuals) > scales * scale)
     details = [f"{residuals[row] / scale:+.0f} robust scales from a smooth fit of all rows" for row in far]
     yield far, "outlier", "loss", details
+
+
+def _far_from_repeats(config_id: "pd.Series[str]", log_loss: npt.NDArray[np.float64], scales: float) -> Found:
+    """Runs far from the median of three or more runs of their configuration; of two, neither is the outlier."""
+    grouped = pd.Series(log_loss).groupby(config_id.to_numpy())
+    apart = log_loss - grouped.transform("median").to_numpy()
+    moved = apart[np.isfinite(apart) & (apart != 0)]  # a lone run and a middle one do not differ from their median
+    far = np.empty(0, dtype=np.intp)
+    scale = robust_scale(moved)
+    if moved.size >= FEWEST_REPEATS and scale > 0:
+        far = np.flatnonzero((grouped.transform("count").to_numpy() > 2) & (np.abs(apart) > scales * scale))
+    return far, "outlier", "loss", [f"{abs(apart[row]) / scale:.0f} repeat scales from its repeats" for row in far]
 
 
 def _same(flags: "pd.Series[bool]", problem: str, column: str, detail: str) -> Found:

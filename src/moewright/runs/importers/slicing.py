@@ -9,6 +9,8 @@ github.com/sneha-rk/OLMo-core, ml/scripts/results/results_processed.csv, Apache-
 - A few `0.25gen` rows use 0.75 of a dense feed-forward instead of all of it: see `active_width`.
 - Runs with capacity drop tokens at evaluation too, on padded documents, so their validation losses are not
   comparable with dropless ones; the training loss is. Hence `loss` is train_ce.
+- A mixture whose name says neither `gen` nor `nogen` ran with the launch script's default, a shared expert of a whole
+  feed-forward; its shared_mult of 0 is an artefact of the source's own reading of the name.
 - The shared expert's block runs routed experts beside attention: another topology, not only another size.
 """
 
@@ -150,10 +152,13 @@ def _learning_rates(frame: pd.DataFrame, names: list[RunName], where: str) -> "p
 
 
 def _shared_multipliers(frame: pd.DataFrame, names: list[RunName]) -> list[float]:
+    """The column where the name says something; the source fills 0 where it does not, and that is wrong."""
     in_names = pd.Series([name.shared_multiplier for name in names], index=frame.index, dtype=float).fillna(0.0)
     if "shared_mult" not in frame:
         return in_names.tolist()
-    return frame["shared_mult"].astype(float).fillna(in_names).tolist()
+    by_default = pd.Series([name.shared_by_default for name in names], index=frame.index)
+    column = frame["shared_mult"].astype(float).fillna(in_names)
+    return column.where(~(by_default & (column == 0)), in_names).tolist()
 
 
 def _routing_in(name: str) -> str:

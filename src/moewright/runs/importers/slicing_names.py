@@ -25,6 +25,8 @@ class RunName:
     size: str | None = None
     groups: tuple[Group, ...] = ()
     shared_multiplier: float | None = None
+    shared_by_default: bool = False
+    """The name does not say, so the launch script's default is taken."""
     loss_free_bias: bool = False
     """`lf` among the words of the sweep's name: the loss-free bias with step 0.001."""
     data_multiple: float = 1.0
@@ -33,6 +35,8 @@ class RunName:
     batch: str | None = None
     """Date and time of the launch."""
 
+
+LAUNCH_SHARED = 1.0
 
 _DATE = re.compile(r"^(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)_")
 _SIZE = re.compile(r"(?:^|_)(olmo2[a-z]?)_(\d+(?:[._]\d+)?[MB])(?:_|$)", re.IGNORECASE)
@@ -47,11 +51,19 @@ def read_name(name: str) -> RunName:
     date, size = _DATE.match(name), _SIZE.search(name)
     sweep = name[date.end() if date else 0 : size.start() if size else len(name)]
     shared, data, rate = _SHARED.search(name), _DATA.search(name), _RATE.search(name)
+    groups = _read_groups(name)
+    if shared is None:
+        # Without the word, the launch script's own default held: a shared expert of a whole feed-forward, if there is
+        # a mixture at all. (e4x1c1 reaches 4.213 where its twin e4x1c1_nogen reaches 4.483.)
+        says_shared = LAUNCH_SHARED if sum(group.experts for group in groups) > 1 else None
+    else:
+        says_shared = 0.0 if shared[1] == "no" else _number(shared[1])
     return RunName(
         family=size[1].lower() if size else "olmo2",
         size=size[2] if size else None,
-        groups=_read_groups(name),
-        shared_multiplier=None if shared is None else 0.0 if shared[1] == "no" else _number(shared[1]),
+        groups=groups,
+        shared_multiplier=says_shared,
+        shared_by_default=shared is None,
         loss_free_bias="lf" in sweep.split("_"),
         data_multiple=float(data[1]) if data else 1.0,
         learning_rate=_number(rate[1]) if rate else None,

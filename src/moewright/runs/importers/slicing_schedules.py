@@ -2,7 +2,7 @@
 
 The cosine sweeps warm up for 2,000 steps (the authors' sweep defaults), which is longer than the whole run of the two
 smallest models: their rate only ever rises. For the WSD sweep the training script's own 50 steps of warm-up and of
-decay are taken: with 2,000 steps of warm-up it would coincide with the cosine at 10M, where it reaches losses 0.1 lower.
+decay are taken: with 2,000 steps of warm-up it would coincide with the cosine at 10M, where it ends 0.1 nat lower.
 """
 
 COSINE_WARMUP = 2000
