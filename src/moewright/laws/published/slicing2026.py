@@ -109,7 +109,7 @@ FORM = Form(
         "bias_step",
         "balance_weight",
     ),
-    nonlinear=(Coefficient("ratio_max", 64.0, 1e4, (64.0, 1000.0), log_start=True),),
+    nonlinear=(Coefficient("ratio_max", 20.0, 1e4, (40.0, 1000.0), log_start=True),),
     linear=tuple(
         Coefficient(name)
         for name in (
