@@ -15,8 +15,10 @@ logging.getLogger("transformers").setLevel(logging.ERROR)
 def build(model_type: str, values: dict[str, Any], device: str = "meta") -> torch.nn.Module:
     """The causal-LM module of a config."""
     config = AutoConfig.for_model(model_type, **values)
+    # The plain loop over experts and plain attention run at any size; on the meta device nothing runs.
+    plain = {} if device == "meta" else {"experts_implementation": "eager", "attn_implementation": "eager"}
     with torch.device(device):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, **plain)
 
 
 def saved_config(module: torch.nn.Module) -> dict[str, Any]:

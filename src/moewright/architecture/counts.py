@@ -3,8 +3,8 @@
 Everything here sums the inventory of `weights.py`. Conventions:
 
 - total: every parameter; tied embeddings once; multi-token-prediction blocks apart (`mtp_params`).
-- active: parameters that one token multiplies with; of routed experts its top_k. Whether the input embedding, of which
-  a token reads one row, is included follows the publisher (`Architecture.active_counts_embedding`) unless given.
+- active: parameters that one token multiplies with; of routed experts its top_k. The input embedding, of which a token
+  reads one row, is included unless said otherwise, as in most published figures.
 - FLOPs: 2 per multiply-add; matrix products, depthwise convolutions, attention scores and values and the state products
   of linear mixers. Norms, softmax, activations, rotary embedding and the router's selection are left out.
 """
@@ -70,14 +70,12 @@ def total_params_non_embedding(architecture: Architecture) -> int:
     return sum(counts.values()) - counts["embedding"] - counts["lm_head"]
 
 
-def active(architecture: Architecture, count_embedding: bool | None = None) -> dict[Component, int]:
+def active(architecture: Architecture, count_embedding: bool = True) -> dict[Component, int]:
     """Active parameters by component.
 
-    `count_embedding` overrides the publisher's convention. A tied matrix is multiplied with as the head and so is
-    always counted, once, under embedding.
+    `count_embedding` False leaves out the input embedding, unless it is tied: then it is multiplied with as the head,
+    and counted once, under embedding.
     """
-    if count_embedding is None:
-        count_embedding = architecture.active_counts_embedding
     counts: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
     for times, weight in inventory(architecture):
         if weight.use == "lookup" and not (count_embedding or architecture.tie_embeddings):
@@ -86,7 +84,7 @@ def active(architecture: Architecture, count_embedding: bool | None = None) -> d
     return counts
 
 
-def active_params(architecture: Architecture, count_embedding: bool | None = None) -> int:
+def active_params(architecture: Architecture, count_embedding: bool = True) -> int:
     """N_a: parameters that one token multiplies with; see `active`."""
     return sum(active(architecture, count_embedding).values())
 

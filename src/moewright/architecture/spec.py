@@ -16,8 +16,6 @@ from moewright.errors import UserError
 if TYPE_CHECKING:
     from moewright.architecture.hf import HFImport
 
-FORMAT = "moewright-architecture/1"
-
 WeightFormatName = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 
 
@@ -63,7 +61,7 @@ class Architecture(Part):
     plain lists of layers and their other fields are.
     """
 
-    format: Literal["moewright-architecture/1"] = FORMAT
+    format: Literal["moewright-architecture/1"] = "moewright-architecture/1"
     vocab_size: Size
     hidden_size: Size
     layers: Annotated[tuple[LayerOrRepeat, ...], Field(min_length=1, strict=False)]
@@ -79,9 +77,6 @@ class Architecture(Part):
     """Longest sequence that the model was made for, in tokens."""
     weights_format: WeightFormatName | None = None
     """How the published weights are stored, where that is known."""
-    active_counts_embedding: bool = True
-    """Whether the publisher's active-parameter figure includes the input embedding: Mixtral's, OLMoE's and Qwen's do,
-    gpt-oss's (its model card says so) and DeepSeek-V3's do not."""
 
     @field_validator("layers", mode="after")
     @classmethod

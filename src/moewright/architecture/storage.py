@@ -10,7 +10,7 @@ from moewright.architecture.weights import Weight
 
 @dataclass(frozen=True)
 class WeightFormat:
-    """Which matrices are stored in how many bits, with a scale for every block; the rest has `rest_bytes` an element."""
+    """Which matrices are stored in how many bits, with a scale per block; the rest has `rest_bytes` an element."""
 
     name: WeightFormatName
     description: str

@@ -1,7 +1,43 @@
 """Scaling laws of Mixture-of-Experts and dense language models: published ones by name, and fits to your own runs."""
 
+from typing import TYPE_CHECKING, Any
+
 from moewright.laws.catalogue import get, names
 from moewright.laws.law import InapplicableLaw, Law
 from moewright.laws.published.ling2025 import loss_through
 
-__all__ = ["InapplicableLaw", "Law", "get", "loss_through", "names"]
+if TYPE_CHECKING:
+    from moewright.laws.fitting.compare import compare
+    from moewright.laws.fitting.estimator import LawFitter
+    from moewright.laws.fitting.fitted import FittedLaw, Interval
+    from moewright.laws.fitting.storage import load
+
+__all__ = [
+    "FittedLaw",
+    "InapplicableLaw",
+    "Interval",
+    "Law",
+    "LawFitter",
+    "compare",
+    "get",
+    "load",
+    "loss_through",
+    "names",
+]
+
+# Fitting is imported when first asked for: published laws alone must start fast.
+_FITTING = {
+    "FittedLaw": "fitted",
+    "Interval": "fitted",
+    "LawFitter": "estimator",
+    "compare": "compare",
+    "load": "storage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FITTING:
+        from importlib import import_module
+
+        return getattr(import_module(f"moewright.laws.fitting.{_FITTING[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

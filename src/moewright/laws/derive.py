@@ -6,7 +6,7 @@ from moewright.architecture.feed_forwards import MoE
 
 def active_params_with_embedding(architecture: Architecture) -> float:
     """Parameters that a token uses, input embedding and head included whatever the publisher counts."""
-    return counts.active_params(architecture, count_embedding=True)
+    return counts.active_params(architecture)
 
 
 def six_active_params(architecture: Architecture) -> float:

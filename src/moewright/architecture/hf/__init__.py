@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.families import EXPORT_ORDER, MODULES, WRAPPERS
 from moewright.architecture.hf.family import Family
-from moewright.architecture.spec import Architecture, Part
+from moewright.architecture.part import Part
+from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
 
-__all__ = ["HFImport", "get_family", "read_config", "write_config"]
+__all__ = ["HFImport", "config_path", "get_family", "read_config", "write_config"]
 
 _TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
 
@@ -25,7 +26,7 @@ class HFImport:
     """An imported architecture with what its reader should know about the import."""
 
     architecture: Architecture
-    family: str
+    family: Family
     warnings: tuple[str, ...]
 
 
@@ -47,7 +48,7 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
 
     Raises UserError naming the key for a family that is unknown or a value that cannot be interpreted.
     """
-    values = source if isinstance(source, dict) else read_mapping(_config_path(Path(source)))
+    values = source if isinstance(source, dict) else read_mapping(config_path(Path(source)))
     values, notes = _language_model(values)
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
@@ -66,7 +67,7 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or error.title
         raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
-    return HFImport(architecture, family.model_type, (*notes, *config.finish()))
+    return HFImport(architecture, family, (*notes, *config.finish()))
 
 
 def write_config(architecture: Architecture, model_type: str | None = None) -> dict[str, Any]:
@@ -133,14 +134,13 @@ def _part_differences(where: str, wanted: Any, got: Any) -> list[str]:
     elif isinstance(wanted, Part) and type(wanted) is type(got):
         pairs = [(f"{where}.{name}", getattr(wanted, name), getattr(got, name)) for name in type(wanted).model_fields]
     else:
-        shown = (
-            f"kind {wanted.kind}" if hasattr(wanted, "kind") else repr(wanted) if not isinstance(wanted, Part) else "it"
-        )
+        shown = f"kind {wanted.kind}" if hasattr(wanted, "kind") else repr(wanted)
         return [f"{where} = {shown}"]
     return [text for place, one, other in pairs if one != other for text in _part_differences(place, one, other)]
 
 
-def _config_path(path: Path) -> Path:
+def config_path(path: Path) -> Path:
+    """The config.json of a folder; any other path as it is."""
     if not path.is_dir():
         return path
     if not (path / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""What moewright knows of one Hugging Face model family: its keys, what absent keys mean, how it is read and written."""
+"""What moewright knows of one Hugging Face model family: its keys, their defaults, how it is read and written."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ class Family:
     """Other spellings of a key -> the one that `read` uses."""
     neutral: tuple[str, ...] = ()
     """Known keys that change neither counts nor routing as the spec states it."""
+    active_counts_embedding: bool = True
+    """Whether this family's publishers count the input embedding among the active parameters that they print."""
     write: Callable[[Architecture], dict[str, Any]] | None = None
     """The config of an architecture that this family may express. It need not check that the family can: the caller
     reads the result back and compares. None: moewright does not export to this family."""

@@ -102,25 +102,26 @@ def shared_experts(
 
 def expert_groups(
     c: Config, groups: str = "n_group", top: str = "topk_group", count: str = "n_routed_experts"
-) -> dict[str, int]:
-    """Group-limited routing; null means that all experts compete."""
+) -> tuple[int, int]:
+    """Number of groups for group-limited routing, and how many compete; null means one group."""
     number = c.optional_size(groups) or 1
     best = c.optional_size(top) or number
     if best > number:
         raise c.error(top, f"{best} is more than {groups} ({number})")
     if c.size(count) % number:
         raise c.error(groups, f"{number} does not divide {count} ({c.size(count)})")
-    return {"num_groups": number, "top_groups": best}
+    return number, best
 
 
-def sigmoid_router(c: Config, **extra: Any) -> Router:
-    """DeepSeek-V3's router: sigmoid scores, a selection bias, group limits, scaling (arXiv 2412.19437, section 2.1.2)."""
+def sigmoid_router(c: Config, groups: tuple[int, int] = (1, 1)) -> Router:
+    """DeepSeek-V3's router: sigmoid scores, selection bias, group limits, scale (arXiv 2412.19437, section 2.1.2)."""
     return Router(
         score="sigmoid",
         normalize=c.flag("norm_topk_prob"),
         scale=c.number("routed_scaling_factor"),
         selection_bias="buffer",
-        **extra,
+        num_groups=groups[0],
+        top_groups=groups[1],
     )
 
 
@@ -215,7 +216,8 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
         "vocab_size": a.vocab_size,
         "hidden_size": a.hidden_size,
         "num_hidden_layers": a.num_layers,
-        "num_attention_heads": attention_or_latent.num_heads if attention_or_latent else None,
+        # without such a mixer the family cannot express the model; the comparison will say so
+        "num_attention_heads": attention_or_latent.num_heads if attention_or_latent else 1,
         "hidden_act": HF_ACTIVATIONS[next(a.iter_layers()).feed_forward.activation],
         "max_position_embeddings": a.max_context,
         "rms_norm_eps": a.norm.eps,
@@ -240,6 +242,28 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
         if a.weights_format in names:
             values["torch_dtype"] = names[a.weights_format]
     return values
+
+
+# What a config says of experts where no layer has any: the keys must be there, and mean nothing.
+NO_EXPERTS = MoE(groups=(ExpertGroup(count=1, expert_size=1, top_k=1),))
+
+
+def deepseek_expert_keys(moe: MoE | None, plain: Dense | None) -> dict[str, Any]:
+    """Experts, router and dense width by the keys that DeepSeek-V3 began and others took over."""
+    moe = moe or NO_EXPERTS
+    group, router = moe.groups[0], moe.router
+    return {
+        "n_routed_experts": group.count,
+        "num_experts_per_tok": group.top_k,
+        "moe_intermediate_size": group.expert_size,
+        "n_shared_experts": moe.shared.count if moe.shared else 0,
+        "n_group": router.num_groups,
+        "topk_group": router.top_groups,
+        "norm_topk_prob": router.normalize,
+        "routed_scaling_factor": router.scale,
+        # transformers wants a dense width even where no layer uses it
+        "intermediate_size": plain.size if plain else group.top_k * group.expert_size,
+    }
 
 
 def first_mixer(a: Architecture, kind: type[Attention] | type[LatentAttention]) -> Any:

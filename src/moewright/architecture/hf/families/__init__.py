@@ -53,5 +53,5 @@ WRAPPERS: dict[str, str] = {
 }
 """Multimodal model_types and the family of the language model in their text_config, where it does not name one."""
 
-EXPORT_ORDER: tuple[str, ...] = ("qwen3_moe", "olmoe", "mixtral", "qwen2_moe", "glm4_moe", "deepseek_v3")
+EXPORT_ORDER: tuple[str, ...] = ("qwen3_moe", "olmoe", "mixtral", "qwen2_moe", "dots1", "glm4_moe", "deepseek_v3")
 """Families that moewright writes, in the order in which they are tried."""

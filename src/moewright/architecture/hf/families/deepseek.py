@@ -10,6 +10,7 @@ from moewright.architecture.hf.parts import (
     build,
     choose_feed_forwards,
     common_keys,
+    deepseek_expert_keys,
     dense_first_layers,
     dense_prefix,
     expert_groups,
@@ -34,10 +35,12 @@ def _read_v2(c: Config) -> Architecture:
     c.fixed("scoring_func", "softmax")
     mixer = latent_attention(c, rope=c.rope())
     limited = c.choice("topk_method", "greedy", "group_limited_greedy") == "group_limited_greedy"
+    groups, best = expert_groups(c) if limited else (1, 1)
     router = Router(
         normalize=False,  # transformers' module ignores norm_topk_prob, false in every published config
         scale=c.number("routed_scaling_factor"),
-        **(expert_groups(c) if limited else {}),
+        num_groups=groups,
+        top_groups=best,
     )
     if not c.has("num_experts_per_tok"):
         # transformers' default; the module can be built and counted, but not run.
@@ -62,7 +65,7 @@ def _read_v3(c: Config) -> Architecture:
     mixer = latent_attention(c, rope=c.rope())
     moe = _v3_experts(c)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"), active_counts_embedding=False)
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
 def _v3_experts(c: Config) -> Any:
@@ -71,7 +74,7 @@ def _v3_experts(c: Config) -> Any:
         count="n_routed_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c)),
+        router=sigmoid_router(c, expert_groups(c)),
         shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
     )
 
@@ -89,21 +92,9 @@ def _write_v3(a: Architecture) -> dict[str, Any]:
             "v_head_dim": mixer.v_head_dim,
             "attention_bias": mixer.bias,
         }
+    values |= deepseek_expert_keys(moe, plain)
     if moe:
-        group = moe.groups[0]
-        values |= {
-            "n_routed_experts": group.count,
-            "num_experts_per_tok": group.top_k,
-            "moe_intermediate_size": group.expert_size,
-            "n_shared_experts": moe.shared.count if moe.shared else 0,
-            "n_group": moe.router.num_groups,
-            "topk_group": moe.router.top_groups,
-            "norm_topk_prob": moe.router.normalize,
-            "routed_scaling_factor": moe.router.scale,
-            "scoring_func": moe.router.score,
-            "topk_method": "noaux_tc",
-            "intermediate_size": plain.size if plain else group.top_k * group.expert_size,
-        }
+        values |= {"scoring_func": moe.router.score, "topk_method": "noaux_tc"}
     return values | {
         "first_k_dense_replace": dense_prefix(a),
         "num_nextn_predict_layers": a.mtp_layers,
@@ -119,7 +110,7 @@ def _read_v32(c: Config) -> Architecture:
     moe = _v3_experts(c)
     sparse = typed_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"), active_counts_embedding=False)
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
 _ROUTING = {
@@ -159,6 +150,7 @@ _V3 = Family(
     },
     aliases={"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"},
     neutral=_NEUTRAL,
+    active_counts_embedding=False,  # 37B and Kimi-K2's 32B are without it, 37.6B and 32.9B with it
 )
 
 FAMILIES = {
@@ -184,5 +176,6 @@ FAMILIES = {
         },
         aliases={**_V3.aliases, "num_experts": "n_routed_experts"},
         neutral=_NEUTRAL,
+        active_counts_embedding=False,
     ),
 }

@@ -31,7 +31,6 @@ def _read(c: Config) -> Architecture:
         layers,
         hyper_connections=c.size("hc_mult"),
         mtp_layers=c.count("num_nextn_predict_layers"),
-        active_counts_embedding=False,
     )
 
 
@@ -130,5 +129,6 @@ FAMILIES = {
             "topk_method",
             "expert_dtype",
         ),
+        active_counts_embedding=False,  # as in DeepSeek-V3's figures
     ),
 }

@@ -10,9 +10,15 @@ from moewright.architecture.hf.parts import (
     attention,
     build,
     choose_feed_forwards,
+    common_keys,
+    deepseek_expert_keys,
     dense_first_layers,
+    dense_prefix,
     expert_groups,
     experts,
+    first_dense,
+    first_mixer,
+    first_moe,
     indexer,
     latent_attention,
     shared_experts,
@@ -20,7 +26,7 @@ from moewright.architecture.hf.parts import (
     stack,
     typed_layers,
 )
-from moewright.architecture.mixers import LatentAttention, Window
+from moewright.architecture.mixers import Attention, LatentAttention, Window
 from moewright.architecture.spec import Architecture
 
 
@@ -40,12 +46,28 @@ def _read_dots1(c: Config) -> Architecture:
         count="n_routed_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c)),
+        router=sigmoid_router(c, expert_groups(c)),
         shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
     )
     sparse = dense_first_layers(c, n)
     feed_forwards = choose_feed_forwards(c, sparse, moe)
     return build(c, stack(c, [sliding if kind == "sliding_attention" else full for kind in types], feed_forwards))
+
+
+def _write_dots1(a: Architecture) -> dict[str, Any]:
+    mixer, moe, plain = first_mixer(a, Attention), first_moe(a), first_dense(a)
+    values = common_keys(a, mixer)
+    if mixer:
+        values |= {
+            "num_key_value_heads": mixer.num_kv_heads,
+            "head_dim": mixer.head_dim,
+            "attention_bias": mixer.qkv_bias,
+        }
+    windows = [getattr(layer.mixer, "window", None) for layer in a.iter_layers()]
+    window = next(filter(None, windows), None)
+    values["sliding_window"] = window.size if window else None
+    values["layer_types"] = ["sliding_attention" if limit else "full_attention" for limit in windows]
+    return values | deepseek_expert_keys(moe, plain) | {"first_k_dense_replace": dense_prefix(a)}
 
 
 # The sizes that a windowed layer of dots3-note may have of its own.
@@ -83,7 +105,7 @@ def _read_note(c: Config) -> Architecture:
         count="n_routed_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c)),
+        router=sigmoid_router(c, expert_groups(c)),
         shared=shared,
     )
     c.fixed("moe_layer_freq", 1, [1] * n)
@@ -183,6 +205,7 @@ FAMILIES = {
         model_type="dots1",
         class_name="Dots1ForCausalLM",
         read=_read_dots1,
+        write=_write_dots1,
         defaults={
             **_DEFAULTS,
             "norm_topk_prob": False,

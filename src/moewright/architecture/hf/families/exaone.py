@@ -39,7 +39,7 @@ def _read(c: Config) -> Architecture:
         count="num_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c, count="num_experts")),
+        router=sigmoid_router(c, expert_groups(c, count="num_experts")),
         shared=shared_experts(c, "num_shared_experts", "moe_intermediate_size"),
     )
     sparse = typed_layers(c, n)

@@ -11,6 +11,7 @@ from moewright.architecture.hf.parts import (
     build,
     choose_feed_forwards,
     common_keys,
+    deepseek_expert_keys,
     dense_first_layers,
     dense_prefix,
     expert_groups,
@@ -35,15 +36,20 @@ def _experts(c: Config) -> MoE:
         count="n_routed_experts",
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c)),
+        router=sigmoid_router(c, expert_groups(c)),
         shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
     )
 
 
 def _read_glm4(c: Config) -> Architecture:
     n = c.num_layers()
-    norm = "per_head" if c.flag("use_qk_norm") else None
-    mixer = attention(c, qkv_bias=c.flag("attention_bias"), output_bias=False, qk_norm=norm, rope=c.rope(fraction=0.5))
+    mixer = attention(
+        c,
+        qkv_bias=c.flag("attention_bias"),
+        output_bias=False,
+        qk_norm="per_head" if c.flag("use_qk_norm") else None,
+        rope=c.rope(fraction=0.5),
+    )
     moe, sparse = _experts(c), dense_first_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
@@ -60,19 +66,7 @@ def _write_glm4(a: Architecture) -> dict[str, Any]:
             "use_qk_norm": mixer.qk_norm == "per_head",
             "partial_rotary_factor": mixer.rope.fraction if mixer.rope else 0.5,
         }
-    if moe:
-        group = moe.groups[0]
-        values |= {
-            "n_routed_experts": group.count,
-            "num_experts_per_tok": group.top_k,
-            "moe_intermediate_size": group.expert_size,
-            "n_shared_experts": moe.shared.count if moe.shared else 0,
-            "n_group": moe.router.num_groups,
-            "topk_group": moe.router.top_groups,
-            "norm_topk_prob": moe.router.normalize,
-            "routed_scaling_factor": moe.router.scale,
-            "intermediate_size": plain.size if plain else group.top_k * group.expert_size,
-        }
+    values |= deepseek_expert_keys(moe, plain)
     return values | {"first_k_dense_replace": dense_prefix(a), "num_nextn_predict_layers": a.mtp_layers}
 
 
@@ -140,6 +134,8 @@ FAMILIES = {
         defaults={**_DEFAULTS, "rms_norm_eps": 1e-5, "use_qk_norm": False},
         aliases=_ALIASES,
         neutral=("intermediate_size",),
+        # The GLM-4.5 report counts neither embedding nor head (section 2.1); the head does multiply every token.
+        active_counts_embedding=False,
     ),
     "glm4_moe_lite": Family(
         model_type="glm4_moe_lite",

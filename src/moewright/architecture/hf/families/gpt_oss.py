@@ -39,8 +39,7 @@ def _read(c: Config) -> Architecture:
         router=Router(bias=True, score_after_top_k=True, normalize=True),
         expert_bias=True,
     )
-    # The model card counts the head, but not the embedding, among the active parameters (5.1B and 3.6B).
-    return build(c, stack(c, [sliding if s else full for s in slides], [moe] * n), active_counts_embedding=False)
+    return build(c, stack(c, [sliding if s else full for s in slides], [moe] * n))
 
 
 FAMILIES = {
@@ -59,5 +58,6 @@ FAMILIES = {
         # experts_per_token stands beside num_experts_per_tok in OpenAI's own files
         aliases={"num_experts": "num_local_experts", "experts_per_token": "num_experts_per_tok"},
         neutral=("swiglu_limit", "swiglu_alpha", "initial_context_length"),
+        active_counts_embedding=False,  # the model card counts the head but not the embedding: 5.1B and 3.6B
     ),
 }

@@ -25,7 +25,7 @@ def _experts(c: Config) -> MoE:
         count="num_experts",
         top_k="num_experts_per_token",
         size="moe_intermediate_size",
-        router=sigmoid_router(c, **expert_groups(c, "num_expert_group", "topk_group", "num_experts")),
+        router=sigmoid_router(c, expert_groups(c, "num_expert_group", "topk_group", "num_experts")),
         shared=shared_experts(c, "num_shared_experts", "moe_intermediate_size"),
     )
 
@@ -38,13 +38,13 @@ def _untied(c: Config) -> bool:
 
 
 def _assemble(
-    c: Config, linear: KimiDeltaAttention, full: LatentAttention, is_full: list[bool], **extra: int
+    c: Config, linear: KimiDeltaAttention, full: LatentAttention, is_full: list[bool], mtp_layers: int = 0
 ) -> Architecture:
     n, moe = len(is_full), _experts(c)
     sparse = typed_layers(c, n)
     feed_forwards = choose_feed_forwards(c, sparse, moe)
     layers = stack(c, [full if f else linear for f in is_full], feed_forwards)
-    return build(c, layers, tie_embeddings=_untied(c), **extra)
+    return build(c, layers, tie_embeddings=_untied(c), mtp_layers=mtp_layers)
 
 
 def _read_kimi(c: Config) -> Architecture:

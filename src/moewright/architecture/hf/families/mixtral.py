@@ -7,6 +7,7 @@ from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.family import Family
 from moewright.architecture.hf.parts import (
     COMMON_DEFAULTS,
+    NO_EXPERTS,
     attention,
     build,
     common_keys,
@@ -39,7 +40,7 @@ def _read_mixtral(c: Config) -> Architecture:
 
 
 def _write_mixtral(a: Architecture) -> dict[str, Any]:
-    mixer, moe = first_mixer(a, Attention), first_moe(a)
+    mixer, moe = first_mixer(a, Attention), first_moe(a) or NO_EXPERTS
     values = common_keys(a, mixer)
     if mixer:
         values |= {
@@ -47,13 +48,11 @@ def _write_mixtral(a: Architecture) -> dict[str, Any]:
             "head_dim": mixer.head_dim,
             "sliding_window": mixer.window.size if mixer.window else None,
         }
-    if moe:
-        values |= {
-            "num_local_experts": moe.groups[0].count,
-            "num_experts_per_tok": moe.groups[0].top_k,
-            "intermediate_size": moe.groups[0].expert_size,
-        }
-    return values
+    return values | {
+        "num_local_experts": moe.groups[0].count,
+        "num_experts_per_tok": moe.groups[0].top_k,
+        "intermediate_size": moe.groups[0].expert_size,
+    }
 
 
 def _read_phimoe(c: Config) -> Architecture:

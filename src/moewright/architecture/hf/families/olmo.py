@@ -7,6 +7,7 @@ from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.family import Family
 from moewright.architecture.hf.parts import (
     COMMON_DEFAULTS,
+    NO_EXPERTS,
     attention,
     build,
     common_keys,
@@ -38,18 +39,16 @@ def _read(c: Config, theta: float, post_norms: bool) -> Architecture:
 
 
 def _write_olmoe(a: Architecture) -> dict[str, Any]:
-    mixer, moe = first_mixer(a, Attention), first_moe(a)
+    mixer, moe = first_mixer(a, Attention), first_moe(a) or NO_EXPERTS
     values = common_keys(a, mixer)
     if mixer:
         values |= {"num_key_value_heads": mixer.num_kv_heads, "attention_bias": mixer.qkv_bias, "clip_qkv": None}
-    if moe:
-        values |= {
-            "num_experts": moe.groups[0].count,
-            "num_experts_per_tok": moe.groups[0].top_k,
-            "intermediate_size": moe.groups[0].expert_size,
-            "norm_topk_prob": moe.router.normalize,
-        }
-    return values
+    return values | {
+        "num_experts": moe.groups[0].count,
+        "num_experts_per_tok": moe.groups[0].top_k,
+        "intermediate_size": moe.groups[0].expert_size,
+        "norm_topk_prob": moe.router.normalize,
+    }
 
 
 FAMILIES = {

@@ -7,6 +7,7 @@ from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.family import Family
 from moewright.architecture.hf.parts import (
     COMMON_DEFAULTS,
+    NO_EXPERTS,
     attention,
     build,
     choose_feed_forwards,
@@ -56,18 +57,18 @@ def _read_qwen2(c: Config) -> Architecture:
 
 def _sparse_keys(a: Architecture) -> dict[str, Any]:
     """The keys by which Qwen says which layers have experts, and how large those are."""
-    moe, plain = first_moe(a), first_dense(a)
-    values: dict[str, Any] = {"decoder_sparse_step": 1, "mlp_only_layers": dense_layer_indices(a)}
-    if moe:
-        values |= {
-            "num_experts": moe.groups[0].count,
-            "num_experts_per_tok": moe.groups[0].top_k,
-            "moe_intermediate_size": moe.groups[0].expert_size,
-            "norm_topk_prob": moe.router.normalize,
-            # transformers wants a dense width even where no layer uses it
-            "intermediate_size": plain.size if plain else moe.groups[0].top_k * moe.groups[0].expert_size,
-        }
-    return values
+    moe, plain = first_moe(a) or NO_EXPERTS, first_dense(a)
+    group = moe.groups[0]
+    return {
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": dense_layer_indices(a),
+        "num_experts": group.count,
+        "num_experts_per_tok": group.top_k,
+        "moe_intermediate_size": group.expert_size,
+        "norm_topk_prob": moe.router.normalize,
+        # transformers wants a dense width even where no layer uses it
+        "intermediate_size": plain.size if plain else group.top_k * group.expert_size,
+    }
 
 
 def _write_qwen2(a: Architecture) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _write_qwen2(a: Architecture) -> dict[str, Any]:
         window = next(
             (m.window for layer in a.iter_layers() if isinstance(m := layer.mixer, Attention) and m.window), None
         )
-        values["use_sliding_window"] = window is not None
+        values |= {"use_sliding_window": window is not None, "max_window_layers": a.num_layers}
         if window:
             values["sliding_window"] = window.size
             values["layer_types"] = [
@@ -87,6 +88,8 @@ def _write_qwen2(a: Architecture) -> dict[str, Any]:
             ]
     if moe and moe.shared:
         values["shared_expert_intermediate_size"] = moe.shared.count * moe.shared.expert_size
+    elif not moe:
+        values["shared_expert_intermediate_size"] = 1
     return values
 
 
@@ -208,7 +211,7 @@ FAMILIES = {
         read=_read_next,
         defaults={**COMMON_DEFAULTS, **_STEPS, **_HYBRID, "norm_topk_prob": True, "num_nextn_predict_layers": 0},
         aliases={"num_local_experts": "num_experts"},
-        neutral=("intermediate_size",),
+        neutral=("intermediate_size", "use_sliding_window"),
     ),
     "qwen3_5_moe_text": Family(
         model_type="qwen3_5_moe_text",

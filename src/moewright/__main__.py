@@ -1,0 +1,5 @@
+"""`python -m moewright` is the command line."""
+
+from moewright.cli import main
+
+main()

@@ -1,0 +1,141 @@
+"""The command line: one thin function per command, which imports what it needs when it runs."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from moewright.design.budgets import DEFAULT_CONTEXT, DEFAULT_VOCAB_SIZE
+from moewright.errors import UserError
+
+app = typer.Typer(
+    name="moewright",
+    help="From memory, inference and training budgets to a Mixture-of-Experts language model that you can build.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@app.callback()
+def _commands() -> None:
+    pass  # makes typer treat a single command as a subcommand
+
+
+@app.command()
+def inspect(
+    config: Annotated[Path, typer.Argument(help="HF config.json, its folder, or a moewright architecture file.")],
+    tokens_per_sequence: Annotated[
+        int | None, typer.Option(help="Sequence length for FLOPs and cache. [default: 4096 or the model's longest]")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Sequences in the cache.")] = 1,
+    weights_dtype: Annotated[str, typer.Option(help="Weight format to highlight: bf16, fp8, mxfp4 ...")] = "bf16",
+    kv_dtype: Annotated[str, typer.Option(help="Cache format: bf16, fp8 ...")] = "bf16",
+    as_json: Json = False,
+) -> None:
+    """What is this model? Exact counts, memory and FLOPs of any MoE config."""
+    from moewright.inspection import inspect as inspect_model
+
+    inspection = inspect_model(
+        config,
+        tokens_per_sequence=tokens_per_sequence,
+        batch=batch,
+        weights_dtype=weights_dtype,  # type: ignore[arg-type]  # checked there
+        kv_dtype=kv_dtype,  # type: ignore[arg-type]
+    )
+    if as_json:
+        _print_json(inspection.to_dict())
+    else:
+        from moewright.report.inspection import print_inspection
+
+        _show(print_inspection, inspection)
+
+
+@app.command()
+def design(
+    memory: Annotated[str | None, typer.Option(help="Memory for weights and cache, such as 80GB or 80GiB.")] = None,
+    total_params: Annotated[str | None, typer.Option(help="Instead of memory: total parameters, such as 30B.")] = None,
+    active_params: Annotated[str | None, typer.Option(help="Parameters that a token may use, such as 3B.")] = None,
+    train_tokens: Annotated[str | None, typer.Option(help="Training tokens, such as 2T.")] = None,
+    context: Annotated[int, typer.Option(help="Tokens of each sequence in the cache.")] = DEFAULT_CONTEXT,
+    batch: Annotated[int, typer.Option(help="Sequences in the cache.")] = 1,
+    weights_dtype: Annotated[str, typer.Option(help="Weight format that memory is counted in.")] = "bf16",
+    vocab_size: Annotated[int, typer.Option(help="Entries of the vocabulary.")] = DEFAULT_VOCAB_SIZE,
+    law: Annotated[str, typer.Option(help="The law that ranks.")] = "zhao2025",
+    top: Annotated[int, typer.Option(help="How many designs to show.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="New folder for each design's spec and HF config.json.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which model should I build? Budgets in, ranked buildable models out."""
+    from moewright.design import design as design_models
+
+    designs = design_models(
+        memory=memory,
+        total_params=total_params,
+        active_params=active_params,
+        train_tokens=train_tokens,
+        context=context,
+        batch=batch,
+        weights_dtype=weights_dtype,
+        vocab_size=vocab_size,
+        law=law,
+        top=top,
+    )
+    if out is not None:
+        designs.write(out)
+    if as_json:
+        _print_json(designs.to_dict())
+        return
+    from moewright.report.design import print_designs
+
+    _show(print_designs, designs)
+    if out is not None:
+        print(f"written to {out}: {len(designs.designs)} folders with architecture.yaml and config.json")
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    print(json.dumps(values, allow_nan=False))
+
+
+def _show(renderer: Callable[..., None], *values: Any) -> None:
+    from rich.console import Console
+
+    renderer(Console(highlight=False), *values)
+
+
+# typer brings its own copy of click in some releases and imports click in others; this base is right in both.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit 0: done; 2: the input is wrong (one line on stderr); 1: it broke."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except UserError as error:
+        _fail(str(error))
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())  # type: ignore[attr-defined]
+            sys.exit(2)
+        _fail(error.format_message())  # type: ignore[attr-defined]
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    print(f"moewright: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

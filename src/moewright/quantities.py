@@ -1,0 +1,71 @@
+"""Numbers with units, as people write them: 80GB, 80GiB, 3B, 2T, 1e23; and back."""
+
+import math
+import re
+
+from moewright.errors import UserError
+
+# GB = 10^9 bytes, GiB = 2^30 bytes (IEC 80000-13).
+_BYTES = {
+    "B": 1,
+    **{f"{letter}B": 10 ** (3 * power) for power, letter in enumerate("KMGTP", start=1)},
+    **{f"{letter}iB": 2 ** (10 * power) for power, letter in enumerate("KMGTP", start=1)},
+}
+_COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Q": 10**15}
+_NUMBER = re.compile(r"\s*([0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
+
+
+def parse_bytes(text: str | float, name: str) -> float:
+    """Bytes from a number with a unit; a bare number must be at least a million to be taken for bytes."""
+    value, unit = _split(text, name)
+    units = {key.lower(): factor for key, factor in _BYTES.items()}
+    if unit and unit.lower() not in units:
+        raise UserError(f"{name}: unknown unit {unit!r} in {text!r}; use one of {', '.join(list(_BYTES)[1:])}")
+    if not unit and value < 1e6:
+        raise UserError(f"{name}: {text!r} has no unit; write for example {text}GB")
+    return _positive(value * units[unit.lower()] if unit else value, text, name)
+
+
+def parse_count(text: str | float, name: str) -> float:
+    """A count from a number with K, M, B, T or Q (10^15), or in scientific notation."""
+    value, unit = _split(text, name)
+    if unit.upper() not in _COUNTS:
+        hint = "; this option takes a count, not bytes" if unit.lower() in map(str.lower, _BYTES) else ""
+        raise UserError(f"{name}: unknown unit {unit!r} in {text!r}; use K, M, B or T{hint}")
+    return _positive(value * _COUNTS[unit.upper()], text, name)
+
+
+def format_count(value: float, digits: int = 4) -> str:
+    """A count with a letter: 671.0B, 36.63B, 2.000T."""
+    for letter, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if abs(value) >= size:
+            return f"{_significant(value / size, digits)}{letter}"
+    return f"{value:.0f}" if float(value).is_integer() else _significant(value, digits)
+
+
+def format_bytes(value: float, digits: int = 4) -> str:
+    """Bytes with a decimal unit: 80.00 GB."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(value) >= size:
+            return f"{_significant(value / size, digits)} {unit}"
+    return f"{value:.0f} B"
+
+
+def _significant(value: float, digits: int) -> str:
+    whole = len(str(int(abs(value))))
+    return f"{value:.{max(digits - whole, 0)}f}"
+
+
+def _split(text: str | float, name: str) -> tuple[float, str]:
+    if not isinstance(text, str):
+        return float(text), ""
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise UserError(f"{name}: {text!r} is not a positive number with a unit, such as 80GB, 3B or 1e23")
+    return float(match[1].replace(",", "").replace("_", "")), match[2]
+
+
+def _positive(value: float, text: str | float, name: str) -> float:
+    if not 0 < value < math.inf:
+        raise UserError(f"{name}: {text!r} must be positive and finite")
+    return value

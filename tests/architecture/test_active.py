@@ -1,0 +1,119 @@
+"""Active parameters against gradients: what one token's output depends on, in modules that transformers builds."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from moewright import inspect
+from moewright.architecture.counts import active_params, mtp_params, total_params
+from moewright.architecture.hf import read_config
+from tests.architecture import oracle
+from tests.architecture.samplers import SAMPLERS
+
+CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
+
+FAMILIES = (
+    "afmoe",
+    "deepseek_v2",
+    "deepseek_v3",
+    "dots1",
+    "ernie4_5_moe",
+    "exaone_moe",
+    "glm4_moe",
+    "gpt_oss",
+    "granitemoeshared",
+    "hunyuan_v1_moe",
+    "kimi_linear",
+    "lfm2_moe",
+    "minimax_m2",
+    "mixtral",
+    "olmoe",
+    "phimoe",
+    "qwen2_moe",
+    "qwen3_moe",
+    "qwen3_next",
+)
+
+
+def touched(module: torch.nn.Module) -> int:
+    """Parameters that the output of one token depends on, the input embedding counted whole."""
+    token = torch.tensor([[5]])
+    module(token, use_cache=False).logits.sum().backward()
+    total = 0
+    for name, parameter in module.named_parameters():
+        expert_tensor = "experts" in name.split(".") or "input_linear" in name or "output_linear" in name
+        if expert_tensor and "shared" not in name and parameter.dim() >= 2:
+            used = parameter.grad.flatten(1).abs().sum(1) > 0  # one row for each expert
+            total += int(used.sum()) * parameter[0].numel()
+        elif parameter.grad is not None or not parameter.requires_grad:  # a frozen bias takes part in the choice
+            total += parameter.numel()
+    return total
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_against_gradients(family: str) -> None:
+    r = random.Random(f"active {family}")
+    for seed in range(5):
+        values = runnable(SAMPLERS[family](r), family)
+        torch.manual_seed(seed)
+        module = oracle.build(family, values, device="cpu").float().eval()
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)  # every path carries a gradient
+        architecture = read_config(oracle.saved_config(module)).architecture
+        assert active_params(architecture) == touched(module), values
+
+
+def runnable(values: dict[str, Any], family: str) -> dict[str, Any]:
+    """The config, changed where transformers builds but does not run it."""
+    if "kv_lora_rank" in values:
+        values["num_key_value_heads"] = values["num_attention_heads"]
+        values["kv_lora_rank"] *= 2  # deepseek_v2 views pairs as complex numbers
+    if family == "phimoe":  # its router takes two experts, whatever the config says
+        values |= {"num_local_experts": 5, "num_experts_per_tok": 2}
+    return values
+
+
+# Total and active parameters as their publishers print them, in billions.
+PUBLISHED = {
+    "mixtral-8x7b": ("46.7", "12.9"),  # arXiv 2401.04088 says 47B and 13B; the release says 46.7B and 12.9B
+    "mixtral-8x22b": ("141", "39"),
+    "deepseek-v3": ("671", "37"),  # arXiv 2412.19437
+    "deepseek-v2": ("236", "21"),  # arXiv 2405.04434
+    "qwen3-30b-a3b": ("30.5", "3.3"),  # model card
+    "qwen3-235b-a22b": ("235", "22"),
+    "olmoe-1b-7b": ("6.9", "1.3"),  # arXiv 2409.02060
+    "gpt-oss-20b": ("20.9", "3.6"),  # arXiv 2508.10925, table 1
+    "gpt-oss-120b": ("116.8", "5.1"),
+    "glm-4.5-air": ("106", "12"),  # arXiv 2508.06471
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_pairs(name: str) -> None:
+    inspection = inspect(CONFIGS / f"{name}.json")
+    for value, printed in zip((inspection.total_params, inspection.active_params), PUBLISHED[name], strict=True):
+        assert as_printed(value / 1e9, printed), (name, value, printed)
+
+
+def as_printed(value: float, printed: str) -> bool:
+    """Equal to the printed digits, rounded or cut off (Qwen and GLM cut: 3.353 is printed as 3.3, 106.85 as 106)."""
+    digits = len(printed.partition(".")[2])
+    return abs(value - float(printed)) <= 0.5 * 10**-digits or 0 <= value - float(printed) < 10**-digits
+
+
+def test_kimi_k2() -> None:
+    architecture = read_config(CONFIGS / "kimi-k2.json").architecture
+    # The report (arXiv 2507.20534) prints 1.04T, the sizes in it and in the published config give 1.026T.
+    assert total_params(architecture) / 1e12 == pytest.approx(1.026, abs=5e-4)
+    assert as_printed(inspect(CONFIGS / "kimi-k2.json").active_params / 1e9, "32")
+
+
+def test_multi_token_prediction_block() -> None:
+    # 685B in the published DeepSeek-V3 files are the model, one block and copies of embedding and head.
+    architecture = read_config(CONFIGS / "deepseek-v3.json").architecture
+    copies = 2 * architecture.vocab_size * architecture.hidden_size
+    stored = total_params(architecture) + mtp_params(architecture) + copies
+    assert stored / 1e9 == pytest.approx(684.5, abs=0.05)

@@ -1,0 +1,118 @@
+"""Cache and state bytes against the cache object that transformers fills."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from moewright.architecture.cache import (
+    cache_bytes_per_sequence,
+    kv_bytes_per_token,
+    kv_bytes_per_token_beyond_windows,
+    state_bytes_per_sequence,
+)
+from moewright.architecture.hf import read_config
+from tests.architecture import oracle
+
+BASE: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+LATENT = BASE | {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 6,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+}
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+WINDOW = 8
+CASES: dict[str, dict[str, Any]] = {
+    "mixtral": BASE | {"num_local_experts": 4},  # grouped-query attention
+    "qwen3_moe": BASE | EXPERTS | {"head_dim": 12},
+    "deepseek_v3": LATENT,  # latent attention
+    "deepseek_v32": LATENT | {"index_topk": 8, "index_head_dim": 8, "index_n_heads": 2},
+    "gpt_oss": BASE | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW},
+    "llama4_text": BASE | {"head_dim": 8, "num_local_experts": 4, "attention_chunk_size": WINDOW},
+    "qwen3_next": BASE  # gated delta net and attention
+    | EXPERTS
+    | {
+        "head_dim": 8,
+        "linear_key_head_dim": 6,
+        "linear_value_head_dim": 10,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "shared_expert_intermediate_size": 16,
+    },
+    "jamba": BASE
+    | {"num_experts": 4, "mamba_d_state": 5, "mamba_dt_rank": 3, "attn_layer_period": 2}
+    | {"attn_layer_offset": 1},
+    "granitemoehybrid": BASE
+    | {
+        "layer_types": ["linear_attention", "full_attention", "linear_attention", "linear_attention"],
+        "mamba_n_heads": 8,
+        "mamba_d_state": 6,
+        "mamba_d_head": 8,
+        "num_local_experts": 4,
+        "shared_intermediate_size": 16,
+    },
+    "kimi_linear": LATENT
+    | {"q_lora_rank": None, "linear_head_dim": 6, "linear_num_heads": 4, "num_local_experts": 8}
+    | {"layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"]},
+    "lfm2_moe": BASE | EXPERTS | {"layer_types": ["conv", "full_attention", "conv", "conv"], "num_dense_layers": 1},
+    "minimax": BASE | {"num_local_experts": 4},
+    "jetmoe": {key: value for key, value in BASE.items() if key != "num_attention_heads"}
+    | {"kv_channels": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+}
+
+
+def filled(family: str, tokens: int) -> tuple[int, int, Any]:
+    """Elements in transformers' cache after `tokens` tokens: growing, constant; and the architecture."""
+    module = oracle.build(family, CASES[family], device="cpu").eval()
+    with torch.no_grad():
+        cache = module(torch.arange(tokens)[None] % 60 + 3, use_cache=True).past_key_values
+    growing = constant = 0
+    for layer in cache.layers:
+        for name, value in vars(layer).items():
+            if name in ("keys", "values", "indexer_keys") and torch.is_tensor(value):
+                growing += value.numel()
+            elif name in ("conv_states", "recurrent_states"):
+                constant += sum(state.numel() for state in value.values() if state is not None)
+    constant += sum(state.numel() for state in getattr(cache, "linear_cache", []) if torch.is_tensor(state))
+    return growing, constant, read_config(oracle.saved_config(module)).architecture
+
+
+@pytest.mark.parametrize("family", sorted(CASES))
+@pytest.mark.parametrize("tokens", [5, 21])
+def test_against_transformers(family: str, tokens: int) -> None:
+    growing, constant, architecture = filled(family, tokens)
+    states = state_bytes_per_sequence(architecture, "fp32")
+    assert states == 4 * constant
+    expected = cache_bytes_per_sequence(architecture, tokens, "fp32") - states
+    if family in ("gpt_oss", "llama4_text") and tokens > WINDOW:
+        # transformers drops a window's oldest token once it has been read: one token less in each windowed layer.
+        windowed = kv_bytes_per_token(architecture, "fp32") - kv_bytes_per_token_beyond_windows(architecture, "fp32")
+        expected -= int(windowed)
+    assert expected == 4 * growing
+
+
+def test_deepseek_v3_stores_70_kb_a_token() -> None:
+    # DeepSeek's report on its serving hardware (arXiv 2505.09343, table 1): 70.272 KB a token in bf16.
+    architecture = read_config("examples/configs/deepseek-v3.json").architecture
+    assert kv_bytes_per_token(architecture, "bf16") == 70_272
+    # Decompressed: 128 heads of 192 for keys and 128 for values, 61 layers, two bytes.
+    assert kv_bytes_per_token(architecture, "bf16", "decompressed") == 128 * (192 + 128) * 61 * 2

@@ -1,0 +1,82 @@
+"""Matmul FLOPs against torch's own counter on modules that transformers builds and runs."""
+
+import random
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from moewright.architecture.context import compressed_entries, mean_context
+from moewright.architecture.counts import matmul_flops_per_token, mixing_flops
+from moewright.architecture.hf import read_config
+from moewright.architecture.mixers import Window
+from tests.architecture import oracle
+from tests.architecture.samplers import SAMPLERS
+
+FAMILIES = (
+    "deepseek_v3",
+    "dots1",
+    "exaone_moe",
+    "glm4_moe",
+    "gpt_oss",
+    "granitemoe",
+    "hunyuan_v1_moe",
+    "minimax_m2",
+    "mixtral",
+    "olmoe",
+    "qwen2_moe",
+    "qwen3_moe",
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_against_the_flop_counter(family: str) -> None:
+    r = random.Random(f"flops {family}")
+    for tokens in (1, 7, 12):
+        values = SAMPLERS[family](r) | {"use_cache": False}
+        values.pop("use_sliding_window", None)
+        if family == "deepseek_v3":
+            values["num_key_value_heads"] = values["num_attention_heads"]
+        module = oracle.build(family, values, device="cpu").eval()
+        architecture = read_config(oracle.saved_config(module)).architecture
+        counted = count_flops(module, torch.arange(tokens)[None] + 3)
+        # The module multiplies whole score matrices and masks them: a context of `tokens` for every token, which is
+        # the mean causal context of a sequence of 2 x tokens - 1.
+        mixing = sum(mixing_flops(layer.mixer, 1) for layer in map(without_window, architecture.iter_layers()))
+        assert counted == tokens * (matmul_flops_per_token(architecture) + tokens * mixing), values
+
+
+def without_window(layer):  # type: ignore[no-untyped-def]
+    return layer.model_copy(update={"mixer": layer.mixer.model_copy(update={"window": None})})
+
+
+def count_flops(module: torch.nn.Module, tokens: torch.Tensor) -> int:
+    """FLOPs of the forward pass less those that compute rotary angles, which hold no weight."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(tokens)
+    by_module = counter.get_flop_counts()
+    angles = sum(sum(flops.values()) for name, flops in by_module.items() if name.endswith("rotary_emb"))
+    return sum(by_module["Global"].values()) - angles
+
+
+def test_mean_context_by_brute_force() -> None:
+    r = random.Random(0)
+    for _ in range(300):
+        tokens, size = r.randrange(1, 60), r.randrange(1, 70)
+        positions = range(1, tokens + 1)
+        expected = {
+            None: sum(positions),
+            size: sum(min(t, size) for t in positions),
+            Window(size=size): sum(min(t, size) for t in positions),
+            Window(size=size, kind="chunked"): sum((t - 1) % size + 1 for t in positions),
+        }
+        for limit, total in expected.items():
+            assert mean_context(tokens, limit) == pytest.approx(total / tokens, rel=1e-12)
+
+
+def test_compressed_entries_by_brute_force() -> None:
+    r = random.Random(1)
+    for _ in range(300):
+        tokens, rate, limit = r.randrange(1, 80), r.randrange(1, 9), r.choice((None, r.randrange(1, 9)))
+        expected = sum(min(t // rate, limit or t) for t in range(1, tokens + 1)) / tokens
+        assert compressed_entries(tokens, rate, limit) == pytest.approx(expected, rel=1e-12)

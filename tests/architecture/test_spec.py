@@ -1,0 +1,134 @@
+"""The specification: compact layers, exact round trips, refusals that name the field."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moewright import Architecture, UserError
+from moewright.architecture.counts import active_params, params, total_params
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
+from moewright.architecture.hf import read_config
+from moewright.architecture.mixers import Attention
+from moewright.architecture.repeats import Run, find_runs
+from moewright.architecture.spec import Layer
+from tests.architecture import oracle
+from tests.architecture.samplers import SAMPLERS
+
+
+def expand(runs):  # type: ignore[no-untyped-def]
+    """The plain list behind runs, as positions."""
+    for run in runs:
+        if isinstance(run, Run):
+            for _ in range(run.times):
+                yield from expand(run.pattern)
+        else:
+            yield run
+
+
+@given(st.lists(st.integers(0, 3), max_size=40))
+def test_runs_stand_for_the_same_list(keys: list[int]) -> None:
+    assert [keys[position] for position in expand(find_runs(keys))] == keys
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=5), st.integers(2, 20))
+def test_a_repeated_pattern_is_found(pattern: list[int], times: int) -> None:
+    def written(runs) -> int:  # type: ignore[no-untyped-def]
+        return sum(written(run.pattern) if isinstance(run, Run) else 1 for run in runs)
+
+    assert written(find_runs(pattern * times)) <= len(pattern)
+
+
+@pytest.mark.parametrize("ending", ["yaml", "json"])
+def test_files_give_the_same_architecture_back(tmp_path: Path, ending: str) -> None:
+    r = random.Random(ending)
+    for family in SAMPLERS:
+        module = oracle.build(family, SAMPLERS[family](r))
+        architecture = read_config(oracle.saved_config(module)).architecture
+        architecture.save(tmp_path / f"spec.{ending}")
+        assert Architecture.load(tmp_path / f"spec.{ending}") == architecture
+
+
+ATTENTION = {"kind": "attention", "num_heads": 4, "num_kv_heads": 2, "head_dim": 8}
+EXPERTS = {"kind": "moe", "groups": [{"count": 8, "expert_size": 16, "top_k": 2}]}
+
+
+def spec(**changes: object) -> dict[str, object]:
+    """A small valid specification with changes at the top."""
+    layer = {"mixer": ATTENTION, "feed_forward": EXPERTS}
+    return {"format": "moewright-architecture/1", "vocab_size": 50, "hidden_size": 32, "layers": [layer]} | changes
+
+
+def layer_with(**changes: object) -> list[object]:
+    return [{"mixer": ATTENTION, "feed_forward": EXPERTS} | changes]
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (spec(hidden_size=0), "hidden_size"),
+        (spec(hidden_size=-5), "hidden_size"),
+        (spec(hidden_size=True), "hidden_size"),
+        (spec(hidden_size=32.0), "hidden_size"),
+        (spec(hidden_size=10**30), "hidden_size"),
+        (spec(vocab_size=None), "vocab_size"),
+        (spec(widht=3), "widht"),
+        (spec(format="moewright-architecture/9"), "format"),
+        (spec(layers=[]), "layers"),
+        (spec(layers=3), "layers"),
+        (spec(layers=[{"repeat": 0, "layers": layer_with()}]), "layers[0].repeat"),
+        (spec(layers=[{"repeat": 900, "layers": [{"repeat": 900, "layers": layer_with()}]}]), "layers"),
+        (spec(layers=layer_with(mixer=ATTENTION | {"num_kv_heads": 3})), "num_kv_heads"),
+        (spec(layers=layer_with(mixer=ATTENTION | {"kind": "atention"})), "layers[0].mixer"),
+        (spec(layers=layer_with(mixer=ATTENTION | {"head_dim": -1})), "layers[0].mixer.head_dim"),
+        (
+            spec(
+                layers=layer_with(feed_forward={"kind": "moe", "groups": [{"count": 4, "expert_size": 8, "top_k": 5}]})
+            ),
+            "top_k",
+        ),
+        (spec(layers=layer_with(feed_forward={"kind": "moe", "groups": []})), "groups"),
+        (spec(layers=layer_with(feed_forward={"kind": "dense"})), "layers[0].feed_forward.size"),
+        (spec(layers=layer_with(feed_forward=EXPERTS | {"router": {"scale": float("nan")}})), "router.scale"),
+        (spec(layers=layer_with(feed_forward=EXPERTS | {"router": {"num_groups": 3}})), "num_groups"),
+    ],
+)
+def test_impossible_specs_are_refused_by_field(values: dict[str, object], named: str) -> None:
+    with pytest.raises(UserError, match=r".*") as caught:
+        Architecture.from_dict(values)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unlike_layers_and_unlike_experts() -> None:
+    mixer = Attention(num_heads=2, num_kv_heads=1, head_dim=4)
+    small, large = ExpertGroup(count=6, expert_size=5, top_k=2), ExpertGroup(count=3, expert_size=11, top_k=1)
+    mixed = MoE(groups=(small, large), router_per_group=True, shared=SharedExpert(expert_size=7, combine="average"))
+    a = Architecture(
+        vocab_size=10,
+        hidden_size=8,
+        layers=(Layer(mixer=mixer, feed_forward=Dense(size=9)), Layer(mixer=mixer, feed_forward=mixed)),
+    )
+    # Counted by hand: three matrices of 8 x size for every expert, one router row for every expert.
+    assert params(a)["routed_experts"] == 3 * 8 * (6 * 5 + 3 * 11)
+    assert params(a)["router"] == 8 * (6 + 3)
+    assert params(a)["shared_experts"] == 3 * 8 * 7
+    assert params(a)["dense_ffn"] == 3 * 8 * 9
+    assert params(a)["attention"] == 2 * (8 * 8 * 2 + 4 * 8 * 2)
+    assert total_params(a) - active_params(a) == 3 * 8 * (4 * 5 + 2 * 11)
+    assert Architecture.from_dict(json.loads(json.dumps(a.to_dict()))) == a
+
+
+def test_written_repeats_do_not_matter() -> None:
+    one = layer_with()[0]
+    other = {"mixer": ATTENTION, "feed_forward": {"kind": "dense", "size": 64}}
+    plain = Architecture.from_dict(spec(layers=[other, one, other, one, one]))
+    nested = Architecture.from_dict(
+        spec(layers=[{"repeat": 2, "layers": [other, one]}, {"repeat": 1, "layers": [one]}])
+    )
+    assert plain == nested
+    assert plain.num_layers == 5
+    assert [layer.feed_forward.kind for layer in plain.iter_layers()] == ["dense", "moe", "dense", "moe", "moe"]
