@@ -7,6 +7,7 @@ data mixture), a parabola in the logarithm of how far a run's mean learning rate
 of the mixture, each in proportion to the reducible loss.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,9 @@ CAPPED = Link(
 )
 
 
-def reducible(active_params: Values, train_tokens: Values) -> Any:
-    """A/N^alpha + B/D^beta of Epoch AI's law, in its nats."""
-    c = EPOCH2024.coefficients
+def reducible(active_params: Values, train_tokens: Values, dense: Law = EPOCH2024) -> Any:
+    """A/N^alpha + B/D^beta of a dense law, in its nats."""
+    c = dense.coefficients
     return c["A"] * power(active_params, -c["alpha"]) + c["B"] * power(train_tokens, -c["beta"])
 
 
@@ -55,36 +56,45 @@ def log_rate_deficit(active_params_non_embedding: Values, train_tokens: Values, 
     return np.log(MEAN_OF_PEAK * best_peak / learning_rate_mean)
 
 
-def _basis(c: Coefficients, v: Columns) -> tuple[Values, ...]:
-    Q = reducible(v["active_params"], v["train_tokens"])
-    x = log_rate_deficit(v["active_params_non_embedding"], v["train_tokens"], v["learning_rate_mean"])
-    mixture = np.asarray(v["num_experts"] > 1, dtype=np.float64)
-    sole = mixture * (v["top_k"] == 1)
-    shared = np.asarray(v["shared_multiplier"] > 0, dtype=np.float64)
-    # The total feed-forward width in units of a dense one (1 for a dense model), saturating at ratio_max.
-    log_T = np.log(saturated(v["total_width"], 1.0, c["ratio_max"]))
-    experts = (mixture - sole) * log_T
-    shared_T = shared * log_T
-    R = np.sqrt(Q)
-    return (
-        EPOCH2024.coefficients["E"] + Q,
-        R * x,
-        R * x**2,
-        Q * experts,
-        Q * sole * (1 - shared),
-        Q * sole * shared,
-        Q * shared,
-        Q * shared_T,
-        Q * v["drops_tokens"],
-        Q * mixture * (v["bias_step"] > 0),
-        Q * mixture * (v["balance_weight"] == 0),
-        Q * mixture * (v["balance_weight"] > 0) * (v["balance_weight"] < WEAK_BALANCE),
-        Q * mixture * REFERENCE_WIDTH / v["expert_size"],
-        Q * np.log(v["active_width"]),
-        R * x * experts,
-        R * x * sole * (1 - shared),
-        R * x * shared,
-    )
+@dataclass(frozen=True)
+class Pinned:
+    """What the form takes from elsewhere; the defaults are those that predict the other size best."""
+
+    dense: Law = EPOCH2024
+    rate_power: float = 0.5
+    """The learning rate's cost goes with the reducible loss to this power."""
+
+    def basis(self, c: Coefficients, v: Columns) -> tuple[Values, ...]:
+        """Columns of the form, each of the shape of the variables."""
+        Q = reducible(v["active_params"], v["train_tokens"], self.dense)
+        R = power(Q, self.rate_power)
+        x = log_rate_deficit(v["active_params_non_embedding"], v["train_tokens"], v["learning_rate_mean"])
+        mixture = np.asarray(v["num_experts"] > 1, dtype=np.float64)
+        sole = mixture * (v["top_k"] == 1)
+        shared = np.asarray(v["shared_multiplier"] > 0, dtype=np.float64)
+        # The total feed-forward width in units of a dense one (1 for a dense model), saturating at ratio_max.
+        log_T = np.log(saturated(v["total_width"], 1.0, c["ratio_max"]))
+        experts = (mixture - sole) * log_T
+        shared_T = shared * log_T
+        return (
+            self.dense.coefficients["E"] + Q,
+            R * x,
+            R * x**2,
+            Q * experts,
+            Q * sole * (1 - shared),
+            Q * sole * shared,
+            Q * shared,
+            Q * shared_T,
+            Q * v["drops_tokens"],
+            Q * mixture * (v["bias_step"] > 0),
+            Q * mixture * (v["balance_weight"] == 0),
+            Q * mixture * (v["balance_weight"] > 0) * (v["balance_weight"] < WEAK_BALANCE),
+            Q * mixture * REFERENCE_WIDTH / v["expert_size"],
+            Q * np.log(v["active_width"]),
+            R * x * experts,
+            R * x * sole * (1 - shared),
+            R * x * shared,
+        )
 
 
 FORM = Form(
@@ -132,7 +142,7 @@ FORM = Form(
             "rate_shared",
         )
     ),
-    basis=_basis,
+    basis=Pinned().basis,
     link=CAPPED,
 )
 

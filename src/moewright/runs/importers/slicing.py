@@ -14,6 +14,8 @@ github.com/sneha-rk/OLMo-core, ml/scripts/results/results_processed.csv, Apache-
 - The shared expert's block runs routed experts beside attention: another topology, not only another size.
 """
 
+import warnings
+
 import pandas as pd
 
 from moewright.errors import UserError
@@ -31,6 +33,7 @@ from moewright.runs.validation import require
 
 CAPACITY_FACTOR = 1.2  # the sweeps' routing "default"
 LOSS_FREE_STEP = 0.001
+LAUNCH_RATE = 4e-4
 
 # What two runs of one configuration share, in the order in which `config_id` writes it.
 _SETTINGS = (
@@ -148,7 +151,13 @@ def _learning_rates(frame: pd.DataFrame, names: list[RunName], where: str) -> "p
         row = min(complaints)
         raise UserError(f"{where}: row {row + 1}, column lr: {complaints[row]}")
     in_names = pd.Series([name.learning_rate for name in names], index=frame.index, dtype=float)
-    return pd.Series(rates, index=frame.index).fillna(in_names)
+    known = pd.Series(rates, index=frame.index).fillna(in_names)
+    if known.isna().any():
+        warnings.warn(
+            f"{where}: {known.isna().sum()} runs give no learning rate: taken as the launch script's {LAUNCH_RATE:g}",
+            stacklevel=2,
+        )
+    return known.fillna(LAUNCH_RATE)
 
 
 def _shared_multipliers(frame: pd.DataFrame, names: list[RunName]) -> list[float]:
