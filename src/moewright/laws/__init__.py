@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from moewright.laws.catalogue import get, names
+from moewright.laws.describe import describe, describe_all
 from moewright.laws.law import InapplicableLaw, Law
 from moewright.laws.published.ling2025 import loss_through
 
@@ -19,6 +20,8 @@ __all__ = [
     "Law",
     "LawFitter",
     "compare",
+    "describe",
+    "describe_all",
     "get",
     "load",
     "loss_through",

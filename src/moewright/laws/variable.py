@@ -71,7 +71,8 @@ TRAIN_FLOPS = Variable("train_flops", "C, FLOPs of training", unit="FLOPs")
 class Status:
     """Where values of one variable lie against the range that a law was fitted on; arrays for arrays of values.
 
-    `factor` is 1 inside, otherwise value / high above and low / value below, so always how many times too far out.
+    `status` is inside, below, above, or unstated where the source gives no range. `factor` is 1 inside, otherwise
+    value / high above and low / value below, so always how many times too far out.
     """
 
     variable: str
@@ -88,8 +89,11 @@ def status_of(variable: Variable, values: Array) -> Status:
     # A value that differs from the bound by rounding only is inside.
     is_below, is_above = values < low * (1 - 1e-9), values > high * (1 + 1e-9)
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.where(is_below, low / values, np.where(is_above, values / high, 1.0))
-    status = np.where(is_below, "below", np.where(is_above, "above", "inside"))
+        # A count of none has no ratio to the bound; one more of each has.
+        below = np.where(values > 0, low / values, low + 1)
+        factor = np.where(is_below, below, np.where(is_above, values / high, 1.0))
+    inside = "unstated" if variable.low is None and variable.high is None else "inside"
+    status = np.where(is_below, "below", np.where(is_above, "above", inside))
     if values.ndim == 0:
         return Status(variable.name, str(status), float(factor), variable.low, variable.high)
     return Status(variable.name, status, factor, variable.low, variable.high)

@@ -55,7 +55,7 @@ def _limits(
         low, high = (float(bound) for bound in bounds.get(name, (coefficient.lower, coefficient.upper)))
     if not low <= high:
         raise UserError(f"the bounds of {name} are empty: {low:g} to {high:g}")
-    if not coefficient.log_start:
+    if not coefficient.log_search:
         return low, high
     if high < 0:
         raise UserError(f"{name} cannot be negative, got {high:g}")

@@ -1,6 +1,5 @@
 """Fitting a law's form to a table of runs."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +23,15 @@ from moewright.laws.variable import Array, check_names
 if TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT_OBJECTIVE = "huber_log"
+DEFAULT_OBJECTIVE = "robust_log"
 MOST_REPLICATES = 100_000
 
 
 class LawFitter:
     """Fits the form of `law`; settings here, `fit(table)` does the work and sets what ends in an underscore.
 
-    objective: huber_log, squares_log, squares or asymmetric; None takes the law's own choice, else huber_log.
+    objective: robust_log, huber_log, squares_log, squares or asymmetric; None takes the law's own choice, else
+    robust_log (see `objective`).
     delta, over: replace the objective's corner and its weight of predictions that are too high.
     loss, weights, cluster: names of columns; cluster takes several. Without it, equal configurations are one cluster.
     fixed: coefficients kept at values. bounds: coefficients kept between two values. asymptote: a number to pin it.
@@ -101,7 +101,8 @@ class LawFitter:
         )
         starts = draw_starts(problem, settings["n_starts"], random, self._published(problem))
         found = search(problem, starts, rows.weights)
-        weights, u, converged, cost = rows.weights, found.u, found.converged, found.cost
+        problem, weights = found.problem, rows.weights
+        u, converged, cost = found.u, found.converged, found.cost
         tuned = None
         if settings["tuning"] == "best":
             tuned = tune(problem, rows, found.finalists)
@@ -118,7 +119,7 @@ class LawFitter:
         residuals = np.log(predicted) - np.log(rows.loss)
         record = FitRecord(
             law=self.law.record.law if isinstance(self.law, FittedLaw) else self.law.name,
-            settings=settings,
+            settings={**settings, "delta": problem.objective.delta},
             status=status,
             messages=messages,
             data_sha256=rows.digest(),
@@ -286,18 +287,15 @@ def _judge(
     constant = [name for name, values in rows.columns.items() if len(values) and np.ptp(values) == 0]
     if failed:
         messages.append(f"{failed} of {replicates} bootstrap replicates did not converge and are left out")
-    on_bound = [
-        name
-        for i, name in enumerate(problem.names)
-        if problem.free[i] and (math.isclose(u[i], problem.lower[i]) or math.isclose(u[i], problem.upper[i]))
-    ]
-    if on_bound:
+    on_bound = problem.free & (np.isclose(u, problem.lower) | np.isclose(u, problem.upper))
+    if on_bound.any():
         status = "bound_hit"
-        messages.insert(0, f"on a bound: {', '.join(on_bound)}")
+        bound = [name for name, is_on in zip(problem.names, on_bound, strict=True) if is_on]
+        messages.insert(0, f"on a bound: {', '.join(bound)}")
     if not converged:
         status = "not_converged"
         messages.insert(0, "the solver stopped before the objective stopped falling")
-    alike = degenerate(problem, u, weights)
+    alike = degenerate(problem, u, weights, on_bound)
     if alike:
         status = "underdetermined"
         why = f"; {', '.join(constant)} has one value in all rows" if constant else ""

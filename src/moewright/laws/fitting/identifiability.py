@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.laws.fitting.problem import Problem
+from moewright.laws.fitting.rows import Mask
 from moewright.laws.variable import Array
 
 # A coefficient is pinned where half its 90 % interval is less than this share of it.
@@ -52,10 +53,11 @@ def identify(problem: Problem, u: Array, weights: Array, draws: Array) -> list[I
     return found
 
 
-def degenerate(problem: Problem, u: Array, weights: Array) -> tuple[str, ...]:
-    """Free coefficients that the rows cannot tell apart at all; empty where all can be."""
-    names = [name for name, is_free in zip(problem.names, problem.free, strict=True) if is_free]
-    jacobian = _jacobian(problem, u, weights)
+def degenerate(problem: Problem, u: Array, weights: Array, on_bound: Mask) -> tuple[str, ...]:
+    """Free coefficients, those on a bound (P,) apart, that the rows cannot tell apart at all; empty where all can."""
+    kept = ~on_bound[problem.free]
+    names = [name for name, is_kept in zip(problem.names, problem.free & ~on_bound, strict=True) if is_kept]
+    jacobian = _jacobian(problem, u, weights)[kept]
     size = np.linalg.norm(jacobian, axis=1)
     silent = size <= _DEGENERATE * size.max()
     if silent.any():

@@ -21,6 +21,16 @@ class Objective:
     on_log: bool
     delta: float | None = None
     over: float = 1.0
+    scaled_delta: float | None = None
+    """delta in units of the residuals' own spread, found by `with_delta` once there are residuals."""
+
+    def with_delta(self, residuals: Array) -> "Objective":
+        """With delta set from the residuals (R,) of a first fit, where it is relative to their spread."""
+        if self.scaled_delta is None:
+            return self
+        # The median absolute residual is 0.6745 standard deviations of normal noise.
+        spread = float(np.median(np.abs(residuals))) / 0.6745
+        return replace(self, delta=max(self.scaled_delta * spread, _SMALLEST_DELTA), scaled_delta=None)
 
     def residual(self, predicted: Array, loss: Array) -> Array:
         """Shape of the broadcast arrays; NaN where a log has no value."""
@@ -51,12 +61,19 @@ class Objective:
         return np.where(residual > 0, self.over, 1.0) if self.over != 1.0 else 1.0
 
 
-# Huber on log loss with delta 1e-3 is the objective of Hoffmann et al. 2022 (arXiv 2203.15556, equation 3) and of most
-# papers after it. The asymmetric one is that of the `chinchilla` package, absolute errors in which a loss predicted
+# Residuals of an exact law are rounding; a smaller delta would chase it.
+_SMALLEST_DELTA = 1e-9
+
+# robust_log, the default: Huber on log loss with its corner at 1.345 standard deviations of the residuals, Huber's own
+# choice (Robust Statistics, section 4.5): all but 5 % as precise as squares under normal noise, and safe from outliers.
+# huber_log: on log loss with delta 1e-3, the objective of Hoffmann et al. 2022 (arXiv 2203.15556, equation 3) and of
+# most papers after it. At a noise of .3 % that is nearly an absolute error, and its intervals are a quarter wider. The
+# asymmetric one is that of the `chinchilla` package, absolute errors in which a loss predicted
 # too high costs ten times one too low, with its corner rounded over 1e-6 nats.
 OBJECTIVES = {
     objective.name: objective
     for objective in (
+        Objective("robust_log", on_log=True, scaled_delta=1.345),
         Objective("huber_log", on_log=True, delta=1e-3),
         Objective("squares_log", on_log=True),
         Objective("squares", on_log=False),
@@ -74,5 +91,5 @@ def objective_named(name: str, delta: float | None = None, over: float | None = 
         if value is not None and not (np.isfinite(value) and value > 0):
             raise UserError(f"fit: {setting} must be above 0, got {value}")
     if delta is not None:
-        objective = replace(objective, delta=delta)
+        objective = replace(objective, delta=delta, scaled_delta=None)
     return objective if over is None else replace(objective, over=over)

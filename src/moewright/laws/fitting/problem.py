@@ -43,7 +43,7 @@ class Problem:
     @cached_property
     def is_log(self) -> Mask:
         """Which coefficients u holds as logarithms, (P,) of bool."""
-        return np.array([coefficient.log_start for coefficient in self.form.coefficients])
+        return np.array([coefficient.log_search for coefficient in self.form.coefficients])
 
     def coefficients(self, u: Array) -> Array:
         """Coefficient values of candidates in u, any leading shape."""

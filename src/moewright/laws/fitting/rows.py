@@ -147,15 +147,16 @@ def read_rows(
         _complain(row_weights < 0, row_weights, weights, "must be 0 or more")
         if not row_weights.any():
             raise UserError(f"every weight in column {weights} is 0")
+    numbers: npt.NDArray[Any]
     if cluster is None:
         keys = np.stack(list(columns.values()), axis=1)
-        numbers = np.unique(keys, axis=0, return_inverse=True)[1].astype(np.int64)
+        numbers = np.unique(keys, axis=0, return_inverse=True)[1]
     else:
         names = [cluster] if isinstance(cluster, str) else list(cluster)
         for name in names:
             _column(frame, name)
-        numbers = frame.groupby(names, dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
-    return Rows(columns, losses, row_weights / row_weights.mean(), numbers.reshape(-1))
+        numbers = np.asarray(frame.groupby(names, dropna=False, sort=False).ngroup())
+    return Rows(columns, losses, row_weights / row_weights.mean(), numbers.reshape(-1).astype(np.int64))
 
 
 def _column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":

@@ -21,6 +21,8 @@ _SAME_COST = 1e-4
 class Found:
     """The best candidate (P,), its cost, whether it converged, the finalists (F, P) and how many agree on the cost."""
 
+    problem: Problem
+    """The problem with its objective settled (a delta that depends on the residuals is known now)."""
     u: Array
     cost: float
     converged: bool
@@ -36,8 +38,11 @@ def draw_starts(problem: Problem, count: int, random: np.random.Generator, given
         if coefficient.name == problem.form.asymptote:
             low, high = 0.0, float(problem.loss.min())
         if coefficient.log_start:
-            low, high = np.log(low), np.log(high)
-        u[:, i] = np.clip(random.uniform(low, high, count), problem.lower[i], problem.upper[i])
+            drawn = random.uniform(np.log(low), np.log(high), count)
+            drawn = drawn if coefficient.log_search else np.exp(drawn)
+        else:
+            drawn = random.uniform(low, high, count)
+        u[:, i] = np.clip(drawn, problem.lower[i], problem.upper[i])
     if given is not None:
         u[0] = given
     held = ~problem.free
@@ -47,16 +52,26 @@ def draw_starts(problem: Problem, count: int, random: np.random.Generator, given
 
 def search(problem: Problem, starts: Array, weights: Array) -> Found:
     """The best fit from `starts` (S, P) with row weights (R,)."""
-    squares = replace(problem, objective=replace(problem.objective, delta=None, over=1.0))
+    plain = replace(problem.objective, delta=None, scaled_delta=None, over=1.0)
+    squares = replace(problem, objective=plain)
     rows = _rows(weights, starts)
     starts = squares.with_best_linear(starts, rows, np.zeros_like(rows))
     solution = minimise(squares, starts, rows, iterations=_FIRST, tolerance=1e-6)
     kept = _best(solution, max(_FINALISTS, len(starts) // 4))
     solution = minimise(squares, kept, _rows(weights, kept), iterations=_SECOND, tolerance=1e-8)
-    solution = descend(problem, _best(solution, _FINALISTS), weights)
+    finalists = _best(solution, _FINALISTS)
+    problem = replace(problem, objective=problem.objective.with_delta(problem.residual(finalists[:1])[0]))
+    solution = descend(problem, finalists, weights)
     best = int(np.argmin(solution.cost))
     agreeing = int(np.sum(solution.cost <= solution.cost[best] * (1 + _SAME_COST)))
-    return Found(solution.u[best], float(solution.cost[best]), bool(solution.converged[best]), solution.u, agreeing)
+    return Found(
+        problem=problem,
+        u=solution.u[best],
+        cost=float(solution.cost[best]),
+        converged=bool(solution.converged[best]),
+        finalists=solution.u,
+        agreeing=agreeing,
+    )
 
 
 def descend(problem: Problem, u: Array, weights: Array, held: Mask | None = None) -> Solution:

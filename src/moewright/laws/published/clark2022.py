@@ -28,8 +28,8 @@ FORM = Form(
     formula="log10 L = a log10 N + b log10 e + c log10 N log10 e + d, e = saturated(E; E_start, E_max)",
     variables=("active_params", "num_experts"),
     nonlinear=(
-        Coefficient("E_start", 1.0, 50.0, (1.1, 10.0), log_start=True),
-        Coefficient("E_max", 51.0, 1e5, (100.0, 2000.0), log_start=True),
+        Coefficient("E_start", 1.0, 50.0, (1.1, 10.0), log_start=True, log_search=True),
+        Coefficient("E_max", 51.0, 1e5, (100.0, 2000.0), log_start=True, log_search=True),
     ),
     linear=(Coefficient("a"), Coefficient("b"), Coefficient("c"), Coefficient("d")),
     basis=_basis,

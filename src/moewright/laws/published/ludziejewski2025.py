@@ -46,8 +46,8 @@ FORM = Form(
         Coefficient("beta", -2.0, -0.01, (-0.5, -0.1)),
         Coefficient("zeta", -0.5, 0.5, (-0.03, 0.01)),
         Coefficient("omega", -3.0, 3.0, (0.0, 0.8)),
-        Coefficient("E_start", 1.0, 20.0, (1.0, 5.0), log_start=True),
-        Coefficient("E_max", 33.0, 1e4, (50.0, 1000.0), log_start=True),
+        Coefficient("E_start", 1.0, 20.0, (1.0, 5.0), log_start=True, log_search=True),
+        Coefficient("E_max", 33.0, 1e4, (50.0, 1000.0), log_start=True, log_search=True),
     ),
     linear=(Coefficient("A", 0.0), Coefficient("B", 0.0), Coefficient("c", 0.0)),
     basis=_basis,
@@ -113,8 +113,9 @@ LAW = Law(
         answers={"active_params": "N_a of least loss under C = 6 N_a D", "train_tokens": "D there", "loss": "L there"},
     ),
     applies=derive.needs_like_experts,
-    # On the authors' 260 training rows, the rows of lowest loss are predicted within .008 so and .016 without.
-    fit_settings={"tuning": "best"},
+    # On the authors' 260 training rows, the best of them, left out, are predicted within .007 nats so, within .016 by
+    # huber_log alone and within .022 by squares.
+    fit_settings={"objective": "huber_log", "tuning": "best"},
     notes=("the coefficients are weakly identified: very different ones fit the same runs equally well",),
 )
 
