@@ -1,6 +1,6 @@
 """What the public tables say: refits, effects, the slicing law and its tests, figures, and docs/public_tables.md.
 
-    python examples/public_tables DATA [--docs docs] [--bootstrap 1000]
+    python examples/public_tables DATA [--docs docs] [--bootstrap 400]
 
 DATA is a folder with joint_moe/runs.csv, clark_routing/final_step.csv and slicing/runs.csv; docs/run_table.md says
 where each is published. Tables are written between the markers of docs/public_tables.md, figures beside it, and the
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--docs", type=Path, default=Path("docs"))
-    parser.add_argument("--bootstrap", type=int, default=1000)
+    parser.add_argument("--bootstrap", type=int, default=400)
     arguments = parser.parse_args()
 
     clark = runs.load(arguments.data / "clark_routing" / "final_step.csv", source="clark_routing")
@@ -34,7 +34,7 @@ def main() -> None:
     law = slicing.fit(table, arguments.bootstrap)
     law.save(arguments.docs / "slicing2026.json")
     tables = {
-        "refits": refits.refits(clark, joint, arguments.bootstrap),
+        "refits": refits.refits(clark, joint),
         "noise": effects.noise(table),
         "doubling": effects.doubling(table),
         "size": effects.expert_size(table),

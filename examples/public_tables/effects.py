@@ -56,18 +56,21 @@ def doubling(table: pd.DataFrame) -> str:
 def expert_size(table: pd.DataFrame) -> str:
     """Experts of half the size, twice as many and twice as many active: total and active width stay."""
     same = ["model_size", "expert_ratio", "active_width", "shared_multiplier", *SETTINGS]
+    single = table[(table["num_groups"] == 1) & (table["learning_rate"] == LOW_RATE) & (table["num_experts"] > 1)]
+    several = single[single["top_k"] > 1]
+    steps = [("1 (1 active) to 1/2 (2 active)", single[single["shared_multiplier"] == 0], 1.0, 0.5)]
+    steps += [(f"1/{1 / m:g} to 1/{2 / m:g}", several, m, m / 2) for m in (0.5, 0.25, 0.125)]
     rows = []
-    single = table[(table["num_groups"] == 1) & (table["learning_rate"] == LOW_RATE)]
-    for high, low in ((1.0, 0.5), (0.5, 0.25), (0.25, 0.125), (0.125, 0.0625)):
-        for ratios, label in (((2, 4), "2, 4"), ((8, 16), "8, 16"), ((32, 64), "32, 64")):
-            chosen = single[single["expert_ratio"].isin(ratios)]
+    for label, chosen, high, low in steps:
+        for ratios in ((2, 4), (8, 16), (32, 64)):
+            some = chosen[chosen["expert_ratio"].isin(ratios)]
             cells = [
-                _difference(chosen[chosen["model_size"] == size], "expert_multiplier", high, low, same, outcome)
+                _difference(some[some["model_size"] == size], "expert_multiplier", high, low, same, outcome)
                 for size in SIZES
                 for outcome in OUTCOMES
             ]
             if any(cell.matches for cell in cells):
-                rows.append((f"{high:g} to {low:g}", label, *map(_cell, cells)))
+                rows.append((label, "{}, {}".format(*ratios), *map(_cell, cells)))
     return markdown.table(("multiplier", "total width T", *_heads()), rows)
 
 

@@ -72,7 +72,15 @@ def _experts(table: pd.DataFrame, law: laws.FittedLaw) -> plt.Figure:
         )
         panel.minorticks_off()
     axes[0].set_ylabel("training loss, nats")
-    axes[0].legend(fontsize=6.5, frameon=False, title="filled: no shared expert; open: shared", title_fontsize=6.5)
+    axes[1].legend(
+        *axes[0].get_legend_handles_labels(),
+        fontsize=6.5,
+        frameon=False,
+        title="filled: no shared expert; open: shared",
+        title_fontsize=6.5,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+    )
     return figure
 
 

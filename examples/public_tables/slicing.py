@@ -13,13 +13,13 @@ from moewright.runs.contrasts import repeat_noise
 from moewright.runs.importers.slicing import import_slicing
 
 MODEL = ["hidden_size", "expert_groups", "shared_multiplier"]
-# Huber's corner, relative: runs repeat within .001 (20M) to .004 (10M) of their loss, and some high-rate runs far worse.
+# Huber's corner, relative: runs repeat within .001 (20M) to .004 (10M) of their loss, some at high rates far worse.
 SETTINGS = {"objective": "huber_log", "delta": 0.004, "cluster": MODEL}
 
 
 def fit(table: pd.DataFrame, bootstrap: int, law: laws.Law = LAW) -> laws.FittedLaw:
     """The law on all rows, models resampled whole."""
-    return law.fit(table, **SETTINGS, n_bootstrap=bootstrap, name="slicing2026-fitted")
+    return law.fit(table, **SETTINGS, n_bootstrap=bootstrap, name="slicing2026")
 
 
 def coefficients(law: laws.FittedLaw) -> str:

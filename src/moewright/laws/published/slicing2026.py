@@ -91,9 +91,9 @@ class Pinned:
             Q * mixture * (v["balance_weight"] > 0) * (v["balance_weight"] < WEAK_BALANCE),
             Q * mixture * REFERENCE_WIDTH / v["expert_size"],
             Q * np.log(v["active_width"]),
-            R * x * experts,
-            R * x * sole * (1 - shared),
-            R * x * shared,
+            x * experts,
+            x * sole * (1 - shared),
+            x * shared,
         )
 
 
@@ -101,7 +101,7 @@ FORM = Form(
     name="slicing2026",
     formula="L = below ln V of: scale (E + Q) + sqrt(Q) x (slope + curve x) + Q [experts ln T + sole + sole_shared + "
     "shared + shared_experts ln T + dropping + bias + no_balance + weak_balance + narrow 100/d_e + active ln w] + "
-    "sqrt(Q) x [rate_experts ln T + rate_sole + rate_shared], with Q = A/N^alpha + B/D^beta and E of epoch2024, x = "
+    "x [rate_experts ln T + rate_sole + rate_shared], with Q = A/N^alpha + B/D^beta and E of epoch2024, x = "
     "ln(best mean learning rate by steplaw / mean learning rate), T = total / dense width, saturating at ratio_max, "
     "w = active / dense width; a bracketed effect only where it applies, experts only with two or more at work",
     variables=(
