@@ -88,12 +88,13 @@ def setting_contrasts(table: pd.DataFrame, rate: float, high: bool = False) -> I
     mixtures = at_rate[at_rate["num_experts"] > 1]
     like = several[~several["unlike"]]
     same_width = ["model_size", "expert_ratio", *SETTINGS]
+    same_experts = [*same_width, "expert_multiplier"]
     model = ["model_size", *MODEL]
     plain = [name for name in SETTINGS if name not in ("drops_tokens", "balance_weight", "bias_step")]
     changes = [
-        ("shared expert, T 2-4", like[like["expert_ratio"] <= 4], "has_shared", False, True, same_width),
-        ("shared expert, T 8", like[like["expert_ratio"] == 8], "has_shared", False, True, same_width),
-        ("shared expert, T 16-32", like[like["expert_ratio"] >= 16], "has_shared", False, True, same_width),
+        ("shared expert, T 2-4", like[like["expert_ratio"] <= 4], "has_shared", False, True, same_experts),
+        ("shared expert, T 8", like[like["expert_ratio"] == 8], "has_shared", False, True, same_experts),
+        ("shared expert, T 16-32", like[like["expert_ratio"] >= 16], "has_shared", False, True, same_experts),
         ("unlike experts", several, "unlike", False, True, [*same_width, "shared_multiplier", "active_width"]),
         (
             "dropping (capacity 1.2)",
@@ -122,7 +123,7 @@ def setting_contrasts(table: pd.DataFrame, rate: float, high: bool = False) -> I
         ("loss-free bias", mixtures, "bias_step", 0.0, 0.001, [*model, *plain, "drops_tokens", "balance_weight"]),
     ]
     for label, chosen, factor, low, high_value, same in changes:
-        cluster = MODEL if "expert_groups" in same else ["expert_ratio"]
+        cluster = MODEL if "expert_groups" in same else ["expert_ratio", "expert_multiplier", "shared_multiplier"]
         yield (
             label,
             [
