@@ -12,6 +12,7 @@ from moewright.laws.published import (
     ling2025,
     ludziejewski2025,
     rules,
+    slicing2026,
     zhao2025,
 )
 
@@ -32,6 +33,7 @@ _LAWS = {
         forms.LIEW2026,
         forms.YUN2024,
         forms.WANG2024,
+        slicing2026.LAW,
         rules.STEPLAW,
         ludziejewski2025.LEARNING_RATE,
         rules.LI2025,
