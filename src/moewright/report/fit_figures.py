@@ -5,12 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from moewright.fitting import LEVEL, Fit
+from moewright.laws.curves import Curve, marginal_curves, spans_widely
 from moewright.laws.fitting.rows import read_columns, read_loss
 from moewright.laws.variable import Array
 from moewright.report.panels import Panel, write_html, write_png
-
-_CURVE_POINTS = 80
-_LOG_RATIO = 8.0  # variables that span more than this are drawn on a logarithmic axis
 
 
 def fit_panels(fit: Fit) -> dict[str, list[Panel]]:
@@ -22,6 +20,7 @@ def fit_panels(fit: Fit) -> dict[str, list[Panel]]:
     predicted = law.predict(fit.table)
     ends = np.array([min(loss.min(), predicted.min()), max(loss.max(), predicted.max())])
     residuals = 100 * (np.log(predicted) - np.log(loss))
+    median = {name: float(np.median(values)) for name, values in columns.items()}
     varying = {name: values for name, values in columns.items() if np.ptp(values) > 0}
     return {
         f"{law.name}: predicted against observed": [
@@ -39,7 +38,7 @@ def fit_panels(fit: Fit) -> dict[str, list[Panel]]:
             for name, values in varying.items()
         ],
         f"{law.name}: along each variable, the others at their medians": [
-            _marginal(fit, columns, name) for name in varying
+            _marginal(fit, curve, median) for curve in marginal_curves(law, median).values()
         ],
     }
 
@@ -55,18 +54,14 @@ def write_figures(fit: Fit, folder: Path) -> list[Path]:
     return [*pictures, write_html(folder / "fit.html", figures)]
 
 
-def _marginal(fit: Fit, columns: dict[str, Array], name: str) -> Panel:
-    values = columns[name]
-    space = np.geomspace if _is_wide(values) else np.linspace
-    along = space(values.min(), values.max(), _CURVE_POINTS)
-    point = {other: float(np.median(others)) for other, others in columns.items()}
-    curve = np.asarray(fit.law.loss(**{**point, name: along}))
+def _marginal(fit: Fit, curve: Curve, median: dict[str, float]) -> Panel:
     band = None
     if len(fit.law.record.draws):
-        low, high = fit.law.loss_interval(LEVEL, **{**point, name: along})
-        band = (along, low, high)
-    return Panel(name, name, "loss, nats", log_x=_is_wide(values), line=(along, curve), band=band)
+        low, high = fit.law.loss_interval(LEVEL, **{**median, curve.variable: curve.values})
+        band = (curve.values, low, high)
+    line = (curve.values, curve.loss)
+    return Panel(curve.variable, curve.variable, "loss, nats", log_x=curve.log_steps, line=line, band=band)
 
 
 def _is_wide(values: Array) -> bool:
-    return bool(values.min() > 0 and values.max() / values.min() > _LOG_RATIO)
+    return spans_widely(float(values.min()), float(values.max()))
