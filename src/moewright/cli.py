@@ -131,6 +131,7 @@ def fit(
     ] = None,
     asymptote: Annotated[float | None, typer.Option(help="Pin the loss of an endless model.")] = None,
     fix: Annotated[list[str] | None, typer.Option(help="Keep a coefficient: NAME=VALUE; repeatable.")] = None,
+    bound: Annotated[list[str] | None, typer.Option(help="Bound a coefficient: NAME=LOW:HIGH; repeatable.")] = None,
     seed: Annotated[int, typer.Option(help="Of starts, bootstrap and random holdouts.")] = 0,
     out: Annotated[Path | None, typer.Option(help="JSON file for the fitted law.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for its figures, as PNG and HTML.")] = None,
@@ -154,6 +155,7 @@ def fit(
         tuning=tuning,
         asymptote=asymptote,
         fixed={name: _as_number(value, f"fix {name}") for name, value in _pairs(fix, "fix")},
+        bounds={name: _as_range(value, f"bound {name}") for name, value in _pairs(bound, "bound")},
         random_state=seed,
     )
     written = [out] if out is not None else []
@@ -228,6 +230,13 @@ def _as_number(text: str, name: str) -> float:
         return float(text)
     except ValueError:
         raise UserError(f"{name}: {text!r} is not a number") from None
+
+
+def _as_range(text: str, name: str) -> tuple[float, float]:
+    low, separator, high = text.partition(":")
+    if not separator:
+        raise UserError(f"{name}: expected LOW:HIGH, got {text!r}")
+    return _as_number(low, name), _as_number(high, name)
 
 
 def _print_json(values: dict[str, Any]) -> None:

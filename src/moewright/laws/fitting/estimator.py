@@ -85,7 +85,7 @@ class LawFitter:
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def fit(self, table: Any) -> "LawFitter":
-        """Fit to a DataFrame or a mapping of columns; sets `law_`, `status_`, `problem_`, `rows_`, `u_`, `found_`."""
+        """Fit to a DataFrame or a mapping of columns; sets `law_`, `status_`, `problem_`, `rows_`, `weights_`, `u_`."""
         if self.law.form is None:
             raise InapplicableLaw(f"{self.law.name} has no form to fit; it gives {', '.join(self.law.gives)}")
         random = np.random.default_rng(self.random_state)
@@ -102,7 +102,7 @@ class LawFitter:
             settings["fixed"],
             self.bounds or {},
         )
-        starts = draw_starts(problem, settings["n_starts"], random, self._published(problem))
+        starts = draw_starts(problem, settings["n_starts"], random)
         found = search(problem, starts, rows.weights)
         problem, weights = found.problem, rows.weights
         u, converged, cost = found.u, found.converged, found.cost
@@ -229,15 +229,6 @@ class LawFitter:
             raise UserError(f"tuning needs at least {enough} rows for {self.law.name}, the table has {len(rows)}")
         settings["tuning"] = f"none: fewer than {enough} rows"
         return False
-
-    def _published(self, problem: Problem) -> Array | None:
-        """The law's own coefficients as the first start, where it has some."""
-        if set(problem.names) - set(self.law.coefficients):
-            return None
-        values = np.array([self.law.coefficients[name] for name in problem.names])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            u = np.where(problem.is_log, np.log(np.maximum(values, 1e-10)), values)
-        return np.clip(u, problem.lower, problem.upper)
 
     def _replicates(
         self,

@@ -49,7 +49,7 @@ class Rows:
     def where(self, mask: Mask) -> "Rows":
         """Some of the rows, clusters numbered anew."""
         _, clusters = np.unique(self.clusters[mask], return_inverse=True)
-        weights = self.weights[mask]
+        weights = self.weights[mask] if self.weights[mask].any() else np.ones(int(mask.sum()))
         return replace(
             self,
             columns={name: values[mask] for name, values in self.columns.items()},
