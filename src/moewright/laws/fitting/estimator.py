@@ -119,6 +119,11 @@ class LawFitter:
         self.problem_, self.rows_, self.weights_, self.u_ = problem, rows, weights, u
         status, messages = judge(problem, u, rows, weights, converged, failed, self.n_bootstrap)
         predicted = problem.predict(u[None])[0]
+        if not (np.isfinite(predicted).all() and (predicted > 0).all()):
+            raise UserError(
+                f"{self.law.name} does not fit these rows: the best law found predicts losses that are not positive; "
+                "look for rows in other units, or fit another form"
+            )
         residuals = np.log(predicted) - np.log(rows.loss)
         record = FitRecord(
             law=self.law.record.law if isinstance(self.law, FittedLaw) else self.law.name,
@@ -269,10 +274,13 @@ class LawFitter:
         kept = everything.where(mask)
         predicted = self.law_.predict(kept.columns)
         missed = predicted - kept.loss
-        judged = {
+        with np.errstate(invalid="ignore", divide="ignore"):
+            missed_log = np.log(predicted) - np.log(kept.loss)
+        judged: dict[str, float | None] = {
             "rows": float(len(kept)),
             "rmse": float(np.sqrt(np.mean(missed**2))),
-            "rmse_log": float(np.sqrt(np.mean((np.log(predicted) - np.log(kept.loss)) ** 2))),
+            # A law can predict losses below zero far from its rows, which have no logarithm.
+            "rmse_log": float(np.sqrt(np.mean(missed_log**2))) if np.isfinite(missed_log).all() else None,
             "bias": float(missed.mean()),
         }
         if len(self.law_.record.draws):

@@ -50,7 +50,7 @@ class FitRecord:
     weights: Array
     """Of the fitted rows, (R,)."""
     identified: tuple[Identified, ...]
-    holdout: Mapping[str, float] | None = None
+    holdout: Mapping[str, float | None] | None = None
     """RMSE, its logarithmic twin, bias, and coverage of 90 % intervals on rows kept from the fit."""
     tuned: Mapping[str, Any] | None = None
 
@@ -70,7 +70,8 @@ class FittedLaw(Law):
         """Losses (R,) for the rows of a table with the law's variables as columns."""
         assert self.form is not None
         columns = read_columns(as_frame(table), self._inputs(), {})
-        return np.asarray(self.form.loss(self.coefficients, columns), dtype=np.float64)
+        with np.errstate(over="ignore"):
+            return np.asarray(self.form.loss(self.coefficients, columns), dtype=np.float64)
 
     def interval(self, table: Any, level: float = 0.9, noise: bool = True) -> Interval:
         """Interval of the loss for each row of a table, (R,) each.
@@ -81,7 +82,8 @@ class FittedLaw(Law):
         """
         assert self.form is not None
         columns = {name: values[None] for name, values in read_columns(as_frame(table), self._inputs(), {}).items()}
-        losses = np.asarray(self.form.loss(self._draw_columns(2), columns))
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = np.asarray(self.form.loss(self._draw_columns(2), columns))
         if noise:
             record = self.record
             freedom = max(record.num_rows - record.num_free, 1)

@@ -52,7 +52,8 @@ class Problem:
 
     def predict(self, u: Array) -> Array:
         """Losses (S, R) of candidates (S, P)."""
-        return np.asarray(self.form.loss(self._named(u), self.columns))
+        with np.errstate(all="ignore"):  # hopeless candidates overflow; their cost is infinite
+            return np.asarray(self.form.loss(self._named(u), self.columns))
 
     def residual(self, u: Array) -> Array:
         """Residuals (S, R) of candidates (S, P)."""
@@ -60,6 +61,10 @@ class Problem:
 
     def linearise(self, u: Array) -> tuple[Array, Array]:
         """Residuals (S, R) and their derivatives by u (S, P, R); zero for coefficients that are not free."""
+        with np.errstate(all="ignore"):
+            return self._linearise(u)
+
+    def _linearise(self, u: Array) -> tuple[Array, Array]:
         named = self._named(u)
         basis = self._basis(named, len(u))
         n_nonlinear = len(self.form.nonlinear)
@@ -86,12 +91,15 @@ class Problem:
         losses. Weights are (S, R); distances are taken to first order around the target; `moves` (S, P) says which
         coefficients of which candidate may change.
         """
+        with np.errstate(all="ignore"):
+            return self._with_best_linear(u, weights, target, moves)
+
+    def _with_best_linear(self, u: Array, weights: Array, target: Array, moves: Mask | None) -> Array:
         named = self._named(u)
         basis = np.stack(self._basis(named, len(u)), axis=1)
         aim = self.loss * np.exp(np.clip(target, -5, 5)) if self.objective.on_log else self.loss + target
-        with np.errstate(invalid="ignore", divide="ignore"):
-            total = np.broadcast_to(self.form.link.sum(aim, named), (len(u), len(self.loss)))
-            scale = self.form.link.slope(aim, named) / (aim if self.objective.on_log else 1.0)
+        total = np.broadcast_to(self.form.link.sum(aim, named), (len(u), len(self.loss)))
+        scale = self.form.link.slope(aim, named) / (aim if self.objective.on_log else 1.0)
         weights = weights * scale**2
         n_nonlinear = len(self.form.nonlinear)
         lower, upper = self.lower[n_nonlinear:], self.upper[n_nonlinear:]
