@@ -49,6 +49,7 @@ def _assemble(
 
 def _read_kimi(c: Config) -> Architecture:
     n = c.num_layers()
+    c.fixed("moe_layer_freq", 1)
     linear_config = c.section("linear_attn_config", {}, neutral=("full_attn_layers", "kda_layers"))
     head_dim, heads, kernel = (
         linear_config.size(key) if linear_config.has(key) else c.size(fallback)
@@ -137,7 +138,6 @@ FAMILIES = {
             "mla_use_nope",
             "moe_router_activation_func",
             "use_grouped_topk",
-            "moe_layer_freq",
             "num_nextn_predict_layers",
         ),
     ),
