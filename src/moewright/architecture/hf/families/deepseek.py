@@ -59,9 +59,6 @@ def _read_v2(c: Config) -> Architecture:
 
 def _read_v3(c: Config) -> Architecture:
     n = c.num_layers()
-    c.fixed("moe_layer_freq", 1)
-    c.fixed("scoring_func", "sigmoid")
-    c.fixed("topk_method", "noaux_tc")
     mixer = latent_attention(c, rope=c.rope())
     moe = deepseek_experts(c)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe))

@@ -41,7 +41,6 @@ def _read_dots1(c: Config) -> Architecture:
     full = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=rope)
     window = Window(size=size) if size else None
     sliding = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=rope, window=window)
-    c.fixed("moe_layer_freq", 1)
     moe = deepseek_experts(c)
     sparse = dense_first_layers(c, n)
     feed_forwards = choose_feed_forwards(c, sparse, moe)
@@ -208,7 +207,7 @@ FAMILIES = {
             "max_window_layers": 62,
         },
         aliases={"num_local_experts": "n_routed_experts"},
-        neutral=("scoring_func", "topk_method", "intermediate_size", "aux_loss_alpha", "seq_aux"),
+        neutral=("intermediate_size", "aux_loss_alpha", "seq_aux"),
     ),
     "dots3_note": _NOTE,
     "dots3_note_text": _NOTE,

@@ -70,9 +70,6 @@ def _read_dsa(c: Config) -> Architecture:
     if c.flag("mlp_bias"):
         raise c.error("mlp_bias", "biases in the feed-forwards are not understood")
     rope = c.rope()
-    c.fixed("moe_layer_freq", 1)
-    c.fixed("scoring_func", "sigmoid")
-    c.fixed("topk_method", "noaux_tc")
     own = latent_attention(c, rope=rope, indexer=indexer(c))
     reuses = latent_attention(c, rope=rope, indexer=indexer(c, shared=True))
     moe = deepseek_experts(c)
