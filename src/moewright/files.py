@@ -29,16 +29,20 @@ def read_mapping(path: Path) -> dict[str, Any]:
             raise UserError(
                 f"{path}: not valid YAML{place}: {getattr(error, 'problem', None) or 'unreadable'}"
             ) from None
-        except (ValueError, RecursionError) as error:  # impossible dates and numbers, endless nesting
-            raise UserError(f"{path}: not valid YAML: {str(error) or 'nested too deeply'}") from None
+        except RecursionError:
+            raise UserError(f"{path}: not valid YAML: nested too deeply") from None
+        except ValueError as error:  # impossible dates and numbers
+            raise UserError(f"{path}: not valid YAML: {error}") from None
     else:
         try:
             loaded = json.loads(text, object_pairs_hook=_without_duplicates)
         except json.JSONDecodeError as error:
             place = f"line {error.lineno}, column {error.colno}"
             raise UserError(f"{path}: not valid JSON at {place}: {error.msg}; is the file complete?") from None
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: not valid JSON: {str(error) or 'nested too deeply'}") from None
+        except RecursionError:
+            raise UserError(f"{path}: not valid JSON: nested too deeply") from None
+        except ValueError as error:
+            raise UserError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: expected a mapping of keys to values, found {_kind(loaded)}")
     odd = next((key for key in loaded if not isinstance(key, str)), None)

@@ -7,7 +7,7 @@ from moewright.architecture import cache, counts, storage, variables
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype, LatentCache
 from moewright.architecture.mixers import LatentAttention
 from moewright.architecture.spec import Architecture, Layer, WeightFormatName
-from moewright.architecture.weights import Component, layer_weights
+from moewright.architecture.weights import Component
 from moewright.errors import UserError
 from moewright.sources import Source, load_architecture
 
@@ -21,9 +21,14 @@ class LayerRun:
 
     count: int
     layer: Layer
-    params: int
-    active: int
-    """Parameters of one such layer, in total and active."""
+    params: dict[Component, int]
+    active: dict[Component, int]
+    """Parameters of one such layer by component, in total and active."""
+    forward_flops: float
+    """For one token, at the inspection's sequence length."""
+    kv_bytes_per_token: float
+    weights_bytes: int
+    """Of one such layer, in the inspection's formats."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Inspection:
     layers: tuple[LayerRun, ...]
     moe: dict[str, Any] | None
     tokens_per_sequence: int
-    forward_flops: float
+    forward_flops_by_component: dict[Component, float]
     mixing_flops: float
     six_n_flops: int
     weights_dtype: WeightFormatName
@@ -65,6 +70,11 @@ class Inspection:
     def active_params(self) -> int:
         """Parameters that one token multiplies with, by the publisher's convention for the embedding."""
         return sum(self.active.values())
+
+    @property
+    def forward_flops(self) -> float:
+        """FLOPs of a forward pass over one token."""
+        return sum(self.forward_flops_by_component.values())
 
     @property
     def training_flops(self) -> float:
@@ -96,12 +106,16 @@ class Inspection:
                     "norms": run.layer.norms,
                     "params": run.params,
                     "active": run.active,
+                    "forward_flops_per_token": run.forward_flops,
+                    "kv_bytes_per_token": _whole(run.kv_bytes_per_token),
+                    "weights_bytes": run.weights_bytes,
                 }
                 for run in self.layers
             ],
             "moe": self.moe,
             "flops_per_token": {
                 "forward": self.forward_flops,
+                "forward_by_component": self.forward_flops_by_component,
                 "training": self.training_flops,
                 "mixing": self.mixing_flops,
                 "six_n": self.six_n_flops,
@@ -164,12 +178,23 @@ def inspect(
         active_with_embedding=counts.active_params(a),
         active_without_embedding=counts.active_params(a, count_embedding=False),
         mtp_params=counts.mtp_params(a),
-        layers=tuple(_layer_runs(a)),
-        moe=_moe_anatomy(a),
+        layers=tuple(
+            LayerRun(
+                count=count,
+                layer=layer,
+                params=counts.layer_params(a, layer),
+                active=counts.layer_active(a, layer),
+                forward_flops=counts.layer_forward_flops(a, layer, tokens_per_sequence),
+                kv_bytes_per_token=cache.layer_kv_bytes_per_token(a, layer, kv_dtype),
+                weights_bytes=storage.layer_weights_bytes(a, layer, weights_dtype),
+            )
+            for count, layer in a.layer_runs()
+        ),
+        moe=_moe_anatomy(a, loaded.active_counts_embedding),
         tokens_per_sequence=tokens_per_sequence,
-        forward_flops=counts.forward_flops_per_token(a, tokens_per_sequence),
+        forward_flops_by_component=counts.forward_flops(a, tokens_per_sequence),
         mixing_flops=counts.mixing_flops_per_token(a, tokens_per_sequence),
-        six_n_flops=counts.six_n_flops_per_token(a),
+        six_n_flops=counts.six_n_flops_per_token(a, loaded.active_counts_embedding),
         weights_dtype=weights_dtype,
         weights_bytes={name: storage.weights_bytes(a, name) for name in storage.WEIGHT_FORMATS},
         batch=batch,
@@ -189,16 +214,7 @@ def has_latent_attention(architecture: Architecture) -> bool:
     return any(isinstance(layer.mixer, LatentAttention) for _, layer in architecture.layer_runs())
 
 
-def _layer_runs(a: Architecture) -> list[LayerRun]:
-    runs = []
-    for count, layer in a.layer_runs():
-        weights = layer_weights(layer, a.hidden_size, a.norm, a.hyper_connections)
-        params = sum(weight.params for weight in weights)
-        runs.append(LayerRun(count, layer, params, sum(weight.active_params for weight in weights)))
-    return runs
-
-
-def _moe_anatomy(a: Architecture) -> dict[str, Any] | None:
+def _moe_anatomy(a: Architecture, count_embedding: bool) -> dict[str, Any] | None:
     """The experts in every paper's words; None for a dense model."""
     layers = a.moe_layers()
     if not layers:
@@ -223,7 +239,7 @@ def _moe_anatomy(a: Architecture) -> dict[str, Any] | None:
         "expert_multiplier": variables.expert_multiplier_slicing(a),
         "G": _whole(variables.active_experts_zhao(a)),
         "S": variables.shared_ratio_zhao(a),
-        "activation_ratio": variables.activation_ratio(a),
+        "activation_ratio": sum(counts.active(a, count_embedding).values()) / counts.total_params(a),
         "activation_ratio_experts": variables.activation_ratio_ling(a),
     }
 

@@ -12,6 +12,7 @@ _BYTES = {
     **{f"{letter}iB": 2 ** (10 * power) for power, letter in enumerate("KMGTP", start=1)},
 }
 _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Q": 10**15}
+_ROUNDS_UP = 0.99995  # 999.96B would print as 1000.0B; from here on it is 1.000T
 _NUMBER = re.compile(r"\s*([0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
 
 
@@ -38,7 +39,7 @@ def parse_count(text: str | float, name: str) -> float:
 def format_count(value: float, digits: int = 4) -> str:
     """A count with a letter: 671.0B, 36.63B, 2.000T."""
     for letter, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if abs(value) >= size:
+        if abs(value) >= size * _ROUNDS_UP:
             return f"{_significant(value / size, digits)}{letter}"
     return f"{value:.0f}" if float(value).is_integer() else _significant(value, digits)
 
@@ -46,7 +47,7 @@ def format_count(value: float, digits: int = 4) -> str:
 def format_bytes(value: float, digits: int = 4) -> str:
     """Bytes with a decimal unit: 80.00 GB."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(value) >= size:
+        if abs(value) >= size * _ROUNDS_UP:
             return f"{_significant(value / size, digits)} {unit}"
     return f"{value:.0f} B"
 

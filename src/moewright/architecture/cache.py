@@ -18,7 +18,7 @@ from moewright.architecture.mixers import (
     Window,
 )
 from moewright.architecture.part import Part
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, Layer
 
 LatentCache = Literal["latent", "decompressed"]
 """What a runtime stores for multi-head latent attention: the latent and the rotary key (transformers 5, vLLM, SGLang),
@@ -141,6 +141,14 @@ def _layer_caches(architecture: Architecture, latent_cache: LatentCache) -> list
     return [(times, layer_cache(layer.mixer, d, latent_cache)) for times, layer in architecture.layer_runs()]
 
 
+def layer_kv_bytes_per_token(
+    architecture: Architecture, layer: Layer, dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
+) -> float:
+    """Bytes that one more token adds to one layer's cache while its window is not full yet."""
+    cache = layer_cache(layer.mixer, architecture.hidden_size, latent_cache)
+    return sum(growing.elements / growing.tokens_per_entry for growing in cache.growing) * CACHE_BYTES[dtype]
+
+
 def kv_bytes_per_token(
     architecture: Architecture, dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
 ) -> float:
@@ -148,12 +156,10 @@ def kv_bytes_per_token(
 
     A fraction where an entry stands for several tokens.
     """
-    elements = sum(
-        times * growing.elements / growing.tokens_per_entry
-        for times, cache in _layer_caches(architecture, latent_cache)
-        for growing in cache.growing
+    return sum(
+        times * layer_kv_bytes_per_token(architecture, layer, dtype, latent_cache)
+        for times, layer in architecture.layer_runs()
     )
-    return elements * CACHE_BYTES[dtype]
 
 
 def kv_bytes_per_token_beyond_windows(

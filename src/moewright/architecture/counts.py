@@ -9,7 +9,7 @@ Everything here sums the inventory of `weights.py`. Conventions:
   of linear mixers. Norms, softmax, activations, rotary embedding and the router's selection are left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import singledispatch
 
 from moewright.architecture.context import compressed_entries, mean_context
@@ -26,7 +26,7 @@ from moewright.architecture.mixers import (
     ShortConvolution,
 )
 from moewright.architecture.part import Part
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, Layer
 from moewright.architecture.weights import (
     COMPONENTS,
     Component,
@@ -34,6 +34,7 @@ from moewright.architecture.weights import (
     layer_weights,
     norm_weights,
     outer_weights,
+    part_weights,
 )
 
 FLOPS_CONVENTION = (
@@ -47,16 +48,13 @@ def inventory(architecture: Architecture) -> Iterator[tuple[int, Weight]]:
     for weight in outer_weights(architecture):
         yield 1, weight
     for times, layer in architecture.layer_runs():
-        for weight in layer_weights(layer, architecture.hidden_size, architecture.norm, architecture.hyper_connections):
+        for weight in _layer_weights(architecture, layer):
             yield times, weight
 
 
 def params(architecture: Architecture) -> dict[Component, int]:
     """Parameters by component."""
-    counts: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
-    for times, weight in inventory(architecture):
-        counts[weight.component] += times * weight.params
-    return counts
+    return _by_component((weight.component, times * weight.params) for times, weight in inventory(architecture))
 
 
 def total_params(architecture: Architecture) -> int:
@@ -76,12 +74,12 @@ def active(architecture: Architecture, count_embedding: bool = True) -> dict[Com
     `count_embedding` False leaves out the input embedding, unless it is tied: then it is multiplied with as the head,
     and counted once, under embedding.
     """
-    counts: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
-    for times, weight in inventory(architecture):
-        if weight.use == "lookup" and not (count_embedding or architecture.tie_embeddings):
-            continue
-        counts[weight.component] += times * weight.active_params
-    return counts
+    counts_embedding = count_embedding or architecture.tie_embeddings
+    return _by_component(
+        (weight.component, times * weight.active_params)
+        for times, weight in inventory(architecture)
+        if weight.use != "lookup" or counts_embedding
+    )
 
 
 def active_params(architecture: Architecture, count_embedding: bool = True) -> int:
@@ -105,7 +103,7 @@ def mtp_params(architecture: Architecture) -> int:
         return 0
     d = architecture.hidden_size
     *_, (_, last) = architecture.layer_runs()
-    block = layer_weights(last, d, architecture.norm, architecture.hyper_connections)
+    block = _layer_weights(architecture, last)
     block += [Weight("eh_proj", "other", d, 2 * d), *norm_weights("mtp_norms", architecture.norm, d, 3)]
     return architecture.mtp_layers * sum(weight.params for weight in block)
 
@@ -113,16 +111,7 @@ def mtp_params(architecture: Architecture) -> int:
 def matmul_flops_per_token(architecture: Architecture) -> int:
     """FLOPs of all products with weight matrices for one token, forward."""
     products = sum(times * weight.active_params for times, weight in inventory(architecture) if weight.use == "matmul")
-    if architecture.tie_embeddings:
-        products += architecture.vocab_size * architecture.hidden_size  # the head has no weight of its own
-    return 2 * products
-
-
-def convolution_flops_per_token(architecture: Architecture) -> int:
-    """FLOPs of the depthwise convolutions for one token, forward."""
-    return 2 * sum(
-        times * weight.active_params for times, weight in inventory(architecture) if weight.use == "convolution"
-    )
+    return 2 * (products + _tied_head(architecture))
 
 
 def mixing_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
@@ -130,13 +119,58 @@ def mixing_flops_per_token(architecture: Architecture, tokens_per_sequence: int)
     return sum(times * mixing_flops(layer.mixer, tokens_per_sequence) for times, layer in architecture.layer_runs())
 
 
+def forward_flops(architecture: Architecture, tokens_per_sequence: int) -> dict[Component, float]:
+    """FLOPs of a forward pass over one token by component, on average over a causal sequence of the given length."""
+    flops: dict[Component, float] = dict.fromkeys(COMPONENTS, 0.0)
+    for times, weight in inventory(architecture):
+        if weight.use in ("matmul", "convolution"):
+            flops[weight.component] += 2 * times * weight.active_params
+    flops["lm_head"] += 2 * _tied_head(architecture)
+    for times, layer in architecture.layer_runs():
+        flops[_component(layer, architecture)] += times * mixing_flops(layer.mixer, tokens_per_sequence)
+    return flops
+
+
 def forward_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
     """FLOPs of a forward pass over one token of a sequence of the given length, on average."""
-    return (
-        matmul_flops_per_token(architecture)
-        + convolution_flops_per_token(architecture)
-        + mixing_flops_per_token(architecture, tokens_per_sequence)
-    )
+    return sum(forward_flops(architecture, tokens_per_sequence).values())
+
+
+def layer_forward_flops(architecture: Architecture, layer: Layer, tokens_per_sequence: int) -> float:
+    """FLOPs of one layer's forward pass over one token, on average over a causal sequence of the given length."""
+    weights = _layer_weights(architecture, layer)
+    products = sum(weight.active_params for weight in weights if weight.use in ("matmul", "convolution"))
+    return 2 * products + mixing_flops(layer.mixer, tokens_per_sequence)
+
+
+def layer_params(architecture: Architecture, layer: Layer) -> dict[Component, int]:
+    """One layer's parameters by component."""
+    return _by_component((weight.component, weight.params) for weight in _layer_weights(architecture, layer))
+
+
+def layer_active(architecture: Architecture, layer: Layer) -> dict[Component, int]:
+    """One layer's active parameters by component."""
+    return _by_component((weight.component, weight.active_params) for weight in _layer_weights(architecture, layer))
+
+
+def _layer_weights(architecture: Architecture, layer: Layer) -> list[Weight]:
+    return layer_weights(layer, architecture.hidden_size, architecture.norm, architecture.hyper_connections)
+
+
+def _by_component(counts: Iterable[tuple[Component, int]]) -> dict[Component, int]:
+    sums: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+    for component, count in counts:
+        sums[component] += count
+    return sums
+
+
+def _tied_head(architecture: Architecture) -> int:
+    # A tied head multiplies with the embedding, and has no weight of its own in the inventory.
+    return architecture.vocab_size * architecture.hidden_size if architecture.tie_embeddings else 0
+
+
+def _component(layer: Layer, architecture: Architecture) -> Component:
+    return part_weights(layer.mixer, architecture.hidden_size)[0].component
 
 
 def training_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
@@ -144,9 +178,9 @@ def training_flops_per_token(architecture: Architecture, tokens_per_sequence: in
     return (1 + BACKWARD_FACTOR) * forward_flops_per_token(architecture, tokens_per_sequence)
 
 
-def six_n_flops_per_token(architecture: Architecture) -> int:
-    """The usual estimate of training FLOPs, 6 N_a, with every active parameter and no attention (Kaplan 2020)."""
-    return 6 * active_params(architecture)
+def six_n_flops_per_token(architecture: Architecture, count_embedding: bool = True) -> int:
+    """The usual estimate of training FLOPs, 6 N_a, without attention (Kaplan 2020); `count_embedding` as in `active`."""
+    return 6 * active_params(architecture, count_embedding)
 
 
 @singledispatch

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from moewright.architecture.counts import inventory
-from moewright.architecture.spec import Architecture, WeightFormatName
-from moewright.architecture.weights import Weight
+from moewright.architecture.spec import Architecture, Layer, WeightFormatName
+from moewright.architecture.weights import Weight, layer_weights
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,13 @@ WEIGHT_FORMATS: dict[WeightFormatName, WeightFormat] = {
         WeightFormat("nvfp4", "layer matrices fp4 + fp8 scale per 16, rest bf16", "layer_matrices", 2, 4, (1, 16), 1),
     )
 }
+
+
+def layer_weights_bytes(architecture: Architecture, layer: Layer, weight_format: WeightFormatName = "bf16") -> int:
+    """Bytes of one layer's weights in the named format."""
+    stored = WEIGHT_FORMATS[weight_format]
+    weights = layer_weights(layer, architecture.hidden_size, architecture.norm, architecture.hyper_connections)
+    return sum(stored.weight_bytes(weight) for weight in weights)
 
 
 def weights_bytes(architecture: Architecture, weight_format: WeightFormatName = "bf16") -> int:

@@ -50,6 +50,7 @@ def _ranking(designs: Designs) -> Table:
     law = designs.laws[0]
     unit, size = ("GB", 1e9) if designs.designs[0].memory_bytes >= 1e9 else ("MB", 1e6)
     table = Table(title=f"Designs by {law}", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.padding = (0, 1, 0, 0)  # twelve columns in eighty characters
     headers = ("", "width", "depth", "E", "K", "shared", "d_e", "total ", "active ", f"{unit} ", "loss", "regret")
     for header in headers:
         table.add_column(header, justify="right", no_wrap=True)

@@ -89,8 +89,8 @@ def _layers(inspection: Inspection) -> Table:
             times,
             describe(layer.mixer),
             describe(layer.feed_forward),
-            format_count(run.params),
-            format_count(run.active),
+            format_count(sum(run.params.values())),
+            format_count(sum(run.active.values())),
         )
     return table
 
@@ -174,9 +174,15 @@ def _cache(inspection: Inspection) -> Table:
 def _flops(inspection: Inspection) -> Table:
     title = f"FLOPs per token, causal sequence of {inspection.tokens_per_sequence:,} tokens"
     table = _table(title, "", "FLOPs", "")
-    table.add_row("forward", format_count(inspection.forward_flops), "2 per multiply-add")
-    share = inspection.mixing_flops / inspection.forward_flops
-    table.add_row("of it between tokens", format_count(inspection.mixing_flops), f"{share:.1%}")
+    forward = inspection.forward_flops
+    table.add_row("forward", format_count(forward), "2 per multiply-add")
+    for key, name in _NAMES.items():
+        flops = inspection.forward_flops_by_component[key]  # type: ignore[index]
+        if flops:
+            table.add_row(f"  {name}", format_count(flops), f"{flops / forward:.1%}")
+    table.add_row(
+        "  of these between tokens", format_count(inspection.mixing_flops), f"{inspection.mixing_flops / forward:.1%}"
+    )
     table.add_row("training", format_count(inspection.training_flops), "3 x forward")
     ratio = inspection.six_n_flops / inspection.training_flops
     table.add_row("6 x active parameters", format_count(inspection.six_n_flops), f"{ratio:.3f} of training")

@@ -207,7 +207,7 @@ class Config:
         return width // heads
 
     def kv_heads(self, heads_key: str = "num_attention_heads", key: str = "num_key_value_heads") -> int:
-        """num_key_value_heads, or the number of heads where it is null."""
+        """num_key_value_heads, or the number of heads where it is null (and, in some families, where it is absent)."""
         heads = self.size(heads_key)
         kv_heads = self.optional_size(key) or heads
         if heads % kv_heads:

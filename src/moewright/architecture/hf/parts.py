@@ -1,6 +1,6 @@
 """Pieces that many families' configs have in common, in reading and in writing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, FeedForward, MoE, Router, SharedExpert
@@ -9,9 +9,16 @@ from moewright.architecture.mixers import Attention, Indexer, LatentAttention, M
 from moewright.architecture.part import Activation
 from moewright.architecture.spec import Architecture, Layer, Norm, WeightFormatName
 
+
+def without(defaults: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The defaults less some keys, which a family requires."""
+    return {key: value for key, value in defaults.items() if key not in keys}
+
+
 QKNorm = Literal["per_head", "full", "unweighted"] | None
 
-# What nearly every family means by keys that it leaves out.
+# What nearly every family means by keys that it leaves out. num_key_value_heads is not here: null means as many as
+# heads, but where transformers has a number for an absent key, the key is required.
 COMMON_DEFAULTS: dict[str, Any] = {
     "tie_word_embeddings": False,
     "max_position_embeddings": None,
@@ -19,7 +26,6 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "rms_norm_eps": 1e-6,
     "attention_bias": False,
     "head_dim": None,
-    "num_key_value_heads": None,
     "rope_theta": None,
     "rope_scaling": None,
     "rope_parameters": None,
@@ -109,7 +115,9 @@ def expert_groups(
     if best > number:
         raise c.error(top, f"{best} is more than {groups} ({number})")
     if c.size(count) % number:
-        raise c.error(groups, f"{number} does not divide {count} ({c.size(count)})")
+        # transformers builds such a module but cannot run it; the groups are no parameters, so the counts stand
+        c.warn(f"{groups}: {number} does not divide {count} ({c.size(count)}): the router cannot run; groups left out")
+        return 1, 1
     return number, best
 
 
@@ -216,8 +224,9 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
         "vocab_size": a.vocab_size,
         "hidden_size": a.hidden_size,
         "num_hidden_layers": a.num_layers,
-        # without such a mixer the family cannot express the model; the comparison will say so
+        # 1 stands where there is no such mixer: then the family cannot express the model, and the comparison says so
         "num_attention_heads": attention_or_latent.num_heads if attention_or_latent else 1,
+        "num_key_value_heads": 1,
         "hidden_act": HF_ACTIVATIONS[next(a.iter_layers()).feed_forward.activation],
         "max_position_embeddings": a.max_context,
         "rms_norm_eps": a.norm.eps,

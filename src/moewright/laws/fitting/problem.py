@@ -61,7 +61,7 @@ class Problem:
     def linearise(self, u: Array) -> tuple[Array, Array]:
         """Residuals (S, R) and their derivatives by u (S, P, R); zero for coefficients that are not free."""
         named = self._named(u)
-        basis = np.broadcast_arrays(*self.form.basis(named, self.columns))
+        basis = self._basis(named, len(u))
         n_nonlinear = len(self.form.nonlinear)
         total = sum(u[:, n_nonlinear + i, None] * column for i, column in enumerate(basis))
         predicted = self.form.link.loss(total, named)
@@ -87,7 +87,7 @@ class Problem:
         coefficients of which candidate may change.
         """
         named = self._named(u)
-        basis = np.stack(np.broadcast_arrays(*self.form.basis(named, self.columns)), axis=1)
+        basis = np.stack(self._basis(named, len(u)), axis=1)
         aim = self.loss * np.exp(np.clip(target, -5, 5)) if self.objective.on_log else self.loss + target
         with np.errstate(invalid="ignore", divide="ignore"):
             total = np.broadcast_to(self.form.link.sum(aim, named), (len(u), len(self.loss)))
@@ -111,6 +111,11 @@ class Problem:
         usable = np.isfinite(values).all(axis=1)
         projected[usable, n_nonlinear:] = values[usable]
         return projected
+
+    def _basis(self, named: Mapping[str, Array], candidates: int) -> list[Array]:
+        """The basis columns, (S, R) each even where a form's basis has no nonlinear coefficient."""
+        shape = (candidates, len(self.loss))
+        return [np.broadcast_to(column, shape) for column in self.form.basis(named, self.columns)]
 
     def _named(self, u: Array) -> dict[str, Array]:
         values = self.coefficients(u)

@@ -47,7 +47,7 @@ def load(path: str | Path) -> FittedLaw:
         raise UserError(f"{path}: not a fitted law: format is {content.get('format')!r}, expected {FORMAT!r}")
     try:
         return _read(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise UserError(f"{path}: {error}") from None
         missing = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
@@ -56,12 +56,15 @@ def load(path: str | Path) -> FittedLaw:
 
 def _read(content: dict[str, Any]) -> FittedLaw:
     parent = get(content["law"])
-    assert parent.form is not None
+    if parent.form is None:
+        raise ValueError(f"{parent.name} is not a law that can be fitted")
     values = {item.name: content[item.name] for item in fields(FitRecord)}
     for name in _ARRAYS:
         values[name] = np.array(values[name], dtype=np.float64)
     coefficients = parent.form.coefficients
     values["draws"] = values["draws"].reshape(-1, len(coefficients))
+    if not values["residuals"].shape == values["weights"].shape == (values["num_rows"],):
+        raise ValueError("residuals and weights must have one number per row")
     values["messages"] = tuple(values["messages"])
     values["identified"] = tuple(
         Identified(**{**item, "moves_with": tuple(item["moves_with"])}) for item in values["identified"]

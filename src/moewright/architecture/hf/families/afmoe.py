@@ -12,6 +12,7 @@ from moewright.architecture.hf.parts import (
     experts,
     shared_experts,
     stack,
+    without,
 )
 from moewright.architecture.mixers import Window
 from moewright.architecture.spec import Architecture
@@ -58,7 +59,8 @@ FAMILIES = {
         class_name="AfmoeForCausalLM",
         read=_read,
         defaults={
-            **COMMON_DEFAULTS,
+            **without(COMMON_DEFAULTS, "head_dim"),
+            "num_key_value_heads": None,
             "rms_norm_eps": 1e-5,
             "num_dense_layers": 1,
             "num_shared_experts": 2,

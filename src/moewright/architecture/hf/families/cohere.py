@@ -12,6 +12,7 @@ from moewright.architecture.hf.parts import (
     shared_experts,
     stack,
     typed_layers,
+    without,
 )
 from moewright.architecture.mixers import Window
 from moewright.architecture.spec import Architecture, Norm
@@ -59,11 +60,11 @@ FAMILIES = {
         class_name="Cohere2MoeForCausalLM",
         read=_read,
         defaults={
-            **COMMON_DEFAULTS,
+            **without(COMMON_DEFAULTS, "head_dim"),
+            "num_key_value_heads": None,
             "tie_word_embeddings": True,
             "rms_norm_eps": None,
             "layer_norm_eps": 1e-5,
-            "head_dim": 128,
             "sliding_window": 4096,
             "sliding_window_pattern": 4,
             "prefix_dense_sliding_window_pattern": 1,

@@ -120,7 +120,6 @@ _ROUTING = {
     "topk_group": None,
     "norm_topk_prob": True,
     "routed_scaling_factor": 1.0,
-    "q_lora_rank": None,
     "num_nextn_predict_layers": 0,
 }
 # num_key_value_heads and head_dim say nothing in latent attention; ep_size and the like are training settings.
@@ -158,7 +157,7 @@ FAMILIES = {
         model_type="deepseek_v2",
         class_name="DeepseekV2ForCausalLM",
         read=_read_v2,
-        defaults={**COMMON_DEFAULTS, **_ROUTING, "mlp_bias": False, "topk_method": "greedy"},
+        defaults={**COMMON_DEFAULTS, **_ROUTING, "n_shared_experts": 2, "mlp_bias": False, "topk_method": "greedy"},
         aliases={"num_experts": "n_routed_experts", "num_local_experts": "n_routed_experts"},
         neutral=_NEUTRAL,
     ),

@@ -144,7 +144,6 @@ FAMILIES = {
         defaults={
             **_DEFAULTS,
             "rms_norm_eps": 1e-5,
-            "q_lora_rank": None,
             "routed_scaling_factor": 1.8,
             "mlp_layer_types": None,
         },

@@ -3,7 +3,7 @@
 from moewright.architecture.feed_forwards import Router
 from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.family import Family
-from moewright.architecture.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack
+from moewright.architecture.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack, without
 from moewright.architecture.mixers import Rope, Window
 from moewright.architecture.spec import Architecture
 
@@ -48,10 +48,9 @@ FAMILIES = {
         class_name="GptOssForCausalLM",
         read=_read,
         defaults={
-            **COMMON_DEFAULTS,
+            **without(COMMON_DEFAULTS, "head_dim"),
             "rms_norm_eps": 1e-5,
             "attention_bias": True,
-            "head_dim": 64,
             "sliding_window": 128,
             "layer_types": None,
         },

@@ -106,7 +106,7 @@ FAMILIES = {
         model_type="granitemoe",
         class_name="GraniteMoeForCausalLM",
         read=_read_plain,
-        defaults=COMMON_DEFAULTS,
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None},
         aliases=_ALIASES,
         neutral=_NEUTRAL,
     ),
@@ -114,7 +114,7 @@ FAMILIES = {
         model_type="granitemoeshared",
         class_name="GraniteMoeSharedForCausalLM",
         read=_read_shared,
-        defaults={**COMMON_DEFAULTS, "shared_intermediate_size": 0},
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "shared_intermediate_size": 0},
         aliases=_ALIASES,
         neutral=_NEUTRAL,
     ),
@@ -124,6 +124,7 @@ FAMILIES = {
         read=_read_hybrid,
         defaults={
             **COMMON_DEFAULTS,
+            "num_key_value_heads": None,
             "shared_intermediate_size": 1024,
             "layer_types": None,
             "position_embedding_type": None,
@@ -150,6 +151,7 @@ FAMILIES = {
         read=_read_swa,
         defaults={
             **COMMON_DEFAULTS,
+            "num_key_value_heads": None,
             "shared_intermediate_size": 0,
             "sliding_window": 128,
             "layer_types": None,

@@ -44,6 +44,7 @@ FAMILIES = {
         read=_read,
         defaults={
             **COMMON_DEFAULTS,
+            "num_key_value_heads": None,
             "rms_norm_eps": 1e-5,
             "moe_intermediate_size": None,
             "num_shared_expert": None,

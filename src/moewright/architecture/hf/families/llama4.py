@@ -10,6 +10,7 @@ from moewright.architecture.hf.parts import (
     choose_feed_forwards,
     experts,
     stack,
+    without,
 )
 from moewright.architecture.mixers import Window
 from moewright.architecture.spec import Architecture
@@ -63,7 +64,7 @@ FAMILIES = {
         class_name="Llama4ForCausalLM",
         read=_read,
         defaults={
-            **COMMON_DEFAULTS,
+            **without(COMMON_DEFAULTS, "head_dim"),
             "rms_norm_eps": 1e-5,
             "moe_layers": None,
             "interleave_moe_layer_step": 1,

@@ -48,7 +48,6 @@ FAMILIES = {
         defaults={
             **COMMON_DEFAULTS,
             "rms_norm_eps": 1e-5,
-            "zero_expert_num": 0,
             "routed_scaling_factor": 1.0,
             "router_bias": False,
         },

@@ -3,7 +3,7 @@
 from moewright.architecture.feed_forwards import Router
 from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.family import Family
-from moewright.architecture.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack
+from moewright.architecture.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack, without
 from moewright.architecture.mixers import LightningAttention, Window
 from moewright.architecture.spec import Architecture
 
@@ -77,7 +77,7 @@ FAMILIES = {
         model_type="minimax_m2",
         class_name="MiniMaxM2ForCausalLM",
         read=_read_m2,
-        defaults={**COMMON_DEFAULTS, "rotary_dim": None, "num_mtp_modules": 0},
+        defaults={**without(COMMON_DEFAULTS, "head_dim"), "rotary_dim": None, "num_mtp_modules": 0},
         aliases={"num_experts": "num_local_experts"},
         # What MiniMax's own file states beside transformers' keys; transformers builds the same module without them.
         neutral=(

@@ -57,7 +57,7 @@ FAMILIES = {
         class_name="OlmoeForCausalLM",
         read=lambda c: _read(c, 10_000.0, post_norms=False),
         write=_write_olmoe,
-        defaults={**COMMON_DEFAULTS, "rms_norm_eps": 1e-5, "norm_topk_prob": False},
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "rms_norm_eps": 1e-5, "norm_topk_prob": False},
         aliases={"num_local_experts": "num_experts"},
         neutral=("clip_qkv",),
     ),
@@ -65,7 +65,7 @@ FAMILIES = {
         model_type="flex_olmo",
         class_name="FlexOlmoForCausalLM",
         read=lambda c: _read(c, 500_000.0, post_norms=True),
-        defaults={**COMMON_DEFAULTS, "norm_topk_prob": False},
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "norm_topk_prob": False},
         aliases={"num_local_experts": "num_experts"},
     ),
 }

@@ -19,6 +19,7 @@ from moewright.architecture.hf.parts import (
     first_moe,
     sparse_step_layers,
     stack,
+    without,
 )
 from moewright.architecture.mixers import Attention, GatedDeltaNet, Mixer, Window
 from moewright.architecture.spec import Architecture
@@ -177,7 +178,7 @@ def _read_3_5(c: Config) -> Architecture:
 
 
 _STEPS = {"decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": False}
-_HYBRID = {"layer_types": None, "full_attention_interval": 4, "head_dim": 256}
+_HYBRID = {**without(COMMON_DEFAULTS, "head_dim"), "layer_types": None, "full_attention_interval": 4}
 
 FAMILIES = {
     "qwen2_moe": Family(
@@ -209,7 +210,7 @@ FAMILIES = {
         model_type="qwen3_next",
         class_name="Qwen3NextForCausalLM",
         read=_read_next,
-        defaults={**COMMON_DEFAULTS, **_STEPS, **_HYBRID, "norm_topk_prob": True, "num_nextn_predict_layers": 0},
+        defaults={**_HYBRID, **_STEPS, "norm_topk_prob": True, "num_nextn_predict_layers": 0},
         aliases={"num_local_experts": "num_experts"},
         neutral=("intermediate_size", "use_sliding_window"),
     ),
@@ -217,7 +218,7 @@ FAMILIES = {
         model_type="qwen3_5_moe_text",
         class_name="Qwen3_5MoeForCausalLM",
         read=_read_3_5,
-        defaults={**COMMON_DEFAULTS, **_HYBRID, "mtp_num_hidden_layers": 0},
+        defaults={**_HYBRID, "mtp_num_hidden_layers": 0},
         aliases={"num_local_experts": "num_experts"},
         neutral=("intermediate_size", "mamba_ssm_dtype", "attn_output_gate", "mtp_use_dedicated_embeddings"),
     ),

@@ -1,0 +1,116 @@
+"""The command line: its frozen names, its exit codes, one JSON object, one line for a user's mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moewright import cli
+
+CONFIGS = sorted(Path("examples/configs").glob("*.json"))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command line in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["moewright", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+    captured = capsys.readouterr()
+    return exit_.value.code or 0, captured.out, captured.err  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_inspect_on_published_configs(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    code, out, err = run(capsys, "inspect", str(config))
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    code, out, _ = run(capsys, "inspect", str(config), "--json", "--batch", "4", "--tokens-per-sequence", "1000")
+    found = json.loads(out)
+    assert code == 0
+    assert found["total_params"] == sum(found["params"].values())
+    assert found["active_params"] == sum(found["active"].values())
+    assert found["num_layers"] == sum(run["count"] for run in found["layers"])
+    assert found["cache_bytes"] == 4 * found["cache_bytes_per_sequence"]
+    assert found["flops_per_token"]["training"] == pytest.approx(3 * found["flops_per_token"]["forward"])
+    # The fields of the contract.
+    assert {"moe", "kv_bytes_per_token", "weights_bytes", "warnings"} <= found.keys()
+    assert {"num_experts", "top_k", "expert_size", "shared_experts", "sparsity", "granularity", "G", "S"} <= found[
+        "moe"
+    ].keys()
+
+
+def test_design_json_has_the_fields_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    budgets = ("--memory", "80GB", "--active-params", "3B", "--train-tokens", "2T")
+    code, out, err = run(capsys, "design", *budgets, "--json", "--top", "3")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert {"budgets", "designs", "laws", "shadow_prices", "search"} <= found.keys()
+    for design in found["designs"]:
+        assert {"architecture", "total_params", "active_params", "memory_bytes", "predicted_loss"} <= design.keys()
+        assert {"regret", "worst_regret", "binding", "extrapolation"} <= design.keys()
+
+
+def test_tables_fit_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for size in (("--memory", "80GB"), ("--total-params", "1T"), ("--total-params", "500M", "--context", "4096")):
+        code, out, _ = run(capsys, "design", *size, "--train-tokens", "2T")
+        assert code == 0
+        assert "…" not in out
+        assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("inspect", "config"),
+        ("inspect missing.json", "missing.json"),
+        ("inspect examples", "config.json"),
+        ("inspect examples/configs/dbrx.json --batch 0", "batch"),
+        ("inspect examples/configs/dbrx.json --batch many", "batch"),
+        ("inspect examples/configs/dbrx.json --kv-dtype int3", "kv-dtype"),
+        ("inspect examples/configs/dbrx.json --weights-dtype bf17", "weights-dtype"),
+        ("inspect examples/configs/dbrx.json --tokens-per-sequence -4", "tokens-per-sequence"),
+        ("inspect examples/configs/dbrx.json --batches 3", "--batch"),
+        ("inspect examples/configs/dbrx.json extra", "extra"),
+        ("inspekt", "inspekt"),
+        ("design", "memory"),
+        ("design --memory 80GB", "train-tokens"),
+        ("design --memory 80 --train-tokens 2T", "80GB"),
+        ("design --memory 80GX --train-tokens 2T", "memory"),
+        ("design --memory -80GB --train-tokens 2T", "memory"),
+        ("design --memory 80GB --total-params 30B --train-tokens 2T", "memory, total-params"),
+        ("design --total-params 3B --active-params 5B --train-tokens 2T", "active-params"),
+        ("design --total-params 3B --active-params 1M --train-tokens 2T", "active-params: no design"),
+        ("design --memory 1GB --batch 100000 --train-tokens 2T", "memory: no design"),
+        ("design --total-params 3B --train-tokens 2TB", "train-tokens"),
+        ("design --total-params 3B --train-tokens 0", "train-tokens"),
+        ("design --total-params 3B --train-tokens 1e999", "train-tokens"),
+        ("design --total-params 3B --train-tokens 2T --law nothing", "nothing"),
+        ("design --total-params 3B --train-tokens 2T --top 0", "top"),
+        ("design --total-params 3B --train-tokens 2T --vocab-size 0", "vocab-size"),
+        ("design --total-params 3B --train-tokens 2T --out examples", "out"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_2(capsys: pytest.CaptureFixture[str], arguments: str, named: str) -> None:
+    code, out, err = run(capsys, *arguments.split())
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert named in err
+    assert "Traceback" not in err
+
+
+def test_imports_stay_light() -> None:
+    heavy = "{'torch', 'transformers', 'scipy', 'pandas', 'plotly', 'matplotlib'}"
+    script = (
+        f"import sys, moewright; moewright.inspect('examples/configs/dbrx.json'); print({heavy} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "set()"
+
+
+def test_module_and_command_are_the_same() -> None:
+    out = subprocess.check_output([sys.executable, "-m", "moewright", "--help"], text=True)
+    assert "inspect" in out
+    assert "design" in out

@@ -1,0 +1,40 @@
+"""Quantities as people write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moewright import UserError
+from moewright.quantities import format_bytes, format_count, parse_bytes, parse_count
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("80GB", 80e9), ("80GiB", 80 * 2**30), ("80 gb", 80e9), ("1.5TB", 1.5e12), ("24GIB", 24 * 2**30), ("8e10", 8e10)],
+)
+def test_bytes(text: str, value: float) -> None:
+    assert parse_bytes(text, "memory") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3B", 3e9), ("2T", 2e12), ("1e23", 1e23), ("30,000", 30_000), ("1_000", 1000), ("2.5e1K", 25e3), (7e9, 7e9)],
+)
+def test_counts(text: str | float, value: float) -> None:
+    assert parse_count(text, "total-params") == value
+
+
+@pytest.mark.parametrize("text", ["", "B", "-3B", "3 B B", "nan", "inf", "1e999", "0", "3X", "3GB", "١B", "3B\n4"])
+def test_what_is_no_count_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="total-params"):
+        parse_count(text, "total-params")
+
+
+@given(st.floats(1, 1e15))
+def test_formatted_counts_read_back(value: float) -> None:
+    assert parse_count(format_count(value, digits=8), "x") == pytest.approx(value, rel=1e-6)
+
+
+@given(st.floats(1e6, 1e14))
+def test_formatted_bytes_read_back(value: float) -> None:
+    assert parse_bytes(format_bytes(value, digits=8), "x") == pytest.approx(value, rel=1e-6)
