@@ -8,6 +8,7 @@ from moewright.architecture import Architecture
 from moewright.design import design
 from moewright.errors import UserError
 from moewright.inspection import Inspection, inspect
+from moewright.prediction import Prediction, predict
 
-__all__ = ["Architecture", "Inspection", "UserError", "design", "inspect"]
+__all__ = ["Architecture", "Inspection", "Prediction", "UserError", "design", "inspect", "predict"]
 __version__ = "0.1.0"

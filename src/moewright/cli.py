@@ -59,6 +59,56 @@ def inspect(
 
 
 @app.command()
+def predict(
+    config: Annotated[Path, typer.Argument(help="HF config.json, its folder, or a moewright architecture file.")],
+    train_tokens: Annotated[str, typer.Option(help="Training tokens, such as 2T.")],
+    law: Annotated[
+        list[str] | None, typer.Option(help="A law's name or the file of a fitted one; repeatable. [default: all]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """How good will it be? What every scaling law that applies expects, and how far it must extrapolate."""
+    from moewright.prediction import predict as predict_losses
+
+    prediction = predict_losses(config, train_tokens, law or None)
+    if as_json:
+        _print_json(prediction.to_dict())
+    else:
+        from moewright.report.prediction import print_prediction
+
+        _show(print_prediction, prediction)
+
+
+@app.command()
+def laws(
+    name: Annotated[
+        str | None, typer.Argument(help="A law's name, or the file of a fitted one. [default: list all]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Which scaling laws are there, and what does each say?"""
+    from moewright.laws import describe, describe_all
+    from moewright.prediction import resolve_law
+
+    if name is None:
+        listed = describe_all()
+        if as_json:
+            _print_json({"laws": listed})
+        else:
+            from moewright.report.laws import print_laws
+
+            _show(print_laws, listed)
+        return
+    described = describe(resolve_law(name))
+    if as_json:
+        _print_json(described)
+    else:
+        from moewright.report.laws import print_law
+
+        _show(print_law, described)
+
+
+@app.command()
 def design(
     memory: Annotated[str | None, typer.Option(help="Memory for weights and cache, such as 80GB or 80GiB.")] = None,
     total_params: Annotated[str | None, typer.Option(help="Instead of memory: total parameters, such as 30B.")] = None,

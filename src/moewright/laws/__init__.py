@@ -1,6 +1,46 @@
 """Scaling laws of Mixture-of-Experts and dense language models: published ones by name, and fits to your own runs."""
 
-from moewright.laws.catalogue import get, names
-from moewright.laws.law import InapplicableLaw, Law
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["InapplicableLaw", "Law", "get", "names"]
+from moewright.laws.catalogue import get, names
+from moewright.laws.describe import describe, describe_all
+from moewright.laws.law import InapplicableLaw, Law
+from moewright.laws.published.ling2025 import loss_through
+
+if TYPE_CHECKING:
+    from moewright.laws.fitting.compare import compare
+    from moewright.laws.fitting.estimator import LawFitter
+    from moewright.laws.fitting.fitted import FittedLaw, Interval
+    from moewright.laws.fitting.storage import load
+
+__all__ = [
+    "FittedLaw",
+    "InapplicableLaw",
+    "Interval",
+    "Law",
+    "LawFitter",
+    "compare",
+    "describe",
+    "describe_all",
+    "get",
+    "load",
+    "loss_through",
+    "names",
+]
+
+# Fitting is imported when first asked for: published laws alone must start fast.
+_FITTING = {
+    "FittedLaw": "fitted",
+    "Interval": "fitted",
+    "LawFitter": "estimator",
+    "compare": "compare",
+    "load": "storage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FITTING:
+        from importlib import import_module
+
+        return getattr(import_module(f"moewright.laws.fitting.{_FITTING[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

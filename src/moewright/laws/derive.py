@@ -9,6 +9,16 @@ def active_params_with_embedding(architecture: Architecture) -> float:
     return counts.active_params(architecture)
 
 
+def six_active_params(architecture: Architecture) -> float:
+    """6 N_a with embeddings: FLOPs per training token by the usual estimate."""
+    return 6 * active_params_with_embedding(architecture)
+
+
+def six_active_params_non_embedding(architecture: Architecture) -> float:
+    """6 N_a without embedding and head."""
+    return 6 * counts.active_params_non_embedding(architecture)
+
+
 def equal_size_experts(architecture: Architecture) -> float:
     """E of a top-1 model with experts K times as wide: E / K; 1 for a dense model."""
     return variables.sparsity_liew(architecture) if architecture.moe_layers() else 1.0

@@ -31,6 +31,8 @@ class Coefficient:
     start: tuple[float, float] = (0.0, 1.0)
     log_start: bool = False
     """Draw starts evenly in the logarithm."""
+    log_search: bool = False
+    """Search in the logarithm altogether: for positive coefficients whose size is unknown by powers of ten."""
 
 
 @dataclass(frozen=True)

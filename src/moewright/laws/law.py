@@ -1,16 +1,20 @@
 """A law: a form with coefficients, and everything that one must know before believing it."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moewright.architecture import Architecture
 from moewright.errors import UserError
 from moewright.laws.form import Form
-from moewright.laws.variable import Array, Status, Variable, check_names, check_values, status_of
+from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Variable, check_names, check_values, status_of
+
+if TYPE_CHECKING:
+    from moewright.laws.fitting.fitted import FittedLaw
 
 
 class InapplicableLaw(UserError):  # noqa: N818  (a reason to print, seldom an error)
@@ -22,7 +26,7 @@ class Quantity:
     """Something that a law gives other than a loss, such as a learning rate, from variables of its own."""
 
     unit: str
-    variables: tuple[Variable, ...]
+    variables: tuple[str, ...]
     value: Callable[..., Any]
     """Takes the variables by name."""
 
@@ -59,6 +63,8 @@ class Law:
     optimum_rule: Optimum | None = None
     applies: Callable[[Architecture], str | None] = lambda _: None
     """Why the law says nothing about an architecture, or None if it does."""
+    fit_settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Settings of a fit that this form does better with than with the general ones; its notes say why."""
     findings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -77,7 +83,8 @@ class Law:
         if name not in self.quantities:
             raise InapplicableLaw(f"{self.name} gives no {name}; it gives {', '.join(self.gives)}")
         wanted = self.quantities[name]
-        return _plain(wanted.value(**check_values(wanted.variables, variables, self.name)))
+        inputs = [variable for variable in self.inputs if variable.name in wanted.variables]
+        return _plain(wanted.value(**check_values(inputs, variables, self.name)))
 
     def efficiency_leverage(self, **variables: Any) -> Any:
         """Compute that a dense model needs for the same loss, over this model's compute."""
@@ -94,7 +101,7 @@ class Law:
     def optimum(self, **arguments: Any) -> dict[str, Any]:
         """What the law says is best; `optimum_rule` lists the arguments and the answers."""
         rule = self._optimum_rule()
-        checked = _optimum_arguments(rule, self._without_options(arguments), self.name)
+        checked = self._optimum_arguments(self._without_options(arguments))
         solved = rule.solve(self._coefficients(arguments), **checked)
         return {name: _plain(value) for name, value in solved.items()}
 
@@ -116,6 +123,16 @@ class Law:
             names += ("optimum",)
         return names + (("findings",) if self.findings else ())
 
+    def fit(self, table: Any, **settings: Any) -> "FittedLaw":
+        """This law's form fitted to a table: columns by call name, the loss in `loss`; settings of `LawFitter`."""
+        from moewright.laws.fitting.estimator import LawFitter
+
+        known = inspect.signature(LawFitter).parameters
+        for name in settings:
+            if name not in known or name == "law":
+                check_names([name], [other for other in known if other != "law"], "fit", "setting")
+        return LawFitter(self, **settings).fit(table).law_
+
     # From an architecture
 
     def variables(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, float]:
@@ -123,24 +140,25 @@ class Law:
         reason = self.applies(architecture)
         if reason is not None:
             raise InapplicableLaw(f"{self.name} does not apply: {reason}")
+        if train_tokens is not None:
+            TRAIN_TOKENS.check(train_tokens, self.name)
         derived: dict[str, float] = {}
         for variable in self._inputs():
-            if variable.derive is not None:
-                derived[variable.name] = float(variable.derive(architecture))
-            elif variable.name == "train_tokens":
-                if train_tokens is None:
-                    raise UserError(f"{self.name} needs train_tokens, the number of training tokens")
-                derived["train_tokens"] = float(variable.check(train_tokens, self.name))
-            else:
+            value = variable.of(architecture, train_tokens)
+            if value is None and variable.per_token:
+                raise UserError(f"{self.name} needs train_tokens, the number of training tokens")
+            if value is None:
                 raise InapplicableLaw(f"{self.name} takes {variable.name}, which a model and its tokens do not give")
+            derived[variable.name] = value
         return derived
 
-    def conditions(self, architecture: Architecture) -> dict[str, Status]:
+    def conditions(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, Status]:
         """Status of what the law's experiments held fixed and its formula has no symbol for."""
+        held = {variable: variable.of(architecture, train_tokens) for variable in self.inputs if not variable.is_input}
         return {
-            variable.name: status_of(variable, np.asarray(float(variable.derive(architecture))))
-            for variable in self.inputs
-            if not variable.is_input and variable.derive is not None
+            variable.name: status_of(variable, np.asarray(value))
+            for variable, value in held.items()
+            if value is not None
         }
 
     # Inside
@@ -160,6 +178,14 @@ class Law:
             raise InapplicableLaw(f"{self.name} has no optimum; it gives {', '.join(self.gives) or 'a form to fit'}")
         return self.optimum_rule
 
+    def _optimum_arguments(self, given: Mapping[str, Any]) -> dict[str, Array]:
+        rule = self._optimum_rule()
+        known = [variable.name for variable in (*rule.arguments, *rule.optional)]
+        if any(name not in known for name in given):
+            check_names(given, known, self.name, "argument")
+        optional = [variable for variable in rule.optional if variable.name in given]
+        return check_values([*rule.arguments, *optional], given, self.name)
+
     def _without_options(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in arguments.items() if name not in self.options}
 
@@ -171,13 +197,6 @@ class Law:
                 check_names([str(chosen)], choices, self.name, f"value of {option}")
             coefficients |= choices[chosen]
         return coefficients
-
-
-def _optimum_arguments(rule: Optimum, given: Mapping[str, Any], owner: str) -> dict[str, Array]:
-    optional = [variable for variable in rule.optional if variable.name in given]
-    if any(name not in {variable.name for variable in (*rule.arguments, *rule.optional)} for name in given):
-        check_names(given, [variable.name for variable in (*rule.arguments, *rule.optional)], owner, "argument")
-    return check_values([*rule.arguments, *optional], given, owner)
 
 
 def _plain(value: Any) -> Any:

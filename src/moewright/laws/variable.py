@@ -29,12 +29,20 @@ class Variable:
     high: float | None = None
     unit: str = ""
     derive: Callable[[Architecture], float] | None = None
-    """Computes the variable from an architecture; None for what an architecture does not hold (training tokens)."""
+    """Computes the variable from an architecture; None for what a model and its training tokens do not give."""
+    per_token: bool = False
+    """`derive` gives the value for one training token, to be multiplied by their number."""
     above: float = 0.0
     at_least: float | None = None
     below: float | None = None
     is_input: bool = True
     """False for a condition of the experiments that the formula has no symbol for, such as a fixed expansion rate."""
+
+    def of(self, architecture: Architecture, train_tokens: float | None) -> float | None:
+        """The value for a model; None where that needs what was not given."""
+        if self.derive is None or (self.per_token and train_tokens is None):
+            return None
+        return float(self.derive(architecture)) * (train_tokens if self.per_token and train_tokens else 1.0)
 
     def check(self, values: Any, owner: str) -> Array:
         """The values as float64, or a UserError that names the variable."""
@@ -55,11 +63,16 @@ class Variable:
         return array
 
 
+TRAIN_TOKENS = Variable("train_tokens", "D, training tokens", unit="tokens", derive=lambda _: 1.0, per_token=True)
+TRAIN_FLOPS = Variable("train_flops", "C, FLOPs of training", unit="FLOPs")
+
+
 @dataclass(frozen=True)
 class Status:
     """Where values of one variable lie against the range that a law was fitted on; arrays for arrays of values.
 
-    `factor` is 1 inside, otherwise value / high above and low / value below, so always how many times too far out.
+    `status` is inside, below, above, or unstated where the source gives no range. `factor` is 1 inside, otherwise
+    value / high above and low / value below, so always how many times too far out.
     """
 
     variable: str
@@ -76,8 +89,11 @@ def status_of(variable: Variable, values: Array) -> Status:
     # A value that differs from the bound by rounding only is inside.
     is_below, is_above = values < low * (1 - 1e-9), values > high * (1 + 1e-9)
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.where(is_below, low / values, np.where(is_above, values / high, 1.0))
-    status = np.where(is_below, "below", np.where(is_above, "above", "inside"))
+        # A count of none has no ratio to the bound; one more of each has.
+        below = np.where(values > 0, low / values, low + 1)
+        factor = np.where(is_below, below, np.where(is_above, values / high, 1.0))
+    inside = "unstated" if variable.low is None and variable.high is None else "inside"
+    status = np.where(is_below, "below", np.where(is_above, "above", inside))
     if values.ndim == 0:
         return Status(variable.name, str(status), float(factor), variable.low, variable.high)
     return Status(variable.name, status, factor, variable.low, variable.high)

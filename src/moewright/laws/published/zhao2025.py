@@ -1,5 +1,6 @@
 """The joint law over data, total and active size, active experts and shared share (Zhao et al., arXiv 2509.23678)."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from moewright.architecture import counts, variables
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
 from moewright.laws.law import Law, Optimum
-from moewright.laws.variable import Values, Variable
+from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
 # The efficiency-aware N_a/N is where one more unit of N_a/N lowers the loss by less than this. The paper prints its
 # result (about 9 % at 30B, 5 % at 671B) but not its rule; 0.4 gives 8.9 % and 4.9 %.
@@ -111,7 +112,7 @@ LAW = Law(
             "parameters",
             derive.active_params_with_embedding,
         ),
-        Variable("train_tokens", "D", 10e9, 50e9, "tokens"),
+        replace(TRAIN_TOKENS, low=10e9, high=50e9),
         Variable(
             "active_experts",
             "G, experts that a token uses, routed and shared, in units of a routed expert's width",

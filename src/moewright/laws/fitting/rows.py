@@ -1,0 +1,204 @@
+"""A user's table as checked arrays: every complaint names the column, the row and what to do."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from moewright.errors import UserError
+from moewright.laws.variable import Array, Variable, check_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# One row is one run. The largest public collections hold a few thousand; a million rows are the steps of a log.
+LARGEST_TABLE = 20_000
+# Worse than guessing evenly among 2^20 tokens (13.9 nats) is no loss in nats but a perplexity, or a diverged run.
+LARGEST_LOSS = float(np.log(2.0**20))
+# Sizes, tokens and FLOPs smaller than this are written in thousands, millions or billions.
+SMALLEST_COUNT = 1000.0
+# No sweep leaves a gap this wide within one column; mixed units do.
+WIDEST_GAP = 300.0
+_COUNTED = ("parameters", "tokens", "FLOPs")
+
+Mask = npt.NDArray[np.bool_]
+Clusters = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Runs ready to fit: columns by call name, losses, weights (mean 1) and cluster numbers, all of shape (R,)."""
+
+    columns: Mapping[str, Array]
+    loss: Array
+    weights: Array
+    clusters: Clusters
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def num_clusters(self) -> int:
+        """How many configurations there are, repeats counted once."""
+        return int(self.clusters.max()) + 1
+
+    def where(self, mask: Mask) -> "Rows":
+        """Some of the rows, clusters numbered anew."""
+        _, clusters = np.unique(self.clusters[mask], return_inverse=True)
+        weights = self.weights[mask]
+        return replace(
+            self,
+            columns={name: values[mask] for name, values in self.columns.items()},
+            loss=self.loss[mask],
+            weights=weights / weights.mean(),
+            clusters=clusters,
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over the columns in order of name, then losses and weights, as little-endian float64."""
+        hasher = hashlib.sha256()
+        for name in sorted(self.columns):
+            hasher.update(name.encode())
+            hasher.update(self.columns[name].astype("<f8").tobytes())
+        hasher.update(self.loss.astype("<f8").tobytes())
+        hasher.update(self.weights.astype("<f8").tobytes())
+        return hasher.hexdigest()
+
+
+def as_frame(table: Any) -> "pd.DataFrame":
+    """A DataFrame from a DataFrame, a mapping of columns, or a path to a run table."""
+    import pandas as pd
+
+    if isinstance(table, pd.DataFrame):
+        frame = table
+    elif isinstance(table, Mapping):
+        try:
+            frame = pd.DataFrame({name: np.atleast_1d(values) for name, values in table.items()})
+        except ValueError as error:
+            raise UserError(f"the table's columns do not make a table: {error}") from None
+    else:
+        raise UserError(f"expected a pandas DataFrame or a mapping of columns, got {type(table).__name__}")
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UserError(f"the table has two columns named {twice!r}")
+    if not len(frame):
+        raise UserError("the table has no rows")
+    return frame
+
+
+def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Mapping[str, float]) -> dict[str, Array]:
+    """The variables' columns as float64 (R,), checked against what each may be; `fixed` fills whole columns."""
+    columns = {}
+    for variable in variables:
+        if variable.name in fixed:
+            columns[variable.name] = np.full(len(frame), float(fixed[variable.name]))
+            continue
+        values = _numbers(frame, variable.name)
+        if variable.at_least is not None:
+            wrong, rule = values < variable.at_least, f"at least {variable.at_least:g}"
+        else:
+            wrong, rule = values <= variable.above, f"above {variable.above:g}"
+        if variable.below is not None:
+            wrong, rule = wrong | (values >= variable.below), f"{rule} and below {variable.below:g}"
+        _complain(wrong, values, variable.name, f"must be {rule}")
+        if variable.unit in _COUNTED:
+            _check_unit(values, variable)
+        columns[variable.name] = values
+    return columns
+
+
+def read_loss(frame: "pd.DataFrame", name: str) -> Array:
+    """The loss column (R,): positive nats per token."""
+    loss = _numbers(frame, name)
+    _complain(loss <= 0, loss, name, "must be above 0")
+    _complain(loss > LARGEST_LOSS, loss, name, f"is more than {LARGEST_LOSS:.1f} nats: a perplexity or a diverged run")
+    return loss
+
+
+def read_rows(
+    table: Any,
+    variables: Iterable[Variable],
+    *,
+    loss: str = "loss",
+    weights: str | None = None,
+    cluster: str | list[str] | None = None,
+    constants: Mapping[str, float] | None = None,
+) -> Rows:
+    """Everything a fit needs from a table.
+
+    Without `cluster` columns, rows that agree in every variable are one cluster: the same configuration, repeated.
+    Raises UserError for missing, non-numeric, non-finite or impossible values, for mixed units and for huge tables.
+    """
+    frame = as_frame(table)
+    if len(frame) > LARGEST_TABLE:
+        raise UserError(
+            f"the table has {len(frame):,} rows, more than {LARGEST_TABLE:,}: give one row per run (its final loss), "
+            "not one per logged step"
+        )
+    variables = tuple(variables)
+    columns = read_columns(frame, variables, constants or {})
+    losses = read_loss(frame, loss)
+    row_weights = np.ones(len(frame))
+    if weights is not None:
+        row_weights = _numbers(frame, weights)
+        _complain(row_weights < 0, row_weights, weights, "must be 0 or more")
+        if not row_weights.any():
+            raise UserError(f"every weight in column {weights} is 0")
+    numbers: npt.NDArray[Any]
+    if cluster is None:
+        keys = np.stack(list(columns.values()), axis=1)
+        numbers = np.unique(keys, axis=0, return_inverse=True)[1]
+    else:
+        names = [cluster] if isinstance(cluster, str) else list(cluster)
+        for name in names:
+            _column(frame, name)
+        numbers = np.asarray(frame.groupby(names, dropna=False, sort=False).ngroup())
+    return Rows(columns, losses, row_weights / row_weights.mean(), numbers.reshape(-1).astype(np.int64))
+
+
+def _column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
+    if name not in frame.columns:
+        known = [str(column) for column in frame.columns]
+        check_names([name], known, "the table", "column")
+    return frame[name]
+
+
+def _numbers(frame: "pd.DataFrame", name: str) -> Array:
+    import pandas as pd
+
+    series = _column(frame, name)
+    values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        raise UserError(
+            f"column {name}, row {series.index[place]}: {series.iloc[place]!r} is not a finite number "
+            f"({wrong.sum()} such rows); drop or repair these rows"
+        )
+    return values
+
+
+def _complain(wrong: Mask, values: Array, name: str, rule: str) -> None:
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        raise UserError(f"column {name}, row {place}: {values[place]:g} {rule} ({wrong.sum()} such rows)")
+
+
+def _check_unit(values: Array, variable: Variable) -> None:
+    _complain(
+        values < SMALLEST_COUNT,
+        values,
+        variable.name,
+        f"is too few {variable.unit}: give plain counts, not thousands, millions or billions",
+    )
+    ordered = np.sort(values)
+    gaps = ordered[1:] / ordered[:-1]
+    if len(gaps) and gaps.max() > WIDEST_GAP:
+        place = int(gaps.argmax())
+        raise UserError(
+            f"column {variable.name} jumps from {ordered[place]:g} to {ordered[place + 1]:g} {variable.unit} with no "
+            "row between: are some rows in another unit?"
+        )

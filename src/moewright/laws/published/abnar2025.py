@@ -1,0 +1,77 @@
+"""The law over total size, tokens and sparsity (Abnar et al., arXiv 2501.12370)."""
+
+import numpy as np
+
+from moewright.architecture import counts
+from moewright.laws import derive
+from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
+from moewright.laws.law import Law
+from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
+
+
+def _basis(c: Coefficients, v: Columns) -> tuple[Values, ...]:
+    active_share = 1 - v["sparsity"]
+    N_term = power(v["total_params"], -c["alpha"])
+    return (
+        N_term,
+        power(v["train_tokens"], -c["beta"]),
+        power(active_share, -c["lambda"]),
+        power(active_share, -c["delta"]) * power(v["total_params"], -c["gamma"]),
+        np.ones_like(N_term),
+    )
+
+
+FORM = Form(
+    name="abnar2025",
+    formula="L = a N^-alpha + b D^-beta + c (1-S)^-lambda + d (1-S)^-delta N^-gamma + e",
+    variables=("total_params", "train_tokens", "sparsity"),
+    nonlinear=(
+        Coefficient("alpha", 0.01, 3.0, (0.2, 1.0)),
+        Coefficient("beta", 0.01, 3.0, (0.1, 0.8)),
+        Coefficient("lambda", -3.0, 3.0, (-0.5, 0.0)),
+        Coefficient("delta", -3.0, 3.0, (0.0, 0.5)),
+        Coefficient("gamma", 0.01, 3.0, (0.05, 0.5)),
+    ),
+    linear=(Coefficient("a", 0.0), Coefficient("b", 0.0), Coefficient("c"), Coefficient("d"), Coefficient("e")),
+    basis=_basis,
+)
+
+LAW = Law(
+    name="abnar2025",
+    title="Law over total parameters, tokens and sparsity",
+    source="Abnar et al. 2025, arXiv 2501.12370",
+    confidence="B",
+    params_convention="total",
+    form=FORM,
+    coefficients={
+        "a": 16612.50,
+        "alpha": 0.5962,
+        "b": 5455.67,
+        "beta": 0.3954,
+        "c": 0.4598,
+        "lambda": -0.1666,
+        "d": 17.26,
+        "delta": 0.1603,
+        "gamma": 0.1595,
+        "e": 0.94,
+    },
+    inputs=(
+        Variable("total_params", "N, every parameter", unit="parameters", derive=counts.total_params),
+        TRAIN_TOKENS,
+        Variable(
+            "sparsity",
+            "S = (E - K) / E, the idle share of the experts",
+            0,
+            0.98,
+            "",
+            derive.idle_share,
+            at_least=0,
+            below=1,
+        ),
+        Variable(
+            "train_flops", "6 N_a D", None, 1e21, "FLOPs", derive.six_active_params, per_token=True, is_input=False
+        ),
+    ),
+    applies=derive.needs_like_experts,
+    notes=("explains 68 % of the variance of held-out runs (the authors' R squared)",),
+)

@@ -1,0 +1,130 @@
+"""Which rows a fit should not trust, as a table: nothing is dropped here.
+
+Each finding names a row, the kind of problem, the column that shows it and why. The kinds:
+
+- diverged: status says so, the loss is not finite, or it is worse than a uniform guess over the vocabulary.
+- unfinished: status says so, or less than its learning-rate schedule ran.
+- duplicate: a run_id given to another row before, or the very same settings, seed and loss as another row.
+- unlike: a schedule, tokenizer or evaluation other than most rows have; losses then differ for that reason too.
+- outlier: far from its own repeats, or from a smooth robust surface through all rows.
+"""
+
+import math
+from collections.abc import Iterator
+from operator import itemgetter
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from moewright.runs.columns import FINISHED
+from moewright.runs.robust import robust_scale, surface_residuals
+
+FINDINGS = ["row", "run_id", "problem", "column", "detail"]
+UNLIKE = ("schedule", "tokenizer", "evaluation")
+OUTLIER_SCALES = 6.0
+"""Robust standard deviations beyond which a residual is called an outlier (normal noise: 1 row in 500 million)."""
+FEWEST_REPEATS = 10  # runs that differ from their configuration's median; fewer give no scale to judge by
+
+Found = tuple[npt.NDArray[np.intp], str, str, list[str]]
+
+
+def diagnose(table: pd.DataFrame, outlier_scales: float = OUTLIER_SCALES) -> pd.DataFrame:
+    """Findings on a table from `load` or `prepare`, one row each, in the order of the table.
+
+    `row` counts from 1. An empty result means that nothing was found.
+    """
+    findings: list[tuple[int, str, str, str, str]] = []
+    for rows, problem, column, details in _all(table, outlier_scales):
+        ids = table["run_id"].to_numpy()[rows] if "run_id" in table else [""] * len(rows)
+        findings += [
+            (int(row) + 1, str(run), problem, column, detail)
+            for row, run, detail in zip(rows, ids, details, strict=True)
+        ]
+    findings.sort(key=itemgetter(0))
+    return pd.DataFrame(findings, columns=pd.Index(FINDINGS))
+
+
+def _all(table: pd.DataFrame, outlier_scales: float) -> Iterator[Found]:
+    yield from _diverged(table)
+    yield from _unfinished(table)
+    yield from _duplicates(table)
+    yield from _unlike(table)
+    if "loss" in table:
+        yield from _outliers(table, outlier_scales)
+
+
+def _diverged(table: pd.DataFrame) -> Iterator[Found]:
+    if "status" in table:
+        yield _same(table["status"].isin(["diverged", "failed"]), "diverged", "status", "its status says so")
+    if "loss" not in table:
+        return
+    loss = table["loss"]
+    finished = table["status"] == FINISHED if "status" in table else pd.Series(True, index=table.index)
+    yield _same(~np.isfinite(loss) & ~finished, "diverged", "loss", "the loss is not finite")
+    if "vocab_size" in table:
+        worse = loss >= np.log(table["vocab_size"])
+        yield _same(worse, "diverged", "loss", "no better than a uniform guess over the vocabulary")
+
+
+def _unfinished(table: pd.DataFrame) -> Iterator[Found]:
+    if "status" in table:
+        yield _same(table["status"] == "unfinished", "unfinished", "status", "its status says so")
+    if "schedule_fraction" in table:
+        part = table["schedule_fraction"]
+        short = np.flatnonzero(part < 0.999)  # the last step is often not logged
+        yield short, "unfinished", "schedule_fraction", [f"{part.iloc[row]:.1%} of its schedule ran" for row in short]
+
+
+def _duplicates(table: pd.DataFrame) -> Iterator[Found]:
+    if "run_id" in table:
+        again = np.flatnonzero(table["run_id"].duplicated())
+        yield again, "duplicate", "run_id", ["the name of an earlier row"] * len(again)
+    keys = [name for name in ("config_id", "seed", "loss") if name in table]
+    if "config_id" in keys and "loss" in keys:
+        same = table.duplicated(keys) & table["loss"].notna()
+        yield _same(same, "duplicate", "loss", "settings, seed and loss of an earlier row")
+
+
+def _unlike(table: pd.DataFrame) -> Iterator[Found]:
+    for name in UNLIKE:
+        if name not in table:
+            continue
+        counts = table[name].value_counts()
+        if len(counts) > 1:
+            usual, share = counts.index[0], counts.iloc[0] / len(table)
+            rows = np.flatnonzero(table[name].notna() & (table[name] != usual))
+            values = table[name].to_numpy()
+            yield rows, "unlike", name, [f"{values[row]}, where {share:.0%} of rows have {usual}" for row in rows]
+
+
+def _outliers(table: pd.DataFrame, scales: float) -> Iterator[Found]:
+    usable = np.isfinite(table["loss"].to_numpy(dtype=float)) & (table["loss"].to_numpy(dtype=float) > 0)
+    log_loss = np.full(len(table), np.nan)
+    log_loss[usable] = np.log(table["loss"].to_numpy(dtype=float)[usable])
+    if "config_id" in table:
+        yield _far_from_repeats(table["config_id"], log_loss, scales)
+    residuals = surface_residuals(table, log_loss)
+    scale = robust_scale(residuals[np.isfinite(residuals)])
+    if not math.isfinite(scale) or scale < 1e-9:
+        return
+    far = np.flatnonzero(np.abs(residuals) > scales * scale)
+    details = [f"{residuals[row] / scale:+.0f} robust scales from a smooth fit of all rows" for row in far]
+    yield far, "outlier", "loss", details
+
+
+def _far_from_repeats(config_id: "pd.Series[str]", log_loss: npt.NDArray[np.float64], scales: float) -> Found:
+    """Runs far from the median of three or more runs of their configuration; of two, neither is the outlier."""
+    grouped = pd.Series(log_loss).groupby(config_id.to_numpy())
+    apart = log_loss - grouped.transform("median").to_numpy()
+    moved = apart[np.isfinite(apart) & (apart != 0)]  # a lone run and a middle one do not differ from their median
+    far = np.empty(0, dtype=np.intp)
+    scale = robust_scale(moved)
+    if moved.size >= FEWEST_REPEATS and scale > 0:
+        far = np.flatnonzero((grouped.transform("count").to_numpy() > 2) & (np.abs(apart) > scales * scale))
+    return far, "outlier", "loss", [f"{abs(apart[row]) / scale:.0f} repeat scales from its repeats" for row in far]
+
+
+def _same(flags: "pd.Series[bool]", problem: str, column: str, detail: str) -> Found:
+    rows = np.flatnonzero(flags.to_numpy(dtype=bool, na_value=False))
+    return rows, problem, column, [detail] * len(rows)

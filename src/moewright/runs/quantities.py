@@ -1,0 +1,52 @@
+"""Columns of counts as people write them: 2T, 80M, 1e9, 1_000_000, 1,000."""
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+MULTIPLIERS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+"""Decimal multiples; B and G both mean 1e9."""
+
+EXPECTED = "a number such as 2000000000, 2e9, 2B or 2T"
+
+_QUANTITY = re.compile(r"^\s*([-+]?(?:\d[\d_]*|\d{1,3}(?:,\d{3})+)?(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*([A-Za-z]?)\s*$")
+_EMPTY = {"", "nan", "na", "n/a", "null", "none"}
+
+
+def parse_quantity(text: str) -> float:
+    """The number behind one written quantity; NaN for an empty cell; ValueError for anything else."""
+    stripped = text.strip()
+    if stripped.lower() in _EMPTY:
+        return float("nan")
+    if stripped.lower() in ("inf", "+inf", "-inf", "infinity"):
+        return float(stripped)
+    found = _QUANTITY.match(stripped)
+    if found is None or not any(character.isdigit() for character in found[1]):
+        raise ValueError(f"{text!r} is not {EXPECTED}")
+    multiplier = MULTIPLIERS.get(found[2].upper())
+    if multiplier is None:
+        raise ValueError(f"{text!r} has the unknown unit {found[2]!r}; known: K, M, B, T")
+    return float(found[1].replace(",", "").replace("_", "")) * multiplier
+
+
+def parse_quantities(values: pd.Series) -> tuple[npt.NDArray[np.float64], dict[int, str]]:
+    """Numbers of a column that may hold text, and what is wrong by row position.
+
+    Each distinct text is parsed once, so a million rows of a few values cost nothing.
+    """
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return np.full(len(values), np.nan), {0: f"true or false is not {EXPECTED}"}
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan), {}
+    codes, distinct = pd.factorize(values, use_na_sentinel=True)
+    parsed = np.full(len(distinct) + 1, np.nan)  # the last stands for missing, whose code is -1
+    wrong: dict[int, str] = {}
+    for position, value in enumerate(distinct):
+        try:
+            parsed[position] = parse_quantity(value if isinstance(value, str) else repr(value))
+        except (ValueError, OverflowError) as error:
+            wrong[position] = str(error)
+    complaints = {int(np.argmax(codes == position)): message for position, message in wrong.items()}
+    return parsed[codes], complaints

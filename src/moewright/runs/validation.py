@@ -1,0 +1,127 @@
+"""Whether a table is a run table: names, types and ranges of its columns, with complaints that name row and column.
+
+Rows are counted from 1 without the header, as a reader of the file counts runs.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from moewright.errors import UserError
+from moewright.runs.columns import BY_NAME, FINISHED, Column, column_for
+from moewright.runs.quantities import parse_quantities
+
+NEARNESS = 0.82  # difflib ratio: finds train_token and activ_params, leaves a user's own d_model and batch alone
+
+
+def validate(table: pd.DataFrame, where: str = "run table") -> pd.DataFrame:
+    """The table with its schema columns as numbers or text; UserError at the first value that cannot be right.
+
+    A row whose `status` is not "finished" may lack a loss or hold one that is not finite: `diagnose` reports it.
+    """
+    refuse_near_names(table.columns, where)
+    finished = _finished(table, where)
+    clean = table.copy(deep=False)
+    for name in table.columns:
+        column = column_for(name)
+        if column is None:
+            continue
+        if column.kind == "text":
+            clean[name] = _text(table[name], column, where)
+            continue
+        numbers, complaints = parse_quantities(table[name])
+        if complaints:
+            row = min(complaints)
+            raise _complaint(table, row, column, where, complaints[row])
+        _refuse_outside(table, numbers, column, finished, where)
+        clean[name] = numbers
+    return clean
+
+
+def refuse_near_names(names: Iterable[str], where: str) -> None:
+    """UserError for a name that is almost one of the schema's, when the schema's own is absent."""
+    given = list(names)
+    for name in given:
+        if column_for(name) is not None:
+            continue
+        near = difflib.get_close_matches(name.strip().lower().replace(" ", "_"), BY_NAME, n=1, cutoff=NEARNESS)
+        if near and near[0] not in given:
+            raise UserError(f"{where}: column {name!r}: did you mean {near[0]!r}? Rename it, or keep it out of the way")
+
+
+def require(table: pd.DataFrame, names: Iterable[str], where: str = "run table") -> None:
+    """UserError, with the nearest existing column, for the first name that the table lacks."""
+    for name in names:
+        if name not in table.columns:
+            near = difflib.get_close_matches(name, [str(column) for column in table.columns], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(str, table.columns))}"
+            raise UserError(f"{where}: no column {name!r}; {hint}")
+
+
+def name_row(table: pd.DataFrame, position: int) -> str:
+    """A row as people find it: its number from 1, and its run_id where there is one."""
+    if "run_id" in table.columns:
+        return f"row {position + 1} (run {table['run_id'].iloc[position]})"
+    return f"row {position + 1}"
+
+
+def _finished(table: pd.DataFrame, where: str) -> npt.NDArray[np.bool_]:
+    if "status" not in table.columns:
+        return np.ones(len(table), dtype=bool)
+    status = _text(table["status"], BY_NAME["status"], where).fillna(FINISHED)
+    return np.asarray(status == FINISHED, dtype=bool)
+
+
+def _text(values: pd.Series, column: Column, where: str) -> pd.Series:
+    text = values.where(values.isna(), values.astype(str)).astype(object)
+    if column.choices:
+        wrong = np.flatnonzero(text.notna() & ~text.isin(column.choices))
+        if wrong.size:
+            given, row = text.iloc[wrong[0]], wrong[0] + 1
+            raise UserError(
+                f"{where}: row {row}, column {column.name}: {given!r} is none of {', '.join(column.choices)}"
+            )
+    return text
+
+
+def _refuse_outside(
+    table: pd.DataFrame,
+    numbers: npt.NDArray[np.float64],
+    column: Column,
+    finished: npt.NDArray[np.bool_],
+    where: str,
+) -> None:
+    """A missing optional value is no error; a present one outside the column's range is."""
+    given = ~np.isnan(numbers)
+    if column.kind == "loss":
+        bad = given & finished & ~(np.isfinite(numbers) & (numbers > 0))
+        expected = "a loss is finite and positive, in nats per token"
+    elif column.values == "positive":
+        bad = given & ~(np.isfinite(numbers) & (numbers > 0))
+        expected = "must be finite and positive"
+    elif column.values == "non-negative":
+        bad = given & ~(np.isfinite(numbers) & (numbers >= 0))
+        expected = "must be finite and not negative"
+    elif column.values == "share":
+        bad = given & ~((numbers >= 0) & (numbers <= 1))
+        expected = "must lie between 0 and 1"
+    else:
+        bad = given & ~np.isfinite(numbers)
+        expected = "must be finite"
+    if column.kind == "count":
+        bad |= given & (numbers != np.rint(numbers))
+        expected += " and whole"
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise _complaint(table, row, column, where, f"{numbers[row]:g} is impossible: {expected}")
+    if column.required_value and (missing := ~given & finished).any():
+        row = int(np.argmax(missing))
+        raise _complaint(table, row, column, where, "is missing; fill it, or say in a status column how the run ended")
+
+
+def _complaint(table: pd.DataFrame, row: int, column: Column, where: str, what: str) -> UserError:
+    unit = f" [{column.unit}]" if column.unit else ""
+    return UserError(f"{where}: {name_row(table, row)}, column {column.name}{unit}: {what}")
