@@ -7,8 +7,9 @@ transformers.
 from moewright.architecture import Architecture
 from moewright.design import design
 from moewright.errors import UserError
+from moewright.fitting import Fit, fit
 from moewright.inspection import Inspection, inspect
 from moewright.prediction import Prediction, predict
 
-__all__ = ["Architecture", "Inspection", "Prediction", "UserError", "design", "inspect", "predict"]
+__all__ = ["Architecture", "Fit", "Inspection", "Prediction", "UserError", "design", "fit", "inspect", "predict"]
 __version__ = "0.1.0"

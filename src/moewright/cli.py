@@ -109,6 +109,71 @@ def laws(
 
 
 @app.command()
+def fit(
+    runs: Annotated[Path, typer.Argument(help="Run table: CSV, Parquet or JSON lines, one row per run.")],
+    law: Annotated[str, typer.Option(help="The law whose form is fitted; `moewright laws` lists them.")],
+    source: Annotated[str | None, typer.Option(help="Which public table the file is, such as joint_moe.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Keep rows: COLUMN=VALUE[,VALUE]; repeatable.")] = None,
+    holdout: Annotated[
+        str | None, typer.Option(help="Rows to judge by: largest:0.1, best:0.1, random:0.2, COLUMN:0.2, COLUMN=VALUE.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="Replicates for the intervals.")] = 1000,
+    loss: Annotated[str, typer.Option(help="Column of the loss.")] = "loss",
+    weights: Annotated[str | None, typer.Option(help="Column of row weights.")] = None,
+    cluster: Annotated[
+        list[str] | None, typer.Option(help="Columns that name a configuration. [default: the law's variables]")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="robust_log, huber_log, squares_log, squares, asymmetric. [default: the law's]")
+    ] = None,
+    tuning: Annotated[
+        str | None, typer.Option(help="best: choose asymptote and weights by the best rows; none. [default: the law's]")
+    ] = None,
+    asymptote: Annotated[float | None, typer.Option(help="Pin the loss of an endless model.")] = None,
+    fix: Annotated[list[str] | None, typer.Option(help="Keep a coefficient: NAME=VALUE; repeatable.")] = None,
+    bound: Annotated[list[str] | None, typer.Option(help="Bound a coefficient: NAME=LOW:HIGH; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(help="Of starts, bootstrap and random holdouts.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the fitted law.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for its figures, as PNG and HTML.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What law do my runs follow? A law's form fitted to a run table, with intervals."""
+    from moewright.fitting import fit as fit_law
+
+    fitted = fit_law(
+        runs,
+        law,
+        source=source,
+        where={name: values.split(",") for name, values in _pairs(where, "where")},
+        holdout=holdout,
+        bootstrap=bootstrap,
+        out=out,
+        loss=loss,
+        weights=weights,
+        cluster=cluster or None,
+        objective=objective,
+        tuning=tuning,
+        asymptote=asymptote,
+        fixed={name: _as_number(value, f"fix {name}") for name, value in _pairs(fix, "fix")},
+        bounds={name: _as_range(value, f"bound {name}") for name, value in _pairs(bound, "bound")},
+        random_state=seed,
+    )
+    written = [out] if out is not None else []
+    if plots is not None:
+        from moewright.report.fit_figures import write_figures
+
+        written += write_figures(fitted, plots)
+    if as_json:
+        _print_json(fitted.to_dict())
+        return
+    from moewright.report.fit import print_fit
+
+    _show(print_fit, fitted)
+    for path in written:
+        print(f"written: {path}")
+
+
+@app.command()
 def design(
     memory: Annotated[str | None, typer.Option(help="Memory for weights and cache, such as 80GB or 80GiB.")] = None,
     total_params: Annotated[str | None, typer.Option(help="Instead of memory: total parameters, such as 30B.")] = None,
@@ -148,6 +213,30 @@ def design(
     _show(print_designs, designs)
     if out is not None:
         print(f"written to {out}: {len(designs.designs)} folders with architecture.yaml and config.json")
+
+
+def _pairs(written: list[str] | None, option: str) -> list[tuple[str, str]]:
+    pairs = []
+    for text in written or []:
+        name, separator, value = text.partition("=")
+        if not (name and separator and value):
+            raise UserError(f"{option}: expected NAME=VALUE, got {text!r}")
+        pairs.append((name, value))
+    return pairs
+
+
+def _as_number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{name}: {text!r} is not a number") from None
+
+
+def _as_range(text: str, name: str) -> tuple[float, float]:
+    low, separator, high = text.partition(":")
+    if not separator:
+        raise UserError(f"{name}: expected LOW:HIGH, got {text!r}")
+    return _as_number(low, name), _as_number(high, name)
 
 
 def _print_json(values: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def with_value(column: str, value: object) -> pd.DataFrame:
         (pd.concat([GOOD] * 40_000), "1,200,000 rows"),
         (pd.concat([GOOD, GOOD["loss"]], axis=1), "two columns named 'loss'"),
         ({"total_params": [1e9, 2e9], "train_tokens": [1e10], "loss": [2, 2]}, "do not make a table"),
-        ([1, 2, 3], "expected a pandas DataFrame"),
+        ([1, 2, 3], "expected a DataFrame"),
     ],
 )
 def test_wrong_tables_are_named(table: object, said: str) -> None:

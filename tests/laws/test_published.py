@@ -267,3 +267,20 @@ def test_descriptions_are_complete_json() -> None:
         json.dumps(described, allow_nan=False)
         assert described["source"]
         assert all(variable["meaning"] for variable in described["variables"])
+
+
+def test_marginal_curves_have_the_shapes_of_the_paper() -> None:
+    law = laws.get("zhao2025")
+    at = {**POINT, **law.optimum()}
+    curves = laws.marginal_curves(law, at)
+    assert set(curves) == set(POINT)
+    for name in ("total_params", "train_tokens"):
+        assert (np.diff(curves[name].loss) < 0).all()
+    # Best G and S are inside their ranges; so is the best N_a at a size where N_a/N = 1 is not the best.
+    best = law.optimum(total_params=30e9)
+    wide = laws.marginal_curves(law, {**at, "total_params": 30e9}, {"active_params": (3e8, 3e10)}, points=2000)
+    found = {name: curve.values[curve.loss.argmin()] for name, curve in wide.items()}
+    assert found["active_params"] == pytest.approx(best["active_ratio"] * 30e9, rel=5e-3)
+    assert found["active_experts"] == pytest.approx(best["active_experts"], abs=0.02)
+    assert found["shared_ratio"] == pytest.approx(best["shared_ratio"], abs=5e-4)
+    assert curves["train_tokens"].loss[0] == law.loss(**{**at, "train_tokens": 10e9})

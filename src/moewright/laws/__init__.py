@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from moewright.laws.catalogue import get, names
+from moewright.laws.curves import marginal_curves
 from moewright.laws.describe import describe, describe_all
 from moewright.laws.law import InapplicableLaw, Law
 from moewright.laws.published.ling2025 import loss_through
@@ -25,6 +26,7 @@ __all__ = [
     "get",
     "load",
     "loss_through",
+    "marginal_curves",
     "names",
 ]
 

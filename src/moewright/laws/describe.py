@@ -26,6 +26,12 @@ def describe(law: str | Law) -> dict[str, Any]:
         "notes": list(law.notes),
         "fit_settings": dict(law.fit_settings),
     }
+    record = getattr(law, "record", None)
+    if record is not None:
+        described["fit"] = {
+            name: getattr(record, name)
+            for name in ("law", "status", "num_rows", "num_clusters", "rmse", "rmse_log", "failed", "data_sha256")
+        } | {"replicates": len(record.draws), "holdout": record.holdout, "tuned": record.tuned}
     rule = law.optimum_rule
     if rule is not None:
         described["optimum"] = {

@@ -1,6 +1,8 @@
 """Fitting a law's form to a table of runs."""
 
+import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +12,14 @@ from moewright.laws.fitting.bootstrap import refit, resampled_weights
 from moewright.laws.fitting.build import build_problem
 from moewright.laws.fitting.fitted import FitRecord, FittedLaw
 from moewright.laws.fitting.holdout import held_out
-from moewright.laws.fitting.identifiability import degenerate, identify
+from moewright.laws.fitting.identifiability import identify
 from moewright.laws.fitting.objective import objective_named
 from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.rows import Mask, Rows, as_frame, read_rows
 from moewright.laws.fitting.search import descend, draw_starts, search
+from moewright.laws.fitting.status import judge
 from moewright.laws.fitting.storage import fitted_law
-from moewright.laws.fitting.tuning import Tuned, choice_weights, pinned, tune
+from moewright.laws.fitting.tuning import FEWEST_ROWS_PER_COEFFICIENT, Tuned, choice_weights, pinned, tune
 from moewright.laws.law import InapplicableLaw, Law
 from moewright.laws.variable import Array, check_names
 
@@ -79,10 +82,10 @@ class LawFitter:
 
     def get_params(self) -> dict[str, Any]:
         """The settings by name."""
-        return dict(vars(self)) if not hasattr(self, "law_") else {k: v for k, v in vars(self).items() if k[-1] != "_"}
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def fit(self, table: Any) -> "LawFitter":
-        """Fit to a DataFrame or a mapping of columns; sets `law_`, `status_`, `problem_`, `rows_`, `u_`, `found_`."""
+        """Fit to a DataFrame or a mapping of columns; sets `law_`, `status_`, `problem_`, `rows_`, `weights_`, `u_`."""
         if self.law.form is None:
             raise InapplicableLaw(f"{self.law.name} has no form to fit; it gives {', '.join(self.law.gives)}")
         random = np.random.default_rng(self.random_state)
@@ -99,12 +102,12 @@ class LawFitter:
             settings["fixed"],
             self.bounds or {},
         )
-        starts = draw_starts(problem, settings["n_starts"], random, self._published(problem))
+        starts = draw_starts(problem, settings["n_starts"], random)
         found = search(problem, starts, rows.weights)
         problem, weights = found.problem, rows.weights
         u, converged, cost = found.u, found.converged, found.cost
         tuned = None
-        if settings["tuning"] == "best":
+        if settings["tuning"] == "best" and self._can_tune(problem, rows, settings):
             tuned = tune(problem, rows, found.finalists)
             weights = choice_weights(rows, tuned.exponent)
             if tuned.asymptote is not None:
@@ -114,7 +117,7 @@ class LawFitter:
             u, converged, cost = again.u, again.converged, again.cost
         draws, failed = self._replicates(problem, u, rows, weights, tuned, random)
         self.problem_, self.rows_, self.weights_, self.u_ = problem, rows, weights, u
-        status, messages = _judge(problem, u, rows, weights, converged, failed, self.n_bootstrap)
+        status, messages = judge(problem, u, rows, weights, converged, failed, self.n_bootstrap)
         predicted = problem.predict(u[None])[0]
         residuals = np.log(predicted) - np.log(rows.loss)
         record = FitRecord(
@@ -134,7 +137,7 @@ class LawFitter:
             residuals=residuals,
             weights=weights,
             identified=tuple(identify(problem, u, weights, draws)),
-            tuned=None if tuned is None else _tuned_summary(tuned),
+            tuned=None if tuned is None else tuned.summary(),
         )
         coefficients = dict(zip(problem.names, problem.coefficients(u).tolist(), strict=True))
         ranges = {name: (float(values.min()), float(values.max())) for name, values in rows.columns.items()}
@@ -217,14 +220,15 @@ class LawFitter:
             return np.zeros(len(rows), dtype=bool)
         return held_out(self.holdout, rows, frame, random)
 
-    def _published(self, problem: Problem) -> Array | None:
-        """The law's own coefficients as the first start, where it has some."""
-        if set(problem.names) - set(self.law.coefficients):
-            return None
-        values = np.array([self.law.coefficients[name] for name in problem.names])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            u = np.where(problem.is_log, np.log(np.maximum(values, 1e-10)), values)
-        return np.clip(u, problem.lower, problem.upper)
+    def _can_tune(self, problem: Problem, rows: Rows, settings: dict[str, Any]) -> bool:
+        """Whether there are rows enough; UserError where the user, not the law, asked for tuning."""
+        enough = FEWEST_ROWS_PER_COEFFICIENT * int(problem.free.sum())
+        if len(rows) >= enough:
+            return True
+        if self.tuning is not None:
+            raise UserError(f"tuning needs at least {enough} rows for {self.law.name}, the table has {len(rows)}")
+        settings["tuning"] = f"none: fewer than {enough} rows"
+        return False
 
     def _replicates(
         self,
@@ -262,8 +266,6 @@ class LawFitter:
 
     def _judge_by(self, everything: Rows, mask: Mask) -> None:
         """Compare the fitted law with the rows kept from it, and put that into its record."""
-        from dataclasses import replace
-
         kept = everything.where(mask)
         predicted = self.law_.predict(kept.columns)
         missed = predicted - kept.loss
@@ -277,39 +279,3 @@ class LawFitter:
             low, high = self.law_.interval(kept.columns, 0.9)
             judged["coverage_90"] = float(np.mean((low <= kept.loss) & (kept.loss <= high)))
         self.law_ = replace(self.law_, record=replace(self.law_.record, holdout=judged))
-
-
-def _judge(
-    problem: Problem, u: Array, rows: Rows, weights: Array, converged: bool, failed: int, replicates: int
-) -> tuple[str, tuple[str, ...]]:
-    """The status code and the sentences behind it, worst first."""
-    status, messages = "converged", []
-    constant = [name for name, values in rows.columns.items() if len(values) and np.ptp(values) == 0]
-    if failed:
-        messages.append(f"{failed} of {replicates} bootstrap replicates did not converge and are left out")
-    on_bound = problem.free & (np.isclose(u, problem.lower) | np.isclose(u, problem.upper))
-    if on_bound.any():
-        status = "bound_hit"
-        bound = [name for name, is_on in zip(problem.names, on_bound, strict=True) if is_on]
-        messages.insert(0, f"on a bound: {', '.join(bound)}")
-    if not converged:
-        status = "not_converged"
-        messages.insert(0, "the solver stopped before the objective stopped falling")
-    alike = degenerate(problem, u, weights, on_bound)
-    if alike:
-        status = "underdetermined"
-        why = f"; {', '.join(constant)} has one value in all rows" if constant else ""
-        messages.insert(
-            0, f"the rows cannot tell {', '.join(alike)} apart{why}: fix some of them or add runs that vary"
-        )
-    return status, tuple(messages)
-
-
-def _tuned_summary(tuned: Tuned) -> dict[str, Any]:
-    return {
-        "asymptote": tuned.asymptote,
-        "tokens_per_parameter_exponent": tuned.exponent,
-        "error_log": float(tuned.choices[0, 2]),
-        "error_log_untuned": tuned.free_error,
-        "choices_as_good": len(tuned.choices),
-    }

@@ -1,5 +1,6 @@
 """A law fitted to runs: everything that a published law does, and how sure it is."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,9 @@ class FittedLaw(Law):
 def _interval(values: Array, level: float) -> Interval:
     if not 0 < level < 1:
         raise UserError(f"the level of an interval is between 0 and 1, got {level}")
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        # An optimum that no draw has is NaN, as the caller sees.
+        warnings.filterwarnings("ignore", "All-NaN slice")
         low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if low.ndim == 0:
         return Interval(float(low), float(high))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moewright.errors import UserError
-from moewright.laws.fitting.rows import Mask, Rows, _column, _numbers
+from moewright.laws.fitting.rows import Mask, Rows, find_column, read_numbers
 from moewright.laws.variable import Array
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def held_out(holdout: str, rows: Rows, frame: "pd.DataFrame", random: np.random.
     """True for the rows to keep from the fit, (R,); UserError where that leaves nothing to fit or to judge by."""
     if "=" in holdout:
         name, _, value = holdout.partition("=")
-        mask = np.asarray(_column(frame, name).astype(str) == value)
+        mask = rows_with(frame, name, [value])
         if not mask.any():
             raise UserError(f"holdout {holdout}: no row has {value!r} in column {name}")
     else:
@@ -36,11 +36,23 @@ def held_out(holdout: str, rows: Rows, frame: "pd.DataFrame", random: np.random.
             mask = np.zeros(len(rows), dtype=bool)
             mask[random.permutation(len(rows))[:count]] = True
         else:
-            score = scale(rows) if kind == "largest" else -rows.loss if kind == "best" else _numbers(frame, kind)
+            score = scale(rows) if kind == "largest" else -rows.loss if kind == "best" else read_numbers(frame, kind)
             mask = score >= np.sort(score)[-count]
     if mask.all():
         raise UserError(f"holdout {holdout} leaves no row to fit")
     return mask
+
+
+def rows_with(frame: "pd.DataFrame", name: str, values: list[str]) -> Mask:
+    """True where a column holds one of some values, (R,); numbers are compared as numbers, the rest as text."""
+    column = find_column(frame, name)
+    found = np.zeros(len(frame), dtype=bool)
+    for value in values:
+        try:
+            found |= np.asarray(column.astype(float) == float(value))
+        except (TypeError, ValueError):
+            found |= np.asarray(column.astype(str) == value)
+    return found
 
 
 def scale(rows: Rows) -> Array:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Rows:
     def where(self, mask: Mask) -> "Rows":
         """Some of the rows, clusters numbered anew."""
         _, clusters = np.unique(self.clusters[mask], return_inverse=True)
-        weights = self.weights[mask]
+        weights = self.weights[mask] if self.weights[mask].any() else np.ones(int(mask.sum()))
         return replace(
             self,
             columns={name: values[mask] for name, values in self.columns.items()},
@@ -74,13 +75,17 @@ def as_frame(table: Any) -> "pd.DataFrame":
 
     if isinstance(table, pd.DataFrame):
         frame = table
+    elif isinstance(table, str | Path):
+        from moewright.runs import load
+
+        frame = load(table)
     elif isinstance(table, Mapping):
         try:
             frame = pd.DataFrame({name: np.atleast_1d(values) for name, values in table.items()})
         except ValueError as error:
             raise UserError(f"the table's columns do not make a table: {error}") from None
     else:
-        raise UserError(f"expected a pandas DataFrame or a mapping of columns, got {type(table).__name__}")
+        raise UserError(f"expected a DataFrame, a mapping of columns or a file of runs, got {type(table).__name__}")
     if frame.columns.has_duplicates:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise UserError(f"the table has two columns named {twice!r}")
@@ -96,7 +101,7 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
         if variable.name in fixed:
             columns[variable.name] = np.full(len(frame), float(fixed[variable.name]))
             continue
-        values = _numbers(frame, variable.name)
+        values = read_numbers(frame, variable.name)
         if variable.at_least is not None:
             wrong, rule = values < variable.at_least, f"at least {variable.at_least:g}"
         else:
@@ -112,7 +117,7 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
 
 def read_loss(frame: "pd.DataFrame", name: str) -> Array:
     """The loss column (R,): positive nats per token."""
-    loss = _numbers(frame, name)
+    loss = read_numbers(frame, name)
     _complain(loss <= 0, loss, name, "must be above 0")
     _complain(loss > LARGEST_LOSS, loss, name, f"is more than {LARGEST_LOSS:.1f} nats: a perplexity or a diverged run")
     return loss
@@ -143,7 +148,7 @@ def read_rows(
     losses = read_loss(frame, loss)
     row_weights = np.ones(len(frame))
     if weights is not None:
-        row_weights = _numbers(frame, weights)
+        row_weights = read_numbers(frame, weights)
         _complain(row_weights < 0, row_weights, weights, "must be 0 or more")
         if not row_weights.any():
             raise UserError(f"every weight in column {weights} is 0")
@@ -154,22 +159,24 @@ def read_rows(
     else:
         names = [cluster] if isinstance(cluster, str) else list(cluster)
         for name in names:
-            _column(frame, name)
+            find_column(frame, name)
         numbers = np.asarray(frame.groupby(names, dropna=False, sort=False).ngroup())
     return Rows(columns, losses, row_weights / row_weights.mean(), numbers.reshape(-1).astype(np.int64))
 
 
-def _column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
+def find_column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
+    """A column; UserError with the near name for one that is not there."""
     if name not in frame.columns:
         known = [str(column) for column in frame.columns]
         check_names([name], known, "the table", "column")
     return frame[name]
 
 
-def _numbers(frame: "pd.DataFrame", name: str) -> Array:
+def read_numbers(frame: "pd.DataFrame", name: str) -> Array:
+    """A column as finite float64 (R,); UserError for the first cell that is not."""
     import pandas as pd
 
-    series = _column(frame, name)
+    series = find_column(frame, name)
     values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = ~np.isfinite(values)
     if wrong.any():

@@ -30,8 +30,11 @@ class Found:
     agreeing: int
 
 
-def draw_starts(problem: Problem, count: int, random: np.random.Generator, given: Array | None = None) -> Array:
-    """Starts in u, (count, P): nonlinear coefficients drawn from their start ranges; the first one `given`."""
+def draw_starts(problem: Problem, count: int, random: np.random.Generator) -> Array:
+    """Starts in u, (count, P): nonlinear coefficients drawn from their start ranges, linear ones 0.
+
+    Published coefficients are no start: a fit owes nothing to them.
+    """
     u = np.zeros((count, len(problem.names)))
     for i, coefficient in enumerate(problem.form.nonlinear):
         low, high = coefficient.start
@@ -43,8 +46,6 @@ def draw_starts(problem: Problem, count: int, random: np.random.Generator, given
         else:
             drawn = random.uniform(low, high, count)
         u[:, i] = np.clip(drawn, problem.lower[i], problem.upper[i])
-    if given is not None:
-        u[0] = given
     held = ~problem.free
     u[:, held] = problem.lower[held]
     return u

@@ -21,6 +21,8 @@ _ASYMPTOTES = (np.nan, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # The rows of lowest loss that are left out, as shares of all; the error is the mean over the three.
 _SHARES = (0.04, 0.08, 0.16)
+# Fewer rows than this leave the fits of the tuning to chance.
+FEWEST_ROWS_PER_COEFFICIENT = 5
 # Choices this close to the best are as good as it, and the bootstrap draws among them.
 _AS_GOOD = 1.1
 
@@ -46,6 +48,16 @@ class Tuned:
     def exponent(self) -> float:
         """The power of tokens per parameter that rows weigh."""
         return float(self.choices[0, 1])
+
+    def summary(self) -> dict[str, float | None]:
+        """For the fit's record."""
+        return {
+            "asymptote": self.asymptote,
+            "tokens_per_parameter_exponent": self.exponent,
+            "error_log": float(self.choices[0, 2]),
+            "error_log_untuned": self.free_error,
+            "choices_as_good": len(self.choices),
+        }
 
 
 def tune(problem: Problem, rows: Rows, starts: Array) -> Tuned:
