@@ -11,9 +11,21 @@ _BYTES = {
     **{f"{letter}B": 10 ** (3 * power) for power, letter in enumerate("KMGTP", start=1)},
     **{f"{letter}iB": 2 ** (10 * power) for power, letter in enumerate("KMGTP", start=1)},
 }
-_COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Q": 10**15}
+COUNT_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+"""Decimal multiples of a count; B and G both mean 1e9."""
+
 _ROUNDS_UP = 0.99995  # 999.96B would print as 1000.0B; from here on it is 1.000T
-_NUMBER = re.compile(r"\s*([0-9][0-9_,]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)\s*"
+)
+
+
+def split_quantity(text: str) -> tuple[float, str]:
+    """The number and the unit of a written quantity; ValueError if it is none."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None or not any(character.isdigit() for character in match[1]):
+        raise ValueError(f"{text!r} is not a number with a unit")
+    return float(match[1].replace(",", "").replace("_", "")), match[2]
 
 
 def parse_bytes(text: str | float, name: str) -> float:
@@ -28,12 +40,12 @@ def parse_bytes(text: str | float, name: str) -> float:
 
 
 def parse_count(text: str | float, name: str) -> float:
-    """A count from a number with K, M, B, T or Q (10^15), or in scientific notation."""
+    """A count from a number with K, M, B or T, or in scientific notation."""
     value, unit = _split(text, name)
-    if unit.upper() not in _COUNTS:
+    if unit.upper() not in COUNT_UNITS:
         hint = "; this option takes a count, not bytes" if unit.lower() in map(str.lower, _BYTES) else ""
         raise UserError(f"{name}: unknown unit {unit!r} in {text!r}; use K, M, B or T{hint}")
-    return _positive(value * _COUNTS[unit.upper()], text, name)
+    return _positive(value * COUNT_UNITS[unit.upper()], text, name)
 
 
 def format_count(value: float, digits: int = 4) -> str:
@@ -60,10 +72,10 @@ def _significant(value: float, digits: int) -> str:
 def _split(text: str | float, name: str) -> tuple[float, str]:
     if not isinstance(text, str):
         return float(text), ""
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        raise UserError(f"{name}: {text!r} is not a positive number with a unit, such as 80GB, 3B or 1e23")
-    return float(match[1].replace(",", "").replace("_", "")), match[2]
+    try:
+        return split_quantity(text)
+    except (ValueError, OverflowError):
+        raise UserError(f"{name}: {text!r} is not a number with a unit, such as 80GB, 3B or 1e23") from None
 
 
 def _positive(value: float, text: str | float, name: str) -> float:

@@ -29,6 +29,8 @@ def any_table(law: Law, rows: int = 40) -> dict[str, np.ndarray]:
     if law.name == "liew2026":
         ranges["sparsity"] = (2, 32)
     ranges["active_experts"] = (1, 20)
+    if law.name == "slicing2026":  # learning rates and switches, far from any count
+        ranges = {variable.name: (variable.low, variable.high) for variable in law.inputs}
     assert law.form is not None
     table = {name: random.uniform(*ranges.get(name, (1e8, 1e10)), rows) for name in law.form.variables}
     return {**table, "loss": random.uniform(2.0, 3.0, rows)}

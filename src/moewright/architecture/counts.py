@@ -179,7 +179,7 @@ def training_flops_per_token(architecture: Architecture, tokens_per_sequence: in
 
 
 def six_n_flops_per_token(architecture: Architecture, count_embedding: bool = True) -> int:
-    """The usual estimate of training FLOPs, 6 N_a, without attention (Kaplan 2020); `count_embedding` as in `active`."""
+    """The usual estimate of training FLOPs, 6 N_a, attention left out (Kaplan 2020)."""
     return 6 * active_params(architecture, count_embedding)
 
 

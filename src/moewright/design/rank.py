@@ -75,7 +75,7 @@ def _design(this: Candidates, loss: float, best: float, budgets: Budgets, law: L
         predicted_loss={law.name: loss},
         regret={law.name: loss - best},
         binding=tuple(BOUNDS[name] for name, binds in binding(this, budgets).items() if binds[0]),
-        extrapolation={law.name: {name: s.factor for name, s in domain.items() if s.status != "inside"}},
+        extrapolation={law.name: {name: s.factor for name, s in domain.items() if s.status in ("below", "above")}},
     )
 
 

@@ -47,11 +47,8 @@ def losses(law: Law, candidates: Candidates, budgets: Budgets) -> Losses:
 def law_variables(law: Law, candidates: Candidates, budgets: Budgets) -> dict[str, Any]:
     """The law's variables for every candidate, as columns, in the law's own conventions."""
     architecture = columns(candidates, budgets.vocab_size)
-    return {
-        variable.name: budgets.train_tokens if variable.derive is None else variable.derive(architecture)
-        for variable in law.inputs
-        if variable.is_input
-    }
+    inputs = [variable for variable in law.inputs if variable.is_input]
+    return {variable.name: variable.of(architecture, budgets.train_tokens) for variable in inputs}
 
 
 def binding(candidates: Candidates, budgets: Budgets) -> dict[str, npt.NDArray[np.bool_]]:

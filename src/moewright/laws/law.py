@@ -149,7 +149,7 @@ class Law:
                 raise UserError(f"{self.name} needs train_tokens, the number of training tokens")
             if value is None:
                 raise InapplicableLaw(f"{self.name} takes {variable.name}, which a model and its tokens do not give")
-            derived[variable.name] = value
+            derived[variable.name] = float(value)
         return derived
 
     def conditions(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, Status]:

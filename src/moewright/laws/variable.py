@@ -38,11 +38,12 @@ class Variable:
     is_input: bool = True
     """False for a condition of the experiments that the formula has no symbol for, such as a fixed expansion rate."""
 
-    def of(self, architecture: Architecture, train_tokens: float | None) -> float | None:
-        """The value for a model; None where that needs what was not given."""
+    def of(self, architecture: Architecture, train_tokens: float | None) -> Any:
+        """The value for a model (a column for an architecture of columns); None where that needs what was not given."""
         if self.derive is None or (self.per_token and train_tokens is None):
             return None
-        return float(self.derive(architecture)) * (train_tokens if self.per_token and train_tokens else 1.0)
+        value = self.derive(architecture)
+        return value * train_tokens if self.per_token and train_tokens else value
 
     def check(self, values: Any, owner: str) -> Array:
         """The values as float64, or a UserError that names the variable."""

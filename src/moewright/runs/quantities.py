@@ -1,17 +1,13 @@
 """Columns of counts as people write them: 2T, 80M, 1e9, 1_000_000, 1,000."""
 
-import re
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-MULTIPLIERS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
-"""Decimal multiples; B and G both mean 1e9."""
+from moewright.quantities import COUNT_UNITS, split_quantity
 
 EXPECTED = "a number such as 2000000000, 2e9, 2B or 2T"
 
-_QUANTITY = re.compile(r"^\s*([-+]?(?:\d[\d_]*|\d{1,3}(?:,\d{3})+)?(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*([A-Za-z]?)\s*$")
 _EMPTY = {"", "nan", "na", "n/a", "null", "none"}
 
 
@@ -22,13 +18,13 @@ def parse_quantity(text: str) -> float:
         return float("nan")
     if stripped.lower() in ("inf", "+inf", "-inf", "infinity"):
         return float(stripped)
-    found = _QUANTITY.match(stripped)
-    if found is None or not any(character.isdigit() for character in found[1]):
-        raise ValueError(f"{text!r} is not {EXPECTED}")
-    multiplier = MULTIPLIERS.get(found[2].upper())
-    if multiplier is None:
-        raise ValueError(f"{text!r} has the unknown unit {found[2]!r}; known: K, M, B, T")
-    return float(found[1].replace(",", "").replace("_", "")) * multiplier
+    try:
+        value, unit = split_quantity(stripped)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {EXPECTED}") from None
+    if unit.upper() not in COUNT_UNITS:
+        raise ValueError(f"{text!r} has the unknown unit {unit!r}; known: K, M, B, T")
+    return value * COUNT_UNITS[unit.upper()]
 
 
 def parse_quantities(values: pd.Series) -> tuple[npt.NDArray[np.float64], dict[int, str]]:

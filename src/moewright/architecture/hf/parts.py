@@ -133,6 +133,21 @@ def sigmoid_router(c: Config, groups: tuple[int, int] = (1, 1)) -> Router:
     )
 
 
+def deepseek_experts(c: Config) -> MoE:
+    """DeepSeek-V3's mixture by the keys that many families took over: shared experts, sigmoid router, expert groups."""
+    c.fixed("scoring_func", "sigmoid", "noaux_tc")  # dots.llm1's files name the method there
+    c.fixed("topk_method", "noaux_tc", None)
+    c.fixed("moe_layer_freq", 1)
+    return experts(
+        c,
+        count="n_routed_experts",
+        top_k="num_experts_per_tok",
+        size="moe_intermediate_size",
+        router=sigmoid_router(c, expert_groups(c)),
+        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
+    )
+
+
 def dense(
     c: Config, size: str = "intermediate_size", bias: bool = False, activation: Activation | None = None
 ) -> Dense:

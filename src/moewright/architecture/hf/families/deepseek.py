@@ -11,6 +11,7 @@ from moewright.architecture.hf.parts import (
     choose_feed_forwards,
     common_keys,
     deepseek_expert_keys,
+    deepseek_experts,
     dense_first_layers,
     dense_prefix,
     expert_groups,
@@ -21,7 +22,6 @@ from moewright.architecture.hf.parts import (
     indexer,
     latent_attention,
     shared_experts,
-    sigmoid_router,
     stack,
     typed_layers,
 )
@@ -59,24 +59,10 @@ def _read_v2(c: Config) -> Architecture:
 
 def _read_v3(c: Config) -> Architecture:
     n = c.num_layers()
-    c.fixed("moe_layer_freq", 1)
-    c.fixed("scoring_func", "sigmoid")
-    c.fixed("topk_method", "noaux_tc")
     mixer = latent_attention(c, rope=c.rope())
-    moe = _v3_experts(c)
+    moe = deepseek_experts(c)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe))
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
-
-
-def _v3_experts(c: Config) -> Any:
-    return experts(
-        c,
-        count="n_routed_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=sigmoid_router(c, expert_groups(c)),
-        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
-    )
 
 
 def _write_v3(a: Architecture) -> dict[str, Any]:
@@ -107,7 +93,7 @@ def _read_v32(c: Config) -> Architecture:
     if c.flag("mlp_bias"):
         raise c.error("mlp_bias", "biases in the feed-forwards are not understood")
     mixer = latent_attention(c, rope=c.rope(), indexer=indexer(c))
-    moe = _v3_experts(c)
+    moe = deepseek_experts(c)
     sparse = typed_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))

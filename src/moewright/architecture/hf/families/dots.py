@@ -12,6 +12,7 @@ from moewright.architecture.hf.parts import (
     choose_feed_forwards,
     common_keys,
     deepseek_expert_keys,
+    deepseek_experts,
     dense_first_layers,
     dense_prefix,
     expert_groups,
@@ -21,7 +22,6 @@ from moewright.architecture.hf.parts import (
     first_moe,
     indexer,
     latent_attention,
-    shared_experts,
     sigmoid_router,
     stack,
     typed_layers,
@@ -41,14 +41,7 @@ def _read_dots1(c: Config) -> Architecture:
     full = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=rope)
     window = Window(size=size) if size else None
     sliding = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=rope, window=window)
-    moe = experts(
-        c,
-        count="n_routed_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=sigmoid_router(c, expert_groups(c)),
-        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
-    )
+    moe = deepseek_experts(c)
     sparse = dense_first_layers(c, n)
     feed_forwards = choose_feed_forwards(c, sparse, moe)
     return build(c, stack(c, [sliding if kind == "sliding_attention" else full for kind in types], feed_forwards))
@@ -214,7 +207,7 @@ FAMILIES = {
             "max_window_layers": 62,
         },
         aliases={"num_local_experts": "n_routed_experts"},
-        neutral=("scoring_func", "topk_method", "intermediate_size", "moe_layer_freq", "aux_loss_alpha", "seq_aux"),
+        neutral=("intermediate_size", "aux_loss_alpha", "seq_aux"),
     ),
     "dots3_note": _NOTE,
     "dots3_note_text": _NOTE,

@@ -54,6 +54,6 @@ FAMILIES = {
             "num_nextn_predict_layers": 0,
         },
         aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
-        neutral=("moe_norm_min", "moe_use_aux_free", "moe_capacity", "moe_gate", "intermediate_size"),
+        neutral=("moe_norm_min", "moe_use_aux_free", "moe_gate_act", "moe_capacity", "moe_gate", "intermediate_size"),
     ),
 }

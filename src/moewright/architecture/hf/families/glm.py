@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.family import Family
 from moewright.architecture.hf.parts import (
@@ -12,33 +11,19 @@ from moewright.architecture.hf.parts import (
     choose_feed_forwards,
     common_keys,
     deepseek_expert_keys,
+    deepseek_experts,
     dense_first_layers,
     dense_prefix,
-    expert_groups,
-    experts,
     first_dense,
     first_mixer,
     first_moe,
     indexer,
     latent_attention,
-    shared_experts,
-    sigmoid_router,
     stack,
     typed_layers,
 )
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Architecture
-
-
-def _experts(c: Config) -> MoE:
-    return experts(
-        c,
-        count="n_routed_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=sigmoid_router(c, expert_groups(c)),
-        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
-    )
 
 
 def _read_glm4(c: Config) -> Architecture:
@@ -50,7 +35,7 @@ def _read_glm4(c: Config) -> Architecture:
         qk_norm="per_head" if c.flag("use_qk_norm") else None,
         rope=c.rope(fraction=0.5),
     )
-    moe, sparse = _experts(c), dense_first_layers(c, n)
+    moe, sparse = deepseek_experts(c), dense_first_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
@@ -72,7 +57,7 @@ def _write_glm4(a: Architecture) -> dict[str, Any]:
 
 def _read_lite(c: Config) -> Architecture:
     n = c.num_layers()
-    moe = _experts(c)
+    moe = deepseek_experts(c)
     sparse = typed_layers(c, n)
     mixer = latent_attention(c, rope=c.rope())
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
@@ -87,7 +72,7 @@ def _read_dsa(c: Config) -> Architecture:
     rope = c.rope()
     own = latent_attention(c, rope=rope, indexer=indexer(c))
     reuses = latent_attention(c, rope=rope, indexer=indexer(c, shared=True))
-    moe = _experts(c)
+    moe = deepseek_experts(c)
     sparse = typed_layers(c, n)
     layers = stack(
         c,
@@ -168,6 +153,6 @@ FAMILIES = {
             "mlp_bias": False,
         },
         aliases={**_ALIASES, "num_experts": "n_routed_experts"},
-        neutral=(*_LATENT_NEUTRAL, "scoring_func", "topk_method", "moe_layer_freq", "indexer_rope_interleave"),
+        neutral=(*_LATENT_NEUTRAL, "indexer_rope_interleave"),
     ),
 }

@@ -18,7 +18,12 @@ def _read(c: Config) -> Architecture:
         router=Router(normalize=True),
         shared=SharedExpert(expert_size=c.size("intermediate_size")),
     )
-    # Published files also state these, once a layer; transformers' module takes intermediate_size for every expert.
+    # Tencent's files state features that the published model does not use, and sizes once a layer.
+    for key in ("use_mla", "use_cla", "mlp_bias"):
+        c.fixed(key, False)
+    for key in ("use_qk_norm", "use_mixed_mlp_moe"):
+        c.fixed(key, True)
+    c.fixed("moe_layer_num_skipped", 0)
     for key in ("moe_intermediate_size", "num_shared_expert"):
         value = c.raw(key)
         expected = c.size("intermediate_size") if key == "moe_intermediate_size" else 1
@@ -49,58 +54,22 @@ FAMILIES = {
             "moe_intermediate_size": None,
             "num_shared_expert": None,
         },
-        aliases={"num_local_experts": "num_experts", "num_experts_per_tok": "moe_topk"},
-        neutral=(
-            "attention_head_dim",
-            "cla_share_factor",
-            "use_cla",
-            "use_qk_norm",
-            "use_mixed_mlp_moe",
-            "use_rotary_pos_emb",
-            "moe_layer_num_skipped",
-            "moe_drop_tokens",
-            "moe_random_routing_dropped_token",
-            "norm_type",
-            "mlp_bias",
-            "org_vocab_size",
-            "pool_type",
-            "capacity_factor",
-            "cla_share_factor",
-            "enable_moe_fp32_combine",
-            "routed_scaling_factor",
-            "norm_topk_prob",
-            "n_group",
-            "topk_group",
-            "group_limited_greedy",
-            "use_mla",
-            "kv_lora_rank",
-            "q_lora_rank",
-            "qk_rope_head_dim",
-            "qk_nope_head_dim",
-            "v_head_dim",
-            "num_media_embeds",
-            "mask_init_id",
-            "text_start_id",
-            "text_end_id",
-            "im_start_id",
-            "im_end_id",
-            "im_newline_id",
-            "image_token_id",
-            "video_start_id",
-            "video_end_id",
-            "vit_type",
-            "anyres_pooling_size",
-            "anyres_vit_max_image_size",
-            "anyres_vit_two_views",
-            "skip_cls_token",
-            "position_embedding_xdrope",
-            "add_classification_head",
-            "class_num",
-            "cla_share_factor",
-            "eod_token_id",
-            "sep_token_id",
-            "dense_list",
-            "use_position_embedding_xdrope",
+        aliases={
+            "num_local_experts": "num_experts",
+            "num_experts_per_tok": "moe_topk",
+            "attention_head_dim": "head_dim",
+        },
+        neutral=tuple(
+            # Attention that is switched off, a vision tower, and training settings.
+            """
+            kv_lora_rank q_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim cla_share_factor
+            num_media_embeds mask_init_id vit_type anyres_pooling_size anyres_vit_max_image_size anyres_vit_two_views
+            skip_cls_token pool_type position_embedding_xdrope text_start_id text_end_id im_start_id im_end_id
+            im_newline_id image_token_id video_start_id video_end_id eod_token_id pad_id org_vocab_size
+            add_classification_head class_num dense_list norm_type use_rotary_pos_emb enable_moe_fp32_combine
+            moe_drop_tokens moe_random_routing_dropped_token group_limited_greedy n_group topk_group norm_topk_prob
+            routed_scaling_factor capacity_factor
+            """.split()  # noqa: SIM905
         ),
     ),
 }

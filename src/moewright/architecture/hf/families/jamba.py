@@ -10,6 +10,7 @@ from moewright.architecture.spec import Architecture
 
 def _read(c: Config) -> Architecture:
     n, width = c.num_layers(), c.size("hidden_size")
+    c.fixed("mamba_inner_layernorms", True)
     rank = c.raw("mamba_dt_rank")
     state_space = Mamba(
         inner_size=c.size("mamba_expand") * width,
@@ -64,8 +65,6 @@ FAMILIES = {
             "use_associative_scan",
             "num_logits_to_keep",
             "sliding_window",
-            "mamba_inner_layernorms",
-            "attention_bias",
         ),
     ),
 }

@@ -47,9 +47,17 @@ def _assemble(
     return build(c, layers, tie_embeddings=_untied(c), mtp_layers=mtp_layers)
 
 
+# Kimi K3's files carry the same model_type; transformers 5.23 builds none of these.
+_K3_FEATURES = ("routed_expert_hidden_size", "attn_res_block_size", "mla_use_output_gate", "latent_moe_use_norm")
+
+
 def _read_kimi(c: Config) -> Architecture:
     n = c.num_layers()
+    c.fixed("moe_layer_freq", 1)
+    for key in _K3_FEATURES:
+        c.fixed(key, None, False)
     linear_config = c.section("linear_attn_config", {}, neutral=("full_attn_layers", "kda_layers"))
+    linear_config.fixed("use_full_rank_gate", False)
     head_dim, heads, kernel = (
         linear_config.size(key) if linear_config.has(key) else c.size(fallback)
         for key, fallback in (
@@ -137,7 +145,6 @@ FAMILIES = {
             "mla_use_nope",
             "moe_router_activation_func",
             "use_grouped_topk",
-            "moe_layer_freq",
             "num_nextn_predict_layers",
         ),
     ),

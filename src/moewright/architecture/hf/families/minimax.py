@@ -33,13 +33,25 @@ def _read_minimax(c: Config) -> Architecture:
     return build(c, stack(c, [softmax if f else lightning for f in full], [moe] * n))
 
 
+_M2_FIXED = {
+    "scoring_func": "sigmoid",
+    "use_qk_norm": True,
+    "qk_norm_type": "per_layer",
+    "use_routing_bias": True,
+    "mtp_transformer_layers": 1,
+    "shared_intermediate_size": 0,
+}
+
+
 def _read_m2(c: Config) -> Architecture:
     n = c.num_layers()
     fraction = 1.0
     if c.has("rotary_dim"):
         fraction = c.size("rotary_dim") / c.head_dim()
     mixer = attention(c, qkv_bias=False, output_bias=False, qk_norm="full", rope=c.rope(5e6, fraction))
-    c.fixed("scoring_func", "sigmoid")
+    # MiniMax's own file states these as well.
+    for key, meaning in _M2_FIXED.items():
+        c.fixed(key, meaning)
     moe = experts(
         c,
         count="num_local_experts",
@@ -82,12 +94,7 @@ FAMILIES = {
         # What MiniMax's own file states beside transformers' keys; transformers builds the same module without them.
         neutral=(
             "attn_type_list",
-            "use_qk_norm",
-            "qk_norm_type",
             "use_mtp",
-            "mtp_transformer_layers",
-            "use_routing_bias",
-            "shared_intermediate_size",
         ),
     ),
 }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moewright.architecture.feed_forwards import Router, SharedExpert
+from moewright.architecture.feed_forwards import MoE, Router, SharedExpert
 from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.family import Family
 from moewright.architecture.hf.parts import (
@@ -25,8 +25,16 @@ from moewright.architecture.mixers import Attention, GatedDeltaNet, Mixer, Windo
 from moewright.architecture.spec import Architecture
 
 
-def _shared(c: Config) -> SharedExpert:
-    return SharedExpert(expert_size=c.size("shared_expert_intermediate_size"), combine="gated")
+def _experts(c: Config, *, normalize: bool, shared: bool) -> MoE:
+    gated = SharedExpert(expert_size=c.size("shared_expert_intermediate_size"), combine="gated") if shared else None
+    return experts(
+        c,
+        count="num_experts",
+        top_k="num_experts_per_tok",
+        size="moe_intermediate_size",
+        router=Router(normalize=normalize),
+        shared=gated,
+    )
 
 
 def _read_qwen2(c: Config) -> Architecture:
@@ -43,14 +51,7 @@ def _read_qwen2(c: Config) -> Architecture:
     bias, rope = c.flag("qkv_bias"), c.rope()
     full = attention(c, qkv_bias=bias, output_bias=False, rope=rope)
     sliding = attention(c, qkv_bias=bias, output_bias=False, rope=rope, window=window)
-    moe = experts(
-        c,
-        count="num_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=Router(normalize=c.flag("norm_topk_prob")),
-        shared=_shared(c),
-    )
+    moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=True)
     sparse = sparse_step_layers(c, n)
     feed_forward = choose_feed_forwards(c, sparse, moe)
     return build(c, stack(c, [sliding if s else full for s in slides], feed_forward))
@@ -98,13 +99,7 @@ def _read_qwen3(c: Config) -> Architecture:
     n, bias = c.num_layers(), c.flag("attention_bias")
     window = Window(size=c.size("sliding_window")) if c.flag("use_sliding_window") else None
     mixer = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", window=window, rope=c.rope())
-    moe = experts(
-        c,
-        count="num_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=Router(normalize=c.flag("norm_topk_prob")),
-    )
+    moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
     sparse = sparse_step_layers(c, n)
     feed_forward = choose_feed_forwards(c, sparse, moe)
     return build(c, stack(c, [mixer] * n, feed_forward))
@@ -151,14 +146,7 @@ def _hybrid_mixers(c: Config, n: int) -> list[Mixer]:
 
 def _read_next(c: Config) -> Architecture:
     n = c.num_layers()
-    moe = experts(
-        c,
-        count="num_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=Router(normalize=c.flag("norm_topk_prob")),
-        shared=_shared(c),
-    )
+    moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=True)
     sparse = sparse_step_layers(c, n)
     feed_forward = choose_feed_forwards(c, sparse, moe)
     return build(c, stack(c, _hybrid_mixers(c, n), feed_forward), mtp_layers=c.count("num_nextn_predict_layers"))
@@ -166,14 +154,7 @@ def _read_next(c: Config) -> Architecture:
 
 def _read_3_5(c: Config) -> Architecture:
     n = c.num_layers()
-    moe = experts(
-        c,
-        count="num_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=Router(normalize=True),
-        shared=_shared(c),
-    )
+    moe = _experts(c, normalize=True, shared=True)
     return build(c, stack(c, _hybrid_mixers(c, n), [moe] * n), mtp_layers=c.count("mtp_num_hidden_layers"))
 
 
