@@ -71,7 +71,8 @@ def _facts(record: FitRecord) -> Table:
         asymptote = record.tuned["asymptote"]
         pinned = "free asymptote" if asymptote is None else f"asymptote {asymptote:.3f}"
         power = record.tuned["tokens_per_parameter_exponent"]
-        table.add_row("tuned by the best rows", f"{pinned}, weights (D/N)^{power:g}")
+        choice = f"{pinned}, weights (D/N)^{power:g}"
+        table.add_row("tuned by the best rows", choice if record.tuned["used"] else f"no: {choice} gains too little")
         table.add_row(
             "  error on them, left out",
             f"{record.tuned['error_log']:.2%} against {record.tuned['error_log_untuned']:.2%} untuned",
