@@ -189,9 +189,7 @@ def kv_bytes_per_token_beyond_windows(
 
 def state_bytes_per_sequence(architecture: Architecture, dtype: CacheDtype = "bf16") -> int:
     """Bytes of the states that do not grow: convolution states in `dtype`, recurrent states in fp32."""
-    return sum(
-        times * _state_bytes(cache, dtype) for times, cache in _layer_caches(architecture, "latent")
-    )
+    return sum(times * _state_bytes(cache, dtype) for times, cache in _layer_caches(architecture, "latent"))
 
 
 def cache_bytes_per_sequence(

@@ -38,7 +38,7 @@ class WeightFormat:
 
 
 def _blocks(side: int, size: int) -> int:
-    """Blocks of `size` along a side, rounded up; one block for the whole side where the size is 0, none if it is empty."""
+    """Blocks of `size` along a side, rounded up; size 0: one block for the whole side, none if that is empty."""
     return -(-side // size) if size else 1 * (side > 0)
 
 

@@ -56,7 +56,7 @@ class Device(Part):
     node: Node
     network: Network | None = None
     efficiency: Efficiency = Efficiency()
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default={})
     """The public source of each figure, by its key."""
 
     @field_validator("peak_flops")

@@ -62,7 +62,9 @@ def pass_time(architecture: Architecture, device: Device, load: Load, placement:
     communication = (
         traffic.group_bytes / placement.group_bandwidth + traffic.between_bytes / placement.bandwidth_between_groups
     ) / reached.communication
-    overhead = architecture.num_layers * reached.seconds_per_layer + traffic.collectives * reached.seconds_per_collective
+    overhead = (
+        architecture.num_layers * reached.seconds_per_layer + traffic.collectives * reached.seconds_per_collective
+    )
     if reached.seconds_per_expert:
         overhead = overhead + touched_experts(architecture, load, placement) * reached.seconds_per_expert
     together = np.maximum(busy, communication) if end == "fast" else busy + communication

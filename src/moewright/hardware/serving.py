@@ -166,4 +166,3 @@ def _cache_per_device(
         / cache_shards(layer.mixer, placement, sequences)
         for times, layer in architecture.layer_runs()
     )
-

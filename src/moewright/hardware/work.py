@@ -88,9 +88,7 @@ def pass_work(architecture: Architecture, load: Load, placement: Placement) -> I
     for times, layer in architecture.layer_runs():
         mixer, d = layer.mixer, architecture.hidden_size
         mixer_weights = len(part_weights(mixer, d))
-        for number, weight in enumerate(
-            layer_weights(layer, d, architecture.norm, architecture.hyper_connections)
-        ):
+        for number, weight in enumerate(layer_weights(layer, d, architecture.norm, architecture.hyper_connections)):
             if weight.component == "routed_experts":
                 yield _routed(weight, times, load.batch * load.tokens_per_sequence, placement, stored, load)
             elif number < mixer_weights and splits_by_sequence(mixer):
@@ -150,7 +148,7 @@ def _rest_dtype(load: Load) -> Literal["fp32", "bf16"]:
 
 
 def _mixing(architecture: Architecture, layer: Layer, times: Any, load: Load, placement: Placement) -> Work:
-    """Between tokens: scores, values and states, with the cache that they read or write. In bf16 whatever its format."""
+    """Between tokens: scores, values and states, with the cache that they read or write; in bf16 unless the weights are fp32."""
     batch = placement.sequences(load.batch)
     work_shards = mixer_shards(layer.mixer, placement, batch)
     shards = cache_shards(layer.mixer, placement, batch)
@@ -213,4 +211,3 @@ def touched_experts(architecture: Architecture, load: Load, placement: Placement
         for group in moe.groups
     )
     return sum(touched) / placement.devices
-
