@@ -51,6 +51,16 @@ class Load:
         """Tokens of each sequence that one pass computes."""
         return 1 if self.stage == "decode" else self.context
 
+    @property
+    def compute_dtype(self) -> ComputeDtype:
+        """The format in which products with quantized weights run where the device has it."""
+        return COMPUTE_DTYPES[self.weights_dtype]
+
+    @property
+    def rest_dtype(self) -> ComputeDtype:
+        """The format of all other products."""
+        return "fp32" if self.weights_dtype == "fp32" else "bf16"
+
 
 @dataclass(frozen=True)
 class Work:
@@ -140,15 +150,11 @@ def _flops(weight: Weight, tokens: Any) -> Any:
 
 
 def _compute_dtype(weight: Weight, stored: WeightFormat, load: Load) -> ComputeDtype:
-    return COMPUTE_DTYPES[load.weights_dtype if stored.quantizes(weight) else _rest_dtype(load)]
-
-
-def _rest_dtype(load: Load) -> Literal["fp32", "bf16"]:
-    return "fp32" if load.weights_dtype == "fp32" else "bf16"
+    return load.compute_dtype if stored.quantizes(weight) else load.rest_dtype
 
 
 def _mixing(architecture: Architecture, layer: Layer, times: Any, load: Load, placement: Placement) -> Work:
-    """Between tokens: scores, values and states, with the cache that they read or write; in bf16 unless the weights are fp32."""
+    """Between tokens: scores, values and states, with the cache read or written; bf16 unless the weights are fp32."""
     batch = placement.sequences(load.batch)
     work_shards = mixer_shards(layer.mixer, placement, batch)
     shards = cache_shards(layer.mixer, placement, batch)
@@ -158,7 +164,7 @@ def _mixing(architecture: Architecture, layer: Layer, times: Any, load: Load, pl
     else:
         flops = batch * load.context * counts.mixing_flops(layer.mixer, load.context)
         moved = batch * cache.layer_cache_bytes_per_sequence(architecture, layer, load.context, load.kv_dtype)
-    return Work("cache", times * flops / work_shards, times * moved / shards, _rest_dtype(load))
+    return Work("cache", times * flops / work_shards, times * moved / shards, load.rest_dtype)
 
 
 def step_flops(mixer: Part, position: int) -> Any:
