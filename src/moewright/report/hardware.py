@@ -32,11 +32,13 @@ def print_hardware(console: Console, found: Assessment) -> None:
     console.print(f"[bold]On {found.devices} x {found.device.name}[/bold]: {found.device.description}", highlight=False)
     if not one:
         console.print(_placed(found), highlight=False)
-    for table in (_memory(found), _stages(found), _training(found)):
+    for table in (_memory(found), _stages(found)):
         console.print()
         console.print(table)
+    console.print()
+    _print_training(console, found)
     console.print(
-        "Ranges: every efficiency factor at its good and at its bad end (assumed or published; see docs/hardware.md).",
+        "Ranges: all efficiency factors at their good, and all at their bad end.",
         highlight=False,
     )
 
@@ -51,7 +53,7 @@ def _placed(found: Assessment) -> str:
     )
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str | None, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column(columns[0])
     for column in columns[1:]:
@@ -75,7 +77,8 @@ def _memory(found: Assessment) -> Table:
 
 
 def _stages(found: Assessment) -> Table:
-    title = f"Time of one token (decode) and of all prompts (prefill):\nbatch {found.batch:,}, context {found.context:,} tokens, products in {found.compute_dtype}"
+    load = f"batch {found.batch:,}, context {found.context:,} tokens, products in {found.compute_dtype}"
+    title = f"Time of one token (decode) and of all prompts (prefill):\n{load}"
     table = _table(title, "", "decode", "bound", "prefill", "bound")
     for name, words in _NAMES.items():
         decode, prefill = found.decode.components.get(name), found.prefill.components.get(name)
@@ -114,22 +117,23 @@ def _bound(stage: StageTime) -> str:
     return _BOUNDS[fast] if fast == slow else f"{_BOUNDS[fast]}, {_BOUNDS[slow]}"
 
 
-def _training(found: Assessment) -> Table:
+def _print_training(console: Console, found: Assessment) -> None:
     low, high = found.training_tokens_per_day
     hours = found.device_hours_per_trillion_tokens
     share = " to ".join(f"{value:.0%}" for value in MODEL_FLOPS_UTILISATION)
     experts = f", experts over {found.training_expert_parallel}" if found.training_expert_parallel > 1 else ""
-    title = (
-        f"Training at {share} of the bf16 peak: {format_count(low, 3)} to {format_count(high, 3)} tokens a day,\n"
-        f"{format_count(hours[0], 3)} to {format_count(hours[1], 3)} device-hours for 1T tokens\n"
-        f"Memory: AdamW, {found.devices} data parallel{experts}, 1 x {found.context:,} tokens"
+    console.print(
+        f"[bold]Training[/bold] at {share} of the bf16 peak: {format_count(low, 3)} to {format_count(high, 3)} tokens "
+        f"a day,\n{format_count(hours[0], 3)} to {format_count(hours[1], 3)} device-hours for 1T tokens. Memory of the "
+        f"fullest device:\nAdamW, {found.devices} data parallel{experts}, 1 x {found.context:,} tokens",
+        highlight=False,
     )
-    table = _table(title, "", *(f"ZeRO {stage}" for stage in found.training_memory))
+    table = _table(None, "", *(f"ZeRO {stage}" for stage in found.training_memory))
     for name in ("weights", "gradients", "optimizer", "activations", "logits", "total"):
         sizes = [float(getattr(kept, name)) for kept in found.training_memory.values()]
         if any(sizes):
             table.add_row(name, *(format_bytes(size, 3) for size in sizes))
-    return table
+    console.print(table)
 
 
 def _seconds(ends: Range) -> str:
