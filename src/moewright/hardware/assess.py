@@ -8,7 +8,7 @@ from moewright.architecture.spec import Architecture, WeightFormatName
 from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.experts import distinct_experts
 from moewright.hardware.placement import Placement, place
-from moewright.hardware.roofline import Bound, pass_time
+from moewright.hardware.roofline import Bound, pass_times
 from moewright.hardware.serving import DeviceMemory, check_load, memory_per_device
 from moewright.hardware.training import MODEL_FLOPS_UTILISATION, training_seconds
 from moewright.hardware.training_memory import Parallelism, TrainingMemory, training_memory
@@ -194,7 +194,7 @@ def _expert_parallel(architecture: Architecture, devices: int) -> int:
 
 
 def _stage_time(architecture: Architecture, device: Device, load: Load, placement: Placement) -> StageTime:
-    fast, slow = (pass_time(architecture, device, load, placement, end) for end in ("fast", "slow"))
+    fast, slow = pass_times(architecture, device, load, placement)
     components: dict[str, ComponentTime] = {}
     for name, (memory, compute) in fast.components.items():
         ends = float(memory + compute), float(sum(slow.components[name]))

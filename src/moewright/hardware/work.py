@@ -115,7 +115,7 @@ def _shards(weight: Weight, placement: Placement) -> int:
 
 def _product(weight: Weight, times: Any, tokens: Any, shards: int, stored: WeightFormat, load: Load) -> Work:
     """A weight that every device of a group has a share of."""
-    moved = tokens * weight.active * (weight.outputs + weight.inputs) * stored.rest_bytes
+    moved = _operands(weight, tokens) * stored.rest_bytes
     if weight.use == "lookup":  # one row for each token
         read = tokens * weight.inputs * stored.rest_bytes
         moved = read
@@ -135,7 +135,7 @@ def _routed(weight: Weight, times: Any, tokens: int, placement: Placement, store
     devices = placement.devices
     touched = distinct_experts(weight.copies, weight.active, tokens)
     read = stored.weight_bytes(weight._replace(copies=1)) * touched
-    moved = tokens * weight.active * (weight.outputs + weight.inputs) * stored.rest_bytes
+    moved = _operands(weight, tokens) * stored.rest_bytes
     return Work(
         weight.component,
         times * _flops(weight, tokens) / devices,
@@ -143,6 +143,11 @@ def _routed(weight: Weight, times: Any, tokens: int, placement: Placement, store
         _compute_dtype(weight, stored, load),
         skew=most_loaded(touched, weight.copies, devices) / (touched / devices),
     )
+
+
+def _operands(weight: Weight, tokens: Any) -> Any:
+    """Elements that go into and come out of a weight; none if it is empty, as an absent part of a column is."""
+    return tokens * weight.active * (weight.outputs + weight.inputs) * (weight.params > 0)
 
 
 def _flops(weight: Weight, tokens: Any) -> Any:
