@@ -34,6 +34,7 @@ COMPUTE_DTYPES: dict[WeightFormatName, ComputeDtype] = {
     "mxfp4": "fp4",
     "nvfp4": "fp4",
 }
+DTYPE_BYTES: dict[ComputeDtype, float] = {"fp32": 4, "bf16": 2, "fp8": 1, "int8": 1, "fp4": 0.5}
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _shards(weight: Weight, placement: Placement) -> int:
 
 def _product(weight: Weight, times: Any, tokens: Any, shards: int, stored: WeightFormat, load: Load) -> Work:
     """A weight that every device of a group has a share of."""
-    moved = _operands(weight, tokens) * stored.rest_bytes
+    moved = _operand_bytes(weight, tokens, stored, load)
     if weight.use == "lookup":  # one row for each token
         read = tokens * weight.inputs * stored.rest_bytes
         moved = read
@@ -135,7 +136,7 @@ def _routed(weight: Weight, times: Any, tokens: int, placement: Placement, store
     devices = placement.devices
     touched = distinct_experts(weight.copies, weight.active, tokens)
     read = stored.weight_bytes(weight._replace(copies=1)) * touched
-    moved = _operands(weight, tokens) * stored.rest_bytes
+    moved = _operand_bytes(weight, tokens, stored, load)
     return Work(
         weight.component,
         times * _flops(weight, tokens) / devices,
@@ -145,9 +146,14 @@ def _routed(weight: Weight, times: Any, tokens: int, placement: Placement, store
     )
 
 
-def _operands(weight: Weight, tokens: Any) -> Any:
-    """Elements that go into and come out of a weight; none if it is empty, as an absent part of a column is."""
-    return tokens * weight.active * (weight.outputs + weight.inputs) * (weight.params > 0)
+def _operand_bytes(weight: Weight, tokens: Any, stored: WeightFormat, load: Load) -> Any:
+    """Inputs in the format of the product, outputs in that of unquantized weights.
+
+    None for an empty weight, as an absent part of a column is.
+    """
+    width = DTYPE_BYTES[_compute_dtype(weight, stored, load)]
+    each = weight.inputs * width + weight.outputs * stored.rest_bytes
+    return tokens * weight.active * each * (weight.params > 0)
 
 
 def _flops(weight: Weight, tokens: Any) -> Any:
