@@ -1,7 +1,7 @@
 """inspect: what a model is. Exact counts, memory and FLOPs of any architecture, as data."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moewright.architecture import cache, counts, storage, variables
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype, LatentCache
@@ -9,9 +9,11 @@ from moewright.architecture.mixers import LatentAttention
 from moewright.architecture.spec import Architecture, Layer, WeightFormatName
 from moewright.architecture.weights import Component
 from moewright.errors import UserError
-from moewright.hardware.assess import Assessment, assess
-from moewright.hardware.devices import Hardware
 from moewright.sources import Source, load_architecture
+
+if TYPE_CHECKING:
+    from moewright.hardware.assess import Assessment
+    from moewright.hardware.devices import Hardware
 
 # Long enough that attention shows in the FLOPs, and what most pretraining runs use.
 DEFAULT_TOKENS_PER_SEQUENCE = 4096
@@ -62,7 +64,7 @@ class Inspection:
     kv_bytes_per_token_beyond_windows: float
     state_bytes_per_sequence: int
     cache_bytes_per_sequence: int
-    hardware: Assessment | None = None
+    hardware: "Assessment | None" = None
     """On a device, where one was asked about; its context is `tokens_per_sequence`."""
 
     @property
@@ -151,7 +153,7 @@ def inspect(
     batch: int = 1,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
-    hardware: Hardware | None = None,
+    hardware: "Hardware | None" = None,
     devices: int | None = None,
 ) -> Inspection:
     """Count a model.
@@ -178,6 +180,19 @@ def inspect(
         raise UserError(f"kv-dtype: {kv_dtype!r} is unknown; use one of {', '.join(CACHE_BYTES)}")
     if hardware is None and devices is not None:
         raise UserError("devices: needs hardware; say which device with --hardware NAME")
+    assessed = None
+    if hardware is not None:
+        from moewright.hardware.assess import assess  # brings numpy, which counting does not need
+
+        assessed = assess(
+            a,
+            hardware,
+            devices=1 if devices is None else devices,
+            batch=batch,
+            context=tokens_per_sequence,
+            weights_dtype=weights_dtype,
+            kv_dtype=kv_dtype,
+        )
     return Inspection(
         name=loaded.name,
         family=loaded.family,
@@ -217,17 +232,7 @@ def inspect(
         kv_bytes_per_token_beyond_windows=cache.kv_bytes_per_token_beyond_windows(a, kv_dtype),
         state_bytes_per_sequence=cache.state_bytes_per_sequence(a, kv_dtype),
         cache_bytes_per_sequence=cache.cache_bytes_per_sequence(a, tokens_per_sequence, kv_dtype),
-        hardware=None
-        if hardware is None
-        else assess(
-            a,
-            hardware,
-            devices=1 if devices is None else devices,
-            batch=batch,
-            context=tokens_per_sequence,
-            weights_dtype=weights_dtype,
-            kv_dtype=kv_dtype,
-        ),
+        hardware=assessed,
     )
 
 

@@ -50,13 +50,16 @@ CASES = [("decode", 1, 256), ("decode", 8, 256), ("prefill", 1, 512), ("prefill"
 
 
 def timed(run: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds of so many runs, after two to warm up."""
+    """Seconds of so many runs, after two to warm up.
+
+    Processor time of the one thread that computes: the turns that a shared machine gives to others do not count.
+    """
     seconds = []
     for number in range(repeats + 2):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
         if number >= 2:
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
     return seconds
 
 
@@ -146,23 +149,27 @@ def measure(model: torch.nn.Module, stage: str, batch: int, context: int, repeat
     return statistics.median(timed(step, 3 * repeats))
 
 
-def main() -> None:
-    """Print the device, and prediction and measurement for each model and case."""
-    torch.set_num_threads(1)  # a barrier between threads waits for whoever else runs on a shared machine
-    device = measure_device()
+def describe(device: Device) -> None:
+    """Print what was measured of the machine."""
     gaps = device.efficiency
     print(
-        f"{torch.get_num_threads()} threads: reads {device.memory_bandwidth / 1e9:.1f} GB/s, multiplies "
-        f"{device.peak_flops['fp32'] / 1e9:.0f} GFLOP/s in fp32, "
-        f"{SLOWER * gaps.seconds_per_layer[1] * 1e6:.0f} us a layer, "
-        f"{SLOWER * gaps.seconds_per_expert[1] * 1e6:.0f} us an expert; small products read at "
-        f"{gaps.memory[0] / SLOWER:.2f} of that"
+        f"  one thread reads {device.memory_bandwidth / 1e9:.1f} GB/s (small products {gaps.memory[0] / SLOWER:.2f} of "
+        f"that), multiplies {device.peak_flops['fp32'] / 1e9:.0f} GFLOP/s in fp32, needs "
+        f"{SLOWER * gaps.seconds_per_layer[1] * 1e6:.0f} us a layer and "
+        f"{SLOWER * gaps.seconds_per_expert[1] * 1e6:.0f} us an expert"
     )
+
+
+def main() -> None:
+    """Print prediction and measurement for each model and case."""
+    torch.set_num_threads(1)  # a barrier between threads waits for whoever else runs on a shared machine
     inside = 0
     for name, config in MODELS.items():
         model = build(config)
         architecture = load_architecture(config.to_dict()).architecture
         print(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.0f}M parameters")
+        device = measure_device()  # anew for each model: others on the machine come and go
+        describe(device)
         for stage, batch, context in CASES:
             settings = {"batch": batch, "context": context, "weights_dtype": "fp32", "kv_dtype": "fp32"}
             if stage == "decode":
