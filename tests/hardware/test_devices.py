@@ -85,6 +85,7 @@ def test_own_devices(tmp_path: Path) -> None:
         ({"efficiency": {"memory": [0.9, 0.5]}}, "devices.mine.efficiency.memory: "),
         ({"efficiency": {"memory": [0.5, 1.5]}}, "devices.mine.efficiency.memory"),
         ({"sources": {"speed": "me"}}, "devices.mine.sources: no figure is called 'speed'"),
+        ({"name": "yours"}, "devices.mine.name: "),
         ({"memory": True}, "devices.mine.memory: "),
     ],
 )

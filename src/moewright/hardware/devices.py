@@ -119,6 +119,8 @@ def read_devices(path: Path) -> dict[str, Device]:
 def _device(path: Path, name: str, entry: Any) -> Device:
     if not isinstance(entry, dict):
         raise UserError(f"{path}: devices.{name}: expected a mapping of keys to values")
+    if "name" in entry:
+        raise UserError(f"{path}: devices.{name}.name: the key above is the name; others go under also")
     try:
         return Device.model_validate({**entry, "name": name})
     except ValidationError as error:
