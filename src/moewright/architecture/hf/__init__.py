@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from moewright.architecture.compare import differences
 from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.families import EXPORT_ORDER, MODULES, WRAPPERS
 from moewright.architecture.hf.family import Family
-from moewright.architecture.part import Part
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
@@ -77,17 +77,17 @@ def write_config(architecture: Architecture, model_type: str | None = None) -> d
     fields that the family (or, without one, the nearest family) cannot express.
     """
     if model_type is not None:
-        config, differences = _attempt(architecture, model_type)
-        if differences:
-            raise UserError(f"{model_type} cannot express {'; '.join(differences[:6])}")
+        config, found = _attempt(architecture, model_type)
+        if found:
+            raise UserError(f"{model_type} cannot express {'; '.join(found[:6])}")
         return config
     nearest: tuple[int, str, list[str]] | None = None
     for candidate in EXPORT_ORDER:
-        config, differences = _attempt(architecture, candidate)
-        if not differences:
+        config, found = _attempt(architecture, candidate)
+        if not found:
             return config
-        if nearest is None or len(differences) < nearest[0]:
-            nearest = (len(differences), candidate, differences)
+        if nearest is None or len(found) < nearest[0]:
+            nearest = (len(found), candidate, found)
     assert nearest is not None
     raise UserError(
         f"no family that moewright exports to ({', '.join(EXPORT_ORDER)}) can express this architecture; "
@@ -108,35 +108,7 @@ def _attempt(architecture: Architecture, model_type: str) -> tuple[dict[str, Any
         again = read_config(config).architecture
     except UserError as error:
         return config, [str(error)]
-    return config, _differences(architecture, again)
-
-
-def _differences(wanted: Architecture, got: Architecture) -> list[str]:
-    differences = []
-    for name in Architecture.model_fields:
-        if name != "layers" and getattr(wanted, name) != getattr(got, name):
-            differences += _part_differences(name, getattr(wanted, name), getattr(got, name))
-    wanted_layers, got_layers = list(wanted.iter_layers()), list(got.iter_layers())
-    if len(wanted_layers) != len(got_layers):
-        return [*differences, f"{len(wanted_layers)} layers"]
-    for index, (one, other) in enumerate(zip(wanted_layers, got_layers, strict=True)):
-        if one != other:
-            found = _part_differences(f"layers[{index}]", one, other)
-            stated = {difference.split("]", 1)[-1] for difference in differences}
-            differences += [item for item in found if item.split("]", 1)[-1] not in stated]
-    return differences
-
-
-def _part_differences(where: str, wanted: Any, got: Any) -> list[str]:
-    """Innermost fields in which two parts differ, as `where.field = the wanted value`."""
-    if isinstance(wanted, tuple) and isinstance(got, tuple) and len(wanted) == len(got):
-        pairs = [(f"{where}[{index}]", one, other) for index, (one, other) in enumerate(zip(wanted, got, strict=True))]
-    elif isinstance(wanted, Part) and type(wanted) is type(got):
-        pairs = [(f"{where}.{name}", getattr(wanted, name), getattr(got, name)) for name in type(wanted).model_fields]
-    else:
-        shown = f"kind {wanted.kind}" if hasattr(wanted, "kind") else repr(wanted)
-        return [f"{where} = {shown}"]
-    return [text for place, one, other in pairs if one != other for text in _part_differences(place, one, other)]
+    return config, differences(architecture, again)
 
 
 def config_path(path: Path) -> Path:
