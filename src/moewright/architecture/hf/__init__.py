@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -77,26 +77,32 @@ def write_config(architecture: Architecture, model_type: str | None = None) -> d
     fields that the family (or, without one, the nearest family) cannot express.
     """
     if model_type is not None:
-        config, found = _attempt(architecture, model_type)
-        if found:
-            raise UserError(f"{model_type} cannot express {'; '.join(found[:6])}")
-        return config
-    nearest: tuple[int, str, list[str]] | None = None
+        attempt = _attempt(architecture, model_type)
+        if attempt.differences:
+            raise UserError(f"{model_type} cannot express {'; '.join(attempt.differences[:6])}")
+        return attempt.config
+    attempts = {}
     for candidate in EXPORT_ORDER:
-        config, found = _attempt(architecture, candidate)
-        if not found:
-            return config
-        if nearest is None or len(found) < nearest[0]:
-            nearest = (len(found), candidate, found)
-    assert nearest is not None
+        attempts[candidate] = attempt = _attempt(architecture, candidate)
+        if not attempt.differences:
+            return attempt.config
+    nearest = min(attempts, key=lambda name: (not attempts[name].readable, len(attempts[name].differences)))
     raise UserError(
         f"no family that moewright exports to ({', '.join(EXPORT_ORDER)}) can express this architecture; "
-        f"the nearest, {nearest[1]}, cannot express {'; '.join(nearest[2][:6])}"
+        f"the nearest, {nearest}, cannot express {'; '.join(attempts[nearest].differences[:6])}"
     )
 
 
-def _attempt(architecture: Architecture, model_type: str) -> tuple[dict[str, Any], list[str]]:
+class _Attempt(NamedTuple):
     """A family's config of an architecture, and where it would read back as another one."""
+
+    config: dict[str, Any]
+    differences: list[str]
+    readable: bool = True
+    """False: it does not read back at all, and the only difference says why."""
+
+
+def _attempt(architecture: Architecture, model_type: str) -> _Attempt:
     family = get_family(model_type)
     if family.write is None:
         raise UserError(
@@ -107,8 +113,8 @@ def _attempt(architecture: Architecture, model_type: str) -> tuple[dict[str, Any
     try:
         again = read_config(config).architecture
     except UserError as error:
-        return config, [str(error)]
-    return config, differences(architecture, again)
+        return _Attempt(config, [str(error)], readable=False)
+    return _Attempt(config, differences(architecture, again))
 
 
 def config_path(path: Path) -> Path:
