@@ -76,6 +76,8 @@ def export(
         raise UserError(f"format: {format!r} is not one that moewright writes{hint}")
     coefficient = None if balance_loss is None else _coefficient(balance_loss)
     loaded = load_architecture(design)
+    if coefficient is not None and not loaded.architecture.moe_layers():
+        raise UserError("balance-loss: the model has no mixture-of-experts layer to balance")
     writer: Callable[..., Written] = import_module(f"moewright.export.{FORMATS[format]}").export
     written = writer(loaded.architecture, coefficient)
     exported = Export(

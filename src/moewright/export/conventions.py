@@ -96,11 +96,8 @@ def group_score_experts(router: Router) -> int:
 
 
 def num_moe_layers(architecture: Architecture) -> int:
-    """Layers with a mixture of experts; UserError without one, since there is nothing to balance."""
-    number = sum(times for times, _ in architecture.moe_layers())
-    if not number:
-        raise UserError("balance-loss: the model has no mixture-of-experts layer to balance")
-    return number
+    """Layers with a mixture of experts."""
+    return sum(times for times, _ in architecture.moe_layers())
 
 
 def summed_over_layers(architecture: Architecture, balance_loss: float) -> float:
@@ -115,8 +112,9 @@ def divided_by_all_layers(architecture: Architecture, balance_loss: float) -> fl
 
 def counted_per_choice(architecture: Architecture, balance_loss: float) -> float:
     """The coefficient for a target whose f_i are tokens over tokens, not choices over choices: top_k when balanced."""
-    num_moe_layers(architecture)
     top_ks = {moe.top_k for _, moe in architecture.moe_layers()}
     if len(top_ks) > 1:
-        raise UserError(f"balance-loss: layers with unlike top_k ({', '.join(map(str, sorted(top_ks)))}) have no one")
+        raise UserError(
+            f"balance-loss: layers with unlike top_k ({', '.join(map(str, sorted(top_ks)))}) have no common coefficient"
+        )
     return balance_loss / top_ks.pop()
