@@ -26,6 +26,7 @@ CONFIGS = {
     "olmo-core": "olmo_core_config.json",
     "torchtitan": "torchtitan_model.json",
 }
+RENORMALISED = Router(normalize=True)
 
 
 def read_back(target: str, files: Any) -> Architecture:
