@@ -154,6 +154,28 @@ def torchtitan(r: random.Random) -> Architecture:
     return model(r, mixers, feed_forwards)
 
 
+def hf(r: random.Random) -> Architecture:
+    """Qwen3-MoE, Mixtral, dots.llm1 and DeepSeek-V3 in small."""
+    layers = r.randrange(1, 6)
+    kind = r.choice(("qwen3_moe", "mixtral", "dots1", "deepseek_v3"))
+    if kind in ("qwen3_moe", "mixtral"):
+        router = Router(normalize=True, score_after_top_k=flag(r)) if kind == "mixtral" or flag(r) else Router()
+        moe = experts(r, router, None)
+        norm = "per_head" if kind == "qwen3_moe" else None
+        feed_forwards = some_dense(r, layers, moe) if kind == "qwen3_moe" else [moe] * layers
+        return model(r, [attention(r, qk_norm=norm)] * layers, feed_forwards)
+    moe = experts(r, deepseek_router(r).model_copy(update={"selection_bias": "buffer"}), None)
+    if flag(r):
+        shared = SharedExpert(count=r.choice((1, 2)), expert_size=moe.groups[0].expert_size)
+        moe = moe.model_copy(update={"shared": shared})
+    first = r.randrange(0, layers)
+    stack: list[Dense | MoE] = [Dense(size=r.randrange(8, 60))] * first
+    stack += [moe] * (layers - first)
+    if kind == "dots1":
+        return model(r, [attention(r, qk_norm="per_head")] * layers, stack)
+    return model(r, [latent(r)] * layers, stack, mtp_layers=r.choice((0, 1)))
+
+
 def anything(r: random.Random, base: Architecture) -> Architecture:
     """A model with one or two things changed, which its target may or may not be able to express."""
     layers = list(base.iter_layers())
@@ -202,4 +224,9 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
     return Architecture.from_dict({**base.to_dict(), "layers": [x.model_dump() for x in layers], **outer})
 
 
-SAMPLERS: dict[str, Sampler] = {"megatron": megatron, "olmo-core": olmo_core, "torchtitan": torchtitan}
+SAMPLERS: dict[str, Sampler] = {
+    "hf": hf,
+    "megatron": megatron,
+    "olmo-core": olmo_core,
+    "torchtitan": torchtitan,
+}

@@ -80,10 +80,14 @@ def export(
         raise UserError("balance-loss: the model has no mixture-of-experts layer to balance")
     writer: Callable[..., Written] = import_module(f"moewright.export.{FORMATS[format]}").export
     written = writer(loaded.architecture, coefficient)
+    notes = written.notes
+    stored = loaded.architecture.weights_format
+    if stored is not None and format != "hf":
+        notes += (f"weights_format {stored}: not exported; it says how published weights are stored, not how to train",)
     exported = Export(
         format=format,
         files=written.files,
-        notes=written.notes,
+        notes=notes,
         total_params=total_params(loaded.architecture),
         mtp_params=mtp_params(loaded.architecture),
         warnings=loaded.warnings,

@@ -4,7 +4,7 @@ import json
 
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
-from moewright.export.conventions import Written, counted_per_choice
+from moewright.export.conventions import Written, canonical, counted_per_choice
 
 # Families that moewright writes whose modules have a balance loss (transformers 5.23, load_balancing_loss_func).
 WITH_BALANCE_LOSS = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
@@ -12,7 +12,7 @@ WITH_BALANCE_LOSS = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
 
 def export(architecture: Architecture, balance_loss: float | None) -> Written:
     """config.json of the first family that expresses the model exactly. UserError names what none can."""
-    config = architecture.to_hf()
+    config = canonical(architecture, merge_shared=False).to_hf()  # families count their shared experts
     family = config["model_type"]
     notes = [f"family: {family}"]
     if balance_loss is not None:

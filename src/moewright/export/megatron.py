@@ -89,6 +89,8 @@ def write(a: Architecture, balance_loss: float | None) -> Settings:
         "hidden_size": a.hidden_size,
         "normalization": "RMSNorm" if a.norm.kind == "rms" else "LayerNorm",
         "layernorm_epsilon": a.norm.eps,
+        "hidden_dropout": 0.0,  # 0.1 where it is not said
+        "attention_dropout": 0.0,
         "add_bias_linear": False,
         "gated_linear_unit": feed_forward.gated,
         "activation_func": feed_forward.activation,
@@ -113,7 +115,7 @@ def write(a: Architecture, balance_loss: float | None) -> Settings:
         "position_embedding_type": "rope" if rope else "none",
     }
     if rope:
-        model |= {"rotary_base": int(rope.theta), "rotary_percent": rope.fraction}
+        model |= _rotation(rope)
     return {"transformer_config": config, "gpt_model": model}
 
 
@@ -148,6 +150,8 @@ def _latent_attention(mixer: LatentAttention) -> dict[str, Any]:
         "qk_layernorm": True,  # the norms of the two latents
         "rope_type": "rope",
     }
+    if mixer.rope:  # latent attention makes its own rotation, and does not ask GPTModel's
+        values |= _rotation(mixer.rope)
     if mixer.rope and mixer.rope.scaling and mixer.rope.scaling.get("rope_type") == "yarn":
         scaling = mixer.rope.scaling
         values |= {
@@ -157,6 +161,10 @@ def _latent_attention(mixer: LatentAttention) -> dict[str, Any]:
             "mscale_all_dim": scaling.get("mscale_all_dim", 0.0),
         }
     return values
+
+
+def _rotation(rope: Rope) -> dict[str, Any]:
+    return {"rotary_base": int(rope.theta), "rotary_percent": rope.fraction}
 
 
 def _experts(moe: MoE, layers: list[Layer]) -> dict[str, Any]:
@@ -197,8 +205,11 @@ def read(settings: Settings) -> Architecture:
     config, model = settings["transformer_config"], settings["gpt_model"]
     rope = None
     if model["position_embedding_type"] == "rope":
+        rotation = config if config.get("multi_latent_attention") else model
         rope = Rope(
-            theta=float(model["rotary_base"]), fraction=float(model["rotary_percent"]), scaling=_read_scaling(config)
+            theta=float(rotation["rotary_base"]),
+            fraction=float(rotation["rotary_percent"]),
+            scaling=_read_scaling(config),
         )
     gated, activation = config["gated_linear_unit"], config["activation_func"]
     moe = _read_experts(config) if "num_moe_experts" in config else None

@@ -226,9 +226,11 @@ def _read_experts(moe: dict[str, Any]) -> MoE:
 
 def _notes(a: Architecture, balance_loss: float | None) -> tuple[str, ...]:
     notes = []
+    if a.max_context is not None:
+        notes.append(f"max_context {a.max_context}: not in the config; the data loader's sequence length sets it")
     for _, moe in a.moe_layers()[:1]:
         if moe.router.normalize:
-            notes.append("gates: softmax over all, divided by the sum of the chosen (normalize_expert_weights 1)")
+            notes.append("gates: scores over all, divided by the sum of the chosen (normalize_expert_weights 1)")
         if moe.router.selection_bias:
             notes.append(f"loss-free bias: bias_gamma {BIAS_UPDATE_RATE}, not part of the spec (DeepSeek-V3's)")
         if moe.shared:
