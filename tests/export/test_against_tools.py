@@ -190,6 +190,15 @@ def test_olmo_core_balance_loss() -> None:
     assert theirs == pytest.approx(meant, rel=1e-5)
 
 
+def test_olmo_core_is_told_that_there_is_no_balance_loss() -> None:
+    needs("olmo-core")
+    from olmo_core.nn.transformer import TransformerConfig
+
+    exported = moewright.export(small(), "olmo-core")
+    config = TransformerConfig.from_dict(json.loads(exported.files["olmo_core_config.json"]))
+    assert config.block.feed_forward_moe.build(32).router.lb_loss_weight is None  # 0.01 where nothing is said
+
+
 def test_olmo_core_averages_its_shared_expert() -> None:
     """shared/(K+1) + routed K/(K+1), what the spec calls average."""
     needs("olmo-core")
