@@ -116,11 +116,13 @@ def megatron(r: random.Random) -> Architecture:
 
 def olmo_core(r: random.Random) -> Architecture:
     layers = r.randrange(1, 6)
-    router = r.choice((softmax_router(r), Router(score="sigmoid", normalize=flag(r)))).model_copy(
-        update={"scale": 1.0, "selection_bias": "buffer" if flag(r, 0.3) else None}
-    )
+    router = r.choice((softmax_router(r), Router(score="sigmoid", normalize=flag(r)), deepseek_router(r)))
+    router = router.model_copy(update={"selection_bias": "buffer" if flag(r, 0.3) else None})
     shared = summed(r)
-    shared = shared.model_copy(update={"combine": "average"}) if shared else None
+    fused = flag(r)  # the kind of block that sums
+    if not fused:
+        router = router.model_copy(update={"scale": 1.0, "num_groups": 1, "top_groups": 1})
+        shared = shared.model_copy(update={"combine": "average"}) if shared else None
     norm = r.choice((Norm(eps=1e-6), Norm(eps=1e-6), Norm(kind="layer", bias=flag(r))))
     mixers: list[Mixer] = []
     for _ in range(layers):  # every layer may be of its own shape
@@ -137,10 +139,10 @@ def olmo_core(r: random.Random) -> Architecture:
             )
         )
     feed_forwards = [
-        experts(r, router, shared) if flag(r, 0.7) else Dense(size=r.randrange(8, 60), bias=flag(r, 0.3))
+        experts(r, router, shared) if flag(r, 0.7) else Dense(size=r.randrange(8, 60), bias=not fused and flag(r, 0.3))
         for _ in range(layers)
     ]
-    norms = r.choice(("pre", "post"))
+    norms = r.choice(("pre", "post", "sandwich") if fused else ("pre", "post"))
     return model(r, mixers, feed_forwards, norm=norm, norms=norms, lm_head_bias=flag(r, 0.3), tie_embeddings=False)
 
 

@@ -107,18 +107,29 @@ def test_megatron_gates(name: str) -> None:
     np.testing.assert_allclose(found.numpy(), reference.gates(moe, logits, bias), rtol=1e-5)
 
 
+def router_needs_fused(router: Router) -> bool:
+    return router.scale != 1 or router.num_groups > 1
+
+
 @pytest.mark.parametrize("name", ROUTERS)
 def test_olmo_core_gates(name: str) -> None:
     exported, moe, logits, bias = router_case("olmo-core", name)
     from olmo_core.nn.transformer import TransformerConfig
 
     config = TransformerConfig.from_dict(json.loads(exported.files["olmo_core_config.json"]))
-    router = config.block.feed_forward_moe.router.build(EXPERTS, EXPERTS)
+    fused = config.block.feed_forward_moe is None
+    assert fused is (router_needs_fused(moe.router))
+    if fused:
+        config.block.routed_experts_router.d_model = EXPERTS
+        router = config.block.routed_experts_router.build()
+    else:
+        router = config.block.feed_forward_moe.router.build(EXPERTS, EXPERTS)
     with torch.no_grad():  # an identity for weights: the input is the logits
-        router.weight.copy_(torch.eye(EXPERTS).flatten())
+        router.weight.copy_(torch.eye(EXPERTS).reshape(router.weight.shape))
     if bias is not None:
         router.score_bias = torch.tensor(bias, dtype=torch.float32)
-    weights, chosen, *_ = router.eval()(torch.tensor(logits, dtype=torch.float32)[None])
+    arguments = (False,) if fused else ()  # scores_only
+    weights, chosen, *_ = router.eval()(torch.tensor(logits, dtype=torch.float32)[None], *arguments)
     found = torch.zeros(TOKENS, EXPERTS).scatter(1, chosen[0], weights[0].detach())
     np.testing.assert_allclose(found.numpy(), reference.gates(moe, logits, bias), rtol=1e-4)
 
@@ -168,6 +179,28 @@ def test_megatron_balance_loss() -> None:
         theirs += float(
             moe_utils.switch_load_balancing_loss_func(scores, chosen.sum(dim=0), TOKENS, 2, EXPERTS, weight)
         )
+    assert theirs == pytest.approx(meant, rel=1e-5)
+
+
+def test_olmo_core_balance_loss_of_fused_blocks() -> None:
+    needs("olmo-core")
+    from olmo_core.nn.transformer import TransformerConfig
+
+    model = small(shared=SharedExpert(expert_size=16), layers=3, dense=1)
+    exported = moewright.export(model, "olmo-core", balance_loss=0.01)
+    config = TransformerConfig.from_dict(json.loads(exported.files["olmo_core_config.json"]))
+    logits, meant = unbalanced(3, top_k=2)
+    theirs = 0.0
+    mixtures = [block for block in config.resolved_block_configs if block.routed_experts is not None]
+    for block, layer in zip(mixtures, logits, strict=True):
+        built = block.build(d_model=32, block_idx=1, n_layers=4, init_device="meta").routed_experts_router
+        assert built.lb_loss_weight == block.routed_experts_router.lb_loss_weight  # not divided on the way
+        block.routed_experts_router.d_model = EXPERTS
+        router = block.routed_experts_router.build().train()
+        with torch.no_grad():
+            router.weight.copy_(torch.eye(EXPERTS).reshape(router.weight.shape))
+        *_, given = router(torch.tensor(layer, dtype=torch.float32)[None], False)
+        theirs += float(router.compute_aux_loss(*given))
     assert theirs == pytest.approx(meant, rel=1e-5)
 
 

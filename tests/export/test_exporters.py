@@ -91,7 +91,7 @@ SIGMOID = Router(score="sigmoid", normalize=True)
 LATENT = LatentAttention(
     num_heads=4, q_lora_rank=8, kv_lora_rank=8, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=8, rope=Rope()
 )
-SUM, AVERAGE, GATED = (SharedExpert(expert_size=16, combine=way) for way in ("sum", "average", "gated"))
+AVERAGE, GATED = (SharedExpert(expert_size=16, combine=way) for way in ("average", "gated"))
 
 
 def head(**change: Any) -> Attention:
@@ -117,11 +117,16 @@ def head(**change: Any) -> Attention:
             "best 3 experts, not their best 2",
         ),
         ("megatron", small(mixer=LATENT, norm=Norm(kind="layer", bias=True)), "mixer.kind", "biases"),
-        ("olmo-core", small(shared=SUM), "shared.combine = 'sum'", "shared/(K+1)"),
+        ("olmo-core", small(Router(scale=2.5), AVERAGE), "shared.combine = 'average'", "shared/(K+1)"),
         ("olmo-core", small(shared=GATED), "shared.combine = 'gated'", "shared/(K+1)"),
-        ("olmo-core", small(Router(scale=2.5)), "router.scale = 2.5", "no factor"),
+        (
+            "olmo-core",
+            small(Router(num_groups=4, top_groups=2)),
+            "router.top_groups = 2",
+            "best 2 experts, not their best 1",
+        ),
         ("olmo-core", small(mixer=LATENT), "mixer = kind latent_attention", "softmax attention only"),
-        ("olmo-core", small(norms="sandwich"), "norms = 'sandwich'", "dense layers"),
+        ("olmo-core", small(norms="parallel"), "norms = 'parallel'", "before or after"),
         ("olmo-core", small(mixer=head(qkv_bias=True)), "mixer.output_bias = False", "one switch"),
         ("olmo-core", small(mtp_layers=1), "mtp_layers = 1", "no prediction blocks"),
         ("torchtitan", small(shared=GATED), "shared.combine = 'gated'", "added"),
