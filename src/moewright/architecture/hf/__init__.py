@@ -135,9 +135,11 @@ def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     inner = dict(values[key])
     if isinstance(model_type, str) and model_type in WRAPPERS:
         inner.setdefault("model_type", WRAPPERS[model_type])
-    for shared_key in ("tie_word_embeddings", "torch_dtype", "dtype", "quantization_config"):
+    for shared_key in ("torch_dtype", "dtype", "quantization_config"):
         if shared_key in values and inner.get(shared_key) is None:
             inner[shared_key] = values[shared_key]
+    if values.get("tie_word_embeddings") is not None:  # transformers ties by the outer config
+        inner["tie_word_embeddings"] = values["tie_word_embeddings"]
     towers = [k for k in values if isinstance(values[k], dict) and any(word in k for word in _TOWER_WORDS)]
     left_out = f"; not counted: {', '.join(towers)}" if towers else ""
     return inner, [f"counted the language model in {key} only{left_out}"]
