@@ -1,20 +1,16 @@
 """What a design run gives: ranked, buildable models, what bounds them, and how sure the law is."""
 
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moewright.architecture import Architecture
 from moewright.design.budgets import Budgets
-from moewright.errors import UserError
-from moewright.files import write_mapping
+from moewright.files import new_folder, write_mapping
+from moewright.sources import SPEC
 
 HF_CONFIG = "config.json"
-SPEC = "architecture.yaml"
 
 
 @dataclass(frozen=True)
@@ -102,22 +98,10 @@ class Designs:
         The folder must be new or empty; it appears complete or not at all.
         """
         folder = Path(folder)
-        try:
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise UserError(f"out: {folder} exists and is not an empty folder; name a new one")
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        except OSError as error:
-            raise UserError(f"out: {folder} cannot be made: {error.strerror or error}") from None
-        try:
+        with new_folder(folder) as partial:
             for number, design in enumerate(self.designs, start=1):
                 place = partial / f"design-{number:02d}"
                 design.architecture.save(place / SPEC)
                 write_mapping(place / HF_CONFIG, design.architecture.to_hf(design.family))
             write_mapping(partial / "designs.json", json.loads(json.dumps(self.to_dict())))
-            partial.chmod(0o755)  # mkdtemp makes it private
-            os.replace(partial, folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
         return folder
