@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from moewright.design.budgets import DEFAULT_CONTEXT, DEFAULT_VOCAB_SIZE
+from moewright.design.budgets import DEFAULT_CONTEXT
+DEFAULT_VOCAB_SIZE=1
 
 if TYPE_CHECKING:
     from moewright.design.result import Designs

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.storage import WEIGHT_FORMATS
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
 
-# Llama 3's tokenizer (arXiv 2407.21783, section 3.2): the middle of today's 100 to 200 thousand.
-DEFAULT_VOCAB_SIZE = 128_256
 DEFAULT_CONTEXT = 32_768
+# Of pretraining; long enough that attention shows in the FLOPs, and what most pretraining runs use.
+DEFAULT_TOKENS_PER_SEQUENCE = 4096
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,15 @@ class Budgets:
     total_params: float | None
     active_params: float | None
     """With the input embedding, as most published figures count."""
-    train_tokens: float
+    train_tokens: float | None
+    """Either these, or FLOPs that pay for as many tokens as a design's FLOPs per token allow."""
+    train_flops: float | None
     context: int
     batch: int
     weights_dtype: WeightFormatName
-    vocab_size: int
+    kv_dtype: CacheDtype = "bf16"
+    tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE
+    """Of training, for its FLOPs."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -39,23 +44,29 @@ def make_budgets(
     total_params: str | float | None,
     active_params: str | float | None,
     train_tokens: str | float | None,
+    train_flops: str | float | None,
     context: int,
     batch: int,
     weights_dtype: str,
-    vocab_size: int,
+    kv_dtype: str,
 ) -> Budgets:
     """Budgets from what a user wrote; UserError for what is missing, wrong or contradictory."""
     if (memory is None) == (total_params is None):
         found = "both were given" if memory is not None else "neither was given"
         raise UserError(f"memory, total-params: exactly one of them sets the size, {found}; write --memory 80GB")
-    if train_tokens is None:
-        raise UserError("train-tokens: missing; the laws need the number of training tokens, such as 2T")
-    for name, value in (("context", context), ("batch", batch), ("vocab-size", vocab_size)):
+    if (train_tokens is None) == (train_flops is None):
+        found = "both were given" if train_tokens is not None else "neither was given"
+        raise UserError(
+            f"train-tokens, train-flops: exactly one of them sets the training, {found}; write --train-tokens 2T"
+        )
+    for name, value in (("context", context), ("batch", batch)):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**8:
             raise UserError(f"{name}: expected an integer from 1 to 10^8, found {value}")
     dtype = next((name for name in WEIGHT_FORMATS if name == weights_dtype), None)
     if dtype is None:
         raise UserError(f"weights-dtype: {weights_dtype!r} is unknown; use one of {', '.join(WEIGHT_FORMATS)}")
+    if kv_dtype not in CACHE_BYTES:
+        raise UserError(f"kv-dtype: {kv_dtype!r} is unknown; use one of {', '.join(CACHE_BYTES)}")
     total = None if total_params is None else parse_count(total_params, "total-params")
     active = None if active_params is None else parse_count(active_params, "active-params")
     if total is not None and active is not None and active > total:
@@ -67,9 +78,10 @@ def make_budgets(
         memory_bytes=None if memory is None else parse_bytes(memory, "memory"),
         total_params=total,
         active_params=active,
-        train_tokens=parse_count(train_tokens, "train-tokens"),
+        train_tokens=None if train_tokens is None else parse_count(train_tokens, "train-tokens"),
+        train_flops=None if train_flops is None else parse_count(train_flops, "train-flops"),
         context=context,
         batch=batch,
         weights_dtype=dtype,
-        vocab_size=vocab_size,
+        kv_dtype=kv_dtype,  # type: ignore[arg-type]  # checked above
     )
