@@ -83,29 +83,21 @@ class Groups:
     def num_designs(self) -> int:
         """Designs in the space, every expert size counted."""
         space, widths = self.space, self.shapes[:, 0]
-        steps = widest_size(widths, space) // space.expert_size_step - space.least_expert_size // space.expert_size_step
+        steps = (space.widest_size(widths) - space.narrowest_size(widths)) // space.expert_size_step
         return int((steps + 1).sum()) * len(self.mixtures)
 
     def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Candidates]:
         """All groups in pieces of about so many rows, the expert size the narrowest."""
         for row in range(0, len(self), rows):
             shape, mixture = np.divmod(np.arange(row, min(row + rows, len(self))), len(self.mixtures))
-            yield Candidates(
-                *np.ascontiguousarray(self.shapes[shape].T),
-                *np.ascontiguousarray(self.mixtures[mixture].T),
-                np.full(len(shape), self.space.least_expert_size),
-            )
+            shapes = np.ascontiguousarray(self.shapes[shape].T)
+            mixtures = np.ascontiguousarray(self.mixtures[mixture].T)
+            yield Candidates(*shapes, *mixtures, self.space.narrowest_size(shapes[0]))
 
 
 def groups_of(space: Space) -> Groups:
     """The groups of a space; UserError names the rule that leaves none."""
     return Groups(np.array(space.shapes(), dtype=np.int64), np.array(space.mixtures(), dtype=np.int64), space)
-
-
-def widest_size(hidden_size: Column, space: Space) -> Column:
-    """The widest expert that the space allows at each width."""
-    most = np.floor(space.most_expert_size_over_width * hidden_size).astype(np.int64)
-    return most // space.expert_size_step * space.expert_size_step
 
 
 def columns(candidates: Candidates, vocab_size: int) -> Architecture:

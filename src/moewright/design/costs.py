@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from moewright.architecture import Architecture, cache, counts, storage
 from moewright.design.budgets import Budgets
-from moewright.design.candidates import Candidates, Column, columns, widest_size
+from moewright.design.candidates import Candidates, Column, columns
 from moewright.design.space import Space
+from moewright.quantities import format_bytes, format_count
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ def limits(budgets: Budgets) -> tuple[Limit, ...]:
     return tuple(limit for limit in found if getattr(budgets, limit.name) is not None)
 
 
+def show_budget(limit: Limit, value: float, nearest: bool = False) -> str:
+    """A value of a budget for people; `nearest` rounds up, so that what is shown suffices."""
+    form = format_bytes if limit.name == "memory_bytes" else format_count
+    return form(value * 1.0005 if nearest else value)
+
+
 def memory_bytes(architecture: Architecture, budgets: Budgets) -> int:
     """Bytes of the weights and of the cache of all sequences, under the budgets' conditions."""
     sequence = cache.cache_bytes_per_sequence(architecture, budgets.context, budgets.kv_dtype)
@@ -46,25 +53,22 @@ def memory_bytes(architecture: Architecture, budgets: Budgets) -> int:
 
 
 def sizes_within(groups: Candidates, bounds: tuple[Limit, ...], space: Space) -> tuple[Candidates, Column]:
-    """The groups with any size within the bounds, and the widest size of each that is."""
-    step, least = space.expert_size_step, space.least_expert_size
-    widest = widest_size(groups.hidden_size, space)
+    """The groups (at their narrowest size) with any size within the bounds, and the widest size of each that is."""
+    widest = np.asarray(space.widest_size(groups.hidden_size))
     for limit in bounds:
-        possible = widest >= least
+        possible = widest >= groups.expert_size
         groups, widest = groups.take(possible), widest[possible]
-        find = _widest_of_line if limit.nearly_linear else _widest_by_halving
-        widest = find(groups, limit, widest, least, step, space.vocab_size)
-    possible = widest >= least
+        widest = (_widest_of_line if limit.nearly_linear else _widest_by_halving)(groups, limit, widest, space)
+    possible = widest >= groups.expert_size
     return groups.take(possible), widest[possible]
 
 
-def _widest_of_line(
-    groups: Candidates, limit: Limit, widest: Column, least: int, step: int, vocab_size: int
-) -> Column:
+def _widest_of_line(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
     """The widest size within the limit: where a straight line meets it, then step by step until it is exact.
 
-    A result of least - step means that none is.
+    A size below the narrowest means that none is.
     """
+    least, step, vocab_size = groups.expert_size, space.expert_size_step, space.vocab_size
     low, high = _cost(groups, least, limit, vocab_size), _cost(groups, widest, limit, vocab_size)
     slope = np.where(high > low, (high - low) / np.maximum(widest - least, step), 1.0)
     # The line is met at least + (most - low) / slope; groups beyond either end need no more looking.
@@ -82,14 +86,13 @@ def _widest_of_line(
     return found
 
 
-def _widest_by_halving(
-    groups: Candidates, limit: Limit, widest: Column, least: int, step: int, vocab_size: int
-) -> Column:
-    """The widest size within the limit by bisection; least - step means that none is."""
-    inside, outside = np.full_like(widest, least - step), widest + step
+def _widest_by_halving(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
+    """The widest size within the limit by bisection; a size below the narrowest means that none is."""
+    least, step = groups.expert_size, space.expert_size_step
+    inside, outside = least - step, widest + step
     while len(open_rows := np.flatnonzero(outside - inside > step)):
-        middle = (inside + outside) // (2 * step) * step
-        too_wide = _exceeds(groups, open_rows, middle, limit, vocab_size)
+        middle = inside + (outside - inside) // (2 * step) * step
+        too_wide = _exceeds(groups, open_rows, middle, limit, space.vocab_size)
         outside[open_rows[too_wide]] = middle[open_rows[too_wide]]
         inside[open_rows[~too_wide]] = middle[open_rows[~too_wide]]
     return inside

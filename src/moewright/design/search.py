@@ -6,6 +6,7 @@ cut into four until single designs are left. Groups are worked on in chunks, so 
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,12 @@ class Feasible:
             stretch = self._kept[number] if number in self._kept else self._within(chunk)
             if len(stretch):
                 yield stretch
+
+    def under(self, question: Question) -> "Feasible":
+        """The same designs for a question that differs in the training only."""
+        other = copy(self)
+        other._question = question
+        return other
 
     def sample(self) -> Candidates:
         """Some designs from all over, at a few sizes each."""

@@ -1,8 +1,9 @@
 """The space that designs are chosen from: plain numbers, each with the reason for its rule, changed from a YAML file."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moewright.architecture.spec import first_complaint
@@ -22,7 +23,7 @@ _CountAxis = Annotated[
 ]
 
 
-class Space(BaseModel):
+class Space(BaseModel):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
     """Every combination of these sizes that keeps every rule; the default holds over 10^8 of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -63,6 +64,9 @@ class Space(BaseModel):
     )
     expert_size_step: _Size = Field(64, description="whole matmul tiles")
     least_expert_size: _Size = Field(128, description="narrower experts leave matrix units idle")
+    least_expert_size_over_width: float = Field(
+        0.0, ge=0, description="another lower bound of the expert size; 0: none, least_expert_size alone bounds it"
+    )
     most_expert_size_over_width: float = Field(
         4.0, gt=0, description="the dense feed-forward's 4 d; Mixtral has 3.5, the widest published"
     )
@@ -84,6 +88,8 @@ class Space(BaseModel):
             raise ValueError("least_width_over_depth exceeds most_width_over_depth: no depth is left")
         if self.least_expert_size % self.expert_size_step:
             raise ValueError("least_expert_size must be a multiple of expert_size_step")
+        if self.least_expert_size_over_width > self.most_expert_size_over_width:
+            raise ValueError("least_expert_size_over_width exceeds most_expert_size_over_width: no size is left")
         for name in ("widths", "depths", "kv_heads", "experts", "top_k", "shared_experts", "dense_first"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} has a value twice")
@@ -101,13 +107,14 @@ class Space(BaseModel):
                 f"space: width/depth from {low:g} to {high:g} leaves no shape: the widths go from {min(self.widths)} "
                 f"to {max(self.widths)}, the depths from {min(self.depths)} to {max(self.depths)}"
             )
-        wide_enough = [p for p in pairs if self.most_expert_size_over_width * p[0] >= self.least_expert_size]
-        if not wide_enough:
+        roomy = [(d, depth) for d, depth in pairs if self.narrowest_size(d) <= self.widest_size(d)]
+        if not roomy:
             raise UserError(
-                f"space: least_expert_size {self.least_expert_size} is above most_expert_size_over_width "
-                f"{self.most_expert_size_over_width:g} at every width; no expert size is left"
+                f"space: expert sizes from {self.least_expert_size} (least_expert_size) or "
+                f"{self.least_expert_size_over_width:g} widths to {self.most_expert_size_over_width:g} widths in steps "
+                f"of {self.expert_size_step} leave none at any width"
             )
-        headed = [(d, depth, *heads) for d, depth in wide_enough for heads in self._heads(d)]
+        headed = [(d, depth, *heads) for d, depth in roomy for heads in self._heads(d)]
         if not headed:
             raise UserError(f"space: kv_heads {list(self.kv_heads)} divide the heads of no width; 0 follows the heads")
         found = [(d, depth, first, *heads) for d, depth, *heads in headed for first in self.dense_first if first < depth]
@@ -132,6 +139,16 @@ class Space(BaseModel):
             rule = "target qwen3_moe has no shared experts and" if not shared else "at most top_k may be shared, which"
             raise UserError(f"space: {rule} excludes every one of shared_experts {list(self.shared_experts)}")
         return found
+
+    def narrowest_size(self, width: Any) -> Any:
+        """The narrowest expert that is allowed at a width, a number or a column."""
+        least = np.ceil(self.least_expert_size_over_width * width / self.expert_size_step).astype(np.int64)
+        return np.maximum(least * self.expert_size_step, self.least_expert_size)
+
+    def widest_size(self, width: Any) -> Any:
+        """The widest expert that is allowed at a width, a number or a column."""
+        most = np.floor(self.most_expert_size_over_width * width / self.expert_size_step).astype(np.int64)
+        return most * self.expert_size_step
 
     def _heads(self, width: int) -> list[tuple[int, int, int]]:
         """(heads, kv heads, head_dim) that a width may have."""
