@@ -1,15 +1,52 @@
 """moewright: from budgets to a Mixture-of-Experts language model that you can build.
 
-Every command of the command line is a function of the same name here. Importing this package loads neither torch nor
-transformers.
+Every command of the command line is a function of the same name here; `laws` and `runs` are the modules of scaling laws
+and of run tables. Importing this package loads neither torch nor transformers, and numpy and pandas only with the first
+use of what needs them.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from moewright.architecture import Architecture
 from moewright.design import design
 from moewright.errors import UserError
-from moewright.fitting import Fit, fit
 from moewright.inspection import Inspection, inspect
-from moewright.prediction import Prediction, predict
 
-__all__ = ["Architecture", "Fit", "Inspection", "Prediction", "UserError", "design", "fit", "inspect", "predict"]
+if TYPE_CHECKING:
+    from moewright import laws, runs
+    from moewright.fitting import Fit, fit
+    from moewright.prediction import Prediction, predict
+
+__all__ = [
+    "Architecture",
+    "Fit",
+    "Inspection",
+    "Prediction",
+    "UserError",
+    "design",
+    "fit",
+    "inspect",
+    "laws",
+    "predict",
+    "runs",
+]
 __version__ = "0.1.0"
+
+# What is loaded when it is first asked for: the module, and the name in it (None: the module itself).
+_LATER: dict[str, tuple[str, str | None]] = {
+    "Fit": ("moewright.fitting", "Fit"),
+    "Prediction": ("moewright.prediction", "Prediction"),
+    "fit": ("moewright.fitting", "fit"),
+    "laws": ("moewright.laws", None),
+    "predict": ("moewright.prediction", "predict"),
+    "runs": ("moewright.runs", None),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'moewright' has no attribute {name!r}")
+    module, attribute = _LATER[name]
+    loaded = import_module(module)
+    return loaded if attribute is None else getattr(loaded, attribute)

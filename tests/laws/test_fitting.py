@@ -128,8 +128,26 @@ def test_joint_moe_predicts_the_rows_it_never_saw() -> None:
     test = joint_moe("test")
     fitted = laws.get("ludziejewski2025").fit(joint_moe("train"), n_bootstrap=300)
     assert np.sqrt(np.mean((fitted.predict(test) - test["loss"]) ** 2)) <= 0.0118
+    assert fitted.record.tuned is not None
+    assert fitted.record.tuned["used"]
     low, high = fitted.interval(test, 0.9)
     assert ((low <= test["loss"]) & (test["loss"] <= high)).sum() >= 8
+
+
+def test_tuning_leaves_rows_alone_that_follow_the_law() -> None:
+    law = laws.get("ludziejewski2025")
+    random = np.random.default_rng(0)
+    active = np.exp(random.uniform(np.log(79e6), np.log(1.5e9), 150))
+    tokens = active * np.exp(random.uniform(np.log(5), np.log(50), 150))
+    table = {"active_params": active, "train_tokens": tokens, "num_experts": 2.0 ** random.integers(0, 6, 150)}
+    table["loss"] = law.loss(**table) * np.exp(0.004 * random.standard_normal(150))
+    settings = {"n_bootstrap": 10, "n_starts": 16, "objective": "squares_log"}
+    tuned = law.fit(table, tuning="best", **settings)
+    assert tuned.record.tuned is not None
+    assert not tuned.record.tuned["used"]
+    assert dict(tuned.coefficients) == dict(law.fit(table, tuning="none", **settings).coefficients)
+    few = law.fit({name: values[:50] for name, values in table.items()}, **settings)
+    assert few.record.settings["tuning"] == "none: fewer than 55 rows"
 
 
 def test_clark_refit() -> None:

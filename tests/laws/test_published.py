@@ -174,6 +174,7 @@ def test_other_printed_numbers() -> None:
     flame = laws.get("flame2025").loss(active_params=3.549e8, train_tokens=2e19 / 6 / 3.549e8)
     assert flame == pytest.approx(3.08354, abs=5e-6)
     assert laws.get("marin2026").loss(train_flops=1e21) == pytest.approx(2.606, abs=5e-4)
+    assert laws.get("marin2026").loss(train_flops=1e23) == pytest.approx(2.25, abs=5e-3)
     allocation = laws.get("wan2026").optimum(train_flops=1e20)
     assert allocation["flops_per_token"] * allocation["train_tokens"] == pytest.approx(1e20, rel=1e-3)
 

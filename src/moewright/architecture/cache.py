@@ -39,11 +39,21 @@ class Growing:
     elements: int
     tokens_per_entry: int = 1
     limit: int | None = None
+    most_read: int | None = None
+    """Entries that one token reads at most, where an indexer chooses them; None: all that are kept."""
 
     def at(self, tokens: int) -> int:
         """Elements kept after so many tokens."""
+        return self.elements * self._entries(tokens)
+
+    def read_at(self, tokens: int) -> int:
+        """Elements that the last of so many tokens reads."""
+        entries = self._entries(tokens)
+        return self.elements * (entries if self.most_read is None else min(entries, self.most_read))
+
+    def _entries(self, tokens: int) -> int:
         kept = tokens if self.limit is None else min(tokens, self.limit)
-        return self.elements * (kept // self.tokens_per_entry)
+        return kept // self.tokens_per_entry
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,8 @@ def _latent_attention(mixer: LatentAttention, d: int, latent_cache: LatentCache 
         elements = mixer.kv_lora_rank + rope
     else:
         elements = mixer.num_heads * (mixer.qk_nope_head_dim + rope + mixer.v_head_dim)
-    growing = [Growing(elements, limit=_limit(mixer.window))]
+    most_read = mixer.indexer.top_k if mixer.indexer else None
+    growing = [Growing(elements, limit=_limit(mixer.window), most_read=most_read)]
     if mixer.indexer is not None and not mixer.indexer.shared:
         growing.append(Growing(mixer.indexer.head_dim))
     return LayerCache(tuple(growing))
@@ -88,7 +99,8 @@ def _compressed_attention(mixer: CompressedAttention, d: int, latent_cache: Late
     # Keys and values are one tensor. The at most compress_rate tokens that wait for their entry are left out.
     growing = [Growing(mixer.head_dim, limit=mixer.window.size)]
     if mixer.compress_rate is not None:
-        growing.append(Growing(mixer.head_dim, tokens_per_entry=mixer.compress_rate))
+        most_read = mixer.indexer.top_k if mixer.indexer else None
+        growing.append(Growing(mixer.head_dim, tokens_per_entry=mixer.compress_rate, most_read=most_read))
         if mixer.indexer is not None:
             growing.append(Growing(mixer.indexer.head_dim, tokens_per_entry=mixer.compress_rate))
     return LayerCache(tuple(growing))
@@ -177,10 +189,7 @@ def kv_bytes_per_token_beyond_windows(
 
 def state_bytes_per_sequence(architecture: Architecture, dtype: CacheDtype = "bf16") -> int:
     """Bytes of the states that do not grow: convolution states in `dtype`, recurrent states in fp32."""
-    return sum(
-        times * (cache.convolution_state * CACHE_BYTES[dtype] + cache.recurrent_state * STATE_BYTES)
-        for times, cache in _layer_caches(architecture, "latent")
-    )
+    return sum(times * _state_bytes(cache, dtype) for times, cache in _layer_caches(architecture, "latent"))
 
 
 def cache_bytes_per_sequence(
@@ -193,3 +202,28 @@ def cache_bytes_per_sequence(
         for growing in cache.growing
     )
     return elements * CACHE_BYTES[dtype] + state_bytes_per_sequence(architecture, dtype)
+
+
+def layer_cache_bytes_per_sequence(
+    architecture: Architecture, layer: Layer, tokens: int, dtype: CacheDtype = "bf16"
+) -> int:
+    """Bytes of cache and state that one layer holds for a sequence of so many tokens, latents stored as such."""
+    cache = layer_cache(layer.mixer, architecture.hidden_size)
+    return sum(growing.at(tokens) for growing in cache.growing) * CACHE_BYTES[dtype] + _state_bytes(cache, dtype)
+
+
+def layer_cache_bytes_moved_per_step(
+    architecture: Architecture, layer: Layer, tokens: int, dtype: CacheDtype = "bf16"
+) -> int:
+    """Bytes that generating the token at position `tokens` reads and writes in one layer's cache.
+
+    Entries are read (of sparse attention only the chosen ones, and its index), the new one counted among them; states
+    are read and written back.
+    """
+    cache = layer_cache(layer.mixer, architecture.hidden_size)
+    read = sum(growing.read_at(tokens) for growing in cache.growing) * CACHE_BYTES[dtype]
+    return read + 2 * _state_bytes(cache, dtype)
+
+
+def _state_bytes(cache: LayerCache, dtype: CacheDtype) -> int:
+    return cache.convolution_state * CACHE_BYTES[dtype] + cache.recurrent_state * STATE_BYTES

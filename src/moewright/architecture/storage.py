@@ -23,18 +23,23 @@ class WeightFormat:
 
     def weight_bytes(self, weight: Weight) -> int:
         """Bytes of all copies of a weight."""
-        if not self._quantizes(weight):
+        if not self.quantizes(weight):
             return self.rest_bytes * weight.params
-        high, wide = (size or side for size, side in zip(self.block, weight[2:4], strict=True))
-        blocks = -(-weight.outputs // high) * -(-weight.inputs // wide)  # rounded up on both sides
+        high, wide = self.block
+        blocks = _blocks(weight.outputs, high) * _blocks(weight.inputs, wide)
         return weight.params * self.bits // 8 + weight.copies * blocks * self.scale_bytes
 
-    def _quantizes(self, weight: Weight) -> bool:
+    def quantizes(self, weight: Weight) -> bool:
         if self.quantized == "routed_experts":
             return weight.component == "routed_experts" and weight.use == "matmul"
         # Embedding, head, router and small vectors stay in high precision in every published scheme.
         kept = ("embedding", "lm_head", "router", "norm", "other")
         return self.quantized == "layer_matrices" and weight.use == "matmul" and weight.component not in kept
+
+
+def _blocks(side: int, size: int) -> int:
+    """Blocks of `size` along a side, rounded up; size 0: one block for the whole side, none if that is empty."""
+    return -(-side // size) if size else 1 * (side > 0)
 
 
 WEIGHT_FORMATS: dict[WeightFormatName, WeightFormat] = {

@@ -7,7 +7,7 @@ from rich.table import Table
 from moewright.fitting import Fit, optima
 from moewright.laws.fitting.fitted import FitRecord
 
-_MOST_FINDINGS = 10
+_MOST_ROWS = 5
 
 
 def print_fit(console: Console, fit: Fit) -> None:
@@ -44,17 +44,19 @@ def print_fit(console: Console, fit: Fit) -> None:
 def _print_findings(console: Console, fit: Fit) -> None:
     if not fit.findings:
         return
-    table = _table(f"{len(fit.findings)} suspicious rows (fitted all the same)", "row", "run", "problem", "why")
-    for column in table.columns[1:]:
-        column.justify = "left"
-        column.overflow = "fold"
-    for finding in fit.findings[:_MOST_FINDINGS]:
-        table.add_row(
-            str(finding["row"]), escape(finding["run_id"]), escape(finding["problem"]), escape(finding["detail"])
-        )
+    rows_by_reason: dict[tuple[str, str], list[str]] = {}
+    for finding in fit.findings:
+        rows_by_reason.setdefault((finding["problem"], finding["detail"]), []).append(str(finding["row"]))
+    title = f"{len(fit.findings)} suspicious rows, fitted all the same (--json names each)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("problem", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    table.add_column("rows", overflow="fold")
+    for (problem, detail), rows in rows_by_reason.items():
+        shown = ", ".join(rows[:_MOST_ROWS]) + (" ..." if len(rows) > _MOST_ROWS else "")
+        table.add_row(str(len(rows)), escape(problem), escape(detail), shown)
     console.print(table)
-    if len(fit.findings) > _MOST_FINDINGS:
-        console.print(f"and {len(fit.findings) - _MOST_FINDINGS} more: --json lists all")
     console.print()
 
 
@@ -71,7 +73,8 @@ def _facts(record: FitRecord) -> Table:
         asymptote = record.tuned["asymptote"]
         pinned = "free asymptote" if asymptote is None else f"asymptote {asymptote:.3f}"
         power = record.tuned["tokens_per_parameter_exponent"]
-        table.add_row("tuned by the best rows", f"{pinned}, weights (D/N)^{power:g}")
+        choice = f"{pinned}, weights (D/N)^{power:g}"
+        table.add_row("tuned by the best rows", choice if record.tuned["used"] else f"no: {choice} gains too little")
         table.add_row(
             "  error on them, left out",
             f"{record.tuned['error_log']:.2%} against {record.tuned['error_log_untuned']:.2%} untuned",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_OBJECTIVE = "robust_log"
-MOST_REPLICATES = 100_000
+MOST_REPLICATES = 20_000
 
 
 class LawFitter:
@@ -109,6 +109,7 @@ class LawFitter:
         tuned = None
         if settings["tuning"] == "best" and self._can_tune(problem, rows, settings):
             tuned = tune(problem, rows, found.finalists)
+        if tuned is not None and tuned.worth_it:
             weights = choice_weights(rows, tuned.exponent)
             if tuned.asymptote is not None:
                 fixed = {**settings["fixed"], self.law.form.asymptote or "": tuned.asymptote}
@@ -250,7 +251,7 @@ class LawFitter:
         starts = np.repeat(u[None], self.n_bootstrap, axis=0)
         resampled = resampled_weights(rows.clusters, rows.weights, self.n_bootstrap, random)
         held = None
-        if tuned is None:
+        if tuned is None or not tuned.worth_it:
             resampled *= weights / rows.weights
         else:
             # Each replicate takes one of the choices that the left-out rows cannot tell from the best.

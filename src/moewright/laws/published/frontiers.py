@@ -34,7 +34,7 @@ def _marin_optimum(c: Coefficients, train_flops: Values) -> dict[str, Any]:
 MARIN2026 = Law(
     name="marin2026",
     title="Compute-optimal frontier of one MoE shape",
-    source="Marin project 2026, MoE scaling ladder",
+    source="Marin project 2026, github.com/marin-community/marin, issues 4447 (runs) and 4697 (use at 1e23)",
     confidence="A, checked",
     params_convention="as the project prints its N*",
     form=FRONTIER,
@@ -51,7 +51,8 @@ MARIN2026 = Law(
         ),
         Variable("num_experts", "E, routed experts", 64, 64, derive=variables.num_experts, is_input=False),
         Variable("top_k", "K, routed experts that a token uses", 4, 4, derive=variables.top_k, is_input=False),
-        Variable("shared_experts", "shared experts", 1, 1, derive=variables.shared_experts, is_input=False),
+        # One shared expert, in the 1e23 run twice as wide as a routed one.
+        Variable("shared_experts", "shared width over d_e", 1, 2, derive=variables.shared_experts, is_input=False),
     ),
     optimum_rule=Optimum(
         arguments=(TRAIN_FLOPS,),
@@ -60,7 +61,10 @@ MARIN2026 = Law(
         answers={"params": "N* = .0109 C^.535", "loss": "L on the frontier"},
     ),
     applies=derive.needs_moe,
-    notes=("a frontier: the loss of the best size for the compute; a model of another size is worse",),
+    notes=(
+        "a frontier: the loss of the best size for the compute; a model of another size is worse",
+        "the loss is Paloma's macro average; the project expected 2.25 of it at 1e23 FLOPs",
+    ),
 )
 
 

@@ -1,0 +1,168 @@
+"""The figures of serving that budgets are made of: tokens per second, time to first token, memory on each device.
+
+Each takes a single architecture or one whose sizes are columns, and gives numbers or columns accordingly. A device is
+its name, a file or a Device; a range is (low, high).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from moewright.architecture.cache import CACHE_BYTES, CacheDtype, layer_cache_bytes_per_sequence
+from moewright.architecture.spec import Architecture, WeightFormatName
+from moewright.architecture.storage import WEIGHT_FORMATS
+from moewright.architecture.weights import Weight, layer_weights, outer_weights, part_weights
+from moewright.errors import UserError
+from moewright.hardware.devices import Hardware, load_device
+from moewright.hardware.placement import Placement, cache_shards, place, splits_by_sequence
+from moewright.hardware.roofline import pass_time
+from moewright.hardware.work import Load
+
+# What a runtime leaves free for activations, buffers and fragments: vLLM's gpu_memory_utilization is 0.9 by default
+# (its documentation, 2024).
+RESERVE = 0.1
+
+
+def decode_tokens_per_second(
+    architecture: Architecture,
+    device: Hardware,
+    *,
+    devices: int = 1,
+    batch: int = 1,
+    context: int,
+    weights_dtype: WeightFormatName = "bf16",
+    kv_dtype: CacheDtype = "bf16",
+) -> tuple[Any, Any]:
+    """Tokens per second of each sequence while `batch` sequences, each `context` tokens long, are generated together.
+
+    Returns (low, high) from the device's efficiency ranges; times `batch` it is the total. Whether the model fits is
+    `memory_per_device`'s question. Raises UserError for an unknown device and impossible numbers.
+    """
+    fast, slow = _pass_seconds(architecture, device, devices, Load("decode", batch, context, weights_dtype, kv_dtype))
+    return 1 / slow, 1 / fast
+
+
+def time_to_first_token(
+    architecture: Architecture,
+    device: Hardware,
+    *,
+    devices: int = 1,
+    batch: int = 1,
+    context: int,
+    weights_dtype: WeightFormatName = "bf16",
+    kv_dtype: CacheDtype = "bf16",
+) -> tuple[Any, Any]:
+    """Seconds until `batch` prompts of `context` tokens each, computed in one pass, give their first token.
+
+    Returns (low, high) from the device's efficiency ranges; waiting in a queue is not counted. Raises UserError for an
+    unknown device and impossible numbers.
+    """
+    return _pass_seconds(architecture, device, devices, Load("prefill", batch, context, weights_dtype, kv_dtype))
+
+
+def _pass_seconds(architecture: Architecture, hardware: Hardware, devices: int, load: Load) -> tuple[Any, Any]:
+    check_load(load)
+    device = load_device(hardware)
+    placement = place(device, devices)
+    return (
+        pass_time(architecture, device, load, placement, "fast").total,
+        pass_time(architecture, device, load, placement, "slow").total,
+    )
+
+
+def check_load(load: Load) -> None:
+    """Raise UserError for sizes and formats that make no sense."""
+    for name, value in (("batch", load.batch), ("context", load.context)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:
+            raise UserError(f"{name}: expected an integer from 1 to 10^9, found {value}")
+    if load.weights_dtype not in WEIGHT_FORMATS:
+        known = ", ".join(WEIGHT_FORMATS)
+        raise UserError(f"weights-dtype: {load.weights_dtype!r} is unknown; use one of {known}")
+    if load.kv_dtype not in CACHE_BYTES:
+        raise UserError(f"kv-dtype: {load.kv_dtype!r} is unknown; use one of {', '.join(CACHE_BYTES)}")
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Bytes on the fullest device. Numbers or columns."""
+
+    weights: Any
+    cache: Any
+    reserve: float
+    """Kept free for activations and buffers."""
+    capacity: float
+
+    @property
+    def needed(self) -> Any:
+        """Weights, cache and reserve."""
+        return self.weights + self.cache + self.reserve
+
+    @property
+    def spare(self) -> Any:
+        """What is left; negative where it does not fit."""
+        return self.capacity - self.needed
+
+    @property
+    def fits(self) -> Any:
+        """Whether everything fits."""
+        return self.spare >= 0
+
+
+def memory_per_device(
+    architecture: Architecture,
+    device: Hardware,
+    *,
+    devices: int = 1,
+    batch: int = 1,
+    context: int,
+    weights_dtype: WeightFormatName = "bf16",
+    kv_dtype: CacheDtype = "bf16",
+) -> DeviceMemory:
+    """Bytes of weights and cache on the fullest device, placed by the rules of `placement`.
+
+    `context` tokens of each of `batch` sequences are in the cache. A tenth of the device is kept free. Raises UserError
+    for an unknown device and impossible numbers.
+    """
+    check_load(Load("decode", batch, context, weights_dtype, kv_dtype))
+    found = load_device(device)
+    placement = place(found, devices)
+    return DeviceMemory(
+        weights=_weights_per_device(architecture, placement, weights_dtype),
+        cache=_cache_per_device(architecture, placement, batch, context, kv_dtype),
+        reserve=RESERVE * found.memory,
+        capacity=found.memory,
+    )
+
+
+def _weights_per_device(architecture: Architecture, placement: Placement, dtype: WeightFormatName) -> Any:
+    stored = WEIGHT_FORMATS[dtype]
+    tensor, devices = placement.tensor, placement.devices
+
+    def share(weight: Weight, whole: bool) -> Any:
+        size = stored.weight_bytes(weight)
+        if weight.component == "routed_experts" and weight.use == "matmul":
+            # Whole experts: the fullest device has the quotient rounded up.
+            return size * (-(-weight.copies // devices) / weight.copies)
+        return size if whole or weight.component in ("router", "norm", "other") else size / tensor
+
+    total: Any = sum(share(weight, whole=False) for weight in outer_weights(architecture))
+    for times, layer in architecture.layer_runs():
+        weights = layer_weights(layer, architecture.hidden_size, architecture.norm, architecture.hyper_connections)
+        in_mixer = len(part_weights(layer.mixer, architecture.hidden_size))
+        whole_mixer = splits_by_sequence(layer.mixer)
+        total = total + times * sum(
+            share(weight, whole=whole_mixer and number < in_mixer) for number, weight in enumerate(weights)
+        )
+    return total
+
+
+def _cache_per_device(
+    architecture: Architecture, placement: Placement, batch: int, context: int, dtype: CacheDtype
+) -> Any:
+    sequences = placement.sequences(batch)
+    return sum(
+        times
+        * sequences
+        * layer_cache_bytes_per_sequence(architecture, layer, context, dtype)
+        / cache_shards(layer.mixer, placement, sequences)
+        for times, layer in architecture.layer_runs()
+    )

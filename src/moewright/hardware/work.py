@@ -1,0 +1,213 @@
+"""What one device does in one pass through a model: FLOPs, bytes from memory, bytes to other devices, by component.
+
+Decoding passes one token of each sequence, prefill a whole prompt of each. Everything sums the inventory of
+`architecture/weights.py`, so a spec whose sizes are columns gives columns. What a product moves is its weights, read
+once, and its inputs and outputs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from moewright.architecture import cache, counts
+from moewright.architecture.cache import CacheDtype
+from moewright.architecture.mixers import LatentAttention
+from moewright.architecture.part import Part
+from moewright.architecture.spec import Architecture, Layer, WeightFormatName
+from moewright.architecture.storage import WEIGHT_FORMATS, WeightFormat
+from moewright.architecture.weights import Component, Weight, layer_weights, outer_weights, part_weights
+from moewright.hardware.devices import ComputeDtype
+from moewright.hardware.experts import distinct_experts, most_loaded
+from moewright.hardware.placement import Placement, cache_shards, mixer_shards, splits_by_sequence
+
+Stage = Literal["decode", "prefill"]
+
+# The format that products with quantized weights run in where the device has it. int4 is for storage only: GPTQ and AWQ
+# kernels (arXiv 2210.17323, 2306.00978) widen it to bf16 first.
+COMPUTE_DTYPES: dict[WeightFormatName, ComputeDtype] = {
+    "fp32": "fp32",
+    "fp16": "bf16",
+    "bf16": "bf16",
+    "fp8": "fp8",
+    "int8": "int8",
+    "int4": "bf16",
+    "mxfp4": "fp4",
+    "nvfp4": "fp4",
+}
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of the model: `batch` sequences of `context` tokens, held in these formats."""
+
+    stage: Stage
+    batch: int
+    context: int
+    weights_dtype: WeightFormatName = "bf16"
+    kv_dtype: CacheDtype = "bf16"
+
+    @property
+    def tokens_per_sequence(self) -> int:
+        """Tokens of each sequence that one pass computes."""
+        return 1 if self.stage == "decode" else self.context
+
+
+@dataclass(frozen=True)
+class Work:
+    """One operation, on the average device. Sizes are numbers or columns."""
+
+    component: Component | Literal["cache"]
+    flops: Any
+    bytes: Any
+    dtype: ComputeDtype
+    skew: Any = 1.0
+    """How much more the most loaded device has to do than the average one, at worst."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one device sends in a pass, and in how many collectives."""
+
+    group_bytes: Any
+    between_bytes: Any
+    collectives: Any
+
+
+def pass_work(architecture: Architecture, load: Load, placement: Placement) -> Iterator[Work]:
+    """Every operation of one pass."""
+    stored = WEIGHT_FORMATS[load.weights_dtype]
+    batch = placement.sequences(load.batch)
+    tokens = batch * load.tokens_per_sequence
+    for weight in outer_weights(architecture):
+        # A prompt's head is needed at its last position only.
+        passed = batch if weight.component == "lm_head" else tokens
+        yield _product(weight, 1, passed, _shards(weight, placement), stored, load)
+    if architecture.tie_embeddings:
+        head = Weight("lm_head", "lm_head", architecture.vocab_size, architecture.hidden_size)
+        yield _product(head, 1, batch, placement.tensor, stored, load)
+    for times, layer in architecture.layer_runs():
+        mixer, d = layer.mixer, architecture.hidden_size
+        mixer_weights = len(part_weights(mixer, d))
+        for number, weight in enumerate(layer_weights(layer, d, architecture.norm, architecture.hyper_connections)):
+            if weight.component == "routed_experts":
+                yield _routed(weight, times, load.batch * load.tokens_per_sequence, placement, stored, load)
+            elif number < mixer_weights and splits_by_sequence(mixer):
+                share = tokens / mixer_shards(mixer, placement, batch)
+                yield _product(weight, times, share, 1, stored, load)
+            else:
+                yield _product(weight, times, tokens, _shards(weight, placement), stored, load)
+        yield _mixing(architecture, layer, times, load, placement)
+
+
+def _shards(weight: Weight, placement: Placement) -> int:
+    return 1 if weight.component in ("embedding", "router", "norm", "other") else placement.tensor
+
+
+def _product(weight: Weight, times: Any, tokens: Any, shards: int, stored: WeightFormat, load: Load) -> Work:
+    """A weight that every device of a group has a share of."""
+    moved = tokens * weight.active * (weight.outputs + weight.inputs) * stored.rest_bytes
+    if weight.use == "lookup":  # one row for each token
+        read = tokens * weight.inputs * stored.rest_bytes
+        moved = read
+    else:
+        touched = distinct_experts(weight.copies, weight.active, tokens)
+        read = stored.weight_bytes(weight._replace(copies=1)) * touched
+    return Work(
+        weight.component,
+        times * _flops(weight, tokens) / shards,
+        times * (read + moved) / shards,
+        _compute_dtype(weight, stored, load),
+    )
+
+
+def _routed(weight: Weight, times: Any, tokens: int, placement: Placement, stored: WeightFormat, load: Load) -> Work:
+    """Routed experts, whole experts spread over all devices."""
+    devices = placement.devices
+    touched = distinct_experts(weight.copies, weight.active, tokens)
+    read = stored.weight_bytes(weight._replace(copies=1)) * touched
+    moved = tokens * weight.active * (weight.outputs + weight.inputs) * stored.rest_bytes
+    return Work(
+        weight.component,
+        times * _flops(weight, tokens) / devices,
+        times * (read + moved) / devices,
+        _compute_dtype(weight, stored, load),
+        skew=most_loaded(touched, weight.copies, devices) / (touched / devices),
+    )
+
+
+def _flops(weight: Weight, tokens: Any) -> Any:
+    return 2.0 * tokens * weight.active_params if weight.use in ("matmul", "convolution") else 0.0 * weight.outputs
+
+
+def _compute_dtype(weight: Weight, stored: WeightFormat, load: Load) -> ComputeDtype:
+    return COMPUTE_DTYPES[load.weights_dtype if stored.quantizes(weight) else _rest_dtype(load)]
+
+
+def _rest_dtype(load: Load) -> Literal["fp32", "bf16"]:
+    return "fp32" if load.weights_dtype == "fp32" else "bf16"
+
+
+def _mixing(architecture: Architecture, layer: Layer, times: Any, load: Load, placement: Placement) -> Work:
+    """Between tokens: scores, values and states, with the cache that they read or write; in bf16 unless the weights are fp32."""
+    batch = placement.sequences(load.batch)
+    work_shards = mixer_shards(layer.mixer, placement, batch)
+    shards = cache_shards(layer.mixer, placement, batch)
+    if load.stage == "decode":
+        flops = batch * step_flops(layer.mixer, load.context)
+        moved = batch * cache.layer_cache_bytes_moved_per_step(architecture, layer, load.context, load.kv_dtype)
+    else:
+        flops = batch * load.context * counts.mixing_flops(layer.mixer, load.context)
+        moved = batch * cache.layer_cache_bytes_per_sequence(architecture, layer, load.context, load.kv_dtype)
+    return Work("cache", times * flops / work_shards, times * moved / shards, _rest_dtype(load))
+
+
+def step_flops(mixer: Part, position: int) -> Any:
+    """FLOPs that the token at `position` (from 1) spends on the tokens before it and itself.
+
+    The difference between two sums over a sequence. Latent attention is counted in its absorbed form, in which
+    queries and outputs move to the latent space (DeepSeek-V2, arXiv 2405.04434, section 2.1.2): every head's key and
+    value are then kv_lora_rank wide, besides the rotary key.
+    """
+    if isinstance(mixer, LatentAttention):
+        latent = mixer.kv_lora_rank
+        mixer = mixer.model_copy(update={"qk_nope_head_dim": latent, "v_head_dim": latent})
+    before = (position - 1) * counts.mixing_flops(mixer, position - 1) if position > 1 else 0.0
+    return position * counts.mixing_flops(mixer, position) - before
+
+
+def pass_traffic(architecture: Architecture, load: Load, placement: Placement) -> Traffic:
+    """What a device sends in one pass.
+
+    Inside a group: two all-reduces of the hidden states a layer (Megatron-LM, arXiv 1909.08053, section 3), of which a
+    ring sends 2 (t - 1)/t times their bytes (Patarasu and Yuan 2009). Between groups, for each MoE layer: every token
+    goes to the other groups that hold one of its experts and comes back. Of m groups that is (m - 1)(1 - (1 - 1/m)^K)
+    on average: a token crosses to a group once and is spread there by the inner link at the same time (DeepSeek-V3,
+    arXiv 2412.19437, section 3.2.2). The hidden states are sent in the format of unquantized weights.
+    """
+    width = WEIGHT_FORMATS[load.weights_dtype].rest_bytes
+    tokens = placement.sequences(load.batch) * load.tokens_per_sequence
+    state_bytes = tokens * architecture.hidden_size * width
+    t, m = placement.tensor, placement.groups
+    layers = architecture.num_layers
+    group_bytes = between_bytes = 0.0 * state_bytes * layers
+    collectives = 0 * layers
+    if t > 1:
+        group_bytes = 2 * layers * 2 * (t - 1) / t * state_bytes
+        collectives = collectives + 2 * layers
+    if m > 1:
+        for times, moe in architecture.moe_layers():
+            crossings = (m - 1) * (1 - (1 - 1 / m) ** moe.top_k)
+            between_bytes = between_bytes + 2 * times * crossings * state_bytes / t
+            collectives = collectives + 2 * times
+    return Traffic(group_bytes, between_bytes, collectives)
+
+
+def touched_experts(architecture: Architecture, load: Load, placement: Placement) -> Any:
+    """Distinct experts that one pass touches on one device, on average, summed over all layers."""
+    tokens = load.batch * load.tokens_per_sequence
+    touched = (
+        times * distinct_experts(group.count, group.top_k, tokens)
+        for times, moe in architecture.moe_layers()
+        for group in moe.groups
+    )
+    return sum(touched) / placement.devices
