@@ -7,14 +7,13 @@ import pytest
 
 from moewright.design.between import Between
 from moewright.design.budgets import make_budgets
-from moewright.design.candidates import groups_of
+from moewright.design.candidates import join
+from moewright.design.groups import groups_of
 from moewright.design.ranking import rank
 from moewright.design.search import Feasible, ask, best_of_each_law
 from moewright.design.space import Space
 from moewright.design.witnesses import PUBLISHED, choose_witnesses, least_losses, losses
 from tests.design import brute_force
-
-NOTHING = dict.fromkeys(("memory", "total_params", "active_params", "train_tokens", "train_flops"))
 
 
 def random_question(r: np.random.Generator) -> tuple[dict[str, list[int]], dict[str, Any]]:
@@ -46,7 +45,7 @@ def test_the_search_equals_trying_everything(seed: int) -> None:
     names = PUBLISHED if seed % 3 else (PUBLISHED[seed // 3 % len(PUBLISHED)],)
     expected = brute_force.solve(lists, asked, names)
     space = Space.model_validate({**lists, "vocab_size": brute_force.VOCABULARY})
-    budgets = make_budgets(**{**NOTHING, **asked, "context": brute_force.CONTEXT, "batch": 2, "kv_dtype": "bf16"})
+    budgets = make_budgets({**asked, "context": brute_force.CONTEXT, "batch": 2})
     question = ask(groups_of(space), budgets, choose_witnesses(names))
     assert question.groups.num_designs == sum(1 for _ in brute_force.every_design(lists))
     within = Feasible(question)
@@ -82,11 +81,8 @@ def test_bounds_hold_over_whole_stretches(budget: dict[str, float]) -> None:
     """No design between two expert sizes is better than its stretch's bound, under any law, however long."""
     r = np.random.default_rng(0)
     groups = groups_of(Space())
-    budgets = make_budgets(
-        **{**NOTHING, "total_params": 1e15, **budget, "context": 1, "batch": 1, "weights_dtype": "bf16", "kv_dtype": "bf16"}
-    )  # fmt: skip
-    question = ask(groups, budgets, choose_witnesses(None))
-    chunk = next(groups.chunks(len(groups)))
+    question = ask(groups, make_budgets({"total_params": 1e15, **budget}), choose_witnesses(None))
+    chunk = join(list(question.groups.chunks()))
     some = chunk.take(r.choice(len(chunk), 3000))
     first = 64 * r.integers(2, 9, len(some))
     last = first + 64 * r.integers(0, 25, len(some))

@@ -2,8 +2,8 @@
 candidate's parameters cannot differ from those of the architecture that is built from it (`build`).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,6 @@ from moewright.architecture.spec import Architecture, Layer, Repeat
 from moewright.design.space import Space, Target
 
 Column = npt.NDArray[np.int64]
-
-# Rows that are worked on at a time: their columns stay in a processor's cache, and memory does not grow with the space.
-CHUNK_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -34,17 +31,27 @@ class Candidates:
     top_k: Column
     shared_experts: Column
     expert_size: Column
+    lines: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = field(default_factory=dict)
+    """Counts known as straight lines in the expert size: (at size 0, per channel) by the name of the count."""
 
     def __len__(self) -> int:
         return len(self.hidden_size)
 
     def take(self, chosen: Any) -> "Candidates":
         """The rows that an index or mask chooses."""
-        return Candidates(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        columns = (getattr(self, name)[chosen] for name in SIZES)
+        return Candidates(*columns, {name: (at[chosen], per[chosen]) for name, (at, per) in self.lines.items()})
 
     def with_expert_size(self, size: Any) -> "Candidates":
         """The same rows with another expert size, a column or a number."""
         return replace(self, expert_size=np.broadcast_to(np.asarray(size, dtype=np.int64), self.hidden_size.shape))
+
+    def count(self, name: str) -> npt.NDArray[Any] | None:
+        """A count from its line, or None where that is not known."""
+        if name not in self.lines:
+            return None
+        at_zero, per_channel = self.lines[name]
+        return np.asarray(at_zero + per_channel * self.expert_size)
 
     @property
     def kind(self) -> Column:
@@ -53,51 +60,32 @@ class Candidates:
 
     def sizes(self, row: int) -> dict[str, int]:
         """One row as plain integers."""
-        return {field.name: int(getattr(self, field.name)[row]) for field in fields(self)}
+        return {name: int(getattr(self, name)[row]) for name in SIZES}
+
+
+SIZES = tuple(item.name for item in fields(Candidates) if item.name != "lines")
+"""The columns of sizes."""
 
 
 def join(parts: list[Candidates]) -> Candidates:
-    """One table of the rows of several."""
-    return Candidates(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Candidates)))
+    """One table of the rows of several; lines that not all of them know are left out."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    known = set.intersection(*(set(part.lines) for part in parts))
+    return Candidates(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in SIZES),
+        {
+            name: (
+                np.concatenate([part.lines[name][0] for part in parts]),
+                np.concatenate([part.lines[name][1] for part in parts]),
+            )
+            for name in known
+        },
+    )
 
 
 def empty() -> Candidates:
     """A table without rows."""
-    return Candidates(*(np.empty(0, dtype=np.int64) for _ in fields(Candidates)))
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Every combination of a space but for the expert size: shapes times mixtures."""
-
-    shapes: Column
-    """(S, 6): width, depth, dense_first, heads, kv heads, head_dim."""
-    mixtures: Column
-    """(T, 3): experts, top_k, shared experts."""
-    space: Space
-
-    def __len__(self) -> int:
-        return len(self.shapes) * len(self.mixtures)
-
-    @property
-    def num_designs(self) -> int:
-        """Designs in the space, every expert size counted."""
-        space, widths = self.space, self.shapes[:, 0]
-        steps = (space.widest_size(widths) - space.narrowest_size(widths)) // space.expert_size_step
-        return int((steps + 1).sum()) * len(self.mixtures)
-
-    def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Candidates]:
-        """All groups in pieces of about so many rows, the expert size the narrowest."""
-        for row in range(0, len(self), rows):
-            shape, mixture = np.divmod(np.arange(row, min(row + rows, len(self))), len(self.mixtures))
-            shapes = np.ascontiguousarray(self.shapes[shape].T)
-            mixtures = np.ascontiguousarray(self.mixtures[mixture].T)
-            yield Candidates(*shapes, *mixtures, self.space.narrowest_size(shapes[0]))
-
-
-def groups_of(space: Space) -> Groups:
-    """The groups of a space; UserError names the rule that leaves none."""
-    return Groups(np.array(space.shapes(), dtype=np.int64), np.array(space.mixtures(), dtype=np.int64), space)
+    return Candidates(*(np.empty(0, dtype=np.int64) for _ in SIZES))
 
 
 def columns(candidates: Candidates, vocab_size: int) -> Architecture:

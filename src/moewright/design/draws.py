@@ -4,12 +4,12 @@ A winner of noise is not a winner. For each pair (finalist, favourite of the poi
 difference of losses; a finalist whose differences are not above 0 at the stated confidence cannot be told from it.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from moewright.design.candidates import Candidates
+from moewright.design.candidates import SIZES, Candidates
 from moewright.design.search import Question
 from moewright.design.witnesses import Witness
 from moewright.laws.fitting.fitted import FittedLaw
@@ -54,7 +54,7 @@ def sureness(question: Question, finalists: Candidates) -> dict[str, Sureness]:
 
 def ranges_of(designs: Candidates) -> dict[str, tuple[int, int]]:
     """The least and the most of each size."""
-    columns = {field.name: getattr(designs, field.name) for field in fields(designs)}
+    columns = {name: getattr(designs, name) for name in SIZES}
     return {name: (int(column.min()), int(column.max())) for name, column in columns.items()} if len(designs) else {}
 
 

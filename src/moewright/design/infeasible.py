@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from moewright.design.candidates import Groups, columns
+from moewright.design.candidates import columns
 from moewright.design.costs import Limit, show_budget, sizes_within
+from moewright.design.groups import Groups
 from moewright.design.search import Question
 from moewright.errors import UserError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from moewright.architecture import counts
-from moewright.design.budgets import Budgets
+from moewright.design.budgets import TRAINING, Budgets
 from moewright.design.candidates import Candidates, columns, join
 from moewright.design.ranking import rank
 from moewright.design.search import Feasible, Question, ask, best_of_each_law
@@ -43,7 +43,7 @@ class Mode:
 
 def is_open(question: Question) -> bool:
     """Whether the budgets leave open how many parameters a token may use."""
-    return all(limit.name in ("memory_bytes", "total_params") for limit in question.bounds)
+    return all(limit.name in ("memory_bytes", "device_memory_bytes", "total_params") for limit in question.bounds)
 
 
 def both_modes(question: Question, within: Feasible, first: Candidates, winners: Candidates) -> tuple[Mode, ...]:
@@ -65,9 +65,10 @@ def both_modes(question: Question, within: Feasible, first: Candidates, winners:
 
 
 def _other(budgets: Budgets, tokens: float, flops: float) -> Budgets:
+    unset = dict.fromkeys(TRAINING)
     if budgets.train_tokens is not None:
-        return replace(budgets, train_tokens=None, train_flops=flops)
-    return replace(budgets, train_tokens=tokens, train_flops=None)
+        return replace(budgets, **{**unset, "train_flops": flops})
+    return replace(budgets, **{**unset, "train_tokens": tokens})
 
 
 def _mode(question: Question, held: Held, amount: float, first: Candidates, winners: Candidates) -> Mode:

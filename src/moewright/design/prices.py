@@ -1,9 +1,7 @@
 """What a little more of each budget buys: the change of each law's best loss, found by searching again."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from moewright.design.budgets import Budgets
 from moewright.design.candidates import Candidates
@@ -42,9 +40,9 @@ class Prices:
 
 def shadow_prices(question: Question, within: Feasible, best: Array, winners: Candidates) -> Prices:
     """Search again with 10 % more of each budget, one after another."""
-    training = "train_tokens" if question.budgets.train_tokens is not None else "train_flops"
-    raised = {limit.option: _raised(question.budgets, limit.name) for limit in question.bounds}
-    raised[training.replace("_", "-")] = _raised(question.budgets, training)
+    training = question.budgets.training
+    raised = {limit.option: question.budgets.relaxed(limit.name, 1 + MORE) for limit in question.bounds}
+    raised[training.replace("_", "-")] = question.budgets.relaxed(training, 1 + MORE)
 
     def price(budgets: Budgets) -> Array:
         again = ask(question.groups, budgets, question.witnesses)
@@ -60,8 +58,3 @@ def shadow_prices(question: Question, within: Feasible, best: Array, winners: Ca
             for number, witness in enumerate(question.witnesses)
         }
     )
-
-
-def _raised(budgets: Budgets, name: str) -> Budgets:
-    value = getattr(budgets, name) * (1 + MORE)
-    return replace(budgets, **{name: value})

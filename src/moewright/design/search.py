@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from moewright.design.budgets import Budgets
-from moewright.design.candidates import Candidates, Column, Groups, empty, join
+from moewright.design.candidates import Candidates, Column, empty, join
 from moewright.design.costs import Limit, limits, sizes_within
+from moewright.design.groups import KEPT_GROUPS, Groups
 from moewright.design.space import Space
 from moewright.design.witnesses import Derived, Witness, least_losses, losses
 from moewright.laws.variable import Array
@@ -26,8 +27,6 @@ ROUNDING_NATS = 1e-9
 PIECES = 4
 # Of every so many groups one is tried at a few sizes first, so that the search starts with good designs to beat.
 SAMPLE_EVERY = 16
-# Groups within the budgets that are kept for the next pass: 350 MB of columns.
-KEPT_GROUPS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,8 @@ class Question:
 
 def ask(groups: Groups, budgets: Budgets, witnesses: tuple[Witness, ...]) -> Question:
     """A question about the space under the budgets."""
+    if budgets.train_flops is not None:
+        groups = groups.with_flops(budgets.tokens_per_sequence)
     return Question(groups, budgets, witnesses, limits(budgets))
 
 

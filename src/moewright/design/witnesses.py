@@ -17,7 +17,7 @@ from moewright.design.budgets import Budgets
 from moewright.design.candidates import Candidates, columns
 from moewright.design.space import Space
 from moewright.errors import UserError
-from moewright.laws import Law, get
+from moewright.laws import Law, derive, get
 from moewright.laws.fitting.fitted import FittedLaw
 from moewright.laws.published import ling2025
 from moewright.laws.variable import Array, Status, Variable
@@ -59,8 +59,22 @@ class Derived:
 
     def __init__(self, candidates: Candidates, budgets: Budgets, space: Space) -> None:
         self._architecture = columns(candidates, space.vocab_size)
+        vocabulary = 2 * space.vocab_size * candidates.hidden_size  # embedding and head, never tied here
+        total, active = candidates.count("total_params"), candidates.count("active_params")
         self._known: dict[Any, Any] = {}
-        self.train_tokens = tokens_of(self._architecture, budgets)
+        if total is not None and active is not None:
+            self._known = {
+                counts.total_params: total,
+                counts.total_params_non_embedding: total - vocabulary,
+                derive.active_params_with_embedding: active,
+                counts.active_params_non_embedding: active - vocabulary,
+                derive.six_active_params_non_embedding: 6 * (active - vocabulary),
+            }
+        flops = candidates.count("training_flops")
+        if budgets.train_flops is not None and flops is not None:
+            self.train_tokens: Any = budgets.train_flops / flops
+        else:
+            self.train_tokens = tokens_of(self._architecture, budgets)
 
     def of(self, variable: Variable) -> Any:
         """The variable as a column, or as a number where it is the same for all designs."""
@@ -72,18 +86,31 @@ class Derived:
 
 
 def tokens_of(architecture: Architecture, budgets: Budgets) -> Any:
-    """Training tokens: the budget's, or what its FLOPs pay for (a column for columns)."""
+    """Training tokens: the budget's, or what its FLOPs or device-hours pay for (a column for columns)."""
     if budgets.train_tokens is not None:
         return budgets.train_tokens
-    assert budgets.train_flops is not None
-    return budgets.train_flops / np.asarray(
-        counts.training_flops_per_token(architecture, budgets.tokens_per_sequence), dtype=np.float64
-    )
+    if budgets.train_flops is not None:
+        per_token = counts.training_flops_per_token(architecture, budgets.tokens_per_sequence)
+        return budgets.train_flops / np.asarray(per_token, dtype=np.float64)
+    from moewright.hardware import training_device_hours
+
+    assert budgets.train_device_hours is not None
+    assert budgets.hardware is not None
+    hours_per_token = training_device_hours(
+        architecture, 1.0, budgets.hardware, tokens_per_sequence=budgets.tokens_per_sequence
+    )[1]
+    return budgets.train_device_hours / np.asarray(hours_per_token, dtype=np.float64)
 
 
 def losses(witness: Witness, at: Derived) -> Array:
     """The law's loss of every design, in nats of its own tokenizer."""
     return np.asarray(witness.evaluate({v.name: np.asarray(at.of(v), dtype=np.float64) for v in witness.inputs}))
+
+
+def loss_of(witness: Witness, architecture: Architecture, budgets: Budgets) -> float:
+    """The law's loss of one architecture of any kind; InapplicableLaw where it says nothing about it."""
+    tokens = float(tokens_of(architecture, budgets))
+    return float(witness.evaluate(witness.law.variables(architecture, train_tokens=tokens)))
 
 
 def least_losses(witness: Witness, narrow: Derived, wide: Derived) -> Array:
