@@ -32,7 +32,7 @@ def random_question(r: np.random.Generator) -> tuple[dict[str, list[int]], dict[
     asked = {
         "memory" if by_memory else "total_params": size,
         "active_params": size * float(10 ** r.uniform(-1.2, -0.1)) if r.random() < 0.7 else None,
-        "train_tokens" if by_tokens else "train_flops": float(10 ** (r.uniform(9, 12) if by_tokens else r.uniform(17, 22))),
+        "train_tokens" if by_tokens else "train_flops": float(10 ** r.uniform(*((9, 12) if by_tokens else (17, 22)))),
         "weights_dtype": str(r.choice(["bf16", "fp8", "int4", "mxfp4"])),
     }  # fmt: skip
     return space, asked
@@ -43,10 +43,12 @@ def test_the_search_equals_trying_everything(seed: int) -> None:
     r = np.random.default_rng(seed)
     lists, asked = random_question(r)
     names = PUBLISHED if seed % 3 else (PUBLISHED[seed // 3 % len(PUBLISHED)],)
+    if "train_flops" in asked:  # clark2022 does not see tokens, which then differ
+        names = tuple(name for name in names if name != "clark2022") or ("abnar2025",)
     expected = brute_force.solve(lists, asked, names)
     space = Space.model_validate({**lists, "vocab_size": brute_force.VOCABULARY})
     budgets = make_budgets({**asked, "context": brute_force.CONTEXT, "batch": 2})
-    question = ask(groups_of(space), budgets, choose_witnesses(names))
+    question = ask(groups_of(space), budgets, choose_witnesses(names, budgets))
     assert question.groups.num_designs == sum(1 for _ in brute_force.every_design(lists))
     within = Feasible(question)
     assert within.designs == expected.num_within
@@ -81,7 +83,8 @@ def test_bounds_hold_over_whole_stretches(budget: dict[str, float]) -> None:
     """No design between two expert sizes is better than its stretch's bound, under any law, however long."""
     r = np.random.default_rng(0)
     groups = groups_of(Space())
-    question = ask(groups, make_budgets({"total_params": 1e15, **budget}), choose_witnesses(None))
+    budgets = make_budgets({"total_params": 1e15, **budget})
+    question = ask(groups, budgets, choose_witnesses(None, budgets))
     chunk = join(list(question.groups.chunks()))
     some = chunk.take(r.choice(len(chunk), 3000))
     first = 64 * r.integers(2, 9, len(some))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture import counts, variables
-from moewright.architecture.hf import get_family
 from moewright.design.budgets import make_budgets
 from moewright.design.candidates import Candidates, build, columns, family_of, join
 from moewright.design.costs import memory_bytes
@@ -23,7 +22,7 @@ from moewright.design.ranking import ALIKE_NATS, Ranking, rank
 from moewright.design.result import Alike, Design, Designs, Favourite, MixtureMap
 from moewright.design.search import Feasible, Question, ask, best_of_each_law
 from moewright.design.space import Space, load_space
-from moewright.design.tradeoff import trade_off
+from moewright.design.tradeoff import TradeOff, trade_off
 from moewright.design.witnesses import choose_witnesses, domain, tokens_of
 from moewright.errors import UserError
 from moewright.laws import Law, get
@@ -56,7 +55,7 @@ def answer(
             raise UserError("vocab-size: --like takes the vocabulary from the model; leave it out")
         vocab_size = loaded.architecture.vocab_size
     budgets = make_budgets(given)
-    question = ask(groups_of(_space(space, vocab_size)), budgets, choose_witnesses(laws))
+    question = ask(groups_of(_space(space, vocab_size)), budgets, choose_witnesses(laws, budgets))
     within = Feasible(question)
     if not within.designs:
         raise no_design(question)
@@ -83,7 +82,7 @@ def answer(
         sureness=sure,
         modes=both_modes(question, within, first, winners) if is_open(question) else (),
         principles=chosen,
-        trade_off=trade_off(_core_ratio(designs[0]), variables.granularity_liew(designs[0].architecture), question.space),
+        trade_off=_trade_off(designs[0], question.space),
         prices=shadow_prices(question, within, best, winners),
         published=compare(loaded, question.witnesses, best, budgets) if loaded is not None else None,
         mixtures=_map(question, ranking),
@@ -91,6 +90,7 @@ def answer(
         feasible=within.designs,
         seconds=time.perf_counter() - start,
         warnings=tuple(_warnings(designs[0], question)),
+        question=question,
     )
 
 
@@ -136,7 +136,9 @@ def _designs(
                 architecture=architecture,
                 family=family_of(int(shown.shared_experts[row]), question.space.target),
                 sizes=shown.sizes(row),
-                **one,
+                total_params=one["total_params"],
+                active_params=one["active_params"],
+                memory_bytes=one["memory_bytes"],
                 train_tokens=tokens,
                 train_flops=tokens * per_token,
                 predicted_loss={w.name: float(best[n]) + regret[w.name] for n, w in enumerate(question.witnesses)},
@@ -147,7 +149,6 @@ def _designs(
                 speed=_speed(architecture, question),
             )
         )
-        get_family(found[-1].family)
     return tuple(found)
 
 
@@ -197,10 +198,11 @@ def _map(question: Question, ranking: Ranking) -> MixtureMap:
     return MixtureMap(ranking.designs, ranking.worst_regret, active)
 
 
-def _core_ratio(design: Design) -> float:
-    """N_total / N_active without embeddings: the r of Liew's algebra."""
-    total = counts.total_params_non_embedding(design.architecture)
-    return total / counts.active_params_non_embedding(design.architecture)
+def _trade_off(design: Design, space: Space) -> TradeOff:
+    """Liew's algebra at a design's N_total / N_active, without embeddings, and granularity."""
+    a = design.architecture
+    ratio = counts.total_params_non_embedding(a) / counts.active_params_non_embedding(a)
+    return trade_off(ratio, variables.granularity_liew(a), space)
 
 
 def _warnings(first: Design, question: Question) -> list[str]:
@@ -213,13 +215,8 @@ def _warnings(first: Design, question: Question) -> list[str]:
     if far:
         shown = ", ".join(f"{law} ({name} {factor:.3g} times)" for law, (name, factor) in far.items())
         found.append(f"far outside the runs behind {shown}; trust orders more than losses")
-    used = columns_of(first, question)
-    for option, share in used.items():
+    for limit in question.bounds:
+        option, share = limit.option, float(limit.cost(first.architecture)) / limit.most
         if share < FULL:
             found.append(f"{option}: the first design uses {share:.0%} of this budget; another one, or the laws, bind")
     return found
-
-
-def columns_of(design: Design, question: Question) -> dict[str, float]:
-    """The share of each budget that a design takes, by option."""
-    return {limit.option: float(limit.cost(design.architecture)) / limit.most for limit in question.bounds}

@@ -77,7 +77,7 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
             raise UserError(f"{_option(name)}: needs a device to be counted on; add --hardware H100")
     if "devices" in written and not written.keys() & {"hardware", "memory"}:
         raise UserError("devices: applies to --memory or --hardware only, and neither was given")
-    counts = {
+    counts: dict[str, Any] = {
         name: parse_count(written[name], _option(name))
         for name in ("total_params", "active_params", *NEED_HARDWARE, "train_tokens", "train_flops")
         if name in written
@@ -89,7 +89,7 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
             "active parameters are a part of the total"
         )
     devices = _whole(written.get("devices", 1), "devices")
-    sized: dict[str, float | None] = {"memory_bytes": memory * devices if memory is not None else None}
+    sized: dict[str, Any] = {"memory_bytes": memory * devices if memory is not None else None}
     if "hardware" in written:
         sized = {"device_memory_bytes": memory if memory is not None else _room_of(str(written["hardware"]), devices)}
     return Budgets(
@@ -106,11 +106,9 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
 
 def _check_size(written: Mapping[str, Any]) -> None:
     if "memory" in written and "total_params" in written:
-        raise UserError(
-            "memory, total-params: both set the size, and both were given; leave one out (memory follows from parameters)"
-        )
+        raise UserError("memory, total-params: both set the size, and both were given; leave one out")
     if not written.keys() & {"memory", "total_params", "hardware"}:
-        raise UserError("memory, total-params, hardware: one of them sets the size; none was given; write --memory 80GB")
+        raise UserError("memory, total-params, hardware: one of them sets the size; write --memory 80GB")
 
 
 def _check_training(written: Mapping[str, Any]) -> None:

@@ -39,8 +39,8 @@ class Candidates:
 
     def take(self, chosen: Any) -> "Candidates":
         """The rows that an index or mask chooses."""
-        columns = (getattr(self, name)[chosen] for name in SIZES)
-        return Candidates(*columns, {name: (at[chosen], per[chosen]) for name, (at, per) in self.lines.items()})
+        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in SIZES}
+        return Candidates(**columns, lines={name: (at[chosen], per[chosen]) for name, (at, per) in self.lines.items()})
 
     def with_expert_size(self, size: Any) -> "Candidates":
         """The same rows with another expert size, a column or a number."""
@@ -71,9 +71,10 @@ def join(parts: list[Candidates]) -> Candidates:
     """One table of the rows of several; lines that not all of them know are left out."""
     parts = [part for part in parts if len(part)] or parts[:1]
     known = set.intersection(*(set(part.lines) for part in parts))
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in SIZES}
     return Candidates(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in SIZES),
-        {
+        **columns,
+        lines={
             name: (
                 np.concatenate([part.lines[name][0] for part in parts]),
                 np.concatenate([part.lines[name][1] for part in parts]),
@@ -85,7 +86,8 @@ def join(parts: list[Candidates]) -> Candidates:
 
 def empty() -> Candidates:
     """A table without rows."""
-    return Candidates(*(np.empty(0, dtype=np.int64) for _ in SIZES))
+    nothing: dict[str, Any] = {name: np.empty(0, dtype=np.int64) for name in SIZES}
+    return Candidates(**nothing)
 
 
 def columns(candidates: Candidates, vocab_size: int) -> Architecture:

@@ -5,7 +5,7 @@ Every cost grows with the expert size, so the sizes within the budgets are those
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +26,15 @@ class Limit:
     option: str
     most: float
     cost: Callable[[Architecture], Any]
-    line: Literal["exact", "rounded", "none"] = "exact"
-    """In the expert size a straight line, one up to the rounding of block formats, or only growing."""
+    is_line: bool = True
+    """An exact straight line of whole numbers in the expert size; block formats round, and times have corners."""
 
 
 def limits(budgets: Budgets) -> tuple[Limit, ...]:
     """The budgets that bound a model, cheapest to count first."""
     b = budgets
     load = {"batch": b.batch, "context": b.context, "weights_dtype": b.weights_dtype, "kv_dtype": b.kv_dtype}
-    plain: Literal["exact", "rounded"] = "rounded" if storage.WEIGHT_FORMATS[b.weights_dtype].bits else "exact"
+    plain = storage.WEIGHT_FORMATS[b.weights_dtype].quantized == "nothing"
     found = []
     if b.total_params is not None:
         found.append(Limit("total_params", "total-params", b.total_params, counts.total_params))
@@ -59,15 +59,13 @@ def limits(budgets: Budgets) -> tuple[Limit, ...]:
             return time_to_first_token(a, device, devices=n, **load)[1]  # type: ignore[arg-type]
 
         if b.device_memory_bytes is not None:
-            found.append(Limit("device_memory_bytes", "memory", b.device_memory_bytes, on_fullest, "rounded"))
+            found.append(Limit("device_memory_bytes", "memory", b.device_memory_bytes, on_fullest, False))
         if b.decode_tokens_per_second is not None:
             most = 1 / b.decode_tokens_per_second
-            found.append(
-                Limit("decode_tokens_per_second", "decode-tokens-per-second", most, seconds_per_token, "none")
-            )
+            found.append(Limit("decode_tokens_per_second", "decode-tokens-per-second", most, seconds_per_token, False))
         if b.time_to_first_token is not None:
             found.append(
-                Limit("time_to_first_token", "time-to-first-token", b.time_to_first_token, seconds_to_first, "none")
+                Limit("time_to_first_token", "time-to-first-token", b.time_to_first_token, seconds_to_first, False)
             )
     return tuple(found)
 
@@ -90,13 +88,13 @@ def memory_bytes(architecture: Architecture, budgets: Budgets) -> int:
 
 def sizes_within(groups: Candidates, bounds: tuple[Limit, ...], space: Space) -> tuple[Candidates, Column]:
     """The groups (at their narrowest size) with any size within the bounds, and the widest size of each that is."""
-    find = {"exact": _widest_of_exact_line, "rounded": _widest_of_line, "none": _widest_by_halving}
     widest = np.asarray(space.widest_size(groups.hidden_size))
     for limit in bounds:
         possible = widest >= groups.expert_size
         if not possible.all():
             groups, widest = groups.take(possible), widest[possible]
-        widest = find[limit.line](groups, limit, widest, space)
+        find = _widest_of_exact_line if limit.is_line else _widest_by_bracket
+        widest = find(groups, limit, widest, space)
     possible = widest >= groups.expert_size
     return groups.take(possible), widest[possible]
 
@@ -111,48 +109,34 @@ def _widest_of_exact_line(groups: Candidates, limit: Limit, widest: Column, spac
         per_step = _cost(groups, least + step, limit, space.vocab_size) - low
     assert low is not None
     steps = np.floor_divide(limit.most - low, per_step).astype(np.int64)
-    return np.minimum(least + steps * step, widest)
+    return np.asarray(np.minimum(least + steps * step, widest))
 
 
-def _widest_of_line(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
-    """The widest size within the limit: where a straight line meets it, then step by step until it is exact.
+def _widest_by_bracket(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
+    """The widest size within the limit: straight lines through the ends of a shrinking bracket, halved where they fail.
 
     A size below the narrowest means that none is.
     """
-    least, step, vocab_size = groups.expert_size, space.expert_size_step, space.vocab_size
-    low, high = _cost(groups, least, limit, vocab_size), _cost(groups, widest, limit, vocab_size)
-    slope = np.where(high > low, (high - low) / np.maximum(widest - least, step), 1.0)
-    # The line is met at least + (most - low) / slope; groups beyond either end need no more looking.
-    meets = np.clip((limit.most - low) / slope, -float(step), (widest - least).astype(np.float64))
-    found = least + np.floor(meets / step).astype(np.int64) * step
-    found = np.where(high <= limit.most, widest, np.where(low > limit.most, least - step, np.maximum(found, least)))
-    open_rows = np.flatnonzero((high > limit.most) & (low <= limit.most))
-    while len(open_rows):
-        too_wide = _exceeds(groups, open_rows, found, limit, vocab_size)
-        found[open_rows[too_wide]] -= step
-        fits = open_rows[~too_wide]
-        next_fits = ~_exceeds(groups, fits, found + step, limit, vocab_size)
-        found[fits[next_fits]] += step
-        open_rows = np.concatenate([open_rows[too_wide], fits[next_fits]])
-    return found
-
-
-def _widest_by_halving(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
-    """The widest size within the limit by bisection; a size below the narrowest means that none is."""
-    least, step = groups.expert_size, space.expert_size_step
-    inside, outside = least - step, widest + step
-    while len(open_rows := np.flatnonzero(outside - inside > step)):
-        middle = inside + (outside - inside) // (2 * step) * step
-        too_wide = _exceeds(groups, open_rows, middle, limit, space.vocab_size)
-        outside[open_rows[too_wide]] = middle[open_rows[too_wide]]
-        inside[open_rows[~too_wide]] = middle[open_rows[~too_wide]]
+    step, least = space.expert_size_step, groups.expert_size
+    low, high = _cost(groups, least, limit, space.vocab_size), _cost(groups, widest, limit, space.vocab_size)
+    inside = np.where(high <= limit.most, widest, np.where(low <= limit.most, least, least - step))
+    rows = np.flatnonzero((low <= limit.most) & (high > limit.most))
+    ends = np.stack([least[rows], widest[rows]])
+    costs = np.stack([low[rows], high[rows]]).astype(np.float64)
+    rounds = 0
+    while len(rows):
+        steps = (ends[1] - ends[0]) // step
+        share = (limit.most - costs[0]) / (costs[1] - costs[0]) if rounds % 4 < 3 else 0.5
+        guess = ends[0] + np.clip(np.floor(share * steps).astype(np.int64), 1, np.maximum(steps - 1, 1)) * step
+        taken = _cost(groups.take(rows), guess, limit, space.vocab_size)
+        side = (taken > limit.most).astype(np.int64)
+        # A guess at the outer end (a bracket of one step) changes nothing, and the bracket is then done.
+        ends[side, np.arange(len(rows))], costs[side, np.arange(len(rows))] = guess, taken
+        done = ends[1] - ends[0] <= step
+        inside[rows[done]] = ends[0, done]
+        rows, ends, costs = rows[~done], ends[:, ~done], costs[:, ~done]
+        rounds += 1
     return inside
-
-
-def _exceeds(
-    groups: Candidates, rows: Column, sizes: Column, limit: Limit, vocab_size: int
-) -> npt.NDArray[np.bool_]:
-    return np.asarray(_cost(groups.take(rows), sizes[rows], limit, vocab_size) > limit.most)
 
 
 def _cost(groups: Candidates, size: Any, limit: Limit, vocab_size: int) -> npt.NDArray[Any]:

@@ -62,9 +62,7 @@ def _of_law(question: Question, witness: Witness, law: FittedLaw, finalists: Can
     draws = law.record.draws
     assert law.form is not None
     at = question.derived(finalists)
-    columns = {
-        v.name: np.broadcast_to(np.asarray(at.of(v), dtype=np.float64), len(finalists)) for v in witness.inputs
-    }
+    columns = {v.name: np.broadcast_to(np.asarray(at.of(v), dtype=np.float64), len(finalists)) for v in witness.inputs}
     favourite = int(np.argmin(witness.evaluate(columns)))
     wins, above = np.zeros(len(finalists)), np.zeros(len(finalists))
     at_once = max(PAIRS_AT_ONCE // len(finalists), 1)

@@ -66,17 +66,29 @@ class Groups:
     def _chunk(self, shapes: Any, mixtures: Any) -> Candidates:
         narrowest = self.space.narrowest_size(shapes[..., 0])
         # Shapes run down and mixtures across: what depends on one of them alone is counted once for all of the other.
-        grid = Candidates(*np.moveaxis(shapes, 2, 0), *np.moveaxis(mixtures, 2, 0), narrowest)
+        grid = Candidates(
+            hidden_size=shapes[..., 0],
+            num_layers=shapes[..., 1],
+            dense_first=shapes[..., 2],
+            num_heads=shapes[..., 3],
+            num_kv_heads=shapes[..., 4],
+            head_dim=shapes[..., 5],
+            num_experts=mixtures[..., 0],
+            top_k=mixtures[..., 1],
+            shared_experts=mixtures[..., 2],
+            expert_size=narrowest,
+        )
         step = self.space.expert_size_step
         low = columns(grid, self.space.vocab_size)
         high = columns(replace(grid, expert_size=narrowest + step), self.space.vocab_size)
         shape = (shapes.shape[0], mixtures.shape[1])
-        lines = {}
+        lines: dict[str, tuple[Any, Any]] = {}
         for name, count in self._counted().items():
             at_low, at_high = count(low), count(high)
             per_channel = (at_high - at_low) // step
-            lines[name] = tuple(_flat(value, shape) for value in (at_low - per_channel * narrowest, per_channel))
-        return Candidates(*(_flat(getattr(grid, name), shape) for name in SIZES), lines)  # type: ignore[arg-type]
+            lines[name] = (_flat(at_low - per_channel * narrowest, shape), _flat(per_channel, shape))
+        sizes: dict[str, Any] = {name: _flat(getattr(grid, name), shape) for name in SIZES}
+        return Candidates(**sizes, lines=lines)
 
     def _counted(self) -> dict[str, Any]:
         counted: dict[str, Any] = {"total_params": counts.total_params, "active_params": counts.active_params}

@@ -12,7 +12,7 @@ from moewright.design.budgets import TRAINING, Budgets
 from moewright.design.candidates import Candidates, columns, join
 from moewright.design.ranking import rank
 from moewright.design.search import Feasible, Question, ask, best_of_each_law
-from moewright.design.witnesses import tokens_of
+from moewright.design.witnesses import sees, tokens_of
 
 Held = Literal["tokens", "FLOPs"]
 
@@ -53,7 +53,9 @@ def both_modes(question: Question, within: Feasible, first: Candidates, winners:
     flops = tokens * float(counts.training_flops_per_token(architecture, question.budgets.tokens_per_sequence))
     asked: Held = "tokens" if question.budgets.train_tokens is not None else "FLOPs"
     other = _other(question.budgets, tokens, flops)
-    again = ask(question.groups, other, question.witnesses)
+    again = ask(question.groups, other, tuple(w for w in question.witnesses if sees(w, other)))
+    if not again.witnesses:
+        return ()
     space = within.under(again)
     best, their_winners = best_of_each_law(again, space, winners)
     their_first = rank(again, space, best, their_winners, top=1).designs.take([0])
@@ -65,7 +67,7 @@ def both_modes(question: Question, within: Feasible, first: Candidates, winners:
 
 
 def _other(budgets: Budgets, tokens: float, flops: float) -> Budgets:
-    unset = dict.fromkeys(TRAINING)
+    unset: dict[str, Any] = dict.fromkeys(TRAINING)
     if budgets.train_tokens is not None:
         return replace(budgets, **{**unset, "train_flops": flops})
     return replace(budgets, **{**unset, "train_tokens": tokens})

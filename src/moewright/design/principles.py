@@ -3,8 +3,8 @@
 liew: fill the total parameters, then the smallest sparsity E/K, then the fewest experts (arXiv 2601.08215).
 slicing: experts of an eighth to a half of the dense width 4 d, between which the loss is flat, whatever the total
   (arXiv 2605.11689: m = 1 is far off, 1/2 to 1/8 within .01 to .03 nats).
-joint: 6 to 8 active experts around G* = sqrt(f/e) = 6.78, of which a share from 13 % to S* = 31 % shared, nearly free in
-  between (arXiv 2509.23678).
+joint: 6 to 8 active experts around G* = sqrt(f/e) = 6.78, of which a share from 13 % to S* = 31 % shared, nearly free
+  in between (arXiv 2509.23678).
 """
 
 from collections.abc import Mapping

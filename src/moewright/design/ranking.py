@@ -93,7 +93,8 @@ class _Bar:
 
     def _threshold(self, groups: Candidates) -> Array:
         listed = np.partition(self._worst, self._top - 1)[self._top - 1] if self._top <= len(self._worst) else np.inf
-        return np.maximum(np.minimum(self._worst[self._place(groups)], listed), self._worst.min() + ALIKE_NATS)
+        worthy = np.minimum(self._worst[self._place(groups)], listed)
+        return np.asarray(np.maximum(worthy, self._worst.min() + ALIKE_NATS))
 
     def _place(self, designs: Candidates) -> Column:
         return np.searchsorted(self._kinds, designs.kind)

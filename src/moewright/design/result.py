@@ -13,6 +13,7 @@ from moewright.design.like import Published
 from moewright.design.modes import Mode
 from moewright.design.prices import MORE, Prices
 from moewright.design.principles import Principle, Principles
+from moewright.design.search import Question
 from moewright.design.space import Space
 from moewright.design.tradeoff import TradeOff
 from moewright.laws.variable import Array, Status
@@ -138,6 +139,8 @@ class Designs:
     feasible: int
     seconds: float
     warnings: tuple[str, ...]
+    question: Question = field(repr=False)
+    """What was searched, to ask more of it."""
 
     @property
     def shadow_prices(self) -> dict[str, dict[str, float]]:

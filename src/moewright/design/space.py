@@ -1,4 +1,4 @@
-"""The space that designs are chosen from: plain numbers, each with the reason for its rule, changed from a YAML file."""
+"""The space that designs are chosen from: plain numbers, each with its rule's reason, changed from a YAML file."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -117,7 +117,9 @@ class Space(BaseModel):  # the fields' descriptions are the rules' reasons, prin
         headed = [(d, depth, *heads) for d, depth in roomy for heads in self._heads(d)]
         if not headed:
             raise UserError(f"space: kv_heads {list(self.kv_heads)} divide the heads of no width; 0 follows the heads")
-        found = [(d, depth, first, *heads) for d, depth, *heads in headed for first in self.dense_first if first < depth]
+        found = [
+            (d, depth, first, *heads) for d, depth, *heads in headed for first in self.dense_first if first < depth
+        ]
         if not found:
             raise UserError(f"space: dense_first {list(self.dense_first)} leaves no mixture in any depth")
         return found
@@ -126,7 +128,9 @@ class Space(BaseModel):  # the fields' descriptions are the rules' reasons, prin
         """(experts, top_k, shared_experts) of every mixture that keeps the rules; UserError names the excluding one."""
         dealt = [e for e in self.experts if e % self.expert_parallel == 0]
         if not dealt:
-            raise UserError(f"space: expert_parallel {self.expert_parallel} divides none of experts {list(self.experts)}")
+            raise UserError(
+                f"space: expert_parallel {self.expert_parallel} divides none of experts {list(self.experts)}"
+            )
         sparse = [(e, k) for e in dealt for k in self.top_k if k <= self.most_active_share * e]
         if not sparse:
             raise UserError(
@@ -134,7 +138,7 @@ class Space(BaseModel):  # the fields' descriptions are the rules' reasons, prin
                 f"at most {max(dealt)} experts"
             )
         shared = [s for s in self.shared_experts if not (s and self.target == "qwen3_moe")]
-        found = [(e, k, s) for e, k in sparse for s in shared if s <= k]
+        found: list[tuple[int, ...]] = [(e, k, s) for e, k in sparse for s in shared if s <= k]
         if not found:
             rule = "target qwen3_moe has no shared experts and" if not shared else "at most top_k may be shared, which"
             raise UserError(f"space: {rule} excludes every one of shared_experts {list(self.shared_experts)}")

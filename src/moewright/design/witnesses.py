@@ -124,7 +124,7 @@ def least_losses(witness: Witness, narrow: Derived, wide: Derived) -> Array:
     return np.where(np.isnan(bounds), -np.inf, bounds)
 
 
-def choose_witnesses(wanted: Iterable[str | Path | Law] | None) -> tuple[Witness, ...]:
+def choose_witnesses(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -> tuple[Witness, ...]:
     """The witnesses for a list of laws: names restrict the published ones, fitted laws join whatever is there.
 
     Raises UserError for a law that cannot see the choice, with the reason.
@@ -139,7 +139,20 @@ def choose_witnesses(wanted: Iterable[str | Path | Law] | None) -> tuple[Witness
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"law: {twice} is there twice; give each law once")
-    return tuple(witness_of(law) for law in chosen)
+    witnesses = tuple(witness_of(law) for law in chosen)
+    blind = [witness.name for witness in witnesses if not sees(witness, budgets)]
+    named_blind = next((law.name for law in laws if law.name in blind), None)
+    if named_blind is not None:
+        raise UserError(
+            f"law: {named_blind} does not see training tokens, which differ between designs of equal training FLOPs; "
+            "leave it out or give --train-tokens"
+        )
+    return tuple(witness for witness in witnesses if witness.name not in blind)
+
+
+def sees(witness: Witness, budgets: Budgets) -> bool:
+    """Whether the law sees all that differs between designs: tokens too, where FLOPs or hours are held fixed."""
+    return budgets.train_tokens is not None or any(variable.per_token for variable in witness.inputs)
 
 
 def witness_of(law: Law) -> Witness:
