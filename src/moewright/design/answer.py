@@ -15,7 +15,7 @@ from moewright.design.draws import ranges_of, sureness
 from moewright.design.groups import groups_of
 from moewright.design.infeasible import no_design
 from moewright.design.like import budgets_like, compare
-from moewright.design.modes import both_modes, is_open
+from moewright.design.modes import both_modes
 from moewright.design.prices import shadow_prices
 from moewright.design.principles import Principles, principles
 from moewright.design.ranking import ALIKE_NATS, Ranking, rank
@@ -80,7 +80,7 @@ def answer(
         optimum=get("zhao2025").optimum(total_params=total) if "zhao2025" in names else {},
         alike=Alike(ALIKE_NATS, len(ranking.alike), ranges_of(ranking.alike)),
         sureness=sure,
-        modes=both_modes(question, within, first, winners) if is_open(question) else (),
+        modes=both_modes(question, within, first, winners) if budgets.leaves_active_open else (),
         principles=chosen,
         trade_off=_trade_off(designs[0], question.space),
         prices=shadow_prices(question, within, best, winners),

@@ -52,6 +52,11 @@ class Budgets:
         """The field that sets the training."""
         return next(name for name in TRAINING if getattr(self, name) is not None)
 
+    @property
+    def leaves_active_open(self) -> bool:
+        """Whether nothing but the size bounds how many parameters a token may use."""
+        return self.active_params is None and self.decode_tokens_per_second is None and self.time_to_first_token is None
+
     def relaxed(self, name: str, factor: float) -> "Budgets":
         """The same with one budget wider by a factor: a speed falls, everything else rises."""
         value = getattr(self, name)

@@ -7,6 +7,8 @@ parameters with tokens. Where the budgets bound neither active parameters nor sp
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from moewright.architecture import counts
 from moewright.design.budgets import TRAINING, Budgets
 from moewright.design.candidates import Candidates, columns, join
@@ -41,16 +43,12 @@ class Mode:
         }
 
 
-def is_open(question: Question) -> bool:
-    """Whether the budgets leave open how many parameters a token may use."""
-    return all(limit.name in ("memory_bytes", "device_memory_bytes", "total_params") for limit in question.bounds)
-
-
 def both_modes(question: Question, within: Feasible, first: Candidates, winners: Candidates) -> tuple[Mode, ...]:
     """The answer as asked, and the one with the other of tokens and FLOPs held at what the first design takes."""
     architecture = columns(first, question.space.vocab_size)
-    tokens = float(tokens_of(architecture, question.budgets))
-    flops = tokens * float(counts.training_flops_per_token(architecture, question.budgets.tokens_per_sequence))
+    tokens = np.asarray(tokens_of(architecture, question.budgets)).item()
+    per_token = counts.training_flops_per_token(architecture, question.budgets.tokens_per_sequence)
+    flops = tokens * np.asarray(per_token).item()
     asked: Held = "tokens" if question.budgets.train_tokens is not None else "FLOPs"
     other = _other(question.budgets, tokens, flops)
     again = ask(question.groups, other, tuple(w for w in question.witnesses if sees(w, other)))

@@ -87,7 +87,7 @@ class Question:
 
 def ask(groups: Groups, budgets: Budgets, witnesses: tuple[Witness, ...]) -> Question:
     """A question about the space under the budgets."""
-    if budgets.train_flops is not None:
+    if budgets.train_flops is not None or budgets.leaves_active_open:  # then both constraint modes are answered
         groups = groups.with_flops(budgets.tokens_per_sequence)
     return Question(groups, budgets, witnesses, limits(budgets))
 
