@@ -22,7 +22,7 @@ def test_the_default_space_is_large_and_prints_itself(tmp_path: Path) -> None:
 
 def test_a_file_changes_the_space(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
-    path.write_text("experts: [48, 96]\nexpert_parallel: 16\nkv_heads: [1, 2]\nexpert_size_step: 128\n")
+    path.write_text("widths: [512, 1024]\nexperts: [48, 96]\nexpert_parallel: 16\nkv_heads: [1, 2]\nexpert_size_step: 128\n")
     answer = moewright.design(total_params="3B", train_tokens="1T", space=path, top=5)
     for design in answer.designs:
         assert design.sizes["num_experts"] in (48, 96)
@@ -43,6 +43,7 @@ def test_a_file_changes_the_space(tmp_path: Path) -> None:
         ("experts: [8, 12]\nexpert_parallel: 64", "expert_parallel"),
         ("experts: [8]\ntop_k: [6, 7]", "most_active_share"),
         ("target: qwen3_moe\nshared_experts: [1, 2]", "target qwen3_moe"),
+        ("target: dots1\nshared_experts: [0]", "target dots1"),
         ("top_k: [1]\nshared_experts: [2, 3]", "shared_experts"),
         ("depths: [16]\ndense_first: [20]", "dense_first"),
         ("kv_heads: [11]", "kv_heads"),

@@ -1,6 +1,5 @@
 """What a little more of each budget buys: the change of each law's best loss, found by searching again."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from moewright.design.budgets import Budgets
@@ -50,8 +49,7 @@ def shadow_prices(question: Question, within: Feasible, best: Array, winners: Ca
         space = within.under(again) if getattr(budgets, training) != getattr(question.budgets, training) else None
         return best_of_each_law(again, space or Feasible(again), winners)[0] - best
 
-    with ThreadPoolExecutor(2) as pool:  # numpy lets other threads run while it works on a column
-        changes = dict(zip(raised, pool.map(price, raised.values()), strict=True))
+    changes = {option: price(budgets) for option, budgets in raised.items()}
     return Prices(
         {
             witness.name: {option: float(change[number]) for option, change in changes.items()}

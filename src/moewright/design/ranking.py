@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.design.candidates import Candidates, Column, empty, join
-from moewright.design.search import ROUNDING_NATS, Feasible, Mask, Question, Stretch, descend
+from moewright.design.search import ROUNDING_NATS, Feasible, Question, Stretch, descend, worthy
 from moewright.design.witnesses import least_losses
 from moewright.laws.variable import Array
 
@@ -38,8 +38,8 @@ def rank(question: Question, space: Feasible, best: Array, known: Candidates, to
     """
     bar = _Bar(question, best, top)
     bar.offer(join([space.sample(), known]), single=False)
-    for chunk in space:
-        descend(chunk.take(bar.reaches(chunk)), question.space.expert_size_step, bar.reaches, bar.offer)
+    for stretch in worthy(space, bar.bounds, bar.threshold):
+        descend(stretch, question.space.expert_size_step, bar.bounds, bar.threshold, bar.offer)
     return bar.ranking(top)
 
 
@@ -56,20 +56,28 @@ class _Bar:
         self._alike: list[Candidates] = []
         self._alike_worst: list[Array] = []
 
-    def reaches(self, stretch: Stretch) -> Mask:
-        """Whether a stretch may hold a listed design or one as good as the first, by the bounds of all laws."""
-        threshold = self._threshold(stretch.groups) + ROUNDING_NATS
-        left = np.arange(len(stretch))  # rows that no law has dropped yet
+    def bounds(self, stretch: Stretch) -> Array:
+        """Lower bounds of the worst regret; infinite where a law already says that the stretch cannot matter."""
+        threshold = self.threshold(stretch)
+        found = np.full(len(stretch), np.inf)
+        left, worst = np.arange(len(stretch)), np.full(len(stretch), -np.inf)  # rows that no law has dropped yet
         ends = self._question.derived(stretch.groups), self._question.derived(stretch.widest)
         for witness, best in zip(self._question.witnesses, self._best, strict=True):
-            keep = least_losses(witness, *ends) - best <= threshold[left]
+            worst = np.maximum(worst, least_losses(witness, *ends) - best)
+            keep = worst < threshold[left]
             if not keep.all():
-                left = left[keep]
+                left, worst = left[keep], worst[keep]
                 part = stretch.take(left)
                 ends = self._question.derived(part.groups), self._question.derived(part.widest)
-        mask = np.zeros(len(stretch), dtype=np.bool_)
-        mask[left] = True
-        return mask
+        found[left] = worst
+        return found
+
+    def threshold(self, stretch: Stretch) -> Array:
+        """What a stretch must stay below to hold a listed design or one as good as the first."""
+        worst = self._worst
+        listed = np.partition(worst, self._top - 1)[self._top - 1] if self._top <= len(worst) else np.inf
+        worthy = np.minimum(worst[self._place(stretch.groups)], listed)
+        return np.asarray(np.maximum(worthy, worst.min() + ALIKE_NATS) + ROUNDING_NATS)
 
     def offer(self, designs: Candidates, single: bool) -> None:
         """Take designs into account."""
@@ -90,11 +98,6 @@ class _Bar:
         alike = join([empty(), *self._alike])
         near = np.concatenate([np.empty(0), *self._alike_worst]) <= self._worst.min() + ALIKE_NATS
         return Ranking(designs, self._question.losses(designs) - self._best[:, None], alike.take(near))
-
-    def _threshold(self, groups: Candidates) -> Array:
-        listed = np.partition(self._worst, self._top - 1)[self._top - 1] if self._top <= len(self._worst) else np.inf
-        worthy = np.minimum(self._worst[self._place(groups)], listed)
-        return np.asarray(np.maximum(worthy, self._worst.min() + ALIKE_NATS))
 
     def _place(self, designs: Candidates) -> Column:
         return np.searchsorted(self._kinds, designs.kind)

@@ -5,9 +5,11 @@ from below (`witnesses.least_losses`); a stretch that cannot reach what is looke
 cut into four until single designs are left. Groups are worked on in chunks, so memory does not grow with the space.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +17,16 @@ import numpy.typing as npt
 from moewright.design.budgets import Budgets
 from moewright.design.candidates import Candidates, Column, empty, join
 from moewright.design.costs import Limit, limits, sizes_within
-from moewright.design.groups import KEPT_GROUPS, Groups
+from moewright.design.groups import CHUNK_ROWS, KEPT_GROUPS, Groups
 from moewright.design.space import Space
 from moewright.design.witnesses import Derived, Witness, least_losses, losses
 from moewright.laws.variable import Array
 
-Mask = npt.NDArray[np.bool_]
-
 # Bounds and losses are the same formula in another order of rounding; a stretch is dropped only beyond this much.
 ROUNDING_NATS = 1e-9
 PIECES = 4
+# Laws searched at the same time: more would wait for memory, and hold more of it.
+THREADS = 2
 # Of every so many groups one is tried at a few sizes first, so that the search starts with good designs to beat.
 SAMPLE_EVERY = 16
 
@@ -49,16 +51,26 @@ class Stretch:
         return self.groups.with_expert_size(self.last)
 
     def cut(self, step: int) -> "Stretch":
-        """Every stretch in up to four of about equal length; single designs stay."""
+        """Every stretch in up to four; single designs stay.
+
+        Pieces have about equal ratios of their ends, for most variables go with the size itself.
+        """
         first = self.groups.expert_size
         count = (self.last - first) // step + 1
+        ratio = np.maximum(self.last / first, 1 + 1e-9)
+        share = [(ratio ** (piece / PIECES) - 1) / (ratio - 1) for piece in range(PIECES + 1)]
+        edges = [np.rint(count * part).astype(np.int64) for part in share]
         parts = []
-        for piece in range(PIECES):
-            start = first + step * (count * piece // PIECES)
-            end = first + step * (count * (piece + 1) // PIECES - 1)
-            some = end >= start
+        for low, high in pairwise(edges):
+            some = high > low
+            start, end = first + step * low, first + step * (high - 1)
             parts.append(Stretch(self.groups.take(some).with_expert_size(start[some]), end[some]))
-        return Stretch(join([part.groups for part in parts]), np.concatenate([part.last for part in parts]))
+        return join_stretches(parts)
+
+
+def join_stretches(parts: list[Stretch]) -> Stretch:
+    """One table of the rows of several."""
+    return Stretch(join([part.groups for part in parts]), np.concatenate([part.last for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -146,42 +158,65 @@ def best_of_each_law(question: Question, space: Feasible, known: Candidates | No
     found = question.losses(start)
     best, winners = found.min(axis=1), [start.take([row]) for row in found.argmin(axis=1)]
     step = question.space.expert_size_step
-    for chunk in space:
-        ends = question.derived(chunk.groups), question.derived(chunk.widest)
-        for number, witness in enumerate(question.witnesses):
 
-            def reaches(stretch: Stretch, number: int = number, witness: Witness = witness) -> Mask:
-                low = least_losses(witness, question.derived(stretch.groups), question.derived(stretch.widest))
-                return np.asarray(low < best[number] + ROUNDING_NATS)
+    def improve(number: int) -> None:
+        witness = question.witnesses[number]
 
-            def offer(designs: Candidates, single: bool, number: int = number, witness: Witness = witness) -> None:
-                values = losses(witness, question.derived(designs))
-                row = int(values.argmin())
-                if values[row] < best[number]:
-                    best[number], winners[number] = values[row], designs.take([row])
+        def bounds(stretch: Stretch) -> Array:
+            return least_losses(witness, question.derived(stretch.groups), question.derived(stretch.widest))
 
-            worthy = least_losses(witness, *ends) < best[number] + ROUNDING_NATS
-            descend(chunk.take(worthy), step, reaches, offer)
+        def bar(_: Stretch) -> float:
+            return float(best[number]) + ROUNDING_NATS
+
+        def offer(designs: Candidates, single: bool) -> None:
+            values = losses(witness, question.derived(designs))
+            row = int(values.argmin())
+            if values[row] < best[number]:
+                best[number], winners[number] = values[row], designs.take([row])
+
+        for stretch in worthy(space, bounds, bar):
+            descend(stretch, step, bounds, bar, offer)
+
+    with ThreadPoolExecutor(THREADS) as pool:  # numpy lets other threads run while it works on a column
+        list(pool.map(improve, range(len(question.witnesses))))
     return best, join(winners)
 
 
-def descend(
-    stretch: Stretch,
-    step: int,
-    reaches: Callable[[Stretch], Mask],
-    offer: Callable[[Candidates, bool], None],
-) -> None:
-    """Cut a stretch that has been found worthy until it is single designs, and offer each of these once as single.
+Bounds = Callable[[Stretch], Array]
+Bar = Callable[[Stretch], Array | float]
+
+
+def worthy(space: Iterable[Stretch], bounds: Bounds, bar: Bar) -> Iterator[Stretch]:
+    """What is not beyond the bar, few chunks' worth at a time: small columns cost more to handle than to compute."""
+    waiting: list[tuple[Stretch, Array]] = []
+    for chunk in space:
+        low = bounds(chunk)
+        reaches = low < bar(chunk)
+        if reaches.any():
+            waiting.append((chunk.take(reaches), low[reaches]))
+        if sum(len(stretch) for stretch, _ in waiting) >= CHUNK_ROWS:
+            yield _still_worthy(waiting, bar)
+            waiting = []
+    if waiting:
+        yield _still_worthy(waiting, bar)
+
+
+def _still_worthy(waiting: list[tuple[Stretch, Array]], bar: Bar) -> Stretch:
+    stretch = join_stretches([stretch for stretch, _ in waiting])
+    return stretch.take(np.concatenate([low for _, low in waiting]) < bar(stretch))
+
+
+def descend(stretch: Stretch, step: int, bounds: Bounds, bar: Bar, offer: Callable[[Candidates, bool], None]) -> None:
+    """Cut a worthy stretch until it is single designs, and offer each of these once as single.
 
     Ends of what is worthy are offered on the way, as not single, to raise the bar.
     """
     while len(stretch):
+        offer(stretch.widest, False)
         single = stretch.groups.expert_size == stretch.last
         if single.any():
             offer(stretch.groups.take(single), True)
         stretch = stretch.take(~single)
         if len(stretch):
             stretch = stretch.cut(step)
-            stretch = stretch.take(reaches(stretch))
-        if len(stretch):
-            offer(stretch.widest, False)
+            stretch = stretch.take(bounds(stretch) < bar(stretch))

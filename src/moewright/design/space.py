@@ -78,8 +78,8 @@ class Space(BaseModel):  # the fields' descriptions are the rules' reasons, prin
     vocab_size: _Size = Field(DEFAULT_VOCAB_SIZE, description="Llama 3's; today's tokenizers have 100 to 200 thousand")
     target: Target = Field(
         "any",
-        description="Hugging Face family: any means qwen3_moe without shared experts, dots1 with them; qwen3_moe "
-        "has none, dots1 routes by sigmoid",
+        description="Hugging Face family: qwen3_moe expresses designs without shared experts, dots1 those with "
+        "them (and routes by sigmoid), any means either",
     )
 
     @model_validator(mode="after")
@@ -137,10 +137,10 @@ class Space(BaseModel):  # the fields' descriptions are the rules' reasons, prin
                 f"space: most_active_share {self.most_active_share:g} excludes every top_k from {min(self.top_k)} of "
                 f"at most {max(dealt)} experts"
             )
-        shared = [s for s in self.shared_experts if not (s and self.target == "qwen3_moe")]
+        shared = [s for s in self.shared_experts if self.target == "any" or (self.target == "dots1") == (s > 0)]
         found: list[tuple[int, ...]] = [(e, k, s) for e, k in sparse for s in shared if s <= k]
         if not found:
-            rule = "target qwen3_moe has no shared experts and" if not shared else "at most top_k may be shared, which"
+            rule = f"target {self.target}" if not shared else "at most top_k may be shared, which"
             raise UserError(f"space: {rule} excludes every one of shared_experts {list(self.shared_experts)}")
         return found
 
