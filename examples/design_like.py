@@ -38,7 +38,7 @@ def main() -> None:
 
 _HEAD = """# Published models against the laws
 
-Made by `python examples/design_like.py`. For each model the laws get its own budgets (total and active parameters, input
+Made by `python examples/design_like.py`. The laws get each model's own budgets (total and active parameters, input
 embedding counted, its vocabulary and its training tokens) and the default space of designs. A regret is a law's loss of
 a model above the same law's best design within these budgets, in nats; losses never compare between laws. A negative
 regret means that the published model lies outside the space (other widths, latent attention, 384 experts) and is better
