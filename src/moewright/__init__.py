@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from moewright.architecture import Architecture
 from moewright.design import design
 from moewright.errors import UserError
+from moewright.export import Export, export
 from moewright.inspection import Inspection, inspect
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
+    "Export",
     "Fit",
     "Inspection",
     "Prediction",
     "UserError",
     "design",
+    "export",
     "fit",
     "inspect",
     "laws",

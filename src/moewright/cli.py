@@ -256,6 +256,33 @@ def design(
         print(f"written to {out}: {len(designs.designs)} designs with specs, HF configs and reasons; plots")
 
 
+@app.command()
+def export(
+    design: Annotated[Path, typer.Argument(help="A design's folder, a moewright file, or a HF config.json.")],
+    format: Annotated[str, typer.Option(help="hf, megatron, olmo-core or torchtitan.")],
+    out: Annotated[Path, typer.Option(help="New folder for the files.")],
+    balance_loss: Annotated[
+        str | None,
+        typer.Option(help="Balance loss: 1 per layer when balanced, averaged over layers. [default: none]"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Now build it: the model in a framework's own terms, or which of its fields that framework cannot express."""
+    from moewright.export import export as export_model
+
+    exported = export_model(design, format, out, balance_loss=balance_loss)
+    if as_json:
+        _print_json({"out": str(out), **exported.to_dict()})
+        return
+    for warning in exported.warnings:
+        print(f"warning: {warning}")
+    print(f"written to {out}: {', '.join(exported.files)}")
+    apart = f", and {exported.mtp_params:,} in prediction blocks" if exported.mtp_params else ""
+    print(f"parameters: {exported.total_params:,}{apart}")
+    for note in exported.notes:
+        print(f"- {note}")
+
+
 def _pairs(written: list[str] | None, option: str) -> list[tuple[str, str]]:
     pairs = []
     for text in written or []:

@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,28 @@ def write_text(path: Path, text: str) -> None:
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder that appears complete or not at all: yields a place beside it, renamed when the block ends well.
+
+    Raises UserError if the folder exists and is not empty, or cannot be made.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"out: {folder} exists and is not an empty folder; name a new one")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"out: {folder} cannot be made: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp makes it private
+        os.replace(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

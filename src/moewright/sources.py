@@ -9,6 +9,8 @@ from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
 
+SPEC = "architecture.yaml"
+"""The moewright file in the folder of a design."""
 Source = str | Path | dict[str, Any] | Architecture
 
 
@@ -28,14 +30,17 @@ class Loaded:
 def load_architecture(source: Source) -> Loaded:
     """Read a Hugging Face config.json (or its folder, or its contents), a moewright YAML or JSON file, or an object.
 
+    In a folder that holds both, a design's own architecture.yaml goes before the config.json made from it.
+
     Raises UserError naming the file and the key that is wrong.
     """
     if isinstance(source, Architecture):
         return Loaded(source, "architecture", None)
     if isinstance(source, dict):
         return _from_mapping(source, "config")
-    path = config_path(Path(source))
-    name = path.parent.resolve().name if path.name == "config.json" else path.stem
+    spec = Path(source) / SPEC
+    path = spec if spec.is_file() else config_path(Path(source))
+    name = path.parent.resolve().name if path.name in ("config.json", SPEC) else path.stem
     return _from_mapping(read_mapping(path), name)
 
 

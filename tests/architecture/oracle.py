@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
@@ -19,6 +19,12 @@ def build(model_type: str, values: dict[str, Any], device: str = "meta") -> torc
     plain = {} if device == "meta" else {"experts_implementation": "eager", "attn_implementation": "eager"}
     with torch.device(device):
         return AutoModelForCausalLM.from_config(config, **plain)
+
+
+def build_multimodal(model_type: str) -> torch.nn.Module:
+    """The image-and-text module of a family's default config, on the meta device."""
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(AutoConfig.for_model(model_type))
 
 
 def saved_config(module: torch.nn.Module) -> dict[str, Any]:

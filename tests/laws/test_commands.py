@@ -9,6 +9,7 @@ import pytest
 import moewright
 from moewright import Architecture, UserError, laws
 from moewright.architecture import counts
+from moewright.prediction import LawPrediction
 from tests.laws.tables import synthetic_dense, synthetic_zhao
 from tests.test_cli import CONFIGS, run
 
@@ -32,7 +33,7 @@ def experts(count: int, size: int, top_k: int, **more: object) -> dict[str, obje
     return {"kind": "moe", "groups": [{"count": count, "expert_size": size, "top_k": top_k}], **more}
 
 
-def by_law(model: object, **settings: object) -> dict[str, moewright.prediction.LawPrediction]:
+def by_law(model: object, **settings: object) -> dict[str, LawPrediction]:
     return {answer.law: answer for answer in moewright.predict(model, 2e10, **settings).laws}  # type: ignore[arg-type]
 
 

@@ -34,7 +34,8 @@ def write_png(path: Path, title: str, panels: Sequence[Panel]) -> Path:
     from matplotlib.figure import Figure  # no pyplot: it keeps global state and may look for a screen
 
     rows, columns = _grid(panels)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * rows + 0.4), layout="constrained")
+    width = max(4.2 * columns, 0.1 * len(title))  # inches; a title's letter takes less than a tenth
+    figure = Figure(figsize=(width, 3.4 * rows + 0.4), layout="constrained")
     figure.suptitle(title)
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, number + 1)

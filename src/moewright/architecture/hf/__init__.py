@@ -4,14 +4,14 @@ import json
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from moewright.architecture.compare import differences
 from moewright.architecture.hf.config import Config
 from moewright.architecture.hf.families import EXPORT_ORDER, MODULES, WRAPPERS
 from moewright.architecture.hf.family import Family
-from moewright.architecture.part import Part
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
@@ -77,26 +77,32 @@ def write_config(architecture: Architecture, model_type: str | None = None) -> d
     fields that the family (or, without one, the nearest family) cannot express.
     """
     if model_type is not None:
-        config, differences = _attempt(architecture, model_type)
-        if differences:
-            raise UserError(f"{model_type} cannot express {'; '.join(differences[:6])}")
-        return config
-    nearest: tuple[int, str, list[str]] | None = None
+        attempt = _attempt(architecture, model_type)
+        if attempt.differences:
+            raise UserError(f"{model_type} cannot express {'; '.join(attempt.differences[:6])}")
+        return attempt.config
+    attempts = {}
     for candidate in EXPORT_ORDER:
-        config, differences = _attempt(architecture, candidate)
-        if not differences:
-            return config
-        if nearest is None or len(differences) < nearest[0]:
-            nearest = (len(differences), candidate, differences)
-    assert nearest is not None
+        attempts[candidate] = attempt = _attempt(architecture, candidate)
+        if not attempt.differences:
+            return attempt.config
+    nearest = min(attempts, key=lambda name: (not attempts[name].readable, len(attempts[name].differences)))
     raise UserError(
         f"no family that moewright exports to ({', '.join(EXPORT_ORDER)}) can express this architecture; "
-        f"the nearest, {nearest[1]}, cannot express {'; '.join(nearest[2][:6])}"
+        f"the nearest, {nearest}, cannot express {'; '.join(attempts[nearest].differences[:6])}"
     )
 
 
-def _attempt(architecture: Architecture, model_type: str) -> tuple[dict[str, Any], list[str]]:
+class _Attempt(NamedTuple):
     """A family's config of an architecture, and where it would read back as another one."""
+
+    config: dict[str, Any]
+    differences: list[str]
+    readable: bool = True
+    """False: it does not read back at all, and the only difference says why."""
+
+
+def _attempt(architecture: Architecture, model_type: str) -> _Attempt:
     family = get_family(model_type)
     if family.write is None:
         raise UserError(
@@ -107,36 +113,8 @@ def _attempt(architecture: Architecture, model_type: str) -> tuple[dict[str, Any
     try:
         again = read_config(config).architecture
     except UserError as error:
-        return config, [str(error)]
-    return config, _differences(architecture, again)
-
-
-def _differences(wanted: Architecture, got: Architecture) -> list[str]:
-    differences = []
-    for name in Architecture.model_fields:
-        if name != "layers" and getattr(wanted, name) != getattr(got, name):
-            differences += _part_differences(name, getattr(wanted, name), getattr(got, name))
-    wanted_layers, got_layers = list(wanted.iter_layers()), list(got.iter_layers())
-    if len(wanted_layers) != len(got_layers):
-        return [*differences, f"{len(wanted_layers)} layers"]
-    for index, (one, other) in enumerate(zip(wanted_layers, got_layers, strict=True)):
-        if one != other:
-            found = _part_differences(f"layers[{index}]", one, other)
-            stated = {difference.split("]", 1)[-1] for difference in differences}
-            differences += [item for item in found if item.split("]", 1)[-1] not in stated]
-    return differences
-
-
-def _part_differences(where: str, wanted: Any, got: Any) -> list[str]:
-    """Innermost fields in which two parts differ, as `where.field = the wanted value`."""
-    if isinstance(wanted, tuple) and isinstance(got, tuple) and len(wanted) == len(got):
-        pairs = [(f"{where}[{index}]", one, other) for index, (one, other) in enumerate(zip(wanted, got, strict=True))]
-    elif isinstance(wanted, Part) and type(wanted) is type(got):
-        pairs = [(f"{where}.{name}", getattr(wanted, name), getattr(got, name)) for name in type(wanted).model_fields]
-    else:
-        shown = f"kind {wanted.kind}" if hasattr(wanted, "kind") else repr(wanted)
-        return [f"{where} = {shown}"]
-    return [text for place, one, other in pairs if one != other for text in _part_differences(place, one, other)]
+        return _Attempt(config, [str(error)], readable=False)
+    return _Attempt(config, differences(architecture, again))
 
 
 def config_path(path: Path) -> Path:
@@ -157,9 +135,11 @@ def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     inner = dict(values[key])
     if isinstance(model_type, str) and model_type in WRAPPERS:
         inner.setdefault("model_type", WRAPPERS[model_type])
-    for shared_key in ("tie_word_embeddings", "torch_dtype", "dtype", "quantization_config"):
+    for shared_key in ("torch_dtype", "dtype", "quantization_config"):
         if shared_key in values and inner.get(shared_key) is None:
             inner[shared_key] = values[shared_key]
+    if values.get("tie_word_embeddings") is not None:  # transformers ties by the outer config
+        inner["tie_word_embeddings"] = values["tie_word_embeddings"]
     towers = [k for k in values if isinstance(values[k], dict) and any(word in k for word in _TOWER_WORDS)]
     left_out = f"; not counted: {', '.join(towers)}" if towers else ""
     return inner, [f"counted the language model in {key} only{left_out}"]

@@ -94,7 +94,10 @@ class LawFitter:
         inputs = [variable for variable in self.law.inputs if variable.name in self.law.form.variables]
         everything = read_rows(frame, inputs, loss=self.loss, weights=self.weights, cluster=self.cluster)
         mask = self._left_out(everything, frame, random)
-        rows = everything.where(~mask & (everything.weights > 0))
+        kept = ~mask & (everything.weights > 0)
+        if not kept.any():
+            raise UserError("no row is left to fit: the others have weight 0")
+        rows = everything.where(kept)
         problem = build_problem(
             self.law.form,
             rows,
@@ -116,15 +119,15 @@ class LawFitter:
                 problem = build_problem(self.law.form, rows, problem.objective, fixed, self.bounds or {})
             again = search(problem, draw_starts(problem, settings["n_starts"], random), weights)
             u, converged, cost = again.u, again.converged, again.cost
-        draws, failed = self._replicates(problem, u, rows, weights, tuned, random)
-        self.problem_, self.rows_, self.weights_, self.u_ = problem, rows, weights, u
-        status, messages = judge(problem, u, rows, weights, converged, failed, self.n_bootstrap)
         predicted = problem.predict(u[None])[0]
         if not (np.isfinite(predicted).all() and (predicted > 0).all()):
             raise UserError(
                 f"{self.law.name} does not fit these rows: the best law found predicts losses that are not positive; "
                 "look for rows in other units, or fit another form"
             )
+        draws, failed = self._replicates(problem, u, rows, weights, tuned, random)
+        self.problem_, self.rows_, self.weights_, self.u_ = problem, rows, weights, u
+        status, messages = judge(problem, u, rows, weights, converged, failed, self.n_bootstrap)
         residuals = np.log(predicted) - np.log(rows.loss)
         record = FitRecord(
             law=self.law.record.law if isinstance(self.law, FittedLaw) else self.law.name,

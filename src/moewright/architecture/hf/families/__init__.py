@@ -7,6 +7,7 @@ MODULES: dict[str, str] = {
     "minimax_m2": "minimax",
     "qwen2_moe": "qwen",
     "qwen3_moe": "qwen",
+    "qwen3_vl_moe_text": "qwen",
     "qwen3_next": "qwen",
     "qwen3_5_moe_text": "qwen",
     "olmoe": "olmo",
@@ -17,6 +18,7 @@ MODULES: dict[str, str] = {
     "deepseek_v32": "deepseek",
     "deepseek_v4": "deepseek_v4",
     "glm4_moe": "glm",
+    "glm4v_moe_text": "glm",
     "glm4_moe_lite": "glm",
     "glm_moe_dsa": "glm",
     "gpt_oss": "gpt_oss",
@@ -46,10 +48,10 @@ MODULES: dict[str, str] = {
 WRAPPERS: dict[str, str] = {
     "llama4": "llama4_text",
     "qwen3_5_moe": "qwen3_5_moe_text",
-    "qwen3_vl_moe": "qwen3_moe",
+    "qwen3_vl_moe": "qwen3_vl_moe_text",
     "dots3_note": "dots3_note_text",
     "kimi_k25": "kimi_k2",
-    "glm4v_moe": "glm4_moe",
+    "glm4v_moe": "glm4v_moe_text",
 }
 """Multimodal model_types and the family of the language model in their text_config, where it does not name one."""
 

@@ -110,18 +110,21 @@ _ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_next
 # Keys that say nothing in latent attention, and a dense width that no layer may use.
 _LATENT_NEUTRAL = ("num_key_value_heads", "head_dim", "qk_head_dim", "rope_interleave", "intermediate_size", "ep_size")
 
+_GLM4 = Family(
+    model_type="glm4_moe",
+    class_name="Glm4MoeForCausalLM",
+    read=_read_glm4,
+    write=_write_glm4,
+    defaults={**_DEFAULTS, "rms_norm_eps": 1e-5, "use_qk_norm": False},
+    aliases=_ALIASES,
+    neutral=("intermediate_size",),
+    # The GLM-4.5 report counts neither embedding nor head (section 2.1); the head does multiply every token.
+    active_counts_embedding=False,
+)
+
 FAMILIES = {
-    "glm4_moe": Family(
-        model_type="glm4_moe",
-        class_name="Glm4MoeForCausalLM",
-        read=_read_glm4,
-        write=_write_glm4,
-        defaults={**_DEFAULTS, "rms_norm_eps": 1e-5, "use_qk_norm": False},
-        aliases=_ALIASES,
-        neutral=("intermediate_size",),
-        # The GLM-4.5 report counts neither embedding nor head (section 2.1); the head does multiply every token.
-        active_counts_embedding=False,
-    ),
+    "glm4_moe": _GLM4,
+    "glm4v_moe_text": _GLM4,  # the language model of GLM-4.5V
     "glm4_moe_lite": Family(
         model_type="glm4_moe_lite",
         class_name="Glm4MoeLiteForCausalLM",

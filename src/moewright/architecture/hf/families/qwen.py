@@ -161,6 +161,16 @@ def _read_3_5(c: Config) -> Architecture:
 _STEPS = {"decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": False}
 _HYBRID = {**without(COMMON_DEFAULTS, "head_dim"), "layer_types": None, "full_attention_interval": 4}
 
+_QWEN3 = Family(
+    model_type="qwen3_moe",
+    class_name="Qwen3MoeForCausalLM",
+    read=_read_qwen3,
+    write=_write_qwen3,
+    defaults={**COMMON_DEFAULTS, **_STEPS, "use_sliding_window": False},
+    aliases={"num_local_experts": "num_experts"},
+    neutral=("sliding_window", "max_window_layers", "intermediate_size", "layer_types"),
+)
+
 FAMILIES = {
     "qwen2_moe": Family(
         model_type="qwen2_moe",
@@ -178,15 +188,8 @@ FAMILIES = {
         aliases={"num_local_experts": "num_experts"},
         neutral=("sliding_window", "intermediate_size"),
     ),
-    "qwen3_moe": Family(
-        model_type="qwen3_moe",
-        class_name="Qwen3MoeForCausalLM",
-        read=_read_qwen3,
-        write=_write_qwen3,
-        defaults={**COMMON_DEFAULTS, **_STEPS, "use_sliding_window": False},
-        aliases={"num_local_experts": "num_experts"},
-        neutral=("sliding_window", "max_window_layers", "intermediate_size", "layer_types"),
-    ),
+    "qwen3_moe": _QWEN3,
+    "qwen3_vl_moe_text": _QWEN3,  # the language model of Qwen3-VL
     "qwen3_next": Family(
         model_type="qwen3_next",
         class_name="Qwen3NextForCausalLM",
