@@ -37,9 +37,13 @@ def inspect(
     batch: Annotated[int, typer.Option(help="Sequences in the cache.")] = 1,
     weights_dtype: Annotated[str, typer.Option(help="Weight format to highlight: bf16, fp8, mxfp4 ...")] = "bf16",
     kv_dtype: Annotated[str, typer.Option(help="Cache format: bf16, fp8 ...")] = "bf16",
+    hardware: Annotated[
+        str | None, typer.Option(help="Device, such as H100, or a YAML file of devices: FILE or FILE:NAME.")
+    ] = None,
+    devices: Annotated[int | None, typer.Option(help="How many of that device. [default: 1]")] = None,
     as_json: Json = False,
 ) -> None:
-    """What is this model? Exact counts, memory and FLOPs of any MoE config."""
+    """What is this model? Exact counts, memory and FLOPs of any MoE config; speed and fit on a device."""
     from moewright.inspection import inspect as inspect_model
 
     inspection = inspect_model(
@@ -48,6 +52,8 @@ def inspect(
         batch=batch,
         weights_dtype=weights_dtype,  # type: ignore[arg-type]  # checked there
         kv_dtype=kv_dtype,  # type: ignore[arg-type]
+        hardware=hardware,
+        devices=devices,
     )
     if as_json:
         _print_json(inspection.to_dict())

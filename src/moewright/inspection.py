@@ -9,6 +9,8 @@ from moewright.architecture.mixers import LatentAttention
 from moewright.architecture.spec import Architecture, Layer, WeightFormatName
 from moewright.architecture.weights import Component
 from moewright.errors import UserError
+from moewright.hardware.assess import Assessment, assess
+from moewright.hardware.devices import Hardware
 from moewright.sources import Source, load_architecture
 
 # Long enough that attention shows in the FLOPs, and what most pretraining runs use.
@@ -60,6 +62,8 @@ class Inspection:
     kv_bytes_per_token_beyond_windows: float
     state_bytes_per_sequence: int
     cache_bytes_per_sequence: int
+    hardware: Assessment | None = None
+    """On a device, where one was asked about; its context is `tokens_per_sequence`."""
 
     @property
     def total_params(self) -> int:
@@ -135,6 +139,7 @@ class Inspection:
             "cache_bytes_per_sequence": self.cache_bytes_per_sequence,
             "batch": self.batch,
             "cache_bytes": self.batch * self.cache_bytes_per_sequence,
+            **({"hardware": self.hardware.to_dict()} if self.hardware else {}),
             "warnings": list(self.warnings),
         }
 
@@ -146,12 +151,16 @@ def inspect(
     batch: int = 1,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
+    hardware: Hardware | None = None,
+    devices: int | None = None,
 ) -> Inspection:
     """Count a model.
 
     `config` is a Hugging Face config.json (path, folder or contents), a moewright file or an Architecture.
     `tokens_per_sequence` (default 4096, or the model's longest if shorter) sets the length for FLOPs and cache;
-    `batch` the number of sequences for the cache. Raises UserError for whatever cannot be read or makes no sense.
+    `batch` the number of sequences for the cache. `hardware` (a device's name, a file of devices or a Device) adds
+    memory, speed and training on `devices` (default 1) of them. Raises UserError for whatever cannot be read or makes
+    no sense.
     """
     loaded = load_architecture(config)
     a = loaded.architecture
@@ -167,6 +176,8 @@ def inspect(
         raise UserError(f"weights-dtype: {weights_dtype!r} is unknown; use one of {', '.join(storage.WEIGHT_FORMATS)}")
     if kv_dtype not in CACHE_BYTES:
         raise UserError(f"kv-dtype: {kv_dtype!r} is unknown; use one of {', '.join(CACHE_BYTES)}")
+    if hardware is None and devices is not None:
+        raise UserError("devices: needs hardware; say which device with --hardware NAME")
     return Inspection(
         name=loaded.name,
         family=loaded.family,
@@ -206,6 +217,17 @@ def inspect(
         kv_bytes_per_token_beyond_windows=cache.kv_bytes_per_token_beyond_windows(a, kv_dtype),
         state_bytes_per_sequence=cache.state_bytes_per_sequence(a, kv_dtype),
         cache_bytes_per_sequence=cache.cache_bytes_per_sequence(a, tokens_per_sequence, kv_dtype),
+        hardware=None
+        if hardware is None
+        else assess(
+            a,
+            hardware,
+            devices=1 if devices is None else devices,
+            batch=batch,
+            context=tokens_per_sequence,
+            weights_dtype=weights_dtype,
+            kv_dtype=kv_dtype,
+        ),
     )
 
 

@@ -31,9 +31,9 @@ class Efficiency(Part):
     """(low, high) fractions of the peaks, and (low, high) seconds that no peak explains."""
 
     memory: Fractions = (0.4, 0.9)
-    """High: copies reach some 0.9 of the datasheet on HBM parts (BabelStream results, University of Bristol). Low: with
-    it, the range reaches down to the slowest published run that it was compared with, one sequence of Mixtral-8x7B in
-    int8 on one A100 at 56 tokens/s (gpt-fast, mixtral-moe/README.md, 2024), 0.35 of the peak with all gaps."""
+    """High: copies reach some 0.9 of the datasheet on HBM parts (BabelStream results, University of Bristol). Low:
+    assumed; with it the range reaches down to the slowest of the published rates that it was compared with (one
+    sequence of Mixtral-8x7B in int8 on one A100, gpt-fast, mixtral-moe/README.md, 2024)."""
     compute: Fractions = (0.35, 0.8)
     """High: DeepGEMM's best dense fp8 products on H800, 1550 of 1979 TFLOP/s (its README, 2025); attention 0.75
     (FlashAttention-3, arXiv 2407.08608). Low: assumed for grouped products of small experts."""

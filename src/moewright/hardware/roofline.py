@@ -11,7 +11,7 @@ import numpy as np
 
 from moewright.architecture.spec import Architecture
 from moewright.hardware.devices import Device
-from moewright.hardware.efficiency import End, factors
+from moewright.hardware.efficiency import ENDS, End, factors
 from moewright.hardware.placement import Placement
 from moewright.hardware.work import Load, pass_traffic, pass_work, touched_experts
 
@@ -41,31 +41,38 @@ class PassTime:
         return max(shares, key=lambda name: shares[name])
 
 
-def pass_time(architecture: Architecture, device: Device, load: Load, placement: Placement, end: End) -> PassTime:
-    """Seconds of one pass at one end of the device's efficiency ranges."""
-    reached = factors(device.efficiency, end)
-    components: dict[str, tuple[Any, Any]] = {}
-    busy: Any = 0.0
+def pass_times(
+    architecture: Architecture, device: Device, load: Load, placement: Placement
+) -> tuple[PassTime, PassTime]:
+    """Seconds of one pass at the fast and at the slow end of the device's efficiency ranges."""
+    ends = {end: factors(device.efficiency, end) for end in ENDS}
+    components: dict[End, dict[str, tuple[Any, Any]]] = {end: {} for end in ENDS}
     for work in pass_work(architecture, load, placement):
-        skew = work.skew if end == "slow" else 1.0
-        memory = skew * work.bytes / (device.memory_bandwidth * reached.memory)
         peak = device.peak_flops[device.compute_dtype(work.dtype)]
-        compute = skew * work.flops / (peak * reached.compute)
-        seconds = np.maximum(memory, compute)
-        before = components.get(work.component, (0.0, 0.0))
-        components[work.component] = (
-            before[0] + np.where(memory >= compute, seconds, 0.0),
-            before[1] + np.where(memory < compute, seconds, 0.0),
-        )
-        busy = busy + seconds
+        for end, reached in ends.items():
+            skew = work.skew if end == "slow" else 1.0
+            memory = skew * work.bytes / (device.memory_bandwidth * reached.memory)
+            compute = skew * work.flops / (peak * reached.compute)
+            in_memory, in_compute = components[end].get(work.component, (0.0, 0.0))
+            components[end][work.component] = (
+                in_memory + np.where(memory >= compute, memory, 0.0),
+                in_compute + np.where(memory < compute, compute, 0.0),
+            )
     traffic = pass_traffic(architecture, load, placement)
-    communication = (
-        traffic.group_bytes / placement.group_bandwidth + traffic.between_bytes / placement.bandwidth_between_groups
-    ) / reached.communication
-    overhead = (
-        architecture.num_layers * reached.seconds_per_layer + traffic.collectives * reached.seconds_per_collective
-    )
-    if reached.seconds_per_expert:
-        overhead = overhead + touched_experts(architecture, load, placement) * reached.seconds_per_expert
-    together = np.maximum(busy, communication) if end == "fast" else busy + communication
-    return PassTime(components, communication, overhead, together + overhead)
+    sending = traffic.group_bytes / placement.group_bandwidth
+    sending = sending + traffic.between_bytes / placement.bandwidth_between_groups
+    experts = touched_experts(architecture, load, placement)
+
+    def at(end: End) -> PassTime:
+        reached = ends[end]
+        busy: Any = sum(memory + compute for memory, compute in components[end].values())
+        communication = sending / reached.communication
+        overhead = (
+            architecture.num_layers * reached.seconds_per_layer
+            + traffic.collectives * reached.seconds_per_collective
+            + experts * reached.seconds_per_expert
+        )
+        together = np.maximum(busy, communication) if end == "fast" else busy + communication
+        return PassTime(components[end], communication, overhead, together + overhead)
+
+    return at("fast"), at("slow")

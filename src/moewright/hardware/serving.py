@@ -14,7 +14,7 @@ from moewright.architecture.weights import Weight, layer_weights, outer_weights,
 from moewright.errors import UserError
 from moewright.hardware.devices import Hardware, load_device
 from moewright.hardware.placement import Placement, cache_shards, place, splits_by_sequence
-from moewright.hardware.roofline import pass_time
+from moewright.hardware.roofline import pass_times
 from moewright.hardware.work import Load
 
 # What a runtime leaves free for activations, buffers and fragments: vLLM's gpu_memory_utilization is 0.9 by default
@@ -62,11 +62,8 @@ def time_to_first_token(
 def _pass_seconds(architecture: Architecture, hardware: Hardware, devices: int, load: Load) -> tuple[Any, Any]:
     check_load(load)
     device = load_device(hardware)
-    placement = place(device, devices)
-    return (
-        pass_time(architecture, device, load, placement, "fast").total,
-        pass_time(architecture, device, load, placement, "slow").total,
-    )
+    fast, slow = pass_times(architecture, device, load, place(device, devices))
+    return fast.total, slow.total
 
 
 def check_load(load: Load) -> None:

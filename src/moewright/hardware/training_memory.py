@@ -38,14 +38,19 @@ class Parallelism(Part):
     tensor: Size = 1
     """With sequence parallelism, so that norms' activations are split too (arXiv 2205.05198, section 4.2.2)."""
     pipeline: Size = 1
-    expert: Size = 1
-    """Devices that share one copy of the experts, out of data x tensor."""
+    expert: Size | None = None
+    """Devices that share one copy of the experts, out of data x tensor; None: those of the tensor group."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
 
     @property
     def devices(self) -> int:
         """All devices."""
         return self.data * self.tensor * self.pipeline
+
+    @property
+    def expert_devices(self) -> int:
+        """`expert`, or what stands for it."""
+        return self.expert or self.tensor
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,8 @@ def training_memory(
     degrees that do not divide.
     """
     spread = parallelism or Parallelism()
-    if (spread.data * spread.tensor) % spread.expert:
-        raise UserError(f"expert: {spread.expert} must divide data x tensor = {spread.data * spread.tensor}")
+    if (spread.data * spread.tensor) % spread.expert_devices:
+        raise UserError(f"expert: {spread.expert_devices} must divide data x tensor = {spread.data * spread.tensor}")
     if not imbalance >= 1:
         raise UserError(f"imbalance: expected at least 1, found {imbalance}")
     common, experts = _params_per_device(architecture, spread)
@@ -92,7 +97,7 @@ def training_memory(
 
     def state(bytes_per_param: int, shared_from: int) -> Any:
         sharing = spread.zero_stage >= shared_from
-        copies_of_experts = spread.data * spread.tensor // spread.expert
+        copies_of_experts = spread.data * spread.tensor // spread.expert_devices
         parts = (common / (spread.data if sharing else 1), experts / (copies_of_experts if sharing else 1))
         return bytes_per_param * (parts[0] + parts[1])
 
@@ -122,7 +127,7 @@ def _params_per_device(architecture: Architecture, spread: Parallelism) -> tuple
         in_layers = in_layers + times * sum(weight.params for weight in weights)
         routed = routed + times * sum(weight.params for weight in weights if weight.component == "routed_experts")
     common = (outer + (in_layers - routed) / spread.pipeline) / spread.tensor
-    return common, routed / (spread.pipeline * spread.expert)
+    return common, routed / (spread.pipeline * spread.expert_devices)
 
 
 def _activations(

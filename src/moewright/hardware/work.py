@@ -34,6 +34,7 @@ COMPUTE_DTYPES: dict[WeightFormatName, ComputeDtype] = {
     "mxfp4": "fp4",
     "nvfp4": "fp4",
 }
+DTYPE_BYTES: dict[ComputeDtype, float] = {"fp32": 4, "bf16": 2, "fp8": 1, "int8": 1, "fp4": 0.5}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,16 @@ class Load:
     def tokens_per_sequence(self) -> int:
         """Tokens of each sequence that one pass computes."""
         return 1 if self.stage == "decode" else self.context
+
+    @property
+    def compute_dtype(self) -> ComputeDtype:
+        """The format in which products with quantized weights run where the device has it."""
+        return COMPUTE_DTYPES[self.weights_dtype]
+
+    @property
+    def rest_dtype(self) -> ComputeDtype:
+        """The format of all other products."""
+        return "fp32" if self.weights_dtype == "fp32" else "bf16"
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ def _shards(weight: Weight, placement: Placement) -> int:
 
 def _product(weight: Weight, times: Any, tokens: Any, shards: int, stored: WeightFormat, load: Load) -> Work:
     """A weight that every device of a group has a share of."""
-    moved = tokens * weight.active * (weight.outputs + weight.inputs) * stored.rest_bytes
+    moved = _operand_bytes(weight, tokens, stored, load)
     if weight.use == "lookup":  # one row for each token
         read = tokens * weight.inputs * stored.rest_bytes
         moved = read
@@ -125,7 +136,7 @@ def _routed(weight: Weight, times: Any, tokens: int, placement: Placement, store
     devices = placement.devices
     touched = distinct_experts(weight.copies, weight.active, tokens)
     read = stored.weight_bytes(weight._replace(copies=1)) * touched
-    moved = tokens * weight.active * (weight.outputs + weight.inputs) * stored.rest_bytes
+    moved = _operand_bytes(weight, tokens, stored, load)
     return Work(
         weight.component,
         times * _flops(weight, tokens) / devices,
@@ -135,20 +146,26 @@ def _routed(weight: Weight, times: Any, tokens: int, placement: Placement, store
     )
 
 
+def _operand_bytes(weight: Weight, tokens: Any, stored: WeightFormat, load: Load) -> Any:
+    """Inputs in the format of the product, outputs in that of unquantized weights.
+
+    None for an empty weight, as an absent part of a column is.
+    """
+    width = DTYPE_BYTES[_compute_dtype(weight, stored, load)]
+    each = weight.inputs * width + weight.outputs * stored.rest_bytes
+    return tokens * weight.active * each * (weight.params > 0)
+
+
 def _flops(weight: Weight, tokens: Any) -> Any:
     return 2.0 * tokens * weight.active_params if weight.use in ("matmul", "convolution") else 0.0 * weight.outputs
 
 
 def _compute_dtype(weight: Weight, stored: WeightFormat, load: Load) -> ComputeDtype:
-    return COMPUTE_DTYPES[load.weights_dtype if stored.quantizes(weight) else _rest_dtype(load)]
-
-
-def _rest_dtype(load: Load) -> Literal["fp32", "bf16"]:
-    return "fp32" if load.weights_dtype == "fp32" else "bf16"
+    return load.compute_dtype if stored.quantizes(weight) else load.rest_dtype
 
 
 def _mixing(architecture: Architecture, layer: Layer, times: Any, load: Load, placement: Placement) -> Work:
-    """Between tokens: scores, values and states, with the cache that they read or write; in bf16 unless the weights are fp32."""
+    """Between tokens: scores, values and states, with the cache read or written; bf16 unless the weights are fp32."""
     batch = placement.sequences(load.batch)
     work_shards = mixer_shards(layer.mixer, placement, batch)
     shards = cache_shards(layer.mixer, placement, batch)
@@ -158,7 +175,7 @@ def _mixing(architecture: Architecture, layer: Layer, times: Any, load: Load, pl
     else:
         flops = batch * load.context * counts.mixing_flops(layer.mixer, load.context)
         moved = batch * cache.layer_cache_bytes_per_sequence(architecture, layer, load.context, load.kv_dtype)
-    return Work("cache", times * flops / work_shards, times * moved / shards, _rest_dtype(load))
+    return Work("cache", times * flops / work_shards, times * moved / shards, load.rest_dtype)
 
 
 def step_flops(mixer: Part, position: int) -> Any:

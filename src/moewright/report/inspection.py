@@ -10,6 +10,7 @@ from moewright.architecture.storage import WEIGHT_FORMATS
 from moewright.inspection import Inspection, has_latent_attention
 from moewright.quantities import format_bytes, format_count
 from moewright.report.describe import describe
+from moewright.report.hardware import print_hardware
 
 _NAMES = {
     "embedding": "embedding",
@@ -40,6 +41,8 @@ def print_inspection(console: Console, inspection: Inspection) -> None:
         if made is not None:
             console.print()
             console.print(made)
+    if inspection.hardware is not None:
+        print_hardware(console, inspection.hardware)
     for warning in inspection.warnings:
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
 

@@ -1,0 +1,148 @@
+"""The tables of `moewright inspect --hardware`, made to read well at 80 columns."""
+
+from rich.console import Console
+from rich.table import Table
+
+from moewright.hardware.assess import Assessment, Range, StageTime
+from moewright.hardware.training import MODEL_FLOPS_UTILISATION
+from moewright.quantities import format_bytes, format_count
+
+_NAMES = {
+    "embedding": "embedding",
+    "lm_head": "head",
+    "attention": "attention matrices",
+    "linear_mixer": "linear mixers",
+    "cache": "attention over cache",
+    "router": "routers",
+    "routed_experts": "routed experts",
+    "shared_experts": "shared experts",
+    "dense_ffn": "dense feed-forward",
+    "norm": "norms",
+    "other": "other",
+    "communication": "communication",
+    "overhead": "gaps, latencies",
+}
+_BOUNDS = {"memory": "memory", "compute": "compute", "communication": "links", "overhead": "gaps"}
+
+
+def print_hardware(console: Console, found: Assessment) -> None:
+    """Print what fits, how fast it is, and what training takes."""
+    one = found.devices == 1
+    console.print()
+    console.print(f"[bold]On {found.devices} x {found.device.name}[/bold]: {found.device.description}", highlight=False)
+    if not one:
+        console.print(_placed(found), highlight=False)
+    for table in (_memory(found), _stages(found)):
+        console.print()
+        console.print(table)
+    console.print()
+    _print_training(console, found)
+    console.print(
+        "Ranges: all efficiency factors at their good, and all at their bad end.",
+        highlight=False,
+    )
+
+
+def _placed(found: Assessment) -> str:
+    placement = found.placement
+    if placement.groups == 1:
+        return f"tensor parallel {placement.tensor} over {found.device.node.link}, experts over all devices"
+    return (
+        f"{placement.groups} groups of {placement.tensor} (tensor parallel, {found.device.node.link}), experts over "
+        f"all {placement.devices} ({placement.link_between_groups} between groups)"
+    )
+
+
+def _table(title: str | None, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _memory(found: Assessment) -> Table:
+    memory = found.memory
+    table = _table("Memory of the fullest device", "", "bytes", "share")
+    rows = [
+        (f"weights in {found.weights_dtype}", memory.weights),
+        (f"cache: {found.batch:,} x {found.context:,} tokens in {found.kv_dtype}", memory.cache),
+        ("kept free for activations and buffers", memory.reserve),
+    ]
+    for name, size in rows:
+        table.add_row(name, format_bytes(size), f"{size / memory.capacity:.1%}")
+    verdict = "[bold green]fits[/bold green], left" if memory.fits else "[bold red]does not fit[/bold red], missing"
+    table.add_row(verdict, format_bytes(abs(memory.spare)), f"{abs(memory.spare) / memory.capacity:.1%}")
+    return table
+
+
+def _stages(found: Assessment) -> Table:
+    load = f"batch {found.batch:,}, context {found.context:,} tokens, products in {found.compute_dtype}"
+    title = f"Time of one token (decode) and of all prompts (prefill):\n{load}"
+    table = _table(title, "", "decode", "bound", "prefill", "bound")
+    for name, words in _NAMES.items():
+        decode, prefill = found.decode.components.get(name), found.prefill.components.get(name)
+        # What rounds to nothing in both is not worth a row.
+        if decode is None or prefill is None or not (_counts(found.decode, name) or _counts(found.prefill, name)):
+            continue
+        table.add_row(
+            words, _seconds(decode.seconds), _BOUNDS[decode.bound], _seconds(prefill.seconds), _BOUNDS[prefill.bound]
+        )
+    table.add_section()
+    table.add_row(
+        "[bold]all[/bold]",
+        f"[bold]{_seconds(found.decode.seconds)}[/bold]",
+        _bound(found.decode),
+        f"[bold]{_seconds(found.prefill.seconds)}[/bold]",
+        _bound(found.prefill),
+    )
+    low, high = found.tokens_per_second_per_sequence
+    table.add_row("tokens/s each", f"{_number(low)} to {_number(high)}", "", "", "")
+    if found.batch > 1:
+        low, high = found.tokens_per_second
+        table.add_row("tokens/s in total", f"{_number(low)} to {_number(high)}", "", "", "")
+    if found.decode.experts_touched is not None and found.prefill.experts_touched is not None:
+        touched = (f"{stage.experts_touched:.1f}" for stage in (found.decode, found.prefill))
+        decode_touched, prefill_touched = touched
+        table.add_row("experts of a layer used", decode_touched, "", prefill_touched, "")
+    return table
+
+
+def _counts(stage: StageTime, name: str) -> bool:
+    return stage.components[name].seconds[1] > 0.001 * stage.seconds[1]
+
+
+def _bound(stage: StageTime) -> str:
+    fast, slow = stage.bound
+    return _BOUNDS[fast] if fast == slow else f"{_BOUNDS[fast]}, {_BOUNDS[slow]}"
+
+
+def _print_training(console: Console, found: Assessment) -> None:
+    low, high = found.training_tokens_per_day
+    hours = found.device_hours_per_trillion_tokens
+    share = " to ".join(f"{value:.0%}" for value in MODEL_FLOPS_UTILISATION)
+    experts = f", experts over {found.training_expert_parallel}" if found.training_expert_parallel > 1 else ""
+    console.print(
+        f"[bold]Training[/bold] at {share} of the bf16 peak: {format_count(low, 3)} to {format_count(high, 3)} tokens "
+        f"a day,\n{format_count(hours[0], 3)} to {format_count(hours[1], 3)} device-hours for 1T tokens. Memory of the "
+        f"fullest device:\nAdamW, {found.devices} data parallel{experts}, 1 x {found.context:,} tokens",
+        highlight=False,
+    )
+    table = _table(None, "", *(f"ZeRO {stage}" for stage in found.training_memory))
+    for name in ("weights", "gradients", "optimizer", "activations", "logits", "total"):
+        sizes = [float(getattr(kept, name)) for kept in found.training_memory.values()]
+        if any(sizes):
+            table.add_row(name, *(format_bytes(size, 3) for size in sizes))
+    console.print(table)
+
+
+def _seconds(ends: Range) -> str:
+    low, high = ends
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if high >= size:
+            return f"{_number(low / size)}-{_number(high / size)} {unit}"
+    return f"{_number(low / 1e-6)}-{_number(high / 1e-6)} us"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
