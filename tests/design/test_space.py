@@ -22,7 +22,8 @@ def test_the_default_space_is_large_and_prints_itself(tmp_path: Path) -> None:
 
 def test_a_file_changes_the_space(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
-    path.write_text("widths: [512, 1024]\nexperts: [48, 96]\nexpert_parallel: 16\nkv_heads: [1, 2]\nexpert_size_step: 128\n")
+    rules = ("widths: [512, 1024]", "experts: [48, 96]", "expert_parallel: 16", "kv_heads: [1, 2]")
+    path.write_text("\n".join((*rules, "expert_size_step: 128")))
     answer = moewright.design(total_params="3B", train_tokens="1T", space=path, top=5)
     for design in answer.designs:
         assert design.sizes["num_experts"] in (48, 96)

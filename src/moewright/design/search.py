@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,10 @@ from moewright.laws.variable import Array
 # Bounds and losses are the same formula in another order of rounding; a stretch is dropped only beyond this much.
 ROUNDING_NATS = 1e-9
 PIECES = 4
-# Laws searched at the same time: more would wait for memory, and hold more of it.
+# At the same time: more would wait for memory, and hold more of it.
 THREADS = 2
+# Chunks that are bounded before their best are looked into: few, so that memory does not grow with the space.
+CHUNKS_AT_ONCE = 8
 # Of every so many groups one is tried at a few sizes first, so that the search starts with good designs to beat.
 SAMPLE_EVERY = 16
 
@@ -159,7 +161,11 @@ def best_of_each_law(question: Question, space: Feasible, known: Candidates | No
     best, winners = found.min(axis=1), [start.take([row]) for row in found.argmin(axis=1)]
     step = question.space.expert_size_step
 
-    def improve(number: int) -> None:
+    def bounds_of_all(chunk: Stretch) -> Array:
+        ends = question.derived(chunk.groups), question.derived(chunk.widest)
+        return np.stack([least_losses(witness, *ends) for witness in question.witnesses])
+
+    def improve(number: int, chunks: list[Stretch], lows: list[Array]) -> None:
         witness = question.witnesses[number]
 
         def bounds(stretch: Stretch) -> Array:
@@ -174,11 +180,14 @@ def best_of_each_law(question: Question, space: Feasible, known: Candidates | No
             if values[row] < best[number]:
                 best[number], winners[number] = values[row], designs.take([row])
 
-        for stretch in worthy(space, bounds, bar):
-            descend(stretch, step, bounds, bar, offer)
+        reaching = [chunk.take(low[number] < bar(chunk)) for chunk, low in zip(chunks, lows, strict=True)]
+        descend(join_stretches(reaching), step, bounds, bar, offer)
 
     with ThreadPoolExecutor(THREADS) as pool:  # numpy lets other threads run while it works on a column
-        list(pool.map(improve, range(len(question.witnesses))))
+        chunks = iter(space)
+        while some := list(islice(chunks, CHUNKS_AT_ONCE)):
+            lows = list(pool.map(bounds_of_all, some))
+            list(pool.map(lambda number, s=some, b=lows: improve(number, s, b), range(len(question.witnesses))))
     return best, join(winners)
 
 
