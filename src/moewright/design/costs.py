@@ -118,11 +118,14 @@ def _widest_by_bracket(groups: Candidates, limit: Limit, widest: Column, space: 
     A size below the narrowest means that none is.
     """
     step, least = space.expert_size_step, groups.expert_size
-    low, high = _cost(groups, least, limit, space.vocab_size), _cost(groups, widest, limit, space.vocab_size)
-    inside = np.where(high <= limit.most, widest, np.where(low <= limit.most, least, least - step))
-    rows = np.flatnonzero((low <= limit.most) & (high > limit.most))
+    low = _cost(groups, least, limit, space.vocab_size)
+    inside = least - step
+    some = np.flatnonzero(low <= limit.most)  # times are dear to count: the others need no more
+    high = _cost(groups.take(some), widest[some], limit, space.vocab_size)
+    inside[some] = np.where(high <= limit.most, widest[some], least[some])
+    rows = some[high > limit.most]
     ends = np.stack([least[rows], widest[rows]])
-    costs = np.stack([low[rows], high[rows]]).astype(np.float64)
+    costs = np.stack([low[rows], high[high > limit.most]]).astype(np.float64)
     rounds = 0
     while len(rows):
         steps = (ends[1] - ends[0]) // step

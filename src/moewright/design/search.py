@@ -144,8 +144,10 @@ class Feasible:
         return join(parts)
 
     def _all(self) -> Iterator[Stretch]:
-        for chunk in self._question.groups.chunks():
-            yield self._within(chunk)
+        chunks = self._question.groups.chunks()
+        with ThreadPoolExecutor(THREADS) as pool:
+            while some := list(islice(chunks, CHUNKS_AT_ONCE)):
+                yield from pool.map(self._within, some)
 
     def _within(self, chunk: Candidates) -> Stretch:
         return Stretch(*sizes_within(chunk, self._question.bounds, self._question.space))
