@@ -9,7 +9,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from moewright.design.budgets import DEFAULT_CONTEXT, DEFAULT_VOCAB_SIZE
 from moewright.errors import UserError
 
 app = typer.Typer(
@@ -181,34 +180,76 @@ def fit(
 
 @app.command()
 def design(
-    memory: Annotated[str | None, typer.Option(help="Memory for weights and cache, such as 80GB or 80GiB.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory of each device for weights and cache, such as 80GB or 80GiB.")
+    ] = None,
     total_params: Annotated[str | None, typer.Option(help="Instead of memory: total parameters, such as 30B.")] = None,
     active_params: Annotated[str | None, typer.Option(help="Parameters that a token may use, such as 3B.")] = None,
+    decode_tokens_per_second: Annotated[
+        str | None, typer.Option(help="Tokens a second for each sequence of the batch; needs --hardware.")
+    ] = None,
+    time_to_first_token: Annotated[
+        str | None, typer.Option(help="Seconds for the batch's prompts; needs --hardware.")
+    ] = None,
     train_tokens: Annotated[str | None, typer.Option(help="Training tokens, such as 2T.")] = None,
-    context: Annotated[int, typer.Option(help="Tokens of each sequence in the cache.")] = DEFAULT_CONTEXT,
-    batch: Annotated[int, typer.Option(help="Sequences in the cache.")] = 1,
-    weights_dtype: Annotated[str, typer.Option(help="Weight format that memory is counted in.")] = "bf16",
-    vocab_size: Annotated[int, typer.Option(help="Entries of the vocabulary.")] = DEFAULT_VOCAB_SIZE,
-    law: Annotated[str, typer.Option(help="The law that ranks.")] = "zhao2025",
+    train_flops: Annotated[str | None, typer.Option(help="Instead of tokens: training FLOPs, such as 1e23.")] = None,
+    train_device_hours: Annotated[
+        str | None, typer.Option(help="Instead of tokens: device-hours of training on --hardware.")
+    ] = None,
+    hardware: Annotated[str | None, typer.Option(help="Device that serves, such as H100, or a file.")] = None,
+    devices: Annotated[int | None, typer.Option(help="How many of them. [default: 1]")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens of each sequence in the cache. [default: 32768]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Sequences in the cache. [default: 1]")] = None,
+    weights_dtype: Annotated[str | None, typer.Option(help="Weight format that memory counts. [default: bf16]")] = None,
+    kv_dtype: Annotated[str | None, typer.Option(help="Cache format. [default: bf16]")] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="Entries of the vocabulary. [default: 128256]")] = None,
+    space: Annotated[Path | None, typer.Option(help="YAML file with the rules of the space to search.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="A published model's config: its own size and active parameters as budgets.")
+    ] = None,
+    law: Annotated[
+        list[str] | None, typer.Option(help="Names restrict the published laws, files of fitted ones join; repeatable.")
+    ] = None,
     top: Annotated[int, typer.Option(help="How many designs to show.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="New folder for each design's spec and HF config.json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for specs, HF configs, reasons and plots of the designs.")
+    ] = None,
+    print_space: Annotated[
+        bool, typer.Option("--print-space", help="Print the space's rules and reasons as YAML, and do nothing else.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Which model should I build? Budgets in, ranked buildable models out."""
+    given: dict[str, Any] = {
+        "memory": memory,
+        "total_params": total_params,
+        "active_params": active_params,
+        "decode_tokens_per_second": decode_tokens_per_second,
+        "time_to_first_token": time_to_first_token,
+        "train_tokens": train_tokens,
+        "train_flops": train_flops,
+        "train_device_hours": train_device_hours,
+        "hardware": hardware,
+        "devices": devices,
+        "context": context,
+        "batch": batch,
+        "weights_dtype": weights_dtype,
+        "kv_dtype": kv_dtype,
+        "vocab_size": vocab_size,
+        "like": like,
+        "law": law or None,
+    }
+    if print_space:
+        from moewright.design.space import Space, describe_space, load_space
+
+        unused = next((name for name, value in {**given, "out": out}.items() if value is not None), None)
+        if unused is not None:
+            raise UserError(f"{unused.replace('_', '-')}: --print-space prints the rules and takes --space only")
+        print(describe_space(load_space(space) if space is not None else Space()), end="")
+        return
     from moewright.design import design as design_models
 
-    designs = design_models(
-        memory=memory,
-        total_params=total_params,
-        active_params=active_params,
-        train_tokens=train_tokens,
-        context=context,
-        batch=batch,
-        weights_dtype=weights_dtype,
-        vocab_size=vocab_size,
-        law=law,
-        top=top,
-    )
+    designs = design_models(**given, space=space, top=top)
     if out is not None:
         designs.write(out)
     if as_json:
@@ -218,7 +259,7 @@ def design(
 
     _show(print_designs, designs)
     if out is not None:
-        print(f"written to {out}: {len(designs.designs)} folders with architecture.yaml and config.json")
+        print(f"written to {out}: {len(designs.designs)} designs with specs, HF configs and reasons; plots")
 
 
 @app.command()

@@ -115,7 +115,7 @@ class Architecture(Part):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(_first_complaint(error)) from None
+            raise UserError(first_complaint(error)) from None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON or YAML: fields at their default are left out, `kind` and `format` are not."""
@@ -217,8 +217,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _first_complaint(error: ValidationError) -> str:
-    """One line for people: where, what is wrong, what was given."""
+def first_complaint(error: ValidationError, whole: str = "architecture") -> str:
+    """One line for people: where (`whole` for the record itself), what is wrong, what was given."""
     complaint = error.errors(include_url=False)[0]
     steps: list[int | str] = []
     previous: int | str = ""
@@ -234,4 +234,4 @@ def _first_complaint(error: ValidationError) -> str:
     what = complaint["msg"].removeprefix("Value error, ")
     given = complaint["input"]
     shown = "" if isinstance(given, dict | list | Part) else f" (given: {json.dumps(given, default=str)})"
-    return f"{where or 'architecture'}: {what}{shown}"
+    return f"{where or whole}: {what}{shown}"

@@ -1,11 +1,14 @@
 """Which model to build: budgets in, ranked buildable models out."""
 
-from typing import TYPE_CHECKING
-
-from moewright.design.budgets import DEFAULT_CONTEXT, DEFAULT_VOCAB_SIZE
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moewright.design.result import Designs
+    from moewright.design.space import Space
+    from moewright.laws import Law
+    from moewright.sources import Source
 
 __all__ = ["design"]
 
@@ -15,32 +18,51 @@ def design(
     memory: str | float | None = None,
     total_params: str | float | None = None,
     active_params: str | float | None = None,
+    decode_tokens_per_second: str | float | None = None,
+    time_to_first_token: str | float | None = None,
     train_tokens: str | float | None = None,
-    context: int = DEFAULT_CONTEXT,
-    batch: int = 1,
-    weights_dtype: str = "bf16",
-    vocab_size: int = DEFAULT_VOCAB_SIZE,
-    law: str = "zhao2025",
+    train_flops: str | float | None = None,
+    train_device_hours: str | float | None = None,
+    hardware: str | None = None,
+    devices: int | None = None,
+    context: int | None = None,
+    batch: int | None = None,
+    weights_dtype: str | None = None,
+    kv_dtype: str | None = None,
+    vocab_size: int | None = None,
+    space: "str | Path | Space | None" = None,
+    like: "Source | None" = None,
+    law: "str | Path | Law | Iterable[str | Path | Law] | None" = None,
     top: int = 10,
 ) -> "Designs":
-    """Rank the models that fit the budgets by a scaling law.
+    """Rank the models that are within the budgets by their worst regret over the scaling laws that see the choice.
 
-    Exactly one of `memory` (bytes, "80GB": weights and the cache of `batch` sequences of `context` tokens) and
-    `total_params` ("30B") sets the size; `active_params` ("3B", with the input embedding; None: not bounded) the
-    inference cost; `train_tokens` ("2T") the training. Raises UserError for budgets that are missing, contradict each
-    other or fit no model.
+    Size: `memory` of each of `devices` ("80GB": weights and the cache of `batch` sequences of `context` tokens),
+    `total_params` ("30B"), or the memory of `hardware`. Inference, optional: `active_params` ("3B", with the input
+    embedding), `decode_tokens_per_second` of each sequence and `time_to_first_token` (seconds) on `hardware`. Training:
+    one of `train_tokens` ("2T"), `train_flops` ("1e22") and `train_device_hours` on `hardware`. `like` takes the total
+    and active parameters and the vocabulary of a published model instead. `space` is the space searched, or its file;
+    `law` names published laws to restrict to, and files of fitted laws that join. Raises UserError for budgets that are
+    missing, contradict each other or fit no model.
     """
-    from moewright.design.budgets import make_budgets
-    from moewright.design.rank import rank
+    from moewright.design.answer import answer
+    from moewright.laws import Law
 
-    budgets = make_budgets(
-        memory=memory,
-        total_params=total_params,
-        active_params=active_params,
-        train_tokens=train_tokens,
-        context=context,
-        batch=batch,
-        weights_dtype=weights_dtype,
-        vocab_size=vocab_size,
-    )
-    return rank(budgets, law, top)
+    given: dict[str, Any] = {
+        "memory": memory,
+        "total_params": total_params,
+        "active_params": active_params,
+        "decode_tokens_per_second": decode_tokens_per_second,
+        "time_to_first_token": time_to_first_token,
+        "train_tokens": train_tokens,
+        "train_flops": train_flops,
+        "train_device_hours": train_device_hours,
+        "hardware": hardware,
+        "devices": devices,
+        "context": context,
+        "batch": batch,
+        "weights_dtype": weights_dtype,
+        "kv_dtype": kv_dtype,
+    }
+    laws = [law] if isinstance(law, str | Path | Law) else law
+    return answer(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top)

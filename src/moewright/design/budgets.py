@@ -1,75 +1,152 @@
 """The budgets that a design must stay within, checked against each other."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.storage import WEIGHT_FORMATS
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
 
-# Llama 3's tokenizer (arXiv 2407.21783, section 3.2): the middle of today's 100 to 200 thousand.
-DEFAULT_VOCAB_SIZE = 128_256
 DEFAULT_CONTEXT = 32_768
+# Of pretraining; long enough that attention shows in the FLOPs, and what most pretraining runs use.
+DEFAULT_TOKENS_PER_SEQUENCE = 4096
+
+TRAINING = ("train_tokens", "train_flops", "train_device_hours")
+NEED_HARDWARE = ("decode_tokens_per_second", "time_to_first_token", "train_device_hours")
 
 
 @dataclass(frozen=True)
 class Budgets:
-    """Upper bounds (None: no bound) and the conditions under which memory is counted."""
+    """Bounds (None: no bound) and the conditions under which they are counted."""
 
-    memory_bytes: float | None
-    """Weights, all experts resident, and the cache of `batch` sequences of `context` tokens."""
-    total_params: float | None
-    active_params: float | None
+    memory_bytes: float | None = None
+    """All devices together: weights, all experts resident, and the cache of `batch` sequences of `context` tokens."""
+    device_memory_bytes: float | None = None
+    """The fullest of the devices named by `hardware`, after their reserve, holding its part of the same."""
+    total_params: float | None = None
+    active_params: float | None = None
     """With the input embedding, as most published figures count."""
-    train_tokens: float
-    context: int
-    batch: int
-    weights_dtype: WeightFormatName
-    vocab_size: int
+    decode_tokens_per_second: float | None = None
+    """At least, for each of `batch` sequences of `context` tokens, at the low end of the roofline's range."""
+    time_to_first_token: float | None = None
+    """Seconds at most, for `batch` prompts of `context` tokens at once, at the high end of the roofline's range."""
+    train_tokens: float | None = None
+    train_flops: float | None = None
+    """Instead of tokens: they are then as many as a design's FLOPs per token allow."""
+    train_device_hours: float | None = None
+    """Instead of either: of `hardware`, at the low end of the range of utilisation."""
+    hardware: str | None = None
+    devices: int = 1
+    context: int = DEFAULT_CONTEXT
+    batch: int = 1
+    weights_dtype: WeightFormatName = "bf16"
+    kv_dtype: CacheDtype = "bf16"
+    tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE
+    """Of training, for its FLOPs."""
+
+    @property
+    def training(self) -> str:
+        """The field that sets the training."""
+        return next(name for name in TRAINING if getattr(self, name) is not None)
+
+    @property
+    def leaves_active_open(self) -> bool:
+        """Whether nothing but the size bounds how many parameters a token may use."""
+        return self.active_params is None and self.decode_tokens_per_second is None and self.time_to_first_token is None
+
+    def relaxed(self, name: str, factor: float) -> "Budgets":
+        """The same with one budget wider by a factor: a speed falls, everything else rises."""
+        value = getattr(self, name)
+        wider = value / factor if name == "decode_tokens_per_second" else value * factor
+        return replace(self, **{name: wider})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dict(vars(self))
 
 
-def make_budgets(
-    *,
-    memory: str | float | None,
-    total_params: str | float | None,
-    active_params: str | float | None,
-    train_tokens: str | float | None,
-    context: int,
-    batch: int,
-    weights_dtype: str,
-    vocab_size: int,
-) -> Budgets:
-    """Budgets from what a user wrote; UserError for what is missing, wrong or contradictory."""
-    if (memory is None) == (total_params is None):
-        found = "both were given" if memory is not None else "neither was given"
-        raise UserError(f"memory, total-params: exactly one of them sets the size, {found}; write --memory 80GB")
-    if train_tokens is None:
-        raise UserError("train-tokens: missing; the laws need the number of training tokens, such as 2T")
-    for name, value in (("context", context), ("batch", batch), ("vocab-size", vocab_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**8:
-            raise UserError(f"{name}: expected an integer from 1 to 10^8, found {value}")
-    dtype = next((name for name in WEIGHT_FORMATS if name == weights_dtype), None)
-    if dtype is None:
-        raise UserError(f"weights-dtype: {weights_dtype!r} is unknown; use one of {', '.join(WEIGHT_FORMATS)}")
-    total = None if total_params is None else parse_count(total_params, "total-params")
-    active = None if active_params is None else parse_count(active_params, "active-params")
+def make_budgets(given: Mapping[str, Any]) -> Budgets:
+    """Budgets from what a user wrote, by option name with underscores; UserError for what is missing or contradictory.
+
+    Names as in Budgets, but `memory` (of each device) and `train_...` in any written form.
+    """
+    written = {name: value for name, value in given.items() if value is not None}
+    memory = parse_bytes(written["memory"], "memory") if "memory" in written else None
+    _check_size(written)
+    _check_training(written)
+    for name in NEED_HARDWARE:
+        if name in written and "hardware" not in written:
+            raise UserError(f"{_option(name)}: needs a device to be counted on; add --hardware H100")
+    if "devices" in written and not written.keys() & {"hardware", "memory"}:
+        raise UserError("devices: applies to --memory or --hardware only, and neither was given")
+    counts: dict[str, Any] = {
+        name: parse_count(written[name], _option(name))
+        for name in ("total_params", "active_params", *NEED_HARDWARE, "train_tokens", "train_flops")
+        if name in written
+    }
+    total, active = counts.get("total_params"), counts.get("active_params")
     if total is not None and active is not None and active > total:
         raise UserError(
             f"active-params: {format_count(active)} exceed the total of {format_count(total)}; "
             "active parameters are a part of the total"
         )
+    devices = _whole(written.get("devices", 1), "devices")
+    sized: dict[str, Any] = {"memory_bytes": memory * devices if memory is not None else None}
+    if "hardware" in written:
+        sized = {"device_memory_bytes": memory if memory is not None else _room_of(str(written["hardware"]), devices)}
     return Budgets(
-        memory_bytes=None if memory is None else parse_bytes(memory, "memory"),
-        total_params=total,
-        active_params=active,
-        train_tokens=parse_count(train_tokens, "train-tokens"),
-        context=context,
-        batch=batch,
-        weights_dtype=dtype,
-        vocab_size=vocab_size,
+        **sized,
+        **counts,
+        hardware=str(written["hardware"]) if "hardware" in written else None,
+        devices=devices,
+        context=_whole(written.get("context", DEFAULT_CONTEXT), "context"),
+        batch=_whole(written.get("batch", 1), "batch"),
+        weights_dtype=_known(written.get("weights_dtype", "bf16"), WEIGHT_FORMATS, "weights-dtype"),
+        kv_dtype=_known(written.get("kv_dtype", "bf16"), CACHE_BYTES, "kv-dtype"),
     )
+
+
+def _check_size(written: Mapping[str, Any]) -> None:
+    if "memory" in written and "total_params" in written:
+        raise UserError("memory, total-params: both set the size, and both were given; leave one out")
+    if not written.keys() & {"memory", "total_params", "hardware"}:
+        raise UserError("memory, total-params, hardware: one of them sets the size; write --memory 80GB")
+
+
+def _check_training(written: Mapping[str, Any]) -> None:
+    found = [_option(name) for name in TRAINING if name in written]
+    if len(found) != 1:
+        stated = f"{' and '.join(found)} were given" if found else "none was given"
+        raise UserError(
+            f"{', '.join(map(_option, TRAINING))}: exactly one of them sets the training, {stated}; write "
+            "--train-tokens 2T"
+        )
+
+
+def _room_of(hardware: str, devices: int) -> float:
+    from moewright.hardware import load_device
+    from moewright.hardware.placement import place
+    from moewright.hardware.serving import RESERVE
+
+    device = load_device(hardware)
+    place(device, devices)  # only whole nodes, and no more than a network joins
+    return (1 - RESERVE) * device.memory
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _whole(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**8:
+        raise UserError(f"{name}: expected an integer from 1 to 10^8, found {value}")
+    return value
+
+
+def _known(value: Any, known: Mapping[Any, Any], name: str) -> Any:
+    if value not in known:
+        raise UserError(f"{name}: {value!r} is unknown; use one of {', '.join(known)}")
+    return value

@@ -1,140 +1,183 @@
-"""The models that a design is chosen from, and the rules that bound them, each with its reason.
+"""The space that designs are chosen from: plain numbers, each with its rule's reason, changed from a YAML file."""
 
-A candidate is one row of integer columns. Columns are counted by the same functions as a single architecture
-(`columns`), so a candidate's parameters cannot differ from those of the architecture that is built from it (`build`).
-"""
-
-from dataclasses import dataclass, fields
-from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router, SharedExpert
-from moewright.architecture.mixers import Attention, Rope
-from moewright.architecture.spec import Architecture, Layer, Repeat
+from moewright.architecture.spec import first_complaint
+from moewright.errors import UserError
+from moewright.files import read_mapping
 
-Column = npt.NDArray[np.int64]
+# Llama 3's tokenizer (arXiv 2407.21783, section 3.2): the middle of today's 100 to 200 thousand.
+DEFAULT_VOCAB_SIZE = 128_256
+# More values on one axis are a mistake in a file: the widths and experts of all published models are fewer.
+LARGEST_AXIS = 1000
 
-EXPERT_SIZE_STEP = 64
-EXPERT_SIZE_LEAST = 128
-EXPERT_SIZE_MOST = 4  # times the width
-
-RULES: dict[str, str] = {
-    "hidden_size": "512 to 8192, in steps of 128, above 2048 of 256, above 4096 of 512: whole matmul tiles, and "
-    "splits over 2 to 8 devices",
-    "num_layers": "even, with width/depth from 32 to 128: published mixtures lie there (Qwen3-235B-A22B 44, "
-    "gpt-oss-120b 80, DeepSeek-V3 118, Mixtral and OLMoE 128)",
-    "heads": "the fewest that make attention as wide as the model, in eights so that they divide over devices, each "
-    "of 128 (below a width of 1024 of 64)",
-    "num_kv_heads": "8 from 32 heads on, 4 from 16 on, else 2: grouped-query attention (arXiv 2305.13245) as Qwen3 "
-    "and gpt-oss have it",
-    "num_experts": "powers of two from 8 to 512: they divide over any expert-parallel group",
-    "top_k": "1 to 16, at most half of the experts: beyond, the model is hardly sparse",
-    "shared_experts": "0 to 4 of the routed experts' size, at most top_k: the joint law's fitted shares",
-    "expert_size": "multiples of 64 from 128 to 4 x width, the widest that the budgets allow",
-    "layers": "all alike: attention with normed queries and keys, then a mixture of experts",
-}
-"""What the space holds, for people."""
+Target = Literal["any", "qwen3_moe", "dots1"]
+_Size = Annotated[int, Field(gt=0, le=10**6)]
+_Axis = Annotated[tuple[_Size, ...], Field(min_length=1, max_length=LARGEST_AXIS, strict=False)]
+_CountAxis = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=10**6)], ...], Field(min_length=1, max_length=LARGEST_AXIS, strict=False)
+]
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Candidate models as columns of equal length."""
+class Space(BaseModel):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
+    """Every combination of these sizes that keeps every rule; the default holds over 10^8 of them."""
 
-    hidden_size: Column
-    num_layers: Column
-    num_experts: Column
-    top_k: Column
-    shared_experts: Column
-    expert_size: Column
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    def __len__(self) -> int:
-        return len(self.hidden_size)
-
-    def take(self, chosen: Any) -> "Candidates":
-        """The rows that an index or mask chooses."""
-        return Candidates(*(getattr(self, field.name)[chosen] for field in fields(self)))
-
-    def with_expert_size(self, size: Any) -> "Candidates":
-        """The same rows with another expert size, a column or a number."""
-        column = np.broadcast_to(np.asarray(size, dtype=np.int64), self.hidden_size.shape)
-        return Candidates(self.hidden_size, self.num_layers, self.num_experts, self.top_k, self.shared_experts, column)
-
-
-@cache
-def all_candidates() -> Candidates:
-    """Every combination that the rules allow, the expert size still 0."""
-    widths = [*range(512, 2048, 128), *range(2048, 4096, 256), *range(4096, 8193, 512)]
-    shapes = [(d, depth) for d in widths for depth in range(2, 257, 2) if 32 * depth <= d <= 128 * depth]
-    experts = [
-        (count, top_k, shared)
-        for count in (8, 16, 32, 64, 128, 256, 512)
-        for top_k in range(1, 17)
-        for shared in range(5)
-        if 2 * top_k <= count and shared <= top_k
-    ]
-    pairs = np.repeat(np.array(shapes, dtype=np.int64), len(experts), axis=0)
-    triples = np.tile(np.array(experts, dtype=np.int64), (len(shapes), 1))
-    hidden_size, num_layers = (np.ascontiguousarray(column) for column in pairs.T)
-    num_experts, top_k, shared_experts = (np.ascontiguousarray(column) for column in triples.T)
-    return Candidates(hidden_size, num_layers, num_experts, top_k, shared_experts, np.zeros_like(hidden_size))
-
-
-def columns(candidates: Candidates, vocab_size: int) -> Architecture:
-    """An architecture whose size fields are the candidates' columns.
-
-    It is made without validation, which could not read columns; the counting functions can.
-    """
-    d = candidates.hidden_size
-    mixer = _construct(Attention, **_heads(d), qk_norm="per_head")
-    group = _construct(
-        ExpertGroup, count=candidates.num_experts, expert_size=candidates.expert_size, top_k=candidates.top_k
+    format: Literal["moewright-space/1"] = "moewright-space/1"
+    widths: _Axis = Field(
+        (*range(512, 2048, 128), *range(2048, 4096, 256), *range(4096, 8193, 512)),
+        description="whole matmul tiles, and splits over 2 to 8 devices",
     )
-    shared = _construct(SharedExpert, count=candidates.shared_experts, expert_size=candidates.expert_size)
-    layer = _construct(Layer, mixer=mixer, feed_forward=_construct(MoE, groups=(group,), shared=shared))
-    repeat = _construct(Repeat, repeat=candidates.num_layers, layers=(layer,))
-    architecture: Architecture = _construct(Architecture, vocab_size=vocab_size, hidden_size=d, layers=(repeat,))
-    return architecture
-
-
-def build(candidate: Candidates, vocab_size: int, context: int) -> Architecture:
-    """The architecture of a single candidate (columns of length one), in a form that a Hugging Face family expresses.
-
-    Without shared experts it is a qwen3_moe; with them a dots1, whose router scores by sigmoid and balances
-    without loss.
-    """
-    sizes = {field.name: int(getattr(candidate, field.name)[0]) for field in fields(candidate)}
-    d, size, shared = sizes["hidden_size"], sizes["expert_size"], sizes["shared_experts"]
-    heads = {name: int(value) for name, value in _heads(np.array(d)).items()}
-    mixer = Attention(
-        num_heads=heads["num_heads"],
-        num_kv_heads=heads["num_kv_heads"],
-        head_dim=heads["head_dim"],
-        qk_norm="per_head",
-        rope=Rope(theta=1e6),  # Qwen3's base (arXiv 2505.09388), good for the contexts designed for here
+    depths: _Axis = Field(
+        tuple(range(2, 257, 2)), description="even: layers split evenly over two pipeline stages and more"
     )
-    router = Router(score="sigmoid", normalize=True, selection_bias="buffer") if shared else Router(normalize=True)
-    moe = MoE(
-        groups=(ExpertGroup(count=sizes["num_experts"], expert_size=size, top_k=sizes["top_k"]),),
-        router=router,
-        shared=SharedExpert(count=shared, expert_size=size) if shared else None,
+    least_width_over_depth: float = Field(
+        32.0, gt=0, description="published mixtures lie above: Qwen3-235B-A22B 44, gpt-oss-120b 80"
     )
-    layer = Layer(mixer=mixer, feed_forward=moe)
-    return Architecture(
-        vocab_size=vocab_size,
-        hidden_size=d,
-        layers=(Repeat(repeat=sizes["num_layers"], layers=(layer,)),),
-        max_context=context,
+    most_width_over_depth: float = Field(
+        128.0, gt=0, description="published mixtures lie at or below: DeepSeek-V3 118, Mixtral and OLMoE 128"
+    )
+    head_dim: _Size = Field(128, description="what attention kernels are tuned for")
+    narrow_head_dim: _Size = Field(64, description="head_dim below a width of 1024, so that small models have heads")
+    heads_multiple: _Size = Field(
+        8, description="heads come in multiples, the fewest that make attention as wide as the model: they divide over "
+        "devices"
+    )  # fmt: skip
+    kv_heads: _CountAxis = Field(
+        (0,),
+        description="0: 8 from 32 heads on, 4 from 16 on, else 2, grouped queries (arXiv 2305.13245) as Qwen3 and "
+        "gpt-oss have; another number is tried where it divides the heads",
+    )
+    experts: _Axis = Field((8, 16, 32, 64, 128, 256, 512), description="powers of two divide over any group of devices")
+    expert_parallel: _Size = Field(1, description="devices over which a layer's experts are dealt; must divide them")
+    top_k: _Axis = Field(tuple(range(1, 17)), description="published mixtures use 1 to 10; above, routing costs more")
+    most_active_share: float = Field(
+        0.5, gt=0, le=1, description="top_k over experts; beyond a half the model is hardly sparse"
+    )
+    shared_experts: _CountAxis = Field(
+        (0, 1, 2, 3, 4), description="of the routed experts' size, at most top_k: the joint law's fitted shares"
+    )
+    expert_size_step: _Size = Field(64, description="whole matmul tiles")
+    least_expert_size: _Size = Field(128, description="narrower experts leave matrix units idle")
+    least_expert_size_over_width: float = Field(
+        0.0, ge=0, description="another lower bound of the expert size; 0: none, least_expert_size alone bounds it"
+    )
+    most_expert_size_over_width: float = Field(
+        4.0, gt=0, description="the dense feed-forward's 4 d; Mixtral has 3.5, the widest published"
+    )
+    dense_first: _CountAxis = Field(
+        (0, 1, 3),
+        description="dense layers before the mixtures, as wide as the experts that a token uses together: DeepSeek-V3 "
+        "has 3 of 18432 = 9 x 2048 (arXiv 2412.19437), dots1 and Kimi-K2 1, Qwen3 none",
+    )
+    vocab_size: _Size = Field(DEFAULT_VOCAB_SIZE, description="Llama 3's; today's tokenizers have 100 to 200 thousand")
+    target: Target = Field(
+        "any",
+        description="Hugging Face family: qwen3_moe expresses designs without shared experts, dots1 those with "
+        "them (and routes by sigmoid), any means either",
     )
 
+    @model_validator(mode="after")
+    def _ordered(self) -> "Space":
+        if self.least_width_over_depth > self.most_width_over_depth:
+            raise ValueError("least_width_over_depth exceeds most_width_over_depth: no depth is left")
+        if self.least_expert_size % self.expert_size_step:
+            raise ValueError("least_expert_size must be a multiple of expert_size_step")
+        if self.least_expert_size_over_width > self.most_expert_size_over_width:
+            raise ValueError("least_expert_size_over_width exceeds most_expert_size_over_width: no size is left")
+        for name in ("widths", "depths", "kv_heads", "experts", "top_k", "shared_experts", "dense_first"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"{name} has a value twice")
+        return self
 
-def _heads(hidden_size: Column) -> dict[str, Column]:
-    head_dim = np.where(hidden_size < 1024, 64, 128)
-    heads = -(-hidden_size // (8 * head_dim)) * 8
-    return {"num_heads": heads, "num_kv_heads": np.select([heads >= 32, heads >= 16], [8, 4], 2), "head_dim": head_dim}
+    def shapes(self) -> list[tuple[int, ...]]:
+        """(width, depth, dense_first, heads, kv_heads, head_dim) of every shape that keeps the rules.
+
+        Raises UserError naming the rule that leaves none.
+        """
+        low, high = self.least_width_over_depth, self.most_width_over_depth
+        pairs = [(d, depth) for d in self.widths for depth in self.depths if low * depth <= d <= high * depth]
+        if not pairs:
+            raise UserError(
+                f"space: width/depth from {low:g} to {high:g} leaves no shape: the widths go from {min(self.widths)} "
+                f"to {max(self.widths)}, the depths from {min(self.depths)} to {max(self.depths)}"
+            )
+        roomy = [(d, depth) for d, depth in pairs if self.narrowest_size(d) <= self.widest_size(d)]
+        if not roomy:
+            raise UserError(
+                f"space: expert sizes from {self.least_expert_size} (least_expert_size) or "
+                f"{self.least_expert_size_over_width:g} widths to {self.most_expert_size_over_width:g} widths in steps "
+                f"of {self.expert_size_step} leave none at any width"
+            )
+        headed = [(d, depth, *heads) for d, depth in roomy for heads in self._heads(d)]
+        if not headed:
+            raise UserError(f"space: kv_heads {list(self.kv_heads)} divide the heads of no width; 0 follows the heads")
+        found = [
+            (d, depth, first, *heads) for d, depth, *heads in headed for first in self.dense_first if first < depth
+        ]
+        if not found:
+            raise UserError(f"space: dense_first {list(self.dense_first)} leaves no mixture in any depth")
+        return found
+
+    def mixtures(self) -> list[tuple[int, ...]]:
+        """(experts, top_k, shared_experts) of every mixture that keeps the rules; UserError names the excluding one."""
+        dealt = [e for e in self.experts if e % self.expert_parallel == 0]
+        if not dealt:
+            raise UserError(
+                f"space: expert_parallel {self.expert_parallel} divides none of experts {list(self.experts)}"
+            )
+        sparse = [(e, k) for e in dealt for k in self.top_k if k <= self.most_active_share * e]
+        if not sparse:
+            raise UserError(
+                f"space: most_active_share {self.most_active_share:g} excludes every top_k from {min(self.top_k)} of "
+                f"at most {max(dealt)} experts"
+            )
+        shared = [s for s in self.shared_experts if self.target == "any" or (self.target == "dots1") == (s > 0)]
+        found: list[tuple[int, ...]] = [(e, k, s) for e, k in sparse for s in shared if s <= k]
+        if not found:
+            rule = f"target {self.target}" if not shared else "at most top_k may be shared, which"
+            raise UserError(f"space: {rule} excludes every one of shared_experts {list(self.shared_experts)}")
+        return found
+
+    def narrowest_size(self, width: Any) -> Any:
+        """The narrowest expert that is allowed at a width, a number or a column."""
+        least = np.ceil(self.least_expert_size_over_width * width / self.expert_size_step).astype(np.int64)
+        return np.maximum(least * self.expert_size_step, self.least_expert_size)
+
+    def widest_size(self, width: Any) -> Any:
+        """The widest expert that is allowed at a width, a number or a column."""
+        most = np.floor(self.most_expert_size_over_width * width / self.expert_size_step).astype(np.int64)
+        return most * self.expert_size_step
+
+    def _heads(self, width: int) -> list[tuple[int, int, int]]:
+        """(heads, kv heads, head_dim) that a width may have."""
+        head_dim = self.narrow_head_dim if width < 1024 else self.head_dim
+        heads = -(-width // (self.heads_multiple * head_dim)) * self.heads_multiple
+        usual = 8 if heads >= 32 else 4 if heads >= 16 else 2
+        wanted = dict.fromkeys(kv or usual for kv in self.kv_heads)
+        return [(heads, kv, head_dim) for kv in wanted if heads % kv == 0]
 
 
-def _construct(part: Any, **values: Any) -> Any:
-    return part.model_construct(**values)
+def load_space(path: str | Path) -> Space:
+    """The space in a YAML or JSON file; what it does not name keeps its default. UserError names the wrong key."""
+    values = read_mapping(Path(path))
+    try:
+        return Space.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_complaint(error, 'space')}") from None
+
+
+def describe_space(space: Space) -> str:
+    """The space as the YAML that `load_space` reads, with each rule's reason as a comment."""
+    lines = [f"format: {space.format}"]
+    for name, field in Space.model_fields.items():
+        if name != "format":
+            value = getattr(space, name)
+            shown = f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else value
+            lines += [f"# {field.description}", f"{name}: {shown}"]
+    return "\n".join(lines) + "\n"

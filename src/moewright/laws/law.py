@@ -78,6 +78,11 @@ class Law:
         with np.errstate(over="ignore"):
             return _plain(form.loss(coefficients, checked))
 
+    def bare_loss(self, variables: Mapping[str, Any], coefficients: Mapping[str, Any] | None = None) -> Any:
+        """The formula alone, unchecked: for callers whose variables are right by construction, and for whatever the
+        formula's arithmetic accepts, such as columns of intervals or draws of coefficients."""
+        return self._form().loss(self._coefficients({}) if coefficients is None else coefficients, variables)
+
     def quantity(self, name: str, **variables: Any) -> Any:
         """A named quantity of the law other than its loss; see `quantities`."""
         if name not in self.quantities:

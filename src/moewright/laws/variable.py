@@ -38,12 +38,12 @@ class Variable:
     is_input: bool = True
     """False for a condition of the experiments that the formula has no symbol for, such as a fixed expansion rate."""
 
-    def of(self, architecture: Architecture, train_tokens: float | None) -> Any:
+    def of(self, architecture: Architecture, train_tokens: Values | None) -> Any:
         """The value for a model (a column for an architecture of columns); None where that needs what was not given."""
         if self.derive is None or (self.per_token and train_tokens is None):
             return None
         value = self.derive(architecture)
-        return value * train_tokens if self.per_token and train_tokens else value
+        return value * train_tokens if self.per_token and train_tokens is not None else value
 
     def check(self, values: Any, owner: str) -> Array:
         """The values as float64, or a UserError that names the variable."""

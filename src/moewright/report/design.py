@@ -1,15 +1,17 @@
-"""The tables of `moewright design`, made to read well at 80 columns."""
+"""What `moewright design` prints, in order, made to read well at 80 columns."""
 
 from rich.console import Console
-from rich.table import Table
 
-from moewright.architecture.feed_forwards import MoE
-from moewright.design.result import Design, Designs
+from moewright.design.budgets import Budgets
+from moewright.design.draws import CONFIDENCE
+from moewright.design.result import Designs
 from moewright.quantities import format_bytes, format_count
+from moewright.report import design_tables as tables
 
-_SIZES = {
+SIZE_WORDS = {
     "hidden_size": "width",
     "num_layers": "layers",
+    "dense_first": "dense first",
     "num_experts": "experts",
     "top_k": "top-k",
     "shared_experts": "shared",
@@ -18,82 +20,108 @@ _SIZES = {
 
 
 def print_designs(console: Console, designs: Designs) -> None:
-    """Print the budgets, the ranked designs, what the law cannot tell apart and what more budget would buy."""
-    b, law = designs.budgets, designs.laws[0]
-    size = (
-        f"{format_bytes(b.memory_bytes)} in {b.weights_dtype}" if b.memory_bytes else f"{_count(b.total_params)} total"
-    )
-    active = f"{_count(b.active_params)} active" if b.active_params else "active not bounded"
-    console.print(f"[bold]Budgets[/bold]: {size}, {active}, {format_count(b.train_tokens, 3)} training tokens")
-    if b.memory_bytes:
-        console.print(f"memory holds the weights and a bf16 cache of {b.batch} x {b.context:,} tokens")
+    """Print the budgets, the ranked designs, how far the laws agree, what binds and what more budget would buy."""
+    for line in budget_lines(designs.budgets):
+        console.print(line)
     console.print()
-    console.print(_ranking(designs))
-    console.print("* a budget that experts wider by 64 would break", highlight=False)
+    console.print(tables.ranking(designs))
+    console.print("* a budget that experts one step wider would break; worst: over the laws below", highlight=False)
     console.print()
-    _print_optimum(console, designs)
+    console.print(tables.regrets(designs))
+    console.print("nats above the law's own best; 11x: its farthest variable is 11 times outside its runs")
     console.print()
-    console.print(_prices(designs))
+    console.print(tables.favourites(designs))
+    console.print()
+    _print_sureness(console, designs)
+    if designs.modes:
+        console.print()
+        console.print(tables.modes(designs))
+    if designs.published is not None:
+        console.print()
+        console.print(tables.published(designs, designs.published))
+        for law, reason in designs.published.silent.items():
+            console.print(f"{law} is silent about it: {reason}", highlight=False)
+    console.print()
+    _print_principles(console, designs)
+    console.print()
+    console.print(tables.prices(designs))
+    if len(next(iter(designs.shadow_prices.values()))) > 1:
+        console.print()
+        console.print(tables.exchange(designs))
     console.print(
-        f"\n{designs.considered:,} combinations considered, {designs.feasible:,} within the budgets, "
-        f"{designs.seconds:.2f} s; losses compare within {law} only"
+        f"\n{designs.considered:,} designs considered, {designs.feasible:,} within the budgets, {designs.seconds:.1f} s"
+        "; losses never compare between laws"
     )
     for warning in designs.warnings:
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
 
 
-def _count(value: float | None) -> str:
-    return format_count(value or 0, 3)
+def budget_lines(b: Budgets) -> list[str]:
+    """The budgets in words."""
+    where = f"{b.devices} x {b.hardware}" if b.hardware else f"{b.devices} devices" if b.devices > 1 else ""
+    parts = []
+    if b.memory_bytes is not None:
+        parts.append(f"{format_bytes(b.memory_bytes)} of memory{f' on {where}' if where else ''}")
+    if b.device_memory_bytes is not None:
+        parts.append(f"{where} with {format_bytes(b.device_memory_bytes)} usable each")
+    if b.total_params is not None:
+        parts.append(f"{format_count(b.total_params, 3)} total")
+    if b.active_params is not None:
+        parts.append(f"{format_count(b.active_params, 3)} active")
+    if b.decode_tokens_per_second is not None:
+        parts.append(f"{b.decode_tokens_per_second:g} tokens/s for each of {b.batch}")
+    if b.time_to_first_token is not None:
+        parts.append(f"first token in {b.time_to_first_token:g} s")
+    if b.train_tokens is not None:
+        parts.append(f"{format_count(b.train_tokens, 3)} training tokens")
+    if b.train_flops is not None:
+        parts.append(f"{b.train_flops:.3g} training FLOPs")
+    if b.train_device_hours is not None:
+        parts.append(f"{format_count(b.train_device_hours, 3)} device-hours of training")
+    cache = f"memory is weights in {b.weights_dtype} and a {b.kv_dtype} cache of {b.batch} x {b.context:,} tokens"
+    return [f"[bold]Budgets[/bold]: {', '.join(parts)}", cache]
 
 
-def _ranking(designs: Designs) -> Table:
-    law = designs.laws[0]
-    unit, size = ("GB", 1e9) if designs.designs[0].memory_bytes >= 1e9 else ("MB", 1e6)
-    table = Table(title=f"Designs by {law}", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.padding = (0, 1, 0, 0)  # twelve columns in eighty characters
-    headers = ("", "width", "depth", "E", "K", "shared", "d_e", "total ", "active ", f"{unit} ", "loss", "regret")
-    for header in headers:
-        table.add_column(header, justify="right", no_wrap=True)
-    for number, design in enumerate(designs.designs, start=1):
-        costs = {
-            "total-params": format_count(design.total_params),
-            "active-params": format_count(design.active_params),
-            "memory": f"{design.memory_bytes / size:.1f}",
-        }
-        marked = [f"{cost}*" if option in design.binding else f"{cost} " for option, cost in costs.items()]
-        loss, regret = design.predicted_loss[law], design.regret[law]
-        table.add_row(str(number), *_shape(design), *marked, f"{loss:.4f}", f"{regret:.4f}")
-    return table
+def size_ranges(ranges: dict[str, tuple[int, int]]) -> str:
+    """Ranges of the sizes that have a word."""
+    return ", ".join(
+        f"{word} {ranges[name][0]}" + (f"-{ranges[name][1]}" if ranges[name][1] > ranges[name][0] else "")
+        for name, word in SIZE_WORDS.items()
+        if name in ranges
+    )
 
 
-def _shape(design: Design) -> tuple[str, ...]:
-    moe = next(iter(design.architecture.iter_layers())).feed_forward
-    assert isinstance(moe, MoE)
-    group, shared = moe.groups[0], moe.shared.count if moe.shared else 0
-    sizes = (design.architecture.hidden_size, design.architecture.num_layers, group.count, group.top_k, shared)
-    return *(str(size) for size in sizes), str(group.expert_size)
-
-
-def _print_optimum(console: Console, designs: Designs) -> None:
-    law, best, alike = designs.laws[0], designs.optimum, designs.alike
+def _print_sureness(console: Console, designs: Designs) -> None:
+    alike = designs.alike
+    noun = "design" if alike.count == 1 else "designs"
     console.print(
-        f"[bold]{law} at this total[/bold]: best at {best['active_experts']:.2f} active experts, shared share "
-        f"{best['shared_ratio']:.2f}, N_a/N {best['active_ratio']:.1%} ({best['active_ratio_efficient']:.1%} once "
-        "cost per token counts)"
+        f"[bold]Not told apart[/bold] from the first ({alike.within:g} nats of worst regret): {alike.count:,} {noun}, "
+        f"with {size_ranges(alike.ranges)}."
     )
-    ranges = ", ".join(
-        f"{_SIZES[name]} {low}" + (f"-{high}" if high > low else "") for name, (low, high) in alike.ranges.items()
-    )
+    for law, sure in designs.sureness.items():
+        console.print(
+            f"[bold]{law}[/bold], {sure.num_draws} draws over {sure.num_finalists} finalists: {sure.count_alike} "
+            f"cannot be told from its favourite at {CONFIDENCE:.0%} ({size_ranges(sure.ranges)}); the first design is "
+            f"best in {designs.designs[0].probability_best[law]:.0%}."
+        )
+
+
+def _print_principles(console: Console, designs: Designs) -> None:
+    console.print(tables.principles(designs))
+    best = designs.optimum
+    if best:
+        console.print(
+            f"joint law at this total: {best['active_experts']:.2f} active experts, shared share "
+            f"{best['shared_ratio']:.2f}, N_a/N {best['active_ratio']:.1%} ({best['active_ratio_efficient']:.1%} once "
+            "cost per token counts)"
+        )
+    t = designs.trade_off
+    free = ", ".join(f"E {e}: {_sparsity(at_g)} | {_sparsity(coarse)}" for e, at_g, coarse in t.rows)
     console.print(
-        f"[bold]Not told apart[/bold] ({alike.within:g} nats): {alike.count:,} designs, with {ranges}. Choose among "
-        "them by speed."
+        f"sparsity E/K that fills total/active = {t.ratio:.2f}, at d/d_e = {t.granularity:.2f} | with the coarsest "
+        f"experts: {free}"
     )
 
 
-def _prices(designs: Designs) -> Table:
-    table = Table(title="10 % more of a budget", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("best loss", justify="right")
-    for option, change in designs.shadow_prices[designs.laws[0]].items():
-        table.add_row(option, f"{change:+.4f}")
-    return table
+def _sparsity(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

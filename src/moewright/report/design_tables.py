@@ -1,0 +1,180 @@
+"""The tables of `moewright design`; each is at most 80 columns wide with up to seven laws."""
+
+from typing import Any
+
+from rich.table import Table
+
+from moewright.design.like import Published
+from moewright.design.result import Design, Designs
+from moewright.quantities import format_count
+
+_SIZES = {
+    "hidden_size": "width",
+    "num_layers": "depth",
+    "num_experts": "E",
+    "top_k": "K",
+    "shared_experts": "sh",
+    "dense_first": "df",
+    "expert_size": "d_e",
+}
+_NAME_WIDTH = 8
+
+
+def ranking(designs: Designs) -> Table:
+    """The designs, best first."""
+    unit, size = ("GB", 1e9) if designs.designs[0].memory_bytes >= 1e9 else ("MB", 1e6)
+    table = _table("Designs by worst regret over the laws (sh: shared, df: dense first)", _SIZES.values(), first="")
+    for header in ("total ", "active ", f"{unit} ", "worst"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for number, design in enumerate(designs.designs, start=1):
+        costs = {
+            "total-params": format_count(design.total_params),
+            "active-params": format_count(design.active_params),
+            "memory": f"{design.memory_bytes / size:.1f}",
+        }
+        marked = [f"{cost}*" if option in design.binding else f"{cost} " for option, cost in costs.items()]
+        table.add_row(str(number), *_sizes(design.sizes), *marked, f"{design.worst_regret:.4f}")
+    return table
+
+
+def regrets(designs: Designs) -> Table:
+    """Each law's regret of each design, with how far it extrapolates."""
+    table = _table("Regret by law", map(short_name, designs.laws), first="")
+    for number, design in enumerate(designs.designs, start=1):
+        table.add_row(str(number), *(_regret_cell(design, law) for law in designs.laws))
+    return table
+
+
+def favourites(designs: Designs) -> Table:
+    """What each law alone would build."""
+    table = _table("What each law alone would build", _SIZES.values(), first="law")
+    table.add_column("active", justify="right", no_wrap=True)
+    table.add_column("worst by", justify="right", no_wrap=True)
+    for law, favourite in designs.favourites.items():
+        judge, worst = max(favourite.regret.items(), key=lambda item: item[1])
+        shown = f"{worst:.3f} {short_name(judge)}" if worst > 0 else "-"
+        table.add_row(short_name(law), *_sizes(favourite.sizes), format_count(favourite.active_params, 3), shown)
+    return table
+
+
+def modes(designs: Designs) -> Table:
+    """Both constraint modes: the answer depends on what is held fixed."""
+    held = " or ".join(f"{_amount(mode.amount, mode.held)} {mode.held}" for mode in designs.modes)
+    table = _table(f"Active size is left open. Held fixed: {held}", (), first="best by")
+    for mode in designs.modes:
+        for header in (f"{mode.held}: E/K", "active"):
+            table.add_column(header, justify="right", no_wrap=True)
+    for name in ("all laws", *designs.laws):
+        cells = []
+        for mode in designs.modes:
+            judges = ("all laws", *mode.laws)
+            if name not in judges:  # it does not see what is held fixed
+                cells += ["-", "-"]
+                continue
+            sizes, active = mode.designs.sizes(judges.index(name)), mode.active_params[judges.index(name)]
+            cells += [f"{sizes['num_experts']}/{sizes['top_k']}", format_count(active, 3)]
+        table.add_row(short_name(name), *cells)
+    return table
+
+
+def published(designs: Designs, model: Published) -> Table:
+    """The published model beside the first design and each law's favourite."""
+    table = _table(f"{model.name} against the laws, at its own budgets", _SIZES_PUBLISHED, first="")
+    sizes = {**model.sizes, "dense_first": 0}
+    table.add_row("as built", *(f"{sizes[name]:g}" for name in _PUBLISHED_NAMES), *_published_regrets(designs, model))
+    first = designs.designs[0]
+    shown = [str(first.sizes[name]) for name in _PUBLISHED_NAMES]
+    table.add_row("first design", *shown, f"{first.worst_regret:.4f}", "")
+    return table
+
+
+_PUBLISHED_NAMES = ("hidden_size", "num_layers", "num_experts", "top_k", "shared_experts", "expert_size")
+_SIZES_PUBLISHED = (*(_SIZES[name] for name in _PUBLISHED_NAMES), "worst", "by law")
+
+
+def _published_regrets(designs: Designs, model: Published) -> tuple[str, str]:
+    if not model.regret:
+        return "-", "no law"
+    judge, worst = max(model.regret.items(), key=lambda item: item[1])
+    return f"{worst:.4f}", short_name(judge)
+
+
+def principles(designs: Designs) -> Table:
+    """The best design that follows each principle, and each law's regret of it."""
+    table = _table("Following a principle: its best design, regret by law", map(short_name, designs.laws), first="")
+    for name, found in designs.principles.followed.items():
+        table.add_row(name, *(f"{found.regret[law]:.4f}" for law in designs.laws))
+        s = found.design.sizes(0)
+        mixture = f"{s['num_experts']}/{s['top_k']}+{s['shared_experts']} x {s['expert_size']}"
+        table.add_row("", f"[dim]{mixture}[/dim]", *[""] * (len(designs.laws) - 1))
+    table.add_row("first", *(f"{designs.designs[0].regret[law]:.4f}" for law in designs.laws))
+    return table
+
+
+def prices(designs: Designs) -> Table:
+    """Change of each law's best loss for 10 % more of each budget."""
+    table = _table("10 % more of a budget: change of each law's best loss", map(short_name, designs.laws), first="")
+    for option in next(iter(designs.shadow_prices.values())):
+        cells = (f"{designs.shadow_prices[law][option]:+.4f}" for law in designs.laws)
+        table.add_row(_short_option(option), *cells)
+    return table
+
+
+def exchange(designs: Designs) -> Table:
+    """What 10 % of one budget is worth in the others: the range over the laws that give a rate."""
+    rates = designs.prices.exchange()
+    options = list(next(iter(designs.shadow_prices.values())))
+    table = _table(
+        "10 % of a row is worth so many % of a column (range over laws)", map(_short_option, options), first=""
+    )
+    for one in options:
+        cells = []
+        for other in options:
+            found = [rate for law in rates.values() if (rate := law[one].get(other)) is not None]
+            cells.append(_range(found) if one != other else "")
+        table.add_row(_short_option(one), *cells)
+    return table
+
+
+def short_name(law: str) -> str:
+    """A law's name without its year, cut to what a column holds."""
+    return law.rstrip("0123456789")[:_NAME_WIDTH]
+
+
+def _table(title: str, headers: Any, first: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.padding = (0, 1, 0, 0)  # many columns in eighty characters
+    table.add_column(first, no_wrap=True)
+    for header in headers:
+        table.add_column(header, justify="right", no_wrap=True)
+    return table
+
+
+def _sizes(sizes: dict[str, int]) -> list[str]:
+    return [str(sizes[name]) for name in _SIZES]
+
+
+def _regret_cell(design: Design, law: str) -> str:
+    outside = design.extrapolation[law]
+    far = max(outside.values(), default=1.0)
+    distance = f" {far:.0f}x" if far >= 1.5 else f" {far:.1f}x" if outside else ""
+    return f"{design.regret[law]:.4f}{distance}"
+
+
+def _amount(value: float, held: str) -> str:
+    return format_count(value, 3) if held == "tokens" else f"{value:.3g}"
+
+
+def _short_option(option: str) -> str:
+    return {
+        "decode-tokens-per-second": "tokens/s",
+        "time-to-first-token": "first token",
+        "train-device-hours": "device-hours",
+    }.get(option, option)
+
+
+def _range(values: list[float]) -> str:
+    if not values:
+        return "-"
+    low, high = min(values), max(values)
+    return f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"

@@ -1,0 +1,117 @@
+"""The answer by trying everything: a plain loop over specs, counted one by one, without any code of the search."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from moewright import Architecture, laws
+from moewright.architecture.cache import cache_bytes_per_sequence
+from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
+from moewright.architecture.mixers import Attention
+from moewright.architecture.spec import Layer, Repeat
+from moewright.architecture.storage import weights_bytes
+
+VOCABULARY = 1000
+CONTEXT = 512
+LAWS = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abnar2025", "ling2025")
+
+Sizes = tuple[int, int, int, int, int, int, int]
+"""Width, depth, dense first, experts, top-k, shared, expert size."""
+
+
+def every_design(space: dict[str, list[int]]) -> Iterator[Sizes]:
+    """Nested loops over a space given as lists."""
+    for width in space["widths"]:
+        for depth in space["depths"]:
+            if not 32 <= width / depth <= 128:
+                continue
+            for first in space["dense_first"]:
+                for experts in space["experts"]:
+                    for top_k in space["top_k"]:
+                        for shared in space["shared_experts"]:
+                            if shared <= top_k and 2 * top_k <= experts and first < depth:
+                                for size in range(128, 4 * width + 1, 64):
+                                    yield width, depth, first, experts, top_k, shared, size
+
+
+@cache
+def spec(sizes: Sizes) -> Architecture:
+    """The model, written down by hand."""
+    width, depth, first, experts, top_k, shared, size = sizes
+    head_dim = 64 if width < 1024 else 128
+    heads = 8
+    while heads * head_dim < width:
+        heads += 8
+    kv_heads = 8 if heads >= 32 else 4 if heads >= 16 else 2
+    attention = Attention(num_heads=heads, num_kv_heads=kv_heads, head_dim=head_dim, qk_norm="per_head")
+    moe = MoE(
+        groups=(ExpertGroup(count=experts, expert_size=size, top_k=top_k),),
+        shared=SharedExpert(count=shared, expert_size=size) if shared else None,
+    )
+    dense = Layer(mixer=attention, feed_forward=Dense(size=(top_k + shared) * size))
+    rest = Repeat(repeat=depth - first, layers=(Layer(mixer=attention, feed_forward=moe),))
+    before = (Repeat(repeat=first, layers=(dense,)),) if first else ()
+    return Architecture(vocab_size=VOCABULARY, hidden_size=width, layers=(*before, rest))
+
+
+@cache
+def counted(sizes: Sizes, dtype: str) -> dict[str, float]:
+    """What a model takes."""
+    a = spec(sizes)
+    return {
+        "total_params": total_params(a),
+        "active_params": active_params(a),
+        "memory": weights_bytes(a, dtype) + 2 * cache_bytes_per_sequence(a, CONTEXT),  # type: ignore[arg-type]
+        "flops": training_flops_per_token(a, 4096),
+    }
+
+
+@cache
+def at_one_token(sizes: Sizes, law: str) -> dict[str, float]:
+    """The law's variables of a model trained on one token."""
+    return laws.get(law).variables(spec(sizes), train_tokens=1.0)
+
+
+def loss_of(sizes: Sizes, law: str, tokens: float) -> float:
+    """The loss by the law's own evaluation."""
+    per_token = ("train_tokens", "train_flops")
+    at = {name: v * tokens if name in per_token else v for name, v in at_one_token(sizes, law).items()}
+    if law == "ling2025":
+        return float(laws.loss_through(laws.get("epoch2024"), **at))
+    return float(laws.get(law).loss(**at))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the search must give."""
+
+    num_within: int
+    best: dict[str, float]
+    ranked: list[tuple[float, Sizes, dict[str, float]]]
+    """Worst regret, sizes, regret by law: the best of each (experts, top-k, shared), best first."""
+    alike: int
+
+
+def solve(space: dict[str, list[int]], asked: dict[str, Any], names: tuple[str, ...] = LAWS) -> Answer:
+    """Try everything."""
+    losses: dict[Sizes, dict[str, float]] = {}
+    for sizes in every_design(space):
+        taken = counted(sizes, asked["weights_dtype"])
+        if any(asked.get(name) and taken[name] > asked[name] for name in ("memory", "total_params", "active_params")):
+            continue
+        tokens = asked.get("train_tokens") or asked["train_flops"] / taken["flops"]
+        losses[sizes] = {law: loss_of(sizes, law, tokens) for law in names}
+    if not losses:
+        return Answer(0, {}, [], 0)
+    best = {law: min(found[law] for found in losses.values()) for law in names}
+    kinds: dict[tuple[int, ...], tuple[float, Sizes, dict[str, float]]] = {}
+    worst = []
+    for sizes, found in losses.items():
+        regret = {law: found[law] - best[law] for law in names}
+        worst.append(max(regret.values()))
+        kind = sizes[3:6]
+        if kind not in kinds or worst[-1] < kinds[kind][0]:
+            kinds[kind] = (worst[-1], sizes, regret)
+    return Answer(len(losses), best, sorted(kinds.values()), sum(w <= min(worst) + 0.001 for w in worst))
