@@ -55,7 +55,8 @@ def test_design_json_has_the_fields_of_the_contract(capsys: pytest.CaptureFixtur
 
 def test_tables_fit_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for size in (("--memory", "80GB"), ("--total-params", "1T"), ("--total-params", "500M", "--context", "4096")):
+    large, small = ("--total-params", "1T", "--active-params", "30B"), ("--total-params", "500M", "--context", "4096")
+    for size in (("--memory", "80GB", "--active-params", "3B"), large, small):
         code, out, _ = run(capsys, "design", *size, "--train-tokens", "2T")
         assert code == 0
         assert "…" not in out

@@ -22,7 +22,7 @@ BUDGETS = [
     {"memory": "24GiB", "active_params": "1.5B", "train_tokens": "1T", "weights_dtype": "fp8", "batch": 4},
     {"total_params": "7B", "train_tokens": "100B", "law": "zhao2025"},
     {"total_params": "600M", "active_params": "200M", "train_flops": "1e20", "vocab_size": 32_000},
-    {"memory": "320GB", "devices": 2, "active_params": "30B", "train_tokens": "15T", "weights_dtype": "int4"},
+    {"memory": "320GB", "devices": 2, "active_params": "9B", "train_tokens": "15T", "weights_dtype": "int4"},
     {"hardware": "H100", "devices": 2, "decode_tokens_per_second": 60, "batch": 16, "train_flops": "1e22"},
 ]
 

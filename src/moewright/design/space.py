@@ -34,7 +34,7 @@ class Space(BaseModel):  # the fields' descriptions are the rules' reasons, prin
         description="whole matmul tiles, and splits over 2 to 8 devices",
     )
     depths: _Axis = Field(
-        tuple(range(2, 257, 2)), description="even: layers split evenly over two pipeline stages and more"
+        tuple(range(4, 257, 4)), description="multiples of four: layers split evenly over pipeline stages"
     )
     least_width_over_depth: float = Field(
         32.0, gt=0, description="published mixtures lie above: Qwen3-235B-A22B 44, gpt-oss-120b 80"
@@ -71,9 +71,9 @@ class Space(BaseModel):  # the fields' descriptions are the rules' reasons, prin
         4.0, gt=0, description="the dense feed-forward's 4 d; Mixtral has 3.5, the widest published"
     )
     dense_first: _CountAxis = Field(
-        (0, 1, 3),
+        (0, 1),
         description="dense layers before the mixtures, as wide as the experts that a token uses together: DeepSeek-V3 "
-        "has 3 of 18432 = 9 x 2048 (arXiv 2412.19437), dots1 and Kimi-K2 1, Qwen3 none",
+        "has 3 of 18432 = 9 x 2048 (arXiv 2412.19437), Kimi-K2 and GLM-4.5-Air 1, Qwen3 none",
     )
     vocab_size: _Size = Field(DEFAULT_VOCAB_SIZE, description="Llama 3's; today's tokenizers have 100 to 200 thousand")
     target: Target = Field(
