@@ -173,11 +173,6 @@ def witness_of(law: Law) -> Witness:
     return Witness(law, law.bare_loss)
 
 
-def with_draw(witness: Witness, draw: Mapping[str, float]) -> Witness:
-    """A fitted law at one draw of its coefficients."""
-    return Witness(witness.law, lambda variables: witness.law.bare_loss(variables, draw))
-
-
 def domain(witness: Witness, architecture: Architecture, budgets: Budgets) -> dict[str, Status]:
     """Where a design lies against the runs behind the law, by variable and by what those runs held fixed."""
     tokens = float(tokens_of(architecture, budgets))
