@@ -1,7 +1,7 @@
 """Activations of feed-forwards with their derivatives, for autograd functions that recompute instead of keeping."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,14 +35,14 @@ class _Gated(torch.autograd.Function):
     """act(gate) x up, keeping the two halves only."""
 
     @staticmethod
-    def forward(ctx, halves: Tensor, act: Differentiable) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx: Any, halves: Tensor, act: Differentiable) -> Tensor:
         ctx.save_for_backward(halves)
         ctx.act = act
         gate, up = halves.chunk(2, dim=-1)
         return act.value(gate).mul_(up)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (halves,) = ctx.saved_tensors
         return gated_gradient(grad, halves, ctx.act), None
 
@@ -65,13 +65,13 @@ def gated_gradient(grad: Tensor, halves: Tensor, act: Differentiable) -> Tensor:
 
 class _Plain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, act: Differentiable) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx: Any, x: Tensor, act: Differentiable) -> Tensor:
         ctx.save_for_backward(x)
         ctx.act = act
         return act.value(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return ctx.act.gradient(grad, x), None
 

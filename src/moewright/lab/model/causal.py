@@ -22,7 +22,7 @@ BLOCK = 512
 
 class _CausalLoop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         q = q * scale
         batch, heads, length, _ = q.shape
         per_key = heads // k.shape[1]
@@ -40,7 +40,7 @@ class _CausalLoop(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v = ctx.saved_tensors
         batch, heads, length, _ = q.shape
         per_key = heads // k.shape[1]

@@ -92,7 +92,7 @@ def grouped_product(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
 
 class _Loop(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         gates: Tensor,
@@ -116,7 +116,7 @@ class _Loop(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gates, token, first, second, *kept = ctx.saved_tensors
         counts, act, is_gated, dtype = ctx.settings
         dx, dgates = torch.zeros_like(x), torch.zeros_like(gates)

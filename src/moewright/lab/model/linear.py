@@ -10,7 +10,7 @@ from moewright.lab.model.products import times, times_transposed, transposed_tim
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         cast = weight.to(x.dtype)
         ctx.save_for_backward(rows, cast)
@@ -18,7 +18,7 @@ class _Linear(torch.autograd.Function):
         return times_transposed(rows, cast).view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         rows, weight = ctx.saved_tensors
         grads = grad.reshape(-1, grad.shape[-1])
         wants_x, wants_weight = ctx.needs_input_grad

@@ -15,9 +15,7 @@ IGNORED = -100
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: float) -> Tensor:
         cast = weight.to(hidden.dtype)
         wide = torch.promote_types(hidden.dtype, torch.float32)
         wants = any(ctx.needs_input_grad)
@@ -49,7 +47,7 @@ class _HeadLoss(torch.autograd.Function):
         return total * scale
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         dhidden, dweight, dbias = ctx.saved_tensors
         grad_hidden = grad.to(dhidden.dtype)
         return dhidden * grad_hidden, dweight * grad, None if dbias is None else dbias * grad, None, None
