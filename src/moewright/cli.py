@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from moewright.errors import UserError
+from moewright.errors import RunStopped, UserError
 
 app = typer.Typer(
     name="moewright",
@@ -338,6 +338,8 @@ def main() -> NoReturn:
             print(error.format_message())  # type: ignore[attr-defined]
             sys.exit(2)
         _fail(error.format_message())  # type: ignore[attr-defined]
+    except RunStopped as stopped:
+        _fail(str(stopped), 1)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except BrokenPipeError:  # the reader has seen enough

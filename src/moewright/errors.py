@@ -1,5 +1,9 @@
-"""The one exception that means: what the user gave is wrong."""
+"""The exceptions that the command line prints as one line."""
 
 
 class UserError(ValueError):
     """Says in one line what is wrong, where, and what to do. The command line prints it and exits with 2."""
+
+
+class RunStopped(RuntimeError):  # noqa: N818  (not always an error of anyone's)
+    """A run that stopped by itself: it diverged, or the machine failed it. Says where and what remains. Exit code 1."""

@@ -28,7 +28,29 @@ OPTIMIZER_BYTES: dict[Optimizer, int] = {
     "adamw_8bit": 6,  # fp32 copy, moments in 8 bits (arXiv 2110.02861); their block scales are left out
     "muon": 8,  # fp32 copy and one fp32 momentum (arXiv 2502.16982); the few AdamW parameters are counted alike
 }
-WEIGHT_BYTES = 2  # bf16
+_MASTER_BYTES = 4  # of the fp32 copy that OPTIMIZER_BYTES includes
+
+Recompute = Literal["attention_scores", "experts", "layers"]
+Precision = Literal["bf16", "fp32", "bf16_products"]
+
+
+@dataclass(frozen=True)
+class _Widths:
+    """Bytes of one number."""
+
+    weight: int
+    gradient: int
+    activation: int
+    has_master: bool
+    """Whether the optimizer holds a wider copy of the weights."""
+
+
+_WIDTHS: dict[Precision, _Widths] = {
+    "bf16": _Widths(weight=2, gradient=2, activation=2, has_master=True),
+    "fp32": _Widths(weight=4, gradient=4, activation=4, has_master=False),
+    # fp32 weights, each with a bf16 copy that the backward pass reads again, as in automatic mixed precision
+    "bf16_products": _Widths(weight=4 + 2, gradient=4, activation=2, has_master=False),
+}
 
 
 class Parallelism(Part):
@@ -77,15 +99,20 @@ def training_memory(
     micro_batch: int = 1,
     tokens_per_sequence: int = 4096,
     optimizer: Optimizer = "adamw",
-    gradient_dtype: Literal["bf16", "fp32"] = "bf16",
-    recompute: Literal["attention_scores", "layers"] = "attention_scores",
+    precision: Precision = "bf16",
+    gradient_dtype: Literal["bf16", "fp32"] | None = None,
+    recompute: Recompute = "attention_scores",
     imbalance: float = 1.0,
+    logit_rows: int | None = None,
 ) -> TrainingMemory:
     """Bytes on the fullest device while one micro-batch (or, in a pipeline, one for each stage) is under way.
 
-    `micro_batch` sequences of `tokens_per_sequence` tokens; `recompute` "layers" keeps only each layer's input and one
-    layer's rest; `imbalance` is the share of expert copies on the fullest device over the mean. Raises UserError for
-    degrees that do not divide.
+    `micro_batch` sequences of `tokens_per_sequence` tokens. `precision`: bf16 is ZeRO's mixed precision; fp32 has no
+    narrower copies; bf16_products keeps weights and gradients in fp32 and computes in bf16. `gradient_dtype` None
+    follows the precision. `recompute` "experts" keeps only the first products of routed experts, "layers" only each
+    layer's input and one layer's rest; `imbalance` is the share of expert copies on the fullest device over the mean.
+    `logit_rows`: logits, and their gradient beside them, exist for so many tokens at a time; None: for all, as one
+    tensor. Raises UserError for degrees that do not divide.
     """
     spread = parallelism or Parallelism()
     if (spread.data * spread.tensor) % spread.expert_devices:
@@ -93,7 +120,8 @@ def training_memory(
     if not imbalance >= 1:
         raise UserError(f"imbalance: expected at least 1, found {imbalance}")
     common, experts = _params_per_device(architecture, spread)
-    gradient_bytes = WEIGHT_BYTES if gradient_dtype == "bf16" else FP32_BYTES
+    widths = _WIDTHS[precision]
+    gradient_bytes = {None: widths.gradient, "bf16": 2, "fp32": FP32_BYTES}[gradient_dtype]
 
     def state(bytes_per_param: int, shared_from: int) -> Any:
         sharing = spread.zero_stage >= shared_from
@@ -101,11 +129,14 @@ def training_memory(
         parts = (common / (spread.data if sharing else 1), experts / (copies_of_experts if sharing else 1))
         return bytes_per_param * (parts[0] + parts[1])
 
-    activations, logits = _activations(architecture, spread, micro_batch * tokens_per_sequence, recompute, imbalance)
+    tokens = micro_batch * tokens_per_sequence
+    activations, spare = _activations(architecture, spread, tokens, recompute, imbalance, widths.activation)
+    rows = tokens if logit_rows is None else 2 * min(tokens, logit_rows)
+    logits = np.maximum(rows * architecture.vocab_size * FP32_BYTES / spread.tensor - spare, 0.0)
     return TrainingMemory(
-        weights=state(WEIGHT_BYTES, shared_from=3),
+        weights=state(widths.weight, shared_from=3),
         gradients=state(gradient_bytes, shared_from=2),
-        optimizer=state(OPTIMIZER_BYTES[optimizer], shared_from=1),
+        optimizer=state(OPTIMIZER_BYTES[optimizer] - (0 if widths.has_master else _MASTER_BYTES), shared_from=1),
         activations=activations,
         logits=logits,
     )
@@ -131,18 +162,28 @@ def _params_per_device(architecture: Architecture, spread: Parallelism) -> tuple
 
 
 def _activations(
-    architecture: Architecture, spread: Parallelism, tokens: int, recompute: str, imbalance: float
+    architecture: Architecture,
+    spread: Parallelism,
+    tokens: int,
+    recompute: Recompute,
+    imbalance: float,
+    number_bytes: int,
 ) -> tuple[Any, Any]:
-    """Bytes of activations of the first stage, and what the last stage's logits add to the fullest."""
+    """Bytes of activations of the first stage, and how many fewer the last stage holds."""
     by_layer = [
-        (times, layer_activation_bytes_per_token(architecture, layer, imbalance))
+        (
+            times,
+            layer_activation_bytes_per_token(
+                architecture, layer, imbalance, number_bytes=number_bytes, recompute_experts=recompute == "experts"
+            ),
+        )
         for times, layer in architecture.layer_runs()
     ]
     if recompute == "layers":
         fullest: Any = 0
         for _, kept in by_layer:
             fullest = np.maximum(fullest, kept)
-        held = architecture.num_layers * recomputed_layer_bytes_per_token(architecture)
+        held = architecture.num_layers * recomputed_layer_bytes_per_token(architecture, number_bytes)
         first, last = held + fullest, held / spread.pipeline + fullest
     else:
         held = sum(times * kept for times, kept in by_layer)
@@ -150,5 +191,4 @@ def _activations(
     # A stage holds L/p layers; one-forward-one-backward keeps p micro-batches under way in the first stage and one in
     # the last (arXiv 2205.05198, section 4.2.3).
     share = tokens / spread.tensor
-    logits = tokens * architecture.vocab_size * FP32_BYTES / spread.tensor
-    return share * first, np.maximum(logits - share * (first - last), 0.0)
+    return share * first, share * (first - last)

@@ -1,9 +1,9 @@
 """Load balancing: the auxiliary losses from what the routers report, and the update of the loss-free bias.
 
 Everything is in terms of relative loads r_i: an expert's choices over its group's even load, 1 when balanced whatever
-the number of experts and top_k, and of mean shares P_i, which sum to 1 over the experts of a router. So sum_i r_i P_i is
-E sum_i f_i P_i of Switch (arXiv 2101.03961, equation 4) for one group, with f_i the share of the choices; with several
-groups under one router it is still 1 when each group is balanced in itself, and does not pull between them.
+the number of experts and top_k, and of mean shares P_i, which sum to 1 over the experts of a router. For one group
+sum_i r_i P_i is E sum_i f_i P_i of Switch (arXiv 2101.03961, equation 4), with f_i the share of the choices; with
+several groups under one router it is still 1 when each group is balanced in itself, and does not pull between them.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from moewright.lab.routing import BalanceLoss, SelectionBias
 
 
 def relative_loads(moe: MoE, loads: Tensor) -> Tensor:
-    """Choices (..., E) over their group's even load; 0 where there were no tokens. In fp32 or the default dtype."""
+    """Choices (..., E) over their group's even load; 0 where there were no tokens. In float64."""
     parts = []
-    for part in loads.to(torch.get_default_dtype()).split([group.count for group in moe.groups], dim=-1):
+    for part in loads.to(torch.float64).split([group.count for group in moe.groups], dim=-1):
         parts.append(part * part.shape[-1] / part.sum(-1, keepdim=True).clamp(min=1))
     return torch.cat(parts, dim=-1)
 
@@ -69,7 +69,7 @@ def _by_sample(loss: BalanceLoss, moe: MoE, loads: Tensor, shares: Tensor) -> Te
     if loss.size_penalty:
         sizes = torch.tensor([float(group.expert_size) for group in moe.groups for _ in range(group.count)])
         loads = loads * (sizes / sizes.mean()).to(loads)
-    products = loads * shares
+    products = loads.to(shares.dtype) * shares
     if not moe.router_per_group:
         return products.sum(-1) * (moe.top_k if loss.balanced_value == "top_k" else 1)
     values = [

@@ -75,6 +75,7 @@ class ExpertsLayer(nn.Module):
 
     def __init__(self, count: int, size: int, gated: bool, d: int):
         super().__init__()
+        self.gated = gated
         self.up_proj = weight(count, 2 * size if gated else size, d)  # gate and up as one matrix, gate first
         self.down_proj = weight(count, d, size)
 

@@ -54,8 +54,7 @@ class RouterLayer(nn.Module):
 
     def forward(self, x: Tensor, forced_uniform: bool = False) -> Choices:
         """x (N, d)."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        logits = linear(wide, self.weight, self.bias)
+        logits = linear(x, self.weight, self.bias, torch.promote_types(x.dtype, torch.float32))
         parts = logits.split(self.router_slices(), dim=-1)
         scores = torch.cat([_scores(part, self.spec) for part in parts], dim=-1)
         shares = scores

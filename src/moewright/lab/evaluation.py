@@ -1,0 +1,113 @@
+"""Validation losses: every set apart, dropless and, where a capacity is in play, with it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from moewright.lab.data.batches import Batches
+from moewright.lab.data.dataset import Dataset
+from moewright.lab.model import Transformer
+from moewright.lab.model.moe import Way
+from moewright.lab.recipe import Recipe
+from moewright.lab.routing_metrics import RoutingTotals
+from moewright.lab.sharding import World
+from moewright.lab.step import load
+
+LOG_2 = 0.6931471805599453
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Losses in nats per token by validation set, and over all of their tokens."""
+
+    loss: float
+    by_set: dict[str, float]
+    bits_per_byte: dict[str, float]
+    """Of the sets whose bytes are known; dropless."""
+    capacity_loss: float | None
+    """With the recipe's evaluation capacity; None where there is none."""
+    capacity_by_set: dict[str, float]
+    tokens: dict[str, int]
+    routing: dict[str, list[Any]]
+    """By layer, dropless; see `RoutingTotals.metrics`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the metrics file."""
+        return {name: value for name, value in vars(self).items() if value not in (None, {})}
+
+
+class ValidationSets:
+    """The validation sequences of a recipe: fixed, from the beginning of each set."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe):
+        """Raises UserError for a set that is shorter than one sequence."""
+        self.batches = {
+            name: Batches(shards, recipe.sequence_length, seed=0, shuffle=False)
+            for name, shards in dataset.validation.items()
+        }
+        limit = recipe.evaluation.sequences
+        self.counts = {
+            name: min(batches.num_sequences, limit or batches.num_sequences) for name, batches in self.batches.items()
+        }
+        self.bytes_per_token = dataset.bytes_per_token
+        self.end_of_document = dataset.end_of_document
+
+
+def evaluate(model: Transformer, recipe: Recipe, sets: ValidationSets, members: World) -> EvaluationReport:
+    """The losses of the model as it is. Nothing in it changes: selection biases rest."""
+    dispatch = recipe.dispatch
+    forced = dispatch.forced == "uniform"
+    totals = RoutingTotals(model.moe_layers(), members.device)
+    by_set = _losses(model, recipe, sets, members, Way(None, forced), totals)
+    capacity = dispatch.evaluation_capacity or dispatch.capacity
+    capped = _losses(model, recipe, sets, members, Way(capacity), None) if capacity is not None else {}
+    tokens = {name: count * recipe.sequence_length for name, count in sets.counts.items()}
+    return EvaluationReport(
+        loss=_mean(by_set, tokens),
+        by_set=by_set,
+        bits_per_byte={
+            name: by_set[name] / LOG_2 / per_token for name, per_token in sets.bytes_per_token.items() if name in by_set
+        },
+        capacity_loss=_mean(capped, tokens) if capped else None,
+        capacity_by_set=capped,
+        tokens=tokens,
+        routing=totals.metrics(),
+    )
+
+
+def _mean(losses: dict[str, float], tokens: dict[str, int]) -> float:
+    return sum(losses[name] * tokens[name] for name in losses) / sum(tokens.values())
+
+
+@torch.no_grad()
+def _losses(
+    model: Transformer,
+    recipe: Recipe,
+    sets: ValidationSets,
+    members: World,
+    way: Way,
+    totals: RoutingTotals | None,
+) -> dict[str, float]:
+    size = recipe.micro_batch_sequences
+    sums = torch.zeros(len(sets.batches), dtype=torch.float64, device=members.device)
+    for index, (name, batches) in enumerate(sets.batches.items()):
+        # Every process makes as many forward passes as the first, since a sharded model needs all of them each time;
+        # the last ones may have nothing to add.
+        starts = range(0, sets.counts[name], size)
+        for turn in range(0, len(starts), members.size):
+            mine = turn + members.rank
+            start = starts[min(mine, len(starts) - 1)]
+            count = min(size, sets.counts[name] - start)
+            inputs, targets, documents = load(batches, start, count, members.device, recipe, sets.end_of_document)
+            loss, routings = model(inputs, targets=targets, document_ids=documents, way=way)
+            if mine < len(starts):
+                sums[index] += loss
+                if totals is not None:
+                    totals.add(routings)
+    for tensor in (sums, *(totals.tensors() if totals is not None else [])):
+        members.sum_(tensor)
+    losses = sums.tolist()
+    return {
+        name: losses[index] / (sets.counts[name] * recipe.sequence_length) for index, name in enumerate(sets.batches)
+    }

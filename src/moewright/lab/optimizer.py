@@ -1,0 +1,123 @@
+"""Optimizers of torch over the model's parameters, with their state by parameter name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from moewright.errors import UserError
+from moewright.lab import sharding
+from moewright.lab.initialization import rate_factor, role
+from moewright.lab.model import Transformer
+from moewright.lab.recipe import Optimizer, Recipe
+
+STATE_SEPARATOR = "/"
+"""Between a parameter's name and the name of a piece of its state."""
+
+
+@dataclass
+class Optimizers:
+    """One or two torch optimizers, and the tensors that they step by name."""
+
+    optimizers: list[torch.optim.Optimizer]
+    tensors: dict[str, nn.Parameter]
+    """What the optimizers hold: parameters, or views of them that are matrices."""
+    views: list[tuple[nn.Parameter, nn.Parameter, tuple[int, slice] | None]]
+    """(parameter, view, its place): views get their part of the parameter's gradient before each step."""
+    rates: dict[int, float]
+    """id of a parameter group -> factor on the learning rate."""
+
+    def step(self, learning_rate: float) -> None:
+        """One step at this learning rate; gradients are gone afterwards."""
+        for parameter, view, place in self.views:
+            assert parameter.grad is not None
+            view.grad = parameter.grad if place is None else parameter.grad[place]
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * self.rates[id(group)]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        for parameter, _, _ in self.views:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """All state on the processor: `parameter/piece` -> tensor. With sharding, a call that all processes make."""
+        state = {}
+        for name, tensor in self.tensors.items():
+            for optimizer in self.optimizers:
+                for piece, value in optimizer.state.get(tensor, {}).items():
+                    state[f"{name}{STATE_SEPARATOR}{piece}"] = sharding.whole(torch.as_tensor(value)).cpu()
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        pieces: dict[str, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            name, _, piece = key.rpartition(STATE_SEPARATOR)
+            pieces.setdefault(name, {})[piece] = value
+        if set(pieces) != set(self.tensors):
+            odd = next(iter(set(pieces) ^ set(self.tensors)))
+            raise UserError(f"checkpoint: its optimizer state does not fit the model at {odd}")
+        for name, tensor in self.tensors.items():
+            owner = next(o for o in self.optimizers if any(tensor is p for g in o.param_groups for p in g["params"]))
+            owner.state[tensor] = {
+                piece: value.clone() if value.ndim == 0 else sharding.like(value, tensor)
+                for piece, value in pieces[name].items()
+            }
+
+
+def build_optimizers(model: Transformer, recipe: Recipe) -> Optimizers:
+    """AdamW on everything, or Muon on the layers' matrices (each expert's, each half of a gated pair) beside AdamW."""
+    settings = recipe.optimizer
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    by_adamw: dict[str, nn.Parameter] = {}
+    by_muon: dict[str, nn.Parameter] = {}
+    views = []
+    factors: dict[str, float] = {}
+    for name, parameter in trained.items():
+        factor = rate_factor(name, parameter, recipe.initialization)
+        if settings.kind == "muon" and role(name, parameter) == "matrix":
+            for label, place in _matrices(name, parameter, model):
+                view = nn.Parameter(parameter.data if place is None else parameter.data[place])
+                by_muon[name + label] = view
+                views.append((parameter, view, place))
+                factors[name + label] = factor
+        else:
+            by_adamw[name] = parameter
+            factors[name] = factor
+    adamw = torch.optim.AdamW(
+        _groups(by_adamw, factors, settings),
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.eps,
+        fused=True,
+    )
+    optimizers: list[torch.optim.Optimizer] = [adamw]
+    if by_muon:
+        muon_groups = _groups(by_muon, factors, settings)
+        optimizers.append(torch.optim.Muon(muon_groups, momentum=settings.momentum, adjust_lr_fn="match_rms_adamw"))
+    rates = {id(group): group["factor"] for optimizer in optimizers for group in optimizer.param_groups}
+    return Optimizers(optimizers, {**by_adamw, **by_muon}, views, rates)
+
+
+def _matrices(name: str, parameter: Tensor, model: Transformer) -> list[tuple[str, tuple[int, slice] | None]]:
+    """The matrices in a parameter, with labels for their names: stacks by expert, and gate and up apart."""
+    halves = [("", slice(None))]
+    owner = model.get_submodule(name.rpartition(".")[0])
+    if name.endswith("up_proj") and getattr(owner, "gated", False):
+        half = parameter.shape[-2] // 2
+        halves = [(".gate", slice(0, half)), (".up", slice(half, None))]
+    if parameter.ndim == 2:
+        if len(halves) == 1:
+            return [("", None)]
+        return [(label, (rows,)) for label, rows in halves]  # type: ignore[misc]
+    return [(f".{e}{label}", (e, rows)) for e in range(len(parameter)) for label, rows in halves]
+
+
+def _groups(tensors: Mapping[str, nn.Parameter], factors: Mapping[str, float], settings: Optimizer) -> list[dict]:  # type: ignore[type-arg]
+    """Parameter groups by weight decay and learning-rate factor."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, tensor in tensors.items():
+        decay = 0.0 if tensor.ndim == 1 else settings.weight_decay
+        groups.setdefault((decay, factors[name]), []).append(tensor)
+    return [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in groups.items()]

@@ -1,0 +1,147 @@
+"""A run in memory: model, optimizers, data and where it stands; and its way to and from a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moewright.errors import RunStopped, UserError
+from moewright.files import read_mapping
+from moewright.lab import run_folder, sharding
+from moewright.lab.data.batches import Batches
+from moewright.lab.data.dataset import Dataset
+from moewright.lab.evaluation import EvaluationReport, ValidationSets, evaluate
+from moewright.lab.initialization import initialize
+from moewright.lab.model import Transformer
+from moewright.lab.model.balancing import update_selection_bias
+from moewright.lab.optimizer import build_optimizers
+from moewright.lab.recipe import Recipe
+from moewright.lab.schedule import peak_learning_rate, schedule_share
+from moewright.lab.sharding import World
+from moewright.lab.step import StepLosses, accumulate_gradients
+
+_DTYPES = {"fp32": None, "bf16": torch.bfloat16}
+
+
+class Session:
+    """The state that training moves, one optimizer step at a time."""
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, members: World):
+        """A model as it begins. Raises UserError for weights or data that do not fit."""
+        self.recipe, self.dataset, self.members = recipe, dataset, members
+        self.batches = Batches(dataset.train, recipe.sequence_length, recipe.seed)
+        self.validation = ValidationSets(dataset, recipe)
+        self.peak_rate = peak_learning_rate(recipe)
+        self.model = Transformer(recipe.architecture, _DTYPES[recipe.precision])
+        self.model.recompute = recipe.recompute
+        if recipe.initial_weights is None:
+            initialize(self.model, recipe.initialization, recipe.seed)
+        else:
+            self._load_weights(Path(recipe.initial_weights))
+        self.model.to(members.device)
+        if recipe.parallel == "shard" and members.size > 1:
+            sharding.shard(self.model, members)
+        self.optimizers = build_optimizers(self.model, recipe)
+        self.step = 0
+        """Optimizer steps done."""
+        self.steps_worse_than_guessing = 0
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens seen."""
+        return self.step * self.recipe.batch_tokens
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.recipe.total_steps
+
+    def next_step(self) -> tuple[StepLosses, float, float]:
+        """One optimizer step: its losses, the gradient's norm and the learning rate.
+
+        Raises RunStopped, with the weights as they were, if a loss or a gradient is not finite.
+        """
+        recipe = self.recipe
+        losses = accumulate_gradients(
+            self.model, recipe, self.batches, self.step, self.members, self.dataset.end_of_document
+        )
+        if recipe.parallel == "replicate":
+            sharding.sum_gradients(self.model, self.members)
+        norm = self._clip()
+        if not all(value - value == 0 for value in [*losses.values, norm]):
+            raise RunStopped(self._what_is_not_finite(losses))
+        share = schedule_share(recipe.schedule, self.tokens + recipe.batch_tokens, recipe.train_tokens)
+        rate = self.peak_rate * share
+        self.optimizers.step(rate)
+        if recipe.balancing.selection_bias is not None:
+            update_selection_bias(recipe.balancing.selection_bias, self.model.moe_layers(), losses.totals.loads)
+        self.step += 1
+        return losses, norm, rate
+
+    def evaluate(self) -> EvaluationReport:
+        """Losses on the validation sets."""
+        return evaluate(self.model, self.recipe, self.validation, self.members)
+
+    def _clip(self) -> float:
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = sharding.whole(torch.nn.utils.get_total_norm(gradients))
+        limit = self.recipe.optimizer.clip_norm
+        if limit is not None and norm > limit:
+            factor = float(limit / norm)
+            for gradient in gradients:
+                gradient.mul_(factor)
+        return float(norm)
+
+    def _what_is_not_finite(self, losses: StepLosses) -> str:
+        named = {"the cross-entropy": losses.cross_entropy, "the z-loss": losses.z}
+        named |= {f"balance loss {index}": value for index, value in enumerate(losses.balance)}
+        found = [name for name, value in named.items() if value - value != 0]
+        if not found:
+            found = [
+                f"the gradient of {name}"
+                for name, p in self.model.named_parameters()
+                if p.grad is not None and not bool(torch.isfinite(sharding.whole(p.grad)).all())
+            ][:3]
+        return f"step {self.step + 1}: {', '.join(found) or 'the norm of all gradients'} is not finite"
+
+    # To a checkpoint and back
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint; a call that all processes make, and the first one writes."""
+        model = {name: sharding.whole(tensor) for name, tensor in self.model.state_dict().items()}
+        optimizer = self.optimizers.state()
+        if self.members.is_first:
+            state = {
+                "tokens": self.tokens,
+                "next_sequence": self.step * self.recipe.batch_sequences,
+                "steps_worse_than_guessing": self.steps_worse_than_guessing,
+            }
+            run_folder.write_checkpoint(folder, self.step, model, optimizer, state)
+            run_folder.keep_newest(folder, self.recipe.checkpoints.keep)
+        self.members.wait()
+
+    def restore(self, checkpoint: Path) -> None:
+        """Go on exactly from where a checkpoint was written."""
+        state: dict[str, Any] = read_mapping(checkpoint / run_folder.STATE)
+        self._copy_weights(run_folder.load_tensors(checkpoint, run_folder.MODEL), checkpoint)
+        self.optimizers.load_state(run_folder.load_tensors(checkpoint, run_folder.OPTIMIZER))
+        self.step = state["step"]
+        self.steps_worse_than_guessing = state["steps_worse_than_guessing"]
+
+    @torch.no_grad()
+    def _copy_weights(self, tensors: dict[str, torch.Tensor], source: Path) -> None:
+        mine = self.model.state_dict()
+        if set(mine) != set(tensors):
+            odd = next(iter(set(mine) ^ set(tensors)))
+            raise UserError(f"{source}: its tensors do not fit the model at {odd}")
+        for name, tensor in mine.items():
+            tensor.copy_(sharding.like(tensors[name], tensor))
+
+    def _load_weights(self, folder: Path) -> None:
+        from moewright.lab.hf import read_checkpoint
+
+        architecture, tensors = read_checkpoint(folder)
+        wanted = self.recipe.architecture
+        if architecture.layers != wanted.layers or architecture.vocab_size != wanted.vocab_size:
+            raise UserError(f"initial_weights: {folder} holds another architecture than the recipe's")
+        self._copy_weights(tensors, folder)

@@ -1,0 +1,98 @@
+"""Several processes: who they are, sums over them, and tensors that FSDP2 spreads over them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from moewright.lab.model import Transformer
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its fellows, as torchrun started them."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """The sum over processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true of any process: they must agree before one of them stops."""
+        return bool(self.sum_(torch.tensor(float(flag), device=self.device)).item() > 0)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """The processes of torchrun, joined by NCCL on GPUs and gloo elsewhere; without torchrun, this one alone."""
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if size == 1:
+        yield World(0, 1, device)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(rank, size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def shard(model: Transformer, members: World) -> None:
+    """Spread parameters, gradients and optimizer state over the processes, layer by layer (FSDP2)."""
+    mesh = init_device_mesh(members.device.type, (members.size,))
+    for layer in list(model.layers):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    for module in model.modules():  # gradients add up: the losses are shares of the whole batch's already
+        if hasattr(module, "set_gradient_divide_factor"):
+            module.set_gradient_divide_factor(1.0)  # type: ignore[operator]
+
+
+def sum_gradients(model: nn.Module, members: World) -> None:
+    """Add up the gradients of whole copies, in one message."""
+    if members.size == 1:
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.view(-1) for gradient in gradients])
+    dist.all_reduce(flat)
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor; with sharding, a call that all processes make."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(values: Tensor, tensor: Tensor) -> Tensor:
+    """A copy of whole values placed as another tensor is."""
+    if isinstance(tensor, DTensor):
+        return distribute_tensor(values.to(tensor.device), tensor.device_mesh, tensor.placements)
+    return values.to(tensor.device, copy=True)

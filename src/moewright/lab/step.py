@@ -1,0 +1,113 @@
+"""One optimizer step's losses and gradients, whatever the number of micro-batches and processes.
+
+All losses are shares of the whole batch's: each micro-batch adds its part, so gradients of all of them, over all
+processes, just add up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moewright.lab.data.batches import Batches, document_ids
+from moewright.lab.model import Transformer
+from moewright.lab.model.balancing import balance_loss, z_loss
+from moewright.lab.model.moe import Way
+from moewright.lab.recipe import Recipe
+from moewright.lab.routing_metrics import RoutingTotals
+from moewright.lab.sharding import World
+
+
+@dataclass
+class StepLosses:
+    """Of the whole batch."""
+
+    cross_entropy: float
+    """Nats per token."""
+    balance: list[float]
+    """For each of the recipe's balance losses, weight included."""
+    z: float
+    """Weight included."""
+    totals: RoutingTotals
+
+    @property
+    def values(self) -> list[float]:
+        """All of them."""
+        return [self.cross_entropy, *self.balance, self.z]
+
+
+def local_micro_batches(recipe: Recipe, members: World) -> int:
+    """Forward passes of this process in one step."""
+    return recipe.batch_sequences // (members.size * recipe.micro_batch_sequences)
+
+
+def accumulate_gradients(
+    model: Transformer, recipe: Recipe, batches: Batches, step: int, members: World, end_of_document: int | None
+) -> StepLosses:
+    """Forward and backward over this process's part of the step's sequences; gradients are left in the parameters.
+
+    The losses in the result are summed over processes, the gradients are not.
+    """
+    count, size = local_micro_batches(recipe, members), recipe.micro_batch_sequences
+    first = step * recipe.batch_sequences + members.rank * count * size
+    starts = range(first, first + count * size, size)
+    way = Way(recipe.dispatch.capacity, recipe.dispatch.forced == "uniform")
+    moe_layers = model.moe_layers()
+    balancing = recipe.balancing
+    totals = RoutingTotals(moe_layers, members.device)
+    wants_global = any(loss.scope == "global_batch" for loss in balancing.losses)
+    global_loads: list[Tensor] | None = None
+    if wants_global and count > 1:
+        global_loads = _count_loads(model, recipe, batches, starts, members, way, end_of_document)
+    share = 1 / (count * members.size)
+    sums = torch.zeros(2 + len(balancing.losses), dtype=torch.float64, device=members.device)
+    for start in starts:
+        inputs, targets, documents = load(batches, start, size, members.device, recipe, end_of_document)
+        scale = 1 / (recipe.batch_sequences * recipe.sequence_length)
+        loss, routings = model(inputs, targets=targets, loss_scale=scale, document_ids=documents, way=way)
+        totals.add(routings)
+        if wants_global and count == 1:
+            global_loads = [members.sum_(routing.loads.sum(0)) for routing in routings]
+        parts = [loss]
+        if routings:
+            parts += [share * balance_loss(each, routings, moe_layers, global_loads) for each in balancing.losses]
+            parts.append(share * balancing.z_loss * z_loss(routings))
+        sums[: len(parts)] += torch.stack([part.detach().to(sums.dtype) for part in parts])
+        torch.stack([part.to(loss.dtype) for part in parts]).sum().backward()
+    for tensor in (sums, *totals.tensors()):
+        members.sum_(tensor)
+    cross_entropy, *auxiliary = sums.tolist()
+    return StepLosses(cross_entropy, auxiliary[:-1], auxiliary[-1], totals)
+
+
+def load(
+    batches: Batches, start: int, count: int, device: torch.device, recipe: Recipe, end_of_document: int | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Inputs, targets and, where documents are masked, document numbers; each (count, sequence_length)."""
+    inputs, targets = batches.take(start, count)
+    documents = None
+    if recipe.document_mask:
+        assert end_of_document is not None, "checked before training"
+        documents = torch.from_numpy(document_ids(inputs, end_of_document)).to(device)
+    return torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device), documents
+
+
+@torch.no_grad()
+def _count_loads(
+    model: Transformer,
+    recipe: Recipe,
+    batches: Batches,
+    starts: Sequence[int],
+    members: World,
+    way: Way,
+    end_of_document: int | None,
+) -> list[Tensor]:
+    """Every expert's choices over the whole step, by a forward pass of its own: what the balance of a batch that is
+    larger than one forward pass costs, a quarter of the step."""
+    totals = RoutingTotals(model.moe_layers(), members.device)
+    for start in starts:
+        size = recipe.micro_batch_sequences
+        inputs, _, documents = load(batches, start, size, members.device, recipe, end_of_document)
+        totals.add(model.hidden(inputs, document_ids=documents, way=way).routings)
+    return [members.sum_(loads) for loads in totals.loads]
