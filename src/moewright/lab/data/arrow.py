@@ -19,7 +19,9 @@ def saved_files(folder: Path) -> tuple[Path, ...] | None:
     """
     if (folder / _DICTIONARY).is_file():
         names = read_mapping(folder / _DICTIONARY).get("splits", [])
-        raise UserError(f"{folder}: holds several datasets; name one, such as {folder / str(next(iter(names), 'train'))}")
+        raise UserError(
+            f"{folder}: holds several datasets; name one, such as {folder / str(next(iter(names), 'train'))}"
+        )
     if not (folder / _STATE).is_file():
         return None
     listed = read_mapping(folder / _STATE).get("_data_files")

@@ -11,8 +11,8 @@ class Batches:
     """Sequences of equal length from shards, epoch after epoch.
 
     Sequence i covers tokens iT to iT + T of the shards: T inputs and, one later, T targets, so that every token but the
-    first is a target once in an epoch. Documents are packed: a sequence may hold several and parts of them. What is left
-    after the last whole sequence is dropped.
+    first is a target once in an epoch. Documents are packed: a sequence may hold several and parts of them. What is
+    left after the last whole sequence is dropped.
 
     What stands at a position is a function of the seed and the position alone. Ranks, workers and earlier calls do not
     enter, so a run can stop, continue and change its number of devices without another order of its data.
@@ -25,8 +25,8 @@ class Batches:
         self.num_sequences = (len(shards) - 1) // sequence_length
         if self.num_sequences < 1:
             raise UserError(
-                f"{shards.files[0]}: {len(shards):,} tokens are fewer than one sequence of {sequence_length:,} and its last "
-                "target; take a shorter sequence or more data"
+                f"{shards.files[0]}: {len(shards):,} tokens are fewer than one sequence of {sequence_length:,} "
+                "and its last target; take a shorter sequence or more data"
             )
         self.shards = shards
         self.sequence_length = sequence_length
@@ -80,9 +80,10 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def document_ids(inputs: NDArray[np.int64], end_of_document: int) -> NDArray[np.int64]:
-    """Which document of its sequence each token belongs to, from 0; int64, the shape of inputs (count, sequence_length).
+    """Which document of its sequence each token belongs to, from 0; int64 (count, sequence_length) like inputs.
 
     A separator belongs to the document that it ends. With attention only between equal ids, no document sees another.
     """
     ends = inputs == end_of_document
-    return np.cumsum(ends, axis=-1, dtype=np.int64) - ends
+    before: NDArray[np.int64] = np.cumsum(ends, axis=-1, dtype=np.int64) - ends
+    return before

@@ -148,4 +148,3 @@ def _check_vocabulary(dataset: Dataset, every_token: bool) -> None:
                 f"{shards.files[0]}: has token {largest:,}, but the vocabulary is {dataset.vocab_size:,} tokens; "
                 "was it written with another tokenizer, or as another dtype?"
             )
-

@@ -84,8 +84,9 @@ def make_plan(documents: Iterable[tuple[str, str]], seed: int, validation_share:
 def _held_out(own: NDArray[np.int64], sizes: NDArray[np.int64], share: float, name: str) -> NDArray[np.int64]:
     if len(own) < 2:
         raise UserError(
-            f"source {name!r}: validation would be empty: whole documents are held out, and it has {len(own)} of its own; "
-            "split it with --document-separator, or join it to a source of more documents"
+            f"source {name!r}: validation would be empty: whole documents are held out, and it has {len(own)} of "
+            "its own; split it with --document-separator, or join it to a source of more documents"
         )
     before = np.cumsum(sizes) - sizes
-    return own[:-1][before[:-1] < share * sizes.sum()]
+    held: NDArray[np.int64] = own[:-1][before[:-1] < share * sizes.sum()]
+    return held

@@ -20,6 +20,7 @@ from moewright.lab.data.record import (
     Dropped,
     Preparation,
     StoredFile,
+    StoredShard,
     TrainSplit,
     ValidationSplit,
     sha256_of,
@@ -64,7 +65,9 @@ def prepare(
         raise UserError("tokenizer: give either a tokenizer.json or the vocab-size of one to train")
     if end_of_document is not None and tokenizer is None:
         raise UserError(f"end-of-document: goes with --tokenizer; one trained here ends documents with {END_OF_TEXT}")
-    _check_range("validation-share", validation_share, 0 < validation_share <= _LARGEST_SHARE, "above 0 and at most 0.5")
+    _check_range(
+        "validation-share", validation_share, 0 < validation_share <= _LARGEST_SHARE, "above 0 and at most 0.5"
+    )
     _check_range("seed", seed, 0 <= seed < 2**63, "at least 0 and below 2^63")
     _check_range("tokens-per-shard", tokens_per_shard, 0 < tokens_per_shard < 2**53, "above 0")
     documents = _Documents(sources, text_key, source_key, document_separator)
@@ -142,7 +145,7 @@ def _encode(
             tokens=int(spool.lengths[numbers].sum()),
         )
 
-    def shards(prefix: str, numbers: NDArray[np.int64]) -> tuple[Path, ...]:
+    def shards(prefix: str, numbers: NDArray[np.int64]) -> tuple[StoredShard, ...]:
         return write_shards(folder, prefix, spool.documents(numbers), preparation.tokens_per_shard)
 
     record = DatasetRecord(

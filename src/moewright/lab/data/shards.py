@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moewright.errors import UserError
 
-DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 """What a token may be stored as; little-endian, as nanoGPT, llm.c and OLMo-core write them."""
 
 _CHUNK = 2**22  # tokens at a time, when all are read once: 16 MB of uint32
@@ -76,7 +76,7 @@ class TokenShards:
         return max(int(tokens[at : at + _CHUNK].max()) for tokens in self._maps for at in range(0, len(tokens), _CHUNK))
 
     def sampled_max_token(self) -> int:
-        """The largest token among the first 65,536 of each file: enough to tell tokens of another vocabulary or type."""
+        """The largest token among the first 65,536 of each file: enough to tell another vocabulary or type."""
         return max(int(tokens[: 2**16].max()) for tokens in self._maps)
 
     def fingerprint(self) -> str:

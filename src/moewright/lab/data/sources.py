@@ -1,5 +1,6 @@
 """Documents and the source that each came from, out of the files that people have."""
 
+import codecs
 import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -97,9 +98,7 @@ def _split_text(file: Path, separator: str) -> Iterator[str]:
     yield buffer.strip("\r\n")
 
 
-def _decoder(binary: IO[bytes], file: Path) -> Callable[[], str]:
-    import codecs
-
+def _decoder(binary: IO[bytes] | gzip.GzipFile, file: Path) -> Callable[[], str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
 
     def read() -> str:
@@ -134,7 +133,7 @@ def _json_lines(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield place, value
 
 
-def _opened(file: Path) -> IO[bytes]:
+def _opened(file: Path) -> IO[bytes] | gzip.GzipFile:
     try:
         return gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")
     except OSError as error:

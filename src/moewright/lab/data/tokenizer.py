@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Tokenizer:
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> Literal["uint16", "uint32"]:
         """The smaller of uint16 and uint32 that holds every token."""
         return "uint16" if self.vocab_size <= 2**16 else "uint32"
 
@@ -109,7 +109,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return Tokenizer(backend, backend.token_to_id(END_OF_TEXT))
 
 
-def _library() -> type[tokenizers]:
+def _library() -> Any:  # a module, loaded when first needed
     try:
         import tokenizers
     except ImportError:
