@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ BOOK = Path("examples/data/moby-dick.txt")
 
 def documents(number: int = 120) -> list[dict[str, str]]:
     """Paragraphs of the book under three sources of unlike sizes."""
-    paragraphs = [text for text in BOOK.read_text(encoding="utf-8").split("\n\n") if len(text) > 60][:number]
+    book = BOOK.read_text(encoding="utf-8").replace(END_OF_TEXT, "")
+    paragraphs = [text for text in book.split("\n\n") if len(text) > 60][:number]
     return [{"text": text, "source": ("a", "b", "c/ü")[index % 7 // 3]} for index, text in enumerate(paragraphs)]
 
 
@@ -57,7 +59,7 @@ def test_every_document_once(tmp_path: Path) -> None:
     assert sorted(dataset.validation) == ["a", "b", "c/ü"]
     held = {name: decoded(shards, dataset) for name, shards in dataset.validation.items()}
     train = decoded(dataset.train, dataset)
-    assert Counter(train + sum(held.values(), [])) == Counter({row["text"] for row in rows})
+    assert Counter([*train, *chain.from_iterable(held.values())]) == Counter({row["text"] for row in rows})
     assert len(dataset.train.files) == -(-len(dataset.train) // 1000) > 2
     assert train != [row["text"] for row in rows if row["text"] in train]
     for name, texts in held.items():
@@ -181,9 +183,8 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def no_space(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writing, "write_shards", no_space)
-    monkeypatch.setattr("moewright.lab.data.prepare.write_shards", no_space)
-    with pytest.raises(UserError, match="out: .*, and nothing was kept: No space left on device"):
+    monkeypatch.setattr(writing._Shards, "write", no_space)
+    with pytest.raises(UserError, match=r"out: .*, and nothing was kept: No space left on device"):
         prepare([BOOK], tmp_path / "out", vocab_size=400)
     assert not list(tmp_path.iterdir())
 

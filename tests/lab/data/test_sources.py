@@ -42,9 +42,9 @@ def test_every_kind_gives_the_same_documents(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
     dictionary = table.set_column(1, "kind", table["kind"].dictionary_encode())
     save_to_disk(tmp_path / "a", dictionary)
-    with pa.OSFile(str(tmp_path / "a" / "data-00000-of-00002.arrow"), "wb") as sink:  # an Arrow file will do too
-        with pa.ipc.new_file(sink, dictionary.schema) as writer:
-            writer.write_table(dictionary.slice(0, 2))
+    first = str(tmp_path / "a" / "data-00000-of-00002.arrow")
+    with pa.OSFile(first, "wb") as sink, pa.ipc.new_file(sink, dictionary.schema) as writer:
+        writer.write_table(dictionary.slice(0, 2))  # an Arrow file, not a stream, will do too
     folder = tmp_path / "nested" / "a" / "data"
     folder.mkdir(parents=True)
     pq.write_table(table.slice(0, 3), folder / "train-00000-of-00002.parquet")

@@ -13,7 +13,7 @@ from moewright.lab.data.record import DatasetRecord, StoredShard, read_record, s
 from moewright.lab.data.shards import DTYPES, TokenShards
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Training tokens and validation sets of one vocabulary."""
 

@@ -57,7 +57,7 @@ def prepare(
     ("<|endoftext|>"). `end_of_document` names the tokenizer's token if it is none of the usual ones.
 
     Exact duplicates are dropped. The text of the documents, their labels, `seed` and the settings decide every byte
-    written; the order of the sources and of the documents in them does not.
+    of the shards; the order of the sources and of the documents in them does not.
 
     Raises UserError for every bad input, and when the folder cannot be written.
     """
@@ -73,7 +73,7 @@ def prepare(
     documents = _Documents(sources, text_key, source_key, document_separator)
     loaded = load_tokenizer(Path(tokenizer), end_of_document) if tokenizer is not None else None
     preparation = Preparation(
-        inputs=tuple(sorted(source.path.name for source in documents.sources)),
+        inputs=tuple(sorted(source.path.resolve().name for source in documents.sources)),
         text_key=documents.text_key,
         source_key=source_key,
         document_separator=documents.separator,

@@ -22,7 +22,7 @@ _HEADER_BYTES = 256 * 4
 _LLM_C_DTYPES = {20240520: "uint16", 20240801: "uint32"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenShards:
     """Tokens of one or more files in their order, by memory map."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moewright.errors import UserError
+from moewright.files import write_text
 
 if TYPE_CHECKING:
     import tokenizers
@@ -54,7 +55,8 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Write tokenizer.json."""
-        self.backend.save(str(path))
+        # Not by the library, whose error for a full disk is a bare Exception.
+        write_text(path, self.backend.to_str(pretty=True))
 
 
 def load_tokenizer(path: Path, end_of_document: str | None = None) -> Tokenizer:
