@@ -16,6 +16,7 @@ import pytest
 from moewright import cli
 from moewright.errors import UserError
 from moewright.lab.data import Dataset, TokenShards, open_dataset, prepare, writing
+from moewright.lab.data.plan import make_plan
 from moewright.lab.data.tokenizer import END_OF_TEXT, load_tokenizer
 
 BOOK = Path("examples/data/moby-dick.txt")
@@ -111,6 +112,15 @@ def test_a_given_tokenizer_and_held_out_documents_that_stay(tmp_path: Path) -> N
     # More documents only add to the training documents that come before or after: no held-out one is trained on.
     fewer = prepare([write_lines(tmp_path / "in.jsonl", rows[:-5])], tmp_path / "three", vocab_size=400)
     assert not set(decoded(fewer.validation["in"], fewer)) & set(decoded(fewer.train, fewer))
+
+
+def test_documents_that_change_meanwhile() -> None:
+    documents = [("a", "one"), ("a", ""), ("a", "two"), ("b", "three"), ("b", "four")]
+    plan = make_plan(documents, 0, 0.01)
+    assert list(writing.kept_documents(documents, plan)) == [(0, "one"), (2, "two"), (3, "three"), (4, "four")]
+    for changed in (documents[:-1], [*documents, ("b", "five")], [*documents[:-1], ("b", "4")], []):
+        with pytest.raises(UserError, match="sources: documents changed while they were read"):
+            list(writing.kept_documents(changed, plan))
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
