@@ -61,10 +61,24 @@ def test_each_epoch_has_every_sequence_once_however_it_is_taken(
     assert plain.tolist() == [window[:-1] for window in windows] * 2
 
 
-def test_order_is_the_published_generator() -> None:
-    # The first outputs of SplitMix64 from 0, as in the test vectors of its Java and Rust versions.
-    keys = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    assert permutation(3, 0, 0).tolist() == sorted(range(3), key=keys.__getitem__)
+def mixed(value: int) -> int:
+    """SplitMix64's output for a state, in whole numbers."""
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+    return value ^ value >> 31
+
+
+def outputs(state: int, count: int) -> list[int]:
+    """The first outputs of SplitMix64."""
+    return [mixed((state + step * 0x9E3779B97F4A7C15) % 2**64) for step in range(1, count + 1)]
+
+
+def test_order_is_the_published_generators() -> None:
+    # Rosetta Code, "Pseudo-random numbers/Splitmix64".
+    assert outputs(1234567, 3) == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    for seed, epoch in ((0, 0), (0, 1), (1, 0), (2**63 - 1, 12345)):
+        keys = outputs((mixed(mixed(seed) + epoch)) % 2**64, 200)
+        assert permutation(200, seed, epoch).tolist() == sorted(range(200), key=keys.__getitem__)
 
 
 def test_orders_look_random() -> None:
