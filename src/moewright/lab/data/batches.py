@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from moewright.errors import UserError
 from moewright.lab.data.shards import TokenShards
 
+_GOLDEN_GAMMA = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, odd; SplitMix64's step
+
 
 class Batches:
     """Sequences of equal length from shards, epoch after epoch.
@@ -61,19 +63,16 @@ class Batches:
 def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """An order of 0 to size - 1, int64 (size,): by a random 64-bit key for each.
 
-    The keys are outputs of SplitMix64 (Steele, Lea and Flood 2014, OOPSLA, figure 17) rather than of numpy's
-    generators, whose streams may change between versions of numpy.
+    The keys are outputs of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, as in Vigna's splitmix64.c) rather than of
+    numpy's generators, whose streams may change between versions of numpy.
     """
     stream = _mix(_mix(np.array([seed % 2**64], dtype=np.uint64)) + np.uint64(epoch))
     keys = _mix(stream + np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN_GAMMA))
     return np.argsort(keys, kind="stable").astype(np.int64, copy=False)
 
 
-_GOLDEN_GAMMA = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, odd; SplitMix64's step
-
-
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's output function: a bijection of 64 bits."""
+    """SplitMix64's output function, a bijection of 64 bits; its constants are Stafford's mix 13."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

@@ -27,7 +27,7 @@ from moewright.lab.data.record import (
     write_record,
 )
 from moewright.lab.data.sources import Source, find_source
-from moewright.lab.data.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer, train_tokenizer
+from moewright.lab.data.tokenizer import END_OF_TEXT, Tokenizer, check_trainable, load_tokenizer, train_tokenizer
 from moewright.lab.data.writing import Spool, kept_documents, write_shards
 
 _TOKENIZER = "tokenizer.json"
@@ -71,6 +71,8 @@ def prepare(
     _check_range("seed", seed, 0 <= seed < 2**63, "at least 0 and below 2^63")
     _check_range("tokens-per-shard", tokens_per_shard, 0 < tokens_per_shard < 2**53, "above 0")
     documents = _Documents(sources, text_key, source_key, document_separator)
+    if vocab_size is not None:
+        check_trainable(vocab_size)
     loaded = load_tokenizer(Path(tokenizer), end_of_document) if tokenizer is not None else None
     preparation = Preparation(
         inputs=tuple(sorted(source.path.resolve().name for source in documents.sources)),
