@@ -47,6 +47,15 @@ class Router(Part):
         return self
 
 
+def group_score_experts(router: Router) -> int:
+    """How many of a group's best scores are summed to rank the group, in group-limited routing.
+
+    DeepSeek-V2 (softmax scores) ranks a group by its best expert (arXiv 2405.04434, section 2.2.2), DeepSeek-V3
+    (sigmoid scores) by the sum of its best two (arXiv 2412.19437, section 2.1.2); transformers' modules do the same.
+    """
+    return 1 if router.score == "softmax" else 2
+
+
 class ExpertGroup(Part):
     """Routed experts of one size; of `count` experts each token uses `top_k`."""
 
@@ -82,6 +91,8 @@ class MoE(Part):
     groups: Annotated[tuple[ExpertGroup, ...], Field(min_length=1, strict=False)]
     router: Router = Router()
     router_per_group: bool = False
+    combine_groups: Literal["sum", "average"] = "sum"
+    """sum: the groups' outputs are added. average: each counts by its share of the top_k (arXiv 2605.11689)."""
     shared: SharedExpert | None = None
     gated: bool = True
     expert_bias: bool = False
@@ -110,6 +121,8 @@ class MoE(Part):
             raise ValueError("identity_input_weights needs identity_experts")
         if self.router_per_group and len(self.groups) == 1:
             raise ValueError("router_per_group needs at least two groups")
+        if self.combine_groups == "average" and len(self.groups) == 1:
+            raise ValueError("combine_groups: average needs at least two groups")
         return self
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from moewright.architecture.compare import differences
-from moewright.architecture.feed_forwards import MoE, Router
+from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.part import Part
 from moewright.architecture.spec import Architecture, Layer, repeat_compactly
 from moewright.errors import UserError
@@ -82,15 +82,6 @@ def refuse(target: str, architecture: Architecture, part: Part, field: str, valu
         if part in (layer.mixer, layer.feed_forward)
     )
     raise UserError(f"{target} cannot express {where}.{field} = {value!r} ({reason})")
-
-
-def group_score_experts(router: Router) -> int:
-    """How many of a group's best scores are summed to rank the group, in group-limited routing.
-
-    DeepSeek-V2 (softmax scores) ranks a group by its best expert (arXiv 2405.04434, section 2.2.2), DeepSeek-V3
-    (sigmoid scores) by the sum of its best two (arXiv 2412.19437, section 2.1.2); transformers' modules do the same.
-    """
-    return 1 if router.score == "softmax" else 2
 
 
 # The auxiliary balance loss. moewright's convention: E sum_i f_i P_i per MoE layer with f_i the share of the choices

@@ -9,14 +9,13 @@ import json
 import shlex
 from typing import Any
 
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert, group_score_experts
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.export.conventions import (
     BIAS_UPDATE_RATE,
     Written,
     canonical,
-    group_score_experts,
     refuse,
     refuse_differences,
     summed_over_layers,

@@ -9,7 +9,7 @@ leniently and read back as OLMo-core understands it; where the reading is anothe
 import json
 from typing import Any, Literal
 
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert, group_score_experts
 from moewright.architecture.mixers import Attention, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.export.conventions import (
@@ -17,7 +17,6 @@ from moewright.export.conventions import (
     Written,
     canonical,
     divided_by_all_layers,
-    group_score_experts,
     refuse,
     refuse_differences,
     summed_over_layers,

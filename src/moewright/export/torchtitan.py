@@ -10,7 +10,7 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert, group_score_experts
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.errors import UserError
@@ -18,7 +18,6 @@ from moewright.export.conventions import (
     BIAS_UPDATE_RATE,
     Written,
     canonical,
-    group_score_experts,
     refuse,
     refuse_differences,
 )

@@ -1,1 +1,1 @@
-"""The lab: training small mixture-of-experts models to test what the laws say."""
+"""The lab: small real training runs of any architecture that moewright can describe. Needs the extra `lab` (torch)."""

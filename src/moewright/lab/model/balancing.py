@@ -1,0 +1,106 @@
+"""Load balancing: the auxiliary losses from what the routers report, and the update of the loss-free bias.
+
+Everything is in terms of relative loads r_i: an expert's choices over its group's even load, 1 when balanced whatever
+the number of experts and top_k, and of mean shares P_i, which sum to 1 over the experts of a router. So sum_i r_i P_i is
+E sum_i f_i P_i of Switch (arXiv 2101.03961, equation 4) for one group, with f_i the share of the choices; with several
+groups under one router it is still 1 when each group is balanced in itself, and does not pull between them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from moewright.architecture.feed_forwards import MoE
+from moewright.errors import UserError
+from moewright.lab.model.moe import MoELayer, Routing
+from moewright.lab.routing import BalanceLoss, SelectionBias
+
+
+def relative_loads(moe: MoE, loads: Tensor) -> Tensor:
+    """Choices (..., E) over their group's even load; 0 where there were no tokens. In fp32 or the default dtype."""
+    parts = []
+    for part in loads.to(torch.get_default_dtype()).split([group.count for group in moe.groups], dim=-1):
+        parts.append(part * part.shape[-1] / part.sum(-1, keepdim=True).clamp(min=1))
+    return torch.cat(parts, dim=-1)
+
+
+def balance_loss(
+    loss: BalanceLoss,
+    routings: Sequence[Routing],
+    moe_layers: Sequence[MoELayer],
+    global_loads: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """The weighted auxiliary loss of one forward pass, a scalar.
+
+    `global_loads`: for each layer (E,), the choices of the whole optimizer step over all processes; scope global_batch
+    needs them. Averaged over micro-batches by their tokens it is then the loss of the whole batch.
+    """
+    loads, shares = [], []
+    for index, routing in enumerate(routings):
+        moe = moe_layers[index].spec
+        if loss.scope == "sequence":
+            loads.append(relative_loads(moe, routing.loads))
+            shares.append(routing.shares / routing.tokens.clamp(min=1).unsqueeze(-1))
+        else:
+            if loss.scope == "global_batch":
+                assert global_loads is not None, "global_batch needs the loads of the whole step"
+                counts = global_loads[index]
+            else:
+                counts = routing.loads.sum(0)
+            loads.append(relative_loads(moe, counts).unsqueeze(0))
+            shares.append((routing.shares.sum(0) / routing.tokens.sum().clamp(min=1)).unsqueeze(0))
+    specs = [layer.spec for layer in moe_layers]
+    if loss.layers == "pooled":
+        check_pooling(specs)
+        loads, shares, specs = [torch.stack(loads).mean(0)], [torch.stack(shares).mean(0)], specs[:1]
+    filled = routings[0].tokens > 0 if loss.scope == "sequence" else torch.ones_like(routings[0].tokens[:1])
+    by_layer = [
+        (_by_sample(loss, moe, r, p) * filled).sum() / filled.sum().clamp(min=1)
+        for moe, r, p in zip(specs, loads, shares, strict=True)
+    ]
+    total = torch.stack(by_layer)
+    return loss.weight * (total.sum() if loss.layers == "sum" else total.mean())
+
+
+def _by_sample(loss: BalanceLoss, moe: MoE, loads: Tensor, shares: Tensor) -> Tensor:
+    """sum_i r_i P_i for each row of loads and shares (S, E) -> (S,), averaged over the layer's routers."""
+    counts = [group.count for group in moe.groups]
+    if loss.size_penalty:
+        sizes = torch.tensor([float(group.expert_size) for group in moe.groups for _ in range(group.count)])
+        loads = loads * (sizes / sizes.mean()).to(loads)
+    products = loads * shares
+    if not moe.router_per_group:
+        return products.sum(-1) * (moe.top_k if loss.balanced_value == "top_k" else 1)
+    values = [
+        part.sum(-1) * (group.top_k if loss.balanced_value == "top_k" else 1)
+        for part, group in zip(products.split(counts, dim=-1), moe.groups, strict=True)
+    ]
+    return torch.stack(values).mean(0)
+
+
+def check_pooling(specs: Sequence[MoE]) -> None:
+    """UserError unless all mixtures have the same groups, which pooling over layers needs."""
+    if any(moe.groups != specs[0].groups or moe.router_per_group != specs[0].router_per_group for moe in specs):
+        raise UserError("balancing.losses.layers: pooled needs layers with equal groups of experts; use mean or sum")
+
+
+def z_loss(routings: Sequence[Routing]) -> Tensor:
+    """The router z-loss (ST-MoE, arXiv 2202.08906, equation 5): mean squared log-partition over tokens and layers."""
+    return torch.stack([routing.z.sum() / routing.tokens.sum().clamp(min=1) for routing in routings]).mean()
+
+
+@torch.no_grad()
+def update_selection_bias(settings: SelectionBias, moe_layers: Sequence[MoELayer], loads: Sequence[Tensor]) -> None:
+    """Move each layer's selection bias against its loads (E,) of one optimizer step (arXiv 2408.15664, algorithm 1)."""
+    for layer, counts in zip(moe_layers, loads, strict=True):
+        bias = layer.router.selection_bias
+        assert bias is not None, "checked before training"
+        excess = relative_loads(layer.spec, counts) - 1
+        direction = -(excess.sign() if settings.update == "sign" else excess)
+        routers = layer.router.router_slices()
+        for values, moves in zip(bias.split(routers), direction.to(bias).split(routers), strict=True):
+            step = settings.step / len(values) if settings.step_over_experts else settings.step
+            values.add_(moves, alpha=step)
+            if settings.zero_mean:
+                values.sub_(values.mean())

@@ -1,0 +1,90 @@
+"""Causal softmax attention: torch's kernels, or on a processor a blockwise loop over heads that stays in its cache.
+
+The loop does what FlashAttention does (arXiv 2205.14135): scores are made block by block and never kept, the backward
+pass makes them again. It is used where torch's own kernel has no fast case on a processor: plain causal attention.
+Measured against torch's kernel by `python -m tests.benchmarks.bench_attention`.
+
+Shapes: B batch, H query heads, G key-value heads (H a multiple), T tokens, D channels of queries and keys, V of values.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from moewright.lab.model.products import times, times_transposed, transposed_times
+
+# Rows of queries at a time: 512 x 512 fp32 scores are 1 MB, which a core's cache holds; smaller blocks skip more of the
+# masked half but make more calls.
+BLOCK = 512
+
+
+class _CausalLoop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        q = q * scale
+        batch, heads, length, _ = q.shape
+        per_key = heads // k.shape[1]
+        out = torch.empty(batch, length, heads, v.shape[-1], dtype=q.dtype, device=q.device)
+        masks = _masks(length, q)
+        for b in range(batch):
+            for h in range(heads):
+                keys, values = k[b, h // per_key], v[b, h // per_key]
+                for start in range(0, length, BLOCK):
+                    stop = min(start + BLOCK, length)
+                    weights = _weights(q[b, h, start:stop], keys[:stop], masks, start)
+                    out[b, start:stop, h] = times(weights, values[:stop])
+        ctx.save_for_backward(q, k, v)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v = ctx.saved_tensors
+        batch, heads, length, _ = q.shape
+        per_key = heads // k.shape[1]
+        grad = grad.transpose(1, 2).contiguous()
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        masks = _masks(length, q)
+        for b in range(batch):
+            for h in range(heads):
+                g = h // per_key
+                for start in range(0, length, BLOCK):
+                    stop = min(start + BLOCK, length)
+                    rows, keys, values = q[b, h, start:stop], k[b, g, :stop], v[b, g, :stop]
+                    weights = _weights(rows, keys, masks, start)
+                    dout = grad[b, h, start:stop]
+                    dv[b, g, :stop] += transposed_times(weights, dout)
+                    dweights = times_transposed(dout, values)
+                    dscores = torch.ops.aten._softmax_backward_data(dweights, weights, -1, weights.dtype)
+                    torch.mul(times(dscores, keys), ctx.scale, out=dq[b, h, start:stop])
+                    dk[b, g, :stop] += transposed_times(dscores, rows)
+        return dq, dk, dv, None
+
+
+def _masks(length: int, like: Tensor) -> Tensor:
+    size = min(length, BLOCK)
+    return torch.full((size, size), -torch.inf, dtype=like.dtype, device=like.device).triu_(1)
+
+
+def _weights(rows: Tensor, keys: Tensor, masks: Tensor, start: int) -> Tensor:
+    scores = times_transposed(rows, keys)
+    size = rows.shape[0]
+    scores[:, start:] += masks[:size, :size]
+    return torch.softmax(scores, -1)
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, allowed: Tensor | None = None) -> Tensor:
+    """Attention of q (B, H, T, D) over k (B, G, T, D) and v (B, G, T, V): (B, T, H, V).
+
+    `allowed` is None (every earlier token) or a mask (T, T) or (B, 1, T, T), True where a token may look; it must
+    already be causal.
+    """
+    if allowed is None and q.device.type == "cpu":
+        out: Tensor = _CausalLoop.apply(q, k, v, scale)
+        return out
+    grouped = q.shape[1] != k.shape[1]
+    return scaled_dot_product_attention(
+        q, k, v, attn_mask=allowed, is_causal=allowed is None, scale=scale, enable_gqa=grouped
+    ).transpose(1, 2)

@@ -1,0 +1,63 @@
+"""Cross-entropy of the head without ever holding all logits."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moewright.lab.model.products import times, times_transposed, transposed_times
+
+# Rows of logits at a time. 256 x 50,000 fp32 logits are 51 MB; smaller chunks make the products less efficient.
+CHUNK = 512
+IGNORED = -100
+"""Target of a token that is not predicted (torch's and transformers' convention)."""
+
+
+class _HeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: float) -> Tensor:
+        cast = weight.to(hidden.dtype)
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        wants = any(ctx.needs_input_grad)
+        dhidden = torch.empty_like(hidden) if wants else None
+        dweight = torch.zeros(weight.shape, dtype=wide, device=hidden.device) if wants else None
+        dbias = torch.zeros(bias.shape, dtype=wide, device=hidden.device) if wants and bias is not None else None
+        total = torch.zeros((), dtype=wide, device=hidden.device)
+        for start in range(0, len(hidden), CHUNK):
+            rows, wanted = hidden[start : start + CHUNK], targets[start : start + CHUNK]
+            logits = times_transposed(rows, cast).to(wide)
+            if bias is not None:
+                logits += bias
+            log_probs = torch.log_softmax(logits, -1)
+            counted = (wanted != IGNORED).unsqueeze(-1)
+            index = wanted.clamp(min=0).unsqueeze(-1)
+            total -= (log_probs.gather(-1, index) * counted).sum()
+            if dhidden is None or dweight is None:
+                continue
+            dlogits = log_probs.exp_()
+            dlogits.scatter_add_(-1, index, torch.full_like(index, -1, dtype=wide))
+            dlogits.mul_(counted * scale)
+            if dbias is not None:
+                dbias += dlogits.sum(0)
+            narrow = dlogits.to(hidden.dtype)
+            dhidden[start : start + CHUNK] = times(narrow, cast)
+            dweight += transposed_times(narrow, rows)
+        if dhidden is not None and dweight is not None:
+            ctx.save_for_backward(dhidden, dweight.to(weight.dtype), dbias)
+        return total * scale
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        dhidden, dweight, dbias = ctx.saved_tensors
+        grad_hidden = grad.to(dhidden.dtype)
+        return dhidden * grad_hidden, dweight * grad, None if dbias is None else dbias * grad, None, None
+
+
+def head_loss(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+    """`scale` times the summed cross-entropy in nats, a scalar in fp32 or better.
+
+    hidden (N, d), weight (V, d), bias (V,), targets (N,) with IGNORED where nothing is predicted. Logits exist for
+    CHUNK rows at a time; gradients are computed with them, in the forward pass, so `scale` belongs inside it.
+    """
+    loss: Tensor = _HeadLoss.apply(hidden, weight, bias, targets, scale)
+    return loss

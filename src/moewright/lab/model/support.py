@@ -1,0 +1,45 @@
+"""Which architectures the lab trains: a refusal that names the field of every other one. No torch."""
+
+from collections.abc import Iterator
+
+from moewright.architecture.feed_forwards import MoE
+from moewright.architecture.mixers import Attention, LatentAttention
+from moewright.architecture.spec import Architecture, Layer
+from moewright.errors import UserError
+
+
+def check_trainable(architecture: Architecture) -> None:
+    """Raise UserError naming the first part that the lab cannot train."""
+    for index, layer in enumerate(architecture.iter_layers()):
+        for field in _unsupported(layer):
+            raise UserError(
+                f"layers[{index}].{field}: the lab does not train it; it trains attention, MLA, and experts"
+            )
+    if architecture.hyper_connections:
+        raise UserError(f"hyper_connections = {architecture.hyper_connections}: the lab trains one residual stream")
+    if architecture.mtp_layers:
+        raise UserError(f"mtp_layers = {architecture.mtp_layers}: the lab predicts one token; set it to 0")
+
+
+def _unsupported(layer: Layer) -> Iterator[str]:
+    mixer, feed_forward = layer.mixer, layer.feed_forward
+    if not isinstance(mixer, Attention | LatentAttention):
+        yield f"mixer.kind = {mixer.kind}"
+        return
+    if mixer.rope is not None and mixer.rope.scaling is not None:
+        yield "mixer.rope.scaling"
+    if isinstance(mixer, Attention) and mixer.sinks:
+        yield "mixer.sinks = true"
+    if isinstance(mixer, LatentAttention):
+        for field in ("indexer", "output_gate"):
+            if getattr(mixer, field) is not None:
+                yield f"mixer.{field}"
+        if mixer.rope_key_norm:
+            yield "mixer.rope_key_norm = true"
+    if isinstance(feed_forward, MoE):
+        if feed_forward.router.kind == "hash":
+            yield "feed_forward.router.kind = hash"
+        if feed_forward.expert_bias:
+            yield "feed_forward.expert_bias = true"
+        if feed_forward.identity_experts:
+            yield f"feed_forward.identity_experts = {feed_forward.identity_experts}"
