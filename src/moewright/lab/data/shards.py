@@ -123,7 +123,7 @@ def _map_numpy(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
         raise UserError(f"{path}: empty; expected tokens")
     if dtype not in (None, _dtype_name(tokens)):
         raise UserError(f"{path}: dtype is {dtype}, but the file holds {_dtype_name(tokens)}")
-    return tokens  # type: ignore[no-any-return]
+    return tokens
 
 
 def _map_raw(path: Path, dtype: np.dtype[np.unsignedinteger], offset: int, size: int) -> NDArray[np.unsignedinteger]:
