@@ -20,6 +20,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+data_app = typer.Typer(help="Data for training runs.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -287,6 +290,54 @@ def export(
     print(f"parameters: {exported.total_params:,}{apart}")
     for note in exported.notes:
         print(f"- {note}")
+
+
+@data_app.command("prepare")
+def data_prepare(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Text, JSON lines or Parquet files, folders of them, or a saved HF dataset.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the token shards.")],
+    tokenizer: Annotated[Path | None, typer.Option(help="Hugging Face tokenizer.json.")] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="Instead of it: tokens of a BPE to train on the text.")] = None,
+    text_key: Annotated[str | None, typer.Option(help="Column with the text. [default: text]")] = None,
+    source_key: Annotated[
+        str | None, typer.Option(help="Column with the source of each text. [default: a source per file or folder]")
+    ] = None,
+    document_separator: Annotated[
+        str | None, typer.Option(help="What divides documents in text files. [default: <|endoftext|>]")
+    ] = None,
+    end_of_document: Annotated[
+        str | None, typer.Option(help="The tokenizer's token that ends a document. [default: one of the usual ones]")
+    ] = None,
+    validation_share: Annotated[float, typer.Option(help="Share of each source's bytes to hold out.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Of the order and of the held-out documents.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make token shards: text is encoded, shuffled, freed of duplicates, and split for training and validation."""
+    from moewright.lab.data import prepare
+
+    dataset = prepare(
+        sources,
+        out,
+        tokenizer=tokenizer,
+        vocab_size=vocab_size,
+        text_key=text_key,
+        source_key=source_key,
+        document_separator=document_separator,
+        end_of_document=end_of_document,
+        validation_share=validation_share,
+        seed=seed,
+    )
+    assert dataset.record is not None  # a prepared folder has one
+    if as_json:
+        recorded = dataset.record.model_dump(mode="json")
+        _print_json({"out": str(out), "fingerprint": dataset.fingerprint, **recorded})
+        return
+    from moewright.report.data import print_dataset
+
+    _show(print_dataset, dataset.record)
+    print(f"written to {out}; fingerprint {dataset.fingerprint[:16]}")
 
 
 def _pairs(written: list[str] | None, option: str) -> list[tuple[str, str]]:

@@ -1,0 +1,138 @@
+"""Files of tokens seen as one long sequence, without reading them into memory."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moewright.errors import UserError
+
+DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+"""What a token may be stored as; little-endian, as nanoGPT, llm.c and OLMo-core write them."""
+
+_CHUNK = 2**22  # tokens at a time, when all are read once: 16 MB of uint32
+_NUMPY_MAGIC = b"\x93NUMPY"
+# llm.c's dev/data/data_common.py: 256 int32 of header (magic, version, number of tokens), then the tokens.
+_HEADER_BYTES = 256 * 4
+_LLM_C_DTYPES = {20240520: "uint16", 20240801: "uint32"}
+
+
+@dataclass(frozen=True, eq=False)
+class TokenShards:
+    """Tokens of one or more files in their order, by memory map."""
+
+    files: tuple[Path, ...]
+    dtype: str
+    """uint16 or uint32, the same for all files."""
+    _maps: tuple[NDArray[np.unsignedinteger], ...]
+    _ends: tuple[int, ...]
+    """Tokens up to the end of each file."""
+
+    @classmethod
+    def open(cls, files: Sequence[str | Path], dtype: str | None = None) -> "TokenShards":
+        """Map the files.
+
+        A .npy file written by numpy.save and a .bin file with llm.c's header say what they hold. Bare tokens, as
+        nanoGPT's .bin and OLMo-core's files (which are named .npy too), need `dtype`.
+
+        Raises UserError for a missing, empty or truncated file, one that is not 1-D uint16 or uint32, and for files
+        of different types.
+        """
+        if not files:
+            raise UserError("shards: no files of tokens were named")
+        if dtype is not None and dtype not in DTYPES:
+            raise UserError(f"dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
+        paths = tuple(Path(file) for file in files)
+        maps = tuple(_map(path, dtype) for path in paths)
+        names = [_dtype_name(tokens) for tokens in maps]
+        odd = next((path for path, name in zip(paths, names, strict=True) if name != names[0]), None)
+        if odd is not None:
+            raise UserError(f"{odd}: {_dtype_name(maps[paths.index(odd)])} tokens, but {paths[0]} has {names[0]}")
+        return cls(paths, names[0], maps, tuple(accumulate(len(tokens) for tokens in maps)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def read(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Tokens start to stop - 1, int64 (stop - start,), across files. IndexError outside of 0 .. len(self)."""
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"tokens {start} to {stop} of {len(self)}")
+        read = np.empty(stop - start, dtype=np.int64)
+        done, index = 0, bisect_right(self._ends, start)
+        while done < len(read):
+            first = self._ends[index] - len(self._maps[index])
+            part = self._maps[index][start + done - first : stop - first]
+            read[done : done + len(part)] = part
+            done, index = done + len(part), index + 1
+        return read
+
+    def max_token(self) -> int:
+        """The largest token of all; reads every file once."""
+        return max(int(tokens[at : at + _CHUNK].max()) for tokens in self._maps for at in range(0, len(tokens), _CHUNK))
+
+    def sampled_max_token(self) -> int:
+        """The largest token among the first 65,536 of each file: enough to tell another vocabulary or type."""
+        return max(int(tokens[: 2**16].max()) for tokens in self._maps)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the tokens as stored, headers apart; the same however they are cut into files."""
+        digest = hashlib.sha256()
+        for tokens in self._maps:
+            for at in range(0, len(tokens), _CHUNK):
+                digest.update(tokens[at : at + _CHUNK].tobytes())
+        return digest.hexdigest()
+
+
+def _map(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER_BYTES)
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not size:
+        raise UserError(f"{path}: empty; expected tokens")
+    if head.startswith(_NUMPY_MAGIC):
+        return _map_numpy(path, dtype)
+    found = _LLM_C_DTYPES.get(int.from_bytes(head[:4], "little"))
+    if found is None and dtype is None:
+        raise UserError(f"{path}: bare tokens do not say what they are; give dtype, uint16 or uint32")
+    if found is None:
+        return _map_raw(path, DTYPES[str(dtype)], 0, size)
+    if dtype not in (None, found):
+        raise UserError(f"{path}: dtype is {dtype}, but the file's header says {found}")
+    stated = _HEADER_BYTES + int.from_bytes(head[8:12], "little") * DTYPES[found].itemsize
+    if stated != size or len(head) < _HEADER_BYTES:
+        raise UserError(f"{path}: its header promises {stated:,} bytes and it has {size:,}; is the file complete?")
+    return _map_raw(path, DTYPES[found], _HEADER_BYTES, size)
+
+
+def _map_numpy(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
+    try:
+        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: not a complete .npy file: {error}") from None
+    if tokens.dtype not in DTYPES.values() or tokens.ndim != 1:
+        raise UserError(f"{path}: {tokens.ndim}-D {tokens.dtype}; tokens are 1-D uint16 or uint32")
+    if not len(tokens):
+        raise UserError(f"{path}: empty; expected tokens")
+    if dtype not in (None, _dtype_name(tokens)):
+        raise UserError(f"{path}: dtype is {dtype}, but the file holds {_dtype_name(tokens)}")
+    return tokens
+
+
+def _map_raw(path: Path, dtype: np.dtype[np.unsignedinteger], offset: int, size: int) -> NDArray[np.unsignedinteger]:
+    if (size - offset) % dtype.itemsize:
+        raise UserError(f"{path}: {size:,} bytes are not whole {dtype.name} tokens; is the file complete?")
+    if size == offset:
+        raise UserError(f"{path}: empty; expected tokens")
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset)
+
+
+def _dtype_name(tokens: NDArray[np.unsignedinteger]) -> str:
+    return tokens.dtype.name
