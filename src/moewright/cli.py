@@ -266,6 +266,41 @@ def design(
 
 
 @app.command()
+def train(
+    spec: Annotated[Path, typer.Argument(help="Recipe: a YAML or JSON file with model, data and training settings.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder: a new one, or one that this recipe began.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and print what the run will take; train nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Is that so on my data? Train a recipe; again with the same folder continues an interrupted run exactly."""
+    if dry_run == (out is not None):
+        raise UserError("out: needed to train, and without use in a dry run; give --out DIR or --dry-run")
+    training = _lab("training")
+    if out is None:
+        planned = training.plan(spec)
+        if as_json:
+            _print_json({**planned.facts, "warnings": list(planned.warnings)})
+        else:
+            from moewright.report.training import print_plan
+
+            _show(print_plan, planned)
+        return
+    result = training.train(spec, out)
+    if not result.is_first:
+        return
+    if as_json:
+        _print_json({"out": str(out), **result.summary})
+    else:
+        from moewright.report.training import print_result
+
+        _show(print_result, result)
+    if result.state == "interrupted":
+        raise KeyboardInterrupt
+
+
+@app.command()
 def export(
     design: Annotated[Path, typer.Argument(help="A design's folder, a moewright file, or a HF config.json.")],
     format: Annotated[str, typer.Option(help="hf, megatron, olmo-core or torchtitan.")],
@@ -338,6 +373,18 @@ def data_prepare(
 
     _show(print_dataset, dataset.record)
     print(f"written to {out}; fingerprint {dataset.fingerprint[:16]}")
+
+
+def _lab(module: str) -> Any:
+    """A module of the lab, which needs torch; without it, one line that says what to install."""
+    from importlib import import_module
+
+    try:
+        return import_module(f"moewright.lab.{module}")
+    except ImportError as error:
+        if error.name not in ("torch", "safetensors", "tokenizers"):
+            raise
+        raise UserError(f'{error.name} is not installed; pip install "moewright[lab]"') from None
 
 
 def _pairs(written: list[str] | None, option: str) -> list[tuple[str, str]]:

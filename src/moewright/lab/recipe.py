@@ -200,9 +200,7 @@ class Recipe(Part):
             return
         has_bias = [moe.router.selection_bias is not None for moe in mixtures]
         if balancing.selection_bias is not None and not all(has_bias):
-            raise ValueError(
-                "balancing.selection_bias needs `selection_bias: buffer` in the router of every mixture of the architecture"
-            )
+            raise ValueError("balancing.selection_bias needs `selection_bias: buffer` in the router of every mixture")
         pooled = any(loss.layers == "pooled" for loss in balancing.losses)
         if pooled and any(moe.groups != mixtures[0].groups for moe in mixtures):
             raise ValueError(

@@ -11,7 +11,7 @@ _SECONDS = 0.4
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of square products of size 2048, the best of some; by torch's product and by the one that training uses."""
+    """FLOP/s of square products of size 2048: the best of several, by torch's product or the one that training uses."""
     a, b = (torch.randn(_SIZE, _SIZE, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for product in (times_transposed, lambda x, y: torch.mm(x, y.t())):

@@ -4,9 +4,10 @@ import fcntl
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -57,6 +58,8 @@ class Result:
     loss: float | None
     """The last validation loss, dropless, in nats per token."""
     summary: dict[str, Any]
+    is_first: bool = True
+    """Whether this is the process that writes and prints, of several."""
 
 
 def plan(source: Recipe | str | Path, processes: int = 1) -> Plan:
@@ -95,7 +98,10 @@ def _plan(recipe: Recipe, dataset: Dataset, processes: int, device: torch.device
         "steps": recipe.total_steps,
         "peak_learning_rate": peak_learning_rate(recipe),
         "train_flops": recipe.train_tokens * training_flops_per_token(architecture, recipe.sequence_length),
-        "expected_memory_bytes": {name: float(value) for name, value in vars(expected).items()},
+        "expected_memory_bytes": {
+            "total": float(expected.total),
+            **{name: float(value) for name, value in vars(expected).items()},
+        },
     }
     return Plan(recipe, tuple(notes), facts)
 
@@ -117,17 +123,22 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
     recipe = source if isinstance(source, Recipe) else Recipe.load(source)
     folder = Path(out)
     keep_freed_memory()
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     with world() as members, ExitStack() as stack:
+        if members.device.type == "cuda":  # on processors the operators in use are deterministic anyway
+            torch.use_deterministic_algorithms(True, warn_only=True)
         dataset = _open_data(recipe)
         planned = _plan(recipe, dataset, members.size, members.device)
         if members.is_first:
             stack.enter_context(_lock(folder))
             _begin(folder, planned, dataset, members)
+            if show:
+                for note in planned.warnings:
+                    print(f"warning: {note}", file=sys.stderr)
         members.wait()
         status = run_folder.read_status(folder)
         if status.get("state") == "finished":
-            return Result(folder, "finished", status["step"], status["tokens"], status.get("loss"), status)
+            loss = status.get("loss")
+            return Result(folder, "finished", status["step"], status["tokens"], loss, status, members.is_first)
         session = Session(recipe, dataset, members)
         found = run_folder.checkpoints(folder)
         if found:
@@ -269,7 +280,8 @@ class _Training:
             self._evaluate()
         self._save()
         summary = self._end(state)
-        return Result(self.folder, state, session.step, session.tokens, self.loss, summary)
+        is_first = self.members.is_first
+        return Result(self.folder, state, session.step, session.tokens, self.loss, summary, is_first)
 
     def _end(self, state: str, **more: Any) -> dict[str, Any]:
         """Write how it ended."""
@@ -295,10 +307,8 @@ class _Training:
         kept = run_folder.checkpoints(self.folder)
         where = f"; the last good checkpoint is {kept[-1]}" if kept else "; there is no checkpoint yet"
         reason = f"step {self.session.step}: {self.folder} cannot be written: {error.strerror or error}{where}"
-        try:
+        with suppress(OSError):  # perhaps nor can this be
             run_folder.write_status(self.folder, state="failed", step=self.session.step, reason=reason)
-        except OSError:
-            pass  # nor can this be
         raise RunStopped(reason) from None
 
     def _watch_divergence(self, cross_entropy: float) -> None:
