@@ -42,11 +42,11 @@ class RouterLayer(nn.Module):
         self.counts = [group.count for group in moe.groups]
         self.weight = weight(sum(self.counts), d)
         self.bias = weight(sum(self.counts)) if moe.router.bias else None
-        self.selection_bias: Tensor | None = None
+        self.selection_bias: Tensor | None
         if moe.router.selection_bias == "parameter":  # some modules register it so; it learns by no gradient
             self.selection_bias = nn.Parameter(torch.zeros(sum(self.counts)), requires_grad=False)
-        elif moe.router.selection_bias == "buffer":
-            self.register_buffer("selection_bias", torch.zeros(sum(self.counts)))
+        else:
+            self.register_buffer("selection_bias", torch.zeros(sum(self.counts)) if moe.router.selection_bias else None)
 
     def router_slices(self) -> list[int]:
         """How many experts each router scores."""
