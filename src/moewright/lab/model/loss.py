@@ -36,7 +36,7 @@ class _HeadLoss(torch.autograd.Function):
                 continue
             dlogits = log_probs.exp_()
             dlogits.scatter_add_(-1, index, torch.full_like(index, -1, dtype=wide))
-            dlogits.mul_(counted * scale)
+            dlogits.mul_(counted).mul_(scale)
             if dbias is not None:
                 dbias += dlogits.sum(0)
             narrow = dlogits.to(hidden.dtype)
