@@ -30,7 +30,7 @@ class _HeadLoss(torch.autograd.Function):
                 logits += bias
             log_probs = torch.log_softmax(logits, -1)
             counted = (wanted != IGNORED).unsqueeze(-1)
-            index = wanted.clamp(min=0).unsqueeze(-1)
+            index = wanted.masked_fill(wanted == IGNORED, 0).unsqueeze(-1)
             total -= (log_probs.gather(-1, index) * counted).sum()
             if dhidden is None or dweight is None:
                 continue
