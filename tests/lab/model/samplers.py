@@ -39,7 +39,9 @@ def random_moe(r: random.Random) -> MoE:
         settings |= {"num_groups": num_groups, "top_groups": top_groups, "score": r.choice(SCORES)}
         counts, top_ks = [num_groups * size], [r.randrange(1, top_groups * size + 1)]
     else:
-        counts = [r.randrange(1, 17) for _ in range(1)] if flag(r) else [r.randrange(1, 8) for _ in range(r.choice((2, 3)))]
+        counts = (
+            [r.randrange(1, 17) for _ in range(1)] if flag(r) else [r.randrange(1, 8) for _ in range(r.choice((2, 3)))]
+        )
         top_ks = [r.randrange(1, min(count, 6) + 1) if flag(r, 0.8) else count for count in counts]
     several = len(counts) > 1
     shared = None

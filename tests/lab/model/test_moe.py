@@ -110,7 +110,7 @@ def test_layers_equal_the_definition() -> None:
         answer = reference.mixture(moe, weights, x, mask, capacity)
         expected = gradients(answer.y, answer.shares, answer.z)
         for implementation in ("grouped", "loop"):
-            y, routing = layer(x, valid, Way(capacity, implementation=implementation))  # type: ignore[arg-type]
+            y, routing = layer(x, valid, Way(capacity, implementation=implementation))
             where = f"case {case}, {implementation}: {moe} {capacity} {valid}"
             assert routing.loads.tolist() == answer.loads, where
             assert int(routing.dropped) == answer.dropped, where
@@ -130,7 +130,7 @@ def test_layers_equal_the_definition() -> None:
 def _layer(dtype: torch.dtype, seed: int = 0, **router: object) -> MoELayer:
     """Sizes that torch's grouped product takes in fp32 and bf16 (multiples of 16 bytes)."""
     groups = (ExpertGroup(count=6, expert_size=16, top_k=2), ExpertGroup(count=3, expert_size=8, top_k=1))
-    layer = MoELayer(MoE(groups=groups, router=Router(**router)), 24)  # type: ignore[arg-type]
+    layer = MoELayer(MoE(groups=groups, router=Router(**router)), 24)
     fill(layer, seed, dtype)
     return layer
 
@@ -148,8 +148,8 @@ def _results(layer: MoELayer, x: Tensor, way: Way) -> list[Tensor]:
 def test_infinite_capacity_is_dropless_bit_for_bit(implementation: str) -> None:
     layer = _layer(torch.float32)
     x = torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(1))
-    dropless = _results(layer, x, Way(implementation=implementation))  # type: ignore[arg-type]
-    infinite = Way(Capacity(factor=float("inf")), implementation=implementation)  # type: ignore[arg-type]
+    dropless = _results(layer, x, Way(implementation=implementation))
+    infinite = Way(Capacity(factor=float("inf")), implementation=implementation)
     assert all(map(torch.equal, dropless, _results(layer, x, infinite)))
     layer(x, torch.zeros(2, 7, dtype=torch.bool), infinite)  # nothing but padding
 
@@ -187,7 +187,7 @@ def test_bf16_is_close(implementation: str) -> None:
     """Activations in bf16 over weights in fp32; the router sees the rounded input and chooses in fp32."""
     layer = _layer(torch.float32)
     x = torch.randn(2, 20, 24, generator=torch.Generator().manual_seed(2)).to(torch.bfloat16)
-    narrow = _results(layer, x, Way(implementation=implementation))  # type: ignore[arg-type]
+    narrow = _results(layer, x, Way(implementation=implementation))
     exact = _results(layer.double(), x.double(), Way(implementation="loop"))
     assert narrow[0].dtype == narrow[1].dtype == torch.bfloat16
     assert all(gradient.dtype == torch.float32 for gradient in narrow[2:])
@@ -219,8 +219,13 @@ def test_module_has_the_counted_parameters() -> None:
 
 ATTENTION = {"kind": "attention", "num_heads": 2, "num_kv_heads": 1, "head_dim": 4}
 LATENT = {
-    **{"kind": "latent_attention", "num_heads": 2, "q_lora_rank": 4, "kv_lora_rank": 4},
-    **{"qk_nope_head_dim": 4, "qk_rope_head_dim": 2, "v_head_dim": 4},
+    "kind": "latent_attention",
+    "num_heads": 2,
+    "q_lora_rank": 4,
+    "kv_lora_rank": 4,
+    "qk_nope_head_dim": 4,
+    "qk_rope_head_dim": 2,
+    "v_head_dim": 4,
 }
 EXPERTS = {"kind": "moe", "groups": [{"count": 4, "expert_size": 4, "top_k": 2}]}
 REFUSED = {

@@ -69,9 +69,7 @@ def test_rotation_is_a_complex_product(channels: int, fraction: float) -> None:
 
 @pytest.mark.parametrize("length", [1, 4, 5, 11])
 @pytest.mark.parametrize(("heads", "kv_heads", "width"), [(4, 2, 3), (3, 1, 6), (2, 2, 1)])
-def test_causal_attention(
-    monkeypatch: pytest.MonkeyPatch, length: int, heads: int, kv_heads: int, width: int
-) -> None:
+def test_causal_attention(monkeypatch: pytest.MonkeyPatch, length: int, heads: int, kv_heads: int, width: int) -> None:
     """The blockwise loop with blocks of 4, above and below the length; as a mask; and torch's own."""
     monkeypatch.setattr(causal, "BLOCK", 4)
     q, k, v = draw(2, heads, length, 3), draw(2, kv_heads, length, 3, seed=1), draw(2, kv_heads, length, width, seed=2)
@@ -147,8 +145,8 @@ def test_activations(name: str, gated: bool) -> None:
     x = draw(3, 4, 6)
     gate, up = x.chunk(2, dim=-1)
     expected = functions[name](gate) * up if gated else functions[name](x)
-    same_with_gradients(activate(x, name, gated), expected, [x])  # type: ignore[arg-type]
-    assert torch.autograd.gradcheck(lambda v: activate(v, name, gated), x)  # type: ignore[arg-type]
+    same_with_gradients(activate(x, name, gated), expected, [x])
+    assert torch.autograd.gradcheck(lambda v: activate(v, name, gated), x)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
