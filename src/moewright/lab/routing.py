@@ -36,7 +36,7 @@ class BalanceLoss(Part):
     """Whose loads are balanced. micro_batch: those of one forward pass on one process. sequence: of each sequence.
     global_batch: of the whole optimizer step, over all processes and accumulated micro-batches (arXiv 2501.11873)."""
     balanced_value: Literal["one", "top_k"] = "one"
-    """What the sum is when balanced: 1 (Megatron-LM, OLMo-core) or K (transformers)."""
+    """What the sum is when balanced: 1 (Megatron-LM, OLMo-core) or K (transformers), the top_k of all groups."""
     layers: Literal["mean", "sum", "pooled"] = "mean"
     """Over layers with experts: mean or sum of their losses; pooled: r and P are averaged over the layers first
     (transformers), which needs layers that are alike."""

@@ -65,18 +65,11 @@ def balance_loss(
 
 def _by_sample(loss: BalanceLoss, moe: MoE, loads: Tensor, shares: Tensor) -> Tensor:
     """sum_i r_i P_i for each row of loads and shares (S, E) -> (S,), averaged over the layer's routers."""
-    counts = [group.count for group in moe.groups]
     if loss.size_penalty:
         sizes = torch.tensor([float(group.expert_size) for group in moe.groups for _ in range(group.count)])
         loads = loads * (sizes / sizes.mean()).to(loads)
-    products = loads.to(shares.dtype) * shares
-    if not moe.router_per_group:
-        return products.sum(-1) * (moe.top_k if loss.balanced_value == "top_k" else 1)
-    values = [
-        part.sum(-1) * (group.top_k if loss.balanced_value == "top_k" else 1)
-        for part, group in zip(products.split(counts, dim=-1), moe.groups, strict=True)
-    ]
-    return torch.stack(values).mean(0)
+    routers = len(moe.groups) if moe.router_per_group else 1
+    return (loads.to(shares.dtype) * shares).sum(-1) / routers * (moe.top_k if loss.balanced_value == "top_k" else 1)
 
 
 def check_pooling(specs: Sequence[MoE]) -> None:

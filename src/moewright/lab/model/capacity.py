@@ -10,9 +10,9 @@ from moewright.lab.routing import Capacity
 
 def expert_capacity(capacity: Capacity, tokens: int, top_k: int, num_experts: int) -> int | None:
     """Choices that one expert takes; None: all of them."""
-    even = capacity.factor * tokens * top_k / num_experts
-    if math.isinf(even):
+    if capacity.factor >= num_experts:  # room for every token, and no token chooses an expert twice
         return None
+    even = capacity.factor * tokens * top_k / num_experts
     whole = math.ceil(even) if capacity.rounding == "ceil" else math.floor(even)
     return -(-whole // capacity.multiple) * capacity.multiple
 

@@ -30,13 +30,13 @@ class _HeadLoss(torch.autograd.Function):
                 logits += bias
             log_probs = torch.log_softmax(logits, -1)
             counted = (wanted != IGNORED).unsqueeze(-1)
-            index = wanted.clamp(min=0).unsqueeze(-1)
+            index = wanted.masked_fill(wanted == IGNORED, 0).unsqueeze(-1)
             total -= (log_probs.gather(-1, index) * counted).sum()
             if dhidden is None or dweight is None:
                 continue
             dlogits = log_probs.exp_()
             dlogits.scatter_add_(-1, index, torch.full_like(index, -1, dtype=wide))
-            dlogits.mul_(counted * scale)
+            dlogits.mul_(counted).mul_(scale)
             if dbias is not None:
                 dbias += dlogits.sum(0)
             narrow = dlogits.to(hidden.dtype)

@@ -106,11 +106,11 @@ class MoELayer(nn.Module):
         choices = self.router(rows, way.forced_uniform)
         kept = [self._kept(group, choices, mask, way.capacity) for group in range(len(self.spec.groups))]
         y = self._routed(rows, choices, kept, way.implementation)
-        if self.output_bias is not None:
-            y = y + self.output_bias.to(y.dtype)
         y = self._with_shared(y, rows)
         if self.parallel_dense is not None:
             y = y + self.parallel_dense(rows)
+        if self.output_bias is not None:
+            y = y + self.output_bias.to(y.dtype)
         return y.view_as(x), self._report(choices, kept, valid, x.shape[0])
 
     def _kept(self, index: int, choices: Choices, mask: Tensor | None, capacity: Capacity | None) -> Tensor | None:
