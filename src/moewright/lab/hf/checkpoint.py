@@ -1,6 +1,7 @@
 """Folders that transformers loads: config, weights, tokenizer; written from the lab's model and read into it."""
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from moewright.export.conventions import canonical
 from moewright.export.hf import export as export_config
 from moewright.files import new_folder, read_mapping, write_mapping
 from moewright.lab.hf.names import FAMILIES
-from moewright.lab.hf.tensors import from_hf_tensors, prediction_blocks, to_hf_tensors
+from moewright.lab.hf.tensors import from_hf_tensors, to_hf_tensors
 from moewright.lab.trained import WEIGHTS, find_trained
 from moewright.sources import SPEC
 
@@ -29,6 +30,7 @@ StoredAs = Literal["fp32", "bf16"]
 
 _DTYPES: Mapping[StoredAs, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _INDEX = f"{WEIGHTS}.index.json"
+_LAYER = re.compile(r"model\.layers\.(\d+)\.")
 _PICKLES = (".bin", ".pt", ".pth")
 
 
@@ -63,7 +65,7 @@ def write_checkpoint(
             raise UserError(f"{name}: {token} is not in a vocabulary of {architecture.vocab_size}")
     state = model.state_dict() if isinstance(model, nn.Module) else model
     tensors = {
-        name: tensor if name.endswith("_bias") else tensor.to(_DTYPES[dtype])
+        name: tensor.to(torch.float32 if name.endswith("e_score_correction_bias") else _DTYPES[dtype])
         for name, tensor in to_hf_tensors(state, architecture, config["model_type"]).items()
     }
     with new_folder(Path(out)) as partial:
@@ -102,11 +104,15 @@ def read_checkpoint(folder: str | Path) -> tuple[Architecture, dict[str, Tensor]
             raise UserError(f"{key}: the lab has no model for it; expected null")
     for message in imported.warnings:
         warnings.warn(message, stacklevel=2)
+    prediction_blocks = imported.architecture.mtp_layers
     architecture = imported.architecture.model_copy(update={"mtp_layers": 0})
     canonical(architecture, merge_shared=False).to_hf(family)  # refuses keys that transformers' module ignores
     _refuse_unlike(architecture, family)
     tensors = _load(folder)
-    left_out = prediction_blocks(tensors, architecture.num_layers)
+    behind = range(architecture.num_layers, architecture.num_layers + prediction_blocks)  # numbered on from the layers
+    left_out = [name for name in tensors if (found := _LAYER.match(name)) and int(found.group(1)) in behind]
+    for name in left_out:
+        del tensors[name]
     if left_out:
         warnings.warn(f"prediction blocks are left out: {len(left_out)} tensors", stacklevel=2)
     interleaved = values.get("rope_interleave", True)

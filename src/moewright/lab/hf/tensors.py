@@ -1,6 +1,6 @@
 """The tensors of a checkpoint from the lab's, and the other way round."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -35,10 +35,12 @@ def from_hf_tensors(
     """The state of the lab's model from the tensors of a checkpoint of `family`; in fp32, or fp64 if they are.
 
     Experts may stand one by one, or fused as transformers 5 holds them in memory. Ignored are what modules compute
-    (rotary frequencies), prediction blocks, tensors without elements, and a tied head that equals the embedding.
+    (rotary frequencies), tensors without elements, and a tied head that equals the embedding.
     Raises UserError for tensors that are missing, unexpected, misshapen or quantized.
     """
-    kept = {name: tensor for name, tensor in tensors.items() if not _is_ignored(name, tensor, architecture)}
+    kept = {
+        name: tensor for name, tensor in tensors.items() if tensor.numel() and not name.endswith("rotary_emb.inv_freq")
+    }
     if architecture.tie_embeddings and HEAD in kept:
         head = kept.pop(HEAD)
         if EMBEDDING in kept and not torch.equal(head, kept[EMBEDDING]):
@@ -61,11 +63,6 @@ def from_hf_tensors(
     return state
 
 
-def prediction_blocks(names: Iterable[str], num_layers: int) -> list[str]:
-    """Names of multi-token-prediction blocks, which stand behind the model's layers."""
-    return [name for name in names if (number := _layer_number(name)) is not None and number >= num_layers]
-
-
 def check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
     """UserError unless the tensors have exactly these names and shapes."""
     missing, unexpected = [n for n in shapes if n not in tensors], [n for n in tensors if n not in shapes]
@@ -79,18 +76,8 @@ def check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int,
             raise UserError(f"{name}: {where} has shape {tuple(tensors[name].shape)}, the model needs {shape}")
 
 
-def _is_ignored(name: str, tensor: Tensor, architecture: Architecture) -> bool:
-    computed = name.endswith("rotary_emb.inv_freq")
-    return computed or tensor.numel() == 0 or bool(prediction_blocks([name], architecture.num_layers))
-
-
 def _is_plain(tensor: Tensor) -> bool:
     return tensor.dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-
-
-def _layer_number(name: str) -> int | None:
-    parts = name.split(".")
-    return int(parts[2]) if name.startswith("model.layers.") and parts[2].isdecimal() else None
 
 
 def _listed(names: list[str]) -> str:
