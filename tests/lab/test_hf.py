@@ -25,10 +25,13 @@ from moewright.architecture.mixers import Attention, LatentAttention, Rope
 from moewright.architecture.spec import Layer, Norm
 from moewright.export.conventions import canonical
 from moewright.export.hf import WITH_BALANCE_LOSS
+from moewright.lab.data.prepare import prepare
 from moewright.lab.hf import export_run, from_hf_tensors, read_checkpoint, to_hf_tensors, write_checkpoint
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import balance_loss
+from moewright.lab.recipe import Recipe
 from moewright.lab.routing import BalanceLoss
+from moewright.lab.training import train
 from tests.architecture import oracle
 from tests.lab.hf_models import (
     architecture_of,
@@ -380,6 +383,35 @@ def test_export_of_a_run(tmp_path: Path, tokenizer: Path, capsys: pytest.Capture
     )
     assert code == 0
     assert "weights: not included" in text
+
+
+def test_trained_exported_and_trained_on(tmp_path: Path) -> None:
+    """From text to a run of the trainer, to a folder that generates text, to the initial weights of another run."""
+    r = random.Random(0)
+    stories = [" ".join(f"word{r.randrange(99)}" for _ in range(50)) for _ in range(60)]
+    (tmp_path / "text.txt").write_text("<|endoftext|>".join(stories))
+    data = prepare([tmp_path / "text.txt"], tmp_path / "data", vocab_size=300, validation_share=0.1)
+    recipe: dict[str, Any] = {
+        "architecture": small(vocab_size=320).to_dict(),
+        "data": str(tmp_path / "data"),
+        "train_tokens": 1024,
+        "sequence_length": 32,
+        "batch_tokens": 128,
+        "micro_batch_sequences": 4,
+        "learning_rate": 0.01,
+    }
+    first = train(Recipe.from_dict(recipe), tmp_path / "first", show=False)
+    out = export_run(first.folder, tmp_path / "hf")
+    model = lab_model(small(vocab_size=320), load_file(first.folder / "checkpoints/step-00000008/model.safetensors"))
+    words, theirs = AutoTokenizer.from_pretrained(out), load(out)
+    prompt = words("word3 word14", return_tensors="pt")
+    assert largest_difference(model, theirs, prompt["input_ids"]) < TOLERANCE
+    assert words.decode(theirs.generate(**prompt, max_new_tokens=5, do_sample=False)[0]).startswith("word3 word14")
+    assert words.eos_token_id == theirs.generation_config.eos_token_id == data.end_of_document
+    second = train(Recipe.from_dict({**recipe, "initial_weights": str(out)}), tmp_path / "second", show=False)
+    assert first.loss is not None
+    assert second.loss is not None
+    assert second.loss < first.loss
 
 
 @pytest.mark.parametrize(
