@@ -302,7 +302,7 @@ def train(
 
 @app.command()
 def export(
-    design: Annotated[Path, typer.Argument(help="A design's folder, a moewright file, or a HF config.json.")],
+    design: Annotated[Path, typer.Argument(help="A design's or a run's folder, a moewright file, or a HF config.")],
     format: Annotated[str, typer.Option(help="hf, megatron, olmo-core or torchtitan.")],
     out: Annotated[Path, typer.Option(help="New folder for the files.")],
     balance_loss: Annotated[
@@ -315,12 +315,13 @@ def export(
     from moewright.export import export as export_model
 
     exported = export_model(design, format, out, balance_loss=balance_loss)
+    files = sorted(path.name for path in out.iterdir())
     if as_json:
-        _print_json({"out": str(out), **exported.to_dict()})
+        _print_json({"out": str(out), **exported.to_dict(), "files": files})
         return
     for warning in exported.warnings:
         print(f"warning: {warning}")
-    print(f"written to {out}: {', '.join(exported.files)}")
+    print(f"written to {out}: {', '.join(files)}")
     apart = f", and {exported.mtp_params:,} in prediction blocks" if exported.mtp_params else ""
     print(f"parameters: {exported.total_params:,}{apart}")
     for note in exported.notes:

@@ -12,6 +12,7 @@ from moewright.architecture.counts import mtp_params, total_params
 from moewright.errors import UserError
 from moewright.export.conventions import Written
 from moewright.files import new_folder, write_text
+from moewright.lab.trained import Trained, find_trained, run_folder
 from moewright.sources import Source, load_architecture
 
 __all__ = ["FORMATS", "Export", "export"]
@@ -40,10 +41,19 @@ class Export:
     """Parameters of the prediction blocks."""
     warnings: tuple[str, ...] = ()
     """About the design's file."""
+    trained: Trained | None = None
+    """The checkpoint whose weights are written too."""
+    balance_loss: float | None = None
 
     def write(self, folder: str | Path) -> Path:
-        """Write the files. The folder must be new or empty; it appears complete or not at all."""
+        """Write the files, and the weights of a run. The folder must be new or empty; it appears complete or not."""
         folder = Path(folder)
+        if self.trained is not None:
+            try:
+                from moewright.lab.hf import export_run  # torch
+            except ModuleNotFoundError as error:
+                raise UserError(f"weights need {error.name}: pip install 'moewright[lab]'") from None
+            return export_run(self.trained.checkpoint, folder, balance_loss=self.balance_loss)
         with new_folder(folder) as partial:
             for name, contents in self.files.items():
                 write_text(partial / name, contents)
@@ -54,6 +64,7 @@ class Export:
         return {
             "format": self.format,
             "files": sorted(self.files),
+            "step": None if self.trained is None else self.trained.step,
             "notes": list(self.notes),
             "total_params": self.total_params,
             "mtp_params": self.mtp_params,
@@ -66,6 +77,8 @@ def export(
 ) -> Export:
     """A design (moewright file or object, its folder, or a Hugging Face config) for a framework: `FORMATS`.
 
+    The folder of a trainer's run, or of one of its checkpoints, is exported with its weights in the format hf, the
+    newest complete checkpoint's of the run; in the others it is a design.
     `balance_loss` is the coefficient of the auxiliary loss in moewright's convention: per layer 1 when balanced,
     averaged over the layers with experts. None: no such loss. With `out`, the files are written to that new folder.
     Raises UserError naming the fields that the framework cannot express.
@@ -75,12 +88,17 @@ def export(
         hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(FORMATS)}"
         raise UserError(f"format: {format!r} is not one that moewright writes{hint}")
     coefficient = None if balance_loss is None else _coefficient(balance_loss)
-    loaded = load_architecture(design)
+    run = run_folder(Path(design)) if isinstance(design, str | Path) else None
+    loaded = load_architecture(design if run is None else run)
     if coefficient is not None and not loaded.architecture.moe_layers():
         raise UserError("balance-loss: the model has no mixture-of-experts layer to balance")
     writer: Callable[..., Written] = import_module(f"moewright.export.{FORMATS[format]}").export
     written = writer(loaded.architecture, coefficient)
     notes = written.notes
+    trained = None
+    if run is not None and isinstance(design, str | Path):
+        trained = find_trained(design) if format == "hf" else None
+        notes += (_weights_note(trained),)
     stored = loaded.architecture.weights_format
     if stored is not None and format != "hf":
         notes += (f"weights_format {stored}: not exported; it says how published weights are stored, not how to train",)
@@ -91,10 +109,19 @@ def export(
         total_params=total_params(loaded.architecture),
         mtp_params=mtp_params(loaded.architecture),
         warnings=loaded.warnings,
+        trained=trained,
+        balance_loss=coefficient,
     )
     if out is not None:
         exported.write(out)
     return exported
+
+
+def _weights_note(trained: Trained | None) -> str:
+    if trained is None:
+        return "weights: not included; of a run, this format has the design only"
+    tokenizer = "" if trained.tokenizer is not None else "; no tokenizer: the run was trained on token ids alone"
+    return f"weights: of step {trained.step:,}, fp32{tokenizer}"
 
 
 def _coefficient(balance_loss: float | str) -> float:

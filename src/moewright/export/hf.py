@@ -10,9 +10,9 @@ from moewright.export.conventions import Written, canonical, counted_per_choice
 WITH_BALANCE_LOSS = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
 
 
-def export(architecture: Architecture, balance_loss: float | None) -> Written:
-    """config.json of the first family that expresses the model exactly. UserError names what none can."""
-    config = canonical(architecture, merge_shared=False).to_hf()  # families count their shared experts
+def export(architecture: Architecture, balance_loss: float | None, family: str | None = None) -> Written:
+    """config.json of `family`, or the first that expresses the model exactly. UserError names what it, or none, can."""
+    config = canonical(architecture, merge_shared=False).to_hf(family)  # families count their shared experts
     family = config["model_type"]
     notes = [f"family: {family}"]
     if balance_loss is not None:

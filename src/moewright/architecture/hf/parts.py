@@ -250,9 +250,8 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
     if a.max_context is None:
         del values["max_position_embeddings"]
     if rope is not None:
+        # partial_rotary_factor is a family's own: most modules ignore the key
         values |= {"rope_theta": rope.theta, "rope_scaling": rope.scaling}
-        if rope.fraction != 1.0:
-            values["partial_rotary_factor"] = rope.fraction
     if a.weights_format == "fp8":
         values["torch_dtype"] = "bfloat16"
         values["quantization_config"] = {

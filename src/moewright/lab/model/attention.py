@@ -14,6 +14,10 @@ from moewright.lab.model.linear import linear, linears
 from moewright.lab.model.norm import rms_norm
 from moewright.lab.model.rotary import angles, rotate
 
+LATENT_NORM_EPS = 1e-6
+"""Of latent attention's two inner norms: DeepSeek's modules and all their descendants in transformers fix it, whatever
+the config's rms_norm_eps (DeepseekV3Attention, transformers 5.23)."""
+
 
 class View(NamedTuple):
     """What every layer of a forward pass may look at."""
@@ -98,9 +102,9 @@ class AttentionLayer(nn.Module):
 class LatentAttentionLayer(nn.Module):
     """Multi-head latent attention of a spec (DeepSeek-V2, arXiv 2405.04434, section 2.1), keys and values in full."""
 
-    def __init__(self, spec: LatentAttention, d: int, norm_eps: float):
+    def __init__(self, spec: LatentAttention, d: int):
         super().__init__()
-        self.spec, self.norm_eps = spec, norm_eps
+        self.spec = spec
         heads, latent, rope = spec.num_heads, spec.kv_lora_rank, spec.qk_rope_head_dim
         queries = heads * (spec.qk_nope_head_dim + rope)
         self.kv_a_proj, self.kv_a_norm = weight(latent + rope, d), weight(latent)
@@ -121,10 +125,10 @@ class LatentAttentionLayer(nn.Module):
         batch, length, _ = x.shape
         query = x
         if self.q_a_proj is not None:
-            query = rms_norm(linear(x, self.q_a_proj, self.q_a_bias), self.q_a_norm, self.norm_eps)
+            query = rms_norm(linear(x, self.q_a_proj, self.q_a_bias), self.q_a_norm, LATENT_NORM_EPS)
         q = linear(query, self.q_proj).view(batch, length, heads, -1).transpose(1, 2)
         latent, key_rope = linear(x, self.kv_a_proj, self.kv_a_bias).split((spec.kv_lora_rank, rope), dim=-1)
-        kv = linear(rms_norm(latent, self.kv_a_norm, self.norm_eps), self.kv_b_proj)
+        kv = linear(rms_norm(latent, self.kv_a_norm, LATENT_NORM_EPS), self.kv_b_proj)
         k, v = kv.view(batch, length, heads, -1).transpose(1, 2).split((nope, spec.v_head_dim), dim=-1)
         q_rope, k_rope = q[..., nope:], key_rope.unsqueeze(1)
         if spec.rope is not None:

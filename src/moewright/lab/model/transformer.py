@@ -34,8 +34,11 @@ class DecoderLayer(nn.Module):
         super().__init__()
         d, norm = architecture.hidden_size, architecture.norm
         self.placement = spec.norms
-        kind = AttentionLayer if isinstance(spec.mixer, Attention) else LatentAttentionLayer
-        self.mixer = kind(spec.mixer, d, norm.eps)  # type: ignore[arg-type]  # one of the two, by check_trainable
+        self.mixer = (
+            AttentionLayer(spec.mixer, d, norm.eps)
+            if isinstance(spec.mixer, Attention)
+            else LatentAttentionLayer(spec.mixer, d)  # type: ignore[arg-type]  # one of the two, by check_trainable
+        )
         is_moe = isinstance(spec.feed_forward, MoE)
         self.feed_forward: nn.Module = (
             MoELayer(spec.feed_forward, d) if is_moe else FeedForwardLayer.of(spec.feed_forward, d)  # type: ignore[arg-type]
