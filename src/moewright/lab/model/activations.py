@@ -53,13 +53,13 @@ def gated(halves: Tensor, act: Differentiable) -> Tensor:
     return y
 
 
-def gated_gradient(grad: Tensor, halves: Tensor, act: Differentiable) -> Tensor:
-    """The gradient of `gated` in its halves, from the gradient (..., f) of its output."""
+def gated_gradient(grad: Tensor, halves: Tensor, act: Differentiable, gate_value: Tensor | None = None) -> Tensor:
+    """The gradient of `gated` in its halves, from the gradient (..., f) of its output; `gate_value` is act(gate)."""
     gate, up = halves.chunk(2, dim=-1)
     size = gate.shape[-1]
     result = torch.empty_like(halves)
     result[..., :size] = act.gradient(grad * up, gate)
-    torch.mul(grad, act.value(gate), out=result[..., size:])
+    torch.mul(grad, act.value(gate) if gate_value is None else gate_value, out=result[..., size:])
     return result
 
 

@@ -27,14 +27,14 @@ class _CausalLoop(torch.autograd.Function):
         batch, heads, length, _ = q.shape
         per_key = heads // k.shape[1]
         out = torch.empty(batch, length, heads, v.shape[-1], dtype=q.dtype, device=q.device)
-        masks = _masks(length, q)
+        future = _future(length, q)
         for b in range(batch):
             for h in range(heads):
-                keys, values = k[b, h // per_key], v[b, h // per_key]
+                rows, keys, values, head_out = q[b, h], k[b, h // per_key], v[b, h // per_key], out[b, :, h]
                 for start in range(0, length, BLOCK):
                     stop = min(start + BLOCK, length)
-                    weights = _weights(q[b, h, start:stop], keys[:stop], masks, start)
-                    out[b, start:stop, h] = times(weights, values[:stop])
+                    weights = _weights(rows[start:stop], keys[:stop], future, start)
+                    head_out[start:stop] = times(weights, values[:stop])
         ctx.save_for_backward(q, k, v)
         ctx.scale = scale
         return out
@@ -45,33 +45,41 @@ class _CausalLoop(torch.autograd.Function):
         batch, heads, length, _ = q.shape
         per_key = heads // k.shape[1]
         grad = grad.transpose(1, 2).contiguous()
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        masks = _masks(length, q)
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        future = _future(length, q)
+        last = (length - 1) // BLOCK * BLOCK
         for b in range(batch):
             for h in range(heads):
                 g = h // per_key
-                for start in range(0, length, BLOCK):
+                rows, keys, values, douts = q[b, h], k[b, g], v[b, g], grad[b, h]
+                drows, dkeys, dvalues = dq[b, h], dk[b, g], dv[b, g]
+                # From the last block, which looks at all keys: its gradients are the first, and the others add to them.
+                for start in range(last, -1, -BLOCK):
                     stop = min(start + BLOCK, length)
-                    rows, keys, values = q[b, h, start:stop], k[b, g, :stop], v[b, g, :stop]
-                    weights = _weights(rows, keys, masks, start)
-                    dout = grad[b, h, start:stop]
-                    dv[b, g, :stop] += transposed_times(weights, dout)
-                    dweights = times_transposed(dout, values)
+                    weights = _weights(rows[start:stop], keys[:stop], future, start)
+                    dweights = times_transposed(douts[start:stop], values[:stop])
                     dscores = torch.ops.aten._softmax_backward_data(dweights, weights, -1, weights.dtype)
-                    torch.mul(times(dscores, keys), ctx.scale, out=dq[b, h, start:stop])
-                    dk[b, g, :stop] += transposed_times(dscores, rows)
+                    torch.mul(times(dscores, keys[:stop]), ctx.scale, out=drows[start:stop])
+                    add = _add if start < last or h % per_key else Tensor.copy_
+                    add(dvalues[:stop], transposed_times(weights, douts[start:stop]))
+                    add(dkeys[:stop], transposed_times(dscores, rows[start:stop]))
         return dq, dk, dv, None
 
 
-def _masks(length: int, like: Tensor) -> Tensor:
+def _add(sums: Tensor, values: Tensor) -> Tensor:
+    return sums.add_(values)
+
+
+def _future(length: int, like: Tensor) -> Tensor:
+    """What is added to the scores of a block with itself: minus infinity for tokens that are still to come."""
     size = min(length, BLOCK)
     return torch.full((size, size), -torch.inf, dtype=like.dtype, device=like.device).triu_(1)
 
 
-def _weights(rows: Tensor, keys: Tensor, masks: Tensor, start: int) -> Tensor:
+def _weights(rows: Tensor, keys: Tensor, future: Tensor, start: int) -> Tensor:
     scores = times_transposed(rows, keys)
-    size = rows.shape[0]
-    scores[:, start:] += masks[:size, :size]
+    size = len(rows)
+    scores[:, start:] += future[:size, :size]
     return torch.softmax(scores, -1)
 
 

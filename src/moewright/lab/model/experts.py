@@ -90,6 +90,41 @@ def grouped_product(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     return torch.cat([part @ weight.t() for part, weight in zip(parts, weights, strict=True)])
 
 
+class _Slots(NamedTuple):
+    """The rows with room between the experts, so that each has one of few numbers of rows.
+
+    A matrix library builds a kernel for every new number of rows, which costs more than a small product. So numbers
+    are rounded up to one of eight for each power of two; the rows that fill up have weight 0.
+    """
+
+    sizes: list[int]
+    """Rows of each expert, filling included; 0 for an expert without rows."""
+    slot: Tensor
+    """(R,) where each row went."""
+    token: Tensor
+    """(S,) token of each slot; any for those that fill up."""
+
+    @classmethod
+    def of(cls, token: Tensor, counts: list[int]) -> "_Slots":
+        sizes = [_bucket(count) for count in counts]
+        moved = [sum(sizes[:index]) - sum(counts[:index]) for index in range(len(counts))]
+        shifts = torch.tensor(moved, device=token.device).repeat_interleave(torch.tensor(counts, device=token.device))
+        slot = torch.arange(len(token), device=token.device) + shifts
+        return cls(
+            sizes, slot, torch.zeros(sum(sizes), dtype=token.dtype, device=token.device).index_copy(0, slot, token)
+        )
+
+    def spread(self, values: Tensor) -> list[Tensor]:
+        """(R,) -> for each expert (rows, 1), with 0 in the rows that fill up."""
+        spread = values.new_zeros(len(self.token)).index_copy_(0, self.slot, values)
+        return list(spread.unsqueeze(-1).split(self.sizes))
+
+
+def _bucket(count: int) -> int:
+    step = 1 << max(count.bit_length() - 4, 0)
+    return -(-count // step) * step
+
+
 class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -104,13 +139,17 @@ class _Loop(torch.autograd.Function):
         is_gated: bool,
     ) -> Tensor:
         first, second = gate_up.to(x.dtype), down.to(x.dtype)
-        out = torch.zeros_like(x)
+        slots = _Slots.of(token, counts)
+        weights = slots.spread(gates)
         kept = []
-        for expert, part in _parts(counts):
-            hidden = times_transposed(x.index_select(0, token[part.rows]), first[expert])
+        out = torch.zeros_like(x)
+        for expert, tokens in enumerate(slots.token.split(slots.sizes)):
+            if not counts[expert]:
+                continue
+            hidden = times_transposed(x.index_select(0, tokens), first[expert])
             kept.append(hidden)
-            y = times_transposed(_activated(hidden, act, is_gated), second[expert])[part.own]
-            out.index_add_(0, token[part.rows][part.own], y * gates[part.rows][part.own].unsqueeze(-1))
+            activated = _activated(hidden, act, is_gated)[0].mul_(weights[expert])
+            out.index_add_(0, tokens, times_transposed(activated, second[expert]))
         ctx.save_for_backward(x, gates, token, first, second, *kept)
         ctx.settings = counts, act, is_gated, gate_up.dtype
         return out
@@ -119,59 +158,34 @@ class _Loop(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gates, token, first, second, *kept = ctx.saved_tensors
         counts, act, is_gated, dtype = ctx.settings
-        dx, dgates = torch.zeros_like(x), torch.zeros_like(gates)
-        dfirst = torch.zeros(first.shape, dtype=dtype, device=x.device)
-        dsecond = torch.zeros(second.shape, dtype=dtype, device=x.device)
-        for (expert, part), hidden in zip(_parts(counts), kept, strict=True):
-            tokens = token[part.rows]
-            # Rows that only fill up the bucket have gate 0, so that they add nothing to the weights' gradients.
-            row_gates = torch.zeros(len(tokens), 1, dtype=x.dtype, device=x.device)
-            row_gates[part.own, 0] = gates[part.rows][part.own]
-            dout = grad.index_select(0, tokens)
-            activated = _activated(hidden, act, is_gated)
+        slots = _Slots.of(token, counts)
+        weights = slots.spread(gates)
+        new = torch.empty if all(counts) else torch.zeros
+        dfirst, dsecond = (new(w.shape, dtype=dtype, device=x.device) for w in (first, second))
+        dx, dgates = torch.zeros_like(x), []
+        for expert, tokens in enumerate(slots.token.split(slots.sizes)):
+            if not counts[expert]:
+                continue
+            hidden, dout = kept[len(dgates)], grad.index_select(0, tokens)
+            activated, gate_value = _activated(hidden, act, is_gated)
             dactivated = times(dout, second[expert])
-            dgates[part.rows][part.own] = torch.linalg.vecdot(dactivated, activated)[part.own]
-            dsecond[expert] = transposed_times(dout, activated.mul_(row_gates))
-            dactivated.mul_(row_gates)
-            dhidden = gated_gradient(dactivated, hidden, act) if is_gated else act.gradient(dactivated, hidden)
+            dgates.append(torch.linalg.vecdot(dactivated, activated))
+            dsecond[expert] = transposed_times(dout, activated.mul_(weights[expert]))
+            dactivated.mul_(weights[expert])
+            if gate_value is None:
+                dhidden = act.gradient(dactivated, hidden)
+            else:
+                dhidden = gated_gradient(dactivated, hidden, act, gate_value)
             dfirst[expert] = transposed_times(dhidden, x.index_select(0, tokens))
-            dx.index_add_(0, tokens[part.own], times(dhidden, first[expert])[part.own])
-        return dx, dgates, dfirst, dsecond, None, None, None, None
+            dx.index_add_(0, tokens, times(dhidden, first[expert]))
+        drow_gates = torch.cat(dgates).index_select(0, slots.slot) if dgates else torch.zeros_like(gates)
+        return dx, drow_gates, dfirst, dsecond, None, None, None, None
 
 
-def _activated(hidden: Tensor, act: Differentiable, is_gated: bool) -> Tensor:
+def _activated(hidden: Tensor, act: Differentiable, is_gated: bool) -> tuple[Tensor, Tensor | None]:
+    """The input of the second product, and act(gate) where there is one."""
     if not is_gated:
-        return act.value(hidden)
+        return act.value(hidden), None
     gate, up = hidden.chunk(2, dim=-1)
-    return act.value(gate).mul_(up)
-
-
-class _Part(NamedTuple):
-    """One expert's rows, and with them rows of its neighbours that fill up its bucket."""
-
-    rows: slice
-    """Of the sorted rows."""
-    own: slice
-    """Of `rows`: the expert's own."""
-
-
-def _parts(counts: list[int]) -> list[tuple[int, _Part]]:
-    """The experts that have rows, with those rows.
-
-    A matrix library builds a kernel for every new number of rows, which costs more than a small product; so numbers
-    are rounded up to one of eight for each power of two. The filling rows are real rows of neighbouring experts.
-    """
-    total = sum(counts)
-    parts, start = [], 0
-    for expert, count in enumerate(counts):
-        if count:
-            size = min(_bucket(count), total)
-            first = min(start, total - size)
-            parts.append((expert, _Part(slice(first, first + size), slice(start - first, start - first + count))))
-        start += count
-    return parts
-
-
-def _bucket(count: int) -> int:
-    step = 1 << max(count.bit_length() - 4, 0)
-    return -(-count // step) * step
+    gate_value = act.value(gate)
+    return gate_value * up, gate_value

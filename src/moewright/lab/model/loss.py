@@ -20,7 +20,8 @@ class _HeadLoss(torch.autograd.Function):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         wants = any(ctx.needs_input_grad)
         dhidden = torch.empty_like(hidden) if wants else None
-        dweight = torch.zeros(weight.shape, dtype=wide, device=hidden.device) if wants else None
+        # Transposed, so that no chunk needs a transposed copy of its logits' gradient.
+        dweight = torch.zeros(weight.shape[::-1], dtype=wide, device=hidden.device) if wants else None
         dbias = torch.zeros(bias.shape, dtype=wide, device=hidden.device) if wants and bias is not None else None
         total = torch.zeros((), dtype=wide, device=hidden.device)
         for start in range(0, len(hidden), CHUNK):
@@ -41,16 +42,15 @@ class _HeadLoss(torch.autograd.Function):
                 dbias += dlogits.sum(0)
             narrow = dlogits.to(hidden.dtype)
             dhidden[start : start + CHUNK] = times(narrow, cast)
-            dweight += transposed_times(narrow, rows)
+            dweight += transposed_times(rows, narrow)
         if dhidden is not None and dweight is not None:
-            ctx.save_for_backward(dhidden, dweight.to(weight.dtype), dbias)
+            ctx.save_for_backward(dhidden, dweight.t().contiguous().to(weight.dtype), dbias)
         return total * scale
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         dhidden, dweight, dbias = ctx.saved_tensors
-        grad_hidden = grad.to(dhidden.dtype)
-        return dhidden * grad_hidden, dweight * grad, None if dbias is None else dbias * grad, None, None
+        return dhidden * grad.to(dhidden.dtype), dweight * grad, None if dbias is None else dbias * grad, None, None
 
 
 def head_loss(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:

@@ -22,14 +22,14 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight, scale = ctx.saved_tensors
-        normed = x * scale  # in the scale's dtype
-        dnormed = grad.to(scale.dtype)
+        scaled = grad * scale  # in the scale's dtype
+        product = scaled * x
         dweight = None
         if weight is not None:
-            dweight = (dnormed * normed).reshape(-1, *weight.shape).sum(0).to(weight.dtype)
-            dnormed = dnormed * weight
-        inner = torch.linalg.vecdot(dnormed, normed).unsqueeze(-1).div_(x.shape[-1])
-        return torch.addcmul(dnormed, normed, inner, value=-1).mul_(scale).to(x.dtype), dweight, None
+            dweight = product.reshape(-1, *weight.shape).sum(0).to(weight.dtype)
+            product, scaled = product.mul_(weight), scaled.mul_(weight)
+        inner = product.sum(-1, keepdim=True).mul_(scale).mul_(scale).div_(x.shape[-1])
+        return scaled.addcmul_(x, inner, value=-1).to(x.dtype), dweight, None
 
 
 def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:

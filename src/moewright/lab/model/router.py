@@ -3,7 +3,7 @@
 N tokens, E experts of all groups, K choices of all groups, d width. Scores are computed in fp32 or better.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -57,11 +57,11 @@ class RouterLayer(nn.Module):
         """x (N, d)."""
         logits = linear(x, self.weight, self.bias, torch.promote_types(x.dtype, torch.float32))
         parts = logits.split(self.router_slices(), dim=-1)
-        scores = torch.cat([_scores(part, self.spec) for part in parts], dim=-1)
+        scores = _joined([_scores(part, self.spec) for part in parts])
         shares = scores
         if self.spec.score != "softmax":
             by_router = scores.split(self.router_slices(), dim=-1)
-            shares = torch.cat([_normalized(part) for part in by_router], dim=-1)
+            shares = _joined([_normalized(part) for part in by_router])
         ranks = scores.detach()
         if self.selection_bias is not None:
             ranks = ranks + self.selection_bias.to(ranks.dtype)
@@ -91,7 +91,7 @@ class RouterLayer(nn.Module):
         """A function over each router's chosen values: a group's own, or all groups' together."""
         if self.moe.router_per_group:
             return [function(values) for values in chosen]
-        together = function(torch.cat(chosen, dim=-1))
+        together = function(_joined(chosen))
         return list(together.split([values.shape[-1] for values in chosen], dim=-1))
 
 
@@ -99,6 +99,10 @@ def _scores(logits: Tensor, spec: Router) -> Tensor:
     if spec.score == "softmax":
         return logits.softmax(-1)
     return logits.sigmoid() if spec.score == "sigmoid" else softplus(logits).sqrt()
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=-1)
 
 
 def _normalized(values: Tensor) -> Tensor:
