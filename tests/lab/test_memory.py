@@ -84,7 +84,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built() -> None:
     recipe = random_recipe(random.Random(0))
     wide = recipe.architecture.model_copy(update={"vocab_size": 10**8})
     huge = recipe.model_copy(update={"architecture": Architecture.from_dict(wide.to_dict())})
-    with pytest.raises(UserError, match="memory: this run needs some .* are free .*micro_batch_sequences"):
+    with pytest.raises(UserError, match=r"memory: this run needs some .* are free .*micro_batch_sequences"):
         check_memory(huge, torch.device("cpu"))
 
 
