@@ -107,9 +107,19 @@ class Session:
     # To a checkpoint and back
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint; a call that all processes make, and the first one writes."""
+        """Write a checkpoint; a call that all processes make, and the first one writes.
+
+        Raises RunStopped for weights that are not finite, and OSError.
+        """
         model = {name: sharding.whole(tensor) for name, tensor in self.model.state_dict().items()}
         optimizer = self.optimizers.state()
+        with self.members.together():
+            self._write(folder, model, optimizer)
+
+    def _write(self, folder: Path, model: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor]) -> None:
+        bad = next((name for name, tensor in model.items() if not bool(torch.isfinite(tensor).all())), None)
+        if bad is not None:  # the last step's update went too far, which the next step's loss would have shown
+            raise RunStopped(f"step {self.step}: {bad} is not finite")
         if self.members.is_first:
             state = {
                 "tokens": self.tokens,
@@ -118,7 +128,6 @@ class Session:
             }
             run_folder.write_checkpoint(folder, self.step, model, optimizer, state)
             run_folder.keep_newest(folder, self.recipe.checkpoints.keep)
-        self.members.wait()
 
     def restore(self, checkpoint: Path) -> None:
         """Go on exactly from where a checkpoint was written."""
