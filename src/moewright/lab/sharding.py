@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from moewright.errors import OtherProcessError, RunStopped, UserError
@@ -84,12 +84,14 @@ def world() -> Iterator[World]:
 def shard(model: Transformer, members: World) -> None:
     """Spread parameters, gradients and optimizer state over the processes, layer by layer (FSDP2)."""
     mesh = init_device_mesh(members.device.type, (members.size,))
+    still = {parameter for parameter in model.parameters() if not parameter.requires_grad}  # selection biases: few
     for layer in list(model.layers):
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(layer, mesh=mesh, ignored_params=still)
+    fully_shard(model, mesh=mesh, ignored_params=still)
     for module in model.modules():  # gradients add up: the losses are shares of the whole batch's already
-        if hasattr(module, "set_gradient_divide_factor"):
-            module.set_gradient_divide_factor(1.0)  # type: ignore[operator]
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no other
 
 
 def sum_gradients(model: nn.Module, members: World) -> None:

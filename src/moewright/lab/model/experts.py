@@ -162,7 +162,8 @@ class _Loop(torch.autograd.Function):
         weights = slots.spread(gates)
         new = torch.empty if all(counts) else torch.zeros
         dfirst, dsecond = (new(w.shape, dtype=dtype, device=x.device) for w in (first, second))
-        dx, dgates = torch.zeros_like(x), []
+        dx = torch.zeros_like(x)
+        dgates: list[Tensor] = []
         for expert, tokens in enumerate(slots.token.split(slots.sizes)):
             if not counts[expert]:
                 continue
