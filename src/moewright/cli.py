@@ -297,7 +297,7 @@ def train(
 
         _show(print_result, result)
     if result.state == "interrupted":
-        raise KeyboardInterrupt
+        raise typer.Exit(130)
 
 
 @app.command()
