@@ -93,7 +93,8 @@ class Session:
         return float(norm)
 
     def _what_is_not_finite(self, losses: StepLosses) -> str:
-        named = {"the cross-entropy": losses.cross_entropy, "the z-loss": losses.z}
+        named = {"the cross-entropy": losses.cross_entropy}
+        named |= {"the z-loss": losses.z} if self.recipe.balancing.z_loss else {}
         named |= {f"balance loss {index}": value for index, value in enumerate(losses.balance)}
         found = [name for name, value in named.items() if value - value != 0]
         if not found:
@@ -102,7 +103,8 @@ class Session:
                 for name, p in self.model.named_parameters()
                 if p.grad is not None and not bool(torch.isfinite(sharding.whole(p.grad)).all())
             ][:3]
-        return f"step {self.step + 1}: {', '.join(found) or 'the norm of all gradients'} is not finite"
+        what = ", ".join(found) or "the norm of all gradients"
+        return f"step {self.step + 1}: {what} {'are' if len(found) > 1 else 'is'} not finite"
 
     # To a checkpoint and back
 

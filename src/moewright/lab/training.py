@@ -294,9 +294,7 @@ class _Training:
 
     def _finish(self) -> Result:
         session = self.session
-        with self.members.together():
-            if self.failure is not None:
-                raise self.failure
+        self._check_metrics()
         state = "finished" if session.is_done else "interrupted"
         if session.is_done:
             self._evaluate()
@@ -324,10 +322,9 @@ class _Training:
         return summary
 
     def _write_status(self, **values: Any) -> None:
-        """Replace status.json, if the metrics before it could be written too."""
+        """Replace status.json."""
+        self._check_metrics()
         with self.members.together():
-            if self.failure is not None:
-                raise self.failure
             if self.members.is_first:
                 run_folder.write_status(self.folder, **values)
 
@@ -382,7 +379,14 @@ class _Training:
             raise RunStopped(f"step {self.session.step}: the validation loss is not finite")
         self.loss = report.loss
 
+    def _check_metrics(self) -> None:
+        """Raise what kept the first process from writing metrics: no checkpoint may be newer than they are."""
+        with self.members.together():
+            if self.failure is not None:
+                raise self.failure
+
     def _save(self) -> None:
+        self._check_metrics()
         self.session.save(self.folder)
         self.last_saved = (time.monotonic(), self.session.tokens)
         self._note({"kind": "checkpoint", "step": self.session.step, "tokens": self.session.tokens})
