@@ -17,6 +17,7 @@ from moewright.inspection import Inspection, inspect
 if TYPE_CHECKING:
     from moewright import laws, runs
     from moewright.fitting import Fit, fit
+    from moewright.lab.training import train
     from moewright.prediction import Prediction, predict
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "laws",
     "predict",
     "runs",
+    "train",
 ]
 __version__ = "0.1.0"
 
@@ -44,6 +46,7 @@ _LATER: dict[str, tuple[str, str | None]] = {
     "laws": ("moewright.laws", None),
     "predict": ("moewright.prediction", "predict"),
     "runs": ("moewright.runs", None),
+    "train": ("moewright.lab.training", "train"),
 }
 
 

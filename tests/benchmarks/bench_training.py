@@ -191,7 +191,7 @@ def main() -> None:
             peer = min((key for key in medians if key.startswith("transformers")), key=medians.__getitem__)
             model = architecture(shape, dense=False)
             print(f"{name} {shape}: {total_params(model):,} parameters, {active_params(model):,} active")
-            for key, (seconds, memory) in results.items():
+            for key, (_, memory) in results.items():
                 print(f"  {key:32s} {tokens / medians[key]:8.0f} tokens/s   {memory / 1e9:5.2f} GB", end="")
                 if key == "lab":
                     flops = training_flops_per_token(model, LENGTH)

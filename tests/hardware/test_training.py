@@ -68,6 +68,23 @@ def test_moe_activations_by_hand() -> None:
     assert uneven.activations - kept.activations == 1000 * 32 * 2 * 0.5 * 2 * (2 * 4096 + 3 * 14336)
 
 
+def test_precisions_and_recomputed_experts_by_hand() -> None:
+    model = load_architecture("examples/configs/mixtral-8x7b.json").architecture
+    params = total_params(model)
+    mixed, fp32, products = (training_memory(model, precision=kind) for kind in ("bf16", "fp32", "bf16_products"))
+    # Weights, gradients and AdamW: 2 + 2 + 12 bytes; 4 + 4 + 8; 4 and a copy of 2, 4, 8.
+    for kept, each in ((mixed, 16), (fp32, 16), (products, 18)):
+        assert kept.weights + kept.gradients + kept.optimizer == each * params
+    # Routers' scores are fp32 in any precision: eight and their softmax for each of 4,096 tokens in 32 layers.
+    scores = 4096 * 32 * 4 * 16
+    assert fp32.activations - scores == 2 * (products.activations - scores) == 2 * (mixed.activations - scores)
+    # Two experts keep their two first products, not their copy (4096), product (14336) and output (4096).
+    lean = training_memory(model, recompute="experts")
+    assert mixed.activations - lean.activations == 4096 * 32 * 2 * 2 * (4096 + 14336 + 4096)
+    # A chunk's logits and, beside them, their gradient, in fp32.
+    assert training_memory(model, logit_rows=512).logits == 2 * 4 * 512 * model.vocab_size
+
+
 def test_experts_are_spread_and_shared_apart() -> None:
     model = load_architecture("examples/configs/mixtral-8x7b.json").architecture
     experts = 32 * 8 * 3 * 4096 * 14336

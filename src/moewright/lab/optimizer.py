@@ -96,8 +96,21 @@ def build_optimizers(model: Transformer, recipe: Recipe) -> Optimizers:
     if by_muon:
         muon_groups = _groups(by_muon, factors, settings)
         optimizers.append(torch.optim.Muon(muon_groups, momentum=settings.momentum, adjust_lr_fn="match_rms_adamw"))
+    _begin_state(optimizers)
     rates = {id(group): group["factor"] for optimizer in optimizers for group in optimizer.param_groups}
     return Optimizers(optimizers, {**by_adamw, **by_muon}, views, rates)
+
+
+def _begin_state(optimizers: list[torch.optim.Optimizer]) -> None:
+    """The state with which torch's first step begins, made before it: made later, what lives for the whole run would
+    lie between the holes that the first step's activations left, and the next ones would need new memory."""
+    for optimizer in optimizers:
+        pieces = ("exp_avg", "exp_avg_sq") if isinstance(optimizer, torch.optim.AdamW) else ("momentum_buffer",)
+        for group in optimizer.param_groups:
+            for tensor in group["params"]:
+                optimizer.state[tensor] = {piece: torch.zeros_like(tensor.data) for piece in pieces}
+                if "exp_avg" in pieces:
+                    optimizer.state[tensor]["step"] = torch.zeros((), dtype=torch.float32, device=tensor.device)
 
 
 def _matrices(name: str, parameter: Tensor, model: Transformer) -> list[tuple[str, tuple[int, slice] | None]]:

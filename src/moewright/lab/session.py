@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from moewright.architecture.compare import differences
 from moewright.errors import RunStopped, UserError
 from moewright.files import read_mapping
 from moewright.lab import run_folder, sharding
@@ -153,6 +154,9 @@ class Session:
 
         architecture, tensors = read_checkpoint(folder)
         wanted = self.recipe.architecture
-        if architecture.layers != wanted.layers or architecture.vocab_size != wanted.vocab_size:
-            raise UserError(f"initial_weights: {folder} holds another architecture than the recipe's")
+        # What weights do not depend on, and prediction blocks, which the lab has none of.
+        same = {name: getattr(wanted, name) for name in ("max_context", "weights_format", "mtp_layers")}
+        found = differences(wanted, architecture.model_copy(update=same))
+        if found:
+            raise UserError(f"initial_weights: {folder} holds another model than the recipe's, which has {found[0]}")
         self._copy_weights(tensors, folder)

@@ -73,11 +73,14 @@ class AttentionLayer(nn.Module):
         spec = self.spec
         batch, length, _ = x.shape
         queries, keys = self.q_proj.shape[0], self.k_proj.shape[0]
-        qkv = linears(x, [self.q_proj, self.k_proj, self.v_proj])
+        qk_bias = v_bias = None
         if self.qkv_bias is not None:
-            qkv = qkv + self.qkv_bias.to(qkv.dtype)
-        q, k, v = (self._heads(part) for part in qkv.split((queries, keys, keys), dim=-1))
+            qk_bias, v_bias = self.qkv_bias.split((queries + keys, keys))
+        # Not v with them: the norms keep what they read, and with it all that was computed as one tensor.
+        qk = linears(x, [self.q_proj, self.k_proj], qk_bias)
+        q, k = (self._heads(part) for part in qk.split((queries, keys), dim=-1))
         q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
+        v = self._heads(linear(x, self.v_proj, v_bias))
         if spec.rope is not None:
             cos, sin = angles(spec.rope, spec.head_dim, length, x.device, x.dtype)
             q, k = rotate(q.transpose(1, 2), cos, sin), rotate(k.transpose(1, 2), cos, sin)

@@ -2,7 +2,7 @@
 
 The loop does what FlashAttention does (arXiv 2205.14135): scores are made block by block and never kept, the backward
 pass makes them again. It is used where torch's own kernel has no fast case on a processor: plain causal attention.
-Measured against torch's kernel by `python -m tests.benchmarks.bench_attention`.
+Measured against torch's kernel by `python -m tests.benchmarks.bench_parts`.
 
 Shapes: B batch, H query heads, G key-value heads (H a multiple), T tokens, D channels of queries and keys, V of values.
 """

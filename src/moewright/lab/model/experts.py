@@ -93,8 +93,9 @@ def grouped_product(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
 class _Slots(NamedTuple):
     """The rows with room between the experts, so that each has one of few numbers of rows.
 
-    A matrix library builds a kernel for every new number of rows, which costs more than a small product. So numbers
-    are rounded up to one of eight for each power of two; the rows that fill up have weight 0.
+    A matrix library builds a kernel for every new number of rows, which costs more than a small product and half a
+    megabyte in oneDNN. So numbers are rounded up to one of four for each power of two, some 9 % on average; the rows
+    that fill up have weight 0.
     """
 
     sizes: list[int]
@@ -121,7 +122,7 @@ class _Slots(NamedTuple):
 
 
 def _bucket(count: int) -> int:
-    step = 1 << max(count.bit_length() - 4, 0)
+    step = 1 << max(count.bit_length() - 3, 0)
     return -(-count // step) * step
 
 
@@ -162,8 +163,7 @@ class _Loop(torch.autograd.Function):
         weights = slots.spread(gates)
         new = torch.empty if all(counts) else torch.zeros
         dfirst, dsecond = (new(w.shape, dtype=dtype, device=x.device) for w in (first, second))
-        dx = torch.zeros_like(x)
-        dgates: list[Tensor] = []
+        dx, dgates = torch.zeros_like(x), list[Tensor]()
         for expert, tokens in enumerate(slots.token.split(slots.sizes)):
             if not counts[expert]:
                 continue

@@ -36,6 +36,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, dtype: torch.d
     return y if bias is None else y + bias.to(y.dtype)
 
 
-def linears(x: Tensor, weights: list[Tensor]) -> Tensor:
+def linears(x: Tensor, weights: list[Tensor], bias: Tensor | None = None) -> Tensor:
     """Several layers on one input as one product: x (..., in) -> (..., sum of outs)."""
-    return linear(x, weights[0] if len(weights) == 1 else torch.cat(weights))
+    return linear(x, torch.cat(weights), bias)

@@ -33,7 +33,7 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-    """x over the root of its mean square, times `weight`; over the last dimension, or over weight's."""
+    """x over the root of its mean square, both over the last dimension, times `weight` of its size."""
     y: Tensor = _RMSNorm.apply(x, weight, eps)
     return y
 

@@ -1,7 +1,7 @@
 """Matrix products by the faster of the libraries that torch brings.
 
 In fp32 on x86 processors torch's own products go to MKL, which keeps to AVX2 on processors that are not Intel's;
-oneDNN, in the same torch, uses what the processor has (`python -m tests.benchmarks.bench_products` prints both).
+oneDNN, in the same torch, uses what the processor has (`python -m tests.benchmarks.bench_parts` prints both).
 oneDNN's operator is the one that torch's compiler calls. Everywhere else these functions are torch's products.
 
 All tensors are matrices; m, n, k are their sizes, and the result has the inputs' dtype.

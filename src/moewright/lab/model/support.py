@@ -41,5 +41,9 @@ def _unsupported(layer: Layer) -> Iterator[str]:
             yield "feed_forward.router.kind = hash"
         if feed_forward.expert_bias:
             yield "feed_forward.expert_bias = true"
+        router = feed_forward.router
+        reachable = feed_forward.groups[0].count // router.num_groups * router.top_groups
+        if feed_forward.groups[0].top_k > reachable and router.num_groups > 1:
+            yield f"feed_forward.groups[0].top_k = {feed_forward.groups[0].top_k} of {reachable} within top_groups"
         if feed_forward.identity_experts:
             yield f"feed_forward.identity_experts = {feed_forward.identity_experts}"
