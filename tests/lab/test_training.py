@@ -77,11 +77,11 @@ def test_command_killed_and_continued(
     tmp_path: Path, data: dict[str, Any], variant: int, by: signal.Signals, code: int
 ) -> None:
     """Bit for bit the uninterrupted run, wherever the signal falls; what was written before stays as it is."""
-    every, steps = 4, 30
+    every, steps = 4, 24
     data["end_of_document"] = 7
     changes = {**list(VARIANTS.values())[variant], "checkpoints": {"every_tokens": every * tiny.BATCH * tiny.LENGTH}}
     file = tiny.save(tiny.recipe(data, steps, **changes), tmp_path / "recipe.json")
-    folder, last_step = tmp_path / "killed", random.randrange(3, 20)
+    folder, last_step = tmp_path / "killed", random.randrange(3, 15)
     process = tiny.start("moewright", "train", file, "--out", str(folder))
     log = folder / run_folder.METRICS
     while not (log.exists() and f'"train", "step": {last_step},' in log.read_text()):
@@ -284,7 +284,7 @@ def test_worse_than_guessing_stops_the_run(
     tmp_path: Path, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Twenty steps above ln V, counted through an interruption; a learning rate of 10 is one way there."""
-    recipe = tiny.recipe(data, 60, learning_rate=10.0, checkpoints={"every_tokens": 128 * 5})
+    recipe = tiny.recipe(data, 40, learning_rate=10.0, checkpoints={"every_tokens": 128 * 5})
     file = tiny.save(recipe, tmp_path / "recipe.json")
     with monkeypatch.context() as patch:
         tiny.interrupt_after(patch, 7)
