@@ -7,7 +7,7 @@ from which alone the run can be repeated.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from moewright.architecture import Architecture
 from moewright.architecture.part import Count, Part, Positive, Size
@@ -31,6 +31,10 @@ def _whole(value: Any) -> Any:
 
 Tokens = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
 SomeTokens = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+
+# A setting that is a value or a mapping: what is wrong is then said of the form that was written.
+_VALUE, _MAPPING = Tag("value"), Tag("mapping")
+_FORM = Discriminator(lambda given: "mapping" if isinstance(given, dict | Part) else "value")
 
 
 class Shards(Part):
@@ -131,7 +135,7 @@ class Recipe(Part):
 
     format: Literal["moewright-recipe/1"] = "moewright-recipe/1"
     architecture: Architecture
-    data: str | Shards
+    data: Annotated[Annotated[str, _VALUE] | Annotated[Shards, _MAPPING], _FORM]
     """Folder that `moewright data prepare` wrote, or files."""
     train_tokens: Tokens
     sequence_length: Size
@@ -139,7 +143,7 @@ class Recipe(Part):
     """Of one optimizer step, over all processes."""
     micro_batch_sequences: Size
     """Of one forward pass on one process; gradients of several are accumulated."""
-    learning_rate: Positive | LawRate
+    learning_rate: Annotated[Annotated[Positive, _VALUE] | Annotated[LawRate, _MAPPING], _FORM]
     """At the peak."""
     schedule: Schedule = Schedule()
     optimizer: Optimizer = Optimizer()

@@ -99,7 +99,7 @@ def write_checkpoint(
             try:
                 save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
             except SafetensorError as error:  # its own name for what the operating system said
-                raise OSError(28, f"{name} could not be written: {error}") from None
+                raise OSError(28, f"{name}: {error}") from None
             _flush(partial / name)
         write_mapping(partial / STATE, {"step": step, **state})
         _flush(partial / STATE)
