@@ -108,6 +108,6 @@ def test_two_processes_do_what_one_does(tmp_path: Path, data: dict[str, Any]) ->
     assert len(reasons) == 4
     assert reasons[0] == f"out: another process is training in {several / 'locked'}"
     assert "do not divide among 2 processes" in reasons[1]
-    assert "is not finite; there is no checkpoint yet" in reasons[2]
+    assert "not finite; there is no checkpoint yet" in reasons[2]
     assert reasons[3].startswith(f"step 3: {several / 'full disk'} cannot be written: No space left on device; ")
     assert reasons[3].endswith("/checkpoints/step-00000002")
