@@ -81,7 +81,7 @@ def test_command_killed_and_continued(
     data["end_of_document"] = 7
     changes = {**list(VARIANTS.values())[variant], "checkpoints": {"every_tokens": every * tiny.BATCH * tiny.LENGTH}}
     file = tiny.save(tiny.recipe(data, steps, **changes), tmp_path / "recipe.json")
-    folder, last_step = tmp_path / "killed", random.randrange(3, 15)
+    folder, last_step = tmp_path / "killed", random.randrange(2, 9)
     process = tiny.start("moewright", "train", file, "--out", str(folder))
     log = folder / run_folder.METRICS
     while not (log.exists() and f'"train", "step": {last_step},' in log.read_text()):
