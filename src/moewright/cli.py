@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from moewright.errors import RunStopped, UserError
+from moewright.errors import OtherProcessError, RunStopped, UserError
 
 app = typer.Typer(
     name="moewright",
@@ -297,7 +297,7 @@ def train(
 
         _show(print_result, result)
     if result.state == "interrupted":
-        raise KeyboardInterrupt
+        raise typer.Exit(130)
 
 
 @app.command()
@@ -439,6 +439,8 @@ def main() -> NoReturn:
         _fail(error.format_message())  # type: ignore[attr-defined]
     except RunStopped as stopped:
         _fail(str(stopped), 1)
+    except OtherProcessError:
+        sys.exit(1)
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except BrokenPipeError:  # the reader has seen enough

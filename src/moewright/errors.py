@@ -7,3 +7,7 @@ class UserError(ValueError):
 
 class RunStopped(RuntimeError):  # noqa: N818  (not always an error of anyone's)
     """A run that stopped by itself: it diverged, or the machine failed it. Says where and what remains. Exit code 1."""
+
+
+class OtherProcessError(RuntimeError):
+    """Another process of the same run failed, and says why. The command line prints nothing and exits with 1."""

@@ -224,8 +224,10 @@ def first_complaint(error: ValidationError, whole: str = "architecture") -> str:
     previous: int | str = ""
     for step in complaint["loc"]:
         # pydantic adds the chosen member of a union to the location; the reader's file has no such level.
-        is_union_tag = previous in ("mixer", "feed_forward") or (
-            isinstance(previous, int) and step in ("layer", "repeat")
+        is_union_tag = (
+            previous in ("mixer", "feed_forward")
+            or (isinstance(previous, int) and step in ("layer", "repeat"))
+            or (previous in ("learning_rate", "data") and step in ("value", "mapping"))
         )
         if not is_union_tag:
             steps.append(step)

@@ -1,6 +1,7 @@
 """Memory: what a run will need, what there is, what it took; and keeping what was freed."""
 
 import ctypes
+import os
 import resource
 import sys
 from pathlib import Path
@@ -53,6 +54,8 @@ def check_memory(recipe: Recipe, device: torch.device, processes: int = 1) -> Tr
     """Raise UserError if the run cannot fit, before anything is allocated."""
     expected = expected_memory(recipe, processes)
     there = available_memory(device)
+    if there is not None and device.type == "cpu":  # the processes of a machine share it
+        there /= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if there is not None and expected.total > there:
         states = expected.weights + expected.gradients + expected.optimizer
         raise UserError(

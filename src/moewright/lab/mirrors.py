@@ -16,7 +16,7 @@ def open_mirrors(names: Sequence[str], run: str, settings: Mapping[str, Any]) ->
 
     A tracker that fails later is left out with a warning: it must not stop a run.
     """
-    mirrors = {name: _OPENERS[name](_module(name), run, settings) for name in names}
+    mirrors = {name: _open(name, run, settings) for name in names}
 
     def mirror(values: Mapping[str, float], step: int) -> None:
         for name in list(mirrors):
@@ -43,7 +43,16 @@ def flat_numbers(record: Mapping[str, Any], prefix: str = "") -> dict[str, float
     return numbers
 
 
-def _module(name: str) -> Any:
+def _open(name: str, run: str, settings: Mapping[str, Any]) -> Mirror:
+    module = import_tracker(name)
+    try:
+        return _OPENERS[name](module, run, settings)
+    except Exception as error:
+        raise UserError(f"mirrors: {name} could not begin a run ({error}); set it up, or leave it out") from None
+
+
+def import_tracker(name: str) -> Any:
+    """The tracker's module. UserError if it is not installed."""
     try:
         return import_module(name)
     except ImportError:

@@ -62,7 +62,7 @@ class Optimizers:
         for name, tensor in self.tensors.items():
             owner = next(o for o in self.optimizers if any(tensor is p for g in o.param_groups for p in g["params"]))
             owner.state[tensor] = {
-                piece: value.clone() if value.ndim == 0 else sharding.like(value, tensor)
+                piece: value.to(tensor.device, copy=True) if value.ndim == 0 else sharding.like(value, tensor)
                 for piece, value in pieces[name].items()
             }
 

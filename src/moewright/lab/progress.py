@@ -18,21 +18,18 @@ def training_progress(recipe: Recipe, tokens: int) -> Iterator[Callable[[int, fl
     columns = (
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[done]} tokens"),
-        TextColumn("loss {task.fields[loss]}"),
-        TextColumn("{task.fields[speed]}/s"),
+        TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(compact=True),
     )
     console = Console(stderr=True, highlight=False)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=recipe.train_tokens, completed=tokens, done="", loss="", speed="")
+        task = progress.add_task("", total=recipe.train_tokens, completed=tokens, text="first step")
         smooth: float | None = None
 
         def show(done: int, loss: float, speed: float) -> None:
             nonlocal smooth
             smooth = loss if smooth is None else _SMOOTHING * smooth + (1 - _SMOOTHING) * loss
-            progress.update(
-                task, completed=done, done=format_count(done, 3), loss=f"{smooth:.3f}", speed=format_count(speed, 3)
-            )
+            text = f"{format_count(done, 3)} tokens, {format_count(speed, 3)}/s, loss {smooth:.3f}"
+            progress.update(task, completed=done, text=text)
 
         yield show

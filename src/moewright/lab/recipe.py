@@ -7,7 +7,7 @@ from which alone the run can be repeated.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from moewright.architecture import Architecture
 from moewright.architecture.part import Count, Part, Positive, Size
@@ -31,6 +31,10 @@ def _whole(value: Any) -> Any:
 
 Tokens = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
 SomeTokens = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+
+# A setting that is a value or a mapping: what is wrong is then said of the form that was written.
+_VALUE, _MAPPING = Tag("value"), Tag("mapping")
+_FORM = Discriminator(lambda given: "mapping" if isinstance(given, dict | Part) else "value")
 
 
 class Shards(Part):
@@ -59,6 +63,11 @@ class Schedule(Part):
     final_share: Share = 0.1
     decay_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     """wsd: share of the run's tokens that the decay takes."""
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Settings that this kind has no use for."""
+        return {"wsd": (), "cosine": ("decay_share",), "constant": ("decay_share", "final_share")}[self.kind]
 
 
 class Optimizer(Part):
@@ -92,11 +101,15 @@ class Initialization(Part):
     deviation: Positive = 0.02
     base_width: Size = 256
 
+    @property
+    def unused(self) -> str:
+        """The setting that this rule has no use for."""
+        return "base_width" if self.rule == "standard" else "deviation"
+
     @model_validator(mode="after")
     def _no_unused(self) -> "Initialization":
-        unused = "base_width" if self.rule == "standard" else "deviation"
-        if unused in self.model_fields_set:
-            raise ValueError(f"{unused} has no use under rule {self.rule}")
+        if self.unused in self.model_fields_set:
+            raise ValueError(f"{self.unused} has no use under rule {self.rule}")
         return self
 
 
@@ -122,7 +135,7 @@ class Recipe(Part):
 
     format: Literal["moewright-recipe/1"] = "moewright-recipe/1"
     architecture: Architecture
-    data: str | Shards
+    data: Annotated[Annotated[str, _VALUE] | Annotated[Shards, _MAPPING], _FORM]
     """Folder that `moewright data prepare` wrote, or files."""
     train_tokens: Tokens
     sequence_length: Size
@@ -130,7 +143,7 @@ class Recipe(Part):
     """Of one optimizer step, over all processes."""
     micro_batch_sequences: Size
     """Of one forward pass on one process; gradients of several are accumulated."""
-    learning_rate: Positive | LawRate
+    learning_rate: Annotated[Annotated[Positive, _VALUE] | Annotated[LawRate, _MAPPING], _FORM]
     """At the peak."""
     schedule: Schedule = Schedule()
     optimizer: Optimizer = Optimizer()
@@ -178,9 +191,15 @@ class Recipe(Part):
             raise ValueError(
                 f"sequence_length ({self.sequence_length}) exceeds the architecture's max_context {longest}"
             )
-        unused = {"wsd": "", "cosine": "decay_share", "constant": "final_share"}[self.schedule.kind]
-        if unused and unused in self.schedule.model_fields_set:
-            raise ValueError(f"schedule.{unused} has no use in a {self.schedule.kind} schedule")
+        decay_tokens = self.schedule.decay_share * self.train_tokens
+        if self.schedule.kind == "wsd" and self.schedule.warmup_tokens + decay_tokens > self.train_tokens:
+            raise ValueError(
+                f"schedule.warmup_tokens ({self.schedule.warmup_tokens:,}) and the decay ({decay_tokens:,.0f} tokens) "
+                f"overlap in a run of {self.train_tokens:,}"
+            )
+        for name in self.schedule.unused:
+            if name in self.schedule.model_fields_set:
+                raise ValueError(f"schedule.{name} has no use in a {self.schedule.kind} schedule")
         if self.optimizer.kind == "adamw" and "momentum" in self.optimizer.model_fields_set:
             raise ValueError("optimizer.momentum has no use in adamw; it has beta1")
         if self.optimizer.kind == "muon" and self.parallel == "shard":
@@ -268,8 +287,17 @@ class Recipe(Part):
         return recipe
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dictionary for JSON or YAML with every setting written out."""
-        return {**self.model_dump(mode="json"), "architecture": self.architecture.to_dict()}
+        """A plain dictionary for JSON or YAML with every setting written out that has a use; `from_dict` takes it."""
+        values = {**self.model_dump(mode="json"), "architecture": self.architecture.to_dict()}
+        for name in self.schedule.unused:
+            del values["schedule"][name]
+        if self.optimizer.kind == "adamw":
+            del values["optimizer"]["momentum"]
+        if self.initial_weights is not None:
+            del values["initialization"]
+        else:
+            del values["initialization"][self.initialization.unused]
+        return values
 
 
 def _resolved(data: dict[str, Any], beside: Path) -> dict[str, Any]:

@@ -84,23 +84,26 @@ def read_status(folder: Path) -> dict[str, Any]:
 def write_checkpoint(
     folder: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
 ) -> Path:
-    """Write a checkpoint: complete under its name, or not there at all. Raises OSError when the disk is full."""
+    """Write a checkpoint: complete under its name, or not there at all. Raises OSError when the disk is full.
+
+    One that is there already stays: a run comes to the same step with the same values.
+    """
     parent = folder / CHECKPOINTS
     parent.mkdir(exist_ok=True)
     target = parent / f"step-{step:08d}"
+    if (target / STATE).is_file():
+        return target
     partial = Path(tempfile.mkdtemp(dir=parent, prefix=".partial-"))
     try:
         for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer)):
             try:
                 save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
             except SafetensorError as error:  # its own name for what the operating system said
-                raise OSError(28, f"{name} could not be written: {error}") from None
+                raise OSError(28, f"{name}: {error}") from None
             _flush(partial / name)
         write_mapping(partial / STATE, {"step": step, **state})
         _flush(partial / STATE)
         partial.chmod(0o755)
-        if target.exists():  # trained again after an interruption; the same values
-            shutil.rmtree(target)
         os.replace(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -116,7 +119,7 @@ def _flush(path: Path) -> None:
 def keep_newest(folder: Path, count: int) -> None:
     """Remove all but the newest checkpoints, and what killed processes left half-written."""
     for old in checkpoints(folder)[:-count]:
-        shutil.rmtree(old)
+        old.rename(old.with_name(f".partial-{old.name}"))  # in one step: no checkpoint is ever half there
     for partial in (folder / CHECKPOINTS).glob(".partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -94,7 +94,8 @@ class Session:
         return float(norm)
 
     def _what_is_not_finite(self, losses: StepLosses) -> str:
-        named = {"the cross-entropy": losses.cross_entropy, "the z-loss": losses.z}
+        named = {"the cross-entropy": losses.cross_entropy}
+        named |= {"the z-loss": losses.z} if self.recipe.balancing.z_loss else {}
         named |= {f"balance loss {index}": value for index, value in enumerate(losses.balance)}
         found = [name for name, value in named.items() if value - value != 0]
         if not found:
@@ -103,14 +104,25 @@ class Session:
                 for name, p in self.model.named_parameters()
                 if p.grad is not None and not bool(torch.isfinite(sharding.whole(p.grad)).all())
             ][:3]
-        return f"step {self.step + 1}: {', '.join(found) or 'the norm of all gradients'} is not finite"
+        what = ", ".join(found) or "the norm of all gradients"
+        return f"step {self.step + 1}: {what} {'are' if len(found) > 1 else 'is'} not finite"
 
     # To a checkpoint and back
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint; a call that all processes make, and the first one writes."""
+        """Write a checkpoint; a call that all processes make, and the first one writes.
+
+        Raises RunStopped for weights that are not finite, and OSError.
+        """
         model = {name: sharding.whole(tensor) for name, tensor in self.model.state_dict().items()}
         optimizer = self.optimizers.state()
+        with self.members.together():
+            self._write(folder, model, optimizer)
+
+    def _write(self, folder: Path, model: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor]) -> None:
+        bad = next((name for name, tensor in model.items() if not bool(torch.isfinite(tensor).all())), None)
+        if bad is not None:  # the last step's update went too far, which the next step's loss would have shown
+            raise RunStopped(f"step {self.step}: {bad} is not finite")
         if self.members.is_first:
             state = {
                 "tokens": self.tokens,
@@ -119,7 +131,6 @@ class Session:
             }
             run_folder.write_checkpoint(folder, self.step, model, optimizer, state)
             run_folder.keep_newest(folder, self.recipe.checkpoints.keep)
-        self.members.wait()
 
     def restore(self, checkpoint: Path) -> None:
         """Go on exactly from where a checkpoint was written."""

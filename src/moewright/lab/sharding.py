@@ -9,9 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from moewright.errors import OtherProcessError, RunStopped, UserError
 from moewright.lab.model import Transformer
 
 
@@ -38,19 +39,37 @@ class World:
         """Whether it is true of any process: they must agree before one of them stops."""
         return bool(self.sum_(torch.tensor(float(flag), device=self.device)).item() > 0)
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.size > 1:
-            dist.barrier()
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What fails in one process ends all of them: the first that failed raises its error, which one line says, and
+        the others OtherProcessError. The block must not wait for other processes where only some may fail."""
+        failure: Exception | None = None
+        try:
+            yield
+        except (UserError, RunStopped, OSError) as error:
+            failure = error
+        failed = torch.zeros(self.size, device=self.device)
+        failed[self.rank] = float(failure is not None)
+        ranks = self.sum_(failed).nonzero().flatten().tolist()
+        if failure is not None and ranks[0] == self.rank:
+            raise failure
+        if ranks:
+            raise OtherProcessError(f"process {ranks[0]} failed") from None
+
+
+def local_device() -> torch.device:
+    """This process's GPU, or the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
 
 
 @contextmanager
 def world() -> Iterator[World]:
     """The processes of torchrun, joined by NCCL on GPUs and gloo elsewhere; without torchrun, this one alone."""
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = local_device()
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     if size == 1:
         yield World(0, 1, device)
@@ -65,12 +84,14 @@ def world() -> Iterator[World]:
 def shard(model: Transformer, members: World) -> None:
     """Spread parameters, gradients and optimizer state over the processes, layer by layer (FSDP2)."""
     mesh = init_device_mesh(members.device.type, (members.size,))
+    still = {parameter for parameter in model.parameters() if not parameter.requires_grad}  # selection biases: few
     for layer in list(model.layers):
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(layer, mesh=mesh, ignored_params=still)
+    fully_shard(model, mesh=mesh, ignored_params=still)
     for module in model.modules():  # gradients add up: the losses are shares of the whole batch's already
-        if hasattr(module, "set_gradient_divide_factor"):
-            module.set_gradient_divide_factor(1.0)  # type: ignore[operator]
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no other
 
 
 def sum_gradients(model: nn.Module, members: World) -> None:

@@ -109,5 +109,6 @@ def _count_loads(
     for start in starts:
         size = recipe.micro_batch_sequences
         inputs, _, documents = load(batches, start, size, members.device, recipe, end_of_document)
-        totals.add(model.hidden(inputs, document_ids=documents, way=way).routings)
+        _, routings = model(inputs, document_ids=documents, way=way, head=False)
+        totals.add(routings)
     return [members.sum_(loads) for loads in totals.loads]

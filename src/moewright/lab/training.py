@@ -15,18 +15,18 @@ from typing import Any, NoReturn
 import torch
 
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
-from moewright.errors import RunStopped, UserError
+from moewright.errors import OtherProcessError, RunStopped, UserError
 from moewright.files import write_mapping
 from moewright.lab import run_folder
 from moewright.lab.data.dataset import Dataset, open_dataset, open_files
 from moewright.lab.memory import check_memory, keep_freed_memory, peak_memory
-from moewright.lab.mirrors import Mirror, flat_numbers, open_mirrors
+from moewright.lab.mirrors import Mirror, flat_numbers, import_tracker, open_mirrors
 from moewright.lab.progress import training_progress
 from moewright.lab.provenance import provenance
 from moewright.lab.recipe import Recipe
 from moewright.lab.schedule import peak_learning_rate
 from moewright.lab.session import Session
-from moewright.lab.sharding import World, world
+from moewright.lab.sharding import World, local_device, world
 from moewright.lab.step import StepLosses
 from moewright.lab.throughput import matmul_peak
 
@@ -66,7 +66,7 @@ def plan(source: Recipe | str | Path, processes: int = 1) -> Plan:
     """Check a recipe with its data, and count what it will take. Raises UserError for what cannot be trained."""
     recipe = source if isinstance(source, Recipe) else Recipe.load(source)
     dataset = _open_data(recipe)
-    return _plan(recipe, dataset, processes, torch.device("cpu"))
+    return _plan(recipe, dataset, processes, local_device())
 
 
 def _plan(recipe: Recipe, dataset: Dataset, processes: int, device: torch.device) -> Plan:
@@ -86,6 +86,8 @@ def _plan(recipe: Recipe, dataset: Dataset, processes: int, device: torch.device
             f"batch_tokens: {recipe.batch_sequences} sequences do not divide among {processes} processes with "
             f"micro_batch_sequences {recipe.micro_batch_sequences}"
         )
+    for name in recipe.mirrors:
+        import_tracker(name)
     expected = check_memory(recipe, device, processes)
     epochs = recipe.train_tokens / len(dataset.train)
     if epochs > 1:
@@ -118,32 +120,39 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
 
     `show`: draw progress if standard error is a terminal. Under torchrun every process calls this. An interruption
     (Ctrl-C, SIGTERM) ends with a checkpoint. Raises UserError for bad input, and RunStopped, after which the last
-    checkpoint is still there, for a run that diverged or a disk that is full.
+    checkpoint is still there, for a run that diverged or a disk that is full. Of several processes only one raises
+    these, the others OtherProcessError.
     """
-    recipe = source if isinstance(source, Recipe) else Recipe.load(source)
     folder = Path(out)
     keep_freed_memory()
     with world() as members, ExitStack() as stack:
         if members.device.type == "cuda":  # on processors the operators in use are deterministic anyway
             torch.use_deterministic_algorithms(True, warn_only=True)
-        dataset = _open_data(recipe)
-        planned = _plan(recipe, dataset, members.size, members.device)
-        if members.is_first:
-            stack.enter_context(_lock(folder))
-            _begin(folder, planned, dataset, members)
-            if show:
-                for note in planned.warnings:
-                    print(f"warning: {note}", file=sys.stderr)
-        members.wait()
+        with members.together():
+            recipe = source if isinstance(source, Recipe) else Recipe.load(source)
+            dataset = _open_data(recipe)
+            planned = _plan(recipe, dataset, members.size, members.device)
+            if members.is_first:
+                stack.enter_context(_lock(folder))
+                try:
+                    _begin(folder, planned, dataset, members)
+                except OSError as error:
+                    raise RunStopped(f"{folder} cannot be written: {error.strerror or error}") from None
+        if members.is_first and show:
+            for note in planned.warnings:
+                print(f"warning: {note}", file=sys.stderr)
         status = run_folder.read_status(folder)
         if status.get("state") == "finished":
             loss = status.get("loss")
             return Result(folder, "finished", status["step"], status["tokens"], loss, status, members.is_first)
-        session = Session(recipe, dataset, members)
-        found = run_folder.checkpoints(folder)
-        if found:
-            session.restore(found[-1])
-        return _Training(session, folder, planned, resumed=bool(found), show=show).run()
+        with members.together():  # all have the same files before them, and fail alike
+            session = Session(recipe, dataset, members)
+            found = run_folder.checkpoints(folder)
+            if found:
+                session.restore(found[-1])
+        training = _Training(session, folder, planned, resumed=bool(found), show=show)
+        training.loss = status.get("loss")
+        return training.run()
 
 
 @contextmanager
@@ -177,12 +186,14 @@ def _begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> Non
             )
         if before["data"]["fingerprint"] != dataset.fingerprint:
             raise UserError(f"out: {folder} was begun on other tokens than {planned.recipe.data} holds now")
+        if not (folder / "architecture.yaml").exists():
+            planned.recipe.architecture.save(folder / "architecture.yaml")
         if run_folder.read_status(folder).get("state") == "diverged":
             raise UserError(f"out: the run in {folder} diverged; change the recipe and name a new folder")
         return
-    if any(path.name != ".lock" for path in folder.iterdir()):
+    # A process that was killed while it wrote run.json leaves its lock and a hidden file behind.
+    if any(not path.name.startswith(".") for path in folder.iterdir()):
         raise UserError(f"out: {folder} is not empty and holds no run; name a new folder")
-    planned.recipe.architecture.save(folder / "architecture.yaml")
     write_mapping(
         folder / run_folder.RUN,
         {
@@ -198,6 +209,7 @@ def _begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> Non
             "provenance": provenance(),
         },
     )
+    planned.recipe.architecture.save(folder / "architecture.yaml")
 
 
 def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -222,6 +234,10 @@ class _Training:
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.peak = self.members.size * matmul_peak(self.members.device, dtype)
         self.interrupted = False
+        self.failure: OSError | None = None
+        """Of a line of metrics, until all processes know of it."""
+        self.metrics: run_folder.MetricsFile | None = None
+        self.mirror: Mirror | None = None
         self.last_saved = (time.monotonic(), session.tokens)
         self.loss: float | None = None
         self.trained_seconds, self.trained_steps = 0.0, 0
@@ -231,12 +247,12 @@ class _Training:
         session = self.session
         with ExitStack() as stack:
             stack.enter_context(self._signals())
-            self.metrics = run_folder.MetricsFile(self.folder / run_folder.METRICS) if self.members.is_first else None
-            self.mirror = self._mirror()
-            show = stack.enter_context(training_progress(self.recipe, session.tokens)) if self.show else None
-            self._note({"kind": "resume" if self.resumed else "start", "matmul_peak_flops": self.peak})
             try:
-                while not session.is_done and not self.members.any(self.interrupted):
+                with self.members.together():
+                    self._open(stack)
+                show = stack.enter_context(training_progress(self.recipe, session.tokens)) if self.show else None
+                self._note({"kind": "resume" if self.resumed else "start", "matmul_peak_flops": self.peak})
+                while not session.is_done and not self.members.any(self.interrupted or self.failure is not None):
                     began = time.monotonic()
                     losses, norm, rate = session.next_step()
                     seconds = time.monotonic() - began
@@ -249,7 +265,10 @@ class _Training:
                     self._between_steps()
                 return self._finish()
             except RunStopped as stopped:
-                self._end("diverged", reason=str(stopped))
+                with suppress(OSError, OtherProcessError):
+                    self._end("diverged", reason=str(stopped))
+                if not self.members.is_first:
+                    raise OtherProcessError("the first process says what diverged") from None
                 kept = run_folder.checkpoints(self.folder)
                 where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
                 raise RunStopped(f"{stopped}; {where}") from None
@@ -275,6 +294,7 @@ class _Training:
 
     def _finish(self) -> Result:
         session = self.session
+        self._check_metrics()
         state = "finished" if session.is_done else "interrupted"
         if session.is_done:
             self._evaluate()
@@ -298,9 +318,15 @@ class _Training:
             **more,
         }
         self._note({"kind": "end", **summary})
-        if self.members.is_first:
-            run_folder.write_status(self.folder, **summary)
+        self._write_status(**summary)
         return summary
+
+    def _write_status(self, **values: Any) -> None:
+        """Replace status.json."""
+        self._check_metrics()
+        with self.members.together():
+            if self.members.is_first:
+                run_folder.write_status(self.folder, **values)
 
     def _fail(self, error: OSError) -> NoReturn:
         """The disk is full, or gone."""
@@ -348,30 +374,44 @@ class _Training:
 
     def _evaluate(self) -> None:
         report = self.session.evaluate()
-        self.loss = report.loss
         self._note({"kind": "evaluation", "step": self.session.step, "tokens": self.session.tokens, **report.to_dict()})
+        if not math.isfinite(report.loss):
+            raise RunStopped(f"step {self.session.step}: the validation loss is not finite")
+        self.loss = report.loss
+
+    def _check_metrics(self) -> None:
+        """Raise what kept the first process from writing metrics: no checkpoint may be newer than they are."""
+        with self.members.together():
+            if self.failure is not None:
+                raise self.failure
 
     def _save(self) -> None:
+        self._check_metrics()
         self.session.save(self.folder)
         self.last_saved = (time.monotonic(), self.session.tokens)
         self._note({"kind": "checkpoint", "step": self.session.step, "tokens": self.session.tokens})
-        if self.members.is_first:
-            run_folder.write_status(
-                self.folder, state="running", step=self.session.step, tokens=self.session.tokens, loss=self.loss
-            )
+        self._write_status(state="running", step=self.session.step, tokens=self.session.tokens, loss=self.loss)
 
     def _note(self, record: dict[str, Any]) -> None:
         """One line of metrics, and to the mirrors."""
         if self.metrics is None:
             return
-        self.metrics.write({**record, "time": time.time()})
+        try:
+            self.metrics.write({**record, "time": time.time()})
+        except OSError as error:
+            self.failure = error
+            return
         if self.mirror is not None and record["kind"] in ("train", "evaluation"):
             self.mirror(flat_numbers(record, f"{record['kind']}/"), record["step"])
 
-    def _mirror(self) -> Mirror | None:
-        if not self.recipe.mirrors or not self.members.is_first:
-            return None
-        return open_mirrors(self.recipe.mirrors, self.folder.resolve().name, self.recipe.to_dict())
+    def _open(self, stack: ExitStack) -> None:
+        """Where the metrics go; in the first process only."""
+        if not self.members.is_first:
+            return
+        self.metrics = run_folder.MetricsFile(self.folder / run_folder.METRICS)
+        stack.callback(self.metrics.close)
+        if self.recipe.mirrors:
+            self.mirror = open_mirrors(self.recipe.mirrors, self.folder.resolve().name, self.recipe.to_dict())
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -101,19 +101,24 @@ class Transformer(nn.Module):
         valid: Tensor | None = None,
         document_ids: Tensor | None = None,
         way: Way = DROPLESS,
+        head: bool = True,
     ) -> tuple[Tensor, list[Routing]]:
         """tokens (B, T) -> the loss if there are targets, else logits (B, T, V); and one Routing for each MoE layer.
+
+        Without `head`, what it would get (B, T, d): `hidden`, but with all that a sharded model does around a call.
 
         The loss is `loss_scale` times the summed cross-entropy of `targets` (B, T); -100 is not predicted. `valid`
         (B, T) is False for padding, which no expert sees; it must stand at the sequences' ends. `document_ids` (B, T)
         keeps tokens to their own document.
         """
         output = self.hidden(tokens, valid=valid, document_ids=document_ids, way=way)
-        head = self.embed_tokens if self.lm_head is None else self.lm_head
+        if not head:
+            return output
+        weights = self.embed_tokens if self.lm_head is None else self.lm_head
         if targets is None:
-            return linear(output.hidden, head, self.lm_head_bias), output.routings
+            return linear(output.hidden, weights, self.lm_head_bias), output.routings
         rows = output.hidden.view(-1, output.hidden.shape[-1])
-        return head_loss(rows, head, targets.reshape(-1), loss_scale, self.lm_head_bias), output.routings
+        return head_loss(rows, weights, targets.reshape(-1), loss_scale, self.lm_head_bias), output.routings
 
     def hidden(
         self, tokens: Tensor, *, valid: Tensor | None = None, document_ids: Tensor | None = None, way: Way = DROPLESS
