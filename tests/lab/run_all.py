@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from moewright import cli
-from moewright.lab import run_folder, sharding, training
+from moewright.lab import checkpoint_files, run_folder, sharding, training
 from moewright.lab.session import Session
 
-TAKE_STEP, SAVE = Session.next_step, run_folder.save_file
+TAKE_STEP, SAVE = Session.next_step, checkpoint_files.save_file
 
 
 def no_space(*_: Any) -> None:
@@ -36,13 +36,13 @@ def main() -> None:
     with sharding.world() as members:
         training.world = lambda: nullcontext(members)  # type: ignore[assignment]
         for recipe, folder, when, what in json.loads(runs.read_text()):
-            run_folder.save_file = SAVE
+            checkpoint_files.save_file = SAVE
 
             def next_step(self: Session, when: int | None = when, what: str | None = what) -> Any:
                 if self.step == when and what == "signal" and members.rank == 1:
                     os.kill(os.getpid(), signal.SIGTERM)
                 if self.step == when and what == "full":
-                    run_folder.save_file = no_space
+                    checkpoint_files.save_file = no_space
                 return TAKE_STEP(self)
 
             Session.next_step = next_step  # type: ignore[method-assign]

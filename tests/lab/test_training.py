@@ -19,7 +19,7 @@ import torch
 
 from moewright.architecture.counts import training_flops_per_token
 from moewright.errors import UserError
-from moewright.lab import run_folder, training
+from moewright.lab import checkpoint_files, run_folder, training
 from moewright.lab.data.prepare import prepare
 from moewright.lab.model import Transformer
 from moewright.lab.model.moe import Way
@@ -142,10 +142,10 @@ def test_killed_at_every_kind_of_moment(
             removed(*arguments, **named)
 
     monkeypatch.setattr(Session, "next_step", mortal("step", Session.next_step))
-    monkeypatch.setattr(run_folder, "save_file", mortal("tensors", run_folder.save_file))
-    monkeypatch.setattr(run_folder, "write_mapping", mortal("state", run_folder.write_mapping))
-    monkeypatch.setattr(run_folder.shutil, "rmtree", rmtree)
-    monkeypatch.setattr(run_folder, "keep_newest", mortal("removal", run_folder.keep_newest))
+    monkeypatch.setattr(checkpoint_files, "save_file", mortal("tensors", checkpoint_files.save_file))
+    monkeypatch.setattr(checkpoint_files, "write_mapping", mortal("state", checkpoint_files.write_mapping))
+    monkeypatch.setattr(checkpoint_files.shutil, "rmtree", rmtree)
+    monkeypatch.setattr(checkpoint_files, "keep_newest", mortal("removal", checkpoint_files.keep_newest))
     monkeypatch.setattr(run_folder.MetricsFile, "write", mortal("metrics", run_folder.MetricsFile.write))
     folder, before = tmp_path / "killed", b""
     for moment in range(1, 60):
@@ -159,8 +159,8 @@ def test_killed_at_every_kind_of_moment(
             assert now.startswith(before)
             before = now
             for checkpoint in (folder / run_folder.CHECKPOINTS).glob("step-*"):
-                assert run_folder.load_tensors(checkpoint, run_folder.MODEL)
-                assert run_folder.load_tensors(checkpoint, run_folder.OPTIMIZER)
+                assert checkpoint_files.load_tensors(checkpoint, run_folder.MODEL)
+                assert checkpoint_files.load_tensors(checkpoint, run_folder.OPTIMIZER)
                 assert json.loads((checkpoint / run_folder.STATE).read_text())["step"] > 0
     assert places == {"step", "tensors", "state", "removal", "metrics"}
     tiny.assert_same_end(folder, tmp_path / "whole")
@@ -237,7 +237,7 @@ def assert_diverged(capsys: pytest.CaptureFixture[str], file: str, folder: Path,
     assert said in err
     assert err.endswith(f"the last good checkpoint is {folder}/checkpoints/step-{kept:08d}\n")
     assert run_folder.read_status(folder)["state"] == "diverged"
-    weights = run_folder.load_tensors(run_folder.checkpoints(folder)[-1], run_folder.MODEL)
+    weights = checkpoint_files.load_tensors(run_folder.checkpoints(folder)[-1], run_folder.MODEL)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())
     code, _, err = run(capsys, "train", file, "--out", str(folder))
     assert (code, len(err.splitlines())) == (2, 1)
@@ -324,7 +324,7 @@ def test_full_disk(
             nonlocal calls
             calls += 1
             if calls == 4 and what == "checkpoint":
-                patch.setattr(run_folder, "save_file", full)
+                patch.setattr(checkpoint_files, "save_file", full)
             if calls == 4 and what == "metrics":
                 patch.setattr(run_folder.os, "write", half_a_line)
             return take_step(self)

@@ -12,7 +12,7 @@ from moewright.architecture.counts import mtp_params, total_params
 from moewright.errors import UserError
 from moewright.export.conventions import Written
 from moewright.files import new_folder, write_text
-from moewright.lab.trained import Trained, find_trained, run_folder
+from moewright.lab.trained import Trained, find_trained, run_of
 from moewright.sources import Source, load_architecture
 
 __all__ = ["FORMATS", "Export", "export"]
@@ -88,7 +88,7 @@ def export(
         hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(FORMATS)}"
         raise UserError(f"format: {format!r} is not one that moewright writes{hint}")
     coefficient = None if balance_loss is None else _coefficient(balance_loss)
-    run = run_folder(Path(design)) if isinstance(design, str | Path) else None
+    run = run_of(Path(design)) if isinstance(design, str | Path) else None
     loaded = load_architecture(design if run is None else run)
     if coefficient is not None and not loaded.architecture.moe_layers():
         raise UserError("balance-loss: the model has no mixture-of-experts layer to balance")

@@ -1,4 +1,4 @@
-"""The folder of a run: what it is, its metrics, its checkpoints. Everything a later command learns, it learns here.
+"""The folder of a run: what it is, its metrics, where its checkpoints are. No torch.
 
 run.json         the resolved recipe and where it ran; written once
 architecture.yaml
@@ -9,15 +9,9 @@ checkpoints/step-00001200/  model.safetensors, optimizer.safetensors, state.json
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from moewright.errors import UserError
 from moewright.files import read_mapping, write_mapping
@@ -81,62 +75,9 @@ def read_status(folder: Path) -> dict[str, Any]:
     return read_mapping(folder / STATUS) if (folder / STATUS).is_file() else {}
 
 
-def write_checkpoint(
-    folder: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
-) -> Path:
-    """Write a checkpoint: complete under its name, or not there at all. Raises OSError when the disk is full.
-
-    One that is there already stays: a run comes to the same step with the same values.
-    """
-    parent = folder / CHECKPOINTS
-    parent.mkdir(exist_ok=True)
-    target = parent / f"step-{step:08d}"
-    if (target / STATE).is_file():
-        return target
-    partial = Path(tempfile.mkdtemp(dir=parent, prefix=".partial-"))
-    try:
-        for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer)):
-            try:
-                save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
-            except SafetensorError as error:  # its own name for what the operating system said
-                raise OSError(28, f"{name}: {error}") from None
-            _flush(partial / name)
-        write_mapping(partial / STATE, {"step": step, **state})
-        _flush(partial / STATE)
-        partial.chmod(0o755)
-        os.replace(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return target
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-def keep_newest(folder: Path, count: int) -> None:
-    """Remove all but the newest checkpoints, and what killed processes left half-written."""
-    for old in checkpoints(folder)[:-count]:
-        old.rename(old.with_name(f".partial-{old.name}"))  # in one step: no checkpoint is ever half there
-    for partial in (folder / CHECKPOINTS).glob(".partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     return sorted(path for path in (folder / CHECKPOINTS).glob("step-*") if (path / STATE).is_file())
-
-
-def load_tensors(checkpoint: Path, name: str) -> dict[str, Tensor]:
-    """The tensors of one of a checkpoint's files. UserError if it is damaged."""
-    try:
-        return load_file(checkpoint / name)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{checkpoint / name}: damaged ({error}); delete {checkpoint} to go on from the one before"
-        ) from None
 
 
 def read_run(folder: Path) -> dict[str, Any]:

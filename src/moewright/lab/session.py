@@ -8,7 +8,7 @@ import torch
 from moewright.architecture.compare import differences
 from moewright.errors import RunStopped, UserError
 from moewright.files import read_mapping
-from moewright.lab import run_folder, sharding
+from moewright.lab import checkpoint_files, sharding
 from moewright.lab.data.batches import Batches
 from moewright.lab.data.dataset import Dataset
 from moewright.lab.evaluation import EvaluationReport, ValidationSets, evaluate
@@ -17,6 +17,7 @@ from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import update_selection_bias
 from moewright.lab.optimizer import build_optimizers
 from moewright.lab.recipe import Recipe
+from moewright.lab.run_folder import MODEL, OPTIMIZER, STATE
 from moewright.lab.schedule import peak_learning_rate, schedule_share
 from moewright.lab.sharding import World
 from moewright.lab.step import StepLosses, accumulate_gradients
@@ -129,14 +130,14 @@ class Session:
                 "next_sequence": self.step * self.recipe.batch_sequences,
                 "steps_worse_than_guessing": self.steps_worse_than_guessing,
             }
-            run_folder.write_checkpoint(folder, self.step, model, optimizer, state)
-            run_folder.keep_newest(folder, self.recipe.checkpoints.keep)
+            checkpoint_files.write_checkpoint(folder, self.step, model, optimizer, state)
+            checkpoint_files.keep_newest(folder, self.recipe.checkpoints.keep)
 
     def restore(self, checkpoint: Path) -> None:
         """Go on exactly from where a checkpoint was written."""
-        state: dict[str, Any] = read_mapping(checkpoint / run_folder.STATE)
-        self._copy_weights(run_folder.load_tensors(checkpoint, run_folder.MODEL), checkpoint)
-        self.optimizers.load_state(run_folder.load_tensors(checkpoint, run_folder.OPTIMIZER))
+        state: dict[str, Any] = read_mapping(checkpoint / STATE)
+        self._copy_weights(checkpoint_files.load_tensors(checkpoint, MODEL), checkpoint)
+        self.optimizers.load_state(checkpoint_files.load_tensors(checkpoint, OPTIMIZER))
         self.step = state["step"]
         self.steps_worse_than_guessing = state["steps_worse_than_guessing"]
 

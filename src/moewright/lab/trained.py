@@ -1,18 +1,12 @@
-"""Finding the weights of a run: which checkpoint of a run folder counts. No torch.
-
-RUN/run.json, RUN/architecture.yaml, RUN/checkpoints/step-00001234/{model.safetensors,state.json}
-"""
+"""Finding the weights of a run: which checkpoint of a run folder counts. No torch."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from moewright.errors import UserError
-from moewright.files import read_mapping
+from moewright.lab.run_folder import CHECKPOINTS, MODEL, RUN, STATE, checkpoints, read_run
 
-RECORD = "run.json"
-WEIGHTS = "model.safetensors"
-STATE = "state.json"
 _STEP = re.compile(r"step-(\d+)")
 
 
@@ -29,12 +23,12 @@ class Trained:
     """The token between documents."""
 
 
-def run_folder(path: Path) -> Path | None:
+def run_of(path: Path) -> Path | None:
     """The run that a path is the folder of, or a checkpoint of; None: it is neither."""
-    if (path / RECORD).is_file():
+    if (path / RUN).is_file():
         return path
     holder = path.resolve().parent.parent
-    return holder if _is_checkpoint(path) and (holder / RECORD).is_file() else None
+    return holder if _is_checkpoint(path) and (holder / RUN).is_file() else None
 
 
 def find_trained(path: str | Path, step: int | None = None) -> Trained:
@@ -44,44 +38,44 @@ def find_trained(path: str | Path, step: int | None = None) -> Trained:
     checkpoint, or the tokenizer is not there.
     """
     path = Path(path)
-    run = run_folder(path)
+    run = run_of(path)
     if run is None:
-        raise UserError(f"{path}: not the folder of a run (no {RECORD}), nor a checkpoint of one")
+        raise UserError(f"{path}: not the folder of a run (no {RUN}), nor a checkpoint of one")
     if run != path:
         found = _STEP.fullmatch(path.resolve().name)
         step = int(found.group(1)) if found and step is None else step
     complete = {
         int(found.group(1)): folder
-        for folder in sorted((run / "checkpoints").glob("step-*"))
+        for folder in checkpoints(run)
         if (found := _STEP.fullmatch(folder.name)) and _is_checkpoint(folder)
     }
     if not complete:
-        raise UserError(f"{run}: no complete checkpoint (checkpoints/step-*/ with {WEIGHTS} and {STATE})")
+        raise UserError(f"{run}: no complete checkpoint ({CHECKPOINTS}/step-*/ with {MODEL} and {STATE})")
     if step is not None and step not in complete:
         raise UserError(
             f"step: {run} has no complete checkpoint of step {step}; it has {', '.join(map(str, complete))}"
         )
     step = max(complete) if step is None else step
-    record = read_mapping(run / RECORD)
+    record = read_run(run)
     end = record.get("end_of_document")
     if end is not None and (not isinstance(end, int) or isinstance(end, bool)):
-        raise UserError(f"{run / RECORD}: end_of_document: expected a token id or null, got {end!r}")
+        raise UserError(f"{run / RUN}: end_of_document: expected a token id or null, got {end!r}")
     return Trained(run, complete[step], step, _tokenizer(run, record.get("tokenizer")), end)
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    return (folder / WEIGHTS).is_file() and (folder / STATE).is_file()
+    return (folder / MODEL).is_file() and (folder / STATE).is_file()
 
 
 def _tokenizer(run: Path, stated: object) -> Path | None:
     if stated is None:
         return None
     if not isinstance(stated, str):
-        raise UserError(f"{run / RECORD}: tokenizer: expected a path or null, got {stated!r}")
+        raise UserError(f"{run / RUN}: tokenizer: expected a path or null, got {stated!r}")
     path = run / stated
     path = path / "tokenizer.json" if path.is_dir() else path
     if not path.is_file():
         raise UserError(
-            f"{run / RECORD}: tokenizer: {path} is not there; put it back, or write null to export without a tokenizer"
+            f"{run / RUN}: tokenizer: {path} is not there; put it back, or write null to export without a tokenizer"
         )
     return path

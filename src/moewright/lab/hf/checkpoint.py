@@ -23,13 +23,14 @@ from moewright.export.hf import export as export_config
 from moewright.files import new_folder, read_mapping, write_mapping
 from moewright.lab.hf.names import FAMILIES
 from moewright.lab.hf.tensors import from_hf_tensors, to_hf_tensors
-from moewright.lab.trained import WEIGHTS, find_trained
+from moewright.lab.run_folder import MODEL
+from moewright.lab.trained import find_trained
 from moewright.sources import SPEC
 
 StoredAs = Literal["fp32", "bf16"]
 
 _DTYPES: Mapping[StoredAs, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_INDEX = f"{WEIGHTS}.index.json"
+_INDEX = f"{MODEL}.index.json"
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 _PICKLES = (".bin", ".pt", ".pth")
 
@@ -74,8 +75,8 @@ def write_checkpoint(
         write_mapping(partial / "generation_config.json", {**tokens, "pad_token_id": eos_token_id})
         if tokenizer is not None:
             _write_tokenizer(partial, Path(tokenizer), architecture, tokens)
-        save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})  # transformers asks for that format
-        (partial / WEIGHTS).chmod(0o644)
+        save_file(tensors, partial / MODEL, metadata={"format": "pt"})  # transformers asks for that format
+        (partial / MODEL).chmod(0o644)
     return Path(out)
 
 
@@ -135,7 +136,7 @@ def export_run(
     """
     trained = find_trained(run, step)
     return write_checkpoint(
-        _load_one(trained.checkpoint / WEIGHTS),
+        _load_one(trained.checkpoint / MODEL),
         Architecture.load(trained.run / SPEC),
         out,
         family=family,
@@ -189,12 +190,12 @@ def _write_tokenizer(partial: Path, path: Path, architecture: Architecture, toke
 
 def _load(folder: Path) -> dict[str, Tensor]:
     """All tensors of model.safetensors, or of the shards that its index names."""
-    if (folder / WEIGHTS).is_file():
-        return _load_one(folder / WEIGHTS)
+    if (folder / MODEL).is_file():
+        return _load_one(folder / MODEL)
     if not (folder / _INDEX).is_file():
         if any(path.suffix in _PICKLES for path in folder.iterdir()):
             raise UserError(f"{folder}: the weights are pickled, which can run code; convert them to safetensors")
-        raise UserError(f"{folder}: the folder has neither {WEIGHTS} nor {_INDEX}")
+        raise UserError(f"{folder}: the folder has neither {MODEL} nor {_INDEX}")
     shards = read_mapping(folder / _INDEX).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise UserError(f"{folder / _INDEX}: weight_map: expected the file of each tensor")

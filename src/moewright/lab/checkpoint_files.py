@@ -1,0 +1,69 @@
+"""Checkpoints as files: complete or absent, whatever kills the process."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from moewright.errors import UserError
+from moewright.files import write_mapping
+from moewright.lab.run_folder import CHECKPOINTS, MODEL, OPTIMIZER, STATE, checkpoints
+
+
+def write_checkpoint(
+    folder: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint: complete under its name, or not there at all. Raises OSError when the disk is full.
+
+    One that is there already stays: a run comes to the same step with the same values.
+    """
+    parent = folder / CHECKPOINTS
+    parent.mkdir(exist_ok=True)
+    target = parent / f"step-{step:08d}"
+    if (target / STATE).is_file():
+        return target
+    partial = Path(tempfile.mkdtemp(dir=parent, prefix=".partial-"))
+    try:
+        for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer)):
+            try:
+                save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
+            except SafetensorError as error:  # its own name for what the operating system said
+                raise OSError(28, f"{name}: {error}") from None
+            _flush(partial / name)
+        write_mapping(partial / STATE, {"step": step, **state})
+        _flush(partial / STATE)
+        partial.chmod(0o755)
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove all but the newest checkpoints, and what killed processes left half-written."""
+    for old in checkpoints(folder)[:-count]:
+        old.rename(old.with_name(f".partial-{old.name}"))  # in one step: no checkpoint is ever half there
+    for partial in (folder / CHECKPOINTS).glob(".partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_tensors(checkpoint: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of one of a checkpoint's files. UserError if it is damaged."""
+    try:
+        return load_file(checkpoint / name)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{checkpoint / name}: damaged ({error}); delete {checkpoint} to go on from the one before"
+        ) from None
