@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from moewright import cli
-from moewright.lab import checkpoint_files, run_folder, sharding, training
+from moewright.lab import checkpoint_files, sharding, training
 from moewright.lab.session import Session
 
 TAKE_STEP, SAVE = Session.next_step, checkpoint_files.save_file
