@@ -3,10 +3,12 @@
     python -m tests.benchmarks.bench_memory [--steps 8]
 
 Each line is a process of its own that trains some steps as `moewright train` does. The base is such a process with a
-model of 17 thousand parameters on 64 tokens: Python, torch, its libraries and the first of their kernels.
+model of 17 thousand parameters on 64 tokens: Python, torch, its libraries and the first of their kernels. Held is what
+the process had at most; in use is what glibc's allocator had given out at the end of a forward pass, its holes apart.
 """
 
 import argparse
+import ctypes
 import multiprocessing
 import resource
 from typing import Any
@@ -39,8 +41,22 @@ def recipe(shape: dict[str, int], precision: str, sequences: int, length: int, r
     )
 
 
-def held(arguments: tuple[dict[str, int], str, int, int, bool, int]) -> tuple[float, float]:
-    """Bytes held at most, and expected, of one process."""
+class _MallocInfo(ctypes.Structure):
+    """glibc's struct mallinfo2 (malloc.h)."""
+
+    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names)
+
+
+def bytes_in_use() -> float:
+    """Bytes that the allocator has given out."""
+    info = ctypes.CDLL(None).mallinfo2
+    info.restype = _MallocInfo
+    return float(info().uordblks)
+
+
+def held(arguments: tuple[dict[str, int], str, int, int, bool, int]) -> tuple[float, float, float]:
+    """Bytes held at most, in use at most, and expected, of one process."""
     import torch
 
     from moewright.lab.initialization import initialize
@@ -58,12 +74,15 @@ def held(arguments: tuple[dict[str, int], str, int, int, bool, int]) -> tuple[fl
     initialize(model, made.initialization, 0)
     optimizers = build_optimizers(model, made)
     odds = 1 / torch.arange(1, made.architecture.vocab_size + 1, dtype=torch.float64)
+    used = 0.0
     for _ in range(steps):
         tokens = torch.multinomial(odds, made.batch_tokens, True).view(made.micro_batch_sequences, -1)
         loss, routings = model(tokens, targets=tokens, loss_scale=1 / made.batch_tokens)
+        used = max(used, bytes_in_use())
         (loss + balance_loss(made.balancing.losses[0], routings, model.moe_layers())).backward()
         optimizers.step(1e-3)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0, float(expected_memory(made).total)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    return most, used, float(expected_memory(made).total)
 
 
 def main() -> None:
@@ -72,20 +91,21 @@ def main() -> None:
     steps = parser.parse_args().steps
     context = multiprocessing.get_context("spawn")
 
-    def run(*arguments: Any) -> tuple[float, float]:
+    def run(*arguments: Any) -> tuple[float, float, float]:
         with context.Pool(1) as pool:
             return pool.apply(held, ((*arguments, steps),))
 
     for precision in ("fp32", "bf16"):
-        base, _ = run(TINY, precision, 1, 64, False)
+        base, base_used, _ = run(TINY, precision, 1, 64, False)
         print(f"{precision}: base {base / 1e6:.0f} MB")
         for name, shape in SHAPES.items():
             for recompute in (False, True):
-                peak, expected = run(shape, precision, SEQUENCES, LENGTH, recompute)
-                ratio = peak / (base + expected)
+                peak, used, expected = run(shape, precision, SEQUENCES, LENGTH, recompute)
+                ratios = peak / (base + expected), (used - base_used + base) / (base + expected)
                 label = f"{name}{', recomputed' if recompute else ''}"
                 print(
-                    f"  {label:20s} held {peak / 1e6:5.0f} MB, expected {expected / 1e6:5.0f}: {ratio:.2f} x",
+                    f"  {label:20s} held {peak / 1e6:5.0f} MB, expected and base {(expected + base) / 1e6:5.0f}: "
+                    f"{ratios[0]:.2f} x; in use {ratios[1]:.2f} x",
                     flush=True,
                 )
 

