@@ -277,9 +277,8 @@ def train(
     """Is that so on my data? Train a recipe; again with the same folder continues an interrupted run exactly."""
     if dry_run == (out is not None):
         raise UserError("out: needed to train, and without use in a dry run; give --out DIR or --dry-run")
-    training = _lab("training")
     if out is None:
-        planned = training.plan(spec)
+        planned = _lab("planning").plan(spec)
         if as_json:
             _print_json({**planned.facts, "warnings": list(planned.warnings)})
         else:
@@ -287,7 +286,7 @@ def train(
 
             _show(print_plan, planned)
         return
-    result = training.train(spec, out)
+    result = _lab("training").train(spec, out)
     if not result.is_first:
         return
     if as_json:

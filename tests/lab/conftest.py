@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from moewright.lab import training
+from moewright.lab import loop
 from tests.lab.tiny import write_tokens
 
 
@@ -20,7 +20,7 @@ def data(tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs in this process do not measure its matrix products, which takes a second."""
-    monkeypatch.setattr(training, "matmul_peak", lambda *_: 1e9)
+    monkeypatch.setattr(loop, "matmul_peak", lambda *_: 1e9)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from moewright import cli
-from moewright.lab import checkpoint_files, sharding, training
+from moewright.lab import checkpoint_files, loop, sharding, training
 from moewright.lab.session import Session
 
 TAKE_STEP, SAVE = Session.next_step, checkpoint_files.save_file
@@ -31,7 +31,7 @@ def no_space(*_: Any) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    training.matmul_peak = lambda *_: 1e9  # type: ignore[assignment]
+    loop.matmul_peak = lambda *_: 1e9  # type: ignore[assignment]
     runs = Path(sys.argv[1])
     with sharding.world() as members:
         training.world = lambda: nullcontext(members)  # type: ignore[assignment]

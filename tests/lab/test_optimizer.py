@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from moewright.lab import training
+from moewright.lab import planning
 from moewright.lab.initialization import initialize, rate_factor
 from moewright.lab.model import Transformer
 from moewright.lab.recipe import Recipe
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 def begin(data: dict[str, Any], **changes: Any) -> Session:
     """A session of a run that does not begin yet."""
-    dataset = training.open_files(data["train"], data["validation"], data["vocab_size"], data["dtype"])
+    dataset = planning.open_files(data["train"], data["validation"], data["vocab_size"], data["dtype"])
     return Session(Recipe.from_dict(tiny.recipe(data, **changes)), dataset, World(0, 1, torch.device("cpu")))
 
 

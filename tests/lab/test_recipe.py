@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from moewright import laws
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
-from moewright.lab import run_folder, training
+from moewright.lab import beginning, run_folder
 from moewright.lab.recipe import Recipe, Schedule
 from moewright.lab.schedule import peak_learning_rate, schedule_share
 from moewright.lab.training import train
@@ -134,7 +134,7 @@ def test_commands_that_are_refused(tmp_path: Path, data: Values, capsys: pytest.
         code, out, err = run(capsys, "train", *arguments)
         assert (code, out, len(err.splitlines())) == (2, "", 1), err
         assert said in err
-    with training._lock(tmp_path / "locked"):
+    with beginning.lock(tmp_path / "locked"):
         code, _, err = run(capsys, "train", recipe, "--out", str(tmp_path / "locked"))
     assert (code, err) == (2, f"moewright: out: another process is training in {tmp_path / 'locked'}\n")
     assert (tmp_path / "full" / "letter.txt").read_text() == "mine"

@@ -19,7 +19,7 @@ import torch
 
 from moewright.architecture.counts import training_flops_per_token
 from moewright.errors import UserError
-from moewright.lab import checkpoint_files, run_folder, training
+from moewright.lab import beginning, checkpoint_files, loop, planning, run_folder
 from moewright.lab.data.prepare import prepare
 from moewright.lab.model import Transformer
 from moewright.lab.model.moe import Way
@@ -193,7 +193,7 @@ def test_finished_run_is_left_alone(tmp_path: Path, data: dict[str, Any]) -> Non
 def test_interrupted_at_once(tmp_path: Path, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """There is nothing to keep yet, and the run still continues; so does one that is interrupted without a step."""
     recipe = Recipe.from_dict(tiny.recipe(data, 3, checkpoints={"keep": 1}))
-    opened = training._Training._open
+    opened = loop.TrainingLoop._open
 
     def interrupted_open(self: Any, stack: Any) -> None:
         opened(self, stack)
@@ -204,7 +204,7 @@ def test_interrupted_at_once(tmp_path: Path, data: dict[str, Any], monkeypatch: 
             tiny.interrupt_after(patch, 1)
             train(recipe, tmp_path / "run", show=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training._Training, "_open", interrupted_open)
+        patch.setattr(loop.TrainingLoop, "_open", interrupted_open)
         for _ in range(2):
             result = train(recipe, tmp_path / "run", show=False)
             assert (result.state, result.step) == ("interrupted", at)
@@ -291,7 +291,7 @@ def test_worse_than_guessing_stops_the_run(
         assert train(file, tmp_path / "run", show=False).state == "interrupted"
     records = tiny.metrics(tmp_path / "run", "train")
     good = next(index for index, record in enumerate(records) if record["loss"] > math.log(tiny.VOCAB))
-    last = good + training.PATIENCE
+    last = good + loop.PATIENCE
     assert_diverged(capsys, file, tmp_path / "run", f"step {last}: for 20 steps", (last - 1) // 5 * 5)
 
 
@@ -331,7 +331,7 @@ def test_full_disk(
 
         patch.setattr(Session, "next_step", next_step)
         if what == "begin":
-            patch.setattr(training, "write_mapping", full)
+            patch.setattr(beginning, "write_mapping", full)
         code, out, err = run(capsys, "train", file, "--out", str(folder))
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert f"{folder} cannot be written: No space left on device" in err
@@ -479,7 +479,7 @@ def test_evaluation_changes_nothing(tmp_path: Path, data: dict[str, Any]) -> Non
 
 def opened(data: dict[str, Any]) -> tuple[Any, World]:
     """Dataset and processes for a session in this process."""
-    dataset = training.open_files(data["train"], data["validation"], data["vocab_size"], data["dtype"])
+    dataset = planning.open_files(data["train"], data["validation"], data["vocab_size"], data["dtype"])
     return dataset, World(0, 1, torch.device("cpu"))
 
 

@@ -8,7 +8,8 @@ from rich.table import Table
 from moewright.quantities import format_bytes, format_count
 
 if TYPE_CHECKING:
-    from moewright.lab.training import Plan, Result
+    from moewright.lab.loop import Result
+    from moewright.lab.planning import Plan
 
 
 def print_plan(console: Console, planned: "Plan") -> None:

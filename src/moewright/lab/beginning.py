@@ -1,0 +1,87 @@
+"""The beginning of a run in its folder: nobody else is in it, and what it holds is this run."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import UserError
+from moewright.files import write_mapping
+from moewright.lab import run_folder
+from moewright.lab.data.dataset import Dataset
+from moewright.lab.planning import Plan
+from moewright.lab.provenance import provenance
+from moewright.lab.sharding import World
+
+RESUMABLE = ("log_every_steps", "mirrors", "checkpoints")
+"""What a recipe may change between an interruption and its continuation: none of it touches the weights."""
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the run folder: two trainers would write over each other."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"out: {folder} cannot be used: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise UserError(f"out: another process is training in {folder}") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> None:
+    """Write a new run's description, or check that the folder's run is this one."""
+    recipe = planned.recipe.to_dict()
+    if (folder / run_folder.RUN).exists():
+        before = run_folder.read_run(folder)
+        changed = _first_difference(before["recipe"], recipe)
+        if changed is not None:
+            raise UserError(
+                f"out: {folder} holds a run of another recipe, which differs in {changed}; name a new folder"
+            )
+        if before["data"]["fingerprint"] != dataset.fingerprint:
+            raise UserError(f"out: {folder} was begun on other tokens than {planned.recipe.data} holds now")
+        if not (folder / "architecture.yaml").exists():
+            planned.recipe.architecture.save(folder / "architecture.yaml")
+        if run_folder.read_status(folder).get("state") == "diverged":
+            raise UserError(f"out: the run in {folder} diverged; change the recipe and name a new folder")
+        return
+    # A process that was killed while it wrote run.json leaves its lock and a hidden file behind.
+    if any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise UserError(f"out: {folder} is not empty and holds no run; name a new folder")
+    write_mapping(
+        folder / run_folder.RUN,
+        {
+            "format": "moewright-run/1",
+            "recipe": recipe,
+            "facts": planned.facts,
+            "warnings": list(planned.warnings),
+            "data": {"fingerprint": dataset.fingerprint, "train_tokens": len(dataset.train)},
+            "tokenizer": None if dataset.tokenizer is None else str(dataset.tokenizer),
+            "end_of_document": dataset.end_of_document,
+            "processes": members.size,
+            "device": members.device.type,
+            "provenance": provenance(),
+        },
+    )
+    planned.recipe.architecture.save(folder / "architecture.yaml")
+
+
+def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    for key in {**before, **now}:
+        if key not in RESUMABLE and before.get(key) != now.get(key):
+            inner = (before.get(key), now.get(key))
+            if all(isinstance(value, Mapping) for value in inner):
+                deeper = _first_difference(*inner)  # type: ignore[arg-type]
+                return f"{key}.{deeper}" if deeper else key
+            return key
+    return None

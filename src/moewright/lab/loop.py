@@ -1,0 +1,254 @@
+"""The loop of a run: steps, and what happens between them."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from moewright.architecture.counts import training_flops_per_token
+from moewright.errors import OtherProcessError, RunStopped
+from moewright.lab import run_folder
+from moewright.lab.memory import peak_memory
+from moewright.lab.mirrors import Mirror, flat_numbers, open_mirrors
+from moewright.lab.planning import Plan
+from moewright.lab.progress import training_progress
+from moewright.lab.session import Session
+from moewright.lab.step import StepLosses
+from moewright.lab.throughput import matmul_peak
+
+PATIENCE = 20
+"""Steps in a row, after the warm-up, that may be worse than guessing every token alike before a run has diverged."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    folder: Path
+    state: str
+    """finished, or interrupted."""
+    step: int
+    tokens: int
+    loss: float | None
+    """The last validation loss, dropless, in nats per token."""
+    summary: dict[str, Any]
+    is_first: bool = True
+    """Whether this is the process that writes and prints, of several."""
+
+
+class TrainingLoop:
+    """A session under way in its folder."""
+
+    def __init__(self, session: Session, folder: Path, planned: Plan, resumed: bool, show: bool):
+        self.session, self.folder, self.planned, self.resumed = session, folder, planned, resumed
+        self.recipe, self.members = session.recipe, session.members
+        self.show = show and self.members.is_first
+        self.flops_per_token = training_flops_per_token(self.recipe.architecture, self.recipe.sequence_length)
+        dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
+        self.peak = self.members.size * matmul_peak(self.members.device, dtype)
+        self.interrupted = False
+        self.failure: OSError | None = None
+        """Of a line of metrics, until all processes know of it."""
+        self.metrics: run_folder.MetricsFile | None = None
+        self.mirror: Mirror | None = None
+        self.last_saved = (time.monotonic(), session.tokens)
+        self.loss: float | None = None
+        self.trained_seconds, self.trained_steps = 0.0, 0
+
+    def run(self) -> Result:
+        """Until the end, or an interruption."""
+        session = self.session
+        with ExitStack() as stack:
+            stack.enter_context(self._signals())
+            try:
+                with self.members.together():
+                    self._open(stack)
+                show = stack.enter_context(training_progress(self.recipe, session.tokens)) if self.show else None
+                self._note({"kind": "resume" if self.resumed else "start", "matmul_peak_flops": self.peak})
+                while not session.is_done and not self.members.any(self.interrupted or self.failure is not None):
+                    began = time.monotonic()
+                    losses, norm, rate = session.next_step()
+                    seconds = time.monotonic() - began
+                    self.trained_seconds, self.trained_steps = self.trained_seconds + seconds, self.trained_steps + 1
+                    speed = self.recipe.batch_tokens / seconds
+                    self._log_step(losses, norm, rate, speed)
+                    if show is not None:
+                        show(session.tokens, losses.cross_entropy, speed)
+                    self._watch_divergence(losses.cross_entropy)
+                    self._between_steps()
+                return self._finish()
+            except RunStopped as stopped:
+                with suppress(OSError, OtherProcessError):
+                    self._end("diverged", reason=str(stopped))
+                if not self.members.is_first:
+                    raise OtherProcessError("the first process says what diverged") from None
+                kept = run_folder.checkpoints(self.folder)
+                where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+                raise RunStopped(f"{stopped}; {where}") from None
+            except OSError as error:
+                self._fail(error)
+
+    def _between_steps(self) -> None:
+        recipe, session = self.recipe, self.session
+        if self._passed(recipe.evaluation.every_tokens) and not session.is_done:
+            self._evaluate()
+        due = self._passed(recipe.checkpoints.every_tokens)
+        minutes = recipe.checkpoints.every_minutes
+        if minutes is not None:
+            due |= self.members.any(time.monotonic() - self.last_saved[0] >= 60 * minutes)
+        if due and not session.is_done:
+            self._save()
+
+    def _passed(self, every: int | None) -> bool:
+        """Whether the last step went past a multiple of so many tokens."""
+        if every is None:
+            return False
+        return self.session.tokens // every > (self.session.tokens - self.recipe.batch_tokens) // every
+
+    def _finish(self) -> Result:
+        session = self.session
+        self._check_metrics()
+        state = "finished" if session.is_done else "interrupted"
+        if session.is_done:
+            self._evaluate()
+        self._save()
+        summary = self._end(state)
+        is_first = self.members.is_first
+        return Result(self.folder, state, session.step, session.tokens, self.loss, summary, is_first)
+
+    def _end(self, state: str, **more: Any) -> dict[str, Any]:
+        """Write how it ended."""
+        speed = self.trained_steps * self.recipe.batch_tokens / self.trained_seconds if self.trained_seconds else None
+        summary = {
+            "state": state,
+            "step": self.session.step,
+            "tokens": self.session.tokens,
+            "loss": self.loss,
+            "tokens_per_second": speed,
+            "mfu": None if speed is None else speed * self.flops_per_token / self.peak,
+            "peak_memory_bytes": peak_memory(self.members.device),
+            "expected_memory_bytes": self.planned.facts["expected_memory_bytes"]["total"],
+            **more,
+        }
+        self._note({"kind": "end", **summary})
+        self._write_status(**summary)
+        return summary
+
+    def _write_status(self, **values: Any) -> None:
+        """Replace status.json."""
+        self._check_metrics()
+        with self.members.together():
+            if self.members.is_first:
+                run_folder.write_status(self.folder, **values)
+
+    def _fail(self, error: OSError) -> NoReturn:
+        """The disk is full, or gone."""
+        kept = run_folder.checkpoints(self.folder)
+        where = f"; the last good checkpoint is {kept[-1]}" if kept else "; there is no checkpoint yet"
+        reason = f"step {self.session.step}: {self.folder} cannot be written: {error.strerror or error}{where}"
+        with suppress(OSError):  # perhaps nor can this be
+            run_folder.write_status(self.folder, state="failed", step=self.session.step, reason=reason)
+        raise RunStopped(reason) from None
+
+    def _watch_divergence(self, cross_entropy: float) -> None:
+        session, recipe = self.session, self.recipe
+        guess = math.log(recipe.architecture.vocab_size)
+        is_worse = session.tokens > recipe.schedule.warmup_tokens and cross_entropy > guess
+        session.steps_worse_than_guessing = session.steps_worse_than_guessing + 1 if is_worse else 0
+        if session.steps_worse_than_guessing >= PATIENCE:
+            raise RunStopped(
+                f"step {session.step}: for {PATIENCE} steps the loss has been above {guess:.3f} nats, which a uniform "
+                "guess reaches; try a lower learning rate or a longer warm-up"
+            )
+
+    def _log_step(self, losses: StepLosses, norm: float, rate: float, speed: float) -> None:
+        step = self.session.step
+        if step % self.recipe.log_every_steps and not self.session.is_done and step != 1:
+            return
+        balancing = self.recipe.balancing
+        record: dict[str, Any] = {
+            "kind": "train",
+            "step": step,
+            "tokens": self.session.tokens,
+            "loss": losses.cross_entropy,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "tokens_per_second": speed,
+            "mfu": speed * self.flops_per_token / self.peak,
+        }
+        if losses.totals.layers:
+            record["balance_loss"] = [
+                {"raw": value / each.weight, "scaled": value}
+                for value, each in zip(losses.balance, balancing.losses, strict=True)
+            ]
+            record["z_loss"] = {"raw": losses.z / balancing.z_loss, "scaled": losses.z} if balancing.z_loss else None
+            record["routing"] = losses.totals.metrics()
+        self._note(record)
+
+    def _evaluate(self) -> None:
+        report = self.session.evaluate()
+        self._note({"kind": "evaluation", "step": self.session.step, "tokens": self.session.tokens, **report.to_dict()})
+        if not math.isfinite(report.loss):
+            raise RunStopped(f"step {self.session.step}: the validation loss is not finite")
+        self.loss = report.loss
+
+    def _check_metrics(self) -> None:
+        """Raise what kept the first process from writing metrics: no checkpoint may be newer than they are."""
+        with self.members.together():
+            if self.failure is not None:
+                raise self.failure
+
+    def _save(self) -> None:
+        self._check_metrics()
+        self.session.save(self.folder)
+        self.last_saved = (time.monotonic(), self.session.tokens)
+        self._note({"kind": "checkpoint", "step": self.session.step, "tokens": self.session.tokens})
+        self._write_status(state="running", step=self.session.step, tokens=self.session.tokens, loss=self.loss)
+
+    def _note(self, record: dict[str, Any]) -> None:
+        """One line of metrics, and to the mirrors."""
+        if self.metrics is None:
+            return
+        try:
+            self.metrics.write({**record, "time": time.time()})
+        except OSError as error:
+            self.failure = error
+            return
+        if self.mirror is not None and record["kind"] in ("train", "evaluation"):
+            self.mirror(flat_numbers(record, f"{record['kind']}/"), record["step"])
+
+    def _open(self, stack: ExitStack) -> None:
+        """Where the metrics go; in the first process only."""
+        if not self.members.is_first:
+            return
+        self.metrics = run_folder.MetricsFile(self.folder / run_folder.METRICS)
+        stack.callback(self.metrics.close)
+        if self.recipe.mirrors:
+            self.mirror = open_mirrors(self.recipe.mirrors, self.folder.resolve().name, self.recipe.to_dict())
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the step under way, with a checkpoint; a second one ends it at once."""
+
+        def interrupt(signum: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        before = {}
+        try:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                before[name] = signal.signal(name, interrupt)
+        except ValueError:  # not the main thread: its owner handles signals
+            pass
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
