@@ -458,7 +458,7 @@ def test_validation_losses_against_whole_logits(tmp_path: Path, data: dict[str, 
         assert report[key] == pytest.approx(losses, rel=1e-5)
     assert report["capacity_by_set"]["near"] != pytest.approx(report["by_set"]["near"], rel=1e-4)
     assert report["loss"] == result.loss == pytest.approx(sum(expected["by_set"].values()) / 2, rel=1e-5)
-    assert report["tokens"] == {"near": 80, "far": 80}
+    assert report["tokens_by_set"] == {"near": 80, "far": 80}
 
 
 def test_evaluation_changes_nothing(tmp_path: Path, data: dict[str, Any]) -> None:

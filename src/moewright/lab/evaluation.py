@@ -28,7 +28,7 @@ class EvaluationReport:
     capacity_loss: float | None
     """With the recipe's evaluation capacity; None where there is none."""
     capacity_by_set: dict[str, float]
-    tokens: dict[str, int]
+    tokens_by_set: dict[str, int]
     routing: dict[str, list[Any]]
     """By layer, dropless; see `RoutingTotals.metrics`."""
 
@@ -71,7 +71,7 @@ def evaluate(model: Transformer, recipe: Recipe, sets: ValidationSets, members: 
         },
         capacity_loss=_mean(capped, tokens) if capped else None,
         capacity_by_set=capped,
-        tokens=tokens,
+        tokens_by_set=tokens,
         routing=totals.metrics(),
     )
 
