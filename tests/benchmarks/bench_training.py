@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_training [--shapes small,medium,wide] [--precisions fp32,bf16] [--rounds 5]
 
 Each contender is a process of its own that waits while another one steps, so that all meet the same machine: rounds of
-one step each, in turn. Before them come 30 steps of the lab, in which its matrix library builds its kernels (every new
-number of an expert's rows is one), and 3 of the others. A step is forward, loss with the balance loss, backward and
+one step each, in turn. Before them come 20 steps of the lab, in which its matrix library builds its kernels (every new
+number of an expert's rows is one), and 2 of the others. A step is forward, loss with the balance loss, backward and
 AdamW, on 8 sequences of 512 tokens.
 transformers runs with each experts_implementation that this machine's memory holds (batched_mm copies an expert's
 weights for every choice: 17 GB and more here) and, in bf16, with bf16 weights as well as with autocast on fp32 weights;
@@ -141,7 +141,7 @@ def work(connection: Connection, build: Callable[..., Callable[[Any], None]], ar
 
 def measure(contenders: dict[str, tuple[Any, ...]], rounds: int) -> dict[str, tuple[list[float], float]]:
     """Seconds of each contender's steps, in turns, and its memory."""
-    warmup = {lab_step: 30, peer_step: 3}
+    warmup = {lab_step: 20, peer_step: 2}
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for name, (build, *arguments) in contenders.items():
