@@ -48,9 +48,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: expected a mapping of keys to values, found {_kind(loaded)}")
-    odd = next((key for key in loaded if not isinstance(key, str)), None)
-    if odd is not None:
-        raise UserError(f"{path}: the key {odd!r} is not text")
+    odd = [key for key in loaded if not isinstance(key, str)]
+    if odd:
+        raise UserError(f"{path}: the key {odd[0]!r} is not text")
     return loaded
 
 
