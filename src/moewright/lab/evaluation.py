@@ -1,5 +1,6 @@
 """Validation losses: every set apart, dropless and, where a capacity is in play, with it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,6 @@ from moewright.lab.recipe import Recipe
 from moewright.lab.routing_metrics import RoutingTotals
 from moewright.lab.sharding import World
 from moewright.lab.step import load
-
-LOG_2 = 0.6931471805599453
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,9 @@ def evaluate(model: Transformer, recipe: Recipe, sets: ValidationSets, members: 
         loss=_mean(by_set, tokens),
         by_set=by_set,
         bits_per_byte={
-            name: by_set[name] / LOG_2 / per_token for name, per_token in sets.bytes_per_token.items() if name in by_set
+            name: by_set[name] / math.log(2) / per_token
+            for name, per_token in sets.bytes_per_token.items()
+            if name in by_set
         },
         capacity_loss=_mean(capped, tokens) if capped else None,
         capacity_by_set=capped,

@@ -15,7 +15,7 @@ from moewright.architecture.spec import first_complaint
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.lab.model.support import check_trainable
-from moewright.lab.routing import Balancing, Dispatch, NonNegative
+from moewright.lab.routing import Balancing, Dispatch, NonNegative, check_pooling
 from moewright.quantities import parse_count
 from moewright.sources import load_architecture
 
@@ -220,11 +220,8 @@ class Recipe(Part):
         has_bias = [moe.router.selection_bias is not None for moe in mixtures]
         if balancing.selection_bias is not None and not all(has_bias):
             raise ValueError("balancing.selection_bias needs `selection_bias: buffer` in the router of every mixture")
-        pooled = any(loss.layers == "pooled" for loss in balancing.losses)
-        if pooled and any(moe.groups != mixtures[0].groups for moe in mixtures):
-            raise ValueError(
-                "balancing.losses.layers: pooled needs layers with equal groups of experts; use mean or sum"
-            )
+        if any(loss.layers == "pooled" for loss in balancing.losses):
+            check_pooling(mixtures)
         if dispatch.forced is not None and (dispatch.capacity or dispatch.evaluation_capacity):
             raise ValueError("dispatch.forced sends every expert the same; capacity has no use beside it")
 

@@ -1,10 +1,13 @@
 """Settings of a run that say where tokens may go and what keeps the experts even. No torch."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.part import Part, Positive, Size
+from moewright.errors import UserError
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -78,3 +81,10 @@ class Dispatch(Part):
     """In evaluation, beside the dropless loss, which is always reported. None: the training capacity."""
     forced: Literal["uniform"] | None = None
     """uniform: choices go round the experts in turn, for speed tests; the scores only weigh."""
+
+
+def check_pooling(mixtures: Sequence[MoE]) -> None:
+    """UserError unless all mixtures have the same groups and routers, which pooling over layers needs."""
+    first = mixtures[0]
+    if any(moe.groups != first.groups or moe.router_per_group != first.router_per_group for moe in mixtures):
+        raise UserError("balancing.losses.layers: pooled needs layers with equal groups of experts; use mean or sum")

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from moewright.architecture.feed_forwards import MoE
-from moewright.errors import UserError
 from moewright.lab.model.moe import MoELayer, Routing
-from moewright.lab.routing import BalanceLoss, SelectionBias
+from moewright.lab.routing import BalanceLoss, SelectionBias, check_pooling
 
 
 def relative_loads(moe: MoE, loads: Tensor) -> Tensor:
@@ -70,12 +69,6 @@ def _by_sample(loss: BalanceLoss, moe: MoE, loads: Tensor, shares: Tensor) -> Te
         loads = loads * (sizes / sizes.mean()).to(loads)
     routers = len(moe.groups) if moe.router_per_group else 1
     return (loads.to(shares.dtype) * shares).sum(-1) / routers * (moe.top_k if loss.balanced_value == "top_k" else 1)
-
-
-def check_pooling(specs: Sequence[MoE]) -> None:
-    """UserError unless all mixtures have the same groups, which pooling over layers needs."""
-    if any(moe.groups != specs[0].groups or moe.router_per_group != specs[0].router_per_group for moe in specs):
-        raise UserError("balancing.losses.layers: pooled needs layers with equal groups of experts; use mean or sum")
 
 
 def z_loss(routings: Sequence[Routing]) -> Tensor:

@@ -9,6 +9,7 @@ cache, and it keeps nothing but the first product's output. Dropless: every row 
 N tokens, R kept choices, E experts, d width, f expert size (f1: 2f if gated, else f).
 """
 
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -108,7 +109,7 @@ class _Slots(NamedTuple):
     @classmethod
     def of(cls, token: Tensor, counts: list[int]) -> "_Slots":
         sizes = [_bucket(count) for count in counts]
-        moved = [sum(sizes[:index]) - sum(counts[:index]) for index in range(len(counts))]
+        moved = [0, *accumulate(size - count for size, count in zip(sizes, counts, strict=True))][:-1]
         shifts = torch.tensor(moved, device=token.device).repeat_interleave(torch.tensor(counts, device=token.device))
         slot = torch.arange(len(token), device=token.device) + shifts
         return cls(

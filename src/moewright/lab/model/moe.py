@@ -116,13 +116,12 @@ class MoELayer(nn.Module):
     def _kept(self, index: int, choices: Choices, mask: Tensor | None, capacity: Capacity | None) -> Tensor | None:
         """(N, K) of one group, False where a choice is dropped or padding; None: all are kept."""
         group, experts = self.spec.groups[index], choices.experts[index]
-        limit = None
         if capacity is not None:
             tokens = len(experts) if mask is None else int(mask.sum())
             limit = expert_capacity(capacity, tokens, group.top_k, group.count)
-        if limit is None:
-            return None if mask is None else mask.expand_as(experts)
-        return within_capacity(experts, choices.gates[index], mask, limit, capacity.drop if capacity else "position")
+            if limit is not None:
+                return within_capacity(experts, choices.gates[index], mask, limit, capacity.drop)
+        return None if mask is None else mask.expand_as(experts)
 
     def _routed(
         self, x: Tensor, choices: Choices, kept: list[Tensor | None], implementation: Implementation | None
