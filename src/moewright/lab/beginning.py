@@ -1,6 +1,5 @@
 """The beginning of a run in its folder: nobody else is in it, and what it holds is this run."""
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from moewright.errors import UserError
 from moewright.files import write_mapping
 from moewright.lab import run_folder
 from moewright.lab.data.dataset import Dataset
+from moewright.lab.locks import take_lock
 from moewright.lab.planning import Plan
 from moewright.lab.provenance import provenance
 from moewright.lab.sharding import World
@@ -24,14 +24,11 @@ def lock(folder: Path) -> Iterator[None]:
     """Hold the run folder: two trainers would write over each other."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
+        handle = take_lock(folder / run_folder.LOCK)
     except OSError as error:
         raise UserError(f"out: {folder} cannot be used: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise UserError(f"out: another process is training in {folder}") from None
+    if handle is None:
+        raise UserError(f"out: another process is training in {folder}")
     try:
         yield
     finally:

@@ -17,6 +17,8 @@ from moewright.errors import UserError
 from moewright.files import read_mapping, write_mapping
 
 RUN, STATUS, METRICS, CHECKPOINTS = "run.json", "status.json", "metrics.jsonl", "checkpoints"
+LOCK = ".lock"
+"""Held by the process that trains here."""
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
@@ -48,11 +50,16 @@ def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
 
     Steps that were trained again after an interruption occur again, with the same values; the last one counts.
     """
-    with open(folder / METRICS, encoding="utf-8", errors="replace") as lines:
+    return read_records(folder / METRICS)
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of an append-only file, one a line, without lines that were cut short. Raises OSError."""
+    with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict):
                 yield record
