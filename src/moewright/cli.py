@@ -300,6 +300,54 @@ def train(
 
 
 @app.command()
+def sweep(
+    spec: Annotated[Path, typer.Argument(help="Sweep: a YAML or JSON file with a recipe and the axes that vary.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the sweep: a new one, or one to go on in.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at a time. [default: one per core; on Slurm no limit]", min=1)
+    ] = None,
+    executor: Annotated[str, typer.Option(help="Where runs go: local or slurm.")] = "local",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the runs, what they will take and what they can tell; run nothing.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look on at a sweep under way; run nothing.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Give runs that failed too often another round.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """... at many settings: plan, price and run a sweep; again with the same folder goes on where it was."""
+    from moewright.report import sweep as report
+
+    if dry_run and watch:
+        raise UserError("watch: has no use in a dry run")
+    if (dry_run or watch) and retry_failed:
+        raise UserError("retry-failed: nothing is run; leave it out")
+    if watch and jobs is not None:
+        raise UserError("jobs: nothing is run; leave it out")
+    if out is None and not dry_run:
+        raise UserError("out: name the sweep's folder with --out DIR")
+    sweeps = _lab("sweep.sweeping")
+    if dry_run:
+        planned = sweeps.dry_run(spec, out, jobs=jobs, executor=executor, progress=report.calibration_progress)
+        if as_json:
+            _print_json(planned.to_dict())
+        else:
+            _show(report.print_dry_run, planned)
+        return
+    if watch:
+        result = report.watch_sweep(spec, out)
+    else:
+        result = report.run_sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed)
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        _show(report.print_sweep, result)
+    if not watch and not result.is_complete:
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     design: Annotated[Path, typer.Argument(help="A design's or a run's folder, a moewright file, or a HF config.")],
     format: Annotated[str, typer.Option(help="hf, megatron, olmo-core or torchtitan.")],

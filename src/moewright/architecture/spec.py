@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator
 
 from moewright.architecture.feed_forwards import FeedForward, MoE
 from moewright.architecture.mixers import Mixer
 from moewright.architecture.part import LARGEST_LAYER_COUNT, Count, Part, Positive, Size
 from moewright.architecture.repeats import Run, find_runs
 from moewright.errors import UserError
+from moewright.suggestions import near_field
 
 if TYPE_CHECKING:
     from moewright.architecture.hf import HFImport
@@ -115,7 +116,7 @@ class Architecture(Part):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(first_complaint(error)) from None
+            raise UserError(first_complaint(error, model=cls)) from None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON or YAML: fields at their default are left out, `kind` and `format` are not."""
@@ -217,8 +218,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def first_complaint(error: ValidationError, whole: str = "architecture") -> str:
-    """One line for people: where (`whole` for the record itself), what is wrong, what was given."""
+def first_complaint(
+    error: ValidationError, whole: str = "architecture", model: type[BaseModel] | None = None
+) -> str:
+    """One line for people: where (`whole` for the record itself), what is wrong, what was given.
+
+    With the `model` that was validated, an unknown key comes with the nearest known one.
+    """
     complaint = error.errors(include_url=False)[0]
     steps: list[int | str] = []
     previous: int | str = ""
@@ -234,6 +240,9 @@ def first_complaint(error: ValidationError, whole: str = "architecture") -> str:
         previous = step
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
     what = complaint["msg"].removeprefix("Value error, ")
+    if complaint["type"] == "extra_forbidden":
+        near = near_field(model, complaint["loc"]) if model is not None else None
+        what = f"unknown key; did you mean {near}?" if near else "unknown key"
     given = complaint["input"]
     shown = "" if isinstance(given, dict | list | Part) else f" (given: {json.dumps(given, default=str)})"
     return f"{where or whole}: {what}{shown}"

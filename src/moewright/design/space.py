@@ -169,7 +169,7 @@ def load_space(path: str | Path) -> Space:
     try:
         return Space.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{path}: {first_complaint(error, 'space')}") from None
+        raise UserError(f"{path}: {first_complaint(error, 'space', Space)}") from None
 
 
 def describe_space(space: Space) -> str:

@@ -15,10 +15,6 @@ from moewright.lab.planning import Plan
 from moewright.lab.provenance import provenance
 from moewright.lab.sharding import World
 
-RESUMABLE = ("log_every_steps", "mirrors", "checkpoints")
-"""What a recipe may change between an interruption and its continuation: none of it touches the weights."""
-
-
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold the run folder: two trainers would write over each other."""
@@ -40,7 +36,7 @@ def begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> None
     recipe = planned.recipe.to_dict()
     if (folder / run_folder.RUN).exists():
         before = run_folder.read_run(folder)
-        changed = _first_difference(before["recipe"], recipe)
+        changed = _first_difference(before["recipe"], recipe, ignored=("data",))  # its tokens are compared below
         if changed is not None:
             raise UserError(
                 f"out: {folder} holds a run of another recipe, which differs in {changed}; name a new folder"
@@ -73,9 +69,9 @@ def begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> None
     planned.recipe.architecture.save(folder / "architecture.yaml")
 
 
-def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: tuple[str, ...] = ()) -> str | None:
     for key in {**before, **now}:
-        if key not in RESUMABLE and before.get(key) != now.get(key):
+        if key not in (*run_folder.RESUMABLE, *ignored) and before.get(key) != now.get(key):
             inner = (before.get(key), now.get(key))
             if all(isinstance(value, Mapping) for value in inner):
                 deeper = _first_difference(*inner)  # type: ignore[arg-type]

@@ -36,11 +36,7 @@ def plan(source: Recipe | str | Path, processes: int = 1) -> Plan:
 def plan_with(recipe: Recipe, dataset: Dataset, processes: int, device: torch.device) -> Plan:
     architecture = recipe.architecture
     notes = list(recipe.warnings)
-    if dataset.vocab_size > architecture.vocab_size:
-        raise UserError(
-            f"data: its vocabulary of {dataset.vocab_size:,} does not fit the architecture's vocab_size "
-            f"{architecture.vocab_size:,}"
-        )
+    check_vocabulary(dataset, recipe)
     if dataset.vocab_size < architecture.vocab_size:
         notes.append(f"vocab_size {architecture.vocab_size:,} is more than the data's {dataset.vocab_size:,} tokens")
     if recipe.document_mask and dataset.end_of_document is None:
@@ -70,6 +66,15 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, device: torch.de
         },
     }
     return Plan(recipe, tuple(notes), facts)
+
+
+def check_vocabulary(dataset: Dataset, recipe: Recipe) -> None:
+    """UserError if the tokens do not fit the model."""
+    if dataset.vocab_size > recipe.architecture.vocab_size:
+        raise UserError(
+            f"data: its vocabulary of {dataset.vocab_size:,} does not fit the architecture's vocab_size "
+            f"{recipe.architecture.vocab_size:,}"
+        )
 
 
 def open_data(recipe: Recipe) -> Dataset:

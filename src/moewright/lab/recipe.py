@@ -279,7 +279,7 @@ class Recipe(Part):
         try:
             recipe = cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(first_complaint(error, "recipe")) from None
+            raise UserError(first_complaint(error, "recipe", cls)) from None
         check_trainable(recipe.architecture)
         return recipe
 

@@ -1,4 +1,7 @@
-"""Several processes: who they are, sums over them, and tensors that FSDP2 spreads over them."""
+"""Several processes: who they are, sums over them, and tensors that FSDP2 spreads over them.
+
+FSDP2 is imported when it is used: that takes as long as a quarter of torch, which a sweep of small runs pays every time.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +11,6 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from moewright.errors import OtherProcessError, RunStopped, UserError
 from moewright.lab.model import Transformer
@@ -83,6 +83,9 @@ def world() -> Iterator[World]:
 
 def shard(model: Transformer, members: World) -> None:
     """Spread parameters, gradients and optimizer state over the processes, layer by layer (FSDP2)."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
     mesh = init_device_mesh(members.device.type, (members.size,))
     still = {parameter for parameter in model.parameters() if not parameter.requires_grad}  # selection biases: few
     for layer in list(model.layers):
@@ -109,11 +112,18 @@ def sum_gradients(model: nn.Module, members: World) -> None:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor; with sharding, a call that all processes make."""
+    if not dist.is_initialized():
+        return tensor
+    from torch.distributed.tensor import DTensor
+
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(values: Tensor, tensor: Tensor) -> Tensor:
     """A copy of whole values placed as another tensor is."""
-    if isinstance(tensor, DTensor):
-        return distribute_tensor(values.to(tensor.device), tensor.device_mesh, tensor.placements)
+    if dist.is_initialized():
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        if isinstance(tensor, DTensor):
+            return distribute_tensor(values.to(tensor.device), tensor.device_mesh, tensor.placements)
     return values.to(tensor.device, copy=True)

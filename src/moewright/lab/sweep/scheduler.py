@@ -1,0 +1,217 @@
+"""The submitter's loop: hand over what can start, look at what ended, until nothing is left to do."""
+
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from moewright.errors import RunStopped
+from moewright.lab.locks import take_lock
+from moewright.lab.sweep.attempts import NO_SPACE, next_attempt, note_begin, note_end
+from moewright.lab.sweep.executors import Executor, Job
+from moewright.lab.sweep.folder import note_run
+from moewright.lab.sweep.layout import attempts_lock, run_path
+from moewright.lab.sweep.plan import PlannedRun, Planner
+from moewright.lab.sweep.slurm import ClusterSilent
+from moewright.lab.sweep.standing import Snapshot, Standing
+from moewright.lab.sweep.states import Observed, last_end, sweep_time
+from moewright.lab.sweep.worker import newest_step
+from moewright.quantities import format_bytes
+
+_POLL_SECONDS = 0.25
+_FOREIGN_SECONDS = 3.0
+"""Between looks at runs that somebody else's workers are at."""
+_STOP_SECONDS = 120.0
+"""How long workers may take for their last checkpoint."""
+_SPARE_BYTES = 64 * 2**20
+
+
+class Watcher(Protocol):
+    """Who is told what happens."""
+
+    def event(self, text: str) -> None:
+        """One line."""
+
+    def refresh(self, snapshot: Snapshot) -> None:
+        """How things stand; called often."""
+
+
+class Scheduler:
+    """One sweep under way in its folder, which this process alone submits to."""
+
+    def __init__(self, out: Path, planner: Planner, executor: Executor, watcher: Watcher, retry_failed: bool):
+        self.out, self.planner, self.executor, self.watcher = out, planner, executor, watcher
+        self._standing = Standing(out, planner, forgive=retry_failed)
+        self._note(list(self._standing.plan.known))
+        self._jobs: dict[str, Job] = {}
+        self._timed_out: set[str] = set()
+        """Runs that reached their time limit while this process looked on."""
+        self._stopped: str | None = None
+        """Why nothing more is submitted."""
+
+    def run(self) -> Snapshot:
+        """Until every run has ended. Raises RunStopped when the disk is full, KeyboardInterrupt after Ctrl-C."""
+        with _interruptible():
+            try:
+                looked = time.monotonic()
+                while True:
+                    self._collect()
+                    if time.monotonic() - looked > _FOREIGN_SECONDS:
+                        self._look_at_foreign()
+                        looked = time.monotonic()
+                    self._fill()
+                    self.watcher.refresh(self._snapshot())
+                    if not self._jobs and not self._foreign:
+                        break
+                    time.sleep(_POLL_SECONDS)
+            except KeyboardInterrupt:
+                self._stop()
+                raise
+            except OSError as error:
+                raise RunStopped(f"{self.out}: {error.strerror or error}; runs under way go on by themselves") from None
+        if self._stopped is not None:
+            raise RunStopped(self._stopped)
+        return self._snapshot()
+
+    # What there is to do
+
+    @property
+    def _foreign(self) -> list[str]:
+        """Runs that workers of an earlier submitter are at."""
+        observed = self._standing.observed
+        return [run for run, seen in observed.items() if seen.state == "running" and run not in self._jobs]
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self._standing.snapshot()
+        return Snapshot(snapshot.out, snapshot.plan, {**snapshot.states, **dict.fromkeys(self._jobs, "running")})
+
+    def _note(self, runs: list[PlannedRun]) -> None:
+        for run in runs:
+            note_run(self.out, self.planner, run)
+
+    def _startable(self) -> Iterator[PlannedRun]:
+        """In the order of starting: tuning first, and long runs before short ones, so that none is left at the end."""
+        for run in sorted(self._standing.plan.known, key=lambda run: (run.stage == "main", -run.sizes["train_flops"])):
+            state = self._standing.observed[run.id].state
+            if run.id in self._jobs or state in ("running", "done", "diverged"):
+                continue
+            if run.id not in self._timed_out and not self._standing.has_failed(run.id):
+                yield run
+
+    def _fill(self) -> None:
+        """Hand over runs while there are free slots and disk."""
+        if self._stopped is not None:
+            return
+        taken = {job.slot for job in self._jobs.values()}
+        for foreign in self._foreign:
+            begun = [record for record in self._standing.observed[foreign].attempts if record["event"] == "begin"]
+            taken |= self.executor.slots_of(begun[-1]) if begun else set()
+        free = [slot for slot in range(self.executor.slots) if slot not in taken]
+        if not free:
+            return
+        reserved = sum(run.sizes["peak_disk_bytes"] for run in self._standing.plan.known if run.id in self._jobs)
+        for slot, run in zip(free, list(self._startable()), strict=False):
+            reserved += run.sizes["peak_disk_bytes"]
+            there = shutil.disk_usage(self.out).free
+            if there < reserved + _SPARE_BYTES:
+                self._stopped = (
+                    f"{self.out}: {NO_SPACE}: the runs under way and the next need {format_bytes(reserved)}, and "
+                    f"{format_bytes(there)} are free; make room and sweep again, which goes on from here"
+                )
+                self.watcher.event(self._stopped)
+                return
+            attempt = next_attempt(self._standing.observed[run.id].attempts)
+            self._jobs[run.id] = self.executor.submit(self.out, run.id, attempt, run.recipe.to_dict(), slot)
+
+    # What came of it
+
+    def _collect(self) -> None:
+        try:
+            ended = self.executor.ended(list(self._jobs.values()))
+        except ClusterSilent as silence:
+            self.watcher.event(f"{silence}; waiting")
+            time.sleep(10 * _POLL_SECONDS)
+            return
+        if not ended:
+            return
+        now = sweep_time(self.out)
+        for job in ended:
+            del self._jobs[job.run]
+            self._look_at_ended(job, now)
+        self._note(self._standing.replan())
+
+    def _look_at_ended(self, job: Job, now: float | None) -> None:
+        expected = next_attempt(self._standing.observed[job.run].attempts)
+        seen = self._standing.look_at(job.run, now)
+        ended = {record["attempt"] for record in seen.attempts if record["event"] == "end"}
+        if seen.state not in ("running", "done", "diverged") and expected not in ended:
+            self._note_death(job, seen, expected)
+            seen = self._standing.look_at(job.run, now)
+        if seen.state == "timed-out" and self.planner.spec.execution.after_time_limit == "stop":
+            self._timed_out.add(job.run)
+        self._tell(job.run, seen)
+
+    def _note_death(self, job: Job, seen: Observed, attempt: int) -> None:
+        """A job ended without a word: its process was killed, or never began."""
+        lock = take_lock(attempts_lock(self.out, job.run))
+        if lock is None:  # a worker outlived its controller, or another one was there first
+            return
+        try:
+            if not any(record["attempt"] >= attempt for record in seen.attempts):
+                step = newest_step(run_path(self.out, job.run))
+                note_begin(self.out, job.run, attempt, step=step, job="never began")
+            note_end(self.out, job.run, attempt, "failed", f"the process was killed; see {job.folder}")
+        finally:
+            os.close(lock)
+
+    def _look_at_foreign(self) -> None:
+        now = sweep_time(self.out)
+        for run in self._foreign:
+            seen = self._standing.look_at(run, now)
+            if seen.state != "running":
+                self._tell(run, seen)
+                self._note(self._standing.replan())
+
+    def _tell(self, run: str, seen: Observed) -> None:
+        snapshot = self._snapshot()
+        done = Counter(snapshot.states.values())["done"]
+        loss = (seen.status or {}).get("loss") if seen.state == "done" else None
+        end = last_end(seen.attempts)
+        reason = end.get("reason") if end is not None and seen.state != "done" else None
+        what = f" {loss:.4f} nats" if loss is not None else f": {reason}" if reason else ""
+        self.watcher.event(f"{run} {seen.state}{what} ({done} of {len(snapshot.plan.runs)} done)")
+
+    # The end
+
+    def _stop(self) -> None:
+        """After Ctrl-C: workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
+        self.watcher.event("stopping: the workers write their checkpoints; Ctrl-C again leaves them to it")
+        self.executor.stop(list(self._jobs.values()))
+        end = time.monotonic() + _STOP_SECONDS
+        while self._jobs and self.executor.name == "local" and time.monotonic() < end:
+            for job in self.executor.ended(list(self._jobs.values())):
+                del self._jobs[job.run]
+            time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM stops the submitter as Ctrl-C does."""
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,141 @@
+"""What a job does: one run, from where it stands, with its attempt noted. Torch is imported when training begins."""
+
+import os
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import RunStopped, UserError
+from moewright.lab import run_folder
+from moewright.lab.locks import take_lock
+from moewright.lab.sweep.attempts import End, next_attempt, note_begin, note_end
+from moewright.lab.sweep.layout import attempts_file, attempts_lock, run_path
+from moewright.lab.sweep.states import read_attempts
+
+_LOCK_SECONDS = 5.0
+"""A worker that was killed a moment ago lets go of its lock at once; another that lives keeps it for longer."""
+
+
+def work(
+    out: str, run: str, recipe: dict[str, Any], *, threads: int, cores: Sequence[int], keep: str, job: str
+) -> str:
+    """Train a run of a sweep, or go on with it. Returns how the attempt ended, or "busy" if another worker is at it.
+
+    `threads` of torch run on `cores` (none: wherever the system puts them). `keep`: see `Execution`.
+    """
+    folder = Path(out)
+    lock = _wait_for_lock(attempts_lock(folder, run))
+    if lock is None:
+        return "busy"
+    try:
+        return _attempt(folder, run, recipe, threads, cores, keep, job)
+    finally:
+        os.close(lock)
+
+
+def _attempt(
+    out: Path, run: str, recipe: dict[str, Any], threads: int, cores: Sequence[int], keep: str, job: str
+) -> str:
+    if cores:
+        os.sched_setaffinity(0, cores)
+    # Read when torch is loaded, which is below: what came before has not loaded it.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    folder = run_path(out, run)
+    attempt = next_attempt(read_attempts(attempts_file(out, run)))
+    note_begin(out, run, attempt, step=newest_step(folder), threads=threads, cores=list(cores), job=job)
+    with _signals() as told:
+        end: End = "failed"
+        reason: str | None = None
+        try:
+            end = _train(recipe, folder)
+            if end == "interrupted" and told.time_is_up:
+                end = "timed-out"
+        except RunStopped as stopped:
+            end = "diverged" if run_folder.read_status(folder).get("state") == "diverged" else "failed"
+            reason = str(stopped)
+        except UserError as error:
+            reason = str(error)
+        except KeyboardInterrupt:  # a signal before the first step
+            end = "timed-out" if told.time_is_up else "interrupted"
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            traceback.print_exc()  # into the job's log
+        if end == "finished":
+            keep_of_checkpoints(folder, keep)
+        note_end(out, run, attempt, end, reason)
+    return end
+
+
+def _train(recipe: dict[str, Any], folder: Path) -> End:
+    import torch
+
+    from moewright.lab.recipe import Recipe
+    from moewright.lab.training import train
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    result = train(Recipe.from_dict(recipe), folder, show=False)
+    return "finished" if result.state == "finished" else "interrupted"
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest complete checkpoint of a run; 0 without one."""
+    found = run_folder.checkpoints(folder)
+    return int(found[-1].name.removeprefix("step-")) if found else 0
+
+
+def keep_of_checkpoints(folder: Path, keep: str) -> None:
+    """Remove what need not stay of a finished run's checkpoints."""
+    if keep == "none":
+        shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
+    elif keep == "model":
+        *older, last = run_folder.checkpoints(folder)
+        for checkpoint in older:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        (last / run_folder.OPTIMIZER).unlink(missing_ok=True)
+
+
+class _Told:
+    """What signals said."""
+
+    time_is_up = False
+
+
+@contextmanager
+def _signals() -> Iterator[_Told]:
+    """SIGUSR2, submitit's warning before the time limit, and SIGTERM end the run with a checkpoint.
+
+    The training loop puts its own handler of SIGTERM in place, and this one back.
+    """
+    told = _Told()
+
+    def time_is_up(signum: int, frame: Any) -> None:
+        told.time_is_up = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        signal.SIGUSR2: signal.signal(signal.SIGUSR2, time_is_up),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
+    }
+    try:
+        yield told
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _wait_for_lock(path: Path) -> int | None:
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        lock = take_lock(path)
+        if lock is not None or time.monotonic() > end:
+            return lock
+        time.sleep(0.1)
