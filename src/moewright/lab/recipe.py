@@ -14,8 +14,8 @@ from moewright.architecture.part import Count, Part, Positive, Size
 from moewright.architecture.spec import first_complaint
 from moewright.errors import UserError
 from moewright.files import read_mapping
-from moewright.lab.model.support import check_trainable
 from moewright.lab.routing import Balancing, Dispatch, NonNegative, check_pooling
+from moewright.lab.support import check_trainable
 from moewright.quantities import parse_count
 from moewright.sources import load_architecture
 

@@ -15,7 +15,7 @@ from moewright.lab.model.linear import linear
 from moewright.lab.model.loss import head_loss
 from moewright.lab.model.moe import DROPLESS, FeedForwardLayer, MoELayer, Routing, Way
 from moewright.lab.model.norm import NormLayer
-from moewright.lab.model.support import check_trainable
+from moewright.lab.support import check_trainable
 
 
 class Output(NamedTuple):
