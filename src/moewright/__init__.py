@@ -1,8 +1,8 @@
 """moewright: from budgets to a Mixture-of-Experts language model that you can build.
 
-Every command of the command line is a function of the same name here; `laws` and `runs` are the modules of scaling laws
-and of run tables. Importing this package loads neither torch nor transformers, and numpy and pandas only with the first
-use of what needs them.
+Every command of the command line is a function of the same name here, but for `runs`: `laws` and `runs` are the modules
+of scaling laws and of run tables, and `collect_runs` makes a run table from run folders. Importing this package loads
+neither torch nor transformers, and numpy and pandas only with the first use of what needs them.
 """
 
 from importlib import import_module
@@ -17,6 +17,8 @@ from moewright.inspection import Inspection, inspect
 if TYPE_CHECKING:
     from moewright import laws, runs
     from moewright.fitting import Fit, fit
+    from moewright.lab.run_table import RunTable
+    from moewright.lab.run_table import collect as collect_runs
     from moewright.lab.training import train
     from moewright.prediction import Prediction, predict
 
@@ -26,7 +28,9 @@ __all__ = [
     "Fit",
     "Inspection",
     "Prediction",
+    "RunTable",
     "UserError",
+    "collect_runs",
     "design",
     "export",
     "fit",
@@ -42,6 +46,8 @@ __version__ = "0.1.0"
 _LATER: dict[str, tuple[str, str | None]] = {
     "Fit": ("moewright.fitting", "Fit"),
     "Prediction": ("moewright.prediction", "Prediction"),
+    "RunTable": ("moewright.lab.run_table", "RunTable"),
+    "collect_runs": ("moewright.lab.run_table", "collect"),
     "fit": ("moewright.fitting", "fit"),
     "laws": ("moewright.laws", None),
     "predict": ("moewright.prediction", "predict"),

@@ -348,6 +348,25 @@ def sweep(
 
 
 @app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="A sweep's or a run's folder, or one with runs anywhere below it.")],
+    out: Annotated[Path | None, typer.Option(help="Run table for `fit`: .parquet, .csv or .jsonl.")] = None,
+    curves: Annotated[Path | None, typer.Option(help="Learning curves: .parquet or .csv.gz.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What came of my runs? The run table, made anew from their files at any time, and what to know before a fit."""
+    from moewright.lab.run_table import collect
+
+    collected = collect(folder, out, curves)
+    if as_json:
+        _print_json(collected.to_dict())
+    else:
+        from moewright.report.runs import print_runs
+
+        _show(print_runs, collected)
+
+
+@app.command()
 def export(
     design: Annotated[Path, typer.Argument(help="A design's or a run's folder, a moewright file, or a HF config.")],
     format: Annotated[str, typer.Option(help="hf, megatron, olmo-core or torchtitan.")],

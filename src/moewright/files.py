@@ -66,11 +66,18 @@ def write_mapping(path: Path, mapping: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write to a temporary file beside the target, then rename: a reader sees the old file or the whole new one."""
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A file that appears complete or not at all: yields one beside it, renamed when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        yield Path(temporary)
         os.chmod(temporary, 0o644)  # mkstemp makes it private
         os.replace(temporary, path)
     except BaseException:

@@ -36,7 +36,10 @@ def test_nothing_is_found_in_a_clean_table(seed: int) -> None:
     [
         (3, {"status": "diverged", "loss": np.nan}, "diverged", "status"),
         (4, {"loss": 11.0}, "diverged", "loss"),
+        (3, {"status": "failed", "loss": np.nan}, "failed", "status"),
         (5, {"status": "unfinished"}, "unfinished", "status"),
+        (5, {"status": "unfinished", "loss": np.nan}, "unfinished", "status"),
+        (5, {"status": "unfinished", "loss": np.inf}, "diverged", "loss"),
         (6, {"schedule": "wsd"}, "unlike", "schedule"),
         (7, {"run_id": "r0"}, "duplicate", "run_id"),
         (8, {"loss": 4.9}, "outlier", "loss"),

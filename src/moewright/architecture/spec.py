@@ -218,9 +218,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def first_complaint(
-    error: ValidationError, whole: str = "architecture", model: type[BaseModel] | None = None
-) -> str:
+def first_complaint(error: ValidationError, whole: str = "architecture", model: type[BaseModel] | None = None) -> str:
     """One line for people: where (`whole` for the record itself), what is wrong, what was given.
 
     With the `model` that was validated, an unknown key comes with the nearest known one.

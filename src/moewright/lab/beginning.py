@@ -1,19 +1,20 @@
 """The beginning of a run in its folder: nobody else is in it, and what it holds is this run."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from moewright.errors import UserError
 from moewright.files import write_mapping
 from moewright.lab import run_folder
+from moewright.lab.changes import first_difference
 from moewright.lab.data.dataset import Dataset
 from moewright.lab.locks import take_lock
 from moewright.lab.planning import Plan
 from moewright.lab.provenance import provenance
 from moewright.lab.sharding import World
+
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
@@ -36,7 +37,7 @@ def begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> None
     recipe = planned.recipe.to_dict()
     if (folder / run_folder.RUN).exists():
         before = run_folder.read_run(folder)
-        changed = _first_difference(before["recipe"], recipe, ignored=("data",))  # its tokens are compared below
+        changed = first_difference(before["recipe"], recipe)
         if changed is not None:
             raise UserError(
                 f"out: {folder} holds a run of another recipe, which differs in {changed}; name a new folder"
@@ -67,14 +68,3 @@ def begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> None
         },
     )
     planned.recipe.architecture.save(folder / "architecture.yaml")
-
-
-def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: tuple[str, ...] = ()) -> str | None:
-    for key in {**before, **now}:
-        if key not in (*run_folder.RESUMABLE, *ignored) and before.get(key) != now.get(key):
-            inner = (before.get(key), now.get(key))
-            if all(isinstance(value, Mapping) for value in inner):
-                deeper = _first_difference(*inner)  # type: ignore[arg-type]
-                return f"{key}.{deeper}" if deeper else key
-            return key
-    return None

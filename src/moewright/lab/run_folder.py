@@ -21,9 +21,6 @@ LOCK = ".lock"
 """Held by the process that trains here."""
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
-RESUMABLE = ("log_every_steps", "mirrors", "checkpoints")
-"""What a recipe may change between an interruption and its continuation: none of it touches the weights."""
-
 
 class MetricsFile:
     """Lines that are only ever appended. Each is written at once, so a killed process leaves whole lines behind.

@@ -4,7 +4,7 @@ A column that the table gives is never overwritten.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from moewright.architecture import Architecture, counts, variables
-from moewright.architecture.feed_forwards import Dense
+from moewright.architecture.feed_forwards import Dense, MoE
+from moewright.architecture.mixers import Attention
 from moewright.errors import UserError
-from moewright.runs.columns import FINISHED
+from moewright.runs.columns import FINISHED, GROUP_SEPARATOR
 from moewright.runs.validation import name_row
 
 # Columns that name or judge a run instead of setting it; `config_id` is equal for runs equal in all the others.
@@ -72,13 +73,13 @@ def config_ids(table: pd.DataFrame) -> pd.Series:
     return pd.Series([f"{digest:016x}" for digest in digests.to_numpy()], index=table.index)
 
 
-def from_architecture(architecture: Architecture) -> dict[str, float]:
+def from_architecture(architecture: Architecture) -> dict[str, float | str]:
     """The schema's variables of one architecture, each by the function that owns it.
 
     A model without MoE layers counts as one expert of the size of its feed-forward, the convention of the laws that
-    include dense models (E = 1).
+    include dense models (E = 1). Heads, groups and router are given where all layers that have them agree.
     """
-    values: dict[str, float] = {
+    values: dict[str, float | str] = {
         "num_layers": architecture.num_layers,
         "hidden_size": architecture.hidden_size,
         "vocab_size": architecture.vocab_size,
@@ -87,7 +88,12 @@ def from_architecture(architecture: Architecture) -> dict[str, float]:
         "total_params_non_embedding": counts.total_params_non_embedding(architecture),
         "active_params_non_embedding": counts.active_params_non_embedding(architecture),
     }
-    if architecture.moe_layers():
+    heads = {layer.mixer.num_heads for layer in architecture.iter_layers() if isinstance(layer.mixer, Attention)}
+    if len(heads) == 1:
+        values["num_heads"] = heads.pop()
+    mixtures = [moe for _, moe in architecture.moe_layers()]
+    if mixtures:
+        values |= _alike(mixtures)
         size = variables.expert_size(architecture)
         return values | {
             "num_experts": variables.num_experts(architecture),
@@ -99,20 +105,32 @@ def from_architecture(architecture: Architecture) -> dict[str, float]:
     return values | {"num_experts": 1, "top_k": 1, "expert_size": sum(widths) / len(widths), "shared_size": 0}
 
 
+def _alike(mixtures: Sequence[MoE]) -> dict[str, float | str]:
+    """The columns that are text, of layers that are alike in them."""
+    groups = {
+        GROUP_SEPARATOR.join(f"{group.count}x{group.expert_size}k{group.top_k}" for group in moe.groups)
+        for moe in mixtures
+    }
+    routers = {str(moe.router.score if moe.router.kind == "learned" else moe.router.kind) for moe in mixtures}
+    texts = {"expert_groups": groups, "router": routers}
+    return {name: values.pop() for name, values in texts.items() if len(values) == 1}
+
+
 def _architecture_columns(table: pd.DataFrame, where: str) -> pd.DataFrame:
     rows = []
     for position, text in enumerate(table["architecture"]):
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"{where}: {name_row(table, position)}, column architecture: is missing")
         try:
-            rows.append(_read(text))
+            rows.append(read_architecture(text))
         except UserError as error:
             raise UserError(f"{where}: {name_row(table, position)}, column architecture: {error}") from None
     return pd.DataFrame(rows, index=table.index)
 
 
 @lru_cache(maxsize=4096)
-def _read(text: str) -> dict[str, float]:
+def read_architecture(text: str) -> dict[str, float | str]:
+    """`from_architecture` of one cell of the column: JSON, or the path of a file. UserError if it is neither."""
     if text.lstrip().startswith("{"):
         try:
             return from_architecture(Architecture.from_dict(json.loads(text)))

@@ -3,6 +3,7 @@
 Each finding names a row, the kind of problem, the column that shows it and why. The kinds:
 
 - diverged: status says so, the loss is not finite, or it is worse than a uniform guess over the vocabulary.
+- failed: status says so.
 - unfinished: status says so, or less than its learning-rate schedule ran.
 - duplicate: a run_id given to another row before, or the very same settings, seed and loss as another row.
 - unlike: a schedule, tokenizer or evaluation other than most rows have; losses then differ for that reason too.
@@ -17,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from moewright.runs.columns import FINISHED
 from moewright.runs.robust import robust_scale, surface_residuals
 
 FINDINGS = ["row", "run_id", "problem", "column", "detail"]
@@ -56,12 +56,12 @@ def _all(table: pd.DataFrame, outlier_scales: float) -> Iterator[Found]:
 
 def _diverged(table: pd.DataFrame) -> Iterator[Found]:
     if "status" in table:
-        yield _same(table["status"].isin(["diverged", "failed"]), "diverged", "status", "its status says so")
+        yield _same(table["status"] == "diverged", "diverged", "status", "its status says so")
     if "loss" not in table:
         return
     loss = table["loss"]
-    finished = table["status"] == FINISHED if "status" in table else pd.Series(True, index=table.index)
-    yield _same(~np.isfinite(loss) & ~finished, "diverged", "loss", "the loss is not finite")
+    # A missing loss says nothing more than the status: a finished run has one (`validate`).
+    yield _same(np.isinf(loss), "diverged", "loss", "the loss is not finite")
     if "vocab_size" in table:
         worse = loss >= np.log(table["vocab_size"])
         yield _same(worse, "diverged", "loss", "no better than a uniform guess over the vocabulary")
@@ -69,7 +69,8 @@ def _diverged(table: pd.DataFrame) -> Iterator[Found]:
 
 def _unfinished(table: pd.DataFrame) -> Iterator[Found]:
     if "status" in table:
-        yield _same(table["status"] == "unfinished", "unfinished", "status", "its status says so")
+        for problem in ("failed", "unfinished"):
+            yield _same(table["status"] == problem, problem, "status", "its status says so")
     if "schedule_fraction" in table:
         part = table["schedule_fraction"]
         short = np.flatnonzero(part < 0.999)  # the last step is often not logged

@@ -1,5 +1,6 @@
 """The state of a run from its files: every combination against a table, damaged files, locks, other machines."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from moewright.lab import locks, run_folder
 from moewright.lab.locks import is_locked, take_lock
 from moewright.lab.sweep import states
 from moewright.lab.sweep.layout import ATTEMPTS, RUNS, attempts_file, attempts_lock
-from moewright.lab.sweep.states import STATES, observe, read_attempts, state_of, sweep_time
+from moewright.lab.sweep.states import STATES, observe, observe_run, read_attempts, state_of, sweep_time
 
 RUN = "0123456789ab"
 ENDS = ("finished", "interrupted", "timed-out", "diverged", "failed", None)
@@ -129,6 +131,46 @@ def test_a_killed_worker_lets_go_of_its_lock(tmp_path: Path) -> None:
     assert handle is not None
     assert is_locked(lock)
     os.close(handle)
+
+
+def test_whoever_looks_at_a_lock_does_not_keep_it_from_being_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock"
+    lock.touch()
+    looking = os.open(lock, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(locks.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+    handle = take_lock(lock)
+    assert handle is not None
+    os.close(handle)
+    os.close(looking)
+
+
+def test_a_run_outside_of_sweeps_is_running_while_its_folder_is_locked(tmp_path: Path) -> None:
+    (tmp_path / "status.json").write_text('{"state": "running"}')
+    handle = take_lock(tmp_path / run_folder.LOCK)
+    assert handle is not None
+    assert observe_run(tmp_path).state == "running"
+    os.close(handle)
+    assert observe_run(tmp_path).state == "interrupted"
+    (tmp_path / "status.json").write_text('{"state": "failed", "reason": "disk full"}')
+    assert observe_run(tmp_path).state == "failed"
+
+
+def test_a_worker_that_ends_while_its_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the lock at the first look and finishes before the second: the reading begins anew."""
+    write(tmp_path, [begin(1)], json.dumps({"state": "running"}))
+    answers = iter([True, False])
+
+    def looked_at(path: Path) -> bool:
+        held = next(answers, False)
+        if not held:
+            write(tmp_path, [begin(1), end(1, "finished")], json.dumps({"state": "finished"}))
+        return held
+
+    monkeypatch.setattr(states, "is_locked", looked_at)
+    assert observe(tmp_path, RUN).state == "done"
 
 
 def test_another_machine_is_judged_by_the_file_systems_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,9 +40,7 @@ def note_end(out: Path, run: str, attempt: int, end: End, reason: str | None = N
     if reason is not None and NO_SPACE in reason:
         end = "interrupted"
     with suppress(OSError):
-        _append(
-            out, run, {"event": "end", "attempt": attempt, "time": time.time(), "end": end, "reason": reason}
-        )
+        _append(out, run, {"event": "end", "attempt": attempt, "time": time.time(), "end": end, "reason": reason})
 
 
 def next_attempt(attempts: Sequence[Mapping[str, Any]]) -> int:

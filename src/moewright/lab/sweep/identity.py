@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import moewright
-from moewright.lab.run_folder import RESUMABLE
-from moewright.lab.schedule import peak_learning_rate
+from moewright.lab.changes import RESUMABLE
 from moewright.lab.recipe import Recipe
+from moewright.lab.schedule import peak_learning_rate
 
 _TRAINING = "moewright.lab.training"
 _PACKAGES = ("moewright.architecture", "moewright.lab")
@@ -22,7 +22,7 @@ _ID_DIGITS = 12
 
 def run_id(recipe: Recipe, data_fingerprint: str, code: str) -> str:
     """12 hex digits. Where the data lies, how often is logged and when checkpoints are written does not matter."""
-    values = {key: value for key, value in recipe.to_dict().items() if key not in (*RESUMABLE, "data")}
+    values = {key: value for key, value in recipe.to_dict().items() if key not in RESUMABLE}
     peak = peak_learning_rate(recipe)  # a law's advice may change with the law
     return digest({"recipe": values, "peak": peak, "data": data_fingerprint, "code": code})[:_ID_DIGITS]
 

@@ -188,4 +188,3 @@ def _with_rate(recipe: Recipe, multiplier: float) -> Recipe:
     else:
         changed = round_rate(rate * multiplier)
     return recipe.model_copy(update={"learning_rate": changed})
-

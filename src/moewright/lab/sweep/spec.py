@@ -34,7 +34,7 @@ class Tuning(Part):
     """Of the recipe's own learning rate."""
     per: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = ("hidden_size", "num_layers", "num_experts")
     """Cells that agree in these settings or sizes share a rate."""
-    cell: dict[str, Any] = {}
+    cell: dict[str, Any] = Field({})
     """Which cell of a group is tuned: the first with these settings."""
     seeds: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] | None = None
     """Of the tuning runs. None: the first of the sweep's."""
@@ -68,7 +68,7 @@ class Execution(Part):
     """How often in a row a run may fail without getting further, beyond the first time."""
     keep: Literal["all", "model", "none"] = "model"
     """What stays of the last checkpoint of a finished run: with the optimizer's state, the weights, or nothing."""
-    slurm: dict[str, Any] = {}
+    slurm: dict[str, Any] = Field({})
     """Parameters of submitit's Slurm executor: partition, account, mem_gb ..."""
 
     @model_validator(mode="after")

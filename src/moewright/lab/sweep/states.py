@@ -8,7 +8,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,7 @@ RECENT_SECONDS = 900.0
 """A run on another machine is taken for alive if it wrote within this time: 1.5 times the usual time between two
 checkpoints, each of which writes."""
 
+_READINGS = 3
 _ENDS: dict[str, State] = {"failed": "failed", "timed-out": "timed-out", "diverged": "diverged"}
 
 
@@ -89,21 +90,41 @@ class Observed:
 
 
 def observe(out: Path, run: str, now: float | None = None) -> Observed:
-    """A run of a sweep. `now` is `file_system_time(out / "attempts")`, taken once for many runs; None: not known."""
-    folder = run_path(out, run)
-    status: dict[str, Any] | None = None
-    problem = None
-    if folder.is_dir():
-        try:
-            status = run_folder.read_status(folder)
-        except UserError as error:
-            status, problem = {}, str(error)
-    attempts = read_attempts(attempts_file(out, run))
-    locked = is_locked(attempts_lock(out, run)) or (status is not None and is_locked(folder / run_folder.LOCK))
-    begun = [record for record in attempts if record["event"] == "begin"]
+    """A run of a sweep. `now` is `sweep_time(out)`, taken once for many runs; None: not known."""
+    folder, lock = run_path(out, run), attempts_lock(out, run)
+    seen = _observe(folder, attempts_file(out, run), (lock, folder / run_folder.LOCK))
+    begun = [record for record in seen.attempts if record["event"] == "begin"]
     is_elsewhere = bool(begun) and begun[-1].get("host") != platform.node()
-    alive = is_elsewhere and now is not None and now - _last_written(out, run) < RECENT_SECONDS
-    return Observed(state_of(status, attempts, locked=locked, alive_elsewhere=alive), status, attempts, problem)
+    if seen.state == "interrupted" and is_elsewhere and now is not None:
+        alive = now - _last_written(out, run) < RECENT_SECONDS
+        state = state_of(seen.status, seen.attempts, locked=False, alive_elsewhere=alive)
+        return replace(seen, state=state)
+    return seen
+
+
+def observe_run(folder: Path) -> Observed:
+    """A run that `moewright train` makes in a folder of its own. One on another machine may not show as running."""
+    return _observe(folder, None, (folder / run_folder.LOCK,))
+
+
+def _observe(folder: Path, attempts_at: Path | None, locks: Sequence[Path]) -> Observed:
+    # A worker may begin or end while its files are read: what was read counts if the lock stayed as it was.
+    for _ in range(_READINGS):
+        locked = any(map(is_locked, locks))
+        attempts = read_attempts(attempts_at) if attempts_at is not None else []
+        status, problem = _read_status(folder)
+        if any(map(is_locked, locks)) == locked:
+            break
+    return Observed(state_of(status, attempts, locked=locked), status, attempts, problem)
+
+
+def _read_status(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    if not folder.is_dir():
+        return None, None
+    try:
+        return run_folder.read_status(folder), None
+    except UserError as error:
+        return {}, str(error)
 
 
 def file_system_time(folder: Path) -> float | None:

@@ -8,11 +8,11 @@ from typing import Any
 from moewright.errors import UserError
 from moewright.lab.sweep.executors import EXECUTORS
 from moewright.lab.sweep.folder import check_folder, note_specification, submitting
-from moewright.lab.sweep.plan import Planner
 from moewright.lab.sweep.layout import SWEEP, attempts_file
+from moewright.lab.sweep.plan import Planner
 from moewright.lab.sweep.scheduler import Scheduler, Watcher
-from moewright.lab.sweep.standing import Snapshot, Standing
 from moewright.lab.sweep.spec import LoadedSweep, SweepSpec
+from moewright.lab.sweep.standing import Snapshot, Standing
 from moewright.lab.sweep.states import STATES, last_end, read_attempts
 
 
@@ -27,7 +27,10 @@ class SweepResult:
         """Runs by state; "awaiting" are those whose learning rate could not be found."""
         counted = Counter(self.snapshot.states.values())
         waiting = sum(run.awaits_rate for run in self.snapshot.plan.runs)
-        return {**{state: counted[state] for state in STATES if counted[state]}, **({"awaiting": waiting} if waiting else {})}
+        return {
+            **{state: counted[state] for state in STATES if counted[state]},
+            **({"awaiting": waiting} if waiting else {}),
+        }
 
     @property
     def is_under_way(self) -> bool:
@@ -50,7 +53,7 @@ class SweepResult:
         return {
             "out": str(self.snapshot.out),
             "states": self.counts,
-            "runs": {run: state for run, state in self.snapshot.states.items()},
+            "runs": self.snapshot.states,
             "invalid": [{"settings": cell.settings, "problem": cell.problem} for cell in plan.invalid],
             "merged": plan.merged,
             "tuned": {

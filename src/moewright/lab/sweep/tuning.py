@@ -17,9 +17,7 @@ from moewright.suggestions import near_name
 SIZES: dict[str, Callable[[Recipe], float]] = {
     "hidden_size": lambda recipe: recipe.architecture.hidden_size,
     "num_layers": lambda recipe: recipe.architecture.num_layers,
-    "num_experts": lambda recipe: (
-        variables.num_experts(recipe.architecture) if recipe.architecture.moe_layers() else 1
-    ),
+    "num_experts": lambda recipe: variables.num_experts(recipe.architecture) if recipe.architecture.moe_layers() else 1,
     "top_k": lambda recipe: variables.top_k(recipe.architecture) if recipe.architecture.moe_layers() else 1,
     "total_params": lambda recipe: total_params(recipe.architecture),
     "active_params": lambda recipe: active_params(recipe.architecture),
@@ -64,9 +62,7 @@ def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, Group]:
     return {name: Group(name, tuple(members), _chosen(tuning, name, members)) for name, members in grouped.items()}
 
 
-def tune(
-    tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]
-) -> tuple[tuple[float, ...], Tuned]:
+def tune(tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]) -> tuple[tuple[float, ...], Tuned]:
     """The multipliers that a group needs, and what their results say.
 
     `losses_at` gives the losses of the runs at a multiplier: none while one is missing, inf for one that diverged, None

@@ -21,9 +21,7 @@ _LOCK_SECONDS = 5.0
 """A worker that was killed a moment ago lets go of its lock at once; another that lives keeps it for longer."""
 
 
-def work(
-    out: str, run: str, recipe: dict[str, Any], *, threads: int, cores: Sequence[int], keep: str, job: str
-) -> str:
+def work(out: str, run: str, recipe: dict[str, Any], *, threads: int, cores: Sequence[int], keep: str, job: str) -> str:
     """Train a run of a sweep, or go on with it. Returns how the attempt ended, or "busy" if another worker is at it.
 
     `threads` of torch run on `cores` (none: wherever the system puts them). `keep`: see `Execution`.

@@ -1,0 +1,70 @@
+"""Data frames of runs into files, by the ending of the name: complete files or nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from moewright.errors import UserError
+from moewright.files import replaced
+from moewright.runs.reading import ENDINGS
+
+TABLE_ENDINGS = ENDINGS
+"""Of run tables: what `load` reads."""
+LONG_ENDINGS = (".parquet", ".csv.gz")
+"""Of tables with many rows a run."""
+
+
+def check_ending(path: Path, endings: tuple[str, ...], option: str) -> str:
+    """The one of these endings that the name has; UserError, naming the option, if it has none of them."""
+    found = next((ending for ending in endings if path.name.lower().endswith(ending)), None)
+    if found is None:
+        raise UserError(f"{option}: {path}: the name must end in {', '.join(endings)}, which says the format")
+    return found
+
+
+def write_frame(frame: pd.DataFrame, path: Path, endings: tuple[str, ...] = TABLE_ENDINGS, option: str = "out") -> None:
+    """Write the frame to a file whose name ends in one of these; equal frames give equal bytes.
+
+    Raises UserError, naming the option, for another ending and for a place that cannot be written.
+    """
+    ending = check_ending(path, endings, option)
+    try:
+        with replaced(path) as temporary:
+            _WRITERS[ending](frame, temporary)
+    except OSError as error:
+        raise UserError(f"{option}: {path} cannot be written: {error.strerror or error}") from None
+
+
+def _csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False)
+
+
+def _csv_gz(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False, compression={"method": "gzip", "mtime": 0})  # no time stamp inside
+
+
+def _jsonl(frame: pd.DataFrame, path: Path) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        for record in as_records(frame):
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+
+
+def _parquet(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_parquet(path, index=False)
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": _csv,
+    ".csv.gz": _csv_gz,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}
+
+
+def as_records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """The rows as plain mappings for JSON: what is missing or not finite is None."""
+    plain = frame.astype(object)
+    plain = plain.where(frame.notna(), None).replace({float("inf"): None, float("-inf"): None})
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]

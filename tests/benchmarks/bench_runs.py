@@ -1,0 +1,95 @@
+"""`moewright runs` on many run folders, as a whole process, against a plain read of all their files.
+
+    python -m tests.benchmarks.bench_runs RUN [--runs 1000] [--curves]
+
+RUN is a folder of a real run with some 60 lines of metrics. It is copied into a sweep with other names, seeds, learning
+rates and, in steps of ten runs, other architectures; checkpoints are not copied, since neither side looks at them. The
+plain read opens the same files in the same order and adds up their bytes, in a process of its own too.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PLAIN = """
+import os, sys
+total = 0
+for place, folders, files in os.walk(sys.argv[1]):
+    for name in files:
+        with open(os.path.join(place, name), "rb") as file:
+            total += len(file.read())
+print(total)
+"""
+
+
+def copy_runs(run: Path, out: Path, count: int) -> None:
+    """A sweep folder with so many copies."""
+    record: dict[str, Any] = json.loads((run / "run.json").read_text())
+    texts = {name: (run / name).read_text() for name in ("metrics.jsonl", "status.json", "architecture.yaml")}
+    for folder in ("cells", "attempts"):
+        (out / folder).mkdir(parents=True)
+    (out / "sweep.json").write_text("{}")
+    begun = {"event": "begin", "attempt": 1, "time": 1.0, "host": "node", "pid": 1, "slot": 0, "threads": 1}
+    ended = {"event": "end", "attempt": 1, "time": 2.0, "end": "finished"}
+    group = record["recipe"]["architecture"]["layers"][0]["layers"][0]["feed_forward"]["groups"][0]
+    experts = group["count"]
+    for number in range(count):
+        name = f"{number:012x}"
+        group["count"] = experts + number // 10
+        record["recipe"]["seed"] = number % 10
+        record["facts"]["peak_learning_rate"] = 1e-3 * (1 + number % 7)
+        folder = out / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps(record, indent=2))
+        for file, text in texts.items():
+            (folder / file).write_text(text)
+        cell = {
+            "id": name,
+            "settings": {"num_experts": group["count"]},
+            "stage": "main",
+            "group": number // 10,
+            "recipe": record["recipe"],
+            "data_fingerprint": record["data"]["fingerprint"],
+            "code": "c0de",
+            "warnings": [],
+        }
+        (out / "cells" / f"{name}.json").write_text(json.dumps(cell, indent=2))
+        (out / "attempts" / f"{name}.jsonl").write_text(f"{json.dumps(begun)}\n{json.dumps(ended)}\n")
+        (out / "attempts" / f"{name}.lock").touch()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--curves", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "sweep"
+        copy_runs(given.run, out, given.runs)
+        command = [sys.executable, "-m", "moewright", "runs", str(out), "--out", f"{place}/runs.parquet"]
+        command += ["--curves", f"{place}/curves.parquet"] if given.curves else []
+        sides = {"plain read": [sys.executable, "-c", PLAIN, str(out)], "moewright runs": command}
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(given.rounds):  # in turn, so that a busy machine slows both
+            for name, side in sides.items():
+                began = time.perf_counter()
+                subprocess.run(side, check=True, stdout=subprocess.DEVNULL)
+                seconds[name].append(time.perf_counter() - began)
+        size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"{given.runs} runs, {size / 1e6:.0f} MB; median and range of {given.rounds}")
+    for name, values in seconds.items():
+        ratio = medians[name] / medians["plain read"]
+        print(f"{name:16s} {medians[name]:6.2f} s ({min(values):.2f} to {max(values):.2f})  {ratio:5.1f} x")
+
+
+if __name__ == "__main__":
+    main()
