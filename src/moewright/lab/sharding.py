@@ -1,7 +1,6 @@
 """Several processes: who they are, sums over them, and tensors that FSDP2 spreads over them.
 
-FSDP2 is imported when it is used: that takes a quarter of the time of torch itself, which a sweep of small runs would pay
-every time.
+FSDP2 is imported when it is used: that takes a quarter of the time of torch itself, at the start of every small run.
 """
 
 import os
