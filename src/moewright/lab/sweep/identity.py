@@ -41,12 +41,13 @@ def code_version() -> str:
     """
     whole = hashlib.sha256()
     for name, source in sorted(_sources(_TRAINING).items()):
-        whole.update(f"{name}\0{source}\0".encode())
+        if name.startswith(_PACKAGES):
+            whole.update(f"{name}\0{source}\0".encode())
     return whole.hexdigest()
 
 
 def _sources(module: str) -> dict[str, str]:
-    """The sources of a module and of all that it imports in the packages that count, by module name."""
+    """The sources of a module and of all that it imports of moewright, by module name."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
@@ -57,7 +58,7 @@ def _sources(module: str) -> dict[str, str]:
         found[name] = path.read_text(encoding="utf-8")
         parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count("."))]
         imported = [*parents, *_imports(found[name])]
-        waiting += [one for one in imported if one.startswith(_PACKAGES)]
+        waiting += [one for one in imported if one.startswith("moewright.")]
     return found
 
 
