@@ -12,17 +12,23 @@ if TYPE_CHECKING:
     from moewright.laws.fitting.compare import compare
     from moewright.laws.fitting.estimator import LawFitter
     from moewright.laws.fitting.fitted import FittedLaw, Interval
+    from moewright.laws.fitting.forecast import Forecast, forecast
+    from moewright.laws.fitting.rate_optimum import RateOptimum, best_rate
     from moewright.laws.fitting.storage import load
 
 __all__ = [
     "FittedLaw",
+    "Forecast",
     "InapplicableLaw",
     "Interval",
     "Law",
     "LawFitter",
+    "RateOptimum",
+    "best_rate",
     "compare",
     "describe",
     "describe_all",
+    "forecast",
     "get",
     "load",
     "loss_through",
@@ -34,8 +40,12 @@ __all__ = [
 _FITTING = {
     "FittedLaw": "fitted",
     "Interval": "fitted",
+    "Forecast": "forecast",
     "LawFitter": "estimator",
+    "RateOptimum": "rate_optimum",
+    "best_rate": "rate_optimum",
     "compare": "compare",
+    "forecast": "forecast",
     "load": "storage",
 }
 

@@ -73,7 +73,7 @@ class Law:
     def loss(self, **variables: Any) -> Any:
         """Loss in nats per token for numbers or arrays that broadcast; options such as router= by name."""
         form = self._form()
-        coefficients = self._coefficients(variables)
+        coefficients = self.coefficients_with(variables)
         checked = check_values(self._inputs(), self._without_options(variables), self.name)
         with np.errstate(over="ignore"):
             return _plain(form.loss(coefficients, checked))
@@ -81,7 +81,7 @@ class Law:
     def bare_loss(self, variables: Mapping[str, Any], coefficients: Mapping[str, Any] | None = None) -> Any:
         """The formula alone, unchecked: for callers whose variables are right by construction, and for whatever the
         formula's arithmetic accepts, such as columns of intervals or draws of coefficients."""
-        return self._form().loss(self._coefficients({}) if coefficients is None else coefficients, variables)
+        return self._form().loss(self.coefficients_with({}) if coefficients is None else coefficients, variables)
 
     def quantity(self, name: str, **variables: Any) -> Any:
         """A named quantity of the law other than its loss; see `quantities`."""
@@ -107,7 +107,7 @@ class Law:
         """What the law says is best; `optimum_rule` lists the arguments and the answers."""
         rule = self._optimum_rule()
         checked = self._optimum_arguments(self._without_options(arguments))
-        solved = rule.solve(self._coefficients(arguments), **checked)
+        solved = rule.solve(self.coefficients_with(arguments), **checked)
         return {name: _plain(value) for name, value in solved.items()}
 
     def domain(self, **variables: Any) -> dict[str, Status]:
@@ -137,6 +137,16 @@ class Law:
             if name not in known or name == "law":
                 check_names([name], [other for other in known if other != "law"], "fit", "setting")
         return LawFitter(self, **settings).fit(table).law_
+
+    def coefficients_with(self, arguments: Mapping[str, Any]) -> Mapping[str, float]:
+        """The coefficients under the options among some arguments, each other option at its default."""
+        coefficients = dict(self.coefficients)
+        for option, choices in self.options.items():
+            chosen = arguments.get(option, next(iter(choices)))
+            if chosen not in choices:
+                check_names([str(chosen)], choices, self.name, f"value of {option}")
+            coefficients |= choices[chosen]
+        return coefficients
 
     # From an architecture
 
@@ -193,15 +203,6 @@ class Law:
 
     def _without_options(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in arguments.items() if name not in self.options}
-
-    def _coefficients(self, arguments: Mapping[str, Any]) -> Mapping[str, float]:
-        coefficients = dict(self.coefficients)
-        for option, choices in self.options.items():
-            chosen = arguments.get(option, next(iter(choices)))
-            if chosen not in choices:
-                check_names([str(chosen)], choices, self.name, f"value of {option}")
-            coefficients |= choices[chosen]
-        return coefficients
 
 
 def _plain(value: Any) -> Any:

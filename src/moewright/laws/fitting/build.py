@@ -15,6 +15,14 @@ from moewright.laws.variable import check_names
 _LOG_FLOOR = 1e-10
 
 
+class TooFewRuns(UserError):  # noqa: N818  (a verdict on a table, and for a forecast no error at all)
+    """The table has fewer configurations than the form has free coefficients."""
+
+    def __init__(self, message: str, free: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.free = free
+
+
 def build_problem(
     form: Form,
     rows: Rows,
@@ -22,7 +30,7 @@ def build_problem(
     fixed: Mapping[str, float],
     bounds: Mapping[str, tuple[float, float]],
 ) -> Problem:
-    """The problem of a fit; UserError for unknown coefficients, empty bounds and too few rows."""
+    """The problem of a fit; UserError for unknown coefficients and empty bounds, TooFewRuns for too few rows."""
     names = [coefficient.name for coefficient in form.coefficients]
     for name in (*fixed, *bounds):
         if name not in names:
@@ -37,9 +45,10 @@ def build_problem(
         raise UserError(f"{form.name}: every coefficient is fixed, nothing is left to fit")
     if rows.num_clusters < free.sum():
         what = "rows" if rows.num_clusters == len(rows) else f"different configurations ({len(rows)} rows)"
-        raise UserError(
+        raise TooFewRuns(
             f"{rows.num_clusters} {what} cannot determine the {free.sum()} free coefficients of {form.name}; add runs, "
-            "fix coefficients, or fit a smaller form"
+            "fix coefficients, or fit a smaller form",
+            tuple(name for name, is_free in zip(names, free, strict=True) if is_free),
         )
     return Problem(form, rows.columns, rows.loss, objective, limits[:, 0], limits[:, 1], free)
 

@@ -9,12 +9,12 @@ from moewright.laws.fitting.rows import Mask
 from moewright.laws.variable import Array
 
 # A coefficient is pinned where half its 90 % interval is less than this share of it.
-_PINNED = 0.5
+PINNED = 0.5
 # Bootstrap draws of two coefficients this correlated move as one.
 _TOGETHER = 0.98
 # Below this ratio of singular values of the column-scaled Jacobian, columns are the same up to the rounding of its
 # central differences.
-_DEGENERATE = 1e-7
+DEGENERATE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def identify(problem: Problem, u: Array, weights: Array, draws: Array) -> list[I
                 for j, other in enumerate(problem.names)
                 if j != i and problem.free[j] and abs(correlation[i, j]) > _TOGETHER
             ]
-            pinned = bool((high[i] - low[i]) / 2 < _PINNED * abs(values[i]))
+            pinned = bool((high[i] - low[i]) / 2 < PINNED * abs(values[i]))
             found.append(Identified(name, float(values[i]), float(low[i]), float(high[i]), pinned, tuple(partners)))
     return found
 
@@ -59,11 +59,13 @@ def degenerate(problem: Problem, u: Array, weights: Array, on_bound: Mask) -> tu
     names = [name for name, is_kept in zip(problem.names, problem.free & ~on_bound, strict=True) if is_kept]
     jacobian = _jacobian(problem, u, weights)[kept]
     size = np.linalg.norm(jacobian, axis=1)
-    silent = size <= _DEGENERATE * size.max()
+    # A large coefficient of a small basis has a small derivative and may matter all the same: b of b D^-beta.
+    reach = size * np.maximum(np.abs(u[problem.free][kept]), 1.0)
+    silent = reach <= DEGENERATE * size.max()
     if silent.any():
         return tuple(name for name, is_silent in zip(names, silent, strict=True) if is_silent)
     _, singular, directions = np.linalg.svd((jacobian / size[:, None]).T, full_matrices=False)
-    if singular[-1] > _DEGENERATE * singular[0]:
+    if singular[-1] > DEGENERATE * singular[0]:
         return ()
     return tuple(name for name, share in zip(names, np.abs(directions[-1]), strict=True) if share > 0.1)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from moewright.laws.fitting.identifiability import degenerate
 from moewright.laws.fitting.problem import Problem
-from moewright.laws.fitting.rows import Rows
+from moewright.laws.fitting.rows import Mask, Rows
 from moewright.laws.variable import Array
 
 
@@ -16,7 +16,7 @@ def judge(
     constant = [name for name, values in rows.columns.items() if len(values) and np.ptp(values) == 0]
     if failed:
         messages.append(f"{failed} of {replicates} bootstrap replicates did not converge and are left out")
-    on_bound = problem.free & (np.isclose(u, problem.lower) | np.isclose(u, problem.upper))
+    on_bound = find_bound(problem, u)
     if on_bound.any():
         status = "bound_hit"
         bound = [name for name, is_on in zip(problem.names, on_bound, strict=True) if is_on]
@@ -32,3 +32,8 @@ def judge(
             0, f"the rows cannot tell {', '.join(alike)} apart{why}: fix some of them or add runs that vary"
         )
     return status, tuple(messages)
+
+
+def find_bound(problem: Problem, u: Array) -> Mask:
+    """Which free coefficients of a fit u (P,) sit on one of their bounds, (P,)."""
+    return np.asarray(problem.free & (np.isclose(u, problem.lower) | np.isclose(u, problem.upper)))

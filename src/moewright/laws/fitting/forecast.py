@@ -1,0 +1,154 @@
+"""What a set of planned runs would tell about a law, before anyone pays for them.
+
+A law is assumed to be true, losses of the planned runs are simulated from it with the noise between seeds, the form is
+fitted to each simulated table, and the spread of what the fits find is the interval to expect. The assumed law has no
+error but noise, so real intervals are wider: a quantity that the forecast cannot pin, the runs will not pin.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moewright.errors import UserError
+from moewright.laws.catalogue import get
+from moewright.laws.fitting.assumed import Assumed, default_truth, fitted_truth, own_truth
+from moewright.laws.fitting.build import TooFewRuns
+from moewright.laws.fitting.estimator import LawFitter
+from moewright.laws.fitting.expected import Expected, expect
+from moewright.laws.fitting.leverage import Group, axes_of, leverage
+from moewright.laws.fitting.rows import as_frame, find_column, read_columns
+from moewright.laws.fitting.simulation import simulate
+from moewright.laws.fitting.targets import default_target, read_targets
+from moewright.laws.law import InapplicableLaw, Law
+from moewright.laws.variable import check_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SETTINGS = ("objective", "delta", "over", "fixed", "bounds", "asymptote", "weights", "n_starts")
+_MOST_REPLICATES = 10_000
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the planned runs would tell about a law."""
+
+    law: str
+    truth: str | None
+    """What was assumed, in words; None where the runs are too few for any fit."""
+    noise: float
+    """Standard deviation of log loss between seeds."""
+    replicates: int
+    seed: int
+    runs: int
+    configurations: int
+    """Runs that differ in more than the seed."""
+    coefficients: int
+    """How many are free."""
+    statuses: Mapping[str, float]
+    """Share of the simulated tables by the status of their fit, see `FitRecord.status`; refused: no usable fit."""
+    expected: tuple[Expected, ...]
+    targets: tuple[Mapping[str, float], ...]
+    leverage: tuple[Group, ...]
+    """Values of the axes by how much the first target's prediction hangs on their runs."""
+    messages: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return asdict(self)
+
+
+def forecast(
+    law: Law | str,
+    table: Any,
+    noise: float,
+    *,
+    replicates: int = 100,
+    seed: int = 0,
+    targets: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
+    truth: Law | str | None = None,
+    axes: Sequence[str] | None = None,
+    **settings: Any,
+) -> Forecast:
+    """Simulate the planned runs of `table` (columns as for a fit, no loss) and fit `law`'s form to each simulation.
+
+    `noise` is the standard deviation of the logarithm of the loss between runs that differ in the seed alone (.01 at a
+    loss of 3: .03 nats). `truth` is the law to assume; without it `law` itself, or, for a form without coefficients,
+    the form fitted to the losses that the first published law with one for every run gives them. `targets` are models
+    whose loss and optima matter (default: `targets.default_target`). `axes` are columns whose values are ranked by
+    leverage (default: the law's variables with 2 to 12 values). Repeats of a configuration are separate rows.
+
+    `settings` are those of `LawFitter` that set the fit itself: objective, delta, over, fixed, bounds, asymptote,
+    weights, n_starts. Tuning is off: on tables that follow the law it is never taken (see `tuning`). Fewer
+    configurations than coefficients are a forecast like any other: nothing is identified. UserError for input that
+    cannot be.
+    """
+    law = get(law) if isinstance(law, str) else law
+    if law.form is None:
+        raise InapplicableLaw(f"{law.name} has no form to fit; it gives {', '.join(law.gives)}")
+    if not (isinstance(noise, int | float) and 0 < noise < 1):
+        raise UserError(f"forecast: the noise is a standard deviation of log loss, between 0 and 1, got {noise}")
+    if not 1 <= replicates <= _MOST_REPLICATES:
+        raise UserError(f"forecast: replicates are between 1 and {_MOST_REPLICATES:,}, got {replicates}")
+    for name in settings:
+        if name not in _SETTINGS:
+            check_names([name], _SETTINGS, "forecast", "setting")
+    frame = as_frame(table)
+    inputs = [variable for variable in law.inputs if variable.name in law.form.variables]
+    columns = read_columns(frame, inputs, {})
+    asked: tuple[Mapping[str, float], ...] = (default_target(inputs, columns),)
+    if targets is not None:
+        asked = read_targets(targets, inputs, law.optimum_rule, law.name)
+    axes = axes_of(frame, law.form.variables) if axes is None else list(axes)
+    for name in axes:
+        find_column(frame, name)
+    fitter = LawFitter(law, n_bootstrap=0, tuning="none", random_state=seed, **settings)
+    plan: dict[str, Any] = {
+        "law": law.name,
+        "noise": float(noise),
+        "replicates": replicates,
+        "seed": seed,
+        "runs": len(frame),
+        "configurations": len(np.unique(np.stack(list(columns.values()), axis=1), axis=0)),
+        "targets": asked,
+    }
+    try:
+        assumed = _assume(law, truth, fitter, frame)
+        problem = fitter.fit(frame.assign(loss=assumed.loss)).problem_
+    except TooFewRuns as error:
+        return Forecast(
+            **plan,
+            truth=None,
+            coefficients=len(error.free),
+            statuses={"refused": 1.0},
+            expected=tuple(Expected("coefficient", name) for name in error.free),
+            leverage=(),
+            messages=(str(error),),
+        )
+    values = np.array([assumed.coefficients[name] for name in problem.names])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = np.where(problem.is_log, np.log(values), values)
+    u = np.clip(u, problem.lower, problem.upper)
+    found = simulate(fitter, frame, assumed.loss, noise, replicates, np.random.default_rng(seed))
+    return Forecast(
+        **plan,
+        truth=assumed.source,
+        coefficients=int(problem.free.sum()),
+        statuses=found.statuses,
+        expected=expect(law, problem, values, u, found, asked, noise),
+        leverage=leverage(problem, u, asked[0], frame, axes),
+        messages=(*assumed.notes, *found.messages),
+    )
+
+
+def _assume(law: Law, truth: Law | str | None, fitter: LawFitter, table: "pd.DataFrame") -> Assumed:
+    if truth is None:
+        if law.coefficients or law.options:
+            return own_truth(law, table)
+        truth = default_truth(law, table)
+    truth = get(truth) if isinstance(truth, str) else truth
+    if truth.form is law.form:
+        return own_truth(truth, table)
+    return fitted_truth(fitter, truth, table)

@@ -1,0 +1,114 @@
+"""The tables of an identifiability forecast, made to read well at 80 columns."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moewright.laws.fitting.expected import LOOSE, NOT_IDENTIFIED, PINNED, RULE, Expected
+from moewright.laws.fitting.forecast import Forecast
+from moewright.laws.fitting.leverage import Group
+from moewright.quantities import format_count
+
+_COLOURS = {PINNED: "green", LOOSE: "yellow", NOT_IDENTIFIED: "red"}
+_MOST_GROUPS = 10
+# Beyond this factor a prediction has lost its footing, and the factor itself means nothing.
+_LARGEST_WIDENING = 100.0
+_WIDEST = 10.0
+
+
+def print_forecast(console: Console, forecast: Forecast) -> None:
+    """What the planned runs would pin, leave loose and not tell at all, and which runs a prediction hangs on."""
+    console.print(
+        f"[bold]What {forecast.runs} planned runs would tell about {escape(forecast.law)}[/bold] "
+        f"({forecast.configurations} configurations, {forecast.coefficients} free coefficients)",
+        highlight=False,
+    )
+    if forecast.truth is not None:
+        console.print(f"assumed true: {escape(forecast.truth)}", highlight=False)
+        statuses = ", ".join(f"{share:.0%} {status}" for status, share in forecast.statuses.items())
+        console.print(
+            f"{forecast.replicates} simulated tables, losses with {forecast.noise:.2%} noise between seeds, each "
+            f"fitted: {statuses}",
+            highlight=False,
+        )
+    for message in forecast.messages:
+        console.print(f"- {escape(message)}", highlight=False)
+    if forecast.truth is None:
+        console.print("Nothing of this law would be identified.")
+        return
+    for title, kind in (("Coefficients", "coefficient"), ("Optima", "optimum"), ("Losses", "prediction")):
+        rows = [row for row in forecast.expected if row.kind == kind]
+        if rows:
+            _print_expected(console, title, rows)
+    if forecast.leverage:
+        console.print()
+        console.print(_leverage(forecast.leverage))
+    console.print()
+    console.print(f"[dim]{RULE}. The law is assumed to have no error but noise: real intervals are wider.[/dim]")
+
+
+def _print_expected(console: Console, title: str, rows: list[Expected]) -> None:
+    """One table per place (target or arguments), its place above it."""
+    places: list[Mapping[str, float]] = []
+    for row in rows:
+        if row.at not in places:
+            places.append(row.at)
+    for place in places:
+        console.print()
+        where = ", ".join(f"{name} {_amount(name, value)}" for name, value in place.items())
+        console.print(f"[bold]{title}[/bold]" + (f" at {escape(where)}" if where else ""), highlight=False)
+        chosen = [row for row in rows if row.at == place]
+        table = Table(box=None, pad_edge=False)
+        table.add_column("")
+        for header in ("truth", "90 % interval", "width"):
+            table.add_column(header, justify="right")
+        table.add_column("verdict")
+        for row in chosen:
+            interval = "none" if row.low is None else f"{_amount(row.name, row.low)} to {_amount(row.name, row.high)}"
+            verdict = f"[{_COLOURS[row.verdict]}]{row.verdict}[/{_COLOURS[row.verdict]}]{_why(row)}"
+            table.add_row(row.name, _amount(row.name, row.truth), interval, _width(row.relative_width), verdict)
+        console.print(table)
+
+
+def _why(row: Expected) -> str:
+    """The share of the fits behind a verdict that the width alone does not explain."""
+    shares = ((row.undetermined, "undetermined"), (row.on_bound, "on a bound"), (row.missing, "no value"))
+    share, what = max(shares)
+    return f", {share:.0%} {what}" if share else ""
+
+
+def _leverage(groups: tuple[Group, ...]) -> Table:
+    title = "The first target's loss if runs are left out, those missed most first"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("leave out")
+    for header in ("runs", "interval wider by", "for each run"):
+        table.add_column(header, justify="right")
+    shown = groups if len(groups) <= _MOST_GROUPS else (*groups[: _MOST_GROUPS // 2], *groups[-_MOST_GROUPS // 2 :])
+    for i, group in enumerate(shown):
+        if len(shown) < len(groups) and i == _MOST_GROUPS // 2:
+            table.add_row("...", "", "", "")
+        value = _amount(group.axis, group.value) if isinstance(group.value, int | float) else str(group.value)
+        table.add_row(f"{group.axis} {escape(value)}", str(group.runs), *_widening(group))
+    return table
+
+
+def _widening(group: Group) -> tuple[str, str]:
+    if group.widening is None or group.widening > _LARGEST_WIDENING:
+        return "open", ""
+    return f"{group.widening - 1:.0%}", f"{group.widening_per_run:.1%}"
+
+
+def _width(width: float | None) -> str:
+    if width is None:
+        return ""
+    return f"> {_WIDEST:.0%}" if width > _WIDEST else f"{width:.1%}" if width < 0.1 else f"{width:.0%}"
+
+
+def _amount(name: str, value: float | None) -> str:
+    if value is None:
+        return "none"
+    if name.endswith(("_params", "_tokens")):
+        return format_count(value)
+    return f"{value:.4g}"
