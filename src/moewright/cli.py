@@ -325,8 +325,6 @@ def sweep(
         raise UserError("retry-failed: nothing is run; leave it out")
     if watch and jobs is not None:
         raise UserError("jobs: nothing is run; leave it out")
-    if out is None and not dry_run:
-        raise UserError("out: name the sweep's folder with --out DIR")
     sweeps = _lab("sweep.sweeping")
     if dry_run:
         planned = sweeps.dry_run(spec, out, jobs=jobs, executor=executor, progress=report.calibration_progress)
@@ -335,6 +333,8 @@ def sweep(
         else:
             _show(report.print_dry_run, planned)
         return
+    if out is None:
+        raise UserError("out: name the sweep's folder with --out DIR")
     if watch:
         result = report.watch_sweep(spec, out)
     else:

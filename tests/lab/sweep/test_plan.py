@@ -78,7 +78,9 @@ def test_tuned_cells_wait_for_their_group_alone(data: dict[str, Any]) -> None:
 def test_a_trial_at_the_promoted_rate_is_a_main_run_too(data: dict[str, Any]) -> None:
     axes = [{"grid": {"num_experts": [4]}}]
     made = planner(spec(data, axes=axes, seeds=[0, 1], tuning={"per": ["num_experts"], "promote": "best"}))
-    losses: dict[str, float | None] = {run.id: abs(peak_learning_rate(run.recipe) - 0.01) for run in made.plan({}).known}
+    losses: dict[str, float | None] = {
+        run.id: abs(peak_learning_rate(run.recipe) - 0.01) for run in made.plan({}).known
+    }
     plan = made.plan(losses)
     assert sorted((run.stage, run.recipe.seed) for run in plan.runs) == [
         ("main", 1),

@@ -1,7 +1,10 @@
 """Where jobs run: processes of this machine, or a Slurm cluster, through submitit, behind one interface."""
 
+import math
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +12,16 @@ from typing import Any, Protocol
 
 import submitit
 
-from moewright.errors import UserError
+from moewright.errors import RunStopped, UserError
 from moewright.lab.sweep.layout import JOBS
-from moewright.lab.sweep.slurm import live_jobs
+from moewright.lab.sweep.slurm import ClusterSilent, live_jobs
 from moewright.lab.sweep.spec import Execution
 from moewright.lab.sweep.worker import work
 
 _WITHOUT_LIMIT_MINUTES = 60 * 24 * 365.0
 """submitit's local jobs must have a time limit: a year."""
+_SLURM_JOBS = 1000
+"""At a time, if nobody says how many; the usual limit of a user's jobs (MaxSubmitJobs) is of this order."""
 _SIGNAL_SECONDS = 60
 """Before its time limit a job is told to write a checkpoint; a tenth of the limit where that is less."""
 
@@ -52,6 +57,9 @@ class Executor(Protocol):
 
     def stop(self, jobs: Sequence[Job]) -> None:
         """Ask them to write a checkpoint and end."""
+
+    def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
+        """Jobs of an earlier submitter of these runs that are under way or waiting, and can be followed."""
 
     def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
         """The slots that a worker of another submitter takes up, by the note of its beginning."""
@@ -90,7 +98,7 @@ class LocalExecutor:
             visible_gpus=gpus,
         )
         cores = self._cores[slot]
-        arguments = {"threads": len(cores), "cores": cores, "keep": execution.keep, "job": f"local/{attempt}"}
+        arguments = {"threads": len(cores), "cores": cores, "keep": execution.keep, "job": "local"}
         # Ctrl-C in a terminal reaches all processes there; workers hear of it from the submitter, by SIGTERM.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -110,6 +118,10 @@ class LocalExecutor:
             if process is not None and process.poll() is None:
                 process.terminate()
 
+    def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
+        """None: processes are known to their parent alone; the locks of the runs tell of them."""
+        return []
+
     def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
         """Those whose cores it has."""
         cores = set(begun.get("cores", ()))
@@ -122,28 +134,58 @@ class SlurmExecutor:
     name = "slurm"
 
     def __init__(self, execution: Execution, jobs: int | None):
-        self.slots = jobs or 1000
+        self.slots = jobs or _SLURM_JOBS
         self._execution = execution
 
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
-        """One sbatch."""
+        """One sbatch. Raises UserError with what Slurm says against it."""
         execution = self._execution
         folder = _job_folder(out, run, attempt)
-        executor = submitit.SlurmExecutor(folder)
         cores = execution.cores_per_run or 1
-        parameters: dict[str, Any] = {"job_name": f"moewright-{run}", "cpus_per_task": cores, "ntasks_per_node": 1}
-        if execution.time_limit is not None:
-            minutes = execution.time_limit
-            parameters |= {"time": max(1, round(minutes)), "signal_delay_s": _signal_seconds(minutes)}
+        arguments = {"threads": cores, "cores": [], "keep": execution.keep, "job": "slurm"}
+        try:
+            # The job's shell becomes the worker, so that it gets each signal once: through srun SIGTERM comes twice at
+            # the time limit, and srun forgets --cpus-per-task since Slurm 22.05.
+            executor = submitit.SlurmExecutor(folder, python=f"exec {shlex.quote(sys.executable)}")
+            executor.update_parameters(**{**self._parameters(run, cores), **execution.slurm})
+            handle = executor.submit(work, str(out), run, dict(recipe), **arguments)
+        except ValueError as error:  # a parameter that submitit does not know
+            raise UserError(f"execution.slurm: {' '.join(str(error).split())}") from None
+        except (RuntimeError, OSError) as error:  # sbatch refuses, or is not there
+            raise UserError(f"sbatch: {' '.join(str(error).split())}") from None
+        return Job(run, slot, handle, folder)
+
+    def _parameters(self, run: str, cores: int) -> dict[str, Any]:
+        execution = self._execution
+        minutes = execution.time_limit
+        parameters: dict[str, Any] = {
+            "job_name": f"moewright-{run}",
+            "use_srun": False,
+            "cpus_per_task": cores,
+            "ntasks_per_node": 1,
+            "time": None if minutes is None else max(1, math.ceil(minutes)),  # submitit's own default is 5 minutes
+        }
         if execution.gpus_per_run:
             parameters["gpus_per_node"] = execution.gpus_per_run
+        if minutes is not None:  # B: the signal goes to the job's shell, which is the worker
+            parameters["additional_parameters"] = {"signal": f"B:USR2@{_signal_seconds(minutes)}"}
+        return parameters
+
+    def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
+        """The jobs of an earlier submitter that still wait or run, by the files that submitit left."""
+        found: dict[str, tuple[str, Path]] = {}
+        for run in runs:
+            for submitted in sorted((out / JOBS / run).glob("*/*_submitted.pkl")):
+                found[submitted.name.removesuffix("_submitted.pkl")] = (run, submitted.parent)
         try:
-            executor.update_parameters(**{**parameters, **execution.slurm})
-        except NameError as error:  # submitit's name for a parameter that it does not know
-            raise UserError(f"execution.slurm: {str(error).splitlines()[0]}") from None
-        arguments = {"threads": cores, "cores": [], "keep": execution.keep, "job": f"slurm/{attempt}"}
-        handle = executor.submit(work, str(out), run, dict(recipe), **arguments)
-        return Job(run, slot, handle, folder)
+            live = live_jobs(found)
+        except ClusterSilent as silence:
+            raise RunStopped(f"{silence}; without its answer runs might be started twice") from None
+        adopted = [(job_id, *found[job_id]) for job_id in found if job_id in live]
+        return [
+            Job(run, self.slots - 1 - position, submitit.SlurmJob(folder, job_id), folder)
+            for position, (job_id, run, folder) in enumerate(adopted)
+        ]
 
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
         """Those that squeue no longer lists."""

@@ -60,7 +60,7 @@ def check_folder(out: Path) -> None:
 def note_specification(out: Path, specification: dict[str, Any], code: str) -> None:
     """Add a specification to the ones that were run here, unless it is the last one."""
     path = out / SWEEP
-    known = read_mapping(path) if path.is_file() else {"format": FORMAT, "specifications": []}
+    known: dict[str, Any] = read_mapping(path) if path.is_file() else {"format": FORMAT, "specifications": []}
     entry = {"specification": specification, "code": code}
     before = known["specifications"][-1] if known["specifications"] else None
     if before is None or {key: before[key] for key in entry} != entry:

@@ -134,10 +134,10 @@ class Planner:
                     runs.setdefault(run.id, run)
         for cell in self.cells:
             name = self._group_of.get(id(cell))
-            multiplier = tuned[name].multiplier if name is not None else 1.0
+            winner = tuned[name].multiplier if name is not None else 1.0
             for seed in self.spec.seeds:
-                run = self._run(cell, seed, multiplier if multiplier is not None else 1.0, "main")
-                if multiplier is None:
+                run = self._run(cell, seed, winner if winner is not None else 1.0, "main")
+                if winner is None:
                     run = replace(run, awaits_rate=True, id=f"awaits {run.id}")
                 before = runs.get(run.id)
                 if before is None:

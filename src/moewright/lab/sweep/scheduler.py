@@ -48,7 +48,8 @@ class Scheduler:
         self.out, self.planner, self.executor, self.watcher = out, planner, executor, watcher
         self._standing = Standing(out, planner, forgive=retry_failed)
         self._note(list(self._standing.plan.known))
-        self._jobs: dict[str, Job] = {}
+        unfinished = [run for run, seen in self._standing.observed.items() if seen.state not in ("done", "diverged")]
+        self._jobs: dict[str, Job] = {job.run: job for job in executor.adopt(out, unfinished)}
         self._timed_out: set[str] = set()
         """Runs that reached their time limit while this process looked on."""
         self._stopped: str | None = None

@@ -37,8 +37,8 @@ class Standing:
         fresh: list[PlannedRun] = []
         while True:
             losses: dict[str, float | None] = {}
-            for run in self.observed:
-                self._add_loss(run, losses)
+            for known in self.observed:
+                self._add_loss(known, losses)
             self.plan = self.planner.plan(losses)
             new = [run for run in self.plan.known if run.id not in self.observed]
             if not new:

@@ -75,18 +75,20 @@ def tune(tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]) -
         if not all(found.values()):
             return tuple(tried), Tuned(None, (), None)
         points = tuple((rate, loss) for rate, losses in found.items() for loss in losses if loss is not None)
-        optimum = best_rate(*zip(*points, strict=True), noise=tuning.noise) if points else None
+        optimum = (
+            best_rate([rate for rate, _ in points], [loss for _, loss in points], tuning.noise) if points else None
+        )
         if optimum is None or optimum.rate is None or optimum.grid_best is None:
             raise UserError(
                 f"tuning: every run diverged or failed at {', '.join(f'{rate:g}' for rate in tried)} times the "
                 "recipe's learning rate; give lower multipliers, or see the runs' logs"
             )
+        winner = round_rate(optimum.rate if tuning.promote == "vertex" else optimum.grid_best)
         beyond = None if extension == tuning.extend else _beyond(tried, optimum.grid_best)
         if beyond is None:
             break
         tried = sorted([*tried, beyond])
-    winner = optimum.rate if tuning.promote == "vertex" else optimum.grid_best
-    return tuple(tried), Tuned(round_rate(winner), points, optimum)
+    return tuple(tried), Tuned(winner, points, optimum)
 
 
 def _beyond(tried: Sequence[float], best: float) -> float | None:
