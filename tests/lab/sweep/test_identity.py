@@ -1,4 +1,4 @@
-"""What makes two runs the same: recipes that differ in one setting, sources that training reads and those it does not."""
+"""What makes two runs the same: recipes that differ in one setting, sources that training reads and others."""
 
 import sys
 from pathlib import Path

@@ -21,8 +21,12 @@ def parabola(best: float, curvature: float = 0.1) -> Losses:
 def settle(tuning: Tuning, losses: Losses) -> tuple[tuple[float, ...], Tuned]:
     """Run what is asked for until nothing more is, as a sweep does: losses are known only of rates that were tried."""
     done: set[float] = set()
+
+    def known(rate: float) -> Sequence[float | None]:
+        return losses(rate) if rate in done else []
+
     while True:
-        tried, found = tune(tuning, lambda rate: losses(rate) if rate in done else [])
+        tried, found = tune(tuning, known)
         if found.multiplier is not None:
             return tried, found
         assert set(tried) > done, "asks for nothing new and says nothing"
@@ -70,7 +74,7 @@ def test_runs_that_diverge_or_fail_are_left_out() -> None:
     def losses(rate: float) -> list[float | None]:
         return [math.inf if rate > 1.5 else None if rate == 0.25 else fit(rate)[0]]
 
-    tried, found = settle(Tuning(multipliers=(0.25, 0.5, 0.7, 1.0, 2.0)), losses)
+    _, found = settle(Tuning(multipliers=(0.25, 0.5, 0.7, 1.0, 2.0)), losses)
     assert found.multiplier == pytest.approx(0.6, rel=6e-3)
     assert (2.0, math.inf) in found.points
     assert 0.25 not in dict(found.points)
@@ -78,5 +82,5 @@ def test_runs_that_diverge_or_fail_are_left_out() -> None:
 
 def test_a_group_without_any_loss_is_an_error() -> None:
     for none in (math.inf, None):
-        with pytest.raises(UserError, match="every run diverged or failed at 0.5, 1, 2 times"):
+        with pytest.raises(UserError, match=r"every run diverged or failed at 0\.5, 1, 2 times"):
             settle(Tuning(), lambda rate, loss=none: [loss])
