@@ -1,6 +1,6 @@
 """What the public tables say: refits, effects, the slicing law and its tests, figures, and docs/public_tables.md.
 
-    python examples/public_tables DATA [--docs docs] [--bootstrap 400]
+    python -m examples.public_tables DATA [--docs docs] [--bootstrap 400]
 
 DATA is a folder with joint_moe/runs.csv, clark_routing/final_step.csv and slicing/runs.csv; docs/run_table.md says
 where each is published. Tables are written between the markers of docs/public_tables.md, figures beside it, and the
@@ -8,14 +8,10 @@ slicing law to slicing2026.json. Needs matplotlib.
 """
 
 import argparse
-import re
 from pathlib import Path
 
-import effects
-import figures
-import refits
-import slicing
-
+from examples.pages import write
+from examples.public_tables import effects, figures, refits, slicing
 from moewright import runs
 
 
@@ -47,18 +43,6 @@ def main() -> None:
     }
     write(arguments.docs / "public_tables.md", tables)
     figures.draw(table, law, arguments.docs / "figures")
-
-
-def write(page: Path, tables: dict[str, str]) -> None:
-    """Replace what stands between `<!-- name -->` and `<!-- end -->` in the page."""
-    text = page.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not marked.search(text):
-            raise SystemExit(f"{page}: no place for the table {name}")
-        text = marked.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
-        print(f"\n## {name}\n\n{table}")
-    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-import markdown
 import pandas as pd
 
+from examples import pages
 from moewright.runs.contrasts import Contrast, contrast, matched_differences, repeat_noise
 
 SIZES = ("10M", "20M")
@@ -22,7 +22,7 @@ def noise(table: pd.DataFrame) -> str:
             by_outcome = [repeat_noise(chosen, outcome) for outcome in OUTCOMES]
             if by_outcome[0][1]:
                 rows.append((size, f"{rate:g}", by_outcome[0][1], *(f"{value:.4f}" for value, _ in by_outcome)))
-    return markdown.table(("size", "peak rate", "repeated settings", "train", "c4"), rows)
+    return pages.table(("size", "peak rate", "repeated settings", "train", "c4"), rows)
 
 
 def doubling(table: pd.DataFrame) -> str:
@@ -50,7 +50,7 @@ def doubling(table: pd.DataFrame) -> str:
                 ]
                 if any(cell.matches for cell in cells):
                     rows.append((kind, shared, f"{low} to {2 * low}", *map(_cell, cells)))
-    return markdown.table(("experts", "shared", "count", *_heads()), rows)
+    return pages.table(("experts", "shared", "count", *_heads()), rows)
 
 
 def expert_size(table: pd.DataFrame) -> str:
@@ -71,12 +71,12 @@ def expert_size(table: pd.DataFrame) -> str:
             ]
             if any(cell.matches for cell in cells):
                 rows.append((label, "{}, {}".format(*ratios), *map(_cell, cells)))
-    return markdown.table(("multiplier", "total width T", *_heads()), rows)
+    return pages.table(("multiplier", "total width T", *_heads()), rows)
 
 
 def settings(table: pd.DataFrame) -> str:
     """Shared experts, unlike experts, dropping and balancing, each against its absence."""
-    return markdown.table(("change", "peak rate", *_heads()), _settings(table))
+    return pages.table(("change", "peak rate", *_heads()), _settings(table))
 
 
 def setting_contrasts(table: pd.DataFrame, rate: float, high: bool = False) -> Iterator[tuple[str, list[Contrast]]]:
@@ -149,7 +149,7 @@ def rates(table: pd.DataFrame) -> str:
             for outcome in OUTCOMES
         ]
         rows.append((label, *map(_cell, cells)))
-    return markdown.table(("change", *_heads()), rows)
+    return pages.table(("change", *_heads()), rows)
 
 
 def _settings(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import effects
 import matplotlib
 import numpy as np
 import pandas as pd
-import slicing
 
+from examples.public_tables import effects, slicing
 from moewright import laws
 
 matplotlib.use("Agg")

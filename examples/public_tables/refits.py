@@ -1,9 +1,9 @@
 """The laws of two papers fitted again to the runs behind them."""
 
-import markdown
 import numpy as np
 import pandas as pd
 
+from examples import pages
 from moewright import laws
 
 
@@ -55,9 +55,9 @@ def refits(clark: pd.DataFrame, joint: pd.DataFrame) -> str:
         for name, ends in law.coefficient_intervals().items()
     ]
     return (
-        markdown.table(("rows", "error", "published", "refitted", "interval"), rows)
+        pages.table(("rows", "error", "published", "refitted", "interval"), rows)
         + "\n\n"
-        + markdown.table(("law", "coefficient", "published", "refitted", "90 % interval"), coefficients)
+        + pages.table(("law", "coefficient", "published", "refitted", "90 % interval"), coefficients)
     )
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-import markdown
 import numpy as np
 import pandas as pd
 
+from examples import pages
 from moewright import laws
 from moewright.laws.published.slicing2026 import FORM, LAW, Pinned
 from moewright.runs import prepare
@@ -33,7 +33,7 @@ def coefficients(law: laws.FittedLaw) -> str:
         )
         for name, ends in law.coefficient_intervals().items()
     ]
-    return markdown.table(("coefficient", "value", "90 % interval", "apart from 0"), rows)
+    return pages.table(("coefficient", "value", "90 % interval", "apart from 0"), rows)
 
 
 def without_each_model(table: pd.DataFrame) -> np.ndarray:
@@ -82,7 +82,7 @@ def validation(table: pd.DataFrame, law: laws.FittedLaw) -> str:
                 f"{np.mean(losses[chosen] - size[chosen]):+.4f}",
             )
         )
-    return markdown.table(
+    return pages.table(
         ("rows", "runs", "repeats", "spread in a cell", "fitted", "model unseen", "size unseen", "its bias"), rows
     )
 
@@ -98,7 +98,7 @@ def choices(table: pd.DataFrame) -> str:
             other = without_each_size(table, law)
             large = _quick(law, table).predict(unseen_models())
             rows.append((dense, f"{rate_power:g}", f"{_rmse(losses, other):.4f}", *(f"{value:.3f}" for value in large)))
-    return markdown.table(
+    return pages.table(
         ("dense law", "power of the rate's cost", "size unseen", "50M, T 4", "50M, T 16", "100M, T 4", "100M, T 16"),
         rows,
     )
@@ -129,7 +129,7 @@ def unseen(table: pd.DataFrame, law: laws.FittedLaw) -> str:
             strict=True,
         )
     ]
-    return markdown.table(("model at 4e-4", "train loss", "90 % interval of the fit", "beyond the largest"), rows)
+    return pages.table(("model at 4e-4", "train loss", "90 % interval of the fit", "beyond the largest"), rows)
 
 
 def _quick(law: laws.Law, table: pd.DataFrame) -> laws.FittedLaw:
