@@ -9,6 +9,7 @@ import pytest
 
 from moewright.errors import UserError
 from moewright.lab.schedule import peak_learning_rate
+from moewright.lab.sweep.folder import note_run, runs_beside
 from moewright.lab.sweep.plan import Planner
 from moewright.lab.sweep.spec import SweepSpec
 from tests.lab.tiny import architecture, recipe
@@ -138,3 +139,28 @@ def test_times_are_written_with_units(data: dict[str, Any]) -> None:
     for written, minutes in (("90s", 1.5), ("30m", 30.0), ("2h", 120.0), ("1d", 1440.0), (7.0, 7.0)):
         loaded = SweepSpec.from_dict(spec(data, execution={"time_limit": written}))
         assert loaded.spec.execution.time_limit == minutes
+
+
+def test_the_folder_of_another_sweep_is_refused(data: dict[str, Any], tmp_path: Path) -> None:
+    """A folder whose runs are none of the specification's; more seeds or cells beside known runs are fine."""
+    out = tmp_path / "out"
+    (out / "cells").mkdir(parents=True)
+    first = planner(spec(data))
+    for run in first.plan({}).runs:
+        note_run(out, first, run)
+    assert runs_beside(out, first, add=False) == 0
+    assert runs_beside(out, planner(spec(data, seeds=[0, 1])), add=False) == 0
+    assert (
+        runs_beside(out, planner(spec(data, axes=[{"grid": {"num_experts": [4], "learning_rate": [0.01]}}])), False)
+        == 3
+    )
+    other = planner(spec(data, seeds=[7]))
+    with pytest.raises(
+        UserError, match=r"holds 4 runs and none of this specification's: it is another sweep's; .*--add"
+    ):
+        runs_beside(out, other, add=False)
+    assert runs_beside(out, other, add=True) == 4
+    first.code = "newer"
+    first._made.clear()
+    with pytest.raises(UserError, match="other code trained them"):
+        runs_beside(out, first, add=False)

@@ -94,3 +94,27 @@ def _holder(out: Path) -> str:
     except UserError:
         return ""
     return f" (process {found.get('pid')} on {found.get('host')})"
+
+
+def runs_beside(out: Path, planner: Planner, add: bool) -> int:
+    """How many runs of the folder are none of this sweep's. UserError if no run is, unless it is to be added there.
+
+    Then it is another sweep's folder, or other tokens or other code would train everything again: seldom meant.
+    """
+    cells = {path.stem: path for path in (out / CELLS).glob("*.json")}
+    own = {run.id for run in planner.plan({}).known} & cells.keys()
+    if not cells or own or add:
+        return len(cells) - len(own)
+    try:
+        other = read_mapping(next(iter(cells.values())))
+    except UserError:
+        other = {}
+    why = "it is another sweep's"
+    if other.get("code") not in (None, planner.code):
+        why = "other code trained them, or it is another sweep's"
+    elif other.get("data_fingerprint") not in (None, *map(planner.fingerprint, planner.recipes)):
+        why = "they have other tokens"
+    raise UserError(
+        f"out: {out} holds {len(cells):,} runs and none of this specification's: {why}; name a new folder, or --add "
+        "to run these beside them"
+    )

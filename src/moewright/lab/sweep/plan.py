@@ -111,6 +111,11 @@ class Planner:
             self.datasets[key] = open_data(recipe)
         return self.datasets[key]
 
+    @property
+    def recipes(self) -> list[Recipe]:
+        """Of the cells, without seeds and tuned rates."""
+        return [_recipe(cell) for cell in self.cells]
+
     def fingerprint(self, recipe: Recipe) -> str:
         """Of its tokens."""
         return self.dataset(recipe).fingerprint

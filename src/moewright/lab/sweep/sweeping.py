@@ -7,7 +7,7 @@ from typing import Any
 
 from moewright.errors import UserError
 from moewright.lab.sweep.executors import EXECUTORS
-from moewright.lab.sweep.folder import check_folder, note_specification, submitting
+from moewright.lab.sweep.folder import check_folder, note_specification, runs_beside, submitting
 from moewright.lab.sweep.layout import SWEEP, attempts_file
 from moewright.lab.sweep.plan import Planner
 from moewright.lab.sweep.scheduler import Scheduler, Watcher
@@ -74,13 +74,14 @@ def sweep(
     jobs: int | None = None,
     executor: str = "local",
     retry_failed: bool = False,
+    add: bool = False,
     watcher: Watcher | None = None,
 ) -> SweepResult:
     """Carry out a sweep in a folder: what is done there stays, what was interrupted goes on, the rest is run.
 
     `jobs` run at a time (None: one per core here, no limit on Slurm). `retry_failed`: runs that failed more often than
-    `execution.retries` get another round. Raises UserError for bad input and a folder where another submitter is at
-    work, and RunStopped when the disk is full.
+    `execution.retries` get another round. `add`: run beside the runs of another sweep in the folder. Raises UserError
+    for bad input and a folder where another submitter is at work, and RunStopped when the disk is full.
     """
     loaded = load(spec)
     folder = Path(out).absolute()
@@ -90,6 +91,7 @@ def sweep(
     planner = Planner(loaded)
     runner = EXECUTORS[executor](loaded.spec.execution, jobs)
     with submitting(folder):
+        runs_beside(folder, planner, add)
         note_specification(folder, loaded.to_dict(), planner.code)
         scheduler = Scheduler(folder, planner, runner, watcher or _Silent(), retry_failed)
         return SweepResult(scheduler.run())
