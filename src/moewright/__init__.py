@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moewright.fitting import Fit, fit
     from moewright.lab.run_table import RunTable
     from moewright.lab.run_table import collect as collect_runs
+    from moewright.lab.sweep.command import sweep
     from moewright.lab.training import train
     from moewright.prediction import Prediction, predict
 
@@ -38,6 +39,7 @@ __all__ = [
     "laws",
     "predict",
     "runs",
+    "sweep",
     "train",
 ]
 __version__ = "0.1.0"
@@ -52,6 +54,7 @@ _LATER: dict[str, tuple[str, str | None]] = {
     "laws": ("moewright.laws", None),
     "predict": ("moewright.prediction", "predict"),
     "runs": ("moewright.runs", None),
+    "sweep": ("moewright.lab.sweep.command", "sweep"),
     "train": ("moewright.lab.training", "train"),
 }
 

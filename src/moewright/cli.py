@@ -314,27 +314,39 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Give runs that failed too often another round.")
     ] = False,
+    forecast: Annotated[
+        list[str] | None,
+        typer.Option(help="Dry run: a law's name or file, instead of the specification's forecast; repeatable."),
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Dry run: standard deviation of log loss between seeds, for the forecast.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """... at many settings: plan, price and run a sweep; again with the same folder goes on where it was."""
-    from moewright.report import sweep as report
-
-    if dry_run and watch:
-        raise UserError("watch: has no use in a dry run")
-    if (dry_run or watch) and retry_failed:
-        raise UserError("retry-failed: nothing is run; leave it out")
-    if watch and jobs is not None:
-        raise UserError("jobs: nothing is run; leave it out")
-    sweeps = _lab("sweep.sweeping")
+    _lab("sweep.command").check_options(
+        out, jobs=jobs, dry_run=dry_run, watch=watch, retry_failed=retry_failed, forecast=forecast, noise=noise
+    )
     if dry_run:
-        planned = sweeps.dry_run(spec, out, jobs=jobs, executor=executor, progress=report.calibration_progress)
+        from moewright.report import sweep_plan
+
+        planned = _lab("sweep.dry_run").dry_run(
+            spec,
+            out,
+            jobs=jobs,
+            executor=executor,
+            forecast=forecast,
+            noise=noise,
+            progress=sweep_plan.calibration_progress,
+        )
         if as_json:
             _print_json(planned.to_dict())
         else:
-            _show(report.print_dry_run, planned)
+            _show(sweep_plan.print_dry_run, planned)
         return
-    if out is None:
-        raise UserError("out: name the sweep's folder with --out DIR")
+    assert out is not None, "checked above"
+    from moewright.report import sweep as report
+
     if watch:
         result = report.watch_sweep(spec, out)
     else:

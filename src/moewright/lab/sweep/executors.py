@@ -32,7 +32,7 @@ class Job:
 
     run: str
     slot: int
-    handle: "submitit.Job[str]"
+    handle: "submitit.Job[Any]"
     folder: Path
     """Of submitit's files."""
 
@@ -85,8 +85,13 @@ class LocalExecutor:
 
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """Start a process."""
-        execution = self._execution
         folder = _job_folder(out, run, attempt)
+        arguments = {"keep": self._execution.keep, "job": "local"}
+        return Job(run, slot, self.start(folder, slot, work, str(out), run, dict(recipe), **arguments), folder)
+
+    def start(self, folder: Path, slot: int, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Call a function in a process of its own, told `threads` and `cores` of the slot. Returns submitit's job."""
+        execution = self._execution
         executor = submitit.LocalExecutor(folder)
         minutes = execution.time_limit or _WITHOUT_LIMIT_MINUTES
         first = slot * execution.gpus_per_run
@@ -98,14 +103,12 @@ class LocalExecutor:
             visible_gpus=gpus,
         )
         cores = self._cores[slot]
-        arguments = {"threads": len(cores), "cores": cores, "keep": execution.keep, "job": "local"}
         # Ctrl-C in a terminal reaches all processes there; workers hear of it from the submitter, by SIGTERM.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            handle = executor.submit(work, str(out), run, dict(recipe), **arguments)
+            return executor.submit(function, *arguments, threads=len(cores), cores=cores, **named)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return Job(run, slot, handle, folder)
 
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
         """Those whose process is gone."""
@@ -121,6 +124,11 @@ class LocalExecutor:
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """None: processes are known to their parent alone; the locks of the runs tell of them."""
         return []
+
+    @property
+    def threads(self) -> int:
+        """Of each job."""
+        return len(self._cores[0])
 
     def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
         """Those whose cores it has."""

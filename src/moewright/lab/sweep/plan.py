@@ -76,6 +76,8 @@ class Plan:
     """Cells that no model can have, each with its problem."""
     merged: int
     """Runs that the axes or seeds name more than once, beyond the first."""
+    duplicates: tuple[tuple[Cell, Cell], ...] = ()
+    """Each cell all of whose runs are those of an earlier one, and that one."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -127,6 +129,7 @@ class Planner:
         """
         runs: dict[str, PlannedRun] = {}
         merged = 0
+        duplicates: dict[int, tuple[Cell, Cell]] = {}
         tuned: dict[str, Tuned] = {}
         for group in self.groups.values():
             assert self.spec.tuning is not None
@@ -151,7 +154,8 @@ class Planner:
                     runs[run.id] = replace(run, stage="tune+main")
                 else:
                     merged += 1
-        return Plan(tuple(runs.values()), tuned, self.invalid, merged)
+                    duplicates[id(cell)] = cell, before.cell
+        return Plan(tuple(runs.values()), tuned, self.invalid, merged, tuple(duplicates.values()))
 
     @property
     def _tuning_seeds(self) -> Sequence[int]:

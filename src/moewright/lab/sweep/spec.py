@@ -80,14 +80,23 @@ class Execution(Part):
         return self
 
 
-class ForecastSettings(Part):
-    """What a dry run should say about the law that these runs are for."""
+def _listed(value: Any) -> Any:
+    """One law is a list of one."""
+    return [value] if isinstance(value, str) else value
 
-    law: str
-    """A law's name, or the file of a fitted one."""
+
+class ForecastSettings(Part):
+    """What a dry run should say about the laws that these runs are for; see `laws.forecast`."""
+
+    law: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1, strict=False)]
+    """Names of laws, or files of fitted ones; one or several."""
     noise: Positive
-    """Standard deviation of one run's log loss."""
+    """Standard deviation of the logarithm of one run's loss between seeds."""
     replicates: Size = 100
+    truth: str | None = None
+    """The law that is assumed to be true, a name or a file. None: the law itself, or a published one."""
+    targets: Annotated[tuple[dict[str, float], ...], Field(min_length=1, strict=False)] | None = None
+    """Models whose loss matters, by the law's variables. None: four times the largest run."""
 
 
 class SweepSpec(Part):
@@ -129,16 +138,16 @@ class SweepSpec(Part):
             raise UserError(first_complaint(error, "sweep", cls)) from None
         if isinstance(spec.recipe, str):
             file = beside / spec.recipe
-            return LoadedSweep(spec, read_mapping(file), file.parent)
-        return LoadedSweep(spec, spec.recipe, beside)
+            return LoadedSweep(spec, read_mapping(file), file.parent, beside)
+        return LoadedSweep(spec, spec.recipe, beside, beside)
 
 
 class LoadedSweep:
     """A specification with the recipe that it names."""
 
-    def __init__(self, spec: SweepSpec, recipe: dict[str, Any], beside: Path):
-        self.spec, self.recipe, self.beside = spec, recipe, beside
-        """`beside`: the folder that the recipe's own paths start from."""
+    def __init__(self, spec: SweepSpec, recipe: dict[str, Any], beside: Path, folder: Path):
+        self.spec, self.recipe, self.beside, self.folder = spec, recipe, beside, folder
+        """`beside`: the folder that the recipe's own paths start from; `folder`: the specification's."""
 
     def to_dict(self) -> dict[str, Any]:
         """What was given, for the record."""

@@ -39,11 +39,7 @@ def work(out: str, run: str, recipe: dict[str, Any], *, threads: int, cores: Seq
 def _attempt(
     out: Path, run: str, recipe: dict[str, Any], threads: int, cores: Sequence[int], keep: str, job: str
 ) -> str:
-    if cores:
-        os.sched_setaffinity(0, cores)
-    # Read when torch is loaded, which is below: what came before has not loaded it.
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    take_cores(threads, cores)
     folder = run_path(out, run)
     attempt = next_attempt(read_attempts(attempts_file(out, run)))
     note_begin(out, run, attempt, step=newest_step(folder), threads=threads, cores=list(cores), job=job)
@@ -68,6 +64,15 @@ def _attempt(
             keep_of_checkpoints(folder, keep)
         note_end(out, run, attempt, end, reason)
     return end
+
+
+def take_cores(threads: int, cores: Sequence[int]) -> None:
+    """Keep this process to some cores (none: wherever the system puts it) and torch to some threads."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    # Read when torch is loaded: nothing that came before has loaded it.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
 
 
 def _train(recipe: dict[str, Any], folder: Path) -> End:

@@ -1,0 +1,94 @@
+"""`moewright.sweep`: the command as one function, and which of its options go together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from moewright.errors import UserError
+from moewright.lab.sweep import dry_run as planning
+from moewright.lab.sweep import sweeping
+from moewright.lab.sweep.dry_run import DryRun
+from moewright.lab.sweep.sweeping import SweepResult
+
+Spec = str | Path | dict[str, Any]
+
+
+@overload
+def sweep(
+    spec: Spec,
+    out: str | Path,
+    *,
+    jobs: int | None = None,
+    executor: str = "local",
+    dry_run: Literal[False] = False,
+    watch: bool = False,
+    retry_failed: bool = False,
+) -> SweepResult: ...
+
+
+@overload
+def sweep(
+    spec: Spec,
+    out: str | Path | None = None,
+    *,
+    jobs: int | None = None,
+    executor: str = "local",
+    dry_run: Literal[True],
+    forecast: Sequence[str] | None = None,
+    noise: float | None = None,
+) -> DryRun: ...
+
+
+def sweep(
+    spec: Spec,
+    out: str | Path | None = None,
+    *,
+    jobs: int | None = None,
+    executor: str = "local",
+    dry_run: bool = False,
+    watch: bool = False,
+    retry_failed: bool = False,
+    forecast: Sequence[str] | None = None,
+    noise: float | None = None,
+) -> SweepResult | DryRun:
+    """Carry out a sweep in a folder; again with the same folder goes on where it was.
+
+    `dry_run`: see `lab.sweep.dry_run`; only it takes `forecast` and `noise`. `watch`: how the sweep stands in its
+    folder at this moment. Runs in processes of their own, so a script that calls this needs no `__main__` guard. Raises
+    UserError for bad input, and RunStopped when the disk is full.
+    """
+    check_options(
+        out, jobs=jobs, dry_run=dry_run, watch=watch, retry_failed=retry_failed, forecast=forecast, noise=noise
+    )
+    if dry_run:
+        return planning.dry_run(spec, out, jobs=jobs, executor=executor, forecast=forecast, noise=noise)
+    assert out is not None, "checked above"
+    if watch:
+        return sweeping.look(spec, out)
+    return sweeping.sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed)
+
+
+def check_options(
+    out: str | Path | None,
+    *,
+    jobs: int | None,
+    dry_run: bool,
+    watch: bool,
+    retry_failed: bool,
+    forecast: Sequence[str] | None,
+    noise: float | None,
+) -> None:
+    """UserError for options that have no use together."""
+    if dry_run and watch:
+        raise UserError("watch: has no use in a dry run")
+    if (dry_run or watch) and retry_failed:
+        raise UserError("retry-failed: nothing is run; leave it out")
+    if watch and jobs is not None:
+        raise UserError("jobs: nothing is run; leave it out")
+    if jobs is not None and jobs < 1:
+        raise UserError(f"jobs: {jobs} at a time; give at least 1")
+    for name, given in (("forecast", forecast), ("noise", noise)):
+        if given not in (None, [], ()) and not dry_run:
+            raise UserError(f"{name}: has a use only in a dry run; add --dry-run")
+    if out is None and not dry_run:
+        raise UserError("out: name the sweep's folder with --out DIR")

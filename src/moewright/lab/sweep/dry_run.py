@@ -1,0 +1,291 @@
+"""`moewright sweep --dry-run`: the runs of a sweep, what they will take, and what they can tell; nothing is run."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moewright.errors import UserError
+from moewright.lab.schedule import peak_learning_rate
+from moewright.lab.sweep.calibration import Calibration, Progress, calibrate
+from moewright.lab.sweep.disk import Disk, disk_use
+from moewright.lab.sweep.executors import EXECUTORS, Executor, LocalExecutor
+from moewright.lab.sweep.finished import calibration_of_finished
+from moewright.lab.sweep.folder import check_folder
+from moewright.lab.sweep.inspection import Checked, Drift, check_runs, drifts
+from moewright.lab.sweep.layout import run_path
+from moewright.lab.sweep.plan import Plan, PlannedRun, Planner
+from moewright.lab.sweep.planned_table import forecasts
+from moewright.lab.sweep.spec import ForecastSettings
+from moewright.lab.sweep.standing import Standing
+from moewright.lab.sweep.states import State
+from moewright.lab.sweep.sweeping import load
+from moewright.lab.sweep.timetable import Task, makespan
+from moewright.lab.sweep.worker import newest_step
+
+if TYPE_CHECKING:
+    from moewright.laws import Forecast
+
+OpenProgress = Callable[[], AbstractContextManager[Progress]]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One run, and what it will take."""
+
+    run: PlannedRun
+    state: State
+    learning_rate: float | None
+    """At the peak. None while its group is to be tuned."""
+    is_left: bool
+    """Whether it is still to be carried out, or finished."""
+    seconds: float | None
+    """That it will still take. None where this machine cannot tell: on Slurm, or for a run that cannot be."""
+
+    def to_dict(self, keep: str) -> dict[str, Any]:
+        """A row of --json."""
+        run = self.run
+        return {
+            "id": None if run.awaits_rate else run.id,
+            "settings": run.settings,
+            "stage": run.stage,
+            "group": run.group,
+            "state": self.state,
+            **run.sizes,
+            "kept_disk_bytes": run.kept_bytes(keep),
+            "learning_rate": self.learning_rate,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a sweep comes to."""
+
+    out: Path | None
+    executor: str
+    jobs: int
+    """Runs at a time; on Slurm the most that are handed over."""
+    keep: str
+    """What stays of checkpoints; see `Execution.keep`."""
+    plan: Plan
+    runs: tuple[Expected, ...]
+    more_tuning: int
+    """Tuning runs that come on top at most, where best rates turn out at ends of their lists."""
+    calibration: Calibration | None
+    """None on Slurm, or where nothing is left to do."""
+    seconds: float | None
+    """Until all runs that are left are done, without further tuning runs."""
+    most_seconds: float | None
+    """With all of them."""
+    disk: Disk
+    drifts: tuple[Drift, ...]
+    problems: tuple[tuple[PlannedRun, str], ...]
+    """Runs that would fail at once, and why."""
+    warnings: Mapping[str, int]
+    """Of recipes, by how many cells have them."""
+    forecasts: "tuple[Forecast, ...]"
+
+    @property
+    def left(self) -> tuple[Expected, ...]:
+        """The runs that are still to be carried out."""
+        return tuple(each for each in self.runs if each.is_left)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        return dict(Counter(each.state for each in self.runs))
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """How many runs are in each stage."""
+        return dict(Counter(each.run.stage for each in self.runs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright sweep --dry-run --json`."""
+        return {
+            "out": None if self.out is None else str(self.out),
+            "executor": self.executor,
+            "jobs": self.jobs,
+            "totals": {
+                "runs": len(self.runs),
+                "stages": self.stages,
+                "states": self.states,
+                "more_tuning": self.more_tuning,
+                "left": len(self.left),
+                "train_flops": sum(each.run.sizes["train_flops"] for each in self.left),
+                "train_tokens": sum(each.run.sizes["train_tokens"] for each in self.left),
+                "seconds": self.seconds,
+                "most_seconds": self.most_seconds,
+            },
+            "disk_bytes": {**asdict(self.disk), "fits": self.disk.fits},
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "runs": [each.to_dict(self.keep) for each in self.runs],
+            "invalid": [{"settings": cell.settings, "problem": cell.problem} for cell in self.plan.invalid],
+            "problems": [{"settings": run.settings, "problem": problem} for run, problem in self.problems],
+            "merged": self.plan.merged,
+            "duplicates": [
+                {"settings": cell.settings, "same_as": other.settings} for cell, other in self.plan.duplicates
+            ],
+            "drifts": [asdict(drift) for drift in self.drifts],
+            "warnings": dict(self.warnings),
+            "forecasts": [each.to_dict() for each in self.forecasts],
+        }
+
+
+def dry_run(
+    spec: "str | Path | dict[str, Any]",
+    out: str | Path | None = None,
+    *,
+    jobs: int | None = None,
+    executor: str = "local",
+    forecast: Sequence[str] | None = None,
+    noise: float | None = None,
+    progress: OpenProgress | None = None,
+) -> DryRun:
+    """Plan a sweep, check every run, measure how fast this machine is, and forecast what the runs can tell.
+
+    With `out`, runs that are done there cost nothing, and if there are enough of them their speeds are used instead of
+    measuring. `forecast` (laws) and `noise` replace those of the specification. Nothing is written to `out`. Raises
+    UserError for bad input.
+    """
+    loaded = load(spec)
+    if executor not in EXECUTORS:
+        raise UserError(f"executor: {executor!r} is none of {', '.join(EXECUTORS)}")
+    folder = None if out is None else Path(out).absolute()
+    if folder is not None:
+        check_folder(folder)
+    settings = _forecast_settings(loaded.spec.forecast, forecast, noise)
+    runner = EXECUTORS[executor](loaded.spec.execution, jobs)
+    planner = Planner(loaded)
+    standing = Standing(folder or Path(), planner)
+    plan = standing.plan
+    checked = check_runs(planner, plan.runs)
+    found: tuple[Forecast, ...] = ()
+    if settings is not None:
+        main = [run for run in plan.runs if run.stage != "tune"]
+        found = forecasts(planner, main, settings, loaded.folder if forecast is None else Path())
+    states: dict[str, State] = {run.id: "pending" for run in plan.runs}
+    if folder is not None:
+        states |= {run.id: standing.observed[run.id].state for run in plan.known}
+    left = [run for run in plan.runs if states[run.id] not in ("done", "diverged") and run.id not in checked.problems]
+    if folder is not None:
+        left = [run for run in left if run.awaits_rate or not standing.has_failed(run.id)]
+    calibration = _calibrate(runner, plan, left, standing if folder is not None else None, progress)
+    is_left = {run.id for run in left}
+    runs = tuple(
+        Expected(
+            run,
+            states[run.id],
+            None if run.awaits_rate else peak_learning_rate(run.recipe),
+            run.id in is_left,
+            _seconds(run, run.id in is_left, states[run.id], folder, calibration, checked),
+        )
+        for run in plan.runs
+    )
+    tasks, more = _tasks(planner, plan, runs), _further_tuning(planner, plan, runs)
+    return DryRun(
+        out=folder,
+        executor=executor,
+        jobs=runner.slots,
+        keep=planner.spec.execution.keep,
+        plan=plan,
+        runs=runs,
+        more_tuning=len(more),
+        calibration=calibration,
+        seconds=makespan(tasks, runner.slots) if calibration is not None else None,
+        most_seconds=makespan([*tasks, *more], runner.slots) if calibration is not None else None,
+        disk=disk_use(left, planner.spec.execution.keep, runner.slots, folder or Path()),
+        drifts=drifts(planner),
+        problems=tuple((run, checked.problems[run.id]) for run in plan.runs if run.id in checked.problems),
+        warnings=checked.warnings,
+        forecasts=found,
+    )
+
+
+def _forecast_settings(
+    stated: ForecastSettings | None, laws: Sequence[str] | None, noise: float | None
+) -> ForecastSettings | None:
+    """Those of the specification, with what was asked for instead."""
+    if noise is not None and not 0 < noise < 1:
+        raise UserError(f"noise: {noise:g} is no standard deviation of log loss; give a number between 0 and 1")
+    if stated is not None:
+        changes = {name: value for name, value in (("law", tuple(laws or ())), ("noise", noise)) if value}
+        return stated.model_copy(update=changes)
+    if laws and noise is None:
+        raise UserError("noise: a forecast needs the standard deviation of log loss between seeds; give --noise 0.01")
+    if noise is not None and not laws:
+        raise UserError("noise: has no use without a forecast; name a law with --forecast")
+    return ForecastSettings(law=tuple(laws), noise=noise) if laws and noise is not None else None
+
+
+def _calibrate(
+    runner: Executor,
+    plan: Plan,
+    left: Sequence[PlannedRun],
+    standing: Standing | None,
+    progress: OpenProgress | None,
+) -> Calibration | None:
+    if not isinstance(runner, LocalExecutor) or not left:
+        return None
+    if standing is not None:
+        known = calibration_of_finished(standing.out, plan.runs, standing.observed, runner.threads)
+        if known is not None:
+            return known
+    with progress() if progress is not None else nullcontext(lambda done, total: None) as tell:
+        return calibrate([run.recipe for run in left], runner, tell)
+
+
+def _seconds(
+    run: PlannedRun,
+    is_left: bool,
+    state: State,
+    folder: Path | None,
+    calibration: Calibration | None,
+    checked: Checked,
+) -> float | None:
+    if run.id in checked.problems:
+        return None
+    if not is_left:
+        return 0.0
+    if calibration is None:
+        return None
+    begun = newest_step(run_path(folder, run.id)) if folder is not None and state != "pending" else 0
+    return calibration.run_seconds(run.recipe, checked.validation_tokens[run.id], begun)
+
+
+def _tasks(planner: Planner, plan: Plan, runs: Sequence[Expected]) -> list[Task]:
+    """What is left, for the timetable: main runs wait for their group's tuning, the most there may be of it."""
+    last = planner.spec.tuning.extend + 1 if planner.spec.tuning is not None else 1
+    return [
+        Task(
+            seconds=each.seconds or 0.0,
+            flops=each.run.sizes["train_flops"],
+            group=each.run.group,
+            level=last if each.run.stage == "main" and each.run.awaits_rate else 0,
+            is_tuning=each.run.stage != "main",
+        )
+        for each in runs
+        if each.is_left
+    ]
+
+
+def _further_tuning(planner: Planner, plan: Plan, runs: Sequence[Expected]) -> list[Task]:
+    """The tuning runs that a group may yet ask for: as long as its dearest one, one multiplier after the other."""
+    tuning = planner.spec.tuning
+    if tuning is None:
+        return []
+    tasks = []
+    for name, found in plan.tuned.items():
+        if found.multiplier is not None:
+            continue
+        trials = [each for each in runs if each.run.group == name and each.run.stage != "main"]
+        seeds = len({each.run.recipe.seed for each in trials})
+        tried = len(trials) // seeds
+        like = max(trials, key=lambda each: each.run.sizes["train_flops"])
+        whole = max((each.seconds or 0.0 for each in trials), default=0.0)
+        for level in range(1, len(tuning.multipliers) + tuning.extend - tried + 1):
+            tasks += [Task(whole, like.run.sizes["train_flops"], name, level, True)] * seeds
+    return tasks

@@ -1,0 +1,160 @@
+"""A sweep before it is run: its cells, what they will take, and what they can tell, at 80 columns."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from moewright.lab.sweep.inspection import WORTH_WARNING
+from moewright.quantities import format_bytes, format_count
+from moewright.report.forecast import print_forecast
+from moewright.report.sweep_cells import CellRow, cell_rows, column_names, plain
+from moewright.report.sweep_progress import format_duration, shown
+
+if TYPE_CHECKING:
+    from moewright.lab.sweep.calibration import Progress as Tell
+    from moewright.lab.sweep.dry_run import DryRun
+
+_MOST_CELLS = 60
+_MOST_LINES = 8
+
+
+@contextmanager
+def calibration_progress() -> "Iterator[Tell]":
+    """A bar on standard error while the machine is measured; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("measuring this machine"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_dry_run(console: Console, planned: "DryRun") -> None:
+    """Cells, totals, everything that deserves a look, and the forecasts."""
+    _print_cells(console, planned)
+    console.print(_totals(planned))
+    _print_notes(console, planned)
+    for forecast in planned.forecasts:
+        console.print()
+        print_forecast(console, forecast)
+
+
+def _print_cells(console: Console, planned: "DryRun") -> None:
+    rows = cell_rows(planned)
+    names = column_names([row.settings for row in rows])
+    table = Table(
+        title="Cells", title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for name in names:
+        table.add_column(name.rpartition(".")[2].replace("_", " "), justify="right", vertical="bottom")
+    has_tuning = any(row.tuning for row in rows)
+    headers = ["total", "active", "tokens", "FLOPs", "rate", *(["tune"] if has_tuning else []), "runs", "each"]
+    for header in [*headers, "disk"]:
+        table.add_column(header, justify="right", vertical="bottom", no_wrap=True)
+    has_states = set(planned.states) != {"pending"}
+    if has_states:
+        table.add_column("done", justify="right", vertical="bottom", no_wrap=True)
+    for row in rows[:_MOST_CELLS]:
+        table.add_row(*(plain(row.settings.get(name)) for name in names), *_sizes(row, has_tuning, has_states))
+    console.print(table)
+    if len(rows) > _MOST_CELLS:
+        console.print(f"and {len(rows) - _MOST_CELLS:,} more cells; --json has every run")
+
+
+def _sizes(row: CellRow, has_tuning: bool, has_states: bool) -> list[str]:
+    """The cells of a row after its settings."""
+    cells = [
+        format_count(row.sizes["total_params"], 3),
+        format_count(row.sizes["active_params"], 3),
+        format_count(row.sizes["train_tokens"], 3),
+        f"{row.sizes['train_flops']:.1e}".replace("e+", "e"),
+        "tuned" if row.learning_rate is None else f"{row.learning_rate:.2g}",
+        *([str(row.tuning) if row.tuning else ""] if has_tuning else []),
+        str(row.main),
+        "" if row.seconds is None else format_duration(row.seconds),
+        format_bytes(row.sizes["peak_disk_bytes"], 2),
+    ]
+    return cells + ([f"{row.done} of {row.tuning + row.main}"] if has_states else [])
+
+
+def _totals(planned: "DryRun") -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    left = planned.left
+    stages = ", ".join(f"{count:,} {name}" for name, count in planned.stages.items())
+    more = f"; tuning may ask for {planned.more_tuning:,} more" if planned.more_tuning else ""
+    table.add_row("\nruns", f"\n{len(planned.runs):,}: {stages}{more}")
+    if planned.out is not None:
+        states = ", ".join(f"{count:,} {state}" for state, count in planned.states.items())
+        table.add_row("in the folder", f"{states}; {len(left):,} to do")
+    flops = sum(each.run.sizes["train_flops"] for each in left)
+    tokens = sum(each.run.sizes["train_tokens"] for each in left)
+    table.add_row("to compute", f"{flops:.3g} FLOPs, {format_count(tokens, 3)} tokens")
+    table.add_row("time", _time(planned))
+    if planned.calibration is not None:
+        table.add_row("calibration", _calibration(planned))
+    disk = planned.disk
+    table.add_row(
+        "disk",
+        f"{format_bytes(disk.peak, 3)} at most, {format_bytes(disk.kept, 3)} kept (keep: {planned.keep}); "
+        f"{format_bytes(disk.free, 3)} free",
+    )
+    return table
+
+
+def _time(planned: "DryRun") -> str:
+    if planned.executor != "local":
+        return f"not estimated: --executor {planned.executor} runs elsewhere, and only this machine can be measured"
+    if planned.seconds is None or planned.calibration is None:
+        return "nothing is left to do"
+    text = f"{format_duration(planned.seconds)} on this machine, {planned.jobs} at a time"
+    most = planned.most_seconds or planned.seconds
+    return f"{text}; {format_duration(most)} if tuning asks for the most" if most > 1.01 * planned.seconds else text
+
+
+def _calibration(planned: "DryRun") -> str:
+    calibration = planned.calibration
+    assert calibration is not None
+    error = "of unknown error: too few kinds" if calibration.error is None else f"+- {calibration.error:.0%}"
+    return (
+        f"{calibration.source}; a step of another kind {error} (each left out in turn); "
+        f"{calibration.start_seconds:.1f} s to start a run"
+    )
+
+
+def _print_notes(console: Console, planned: "DryRun") -> None:
+    if not planned.disk.fits:
+        short = planned.disk.peak - planned.disk.free
+        console.print(f"[red]warning:[/red] the disk is short of {format_bytes(short, 3)}", highlight=False)
+    for drift in planned.drifts:
+        text = f"{drift.what} parameters drift from the base's by up to {drift.largest:+.1%} ({shown(drift.settings)})"
+        if drift.above:
+            text = f"warning: {text}; {drift.above} of {drift.cells} cells by more than {WORTH_WARNING:.0%}"
+        console.print(f"- {text}", markup=False)
+    for text, count in planned.warnings.items():
+        console.print(f"- warning, {count} cells: {text}", markup=False)
+    plan = planned.plan
+    if plan.merged:
+        _print_list(
+            console,
+            f"{plan.merged} runs are named twice and run once",
+            [f"{shown(cell.settings)} is {shown(other.settings)}" for cell, other in plan.duplicates],
+        )
+    if planned.problems:
+        lines = dict.fromkeys(f"{shown(run.cell.settings)}: {problem}" for run, problem in planned.problems)
+        _print_list(console, f"{len(planned.problems)} runs would fail", list(lines))
+    if plan.invalid:
+        lines_ = [f"{shown(cell.settings)}: {cell.problem}" for cell in plan.invalid]
+        _print_list(console, f"{len(plan.invalid)} cells have no model", lines_)
+
+
+def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:
+    console.print(f"- {title}{':' if lines else ''}", markup=False)
+    for line in lines[:_MOST_LINES]:
+        console.print(f"    {line}", markup=False)
+    if len(lines) > _MOST_LINES:
+        console.print(f"    and {len(lines) - _MOST_LINES} more; --json has all")
