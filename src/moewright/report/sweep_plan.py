@@ -49,7 +49,8 @@ def _print_cells(console: Console, planned: "DryRun") -> None:
         title="Cells", title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
     )
     for name in names:
-        table.add_column(name.rpartition(".")[2].replace("_", " "), justify="right", vertical="bottom")
+        words = name.rpartition(".")[2].split("_")
+        table.add_column(" ".join(words), justify="right", vertical="bottom", min_width=max(map(len, words)))
     has_tuning = any(row.tuning for row in rows)
     headers = ["total", "active", "tokens", "FLOPs", "rate", *(["tune"] if has_tuning else []), "runs", "each"]
     for header in [*headers, "disk"]:
@@ -77,7 +78,7 @@ def _sizes(row: CellRow, has_tuning: bool, has_states: bool) -> list[str]:
         "" if row.seconds is None else format_duration(row.seconds),
         format_bytes(row.sizes["peak_disk_bytes"], 2),
     ]
-    return cells + ([f"{row.done} of {row.tuning + row.main}"] if has_states else [])
+    return cells + ([f"{row.done}/{row.tuning + row.main}"] if has_states else [])
 
 
 def _totals(planned: "DryRun") -> Table:

@@ -133,7 +133,7 @@ def calibrate(
         starts = []
         for file, own, other in zip(files, lists, others, strict=True):
             records = list(read_records(file)) if file.is_file() else []
-            measured += [Measured(own[it["index"]], it["step_seconds"], it["validation_share"]) for it in records]
+            measured += [Measured(own[it["index"]], it["step_seconds"], it.get("validation_share")) for it in records]
             if records and other is not None:  # a run's first step is the first of its process
                 starts.append(other + records[0]["first_seconds"] - records[0]["step_seconds"])
         if not starts:

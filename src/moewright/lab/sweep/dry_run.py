@@ -12,6 +12,7 @@ from moewright.lab.schedule import peak_learning_rate
 from moewright.lab.sweep.calibration import Calibration, Progress, calibrate
 from moewright.lab.sweep.disk import Disk, disk_use
 from moewright.lab.sweep.executors import EXECUTORS, Executor, LocalExecutor
+from moewright.lab.sweep.expected import Expected, further_tuning, tasks_of
 from moewright.lab.sweep.finished import calibration_of_finished
 from moewright.lab.sweep.folder import check_folder
 from moewright.lab.sweep.inspection import Checked, Drift, check_runs, drifts
@@ -22,42 +23,13 @@ from moewright.lab.sweep.spec import ForecastSettings
 from moewright.lab.sweep.standing import Standing
 from moewright.lab.sweep.states import State
 from moewright.lab.sweep.sweeping import load
-from moewright.lab.sweep.timetable import Task, makespan
+from moewright.lab.sweep.timetable import makespan
 from moewright.lab.sweep.worker import newest_step
 
 if TYPE_CHECKING:
     from moewright.laws import Forecast
 
 OpenProgress = Callable[[], AbstractContextManager[Progress]]
-
-
-@dataclass(frozen=True)
-class Expected:
-    """One run, and what it will take."""
-
-    run: PlannedRun
-    state: State
-    learning_rate: float | None
-    """At the peak. None while its group is to be tuned."""
-    is_left: bool
-    """Whether it is still to be carried out, or finished."""
-    seconds: float | None
-    """That it will still take. None where this machine cannot tell: on Slurm, or for a run that cannot be."""
-
-    def to_dict(self, keep: str) -> dict[str, Any]:
-        """A row of --json."""
-        run = self.run
-        return {
-            "id": None if run.awaits_rate else run.id,
-            "settings": run.settings,
-            "stage": run.stage,
-            "group": run.group,
-            "state": self.state,
-            **run.sizes,
-            "kept_disk_bytes": run.kept_bytes(keep),
-            "learning_rate": self.learning_rate,
-            "seconds": self.seconds,
-        }
 
 
 @dataclass(frozen=True)
@@ -185,7 +157,7 @@ def dry_run(
         )
         for run in plan.runs
     )
-    tasks, more = _tasks(planner, plan, runs), _further_tuning(planner, plan, runs)
+    tasks, more = tasks_of(planner, runs), further_tuning(planner, plan, runs)
     return DryRun(
         out=folder,
         executor=executor,
@@ -254,38 +226,3 @@ def _seconds(
         return None
     begun = newest_step(run_path(folder, run.id)) if folder is not None and state != "pending" else 0
     return calibration.run_seconds(run.recipe, checked.validation_tokens[run.id], begun)
-
-
-def _tasks(planner: Planner, plan: Plan, runs: Sequence[Expected]) -> list[Task]:
-    """What is left, for the timetable: main runs wait for their group's tuning, the most there may be of it."""
-    last = planner.spec.tuning.extend + 1 if planner.spec.tuning is not None else 1
-    return [
-        Task(
-            seconds=each.seconds or 0.0,
-            flops=each.run.sizes["train_flops"],
-            group=each.run.group,
-            level=last if each.run.stage == "main" and each.run.awaits_rate else 0,
-            is_tuning=each.run.stage != "main",
-        )
-        for each in runs
-        if each.is_left
-    ]
-
-
-def _further_tuning(planner: Planner, plan: Plan, runs: Sequence[Expected]) -> list[Task]:
-    """The tuning runs that a group may yet ask for: as long as its dearest one, one multiplier after the other."""
-    tuning = planner.spec.tuning
-    if tuning is None:
-        return []
-    tasks = []
-    for name, found in plan.tuned.items():
-        if found.multiplier is not None:
-            continue
-        trials = [each for each in runs if each.run.group == name and each.run.stage != "main"]
-        seeds = len({each.run.recipe.seed for each in trials})
-        tried = len(trials) // seeds
-        like = max(trials, key=lambda each: each.run.sizes["train_flops"])
-        whole = max((each.seconds or 0.0 for each in trials), default=0.0)
-        for level in range(1, len(tuning.multipliers) + tuning.extend - tried + 1):
-            tasks += [Task(whole, like.run.sizes["train_flops"], name, level, True)] * seeds
-    return tasks

@@ -14,7 +14,7 @@ from moewright.lab.sweep.plan import PlannedRun
 from moewright.lab.sweep.shapes import shape_of
 from moewright.lab.sweep.states import Observed
 
-FEWEST_SHAPES = 4
+FEWEST_SHAPES = 3
 """Kinds of step among the finished runs; with fewer the others' times are no more than guesses."""
 
 

@@ -62,7 +62,7 @@ def forecasts(
                 )
             )
         except UserError as error:
-            raise UserError(f"forecast: {law.name}: {error}") from None
+            raise UserError(f"forecast of {law.name}: {error} (forecast.truth names the law that is assumed)") from None
     return tuple(found)
 
 

@@ -16,14 +16,14 @@ from moewright.lab.sweep.worker import take_cores
 if TYPE_CHECKING:
     from moewright.lab.recipe import Recipe
 
-FEWEST_STEPS, MOST_STEPS = 2, 50
+FEWEST_SHAPES, FEWEST_STEPS, MOST_STEPS = 2, 2, 50
 
 
 def probe(out: str, recipes: Sequence[dict[str, Any]], *, seconds: float, threads: int, cores: Sequence[int]) -> float:
-    """Measure recipes in turn for so many seconds in all, at least the first. Returns the seconds that this took.
+    """Measure recipes in turn for so many seconds in all, at least two of them. Returns the seconds that this took.
 
-    `out` gets a line for each: index, first_seconds (until the first step is done, from nothing), step_seconds,
-    validation_share (time of a validation token over a training token's).
+    `out` gets a line for each: index, first_seconds (until the first step is done, from nothing), step_seconds; the
+    first also validation_share (time of a validation token over a training token's).
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit's handler would go on
     take_cores(threads, cores)
@@ -32,10 +32,11 @@ def probe(out: str, recipes: Sequence[dict[str, Any]], *, seconds: float, thread
         _begin()
         began = time.monotonic()
         for index, recipe in enumerate(recipes):
-            if index and time.monotonic() - began > seconds:
-                break
             left = seconds - (time.monotonic() - began)
-            file.write({"index": index, **_measure(recipe, max(0.0, left) / (len(recipes) - index))})
+            if index >= FEWEST_SHAPES and left < 0:
+                break
+            share = max(0.0, left) / (len(recipes) - index)
+            file.write({"index": index, **_measure(recipe, share, with_validation=index == 0)})
         return time.monotonic() - began
     finally:
         file.close()
@@ -55,7 +56,7 @@ def _begin() -> None:
     matmul_peak(torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.float32)
 
 
-def _measure(values: dict[str, Any], seconds: float) -> dict[str, float]:
+def _measure(values: dict[str, Any], seconds: float, with_validation: bool) -> dict[str, float]:
     from moewright.lab.recipe import Recipe
 
     recipe = Recipe.from_dict(values)
@@ -64,15 +65,18 @@ def _measure(values: dict[str, Any], seconds: float) -> dict[str, float]:
     session.next_step()
     first = time.monotonic() - began
     steps: list[float] = []
-    while len(steps) < FEWEST_STEPS or (time.monotonic() - began < 0.8 * seconds and len(steps) < MOST_STEPS):
+    while len(steps) < FEWEST_STEPS or (time.monotonic() - began < seconds and len(steps) < MOST_STEPS):
         start = time.monotonic()
         session.next_step()
         steps.append(time.monotonic() - start)
+    step = sum(steps) / len(steps)
+    measured = {"first_seconds": first, "step_seconds": step}
+    if not with_validation:
+        return measured
     start = time.monotonic()
     report = session.evaluate()
     validation = (time.monotonic() - start) / sum(report.tokens_by_set.values())
-    step = sum(steps) / len(steps)
-    return {"first_seconds": first, "step_seconds": step, "validation_share": validation * recipe.batch_tokens / step}
+    return {**measured, "validation_share": validation * recipe.batch_tokens / step}
 
 
 def _session(recipe: "Recipe") -> Any:

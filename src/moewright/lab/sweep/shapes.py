@@ -25,9 +25,8 @@ class Shape:
     work: Mapping[str, float]
     """What a step does.
 
-    flops: as `moewright inspect` counts training. layers, experts: forward and backward passes through a layer, and
-    through one expert's products. channels: tokens x layers x width, the activations that are read and written.
-    params: what the optimizer goes through.
+    flops: as `moewright inspect` counts training. layers, experts: passes through a layer, and through one expert's
+    products, forward and backward. params: what the optimizer goes through.
     """
 
 
@@ -36,7 +35,7 @@ def shape_of(recipe: Recipe) -> Shape:
     architecture = recipe.architecture
     passes = recipe.batch_sequences // recipe.micro_batch_sequences
     layers = architecture.num_layers
-    experts = sum(group.count for _, moe in architecture.moe_layers() for group in moe.groups)
+    experts = sum(times * group.count for times, moe in architecture.moe_layers() for group in moe.groups)
     values = {name: value for name, value in recipe.to_dict().items() if name not in _NO_MATTER}
     return Shape(
         key=digest(values)[:16],
@@ -45,7 +44,6 @@ def shape_of(recipe: Recipe) -> Shape:
             "flops": recipe.batch_tokens * training_flops_per_token(architecture, recipe.sequence_length),
             "layers": float(passes * layers),
             "experts": float(passes * experts),
-            "channels": float(recipe.batch_tokens * layers * architecture.hidden_size),
             "params": float(total_params(architecture)),
         },
     )

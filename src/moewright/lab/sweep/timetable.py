@@ -45,11 +45,13 @@ def makespan(tasks: Sequence[Task], slots: int) -> float:
         while ready and len(under_way) < slots:
             *_, number, task = heapq.heappop(ready)
             heapq.heappush(under_way, (now + task.seconds, number, task))
-        now, _, done = heapq.heappop(under_way)
-        remaining = left[done.group]
-        remaining[done.level] -= 1
-        if done.group is not None and not remaining[done.level]:
-            later = [level for level in sorted(remaining) if level > done.level]
-            if later:
-                release(done.group, later[0])
+        now = under_way[0][0]
+        while under_way and under_way[0][0] == now:
+            done = heapq.heappop(under_way)[-1]
+            remaining = left[done.group]
+            remaining[done.level] -= 1
+            if done.group is not None and not remaining[done.level]:
+                later = [level for level in sorted(remaining) if level > done.level]
+                if later:
+                    release(done.group, later[0])
     return now
