@@ -1,9 +1,9 @@
 """Seconds of a step from what it does: a small model of speed, fitted to the shapes that were measured. No torch.
 
 Its terms were chosen by the leave-one-out error on 72 finished runs of 10 shapes of examples/small_mixtures (one core
-each, 57 to 451 ms a step): FLOPs alone miss by 33 %, with layers and experts by 15 %, with the optimizer's parameters too
-by 11 %; the size of the activations in place of any of them, or beside them, was no better. A constant is not among them:
-what a step costs at least grows with its layers.
+each, 57 to 451 ms a step): FLOPs alone miss by 33 %, with layers and experts by 15 %, with the optimizer's parameters
+too by 11 %; the size of the activations in place of any of them, or beside them, was no better. A constant is not among
+them: what a step costs at least grows with its layers.
 """
 
 import itertools
