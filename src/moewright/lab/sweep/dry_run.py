@@ -120,7 +120,7 @@ def dry_run(
     """Plan a sweep, check every run, measure how fast this machine is, and forecast what the runs can tell.
 
     With `out`, runs that are done there cost nothing, and if there are enough of them their speeds are used instead of
-    measuring. `forecast` (laws) and `noise` replace those of the specification. Nothing is written to `out`. Raises
+    measuring. `forecast` (laws) and `noise` replace those of the specification. `out` stays as it is. Raises
     UserError for bad input.
     """
     loaded = load(spec)
