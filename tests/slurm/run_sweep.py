@@ -1,0 +1,255 @@
+"""A sweep on a real Slurm cluster, with everything that goes wrong there, against the same sweep on this machine.
+
+    python -m tests.slurm.run_sweep [--keep]
+
+takes about five minutes, and root where Slurm has yet to be installed. Exits with 1 if anything is not as it should be.
+--keep: the folder stays.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from moewright.lab.run_folder import read_status
+from moewright.lab.sweep.layout import JOBS, RUNS, run_path
+from moewright.lab.sweep.worker import newest_step
+from tests.lab import tiny
+from tests.slurm.trouble import ROOT, Cluster, Queue, StuckError, Submitter, say, slurm, wait_for
+
+STEPS = 300
+CHECKPOINT_STEPS = 25
+HOLD_AT = 60
+"""Workers are halted once they are at this step, so that they do not end while something is done to them."""
+
+
+def write_specs(folder: Path) -> tuple[Path, Path]:
+    """Three runs that tune the learning rate and six more; and one that takes longer than its time limit."""
+    data = tiny.write_tokens(folder, tokens=60_000)
+    tokens = CHECKPOINT_STEPS * tiny.BATCH * tiny.LENGTH
+    recipe = tiny.recipe(data, steps=STEPS, checkpoints={"every_tokens": tokens})
+    execution: dict[str, Any] = {"cores_per_run": 1, "keep": "all", "slurm": {"partition": "test", "mem_gb": 1}}
+    many = {
+        "recipe": recipe,
+        "axes": [{"grid": {"num_experts": [4, 8]}}],
+        "seeds": [0, 1, 2],
+        "tuning": {"multipliers": [0.5, 1, 2], "per": ["hidden_size"], "extend": 0},
+        "execution": execution,
+    }
+    # The recipe itself: the run that tunes with multiplier 1, so the same run under the same id.
+    limited = {"recipe": recipe, "execution": {**execution, "time_limit": "2m", "after_time_limit": "continue"}}
+    for name, spec in (("many", many), ("limited", limited)):
+        (folder / f"{name}.yaml").write_text(json.dumps(spec))
+    return folder / "many.yaml", folder / "limited.yaml"
+
+
+class Checks:
+    """What was to be seen, and what was."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, bool]] = []
+
+    def add(self, what: str, seen: Any, is_right: bool) -> None:
+        """One line of the table."""
+        self.rows.append((what, str(seen), is_right))
+
+    def show(self) -> bool:
+        """Print the table; whether all is right."""
+        table = Table(box=None, padding=(0, 2, 0, 0), title="\nWhat was to happen, and what did", title_justify="left")
+        for name in ("", "what", "seen"):
+            table.add_column(name, overflow="fold")
+        for what, seen, is_right in self.rows:
+            table.add_row("ok" if is_right else "WRONG", what, seen)
+        Console(width=120, highlight=False, markup=False).print(table)
+        return all(is_right for *_, is_right in self.rows)
+
+
+def reach_limit(sweep: Submitter, run: str, checks: Checks) -> None:
+    """Let a halted worker go on when Slurm has told it of its time limit: as one whose steps are long."""
+    began = sweep.begun(run)["time"]
+    wait_for("the signal before the time limit", lambda: sweep.waits_for_signal(run, signal.SIGUSR2), 150)
+    say(f"{run}: SIGUSR2 came {time.time() - began:.0f} s after the worker began; it goes on")
+    sweep.signal(run, signal.SIGCONT)
+    wait_for("a run that timed out", lambda: sweep.ends(run)[0])
+    step = newest_step(run_path(sweep.out, run))
+    checks.add("at its time limit of 2 min a run notes that, with a checkpoint", f"{sweep.ends(run)[0]}, step {step}",
+               sweep.ends(run)[0] == "timed-out" and step >= HOLD_AT)  # fmt: skip
+
+
+def cancel(sweep: Submitter, queue: Queue, checks: Checks) -> None:
+    """Scancel a job that runs."""
+    run = sweep.hold_one(HOLD_AT)
+    job = queue.of(sweep.out, run)
+    say(f"{run}: scancel {job}")
+    slurm("scancel", job)
+    wait_for("a run that was interrupted", lambda: sweep.ends(run)[0])
+    step = newest_step(run_path(sweep.out, run))
+    wait_for("a second attempt", lambda: len(sweep.ends(run)) > 1)
+    went_on = sweep.begun(run)["step"]
+    others = queue.seen[sweep.out / JOBS / run] - {job}
+    checks.add("scancel: interrupted with a checkpoint, and a new job from there",
+               f"{sweep.ends(run)[0]}, step {step}; next from step {went_on}, {len(others)} new job",
+               sweep.ends(run)[0] == "interrupted" and step == went_on >= HOLD_AT and len(others) == 1)  # fmt: skip
+
+
+def kill_worker(sweep: Submitter, checks: Checks) -> None:
+    """kill -9 one worker."""
+    run = sweep.hold_one(HOLD_AT)
+    step = newest_step(run_path(sweep.out, run))
+    say(f"{run}: kill -9 of its worker")
+    sweep.signal(run, signal.SIGKILL)
+    wait_for("a second attempt", lambda: len(sweep.ends(run)) > 1)
+    went_on = sweep.begun(run)["step"]
+    checks.add("kill -9 of a worker: noted as failed, and a new job from the last checkpoint",
+               f"{sweep.ends(run)[0]}; next from step {went_on}",
+               sweep.ends(run)[0] == "failed" and went_on == step >= CHECKPOINT_STEPS)  # fmt: skip
+
+
+def requeue(sweep: Submitter, queue: Queue, checks: Checks) -> tuple[str, str]:
+    """What a preempting cluster does to a job. Returns the run and its job, which goes on later."""
+    run = sweep.hold_one(HOLD_AT)
+    job = queue.of(sweep.out, run)
+    say(f"{run}: scontrol requeue {job}")
+    slurm("scontrol", "requeue", job)
+    wait_for("a run that was interrupted", lambda: sweep.ends(run)[0])
+    step = newest_step(run_path(sweep.out, run))
+    checks.add("scontrol requeue: interrupted with a checkpoint", f"{sweep.ends(run)[0]}, step {step}",
+               sweep.ends(run)[0] == "interrupted" and step >= HOLD_AT)  # fmt: skip
+    return run, job
+
+
+def kill_submitter(sweep: Submitter, queue: Queue, checks: Checks) -> None:
+    """kill -9 the submitter while jobs wait and run, one of them as if sbatch had been at work; start it again."""
+
+    def jobs() -> list[tuple[str, str, Path]]:
+        return [job for job in queue.now() if job[2].is_relative_to(sweep.out)]
+
+    def both() -> bool:
+        return {"RUNNING", "PENDING"} <= {state for _, state, _ in jobs()}
+
+    wait_for("jobs that run and jobs that wait", both)
+    run = sweep.hold_one(HOLD_AT, untouched=False)
+    sweep.kill()
+    before = jobs()
+    say(f"kill -9 of the submitter; jobs: {', '.join(f'{job} {state}' for job, state, _ in before)}")
+    job, folder = next((job, folder) for job, state, folder in before if state == "PENDING")
+    (submitted,) = folder.glob(f"*/{job}_submitted.pkl")
+    submitted.rename(submitted.with_name("0123456789abcdef.pkl"))
+    sweep.start()
+    line = wait_for("the next submitter", lambda: sweep.said_about("submitted before"))
+    say(f"the next submitter: {line}")
+    sweep.signal(run, signal.SIGCONT)
+    time.sleep(5)
+    folders = {folder for *_, folder in before}
+    fresh = {job for job, _, folder in jobs() if folder in folders} - {job for job, *_ in before}
+    checks.add("kill -9 of the submitter: the next one follows its jobs", f"{len(before)} jobs, {len(fresh)} new",
+               not fresh and line.startswith(f"{len(before)} jobs") and submitted.exists())  # fmt: skip
+
+
+def stop_controller(sweep: Submitter, cluster: Cluster, checks: Checks) -> None:
+    """Slurm's controller is away for some seconds."""
+    cluster.stop_controller()
+    say("slurmctld is stopped")
+    line = wait_for("the submitter notices", lambda: sweep.said_about("; waiting"))
+    time.sleep(5)
+    cluster.start_controller()
+    say(f"slurmctld is started again; the submitter said: {line}")
+    checks.add("without slurmctld the submitter says so and waits", "it did", True)
+
+
+def compare(sweep: Submitter, local: Path, checks: Checks) -> None:
+    """Every run against the one of the same id on this machine: losses, weights and optimizer, bit by bit."""
+    runs = sorted(path.name for path in (sweep.out / RUNS).iterdir())
+    expected = sorted(path.name for path in (local / RUNS).iterdir())
+    same = 0
+    for run in runs:
+        tiny.assert_same_end(run_path(sweep.out, run), run_path(local, run))
+        same += read_status(run_path(sweep.out, run))["loss"] == read_status(run_path(local, run))["loss"]
+    is_right = same == len(runs) and (runs == expected or len(runs) == 1)
+    checks.add(f"{sweep.out.name}: losses, weights and optimizer states as on this machine alone, bit by bit",
+               f"{same} of {len(runs)} runs", is_right)  # fmt: skip
+    table = subprocess.run(
+        [sys.executable, "-m", "moewright", "runs", str(sweep.out), "--json"], capture_output=True, text=True
+    )
+    found = json.loads(table.stdout)["runs"] if table.returncode == 0 else table.stderr
+    checks.add(f"{sweep.out.name}: moewright runs reads it", found, found == len(runs))
+
+
+def carry_out(folder: Path, cluster: Cluster, submitters: list[Submitter], checks: Checks) -> None:
+    """Everything, in its order."""
+    many, limited = write_specs(folder)
+    cluster.start()
+    say("the cluster is up")
+    queue = Queue()
+
+    slow = Submitter(limited, folder / "limited", "--executor", "slurm")
+    submitters.append(slow)
+    halted = slow.hold_one(HOLD_AT)
+    say(f"limited: one run with a time limit of 2 min; its worker is halted at step {HOLD_AT} or later")
+    limit = threading.Thread(target=reach_limit, args=(slow, halted, checks))
+    limit.start()
+
+    here = Submitter(many, folder / "local", "--jobs", "2")
+    submitters.append(here)
+    checks.add("on this machine: exit code 0", code := here.end(200), code == 0)
+    say("local: the sweep is done")
+
+    sweep = Submitter(many, folder / "slurm", "--executor", "slurm")
+    submitters.append(sweep)
+    say("slurm: the same sweep on the cluster")
+    cancel(sweep, queue, checks)
+    kill_worker(sweep, checks)
+    kill_submitter(sweep, queue, checks)
+    requeued, job = requeue(sweep, queue, checks)
+    stop_controller(sweep, cluster, checks)
+    checks.add("on Slurm: exit code 0", code := sweep.end(200), code == 0)
+    say("slurm: the sweep is done")
+    jobs = queue.seen[sweep.out / JOBS / requeued]
+    checks.add("the job that was requeued went on under its id", f"{jobs}, {sweep.ends(requeued)}",
+               jobs == {job} and sweep.ends(requeued) == ["interrupted", "finished"])  # fmt: skip
+    limit.join()
+    checks.add("with the time limit: exit code 0", code := slow.end(60), code == 0)
+    checks.add("after the time limit: a new job finishes the run", slow.ends(halted),
+               slow.ends(halted) == ["timed-out", "finished"])  # fmt: skip
+    checks.add("a run never has two jobs at once", f"{len(queue.doubles)} had, in {queue.answers} looks at the queue",
+               not queue.doubles and queue.answers > 100)  # fmt: skip
+    for one in (sweep, slow):
+        compare(one, here.out, checks)
+
+
+def main() -> int:
+    """0 if all is as it should be."""
+    folder = Path(tempfile.mkdtemp(prefix="moewright-slurm-sweep-"))
+    folder.chmod(0o755)  # munged insists that every user could reach its socket
+    os.environ |= {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    cluster, checks = Cluster(folder / "cluster"), Checks()
+    submitters: list[Submitter] = []
+    try:
+        carry_out(folder, cluster, submitters, checks)
+    except (StuckError, subprocess.SubprocessError) as failure:
+        checks.add("every step in its time", failure, False)
+    finally:
+        for submitter in submitters:
+            submitter.kill()
+            submitter.go_on()
+        cluster.stop()
+    is_right = checks.show()
+    if is_right and "--keep" not in sys.argv:
+        shutil.rmtree(folder)
+    else:
+        print(f"\nThe sweeps, their logs and the cluster's are in {folder}")
+    return 0 if is_right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
