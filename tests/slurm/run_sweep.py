@@ -27,14 +27,14 @@ from moewright.lab.sweep.worker import newest_step
 from tests.lab import tiny
 from tests.slurm.trouble import ROOT, Cluster, Queue, StuckError, Submitter, say, slurm, wait_for
 
-STEPS = 300
-CHECKPOINT_STEPS = 25
-HOLD_AT = 60
+STEPS = 120
+CHECKPOINT_STEPS = 20
+HOLD_AT = 40
 """Workers are halted once they are at this step, so that they do not end while something is done to them."""
 
 
 def write_specs(folder: Path) -> tuple[Path, Path]:
-    """Three runs that tune the learning rate and six more; and one that takes longer than its time limit."""
+    """Three runs that tune the learning rate and four more; and one that takes longer than its time limit."""
     data = tiny.write_tokens(folder, tokens=60_000)
     tokens = CHECKPOINT_STEPS * tiny.BATCH * tiny.LENGTH
     recipe = tiny.recipe(data, steps=STEPS, checkpoints={"every_tokens": tokens})
@@ -42,12 +42,12 @@ def write_specs(folder: Path) -> tuple[Path, Path]:
     many = {
         "recipe": recipe,
         "axes": [{"grid": {"num_experts": [4, 8]}}],
-        "seeds": [0, 1, 2],
+        "seeds": [0, 1],
         "tuning": {"multipliers": [0.5, 1, 2], "per": ["hidden_size"], "extend": 0},
         "execution": execution,
     }
     # The recipe itself: the run that tunes with multiplier 1, so the same run under the same id.
-    limited = {"recipe": recipe, "execution": {**execution, "time_limit": "2m", "after_time_limit": "continue"}}
+    limited = {"recipe": recipe, "execution": {**execution, "time_limit": "3m", "after_time_limit": "continue"}}
     for name, spec in (("many", many), ("limited", limited)):
         (folder / f"{name}.yaml").write_text(json.dumps(spec))
     return folder / "many.yaml", folder / "limited.yaml"
@@ -76,13 +76,17 @@ class Checks:
 
 def reach_limit(sweep: Submitter, run: str, checks: Checks) -> None:
     """Let a halted worker go on when Slurm has told it of its time limit: as one whose steps are long."""
-    began = sweep.begun(run)["time"]
-    wait_for("the signal before the time limit", lambda: sweep.waits_for_signal(run, signal.SIGUSR2), 150)
-    say(f"{run}: SIGUSR2 came {time.time() - began:.0f} s after the worker began; it goes on")
-    sweep.signal(run, signal.SIGCONT)
-    wait_for("a run that timed out", lambda: sweep.ends(run)[0])
+
+    def look() -> str | None:
+        if sweep.waits_for_signal(run, signal.SIGUSR2):
+            sweep.signal(run, signal.SIGCONT)
+        return sweep.ends(run)[0]
+
+    wait_for("the end of an attempt at its time limit", look)
+    notes = sweep.attempts(run)
+    say(f"limited: {notes[1]['end']}, {notes[1]['time'] - notes[0]['time']:.0f} s after the worker began")
     step = newest_step(run_path(sweep.out, run))
-    checks.add("at its time limit of 2 min a run notes that, with a checkpoint", f"{sweep.ends(run)[0]}, step {step}",
+    checks.add("at its time limit of 3 min a run notes that, with a checkpoint", f"{sweep.ends(run)[0]}, step {step}",
                sweep.ends(run)[0] == "timed-out" and step >= HOLD_AT)  # fmt: skip
 
 
@@ -195,13 +199,13 @@ def carry_out(folder: Path, cluster: Cluster, submitters: list[Submitter], check
     slow = Submitter(limited, folder / "limited", "--executor", "slurm")
     submitters.append(slow)
     halted = slow.hold_one(HOLD_AT)
-    say(f"limited: one run with a time limit of 2 min; its worker is halted at step {HOLD_AT} or later")
+    say(f"limited: one run with a time limit of 3 min; its worker is halted at step {HOLD_AT} or later")
     limit = threading.Thread(target=reach_limit, args=(slow, halted, checks))
     limit.start()
 
     here = Submitter(many, folder / "local", "--jobs", "2")
     submitters.append(here)
-    checks.add("on this machine: exit code 0", code := here.end(200), code == 0)
+    checks.add("on this machine: exit code 0", code := here.end(900), code == 0)
     say("local: the sweep is done")
 
     sweep = Submitter(many, folder / "slurm", "--executor", "slurm")
@@ -212,13 +216,13 @@ def carry_out(folder: Path, cluster: Cluster, submitters: list[Submitter], check
     kill_submitter(sweep, queue, checks)
     requeued, job = requeue(sweep, queue, checks)
     stop_controller(sweep, cluster, checks)
-    checks.add("on Slurm: exit code 0", code := sweep.end(200), code == 0)
+    checks.add("on Slurm: exit code 0", code := sweep.end(900), code == 0)
     say("slurm: the sweep is done")
     jobs = queue.seen[sweep.out / JOBS / requeued]
     checks.add("the job that was requeued went on under its id", f"{jobs}, {sweep.ends(requeued)}",
                jobs == {job} and sweep.ends(requeued) == ["interrupted", "finished"])  # fmt: skip
     limit.join()
-    checks.add("with the time limit: exit code 0", code := slow.end(60), code == 0)
+    checks.add("with the time limit: exit code 0", code := slow.end(300), code == 0)
     checks.add("after the time limit: a new job finishes the run", slow.ends(halted),
                slow.ends(halted) == ["timed-out", "finished"])  # fmt: skip
     checks.add("a run never has two jobs at once", f"{len(queue.doubles)} had, in {queue.answers} looks at the queue",
@@ -234,6 +238,7 @@ def main() -> int:
     os.environ |= {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     cluster, checks = Cluster(folder / "cluster"), Checks()
     submitters: list[Submitter] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through what follows "finally"
     try:
         carry_out(folder, cluster, submitters, checks)
     except (StuckError, subprocess.SubprocessError) as failure:
@@ -241,7 +246,7 @@ def main() -> int:
     finally:
         for submitter in submitters:
             submitter.kill()
-            submitter.go_on()
+            submitter.end_workers()
         cluster.stop()
     is_right = checks.show()
     if is_right and "--keep" not in sys.argv:

@@ -30,8 +30,8 @@ def say(text: str) -> None:
     print(f"{time.monotonic() - START:6.1f} s  {text}", flush=True)
 
 
-def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 90) -> Found:
-    """The first result that is true. Raises StuckError."""
+def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 300) -> Found:
+    """The first result that is true; on a busy machine a worker needs a minute to begin. Raises StuckError."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := look():
@@ -191,11 +191,15 @@ class Submitter:
 
     def waits_for_signal(self, run: str, number: int) -> bool:
         """Whether a halted worker has got a signal that it will find when it goes on."""
-        status = Path(f"/proc/{self.begun(run)['pid']}/status").read_text().split()
+        try:
+            status = Path(f"/proc/{self.begun(run)['pid']}/status").read_text().split()
+        except OSError:
+            return False
         return bool(int(status[status.index("ShdPnd:") + 1], 16) >> (number - 1) & 1)
 
-    def go_on(self) -> None:
-        """No worker stays halted."""
+    def end_workers(self) -> None:
+        """Those of this machine; nothing waits for them."""
         for notes in (self.out / ATTEMPTS).glob("*.jsonl"):
             if self.attempts(notes.stem):
+                self.signal(notes.stem, signal.SIGTERM)
                 self.signal(notes.stem, signal.SIGCONT)
