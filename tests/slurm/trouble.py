@@ -153,9 +153,9 @@ class Submitter:
         ends = {note["attempt"]: note["end"] for note in self.attempts(run) if note["event"] == "end"}
         return [ends.get(note["attempt"]) for note in self.attempts(run) if note["event"] == "begin"]
 
-    def begun(self, run: str) -> dict[str, Any]:
-        """The beginning of its last attempt."""
-        return [note for note in self.attempts(run) if note["event"] == "begin"][-1]
+    def begun(self, run: str, attempt: int = 0) -> dict[str, Any]:
+        """The beginning of an attempt; of the last one if none is named."""
+        return [note for note in self.attempts(run) if note["event"] == "begin"][attempt - 1]
 
     def hold_one(self, step: int, untouched: bool = True) -> str:
         """Halt the worker of a run that wrote a checkpoint at or after a step, so that it does not end too soon."""
