@@ -36,12 +36,15 @@ class Job:
     """A run that was handed over."""
 
     run: str
-    attempt: int
-    """The number that the worker was expected to note; a job that Slurm requeues makes further ones."""
     slot: int
     handle: "submitit.Job[str]"
     folder: Path
     """Of submitit's files."""
+
+    @property
+    def attempt(self) -> int:
+        """The number that its worker was to note; a job that Slurm requeues makes further ones. See `_job_folder`."""
+        return int(self.folder.name.partition(".")[0])
 
     @property
     def log(self) -> str:
@@ -55,6 +58,8 @@ class Executor(Protocol):
     name: str
     slots: int
     """Jobs at a time."""
+    stopping: str
+    """What becomes of the jobs when the submitter is told to stop, in words."""
 
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """Hand over a run."""
@@ -76,6 +81,7 @@ class LocalExecutor:
     """Processes of this machine: each slot has cores of its own, so that many small runs fill the machine."""
 
     name = "local"
+    stopping = "stopping: the workers write their checkpoints; Ctrl-C again leaves them to it"
 
     def __init__(self, execution: Execution, jobs: int | None):
         """Raises UserError if the jobs need more cores than there are."""
@@ -112,7 +118,7 @@ class LocalExecutor:
             handle = executor.submit(work, str(out), run, dict(recipe), **arguments)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return Job(run, attempt, slot, handle, folder)
+        return Job(run, slot, handle, folder)
 
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
         """Those whose process is gone."""
@@ -139,6 +145,7 @@ class SlurmExecutor:
     """Jobs of a Slurm cluster. Which are under way is asked of squeue, which works without an accounting database."""
 
     name = "slurm"
+    stopping = "stopping: the jobs wait and run on without this process; the same command follows them again"
 
     def __init__(self, execution: Execution, jobs: int | None):
         """Raises UserError for parameters that jobs cannot have, and on a machine that cannot submit any."""
@@ -162,19 +169,19 @@ class SlurmExecutor:
             executor.update_parameters(job_name=f"moewright-{run}", **self._parameters)
             with redirect_stderr(io.StringIO()):  # submitit prints sbatch's complaint, and raises it
                 handle = executor.submit(work, str(out), run, dict(recipe), **arguments)
-        except (RuntimeError, submitit.core.utils.FailedJobError, OSError) as error:
+        except (RuntimeError, OSError) as error:
             complaint = " ".join(str(error).split())
             if is_silence(complaint):
                 raise ClusterSilent(f"sbatch: {complaint}") from None
             raise UserError(f"sbatch: {complaint}") from None
-        return Job(run, attempt, slot, handle, folder)
+        return Job(run, slot, handle, folder)
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """Jobs of these runs that wait or run, by the files that submitit left. Raises ClusterSilent."""
         queued = my_jobs()
         found: dict[str, Path] = {}
         for run in runs:
-            folders = {folder: run for folder in (out / JOBS / run).glob("*") if folder.is_dir()}
+            folders = [folder for folder in (out / JOBS / run).glob("*") if folder.is_dir()]
             for folder in folders:
                 found |= {path.name.removesuffix(_SUBMITTED): folder for path in folder.glob(f"*{_SUBMITTED}")}
             for job_id, job in queued.items():
@@ -182,15 +189,11 @@ class SlurmExecutor:
                 if folder in folders and job_id not in found:
                     _finish_submission(folder, job_id)
                     found[job_id] = folder
+        adopted = [job_id for job_id in found if job_id in queued]
         return [
-            Job(
-                folder.parent.name,
-                _attempt_of(folder),
-                self.slots - 1 - position,
-                submitit.SlurmJob(folder, job_id),
-                folder,
-            )
-            for position, (job_id, folder) in enumerate((job_id, found[job_id]) for job_id in found if job_id in queued)
+            Job(folder.parent.name, self.slots - 1 - position, submitit.SlurmJob(folder, job_id), folder)
+            for position, job_id in enumerate(adopted)
+            for folder in [found[job_id]]
         ]
 
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
@@ -221,11 +224,6 @@ def _job_folder(out: Path, run: str, attempt: int) -> Path:
         folder = out / JOBS / run / f"{attempt}.{number}"
     folder.mkdir(parents=True)
     return folder
-
-
-def _attempt_of(folder: Path) -> int:
-    """The attempt that a folder of `_job_folder` was made for."""
-    return int(folder.name.partition(".")[0])
 
 
 def _finish_submission(folder: Path, job_id: str) -> None:

@@ -212,8 +212,8 @@ class Scheduler:
     # The end
 
     def _stop(self) -> None:
-        """After Ctrl-C: workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
-        self.watcher.event("stopping: the workers write their checkpoints; Ctrl-C again leaves them to it")
+        """After Ctrl-C: local workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
+        self.watcher.event(self.executor.stopping)
         self.executor.stop(list(self._jobs.values()))
         end = time.monotonic() + _STOP_SECONDS
         while self._jobs and self.executor.name == "local" and time.monotonic() < end:
