@@ -120,6 +120,7 @@ def kill_worker(sweep: Submitter, checks: Checks) -> Later:
     step = newest_step(run_path(sweep.out, run))
     say(f"{run}: kill -9 of its worker")
     sweep.signal(run, signal.SIGKILL)
+    wait_for("the submitter's note of it", lambda: sweep.ends(run)[0])
 
     def later() -> None:
         seen = sweep.ends(run)
@@ -157,7 +158,7 @@ def kill_submitter(sweep: Submitter, queue: Queue, checks: Checks) -> None:
         return [job for job in queue.now() if job[2].is_relative_to(sweep.out)]
 
     def both() -> bool:
-        return {"RUNNING", "PENDING"} <= {state for _, state, _ in jobs()}
+        return {state for _, state, _ in jobs()} == {"RUNNING", "PENDING"}
 
     wait_for("jobs that run and jobs that wait", both)
     run = sweep.hold_one(HOLD_AT, untouched=False)
@@ -170,12 +171,14 @@ def kill_submitter(sweep: Submitter, queue: Queue, checks: Checks) -> None:
     sweep.start()
     line = wait_for("the next submitter", lambda: sweep.said_about("submitted before"))
     say(f"the next submitter: {line}")
+    alive = {job for job, *_ in jobs()} & {job for job, *_ in before}
     sweep.signal(run, signal.SIGCONT)
     time.sleep(5)
     folders = {folder for *_, folder in before}
     fresh = {job for job, _, folder in jobs() if folder in folders} - {job for job, *_ in before}
-    checks.add("kill -9 of the submitter: the next one follows its jobs", f"{len(before)} jobs, {len(fresh)} new",
-               not fresh and line.startswith(f"{len(before)} jobs") and submitted.exists())  # fmt: skip
+    checks.add("kill -9 of the submitter: the next one follows its jobs", f"{line}; {len(fresh)} new jobs",
+               not fresh and 2 <= len(alive) <= int(line.split()[-1]) <= len(before)
+               and submitted.exists())  # fmt: skip
 
 
 def stop_controller(sweep: Submitter, cluster: Cluster, checks: Checks) -> None:

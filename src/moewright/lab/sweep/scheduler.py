@@ -122,7 +122,7 @@ class Scheduler:
         self._jobs |= {job.run: job for job in jobs}
         self._unsure = False
         if jobs:
-            self.watcher.event(f"{len(jobs)} jobs that were submitted before are followed")
+            self.watcher.event(f"jobs that were submitted before and are followed: {len(jobs)}")
 
     def _fill(self) -> None:
         """Hand over runs while there are free slots and disk."""
