@@ -19,13 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from moewright.lab.run_folder import read_status
 from moewright.lab.sweep.layout import JOBS, RUNS, run_path
 from moewright.lab.sweep.worker import newest_step
 from tests.lab import tiny
+from tests.slurm.checks import Checks
 from tests.slurm.trouble import ROOT, Cluster, Queue, StuckError, Submitter, say, slurm, wait_for
 
 STEPS = 120
@@ -56,27 +54,6 @@ def write_specs(folder: Path) -> tuple[Path, Path]:
     for name, spec in (("many", many), ("limited", limited)):
         (folder / f"{name}.yaml").write_text(json.dumps(spec))
     return folder / "many.yaml", folder / "limited.yaml"
-
-
-class Checks:
-    """What was to be seen, and what was."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, bool]] = []
-
-    def add(self, what: str, seen: Any, is_right: bool) -> None:
-        """One line of the table."""
-        self.rows.append((what, str(seen), is_right))
-
-    def show(self) -> bool:
-        """Print the table; whether all is right."""
-        table = Table(box=None, padding=(0, 2, 0, 0), title="\nWhat was to happen, and what did", title_justify="left")
-        for name in ("", "what", "seen"):
-            table.add_column(name, overflow="fold")
-        for what, seen, is_right in self.rows:
-            table.add_row("ok" if is_right else "WRONG", what, seen)
-        Console(width=120, highlight=False, markup=False).print(table)
-        return all(is_right for *_, is_right in self.rows)
 
 
 def reach_limit(sweep: Submitter, run: str, checks: Checks) -> None:
