@@ -51,6 +51,8 @@ class Scheduler:
         self._jobs: dict[str, Job] = {}
         self._unsure = True
         """There may be jobs that this process does not know of: an earlier submitter's, or one that sbatch lost."""
+        self._is_silent = False
+        """The cluster did not answer when it was last asked."""
         self._timed_out: set[str] = set()
         """Runs that reached their time limit while this process looked on."""
         self._stopped: str | None = None
@@ -120,7 +122,7 @@ class Scheduler:
         unknown = [run for run in observed if run not in self._jobs and observed[run].state not in ("done", "diverged")]
         jobs = self.executor.adopt(self.out, unknown)
         self._jobs |= {job.run: job for job in jobs}
-        self._unsure = False
+        self._unsure = self._is_silent = False
         if jobs:
             self.watcher.event(f"jobs that were submitted before and are followed: {len(jobs)}")
 
@@ -150,7 +152,9 @@ class Scheduler:
             self._jobs[run.id] = self.executor.submit(self.out, run.id, attempt, run.recipe.to_dict(), slot)
 
     def _wait(self, silence: ClusterSilent) -> None:
-        self.watcher.event(f"{silence}; waiting")
+        if not self._is_silent:  # said once, however long it takes
+            self.watcher.event(f"{silence}; waiting")
+        self._is_silent = True
         time.sleep(10 * _POLL_SECONDS)
 
     # What came of it
@@ -161,6 +165,7 @@ class Scheduler:
         except ClusterSilent as silence:
             self._wait(silence)
             return
+        self._is_silent &= not self._jobs  # without jobs nothing was asked
         if not ended:
             return
         now = sweep_time(self.out)
