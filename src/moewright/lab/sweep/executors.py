@@ -1,20 +1,23 @@
 """Where jobs run: processes of this machine, or a Slurm cluster, through submitit, behind one interface."""
 
-import math
+import io
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import submitit
 
-from moewright.errors import RunStopped, UserError
+from moewright.errors import UserError
 from moewright.lab.sweep.layout import JOBS
-from moewright.lab.sweep.slurm import ClusterSilent, live_jobs
+from moewright.lab.sweep.slurm import ClusterSilent, is_silence, live_jobs, my_jobs
+from moewright.lab.sweep.slurm_parameters import sbatch_parameters
 from moewright.lab.sweep.spec import Execution
 from moewright.lab.sweep.worker import work
 
@@ -22,6 +25,8 @@ _WITHOUT_LIMIT_MINUTES = 60 * 24 * 365.0
 """submitit's local jobs must have a time limit: a year."""
 _SLURM_JOBS = 1000
 """At a time, if nobody says how many; the usual limit of a user's jobs (MaxSubmitJobs) is of this order."""
+_SUBMITTED = "_submitted.pkl"
+"""Ends the name of submitit's file of a job, after its id."""
 _SIGNAL_SECONDS = 60
 """Before its time limit a job is told to write a checkpoint; a tenth of the limit where that is less."""
 
@@ -37,6 +42,11 @@ class Job:
     """Of submitit's files."""
 
     @property
+    def attempt(self) -> int:
+        """The number that its worker was to note; a job that Slurm requeues makes further ones. See `_job_folder`."""
+        return int(self.folder.name.partition(".")[0])
+
+    @property
     def log(self) -> str:
         """The end of what it printed to standard error."""
         return "".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("*.err")))
@@ -48,6 +58,8 @@ class Executor(Protocol):
     name: str
     slots: int
     """Jobs at a time."""
+    stopping: str
+    """What becomes of the jobs when the submitter is told to stop, in words."""
 
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """Hand over a run."""
@@ -59,7 +71,7 @@ class Executor(Protocol):
         """Ask them to write a checkpoint and end."""
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
-        """Jobs of an earlier submitter of these runs that are under way or waiting, and can be followed."""
+        """Jobs of these runs that are under way or waiting, and can be followed: an earlier submitter's."""
 
     def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
         """The slots that a worker of another submitter takes up, by the note of its beginning."""
@@ -69,6 +81,7 @@ class LocalExecutor:
     """Processes of this machine: each slot has cores of its own, so that many small runs fill the machine."""
 
     name = "local"
+    stopping = "stopping: the workers write their checkpoints; Ctrl-C again leaves them to it"
 
     def __init__(self, execution: Execution, jobs: int | None):
         """Raises UserError if the jobs need more cores than there are."""
@@ -140,59 +153,55 @@ class SlurmExecutor:
     """Jobs of a Slurm cluster. Which are under way is asked of squeue, which works without an accounting database."""
 
     name = "slurm"
+    stopping = "stopping: the jobs wait and run on without this process; the same command follows them again"
 
     def __init__(self, execution: Execution, jobs: int | None):
+        """Raises UserError for parameters that jobs cannot have, and on a machine that cannot submit any."""
         self.slots = jobs or _SLURM_JOBS
         self._execution = execution
+        limit = execution.time_limit
+        self._parameters = sbatch_parameters(execution, None if limit is None else _signal_seconds(limit))
+        for command in ("sbatch", "squeue", "srun"):  # jobs go without srun, but submitit looks for it
+            if shutil.which(command) is None:
+                raise UserError(f"{command}: not found, so this is no machine of a Slurm cluster; use --executor local")
 
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
-        """One sbatch. Raises UserError with what Slurm says against it."""
+        """One sbatch. Raises UserError with what Slurm says against it; ClusterSilent if it does not answer."""
         execution = self._execution
         folder = _job_folder(out, run, attempt)
-        cores = execution.cores_per_run or 1
-        arguments = {"threads": cores, "cores": [], "keep": execution.keep, "job": "slurm"}
+        arguments = {"threads": execution.cores_per_run or 1, "cores": [], "keep": execution.keep, "job": "slurm"}
         try:
             # The job's shell becomes the worker, so that it gets each signal once: through srun SIGTERM comes twice at
             # the time limit, and srun forgets --cpus-per-task since Slurm 22.05.
             executor = submitit.SlurmExecutor(folder, python=f"exec {shlex.quote(sys.executable)}")
-            executor.update_parameters(**{**self._parameters(run, cores), **execution.slurm})
-            handle = executor.submit(work, str(out), run, dict(recipe), **arguments)
-        except ValueError as error:  # a parameter that submitit does not know
-            raise UserError(f"execution.slurm: {' '.join(str(error).split())}") from None
-        except (RuntimeError, OSError) as error:  # sbatch refuses, or is not there
-            raise UserError(f"sbatch: {' '.join(str(error).split())}") from None
+            executor.update_parameters(job_name=f"moewright-{run}", **self._parameters)
+            with redirect_stderr(io.StringIO()):  # submitit prints sbatch's complaint, and raises it
+                handle = executor.submit(work, str(out), run, dict(recipe), **arguments)
+        except (RuntimeError, OSError) as error:
+            complaint = " ".join(str(error).split())
+            if is_silence(complaint):
+                raise ClusterSilent(f"sbatch: {complaint}") from None
+            raise UserError(f"sbatch: {complaint}") from None
         return Job(run, slot, handle, folder)
 
-    def _parameters(self, run: str, cores: int) -> dict[str, Any]:
-        execution = self._execution
-        minutes = execution.time_limit
-        parameters: dict[str, Any] = {
-            "job_name": f"moewright-{run}",
-            "use_srun": False,
-            "cpus_per_task": cores,
-            "ntasks_per_node": 1,
-            "time": None if minutes is None else max(1, math.ceil(minutes)),  # submitit's own default is 5 minutes
-        }
-        if execution.gpus_per_run:
-            parameters["gpus_per_node"] = execution.gpus_per_run
-        if minutes is not None:  # B: the signal goes to the job's shell, which is the worker
-            parameters["additional_parameters"] = {"signal": f"B:USR2@{_signal_seconds(minutes)}"}
-        return parameters
-
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
-        """The jobs of an earlier submitter that still wait or run, by the files that submitit left."""
-        found: dict[str, tuple[str, Path]] = {}
+        """Jobs of these runs that wait or run, by the files that submitit left. Raises ClusterSilent."""
+        queued = my_jobs()
+        found: dict[str, Path] = {}
         for run in runs:
-            for submitted in sorted((out / JOBS / run).glob("*/*_submitted.pkl")):
-                found[submitted.name.removesuffix("_submitted.pkl")] = (run, submitted.parent)
-        try:
-            live = live_jobs(found)
-        except ClusterSilent as silence:
-            raise RunStopped(f"{silence}; without its answer runs might be started twice") from None
-        adopted = [(job_id, *found[job_id]) for job_id in found if job_id in live]
+            folders = [folder for folder in (out / JOBS / run).glob("*") if folder.is_dir()]
+            for folder in folders:
+                found |= {path.name.removesuffix(_SUBMITTED): folder for path in folder.glob(f"*{_SUBMITTED}")}
+            for job_id, job in queued.items():
+                folder = Path(job.script).parent
+                if folder in folders and job_id not in found:
+                    _finish_submission(folder, job_id)
+                    found[job_id] = folder
+        adopted = [job_id for job_id in found if job_id in queued]
         return [
-            Job(run, self.slots - 1 - position, submitit.SlurmJob(folder, job_id), folder)
-            for position, (job_id, run, folder) in enumerate(adopted)
+            Job(folder.parent.name, self.slots - 1 - position, submitit.SlurmJob(folder, job_id), folder)
+            for position, job_id in enumerate(adopted)
+            for folder in [found[job_id]]
         ]
 
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
@@ -223,6 +232,16 @@ def _job_folder(out: Path, run: str, attempt: int) -> Path:
         folder = out / JOBS / run / f"{attempt}.{number}"
     folder.mkdir(parents=True)
     return folder
+
+
+def _finish_submission(folder: Path, job_id: str) -> None:
+    """Give what a job is to do its final name: its submitter was killed, or heard nothing, while sbatch was at work.
+
+    The job waits a minute for this file when it begins, and fails without it.
+    """
+    for written in folder.glob("*.pkl"):
+        if "_" not in written.name:  # <random>.pkl, as opposed to <job>_submitted.pkl and <job>_0_result.pkl
+            written.rename(folder / f"{job_id}{_SUBMITTED}")
 
 
 def _signal_seconds(minutes: float) -> int:

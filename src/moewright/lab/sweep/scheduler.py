@@ -48,8 +48,11 @@ class Scheduler:
         self.out, self.planner, self.executor, self.watcher = out, planner, executor, watcher
         self._standing = Standing(out, planner, forgive=retry_failed)
         self._note(list(self._standing.plan.known))
-        unfinished = [run for run, seen in self._standing.observed.items() if seen.state not in ("done", "diverged")]
-        self._jobs: dict[str, Job] = {job.run: job for job in executor.adopt(out, unfinished)}
+        self._jobs: dict[str, Job] = {}
+        self._unsure = True
+        """There may be jobs that this process does not know of: an earlier submitter's, or one that sbatch lost."""
+        self._is_silent = False
+        """The cluster did not answer when it was last asked."""
         self._timed_out: set[str] = set()
         """Runs that reached their time limit while this process looked on."""
         self._stopped: str | None = None
@@ -65,9 +68,9 @@ class Scheduler:
                     if time.monotonic() - looked > _FOREIGN_SECONDS:
                         self._look_at_foreign()
                         looked = time.monotonic()
-                    self._fill()
+                    self._hand_over()
                     self.watcher.refresh(self._snapshot())
-                    if not self._jobs and not self._foreign:
+                    if not self._jobs and not self._foreign and not self._unsure:
                         break
                     time.sleep(_POLL_SECONDS)
             except KeyboardInterrupt:
@@ -104,6 +107,25 @@ class Scheduler:
             if run.id not in self._timed_out and not self._standing.has_failed(run.id):
                 yield run
 
+    def _hand_over(self) -> None:
+        try:
+            if self._unsure:
+                self._adopt()
+            self._fill()
+        except ClusterSilent as silence:
+            self._unsure = True
+            self._wait(silence)
+
+    def _adopt(self) -> None:
+        """Find jobs before any run is started: none is to have two."""
+        observed = self._standing.observed
+        unknown = [run for run in observed if run not in self._jobs and observed[run].state not in ("done", "diverged")]
+        jobs = self.executor.adopt(self.out, unknown)
+        self._jobs |= {job.run: job for job in jobs}
+        self._unsure = self._is_silent = False
+        if jobs:
+            self.watcher.event(f"jobs that were submitted before and are followed: {len(jobs)}")
+
     def _fill(self) -> None:
         """Hand over runs while there are free slots and disk."""
         if self._stopped is not None:
@@ -129,15 +151,21 @@ class Scheduler:
             attempt = next_attempt(self._standing.observed[run.id].attempts)
             self._jobs[run.id] = self.executor.submit(self.out, run.id, attempt, run.recipe.to_dict(), slot)
 
+    def _wait(self, silence: ClusterSilent) -> None:
+        if not self._is_silent:  # said once, however long it takes
+            self.watcher.event(f"{silence}; waiting")
+        self._is_silent = True
+        time.sleep(10 * _POLL_SECONDS)
+
     # What came of it
 
     def _collect(self) -> None:
         try:
             ended = self.executor.ended(list(self._jobs.values()))
         except ClusterSilent as silence:
-            self.watcher.event(f"{silence}; waiting")
-            time.sleep(10 * _POLL_SECONDS)
+            self._wait(silence)
             return
+        self._is_silent &= not self._jobs  # without jobs nothing was asked
         if not ended:
             return
         now = sweep_time(self.out)
@@ -147,26 +175,25 @@ class Scheduler:
         self._note(self._standing.replan())
 
     def _look_at_ended(self, job: Job, now: float | None) -> None:
-        expected = next_attempt(self._standing.observed[job.run].attempts)
         seen = self._standing.look_at(job.run, now)
         ended = {record["attempt"] for record in seen.attempts if record["event"] == "end"}
-        if seen.state not in ("running", "done", "diverged") and expected not in ended:
-            self._note_death(job, seen, expected)
+        if seen.state not in ("running", "done", "diverged") and job.attempt not in ended:
+            self._note_death(job, seen)
             seen = self._standing.look_at(job.run, now)
         if seen.state == "timed-out" and self.planner.spec.execution.after_time_limit == "stop":
             self._timed_out.add(job.run)
         self._tell(job.run, seen)
 
-    def _note_death(self, job: Job, seen: Observed, attempt: int) -> None:
+    def _note_death(self, job: Job, seen: Observed) -> None:
         """A job ended without a word: its process was killed, or never began."""
         lock = take_lock(attempts_lock(self.out, job.run))
         if lock is None:  # a worker outlived its controller, or another one was there first
             return
         try:
-            if not any(record["attempt"] >= attempt for record in seen.attempts):
+            if not any(record["attempt"] >= job.attempt for record in seen.attempts):
                 step = newest_step(run_path(self.out, job.run))
-                note_begin(self.out, job.run, attempt, step=step, job="never began")
-            note_end(self.out, job.run, attempt, "failed", f"the process was killed; see {job.folder}")
+                note_begin(self.out, job.run, job.attempt, step=step, job="never began")
+            note_end(self.out, job.run, job.attempt, "failed", f"the process was killed; see {job.folder}")
         finally:
             os.close(lock)
 
@@ -190,8 +217,8 @@ class Scheduler:
     # The end
 
     def _stop(self) -> None:
-        """After Ctrl-C: workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
-        self.watcher.event("stopping: the workers write their checkpoints; Ctrl-C again leaves them to it")
+        """After Ctrl-C: local workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
+        self.watcher.event(self.executor.stopping)
         self.executor.stop(list(self._jobs.values()))
         end = time.monotonic() + _STOP_SECONDS
         while self._jobs and self.executor.name == "local" and time.monotonic() < end:

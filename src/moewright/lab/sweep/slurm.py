@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from moewright.errors import UserError
 
@@ -14,23 +15,46 @@ class ClusterSilent(RuntimeError):  # noqa: N818  (no error of anyone's)
     """Slurm did not say which jobs it has. The jobs may be alive and well: wait, and ask again."""
 
 
+# What Slurm's commands say when the controller does not answer them (slurm_strerror, src/common/slurm_errno.c).
+_SILENCES = ("Unable to contact slurm controller", "Socket timed out", "Zero Bytes were transmitted", "standby mode")
+
+
+def is_silence(complaint: str) -> bool:
+    """Whether one of Slurm's commands failed because the controller did not answer: it may have done what was asked."""
+    return any(silence.lower() in complaint.lower() for silence in _SILENCES)
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job that is not over."""
+
+    state: str
+    """Slurm's name: PENDING, RUNNING, COMPLETING, ...
+
+    COMPLETING: ended, but processes of it may still run. A requeued job is PENDING again under its old id.
+    """
+    script: str
+    """The file that sbatch was given, which may have moved since."""
+
+
 def live_jobs(job_ids: Iterable[str]) -> dict[str, str]:
-    """Those of my jobs that are not over, with Slurm's name of their state: PENDING, RUNNING, COMPLETING, ...
+    """Those of my jobs that are not over, with the `QueuedJob.state` of each.
 
-    COMPLETING: ended, but processes of it may still run. A requeued job is PENDING again under its old id. A job that
-    is not in the answer is over, or never was. Element `i` of the array `id` is `id_i`, as submitit names it.
-
-    One question to the controller, whatever the number of jobs; it is about all jobs of this user, because `--jobs`
-    takes an id that Slurm has forgotten for an error.
-
-    Raises ClusterSilent if squeue fails, and UserError if there is no squeue.
+    A job that is not in the answer is over, or never was. Nothing is asked where no job is meant. Raises as `my_jobs`.
     """
     wanted = set(job_ids)
-    if not wanted:
-        return {}
+    return {job: queued.state for job, queued in my_jobs().items() if job in wanted} if wanted else {}
+
+
+def my_jobs() -> dict[str, QueuedJob]:
+    """All jobs of this user that are not over, by id. Element `i` of the array `id` is `id_i`, as submitit names it.
+
+    One question to the controller, whatever the number of jobs; it is not about some only, because `--jobs` takes an id
+    that Slurm has forgotten for an error. Raises ClusterSilent if squeue fails, and UserError if there is no squeue.
+    """
     # A user's SQUEUE_STATES, SQUEUE_PARTITION and the like would hide jobs, SQUEUE_FORMAT2 change the lines.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
-    command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T %o"]
     try:
         answer = subprocess.run(
             command, env=environment, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS
@@ -44,10 +68,10 @@ def live_jobs(job_ids: Iterable[str]) -> dict[str, str]:
     if answer.returncode:
         complaint = " ".join(answer.stderr.split()) or "it said nothing"
         raise ClusterSilent(f"squeue: failed with exit code {answer.returncode}: {complaint}")
-    states: dict[str, str] = {}
+    jobs: dict[str, QueuedJob] = {}
     for line in answer.stdout.splitlines():
-        words = line.split()
-        if len(words) != 2:
+        job, state, script, *_ = [*line.split(maxsplit=2), "", ""]
+        if not job[:1].isdigit() or not state.isupper():
             raise ClusterSilent(f"squeue: not a job and its state: {line!r}")
-        states[words[0]] = words[1]
-    return {job: state for job, state in states.items() if job in wanted}
+        jobs[job] = QueuedJob(state, script.strip())
+    return jobs
