@@ -2,10 +2,12 @@
 
 import math
 import os
+import platform
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +15,7 @@ from typing import Any, Protocol
 import submitit
 
 from moewright.errors import RunStopped, UserError
-from moewright.lab.sweep.layout import JOBS
+from moewright.lab.sweep.layout import JOBS, STOP
 from moewright.lab.sweep.slurm import ClusterSilent, live_jobs
 from moewright.lab.sweep.spec import Execution
 from moewright.lab.sweep.worker import work
@@ -55,8 +57,11 @@ class Executor(Protocol):
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
         """Those that are no longer under way or waiting."""
 
-    def stop(self, jobs: Sequence[Job]) -> None:
-        """Ask them to write a checkpoint and end."""
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+        """Ask them to write a checkpoint and end, and workers of other submitters, by the notes of their beginnings.
+
+        Returns whether they will: waiting for that makes sense.
+        """
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """Jobs of an earlier submitter of these runs that are under way or waiting, and can be followed."""
@@ -98,7 +103,7 @@ class LocalExecutor:
             visible_gpus=gpus,
         )
         cores = self._cores[slot]
-        arguments = {"threads": len(cores), "cores": cores, "keep": execution.keep, "job": "local"}
+        arguments = {"threads": len(cores), "cores": cores, **_arguments(self.name, folder, execution)}
         # Ctrl-C in a terminal reaches all processes there; workers hear of it from the submitter, by SIGTERM.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -111,12 +116,19 @@ class LocalExecutor:
         """Those whose process is gone."""
         return [job for job in jobs if job.handle.done()]
 
-    def stop(self, jobs: Sequence[Job]) -> None:
-        """SIGTERM to their controllers, which pass it on."""
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+        """SIGTERM to their controllers, which pass it on; a file for workers that are too young to hear of it."""
+        for begun in foreign:
+            if begun.get("host") == platform.node() and begun.get("job") == self.name:
+                with suppress(ProcessLookupError):
+                    os.kill(begun["pid"], signal.SIGTERM)
         for job in jobs:
+            with suppress(OSError):  # a full disk
+                (job.folder / STOP).touch()
             process = job.handle._process  # type: ignore[attr-defined]  # submitit's cancel sends SIGINT, which kills
             if process is not None and process.poll() is None:
                 process.terminate()
+        return True
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """None: processes are known to their parent alone; the locks of the runs tell of them."""
@@ -142,7 +154,7 @@ class SlurmExecutor:
         execution = self._execution
         folder = _job_folder(out, run, attempt)
         cores = execution.cores_per_run or 1
-        arguments = {"threads": cores, "cores": [], "keep": execution.keep, "job": "slurm"}
+        arguments = {"threads": cores, "cores": [], **_arguments(self.name, folder, execution)}
         try:
             # The job's shell becomes the worker, so that it gets each signal once: through srun SIGTERM comes twice at
             # the time limit, and srun forgets --cpus-per-task since Slurm 22.05.
@@ -192,8 +204,9 @@ class SlurmExecutor:
         live = live_jobs([job.handle.job_id for job in jobs]) if jobs else {}
         return [job for job in jobs if job.handle.job_id not in live]
 
-    def stop(self, jobs: Sequence[Job]) -> None:
-        """Nothing: the cluster goes on without the submitter, and the next one finds the runs in their files."""
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+        """No: the cluster goes on without the submitter, and the next one finds the runs in their files."""
+        return False
 
     def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
         """None: the cluster gives each job its own cores."""
@@ -204,6 +217,11 @@ EXECUTORS: dict[str, Callable[[Execution, int | None], Executor]] = {
     "local": LocalExecutor,
     "slurm": SlurmExecutor,
 }
+
+
+def _arguments(name: str, folder: Path, execution: Execution) -> dict[str, Any]:
+    """What a worker is told wherever it runs."""
+    return {"keep": execution.keep, "job": name, "job_folder": str(folder)}
 
 
 def _job_folder(out: Path, run: str, attempt: int) -> Path:
