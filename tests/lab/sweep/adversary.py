@@ -79,7 +79,7 @@ class Victim:
         log = self.logs / "another.log"
         process = self._launch(log)
         try:
-            process.wait(120)
+            process.wait(300)
         finally:
             process.kill()
             process.wait()
@@ -206,9 +206,9 @@ class Adversary:
         strikes += ["second submitter"] * seconds
         self._draw.shuffle(strikes)
         for number, kind in enumerate(strikes):
+            self._revive()
             if at_half is not None and number == len(strikes) // 2:
                 at_half()
-            self._revive()
             self._wait_for_moment(len(strikes) - number)
             if self.victim.exit_code == 0:
                 raise AssertionError(f"the sweep was done before strike {number + 1} of {len(strikes)}")
