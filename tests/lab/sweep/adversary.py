@@ -28,7 +28,8 @@ CHECKPOINT_EVERY = 5
 
 
 def write_sweep(folder: Path, *, steps: int, experts: list[int], seeds: list[int]) -> Path:
-    """The specification of a sweep: 3 tuning runs for each number of experts, then one run for each and each seed."""
+    """The specification of a sweep. For each number of experts 3 runs tune the learning rate, with the first seed; the
+    best of them counts for that seed, and one more run is made for each other seed."""
     folder.mkdir(parents=True)
     step = BATCH * LENGTH
     base = recipe(
@@ -42,7 +43,7 @@ def write_sweep(folder: Path, *, steps: int, experts: list[int], seeds: list[int
         "recipe": base,
         "axes": [{"grid": {"num_experts": experts}}],
         "seeds": seeds,
-        "tuning": {"multipliers": [0.3, 0.6, 1.2], "per": ["num_experts"], "extend": 0},
+        "tuning": {"multipliers": [0.3, 0.6, 1.2], "per": ["num_experts"], "extend": 0, "promote": "best"},
         # A run that was killed in the same five steps more often than that is left alone, as it should be.
         "execution": {"cores_per_run": 1, "retries": 50},
     }

@@ -24,7 +24,7 @@ def attempt_files(out: Path) -> dict[str, str]:
 @pytest.mark.usefixtures("quick")
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """5 runs, 8 kills, a SIGTERM, a second submitter; then the bits of uninterrupted runs in this process."""
-    spec = write_sweep(tmp_path / "given", steps=STEPS, experts=[4], seeds=[0, 1])
+    spec = write_sweep(tmp_path / "given", steps=STEPS, experts=[4], seeds=[0, 1, 2])
     victim = Victim(spec, tmp_path / "out", tmp_path / "logs")
     adversary = Adversary(victim, total_steps=5 * STEPS, seed=3, say=lambda text: None, patience=300)
     try:
