@@ -17,7 +17,7 @@ from moewright.lab.sweep import scheduler
 from moewright.lab.sweep.attempts import next_attempt, note_begin, note_end
 from moewright.lab.sweep.executors import Job
 from moewright.lab.sweep.folder import check_folder, note_specification, submitting
-from moewright.lab.sweep.layout import CELLS, STOP, attempts_file, attempts_lock, run_path
+from moewright.lab.sweep.layout import CELLS, JOBS, STOP, attempts_file, attempts_lock, run_path
 from moewright.lab.sweep.plan import Planner
 from moewright.lab.sweep.scheduler import Scheduler
 from moewright.lab.sweep.spec import SweepSpec
@@ -49,7 +49,9 @@ class FakeExecutor:
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         self.submitted.append((run, slot))
         self.does(out, run)
-        return Job(run, slot, None, out)  # type: ignore[arg-type]  # submitit's handle
+        folder = out / JOBS / f"{run}-{len(list((out / JOBS).iterdir()))}"
+        folder.mkdir()
+        return Job(run, slot, None, folder)  # type: ignore[arg-type]  # submitit's handle
 
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
         return list(jobs)
@@ -139,6 +141,8 @@ def test_failures_are_retried_and_then_left_alone(tmp_path: Path, badly: Does) -
     ends = [record for record in read_attempts(attempts_file(out, bad)) if record["event"] == "end"]
     assert [end["end"] for end in ends] == ["failed"] * 3
     assert all(end["reason"] for end in ends)
+    stopped = {path.parent.name.partition("-")[0] for path in (out / JOBS).glob(f"*/{STOP}")}
+    assert stopped == (set() if badly is fail else {bad})  # an orphan that still loads shall not begin beside the next
 
     executor.submitted.clear()
     run_once(out, planner, executor)

@@ -40,7 +40,8 @@ def submitting(out: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise RunStopped(
-            f"{out}: {error.strerror or error}; runs under way go on by themselves, the same command goes on from here"
+            f"{error.filename or out}: {error.strerror or error}; runs under way go on by themselves, and the same "
+            "command goes on from here"
         ) from None
 
 

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from moewright.lab.sweep.attempts import NO_SPACE, next_attempt, note_begin, not
 from moewright.lab.sweep.executors import Executor, Job
 from moewright.lab.sweep.folder import note_run
 from moewright.lab.sweep.interruption import Told, interruptible
-from moewright.lab.sweep.layout import attempts_lock, run_path
+from moewright.lab.sweep.layout import STOP, attempts_lock, run_path
 from moewright.lab.sweep.plan import PlannedRun, Planner
 from moewright.lab.sweep.slurm import ClusterSilent
 from moewright.lab.sweep.standing import Snapshot, Standing
@@ -164,6 +165,10 @@ class Scheduler:
 
     def _note_death(self, job: Job, seen: Observed, attempt: int) -> None:
         """A job ended without a word: its process was killed, or never began."""
+        with suppress(
+            OSError
+        ):  # a worker that lost its controller while it loads shall not begin: the run goes to another
+            (job.folder / STOP).touch()
         lock = take_lock(attempts_lock(self.out, job.run))
         if lock is None:  # a worker outlived its controller, or another one was there first
             return
