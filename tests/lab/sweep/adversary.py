@@ -98,6 +98,8 @@ class Victim:
                 cwd=root,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root / "src")},
                 start_new_session=True,
+                # A shell starts background commands deaf to Ctrl-C, and so would this one be.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property
