@@ -157,7 +157,7 @@ def _wait(executor: LocalExecutor, jobs: Sequence[Job], began: float, tell: Call
             tell()
             time.sleep(_POLL_SECONDS)
     finally:
-        executor.stop(waiting)
+        executor.stop(waiting, [])
     return others
 
 

@@ -2,12 +2,13 @@
 
 import io
 import os
+import platform
 import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import submitit
 
 from moewright.errors import UserError
-from moewright.lab.sweep.layout import JOBS
+from moewright.lab.sweep.layout import JOBS, STOP
 from moewright.lab.sweep.slurm import ClusterSilent, is_silence, live_jobs, my_jobs
 from moewright.lab.sweep.slurm_parameters import sbatch_parameters
 from moewright.lab.sweep.spec import Execution
@@ -67,8 +68,11 @@ class Executor(Protocol):
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
         """Those that are no longer under way or waiting."""
 
-    def stop(self, jobs: Sequence[Job]) -> None:
-        """Ask them to write a checkpoint and end."""
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+        """Ask them to write a checkpoint and end, and workers of other submitters, by the notes of their beginnings.
+
+        Returns whether they will: waiting for that makes sense.
+        """
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """Jobs of these runs that are under way or waiting, and can be followed: an earlier submitter's."""
@@ -99,8 +103,8 @@ class LocalExecutor:
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """Start a process."""
         folder = _job_folder(out, run, attempt)
-        arguments = {"keep": self._execution.keep, "job": "local"}
-        return Job(run, slot, self.start(folder, slot, work, str(out), run, dict(recipe), **arguments), folder)
+        told = _arguments(self.name, folder, self._execution)
+        return Job(run, slot, self.start(folder, slot, work, str(out), run, dict(recipe), **told), folder)
 
     def start(self, folder: Path, slot: int, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Call a function in a process of its own, told `threads` and `cores` of the slot. Returns submitit's job."""
@@ -127,12 +131,19 @@ class LocalExecutor:
         """Those whose process is gone."""
         return [job for job in jobs if job.handle.done()]
 
-    def stop(self, jobs: Sequence[Job]) -> None:
-        """SIGTERM to their controllers, which pass it on."""
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+        """SIGTERM to their controllers, which pass it on; a file for workers that are too young to hear of it."""
+        for begun in foreign:
+            if begun.get("host") == platform.node() and begun.get("job") == self.name:
+                with suppress(ProcessLookupError):
+                    os.kill(begun["pid"], signal.SIGTERM)
         for job in jobs:
+            with suppress(OSError):  # a full disk
+                (job.folder / STOP).touch()
             process = job.handle._process  # type: ignore[attr-defined]  # submitit's cancel sends SIGINT, which kills
             if process is not None and process.poll() is None:
                 process.terminate()
+        return True
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """None: processes are known to their parent alone; the locks of the runs tell of them."""
@@ -169,7 +180,7 @@ class SlurmExecutor:
         """One sbatch. Raises UserError with what Slurm says against it; ClusterSilent if it does not answer."""
         execution = self._execution
         folder = _job_folder(out, run, attempt)
-        arguments = {"threads": execution.cores_per_run or 1, "cores": [], "keep": execution.keep, "job": "slurm"}
+        arguments = {"threads": execution.cores_per_run or 1, "cores": [], **_arguments(self.name, folder, execution)}
         try:
             # The job's shell becomes the worker, so that it gets each signal once: through srun SIGTERM comes twice at
             # the time limit, and srun forgets --cpus-per-task since Slurm 22.05.
@@ -209,8 +220,9 @@ class SlurmExecutor:
         live = live_jobs([job.handle.job_id for job in jobs]) if jobs else {}
         return [job for job in jobs if job.handle.job_id not in live]
 
-    def stop(self, jobs: Sequence[Job]) -> None:
-        """Nothing: the cluster goes on without the submitter, and the next one finds the runs in their files."""
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+        """No: the cluster goes on without the submitter, and the next one finds the runs in their files."""
+        return False
 
     def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
         """None: the cluster gives each job its own cores."""
@@ -221,6 +233,11 @@ EXECUTORS: dict[str, Callable[[Execution, int | None], Executor]] = {
     "local": LocalExecutor,
     "slurm": SlurmExecutor,
 }
+
+
+def _arguments(name: str, folder: Path, execution: Execution) -> dict[str, Any]:
+    """What a worker is told wherever it runs."""
+    return {"keep": execution.keep, "job": name, "job_folder": str(folder)}
 
 
 def _job_folder(out: Path, run: str, attempt: int) -> Path:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from moewright.errors import UserError
+from moewright.errors import RunStopped, UserError
 from moewright.files import read_mapping, write_mapping
 from moewright.lab import run_folder
 from moewright.lab.locks import take_lock
@@ -21,19 +21,36 @@ _LOCK, _HOLDER = ".lock", ".submitter.json"
 
 @contextmanager
 def submitting(out: Path) -> Iterator[None]:
-    """Be the one submitter of a sweep's folder, which is made if need be. UserError if it is somebody else's."""
+    """Be the one submitter of a sweep's folder, which is made if need be.
+
+    UserError if it is somebody else's; RunStopped when the disk is full, then or inside the block.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"out: {out} cannot be used: {error.strerror}") from None
     check_folder(out)
+    try:
+        with _lock(out):
+            write_mapping(out / _HOLDER, {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
+            if not (out / SWEEP).is_file():  # the first thing to be seen: a folder without it is no sweep's
+                write_mapping(out / SWEEP, {"format": FORMAT, "specifications": []})
+            for name in (CELLS, ATTEMPTS, RUNS, JOBS):
+                (out / name).mkdir(exist_ok=True)
+            yield
+    except OSError as error:
+        raise RunStopped(
+            f"{error.filename or out}: {error.strerror or error}; runs under way go on by themselves, and the same "
+            "command goes on from here"
+        ) from None
+
+
+@contextmanager
+def _lock(out: Path) -> Iterator[None]:
     handle = take_lock(out / _LOCK)
     if handle is None:
         raise UserError(f"out: another `moewright sweep` is at work in {out}{_holder(out)}; --watch shows its progress")
     try:
-        write_mapping(out / _HOLDER, {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
-        for name in (CELLS, ATTEMPTS, RUNS, JOBS):
-            (out / name).mkdir(exist_ok=True)
         yield
     finally:
         os.close(handle)
@@ -60,7 +77,7 @@ def check_folder(out: Path) -> None:
 def note_specification(out: Path, specification: dict[str, Any], code: str) -> None:
     """Add a specification to the ones that were run here, unless it is the last one."""
     path = out / SWEEP
-    known: dict[str, Any] = read_mapping(path) if path.is_file() else {"format": FORMAT, "specifications": []}
+    known = read_mapping(path)
     entry = {"specification": specification, "code": code}
     before = known["specifications"][-1] if known["specifications"] else None
     if before is None or {key: before[key] for key in entry} != entry:

@@ -4,12 +4,13 @@ sweep.json           every specification that was ever run here
 cells/<id>.json      what a run is; written once
 attempts/<id>.jsonl  append-only: a line when a worker begins and one when it ends; <id>.lock is held in between
 runs/<id>/           the run's own folder (`lab.run_folder`)
-jobs/<id>/<attempt>/ submitit's files
+jobs/<id>/<attempt>/ submitit's files; a file `stop` there asks a worker that has not begun not to
 """
 
 from pathlib import Path
 
 SWEEP, CELLS, ATTEMPTS, RUNS, JOBS = "sweep.json", "cells", "attempts", "runs", "jobs"
+STOP = "stop"
 
 
 def attempts_file(out: Path, run: str) -> Path:

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +14,13 @@ from moewright.lab.locks import take_lock
 from moewright.lab.sweep.attempts import NO_SPACE, next_attempt, note_begin, note_end
 from moewright.lab.sweep.executors import Executor, Job
 from moewright.lab.sweep.folder import note_run
-from moewright.lab.sweep.layout import attempts_lock, run_path
+from moewright.lab.sweep.interruption import Told, interruptible
+from moewright.lab.sweep.layout import STOP, attempts_lock, run_path
 from moewright.lab.sweep.plan import PlannedRun, Planner
 from moewright.lab.sweep.slurm import ClusterSilent
 from moewright.lab.sweep.standing import Snapshot, Standing
 from moewright.lab.sweep.states import Observed, last_end, sweep_time
-from moewright.lab.sweep.worker import newest_step
+from moewright.lab.sweep.worker import complete, newest_step
 from moewright.quantities import format_bytes
 
 _POLL_SECONDS = 0.25
@@ -42,7 +42,7 @@ class Watcher(Protocol):
 
 
 class Scheduler:
-    """One sweep under way in its folder, which this process alone submits to."""
+    """One sweep under way in its folder, which this process alone submits to. Raises OSError where it cannot write."""
 
     def __init__(self, out: Path, planner: Planner, executor: Executor, watcher: Watcher, retry_failed: bool):
         self.out, self.planner, self.executor, self.watcher = out, planner, executor, watcher
@@ -60,24 +60,23 @@ class Scheduler:
 
     def run(self) -> Snapshot:
         """Until every run has ended. Raises RunStopped when the disk is full, KeyboardInterrupt after Ctrl-C."""
-        with _interruptible():
-            try:
-                looked = time.monotonic()
-                while True:
-                    self._collect()
-                    if time.monotonic() - looked > _FOREIGN_SECONDS:
-                        self._look_at_foreign()
-                        looked = time.monotonic()
-                    self._hand_over()
-                    self.watcher.refresh(self._snapshot())
-                    if not self._jobs and not self._foreign and not self._unsure:
-                        break
-                    time.sleep(_POLL_SECONDS)
-            except KeyboardInterrupt:
-                self._stop()
-                raise
-            except OSError as error:
-                raise RunStopped(f"{self.out}: {error.strerror or error}; runs under way go on by themselves") from None
+        for run in self._standing.observed:
+            self._complete(run)
+        with interruptible() as told:
+            looked = time.monotonic()
+            while True:
+                self._collect()
+                if time.monotonic() - looked > _FOREIGN_SECONDS:
+                    self._look_at_foreign()
+                    looked = time.monotonic()
+                self._hand_over(told)
+                self.watcher.refresh(self._snapshot())
+                if told.to_stop:
+                    self._stop()
+                    raise KeyboardInterrupt
+                if not self._jobs and not self._foreign and not self._unsure:
+                    break
+                time.sleep(_POLL_SECONDS)
         if self._stopped is not None:
             raise RunStopped(self._stopped)
         return self._snapshot()
@@ -89,6 +88,11 @@ class Scheduler:
         """Runs that workers of an earlier submitter are at."""
         observed = self._standing.observed
         return [run for run, seen in observed.items() if seen.state == "running" and run not in self._jobs]
+
+    def _begun(self, runs: Iterable[str]) -> list[Mapping[str, Any]]:
+        """How the last attempts at them began."""
+        begun = [[one for one in self._standing.observed[run].attempts if one["event"] == "begin"] for run in runs]
+        return [records[-1] for records in begun if records]
 
     def _snapshot(self) -> Snapshot:
         snapshot = self._standing.snapshot()
@@ -107,11 +111,11 @@ class Scheduler:
             if run.id not in self._timed_out and not self._standing.has_failed(run.id):
                 yield run
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, told: Told) -> None:
         try:
             if self._unsure:
                 self._adopt()
-            self._fill()
+            self._fill(told)
         except ClusterSilent as silence:
             self._unsure = True
             self._wait(silence)
@@ -126,19 +130,20 @@ class Scheduler:
         if jobs:
             self.watcher.event(f"jobs that were submitted before and are followed: {len(jobs)}")
 
-    def _fill(self) -> None:
+    def _fill(self, told: Told) -> None:
         """Hand over runs while there are free slots and disk."""
         if self._stopped is not None:
             return
         taken = {job.slot for job in self._jobs.values()}
-        for foreign in self._foreign:
-            begun = [record for record in self._standing.observed[foreign].attempts if record["event"] == "begin"]
-            taken |= self.executor.slots_of(begun[-1]) if begun else set()
+        for begun in self._begun(self._foreign):
+            taken |= self.executor.slots_of(begun)
         free = [slot for slot in range(self.executor.slots) if slot not in taken]
         if not free:
             return
         reserved = sum(run.sizes["peak_disk_bytes"] for run in self._standing.plan.known if run.id in self._jobs)
         for slot, run in zip(free, list(self._startable()), strict=False):
+            if told.to_stop:
+                return
             reserved += run.sizes["peak_disk_bytes"]
             there = shutil.disk_usage(self.out).free
             if there < reserved + _SPARE_BYTES:
@@ -180,12 +185,16 @@ class Scheduler:
         if seen.state not in ("running", "done", "diverged") and job.attempt not in ended:
             self._note_death(job, seen)
             seen = self._standing.look_at(job.run, now)
+        self._complete(job.run)
         if seen.state == "timed-out" and self.planner.spec.execution.after_time_limit == "stop":
             self._timed_out.add(job.run)
         self._tell(job.run, seen)
 
     def _note_death(self, job: Job, seen: Observed) -> None:
         """A job ended without a word: its process was killed, or never began."""
+        # A worker that lost its controller while it loads shall not begin: the run goes to another.
+        with suppress(OSError):
+            (job.folder / STOP).touch()
         lock = take_lock(attempts_lock(self.out, job.run))
         if lock is None:  # a worker outlived its controller, or another one was there first
             return
@@ -193,7 +202,23 @@ class Scheduler:
             if not any(record["attempt"] >= job.attempt for record in seen.attempts):
                 step = newest_step(run_path(self.out, job.run))
                 note_begin(self.out, job.run, job.attempt, step=step, job="never began")
-            note_end(self.out, job.run, job.attempt, "failed", f"the process was killed; see {job.folder}")
+            # On a full disk a worker cannot note its end; otherwise it was killed, perhaps because it took all memory.
+            is_full = shutil.disk_usage(self.out).free < _SPARE_BYTES
+            reason = f"{self.out}: {NO_SPACE}" if is_full else f"the process was killed; see {job.folder}"
+            note_end(self.out, job.run, job.attempt, "failed", reason)
+        finally:
+            os.close(lock)
+
+    def _complete(self, run: str) -> None:
+        """What a worker left to do that was killed when its run was over already."""
+        seen = self._standing.observed[run]
+        if seen.state not in ("done", "diverged") or not seen.attempts or last_end(seen.attempts) is not None:
+            return
+        lock = take_lock(attempts_lock(self.out, run))
+        if lock is None:  # it is alive, and does it
+            return
+        try:
+            complete(self.out, run, self.planner.spec.execution.keep)
         finally:
             os.close(lock)
 
@@ -202,6 +227,7 @@ class Scheduler:
         for run in self._foreign:
             seen = self._standing.look_at(run, now)
             if seen.state != "running":
+                self._complete(run)
                 self._tell(run, seen)
                 self._note(self._standing.replan())
 
@@ -217,29 +243,17 @@ class Scheduler:
     # The end
 
     def _stop(self) -> None:
-        """After Ctrl-C: local workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
+        """After Ctrl-C: workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
         self.watcher.event(self.executor.stopping)
-        self.executor.stop(list(self._jobs.values()))
+        for run in self._foreign:
+            self._standing.look_at(run, None)
+        if not self.executor.stop(list(self._jobs.values()), self._begun(self._foreign)):
+            return
         end = time.monotonic() + _STOP_SECONDS
-        while self._jobs and self.executor.name == "local" and time.monotonic() < end:
+        while (self._jobs or self._foreign) and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
             for job in self.executor.ended(list(self._jobs.values())):
                 del self._jobs[job.run]
-            time.sleep(_POLL_SECONDS)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM stops the submitter as Ctrl-C does."""
-
-    def interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+                self._standing.look_at(job.run, None)
+            for run in self._foreign:
+                self._standing.look_at(run, None)

@@ -14,55 +14,97 @@ from moewright.errors import RunStopped, UserError
 from moewright.lab import run_folder
 from moewright.lab.locks import take_lock
 from moewright.lab.sweep.attempts import End, next_attempt, note_begin, note_end
-from moewright.lab.sweep.layout import attempts_file, attempts_lock, run_path
-from moewright.lab.sweep.states import read_attempts
+from moewright.lab.sweep.layout import STOP, attempts_file, attempts_lock, run_path
+from moewright.lab.sweep.states import last_end, read_attempts
 
 _LOCK_SECONDS = 5.0
 """A worker that was killed a moment ago lets go of its lock at once; another that lives keeps it for longer."""
 
 
-def work(out: str, run: str, recipe: dict[str, Any], *, threads: int, cores: Sequence[int], keep: str, job: str) -> str:
-    """Train a run of a sweep, or go on with it. Returns how the attempt ended, or "busy" if another worker is at it.
+def work(
+    out: str,
+    run: str,
+    recipe: dict[str, Any],
+    *,
+    threads: int,
+    cores: Sequence[int],
+    keep: str,
+    job: str,
+    job_folder: str,
+) -> str:
+    """Train a run of a sweep, or go on with it. Returns how the attempt ended.
 
-    `threads` of torch run on `cores` (none: wherever the system puts them). `keep`: see `Execution`.
+    Without an attempt: "busy" if another worker is at the run, "over" if it needs no further one, "stopped" if the
+    submitter has asked for that. `threads` of torch run on `cores` (none: wherever the system puts them). `keep`: see
+    `Execution`. `job_folder`: submitit's.
     """
     folder = Path(out)
-    lock = _wait_for_lock(attempts_lock(folder, run))
-    if lock is None:
-        return "busy"
-    try:
-        return _attempt(folder, run, recipe, threads, cores, keep, job)
-    finally:
-        os.close(lock)
+    with _signals() as told:
+        lock = _wait_for_lock(attempts_lock(folder, run))
+        if lock is None:
+            return "busy"
+        try:
+            # Another worker may have ended the run while this one was loading, or waiting for the lock.
+            if complete(folder, run, keep):
+                return "over"
+            # Asked before the signals were heard: submitit's controller and Python's start both lose some.
+            if (Path(job_folder) / STOP).exists():
+                return "stopped"
+            return _attempt(folder, run, recipe, threads, cores, keep, job, told)
+        finally:
+            os.close(lock)
+
+
+def complete(out: Path, run: str, keep: str) -> bool:
+    """Whether a run is over, done or diverged, after which no worker begins. The caller holds its lock.
+
+    If its worker was killed after that and before it noted the end, what it left to do is done here.
+    """
+    folder = run_path(out, run)
+    state = run_folder.read_status(folder).get("state")
+    if state not in ("finished", "diverged"):
+        return False
+    attempts = read_attempts(attempts_file(out, run))
+    if attempts and last_end(attempts) is None:
+        if state == "finished":
+            keep_of_checkpoints(folder, keep)
+        note_end(out, run, next_attempt(attempts) - 1, state)
+    return True
 
 
 def _attempt(
-    out: Path, run: str, recipe: dict[str, Any], threads: int, cores: Sequence[int], keep: str, job: str
+    out: Path,
+    run: str,
+    recipe: dict[str, Any],
+    threads: int,
+    cores: Sequence[int],
+    keep: str,
+    job: str,
+    told: "_Told",
 ) -> str:
     take_cores(threads, cores)
     folder = run_path(out, run)
     attempt = next_attempt(read_attempts(attempts_file(out, run)))
     note_begin(out, run, attempt, step=newest_step(folder), threads=threads, cores=list(cores), job=job)
-    with _signals() as told:
-        end: End = "failed"
-        reason: str | None = None
-        try:
-            end = _train(recipe, folder)
-            if end == "interrupted" and told.time_is_up:
-                end = "timed-out"
-        except RunStopped as stopped:
-            end = "diverged" if run_folder.read_status(folder).get("state") == "diverged" else "failed"
-            reason = str(stopped)
-        except UserError as error:
-            reason = str(error)
-        except KeyboardInterrupt:  # a signal before the first step
-            end = "timed-out" if told.time_is_up else "interrupted"
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            traceback.print_exc()  # into the job's log
-        if end == "finished":
-            keep_of_checkpoints(folder, keep)
-        note_end(out, run, attempt, end, reason)
+    end: End = "failed"
+    reason: str | None = None
+    try:
+        end = _train(recipe, folder)
+        if end == "interrupted" and told.time_is_up:
+            end = "timed-out"
+    except RunStopped as stopped:
+        end = "diverged" if run_folder.read_status(folder).get("state") == "diverged" else "failed"
+        reason = str(stopped)
+    except UserError as error:
+        reason = str(error)
+    except KeyboardInterrupt:  # a signal before the first step
+        end = "timed-out" if told.time_is_up else "interrupted"
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        traceback.print_exc()  # into the job's log
+    if end == "finished":
+        keep_of_checkpoints(folder, keep)
+    note_end(out, run, attempt, end, reason)
     return end
 
 
@@ -94,13 +136,14 @@ def newest_step(folder: Path) -> int:
 
 def keep_of_checkpoints(folder: Path, keep: str) -> None:
     """Remove what need not stay of a finished run's checkpoints."""
-    if keep == "none":
-        shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
-    elif keep == "model":
-        *older, last = run_folder.checkpoints(folder)
-        for checkpoint in older:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-        (last / run_folder.OPTIMIZER).unlink(missing_ok=True)
+    if keep == "all":
+        return
+    kept = run_folder.checkpoints(folder)[-1:] if keep == "model" else []
+    for path in (folder / run_folder.CHECKPOINTS).glob("*"):
+        if path not in kept:  # an older one, or what a killed process left half there
+            shutil.rmtree(path, ignore_errors=True)
+    for checkpoint in kept:
+        (checkpoint / run_folder.OPTIMIZER).unlink(missing_ok=True)
 
 
 class _Told:

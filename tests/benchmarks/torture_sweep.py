@@ -1,0 +1,174 @@
+"""A sweep under an adversary who kills its processes at random moments, against the same sweep undisturbed.
+
+    python -m tests.benchmarks.torture_sweep [--kills 60] [--seed 0] [--steps 40] [--folder DIR]
+
+14 tiny runs, 6 of which tune learning rates, with a checkpoint every 5 steps: once undisturbed, once with SIGKILL to
+workers, to submitit's controllers, to `moewright sweep`, and to all of these together, in equal parts; with SIGTERM and
+Ctrl-C to `moewright sweep`; with second submitters in the same folder; and with a full disk in the middle. Then every
+run must have been done once, with the same bits. The full disk is a small file system in memory, which takes root;
+without it (or `unshare --map-root-user --mount` before the command) that part is left out, and the table says so.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from moewright.lab.sweep.layout import RUNS
+from moewright.lab.sweep.states import read_attempts
+from moewright.lab.sweep.sweeping import look
+from tests.lab.sweep.adversary import KILLS, STOPS, Adversary, Victim, check_attempts, check_results, write_sweep
+
+DISK_BYTES = 256 * 2**20
+"""Enough for the sweep and the 64 MB that it wants to be free."""
+RUNS_IN_ALL = 14
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[bool]:
+    """A file system of its own at a folder, where the system allows it; yields whether it does."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Write until nothing more fits; the file that takes the room."""
+    ballast = disk / "ballast"
+    with open(ballast, "wb", buffering=0) as file:
+        size = 2**20
+        while size:
+            try:
+                file.write(b"\0" * size)
+            except OSError:
+                size //= 2
+    return ballast
+
+
+def check_full_disk(victim: Victim, disk: Path, patience: float) -> None:
+    """The sweep stops with exit 1 and one line, twice: under way, and at its start."""
+    victim.wait("a job", lambda: bool(victim.own_children()) or victim.exit_code is not None, patience)
+    ballast = fill(disk)
+    try:
+        for when in ("under way", "at its start"):
+            if when == "at its start":
+                victim.start()
+            victim.wait(f"the end on a full disk, {when}", lambda: victim.exit_code is not None, patience)
+            errors = [line for line in victim.log.splitlines() if line.startswith("moewright: ")]
+            assert victim.exit_code == 1, victim.log
+            assert len(errors) == 1, victim.log
+            assert "No space left on device" in errors[0], victim.log
+            assert "Traceback" not in victim.log, victim.log
+    finally:
+        ballast.unlink()
+    victim.tally.struck["full disk"] += 2
+    victim.start()
+
+
+def main() -> None:
+    """Run both, and print what was done and what held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=40, help="of each run")
+    parser.add_argument("--patience", type=float, default=900, help="longest wait for anything, in seconds")
+    parser.add_argument("--folder", type=Path, help="a new folder for everything; one that is removed without it")
+    given = parser.parse_args()
+    if given.folder is None:
+        with tempfile.TemporaryDirectory() as folder:
+            torture(Path(folder) / "torture", given)
+    else:
+        torture(given.folder, given)
+
+
+def torture(folder: Path, given: argparse.Namespace) -> None:
+    """The whole of it in a new folder."""
+    spec = write_sweep(folder / "given", steps=given.steps, experts=[4, 8], seeds=[0, 1, 2, 3, 4])
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:7.0f} s  {text}", file=sys.stderr, flush=True)
+
+    calm = Victim(spec, folder / "undisturbed", folder / "logs-undisturbed")
+    say("undisturbed")
+    with ending(calm):
+        calm.run_to_the_end(10 * given.patience)
+    calm_seconds = time.monotonic() - began
+    say("under attack")
+    with small_disk(folder / "disk") as mounted:
+        victim = Victim(spec, folder / "disk" / "out", folder / "logs")
+        adversary = Adversary(
+            victim, total_steps=RUNS_IN_ALL * given.steps, seed=given.seed, say=say, patience=given.patience
+        )
+
+        def fill_disk() -> None:
+            if mounted:
+                say("full disk")
+                check_full_disk(victim, folder / "disk", given.patience)
+
+        with ending(victim):
+            adversary.strike(given.kills, stops=6, seconds=3, at_half=fill_disk)
+            seconds = time.monotonic() - began - calm_seconds
+            begun = begins(victim.out)
+            victim.run_to_the_end(given.patience)  # a last time, on a sweep that is done
+        assert begins(victim.out) == begun, "a sweep that was done began runs"
+        attempts = check_attempts(victim.out)
+        assert attempts.keys() == check_attempts(calm.out).keys()
+        assert len(attempts) == RUNS_IN_ALL
+        counts = look(spec, victim.out).counts
+        assert counts == {"done": RUNS_IN_ALL}, counts
+        for run in attempts:
+            check_results(victim.out / RUNS / run, calm.out / RUNS / run, given.steps)
+    print_table(victim, calm_seconds, seconds, attempts, mounted)
+
+
+@contextmanager
+def ending(victim: Victim) -> Iterator[None]:
+    """Whatever happens, no process of it lives on."""
+    try:
+        yield
+    finally:
+        victim.end()
+
+
+def begins(out: Path) -> dict[str, int]:
+    """How many attempts began, by the name of the file that says so."""
+    files = (out / "attempts").glob("*.jsonl")
+    return {path.name: sum(record["event"] == "begin" for record in read_attempts(path)) for path in files}
+
+
+def print_table(victim: Victim, calm_seconds: float, seconds: float, attempts: dict[str, int], mounted: bool) -> None:
+    """As a table of Markdown."""
+    struck = victim.tally.struck
+    rows = [
+        *((f"SIGKILL to {name}", struck[kind]) for kind, name in NAMES.items()),
+        ("SIGKILL in all", sum(struck[kind] for kind in KILLS)),
+        *((f"{stop} to the submitter: checkpoints, exit 130", struck[stop]) for stop in STOPS),
+        ("second submitter: refused with exit 2 and one line", struck["second submitter"]),
+        ("full disk: exit 1 and one line", struck["full disk"] if mounted else "left out: no mount here"),
+        ("starts of `moewright sweep`", victim.tally.starts),
+        ("runs, attempts at them", f"{len(attempts)}, {sum(attempts.values())}"),
+        ("seconds undisturbed, under attack", f"{calm_seconds:.0f}, {seconds:.0f}"),
+        ("runs done exactly once; none begun again", len(attempts)),
+        ("losses, metrics and weights with the bits of the undisturbed run", len(attempts)),
+    ]
+    print(f"{os.cpu_count()} processors\n\n| what | count |\n| --- | --- |")
+    for what, count in rows:
+        print(f"| {what} | {count} |")
+
+
+NAMES = {"worker": "a worker", "controller": "a controller", "submitter": "the submitter", "everything": "everything"}
+
+
+if __name__ == "__main__":
+    main()
