@@ -241,8 +241,7 @@ def main() -> int:
         checks.add("every step in its time", failure, False)
     finally:
         for submitter in submitters:
-            submitter.kill()
-            submitter.end_workers()
+            submitter.stop()
         cluster.stop()
     is_right = checks.show()
     if is_right and "--keep" not in sys.argv:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -197,9 +198,12 @@ class Submitter:
             return False
         return bool(int(status[status.index("ShdPnd:") + 1], 16) >> (number - 1) & 1)
 
-    def end_workers(self) -> None:
-        """Those of this machine; nothing waits for them."""
+    def stop(self) -> None:
+        """With its workers of this machine, whether or not it has ended; jobs are the cluster's."""
         for notes in (self.out / ATTEMPTS).glob("*.jsonl"):
             if self.attempts(notes.stem):
-                self.signal(notes.stem, signal.SIGTERM)
                 self.signal(notes.stem, signal.SIGCONT)
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(60)
+        self.kill()
