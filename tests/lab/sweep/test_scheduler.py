@@ -39,7 +39,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakeExecutor:
     """Jobs that are over when they are next looked at."""
 
-    name = "local"
+    name, stopping = "local", "stopping"
 
     def __init__(self, does: Does, slots: int = 2):
         self.does, self.slots = does, slots
@@ -49,8 +49,8 @@ class FakeExecutor:
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         self.submitted.append((run, slot))
         self.does(out, run)
-        folder = out / JOBS / f"{run}-{len(list((out / JOBS).iterdir()))}"
-        folder.mkdir()
+        folder = out / JOBS / f"{run}-{len(list((out / JOBS).iterdir()))}" / str(attempt)
+        folder.mkdir(parents=True)
         return Job(run, slot, None, folder)  # type: ignore[arg-type]  # submitit's handle
 
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
@@ -141,7 +141,7 @@ def test_failures_are_retried_and_then_left_alone(tmp_path: Path, badly: Does) -
     ends = [record for record in read_attempts(attempts_file(out, bad)) if record["event"] == "end"]
     assert [end["end"] for end in ends] == ["failed"] * 3
     assert all(end["reason"] for end in ends)
-    stopped = {path.parent.name.partition("-")[0] for path in (out / JOBS).glob(f"*/{STOP}")}
+    stopped = {path.parents[1].name.partition("-")[0] for path in (out / JOBS).glob(f"*/*/{STOP}")}
     assert stopped == (set() if badly is fail else {bad})  # an orphan that still loads shall not begin beside the next
 
     executor.submitted.clear()
