@@ -1,4 +1,4 @@
-"""What the sweep of small mixtures says: effects, laws judged by the largest size, a design, and docs/small_mixtures.md.
+"""What the sweep of small mixtures says: effects, laws judged by the largest size, designs; docs/small_mixtures.md.
 
     moewright sweep examples/small_mixtures/sweep.yaml --out small
     moewright runs small --out examples/small_mixtures/runs.parquet --curves examples/small_mixtures/curves.parquet

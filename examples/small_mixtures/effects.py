@@ -1,5 +1,6 @@
 """What the runs show without any law: noise between seeds, learning rates, the total, the size of an expert."""
 
+from itertools import pairwise
 from math import sqrt
 from typing import NamedTuple
 
@@ -130,8 +131,7 @@ def totals(main: pd.DataFrame) -> str:
         rows.append((format_count(float(tokens), 3), f"{layers:.0f}", *cells, *gains))
     ratio = sorted(chosen["total_ratio"].unique())
     head = ["tokens", "layers", *(f"total/active {value:g}" for value in ratio)]
-    pairs = zip(ratio, ratio[1:], strict=False)
-    return table([*head, *(f"a doubling, {low:g} to {high:g}" for low, high in pairs)], rows)
+    return table([*head, *(f"a doubling, {low:g} to {high:g}" for low, high in pairwise(ratio))], rows)
 
 
 def sizes(main: pd.DataFrame) -> str:
@@ -147,7 +147,9 @@ def sizes(main: pd.DataFrame) -> str:
         for share in SHARES:
             if share == TUNED_SHARE:
                 continue
-            half = sqrt(noise.half_width(int(here.loc[share, "count"])) ** 2 + noise.half_width(int(base["count"])) ** 2)
+            half = sqrt(
+                noise.half_width(int(here.loc[share, "count"])) ** 2 + noise.half_width(int(base["count"])) ** 2
+            )
             cells.append(f"{here.loc[share, 'mean'] - base['mean']:+.3f} ± {half:.3f}")
         rows.append((f"{layers:.0f}", f"{ratio:g}", f"{base['mean']:.3f}", *cells))
     pooled = [str(size_contrast(chosen, share)) for share in SHARES if share != TUNED_SHARE]

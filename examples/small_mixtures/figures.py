@@ -53,7 +53,9 @@ def _totals(main: pd.DataFrame) -> plt.Figure:
             half = [noise.half_width(int(count)) for count in some["loss"].count()]
             panel.errorbar(x, some["loss"].mean(), half, color=colour, marker="o", ms=4, capsize=2, lw=1,
                            label=_label(main, layers))  # fmt: skip
-        panel.set(xscale="log", xlabel="total parameters, no embeddings", title=f"{format_count(float(tokens), 3)} tokens")
+        panel.set(
+            xscale="log", xlabel="total parameters, no embeddings", title=f"{format_count(float(tokens), 3)} tokens"
+        )
     np.atleast_1d(axes)[0].set_ylabel("validation loss, nats per token")
     np.atleast_1d(axes)[0].legend(frameon=False)
     return figure

@@ -9,8 +9,10 @@ import pandas as pd
 import moewright
 from examples.pages import table
 from examples.small_mixtures import effects
+from moewright import laws
 from moewright.errors import UserError
 from moewright.fitting import Fit
+from moewright.law_tables import in_conventions
 
 # The three that the study was planned for, named before any was fitted; then every other form that these runs can feed.
 PLANNED = ("liew2026", "zhao2025", "slicing2026")
@@ -24,25 +26,17 @@ ONE_LENGTH = ("liew2026", "clark2022")
 def rows_for(law: str, main: pd.DataFrame) -> pd.DataFrame:
     """The main runs with their variables as the law means them."""
     rows = effects.long_runs(main) if law in ONE_LENGTH else main
-    own: dict[str, Any] = {}
-    if law == "liew2026":
-        own = {"sparsity": rows["sparsity_liew"], "total_params": rows["total_params_non_embedding"]}
-    elif law in ("ludziejewski2025", "clark2022", "wang2024", "yun2024"):  # E/K for models of more than one active expert
-        own = {"num_experts": rows["expansion"]}
-    elif law == "abnar2025":
-        own = {"sparsity": rows["sparsity_abnar"]}
-    elif law == "krajewski2024":
-        own = {"granularity": rows["granularity_krajewski"], "total_params": rows["total_params_non_embedding"]}
-    elif law == "slicing2026":
+    if law == "slicing2026":
         width = 4 * rows["hidden_size"]
-        own = {
+        own: dict[str, Any] = {
             "total_width": rows["num_experts"] * rows["expert_size"] / width,
             "active_width": rows["top_k"] * rows["expert_size"] / width,
             "shared_multiplier": 0.0,
             "drops_tokens": 0.0,
             "learning_rate_mean": rows["learning_rate"] * MEAN_OF_SCHEDULE,
         }
-    return rows.assign(**own)
+        rows = rows.assign(**own)
+    return in_conventions(laws.get(law), rows)[0]
 
 
 # Of the peak: a linear warm-up of 13 of 256 steps, then a cosine to a tenth (mean .55).

@@ -314,6 +314,7 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Give runs that failed too often another round.")
     ] = False,
+    add: Annotated[bool, typer.Option("--add", help="Run beside the runs of another sweep in the folder.")] = False,
     forecast: Annotated[
         list[str] | None,
         typer.Option(help="Dry run: a law's name or file, instead of the specification's forecast; repeatable."),
@@ -325,7 +326,14 @@ def sweep(
 ) -> None:
     """... at many settings: plan, price and run a sweep; again with the same folder goes on where it was."""
     _lab("sweep.command").check_options(
-        out, jobs=jobs, dry_run=dry_run, watch=watch, retry_failed=retry_failed, forecast=forecast, noise=noise
+        out,
+        jobs=jobs,
+        dry_run=dry_run,
+        watch=watch,
+        retry_failed=retry_failed,
+        add=add,
+        forecast=forecast,
+        noise=noise,
     )
     if dry_run:
         from moewright.report import sweep_plan
@@ -350,7 +358,7 @@ def sweep(
     if watch:
         result = report.watch_sweep(spec, out)
     else:
-        result = report.run_sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed)
+        result = report.run_sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
     if as_json:
         _print_json(result.to_dict())
     else:

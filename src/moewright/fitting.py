@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moewright.errors import UserError
+from moewright.law_tables import in_conventions
 from moewright.laws import Law
 from moewright.prediction import resolve_law
 
@@ -25,6 +26,8 @@ class Fit:
     table: "pd.DataFrame"
     findings: tuple[dict[str, Any], ...]
     """Suspicious rows: row, run_id, problem, column, detail. They were fitted all the same."""
+    counted: tuple[str, ...] = ()
+    """Variables that were counted from the rows' architectures, as the law defines them."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright fit --json`; arrays of draws and residuals stay in the saved law."""
@@ -52,6 +55,7 @@ class Fit:
             "data_sha256": record.data_sha256,
             "settings": dict(record.settings),
             "findings": list(self.findings),
+            "counted": list(self.counted),
         }
 
 
@@ -68,6 +72,8 @@ def fit(
 ) -> Fit:
     """Fit a law's form to a run table: a file that `moewright.runs.load` reads, or a DataFrame.
 
+    Where every row has an `architecture`, the law's variables are counted from it, in the law's own conventions.
+
     `source` names the public table that the file is. `where` keeps rows whose column has one of some values.
     `out` saves the law for `laws.load`, `predict` and `design`. Other settings are those of `laws.LawFitter`. Rows that
     the run table's diagnosis finds suspicious are fitted and listed, never dropped.
@@ -79,10 +85,11 @@ def fit(
     for column, values in (where or {}).items():
         table = _where(table, column, [str(value) for value in values])
     findings = run_tables.diagnose(table).to_dict("records")
+    table, counted = in_conventions(chosen, table)
     fitted = chosen.fit(table, holdout=holdout, n_bootstrap=bootstrap, **settings)
     if out is not None:
         fitted.save(out)
-    return Fit(fitted, table, tuple({str(key): value for key, value in row.items()} for row in findings))
+    return Fit(fitted, table, tuple({str(key): value for key, value in row.items()} for row in findings), counted)
 
 
 def optima(law: "FittedLaw") -> dict[str, dict[str, Any]]:

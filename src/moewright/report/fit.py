@@ -18,6 +18,10 @@ def print_fit(console: Console, fit: Fit) -> None:
     console.print(f"[bold]{escape(law.title)}[/bold]: [{colour}]{record.status}[/{colour}]")
     for message in record.messages:
         console.print(f"- {escape(message)}", highlight=False)
+    if fit.counted:
+        console.print(
+            f"- counted from the models, as {record.law} defines them: {', '.join(fit.counted)}", highlight=False
+        )
     if law.form is not None:
         console.print(escape(law.form.formula), highlight=False)
     console.print()

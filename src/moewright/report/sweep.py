@@ -16,12 +16,14 @@ _WATCH_SECONDS = 2.0
 _MOST_RUNS = 20
 
 
-def run_sweep(spec: Path, out: Path, *, jobs: int | None, executor: str, retry_failed: bool) -> "SweepResult":
+def run_sweep(
+    spec: Path, out: Path, *, jobs: int | None, executor: str, retry_failed: bool, add: bool
+) -> "SweepResult":
     """Carry out a sweep with its progress on standard error."""
     from moewright.lab.sweep.sweeping import sweep
 
     with sweep_progress(Console(stderr=True, highlight=False)) as progress:
-        return sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, watcher=progress)
+        return sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add, watcher=progress)
 
 
 def watch_sweep(spec: Path, out: Path) -> "SweepResult":
@@ -61,7 +63,7 @@ def print_sweep(console: Console, result: "SweepResult") -> None:
         console.print("\nNot done:")
     for run in troubled[:_MOST_RUNS]:
         state, reason = result.snapshot.states[run.id], result.reason(run.id)
-        console.print(f"  {run.id} {state} ({shown(run.settings)}){': ' + reason if reason else ''}", markup=False)
+        console.print(f"  {run.id} {state} ({shown(run.label)}){': ' + reason if reason else ''}", markup=False)
     if len(troubled) > _MOST_RUNS:
         console.print(f"  and {len(troubled) - _MOST_RUNS} more")
     for cell in plan.invalid[:_MOST_RUNS]:

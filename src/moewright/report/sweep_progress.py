@@ -71,7 +71,7 @@ def overview(snapshot: "Snapshot") -> Group:
     for run in under_way[:_MOST_ROWS]:
         share, loss, _ = _done_share(snapshot, run)
         tokens = f"{share:.0%} of {format_count(run.recipe.train_tokens, 3)}"
-        table.add_row(run.id, shown(run.settings), tokens, f"{loss:.3f}" if loss is not None else "")
+        table.add_row(run.id, shown(run.label), tokens, f"{loss:.3f}" if loss is not None else "")
     if len(under_way) > _MOST_ROWS:
         table.add_row("", f"and {len(under_way) - _MOST_ROWS} more")
     return Group(bar, Text(", ".join(parts)), table)

@@ -130,10 +130,16 @@ def _architecture_columns(table: pd.DataFrame, where: str) -> pd.DataFrame:
 
 @lru_cache(maxsize=4096)
 def read_architecture(text: str) -> dict[str, float | str]:
-    """`from_architecture` of one cell of the column: JSON, or the path of a file. UserError if it is neither."""
+    """`from_architecture` of one cell of the column. UserError if it holds none."""
+    return from_architecture(model_of(text))
+
+
+@lru_cache(maxsize=4096)
+def model_of(text: str) -> Architecture:
+    """The model of one cell of the column: JSON, or the path of a file. UserError if it is neither."""
     if text.lstrip().startswith("{"):
         try:
-            return from_architecture(Architecture.from_dict(json.loads(text)))
+            return Architecture.from_dict(json.loads(text))
         except json.JSONDecodeError as error:
             raise UserError(f"not valid JSON at column {error.colno}: {error.msg}") from None
-    return from_architecture(Architecture.load(Path(text)))
+    return Architecture.load(Path(text))

@@ -23,6 +23,7 @@ def sweep(
     dry_run: Literal[False] = False,
     watch: bool = False,
     retry_failed: bool = False,
+    add: bool = False,
 ) -> SweepResult: ...
 
 
@@ -48,6 +49,7 @@ def sweep(
     dry_run: bool = False,
     watch: bool = False,
     retry_failed: bool = False,
+    add: bool = False,
     forecast: Sequence[str] | None = None,
     noise: float | None = None,
 ) -> SweepResult | DryRun:
@@ -58,14 +60,21 @@ def sweep(
     UserError for bad input, and RunStopped when the disk is full.
     """
     check_options(
-        out, jobs=jobs, dry_run=dry_run, watch=watch, retry_failed=retry_failed, forecast=forecast, noise=noise
+        out,
+        jobs=jobs,
+        dry_run=dry_run,
+        watch=watch,
+        retry_failed=retry_failed,
+        add=add,
+        forecast=forecast,
+        noise=noise,
     )
     if dry_run:
         return planning.dry_run(spec, out, jobs=jobs, executor=executor, forecast=forecast, noise=noise)
     assert out is not None, "checked above"
     if watch:
         return sweeping.look(spec, out)
-    return sweeping.sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed)
+    return sweeping.sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
 
 
 def check_options(
@@ -75,20 +84,22 @@ def check_options(
     dry_run: bool,
     watch: bool,
     retry_failed: bool,
+    add: bool,
     forecast: Sequence[str] | None,
     noise: float | None,
 ) -> None:
     """UserError for options that have no use together."""
     if dry_run and watch:
         raise UserError("watch: has no use in a dry run")
-    if (dry_run or watch) and retry_failed:
-        raise UserError("retry-failed: nothing is run; leave it out")
+    for name, given in (("retry-failed", retry_failed), ("add", add)):
+        if (dry_run or watch) and given:
+            raise UserError(f"{name}: nothing is run; leave it out")
     if watch and jobs is not None:
         raise UserError("jobs: nothing is run; leave it out")
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs: {jobs} at a time; give at least 1")
-    for name, given in (("forecast", forecast), ("noise", noise)):
-        if given not in (None, [], ()) and not dry_run:
+    for name, value in (("forecast", forecast), ("noise", noise)):
+        if value not in (None, [], ()) and not dry_run:
             raise UserError(f"{name}: has a use only in a dry run; add --dry-run")
     if out is None and not dry_run:
         raise UserError("out: name the sweep's folder with --out DIR")

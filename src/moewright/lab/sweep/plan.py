@@ -1,9 +1,8 @@
 """The runs of a sweep: every cell with every seed, each with its identity; first those that tune learning rates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
@@ -11,6 +10,7 @@ from moewright.errors import UserError
 from moewright.lab.data.dataset import Dataset
 from moewright.lab.planning import check_vocabulary, open_data
 from moewright.lab.recipe import LawRate, Recipe
+from moewright.lab.schedule import peak_learning_rate
 from moewright.lab.sweep.cells import Cell, resolve_cells
 from moewright.lab.sweep.identity import code_version, run_id
 from moewright.lab.sweep.spec import LoadedSweep, SweepSpec
@@ -42,6 +42,12 @@ class PlannedRun:
     def settings(self) -> dict[str, Any]:
         """What distinguishes it from the other runs of the sweep."""
         return {**self.cell.settings, "seed": self.recipe.seed}
+
+    @property
+    def label(self) -> dict[str, Any]:
+        """The settings with the short names that people see, and the peak learning rate."""
+        short = {name.rpartition(".")[2]: value for name, value in self.settings.items()}
+        return {**short, "rate": f"{peak_learning_rate(self.recipe):.3g}"}
 
     @cached_property
     def sizes(self) -> dict[str, float]:
@@ -78,7 +84,6 @@ class Plan:
     """Runs that the axes or seeds name more than once, beyond the first."""
     duplicates: tuple[tuple[Cell, Cell], ...] = ()
     """Each cell all of whose runs are those of an earlier one, and that one."""
-    warnings: tuple[str, ...] = field(default=())
 
     @property
     def known(self) -> tuple[PlannedRun, ...]:
@@ -175,11 +180,6 @@ class Planner:
             self._made[key] = PlannedRun(cell, recipe, stage, self._group_of.get(id(cell)), identity)
         made = self._made[key]
         return made if made.stage == stage else replace(made, stage=stage)
-
-
-def load_planner(source: str | Path) -> Planner:
-    """The planner of a specification's file."""
-    return Planner(SweepSpec.load(Path(source)))
 
 
 def _recipe(cell: Cell) -> Recipe:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 import moewright.runs as run_tables
-from moewright.architecture import Architecture
 from moewright.errors import UserError
 from moewright.lab.run_rows import settings_columns
 from moewright.lab.schedule import peak_learning_rate
 from moewright.lab.sweep.plan import PlannedRun, Planner
 from moewright.lab.sweep.spec import ForecastSettings
+from moewright.law_tables import in_conventions
 from moewright.prediction import resolve_law
 
 if TYPE_CHECKING:
@@ -47,14 +47,13 @@ def forecasts(
     laws = [_law(name, folder) for name in settings.law]
     truth = None if settings.truth is None else _law(settings.truth, folder)
     table = planned_table(planner, runs)
-    architectures = [run.recipe.architecture for run in runs]
     found = []
     for law in laws:
         try:
             found.append(
                 forecast(
                     law,
-                    _in_conventions(law, table, architectures),
+                    in_conventions(law, table)[0],
                     settings.noise,
                     replicates=settings.replicates,
                     targets=settings.targets,
@@ -64,17 +63,6 @@ def forecasts(
         except UserError as error:
             raise UserError(f"forecast of {law.name}: {error} (forecast.truth names the law that is assumed)") from None
     return tuple(found)
-
-
-def _in_conventions(law: "Law", table: pd.DataFrame, architectures: Sequence[Architecture]) -> pd.DataFrame:
-    """The table with the law's variables as the law defines them: sparsity, and which parameters count, differ."""
-    columns = {}
-    for variable in law.inputs:
-        tokens = table["train_tokens"]
-        values = [variable.of(model, count) for model, count in zip(architectures, tokens, strict=True)]
-        if all(value is not None for value in values):
-            columns[variable.name] = [float(value) for value in values]
-    return table.assign(**columns)
 
 
 def _law(name: str, folder: Path) -> "Law":

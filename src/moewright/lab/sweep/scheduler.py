@@ -238,7 +238,9 @@ class Scheduler:
         end = last_end(seen.attempts)
         reason = end.get("reason") if end is not None and seen.state != "done" else None
         what = f" {loss:.4f} nats" if loss is not None else f": {reason}" if reason else ""
-        self.watcher.event(f"{run} {seen.state}{what} ({done} of {len(snapshot.plan.runs)} done)")
+        (planned,) = (one for one in snapshot.plan.known if one.id == run)
+        named = ", ".join(f"{name} {value}" for name, value in planned.label.items())
+        self.watcher.event(f"{run} {seen.state}{what} ({done} of {len(snapshot.plan.runs)} done; {named})")
 
     # The end
 
