@@ -328,6 +328,7 @@ def sweep(
     _lab("sweep.command").check_options(
         out,
         jobs=jobs,
+        executor=executor,
         dry_run=dry_run,
         watch=watch,
         retry_failed=retry_failed,

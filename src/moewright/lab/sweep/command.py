@@ -62,6 +62,7 @@ def sweep(
     check_options(
         out,
         jobs=jobs,
+        executor=executor,
         dry_run=dry_run,
         watch=watch,
         retry_failed=retry_failed,
@@ -81,6 +82,7 @@ def check_options(
     out: str | Path | None,
     *,
     jobs: int | None,
+    executor: str,
     dry_run: bool,
     watch: bool,
     retry_failed: bool,
@@ -94,8 +96,9 @@ def check_options(
     for name, given in (("retry-failed", retry_failed), ("add", add)):
         if (dry_run or watch) and given:
             raise UserError(f"{name}: nothing is run; leave it out")
-    if watch and jobs is not None:
-        raise UserError("jobs: nothing is run; leave it out")
+    for name, given in (("jobs", jobs is not None), ("executor", executor != "local")):
+        if watch and given:
+            raise UserError(f"{name}: nothing is run; leave it out")
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs: {jobs} at a time; give at least 1")
     for name, value in (("forecast", forecast), ("noise", noise)):
