@@ -4,7 +4,6 @@ from pathlib import Path
 
 import moewright
 from examples.pages import table
-from moewright.architecture import variables
 from moewright.quantities import format_count
 
 HERE = Path(__file__).parent
@@ -13,11 +12,10 @@ LAWS = ("liew2026", "zhao2025")
 # The total and active parameters, embeddings in, of the middle size with 8 and with 32 times its active width.
 BUDGETS = (("800K", "220K"), ("2.8M", "230K"))
 TOKENS = 524_288
-SHOWN = 3
 
 
 def designs(folder: Path) -> str:
-    """The best designs of each law for two pairs of budgets."""
+    """For two pairs of budgets: what each law alone would build, and how far its designs can be told apart."""
     rows = []
     for total, active in BUDGETS:
         for law in LAWS:
@@ -28,23 +26,30 @@ def designs(folder: Path) -> str:
                 vocab_size=1024,
                 law=[str(folder / f"{law}.json")],
                 space=HERE / "space.yaml",
-                top=SHOWN,
             ).to_dict()
-            for rank, found in enumerate(answer["designs"], 1):
-                model = moewright.Architecture.from_dict(found["architecture"])
-                (loss,) = found["predicted_loss"].values()
-                rows.append(
-                    (
-                        f"{total}, {active}",
-                        law,
-                        rank,
-                        f"{model.num_layers} x {model.hidden_size}",
-                        f"{variables.num_experts(model):g} of {variables.expert_size(model):g}, "
-                        f"{variables.top_k(model):g} active",
-                        format_count(found["total_params"], 3),
-                        format_count(found["active_params"], 3),
-                        f"{loss:.3f}" if isinstance(loss, float) else str(loss),
-                    )
+            name = f"{law}-fitted"
+            best = answer["favourites"][name]
+            alike = answer["fitted"][name]["not_told_apart"]
+            first = answer["designs"][0]
+            loss = first["predicted_loss"][name] - first["regret"][name]
+            rows.append(
+                (
+                    f"{total}, {active}",
+                    law,
+                    f"{best['num_layers']} x {best['hidden_size']}",
+                    f"{best['num_experts']} of {best['expert_size']}, {best['top_k']} active",
+                    format_count(best["active_params"], 3),
+                    f"{loss:.3f}",
+                    ", ".join(
+                        f"{words} {_span(alike[key])}"
+                        for words, key in (("layers", "num_layers"), ("experts", "num_experts"), ("top-k", "top_k"))
+                    ),
                 )
-    head = ("budgets", "law", "rank", "layers x width", "experts", "total", "active", "predicted loss")
+            )
+    head = ("total, active", "law", "layers x width", "experts", "active", "predicted loss", "not told apart")
     return table(head, rows)
+
+
+def _span(ends: tuple[float, float]) -> str:
+    low, high = ends
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

@@ -51,10 +51,16 @@ class Noise(NamedTuple):
         return student_quantile((1 + LEVEL) / 2, self.freedom) * self.deviation / sqrt(runs)
 
 
-def seed_noise(main: pd.DataFrame) -> Noise:
-    """Pooled over the cells of the design."""
-    grouped = main.groupby("config_id")["loss"]
-    return Noise(repeat_noise(main)[0], int((grouped.count() - 1).sum()))
+def seed_noise(main: pd.DataFrame, tokens: float) -> Noise:
+    """Pooled over the cells of one length of training: short runs vary more."""
+    chosen = main[main["train_tokens"] == tokens]
+    grouped = chosen.groupby("config_id")["loss"]
+    return Noise(repeat_noise(chosen)[0], int((grouped.count() - 1).sum()))
+
+
+def lengths(runs: pd.DataFrame) -> list[float]:
+    """Of training in tokens, the longest first."""
+    return sorted(runs["train_tokens"].unique(), reverse=True)
 
 
 def overview(runs: pd.DataFrame) -> str:
@@ -62,29 +68,34 @@ def overview(runs: pd.DataFrame) -> str:
     rows = []
     for layers, some in runs.groupby("num_layers"):
         main = main_runs(some)
-        noise = seed_noise(main)
+        deviations = [seed_noise(main, tokens).deviation for tokens in lengths(main)]
         rows.append(
             (
                 f"{layers:.0f} x {some['hidden_size'].iloc[0]:.0f}",
                 f"{format_count(some['active_params_non_embedding'].min(), 3)}",
                 f"{format_count(some['total_params_non_embedding'].min(), 3)} to "
                 f"{format_count(some['total_params_non_embedding'].max(), 3)}",
-                len(some) - len(main),
-                len(main),
-                f"{some['seconds'].sum() / 3600:.1f}",
-                f"{noise.deviation:.4f}",
+                *_counts(some),
+                *(f"{deviation:.3f}" for deviation in deviations),
             )
         )
-    head = ("layers x width", "active, least", "total", "tuning runs", "main runs", "hours", "sd between seeds, nats")
-    return table(head, rows)
+    pooled = [seed_noise(main_runs(runs), tokens).deviation for tokens in lengths(runs)]
+    rows.append(("all", "", "", *_counts(runs), *(f"{deviation:.3f}" for deviation in pooled)))
+    seeds = (f"sd of seeds at {format_count(float(tokens), 3)} tokens, nats" for tokens in lengths(runs))
+    return table(("layers x width", "active, least", "total", "tuning runs", "main runs", "hours", *seeds), rows)
+
+
+def _counts(runs: pd.DataFrame) -> tuple[int, int, str]:
+    main = main_runs(runs)
+    return len(runs) - len(main), len(main), f"{runs['seconds'].sum() / 3600:.1f}"
 
 
 def rates(runs: pd.DataFrame) -> pd.DataFrame:
     """The best rate of every group, from its tuning runs: rate, low, high, advised (by steplaw), status."""
-    noise = seed_noise(main_runs(runs))
     trials = runs[(runs["expert_share"] == TUNED_SHARE) & runs["stage"].isin(["tune", "tune+main"])]
     rows = []
     for (layers, ratio, tokens), some in trials.groupby(["num_layers", "total_ratio", "train_tokens"]):
+        noise = seed_noise(main_runs(runs), tokens)
         best = laws.best_rate(some["learning_rate"].to_numpy(), some["loss"].to_numpy(), noise.deviation)
         low, high = best.interval or (np.nan, np.nan)
         first = some.iloc[0]
@@ -118,10 +129,10 @@ def rate_table(runs: pd.DataFrame) -> str:
 
 def totals(main: pd.DataFrame) -> str:
     """Mean loss by size and total at the tuned expert size, and what each doubling of the total gives."""
-    noise = seed_noise(main)
     chosen = main[main["expert_share"] == TUNED_SHARE]
     rows = []
     for (tokens, layers), some in chosen.groupby(["train_tokens", "num_layers"], sort=True):
+        noise = seed_noise(main, tokens)
         means = some.groupby("total_ratio")["loss"].agg(["mean", "count"])
         cells = [f"{mean:.3f} ± {noise.half_width(int(count)):.3f}" for mean, count in means.to_numpy()]
         ratios = np.log2(means.index.to_numpy(dtype=float))
@@ -136,8 +147,8 @@ def totals(main: pd.DataFrame) -> str:
 
 def sizes(main: pd.DataFrame) -> str:
     """How the loss differs from that of experts of a quarter of the active width, by size and total."""
-    noise = seed_noise(main)
     chosen = long_runs(main)
+    noise = seed_noise(chosen, lengths(chosen)[0])
     means = chosen.groupby(["num_layers", "total_ratio", "expert_share"])["loss"].agg(["mean", "count"])
     rows = []
     for (layers, ratio), some in means.groupby(level=[0, 1]):

@@ -42,10 +42,10 @@ def _label(main: pd.DataFrame, layers: float) -> str:
 
 def _totals(main: pd.DataFrame) -> plt.Figure:
     """Loss over the total at each active size; bars: 90 % intervals of the means."""
-    noise = effects.seed_noise(main)
-    lengths = sorted(main["train_tokens"].unique(), reverse=True)
+    lengths = effects.lengths(main)
     figure, axes = plt.subplots(1, len(lengths), figsize=(8.2, 3.3), sharey=True)
     for panel, tokens in zip(np.atleast_1d(axes), lengths, strict=True):
+        noise = effects.seed_noise(main, tokens)
         here = main[(main["train_tokens"] == tokens) & (main["expert_share"] == effects.TUNED_SHARE)]
         for colour, layers in zip(COLOURS, sorted(here["num_layers"].unique()), strict=False):
             some = here[here["num_layers"] == layers].groupby("total_ratio")
@@ -63,8 +63,8 @@ def _totals(main: pd.DataFrame) -> plt.Figure:
 
 def _sizes(main: pd.DataFrame) -> plt.Figure:
     """Loss over the expert size at each total, a panel for each active size."""
-    noise = effects.seed_noise(main)
     here = effects.long_runs(main)
+    noise = effects.seed_noise(here, effects.lengths(here)[0])
     sizes = sorted(here["num_layers"].unique())
     figure, axes = plt.subplots(1, len(sizes), figsize=(8.2, 3.0))
     for panel, layers in zip(np.atleast_1d(axes), sizes, strict=True):

@@ -63,7 +63,7 @@ def held_out(main: pd.DataFrame, bootstrap: int) -> tuple[str, dict[str, Fit]]:
             continue
         record = found.law.record
         assert record.holdout is not None
-        covered = record.holdout.get("covered_90")
+        covered = record.holdout.get("coverage_90")
         rows.append(
             (
                 law,
