@@ -66,7 +66,7 @@ def _sizes(main: pd.DataFrame) -> plt.Figure:
     here = effects.long_runs(main)
     noise = effects.seed_noise(here, effects.lengths(here)[0])
     sizes = sorted(here["num_layers"].unique())
-    figure, axes = plt.subplots(1, len(sizes), figsize=(8.2, 3.0))
+    figure, axes = plt.subplots(1, len(sizes), figsize=(8.2, 3.2), sharey=True, layout="constrained")
     for panel, layers in zip(np.atleast_1d(axes), sizes, strict=True):
         for colour, ratio in zip(COLOURS, sorted(here["total_ratio"].unique()), strict=False):
             some = here[(here["num_layers"] == layers) & (here["total_ratio"] == ratio)].groupby("expert_share")["loss"]
@@ -87,7 +87,7 @@ def _rates(runs: pd.DataFrame) -> plt.Figure:
     trials = effects.long_runs(runs)
     trials = trials[(trials["expert_share"] == effects.TUNED_SHARE) & trials["stage"].isin(["tune", "tune+main"])]
     sizes = sorted(trials["num_layers"].unique())
-    figure, axes = plt.subplots(1, len(sizes), figsize=(8.2, 3.0))
+    figure, axes = plt.subplots(1, len(sizes), figsize=(8.2, 3.2), sharey=True, layout="constrained")
     for panel, layers in zip(np.atleast_1d(axes), sizes, strict=True):
         for colour, ratio in zip(COLOURS, sorted(trials["total_ratio"].unique()), strict=False):
             some = trials[(trials["num_layers"] == layers) & (trials["total_ratio"] == ratio)]
@@ -102,7 +102,11 @@ def _rates(runs: pd.DataFrame) -> plt.Figure:
             height = some["loss"].min() - 0.02
             panel.plot(row["rate"], height, "x", color=colour, ms=6)
             panel.plot([row["low"], row["high"]], [height, height], "-", color=colour, lw=2, alpha=0.5)
+        tested = sorted(trials["learning_rate"].unique())
         panel.set(xscale="log", xlabel="peak learning rate", title=_label(runs, layers))
+        panel.set_xlim(tested[0] / 1.3, tested[-1] * 1.3)  # an interval may reach far beyond
+        panel.set_xticks(tested, [f"{rate:.2g}" for rate in tested])
+        panel.minorticks_off()
     np.atleast_1d(axes)[0].set_ylabel("validation loss, nats per token")
     np.atleast_1d(axes)[0].legend(frameon=False)
     return figure
