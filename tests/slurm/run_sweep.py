@@ -2,8 +2,8 @@
 
     python -m tests.slurm.run_sweep [--keep]
 
-takes about six minutes on two free cores, and root where Slurm has yet to be installed. Exits with 1 if anything is not as it should be.
---keep: the folder stays.
+takes about six minutes on two free cores, and root where Slurm has yet to be installed. Exits with 1 if anything is not as
+it should be. --keep: the folder stays.
 """
 
 import json
