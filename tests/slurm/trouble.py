@@ -31,8 +31,8 @@ def say(text: str) -> None:
     print(f"{time.monotonic() - START:6.1f} s  {text}", flush=True)
 
 
-def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 300) -> Found:
-    """The first result that is true; on a busy machine a worker needs a minute to begin. Raises StuckError."""
+def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 1800) -> Found:
+    """The first result that is true; on a busy machine a worker needs minutes to begin. Raises StuckError."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := look():

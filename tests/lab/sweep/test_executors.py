@@ -116,8 +116,9 @@ def test_parameters_that_are_refused(commands, slurm, message):
 
 def test_no_slurm_here(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    executor = SlurmExecutor(execution(), None)  # enough for a dry run
     with pytest.raises(UserError, match=r"sbatch: not found.*--executor local"):
-        SlurmExecutor(execution(), None)
+        executor.adopt(tmp_path, [RUN])
 
 
 def test_what_sbatch_refuses_is_one_line(commands, tmp_path, capsys):

@@ -167,14 +167,11 @@ class SlurmExecutor:
     stopping = "stopping: the jobs wait and run on without this process; the same command follows them again"
 
     def __init__(self, execution: Execution, jobs: int | None):
-        """Raises UserError for parameters that jobs cannot have, and on a machine that cannot submit any."""
+        """Raises UserError for parameters that jobs cannot have. Slurm need not be here: a dry run goes without."""
         self.slots = jobs or _SLURM_JOBS
         self._execution = execution
         limit = execution.time_limit
         self._parameters = sbatch_parameters(execution, None if limit is None else _signal_seconds(limit))
-        for command in ("sbatch", "squeue", "srun"):  # jobs go without srun, but submitit looks for it
-            if shutil.which(command) is None:
-                raise UserError(f"{command}: not found, so this is no machine of a Slurm cluster; use --executor local")
 
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """One sbatch. Raises UserError with what Slurm says against it; ClusterSilent if it does not answer."""
@@ -196,7 +193,13 @@ class SlurmExecutor:
         return Job(run, slot, handle, folder)
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
-        """Jobs of these runs that wait or run, by the files that submitit left. Raises ClusterSilent."""
+        """Jobs of these runs that wait or run, by the files that submitit left.
+
+        Raises ClusterSilent, and UserError on a machine that cannot submit jobs: this is asked before any is.
+        """
+        for command in ("sbatch", "squeue", "srun"):  # jobs go without srun, but submitit looks for it
+            if shutil.which(command) is None:
+                raise UserError(f"{command}: not found, so this is no machine of a Slurm cluster; use --executor local")
         queued = my_jobs()
         found: dict[str, Path] = {}
         for run in runs:
