@@ -39,7 +39,8 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakeExecutor:
     """Jobs that are over when they are next looked at."""
 
-    name, stopping = "local", "stopping"
+    name = "local"
+    stopping = "stopping"
 
     def __init__(self, does: Does, slots: int = 2):
         self.does, self.slots = does, slots
@@ -49,7 +50,7 @@ class FakeExecutor:
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         self.submitted.append((run, slot))
         self.does(out, run)
-        folder = out / JOBS / f"{run}-{len(list((out / JOBS).iterdir()))}" / str(attempt)
+        folder = out / JOBS / run / f"{attempt}.{len(self.submitted)}"
         folder.mkdir(parents=True)
         return Job(run, slot, None, folder)  # type: ignore[arg-type]  # submitit's handle
 
@@ -141,14 +142,37 @@ def test_failures_are_retried_and_then_left_alone(tmp_path: Path, badly: Does) -
     ends = [record for record in read_attempts(attempts_file(out, bad)) if record["event"] == "end"]
     assert [end["end"] for end in ends] == ["failed"] * 3
     assert all(end["reason"] for end in ends)
-    stopped = {path.parents[1].name.partition("-")[0] for path in (out / JOBS).glob(f"*/*/{STOP}")}
-    assert stopped == (set() if badly is fail else {bad})  # an orphan that still loads shall not begin beside the next
+    # An orphan that still loads shall not begin beside the next one.
+    assert {path.parent.parent.name for path in (out / JOBS).glob(f"*/*/{STOP}")} == {bad}
 
     executor.submitted.clear()
     run_once(out, planner, executor)
     assert executor.submitted == []  # the next sweep leaves it alone too
     run_once(out, planner, executor, retry_failed=True)
     assert executor.tries() == {bad: 3}
+
+
+def test_a_death_is_noted_for_the_attempt_that_died(tmp_path: Path) -> None:
+    """A worker of an earlier submitter took the number of the job's own attempt, which then became the second."""
+    planner = planner_of(tmp_path, seeds=[0])
+    out = tmp_path / "out"
+
+    def be_second_and_die(out: Path, run: str) -> None:
+        note_end(out, run, begin(out, run), "interrupted")
+        begin(out, run)
+        executor.does = finish
+
+    executor = FakeExecutor(be_second_and_die)
+    assert list(run_once(out, planner, executor).values()) == ["done"]
+    records = read_attempts(attempts_file(out, ids(planner)[0]))
+    assert [(one["attempt"], one.get("end")) for one in records] == [
+        (1, None),
+        (1, "interrupted"),
+        (2, None),
+        (2, "failed"),
+        (3, None),
+        (3, "finished"),
+    ]
 
 
 def test_a_run_without_a_fault_of_its_own_is_tried_for_ever(tmp_path: Path) -> None:

@@ -1,26 +1,22 @@
 """The submitter's loop: hand over what can start, look at what ended, until nothing is left to do."""
 
-import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from moewright.errors import RunStopped
-from moewright.lab.locks import take_lock
-from moewright.lab.sweep.attempts import NO_SPACE, next_attempt, note_begin, note_end
+from moewright.lab.sweep.aftermath import SPARE_BYTES, make_up, note_death
+from moewright.lab.sweep.attempts import NO_SPACE, next_attempt
 from moewright.lab.sweep.executors import Executor, Job
 from moewright.lab.sweep.folder import note_run
 from moewright.lab.sweep.interruption import Told, interruptible
-from moewright.lab.sweep.layout import STOP, attempts_lock, run_path
 from moewright.lab.sweep.plan import PlannedRun, Planner
 from moewright.lab.sweep.slurm import ClusterSilent
 from moewright.lab.sweep.standing import Snapshot, Standing
 from moewright.lab.sweep.states import Observed, last_end, sweep_time
-from moewright.lab.sweep.worker import complete, newest_step
 from moewright.quantities import format_bytes
 
 _POLL_SECONDS = 0.25
@@ -28,7 +24,6 @@ _FOREIGN_SECONDS = 3.0
 """Between looks at runs that somebody else's workers are at."""
 _STOP_SECONDS = 120.0
 """How long workers may take for their last checkpoint."""
-_SPARE_BYTES = 64 * 2**20
 
 
 class Watcher(Protocol):
@@ -60,8 +55,9 @@ class Scheduler:
 
     def run(self) -> Snapshot:
         """Until every run has ended. Raises RunStopped when the disk is full, KeyboardInterrupt after Ctrl-C."""
-        for run in self._standing.observed:
-            self._complete(run)
+        keep = self.planner.spec.execution.keep
+        for run, seen in self._standing.observed.items():
+            make_up(self.out, run, seen, keep)
         with interruptible() as told:
             looked = time.monotonic()
             while True:
@@ -146,7 +142,7 @@ class Scheduler:
                 return
             reserved += run.sizes["peak_disk_bytes"]
             there = shutil.disk_usage(self.out).free
-            if there < reserved + _SPARE_BYTES:
+            if there < reserved + SPARE_BYTES:
                 self._stopped = (
                     f"{self.out}: {NO_SPACE}: the runs under way and the next need {format_bytes(reserved)}, and "
                     f"{format_bytes(there)} are free; make room and sweep again, which goes on from here"
@@ -181,54 +177,23 @@ class Scheduler:
 
     def _look_at_ended(self, job: Job, now: float | None) -> None:
         seen = self._standing.look_at(job.run, now)
-        ended = {record["attempt"] for record in seen.attempts if record["event"] == "end"}
-        if seen.state not in ("running", "done", "diverged") and job.attempt not in ended:
-            self._note_death(job, seen)
+        if seen.state not in ("running", "done", "diverged"):
+            note_death(self.out, job)
             seen = self._standing.look_at(job.run, now)
-        self._complete(job.run)
         if seen.state == "timed-out" and self.planner.spec.execution.after_time_limit == "stop":
             self._timed_out.add(job.run)
-        self._tell(job.run, seen)
+        self._is_over(job.run, seen)
 
-    def _note_death(self, job: Job, seen: Observed) -> None:
-        """A job ended without a word: its process was killed, or never began."""
-        # A worker that lost its controller while it loads shall not begin: the run goes to another.
-        with suppress(OSError):
-            (job.folder / STOP).touch()
-        lock = take_lock(attempts_lock(self.out, job.run))
-        if lock is None:  # a worker outlived its controller, or another one was there first
-            return
-        try:
-            if not any(record["attempt"] >= job.attempt for record in seen.attempts):
-                step = newest_step(run_path(self.out, job.run))
-                note_begin(self.out, job.run, job.attempt, step=step, job="never began")
-            # On a full disk a worker cannot note its end; otherwise it was killed, perhaps because it took all memory.
-            is_full = shutil.disk_usage(self.out).free < _SPARE_BYTES
-            reason = f"{self.out}: {NO_SPACE}" if is_full else f"the process was killed; see {job.folder}"
-            note_end(self.out, job.run, job.attempt, "failed", reason)
-        finally:
-            os.close(lock)
-
-    def _complete(self, run: str) -> None:
-        """What a worker left to do that was killed when its run was over already."""
-        seen = self._standing.observed[run]
-        if seen.state not in ("done", "diverged") or not seen.attempts or last_end(seen.attempts) is not None:
-            return
-        lock = take_lock(attempts_lock(self.out, run))
-        if lock is None:  # it is alive, and does it
-            return
-        try:
-            complete(self.out, run, self.planner.spec.execution.keep)
-        finally:
-            os.close(lock)
+    def _is_over(self, run: str, seen: Observed) -> None:
+        make_up(self.out, run, seen, self.planner.spec.execution.keep)
+        self._tell(run, seen)
 
     def _look_at_foreign(self) -> None:
         now = sweep_time(self.out)
         for run in self._foreign:
             seen = self._standing.look_at(run, now)
             if seen.state != "running":
-                self._complete(run)
-                self._tell(run, seen)
+                self._is_over(run, seen)
                 self._note(self._standing.replan())
 
     def _tell(self, run: str, seen: Observed) -> None:
