@@ -1,6 +1,6 @@
 """A sweep under an adversary who kills its processes at random moments, against the same sweep undisturbed.
 
-    python -m tests.benchmarks.torture_sweep [--kills 60] [--seed 0] [--steps 40] [--folder DIR]
+    python -m tests.benchmarks.torture_sweep [--kills 60] [--seed 0] [--steps 100] [--folder DIR]
 
 14 tiny runs, 6 of which tune learning rates, with a checkpoint every 5 steps: once undisturbed, once with SIGKILL to
 workers, to submitit's controllers, to `moewright sweep`, and to all of these together, in equal parts; with SIGTERM and
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=40, help="of each run")
+    parser.add_argument("--steps", type=int, default=100, help="of each run")
     parser.add_argument("--patience", type=float, default=900, help="longest wait for anything, in seconds")
     parser.add_argument("--folder", type=Path, help="a new folder for everything; one that is removed without it")
     given = parser.parse_args()

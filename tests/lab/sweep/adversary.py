@@ -217,7 +217,7 @@ class Adversary:
             self._revive()
             if at_half is not None and number == len(strikes) // 2:
                 at_half()
-            self._wait_for_moment(len(strikes) - number)
+            self._wait_for_moment((number + 1) / len(strikes))
             if self.victim.exit_code == 0:
                 raise AssertionError(f"the sweep was done before strike {number + 1} of {len(strikes)}")
             if kind in KILLS:
@@ -239,13 +239,15 @@ class Adversary:
             time.sleep(self._draw.choice((0.0, self._draw.uniform(0, 2))))
             self.victim.start()
 
-    def _wait_for_moment(self, left: int) -> None:
-        if self._draw.random() < 0.4:
-            time.sleep(self._draw.uniform(0, 4))
-            return
-        now = self.victim.steps()
-        goal = now + 0.8 * (self.total_steps - now) / left
-        self._wait("progress", lambda: self.victim.steps() >= goal or self.victim.exit_code is not None, self.patience)
+    def _wait_for_moment(self, share: float) -> None:
+        """Until that share of the sweep's steps, less a reserve, is done; or, now and then, no longer than seconds."""
+        victim, goal = self.victim, 0.85 * share * self.total_steps
+        soon = time.monotonic() + (self._draw.uniform(0, 4) if self._draw.random() < 0.4 else float("inf"))
+
+        def is_now() -> bool:
+            return victim.steps() >= goal or victim.exit_code is not None or time.monotonic() > soon
+
+        self._wait("progress", is_now, self.patience)
         time.sleep(self._draw.uniform(0, 0.5))
 
     def _kill(self, kind: str) -> str:
