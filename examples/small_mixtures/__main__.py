@@ -4,8 +4,9 @@
     moewright runs small --out examples/small_mixtures/runs.parquet --curves examples/small_mixtures/curves.parquet
     python -m examples.small_mixtures [--docs docs] [--bootstrap 1000]
 
-The first two lines make the tables anew (the sweep takes some hours of two cores); without them the committed ones are
-read. Tables are written between the markers of docs/small_mixtures.md, figures beside it, fitted laws to this folder.
+The first two lines make the tables anew (the sweep takes an hour of two cores), and with check.yaml in the same way
+check.parquet; without them the committed ones are read. Tables are written between the markers of
+docs/small_mixtures.md, figures beside it, fitted laws to this folder.
 """
 
 import argparse
@@ -43,6 +44,7 @@ def main() -> None:
             "laws": judged,
             **{f"coefficients-{name}": fits.coefficients(found) for name, found in whole.items()},
             "design": designing.designs(arguments.laws),
+            "trained": designing.trained(HERE / "check.parquet", chosen, whole),
         },
     )
     planned = {name: fitted[name] for name in fits.PLANNED if name in fitted}
