@@ -2,8 +2,8 @@
 
     python -m tests.slurm.run_sweep [--keep]
 
-takes about six minutes on two free cores, and root where Slurm has yet to be installed. Exits with 1 if anything is not as
-it should be. --keep: the folder stays.
+takes about six minutes on two free cores, and root where Slurm has yet to be installed. Exits with 1 if anything is
+not as it should be. --keep: the folder stays.
 """
 
 import json
@@ -37,7 +37,7 @@ Later = Callable[[], None]
 
 
 def write_specs(folder: Path) -> tuple[Path, Path]:
-    """Three runs that tune the learning rate and four more; and one that takes longer than its time limit."""
+    """Three runs that tune the learning rate and six more; and one that takes longer than its time limit."""
     data = tiny.write_tokens(folder, tokens=60_000)
     tokens = CHECKPOINT_STEPS * tiny.BATCH * tiny.LENGTH
     recipe = tiny.recipe(data, steps=STEPS, checkpoints={"every_tokens": tokens})
@@ -45,7 +45,7 @@ def write_specs(folder: Path) -> tuple[Path, Path]:
     many = {
         "recipe": recipe,
         "axes": [{"grid": {"num_experts": [4, 8]}}],
-        "seeds": [0, 1],
+        "seeds": [0, 1, 2],
         "tuning": {"multipliers": [0.5, 1, 2], "per": ["hidden_size"], "extend": 0},
         "execution": execution,
     }
@@ -68,7 +68,7 @@ def reach_limit(sweep: Submitter, run: str, checks: Checks) -> None:
     notes = sweep.attempts(run)
     say(f"limited: {notes[1]['end']}, {notes[1]['time'] - notes[0]['time']:.0f} s after the worker began")
     step = newest_step(run_path(sweep.out, run))
-    checks.add("at its time limit of 4 min a run notes that, with a checkpoint", f"{sweep.ends(run)[0]}, step {step}",
+    checks.add("time limit of 4 min: noted, with a checkpoint", f"{sweep.ends(run)[0]}, step {step}",
                sweep.ends(run)[0] == "timed-out" and step >= HOLD_AT)  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def cancel(sweep: Submitter, queue: Queue, checks: Checks) -> Later:
 
     def later() -> None:
         seen, others = sweep.ends(run), queue.seen[sweep.out / JOBS / run] - {job}
-        checks.add("scancel: interrupted with a checkpoint; a new job goes on from there",
+        checks.add("scancel: a checkpoint; a new job goes on from it",
                    f"{', '.join(map(str, seen))}; from step {sweep.begun(run)['step']}, {len(others)} new job",
                    seen[0] == "interrupted" and seen[-1] == "finished" and len(others) == len(seen) - 1
                    and sweep.begun(run, 2)["step"] == step >= HOLD_AT)  # fmt: skip
@@ -101,7 +101,7 @@ def kill_worker(sweep: Submitter, checks: Checks) -> Later:
 
     def later() -> None:
         seen = sweep.ends(run)
-        checks.add("kill -9 of a worker: failed; a new job goes on from the last checkpoint",
+        checks.add("kill -9 of a worker: a new job goes on",
                    f"{', '.join(map(str, seen))}; from step {sweep.begun(run, 2)['step']}",
                    seen[0] == "failed" and seen[-1] == "finished"
                    and sweep.begun(run, 2)["step"] == step >= CHECKPOINT_STEPS)  # fmt: skip
@@ -120,7 +120,7 @@ def requeue(sweep: Submitter, queue: Queue, checks: Checks) -> Later:
 
     def later() -> None:
         seen, jobs = sweep.ends(run), queue.seen[sweep.out / JOBS / run]
-        checks.add("scontrol requeue: interrupted with a checkpoint; the same job goes on from there",
+        checks.add("scontrol requeue: a checkpoint; the same job goes on",
                    f"{', '.join(map(str, seen))}; from step {sweep.begun(run)['step']}, {len(jobs)} job",
                    seen == ["interrupted", "finished"] and jobs == {job}
                    and sweep.begun(run)["step"] == step >= HOLD_AT)  # fmt: skip
@@ -153,7 +153,7 @@ def kill_submitter(sweep: Submitter, queue: Queue, checks: Checks) -> None:
     time.sleep(5)
     folders = {folder for *_, folder in before}
     fresh = {job for job, _, folder in jobs() if folder in folders} - {job for job, *_ in before}
-    checks.add("kill -9 of the submitter: the next one follows its jobs", f"{line}; {len(fresh)} new jobs",
+    checks.add("kill -9 of the submitter: its jobs are followed", f"{line}; new: {len(fresh)}",
                not fresh and 2 <= len(alive) <= int(line.split()[-1]) <= len(before)
                and submitted.exists())  # fmt: skip
 
@@ -178,7 +178,7 @@ def compare(sweep: Submitter, local: Path, checks: Checks) -> None:
         tiny.assert_same_end(run_path(sweep.out, run), run_path(local, run))
         same += read_status(run_path(sweep.out, run))["loss"] == read_status(run_path(local, run))["loss"]
     is_right = same == len(runs) and (runs == expected or len(runs) == 1)
-    checks.add(f"{sweep.out.name}: losses, weights and optimizer states as on this machine alone, bit by bit",
+    checks.add(f"{sweep.out.name}: the bits of the local sweep's runs",
                f"{same} of {len(runs)} runs", is_right)  # fmt: skip
     table = subprocess.run(
         [sys.executable, "-m", "moewright", "runs", str(sweep.out), "--json"], capture_output=True, text=True
@@ -219,7 +219,7 @@ def carry_out(folder: Path, cluster: Cluster, submitters: list[Submitter], check
         look()
     limit.join()
     checks.add("with the time limit: exit code 0", code := slow.end(1800), code == 0)
-    checks.add("after the time limit: a new job finishes the run", slow.ends(halted),
+    checks.add("after the time limit: a new job finishes the run", ", ".join(map(str, slow.ends(halted))),
                slow.ends(halted) == ["timed-out", "finished"])  # fmt: skip
     checks.add("a run never has two jobs at once", f"{len(queue.doubles)} had, in {queue.answers} looks at the queue",
                not queue.doubles and queue.answers > 100)  # fmt: skip
