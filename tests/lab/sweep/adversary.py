@@ -146,10 +146,14 @@ class Victim:
                     mine.append(process)
         return mine
 
-    def workers_that_began(self) -> set[int]:
-        """Process ids, as the attempts have them."""
-        files = (self.out / ATTEMPTS).glob("*.jsonl")
-        return {record["pid"] for path in files for record in read_attempts(path) if record["event"] == "begin"}
+    def workers(self, open_only: bool = False) -> set[int]:
+        """Process ids, as the attempts have them: of all workers that began, or of those that noted no end yet."""
+        found = set()
+        for path in (self.out / ATTEMPTS).glob("*.jsonl"):
+            records = read_attempts(path)
+            ended = {record["attempt"] for record in records if record["event"] == "end" and open_only}
+            found |= {it["pid"] for it in records if it["event"] == "begin" and it["attempt"] not in ended}
+        return found
 
     def kill(self, kind: str, draw: random.Random) -> bool:
         """SIGKILL to one process of a kind, or to everything; False if there is none."""
@@ -171,6 +175,7 @@ class Victim:
                 os.kill(process, signal.SIGKILL)
         if self._submitter is not None:
             self._submitter.wait(30)
+        self.wait("the end of what was killed", lambda: not self.processes()["everything"], 30)
 
     def steps(self) -> int:
         """Of all runs, as their last checkpoints have it."""
@@ -273,10 +278,11 @@ class Adversary:
         # A second Ctrl-C may find Python at its very end, where it dies of it.
         assert victim.exit_code in ((130, -signal.SIGINT) if twice else (130,)), f"{victim.exit_code}\n{victim.log}"
         assert "Traceback" not in victim.log, victim.log
-        left = victim.own_children()
+        # What is left is workers on their way out, and such as lost their controllers while they loaded: they begin not.
+        left, began = set(victim.own_children()), victim.workers()
+        assert twice or not victim.workers(open_only=True) & left, victim.log
         self._wait("the workers' ends", lambda: not victim.own_children(), self.patience)
-        if not twice:  # what was left is workers that lost their controllers while they loaded, and do not begin
-            assert not victim.workers_that_began() & set(left), victim.log
+        assert not (victim.workers() - began) & left, victim.log
         victim.tally.struck[kind] += 1
 
     def try_second(self) -> None:
