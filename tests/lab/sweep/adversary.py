@@ -278,7 +278,7 @@ class Adversary:
         # A second Ctrl-C may find Python at its very end, where it dies of it.
         assert victim.exit_code in ((130, -signal.SIGINT) if twice else (130,)), f"{victim.exit_code}\n{victim.log}"
         assert "Traceback" not in victim.log, victim.log
-        # What is left is workers on their way out, and such as lost their controllers while they loaded: they begin not.
+        # Left are workers on their way out, and such as lost their controllers while they loaded and do not begin.
         left, began = set(victim.own_children()), victim.workers()
         assert twice or not victim.workers(open_only=True) & left, victim.log
         self._wait("the workers' ends", lambda: not victim.own_children(), self.patience)
