@@ -98,12 +98,13 @@ def sweep(
 
 
 def look(spec: "str | Path | dict[str, Any]", out: str | Path) -> SweepResult:
-    """How a sweep stands in its folder, from files only; beside a submitter at work too. UserError without a sweep."""
+    """How a sweep stands in its folder, from files only; beside a submitter too. UserError without this sweep."""
     folder = Path(out).absolute()
     if not (folder / SWEEP).is_file():
         raise UserError(f"out: {out} holds no sweep; start one with `moewright sweep SPEC --out {out}`")
     check_folder(folder)
     planner = Planner(load(spec))
+    runs_beside(folder, planner, add=False)
     return SweepResult(Standing(folder, planner).snapshot())
 
 
