@@ -216,15 +216,15 @@ class Adversary:
         of the sweep. `at_half`: something else that happens in the middle.
         """
         strikes = [KILLS[i % len(KILLS)] for i in range(kills)] + [STOPS[i % len(STOPS)] for i in range(stops)]
-        strikes += ["second submitter"] * seconds
         self._draw.shuffle(strikes)
+        for _ in range(seconds):  # in the first half: meanwhile the sweep goes on, and it must not be done too soon
+            strikes.insert(self._draw.randrange(len(strikes) // 2), "second submitter")
         for number, kind in enumerate(strikes):
             self._revive()
             if at_half is not None and number == len(strikes) // 2:
                 at_half()
             self._wait_for_moment((number + 1) / len(strikes))
-            if self.victim.exit_code == 0:
-                raise AssertionError(f"the sweep was done before strike {number + 1} of {len(strikes)}")
+            self._check_not_done(f"strike {number + 1} of {len(strikes)}")
             if kind in KILLS:
                 kind = self._kill(kind)
             elif kind in STOPS:
@@ -237,6 +237,9 @@ class Adversary:
         self._wait("the end of the sweep", lambda: self.victim.exit_code is not None, 10 * self.patience)
         assert self.victim.exit_code == 0, self.victim.log
 
+    def _check_not_done(self, what: str) -> None:
+        assert self.victim.exit_code != 0, f"the sweep was done before {what}; give its runs more steps"
+
     def _revive(self) -> None:
         code = self.victim.exit_code
         if code is not None:
@@ -246,7 +249,7 @@ class Adversary:
 
     def _wait_for_moment(self, share: float) -> None:
         """Until that share of the sweep's steps, less a reserve, is done; or, now and then, no longer than seconds."""
-        victim, goal = self.victim, 0.85 * share * self.total_steps
+        victim, goal = self.victim, 0.7 * share * self.total_steps
         soon = time.monotonic() + (self._draw.uniform(0, 4) if self._draw.random() < 0.4 else float("inf"))
 
         def is_now() -> bool:
@@ -268,6 +271,7 @@ class Adversary:
         """Ctrl-C or SIGTERM to the submitter: it waits for its workers' checkpoints, and leaves none behind."""
         victim = self.victim
         self._wait("a job", lambda: bool(victim.own_children()) or victim.exit_code is not None, self.patience)
+        self._check_not_done(kind)
         name, _, twice = kind.partition(" ")
         os.kill(victim.submitter, signal.Signals[name])
         if twice:
