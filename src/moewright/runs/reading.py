@@ -23,7 +23,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         elif ending == ".parquet":
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_json(path, lines=True, dtype=False)
+            frame = pd.read_json(path, lines=True, precise_float=True, dtype=False)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, pd.errors.ParserError, UnicodeDecodeError) as error:

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +318,15 @@ def test_what_a_worker_left_to_do_that_was_killed_at_the_very_end(tmp_path: Path
         assert not list((run_path(out, run) / run_folder.CHECKPOINTS).glob("*"))
 
 
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """What a shell starts in the background ignores Ctrl-C, and a submitter there goes on; these tests may be there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_a_job_is_submitted(tmp_path: Path, name: str) -> None:
     """No further one is, and this one is not forgotten."""
