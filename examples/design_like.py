@@ -6,7 +6,7 @@ Run from the project's root: python examples/design_like.py
 from pathlib import Path
 
 import moewright
-from moewright.design.result import Designs
+from moewright.designs.result import Designs
 from moewright.quantities import format_count
 
 # Training tokens as published; None where the publisher does not say, and ASSUMED is taken.

@@ -24,7 +24,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from moewright.lab.run_folder import read_metrics
+from moewright.experiment.run_folder import read_metrics
 
 HERE = Path(__file__).parent
 MODELS = ("moe", "dense")

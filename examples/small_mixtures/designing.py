@@ -8,8 +8,8 @@ import moewright
 from examples.pages import table
 from examples.small_mixtures import effects
 from moewright import laws
-from moewright.fitting import Fit
-from moewright.law_tables import in_conventions
+from moewright.commands.fit import Fit
+from moewright.laws.conventions import in_conventions
 from moewright.quantities import format_count, parse_count
 
 HERE = Path(__file__).parent

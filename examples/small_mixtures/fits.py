@@ -10,9 +10,9 @@ import moewright
 from examples.pages import table
 from examples.small_mixtures import effects
 from moewright import laws
+from moewright.commands.fit import Fit
 from moewright.errors import UserError
-from moewright.fitting import Fit
-from moewright.law_tables import in_conventions
+from moewright.laws.conventions import in_conventions
 
 # The three that the study was planned for, named before any was fitted; then every other form that these runs can feed.
 PLANNED = ("liew2026", "zhao2025", "slicing2026")

@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from moewright.architecture import Architecture
-from moewright.design import design
+from moewright.commands.design import design
+from moewright.commands.export import Export, export
+from moewright.commands.inspect import Inspection, inspect
 from moewright.errors import UserError
-from moewright.export import Export, export
-from moewright.inspection import Inspection, inspect
 
 if TYPE_CHECKING:
     from moewright import laws, runs
-    from moewright.fitting import Fit, fit
-    from moewright.lab.run_table import RunTable
-    from moewright.lab.run_table import collect as collect_runs
-    from moewright.lab.sweep.command import sweep
+    from moewright.commands.fit import Fit, fit
+    from moewright.commands.predict import Prediction, predict
+    from moewright.commands.sweep import sweep
+    from moewright.experiment.collecting.collection import RunTable
+    from moewright.experiment.collecting.collection import collect as collect_runs
     from moewright.lab.training import train
-    from moewright.prediction import Prediction, predict
 
 __all__ = [
     "Architecture",
@@ -46,15 +46,15 @@ __version__ = "0.1.0"
 
 # What is loaded when it is first asked for: the module, and the name in it (None: the module itself).
 _LATER: dict[str, tuple[str, str | None]] = {
-    "Fit": ("moewright.fitting", "Fit"),
-    "Prediction": ("moewright.prediction", "Prediction"),
-    "RunTable": ("moewright.lab.run_table", "RunTable"),
-    "collect_runs": ("moewright.lab.run_table", "collect"),
-    "fit": ("moewright.fitting", "fit"),
+    "Fit": ("moewright.commands.fit", "Fit"),
+    "Prediction": ("moewright.commands.predict", "Prediction"),
+    "RunTable": ("moewright.experiment.collecting.collection", "RunTable"),
+    "collect_runs": ("moewright.experiment.collecting.collection", "collect"),
+    "fit": ("moewright.commands.fit", "fit"),
     "laws": ("moewright.laws", None),
-    "predict": ("moewright.prediction", "predict"),
+    "predict": ("moewright.commands.predict", "predict"),
     "runs": ("moewright.runs", None),
-    "sweep": ("moewright.lab.sweep.command", "sweep"),
+    "sweep": ("moewright.commands.sweep", "sweep"),
     "train": ("moewright.lab.training", "train"),
 }
 

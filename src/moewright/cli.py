@@ -47,7 +47,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """What is this model? Exact counts, memory and FLOPs of any MoE config; speed and fit on a device."""
-    from moewright.inspection import inspect as inspect_model
+    from moewright.commands.inspect import inspect as inspect_model
 
     inspection = inspect_model(
         config,
@@ -61,7 +61,7 @@ def inspect(
     if as_json:
         _print_json(inspection.to_dict())
     else:
-        from moewright.report.inspection import print_inspection
+        from moewright.report.inspection_tables import print_inspection
 
         _show(print_inspection, inspection)
 
@@ -76,13 +76,13 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """How good will it be? What every scaling law that applies expects, and how far it must extrapolate."""
-    from moewright.prediction import predict as predict_losses
+    from moewright.commands.predict import predict as predict_losses
 
     prediction = predict_losses(config, train_tokens, law or None)
     if as_json:
         _print_json(prediction.to_dict())
     else:
-        from moewright.report.prediction import print_prediction
+        from moewright.report.prediction_tables import print_prediction
 
         _show(print_prediction, prediction)
 
@@ -95,15 +95,15 @@ def laws(
     as_json: Json = False,
 ) -> None:
     """Which scaling laws are there, and what does each say?"""
+    from moewright.commands.predict import resolve_law
     from moewright.laws import describe, describe_all
-    from moewright.prediction import resolve_law
 
     if name is None:
         listed = describe_all()
         if as_json:
             _print_json({"laws": listed})
         else:
-            from moewright.report.laws import print_laws
+            from moewright.report.law_tables import print_laws
 
             _show(print_laws, listed)
         return
@@ -111,7 +111,7 @@ def laws(
     if as_json:
         _print_json(described)
     else:
-        from moewright.report.laws import print_law
+        from moewright.report.law_tables import print_law
 
         _show(print_law, described)
 
@@ -146,7 +146,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """What law do my runs follow? A law's form fitted to a run table, with intervals."""
-    from moewright.fitting import fit as fit_law
+    from moewright.commands.fit import fit as fit_law
 
     fitted = fit_law(
         runs,
@@ -174,7 +174,7 @@ def fit(
     if as_json:
         _print_json(fitted.to_dict())
         return
-    from moewright.report.fit import print_fit
+    from moewright.report.fit_tables import print_fit
 
     _show(print_fit, fitted)
     for path in written:
@@ -243,14 +243,14 @@ def design(
         "law": law or None,
     }
     if print_space:
-        from moewright.design.space import Space, describe_space, load_space
+        from moewright.designs.space import Space, describe_space, load_space
 
         unused = next((name for name, value in {**given, "out": out}.items() if value is not None), None)
         if unused is not None:
             raise UserError(f"{unused.replace('_', '-')}: --print-space prints the rules and takes --space only")
         print(describe_space(load_space(space) if space is not None else Space()), end="")
         return
-    from moewright.design import design as design_models
+    from moewright.commands.design import design as design_models
 
     designs = design_models(**given, space=space, top=top)
     if out is not None:
@@ -258,7 +258,7 @@ def design(
     if as_json:
         _print_json(designs.to_dict())
         return
-    from moewright.report.design import print_designs
+    from moewright.report.design_page import print_designs
 
     _show(print_designs, designs)
     if out is not None:
@@ -278,21 +278,21 @@ def train(
     if dry_run == (out is not None):
         raise UserError("out: needed to train, and without use in a dry run; give --out DIR or --dry-run")
     if out is None:
-        planned = _lab("planning").plan(spec)
+        planned = _lab("experiment.planning").plan(spec)
         if as_json:
             _print_json({**planned.facts, "warnings": list(planned.warnings)})
         else:
-            from moewright.report.training import print_plan
+            from moewright.report.training_tables import print_plan
 
             _show(print_plan, planned)
         return
-    result = _lab("training").train(spec, out)
+    result = _lab("lab.training").train(spec, out)
     if not result.is_first:
         return
     if as_json:
         _print_json({"out": str(out), **result.summary})
     else:
-        from moewright.report.training import print_result
+        from moewright.report.training_tables import print_result
 
         _show(print_result, result)
     if result.state == "interrupted":
@@ -325,7 +325,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """... at many settings: plan, price and run a sweep; again with the same folder goes on where it was."""
-    _lab("sweep.command").check_options(
+    _lab("commands.sweep").check_options(
         out,
         jobs=jobs,
         executor=executor,
@@ -339,7 +339,7 @@ def sweep(
     if dry_run:
         from moewright.report import sweep_plan
 
-        planned = _lab("sweep.dry_run").dry_run(
+        planned = _lab("sweeps.foresight.dry_run").dry_run(
             spec,
             out,
             jobs=jobs,
@@ -354,7 +354,7 @@ def sweep(
             _show(sweep_plan.print_dry_run, planned)
         return
     assert out is not None, "checked above"
-    from moewright.report import sweep as report
+    from moewright.report import sweep_tables as report
 
     if watch:
         result = report.watch_sweep(spec, out)
@@ -376,13 +376,13 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """What came of my runs? The run table, made anew from their files at any time, and what to know before a fit."""
-    from moewright.lab.run_table import collect
+    from moewright.experiment.collecting.collection import collect
 
     collected = collect(folder, out, curves)
     if as_json:
         _print_json(collected.to_dict())
     else:
-        from moewright.report.runs import print_runs
+        from moewright.report.run_tables import print_runs
 
         _show(print_runs, collected)
 
@@ -399,7 +399,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Now build it: the model in a framework's own terms, or which of its fields that framework cannot express."""
-    from moewright.export import export as export_model
+    from moewright.commands.export import export as export_model
 
     exported = export_model(design, format, out, balance_loss=balance_loss)
     files = sorted(path.name for path in out.iterdir())
@@ -438,7 +438,7 @@ def data_prepare(
     as_json: Json = False,
 ) -> None:
     """Make token shards: text is encoded, shuffled, freed of duplicates, and split for training and validation."""
-    from moewright.lab.data import prepare
+    from moewright.data import prepare
 
     dataset = prepare(
         sources,
@@ -457,7 +457,7 @@ def data_prepare(
         recorded = dataset.record.model_dump(mode="json")
         _print_json({"out": str(out), "fingerprint": dataset.fingerprint, **recorded})
         return
-    from moewright.report.data import print_dataset
+    from moewright.report.dataset_tables import print_dataset
 
     _show(print_dataset, dataset.record)
     print(f"written to {out}; fingerprint {dataset.fingerprint[:16]}")
@@ -468,7 +468,7 @@ def _lab(module: str) -> Any:
     from importlib import import_module
 
     try:
-        return import_module(f"moewright.lab.{module}")
+        return import_module(f"moewright.{module}")
     except ImportError as error:
         if error.name not in ("torch", "safetensors", "tokenizers"):
             raise

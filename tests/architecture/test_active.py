@@ -9,9 +9,9 @@ import torch
 
 from moewright import inspect
 from moewright.architecture.counts import active_params, mtp_params, total_params
-from moewright.architecture.hf import read_config
-from tests.architecture import oracle
-from tests.architecture.samplers import SAMPLERS
+from moewright.hf.config import read_config
+from tests.hf import oracle
+from tests.hf.samplers import SAMPLERS
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 

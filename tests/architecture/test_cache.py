@@ -11,8 +11,8 @@ from moewright.architecture.cache import (
     kv_bytes_per_token_beyond_windows,
     state_bytes_per_sequence,
 )
-from moewright.architecture.hf import read_config
-from tests.architecture import oracle
+from moewright.hf.config import read_config
+from tests.hf import oracle
 
 BASE: dict[str, Any] = {
     "vocab_size": 64,

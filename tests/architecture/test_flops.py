@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from moewright.architecture.context import compressed_entries, mean_context
 from moewright.architecture.counts import matmul_flops_per_token, mixing_flops
-from moewright.architecture.hf import read_config
 from moewright.architecture.mixers import Window
-from tests.architecture import oracle
-from tests.architecture.samplers import SAMPLERS
+from moewright.hf.config import read_config
+from tests.hf import oracle
+from tests.hf.samplers import SAMPLERS
 
 FAMILIES = (
     "deepseek_v3",

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from moewright import Architecture, UserError
 from moewright.architecture.counts import active_params, params, total_params
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
-from moewright.architecture.hf import read_config
 from moewright.architecture.mixers import Attention
 from moewright.architecture.repeats import Run, find_runs
 from moewright.architecture.spec import Layer
-from tests.architecture import oracle
-from tests.architecture.samplers import SAMPLERS
+from moewright.hf.config import read_config
+from tests.hf import oracle
+from tests.hf.samplers import SAMPLERS
 
 
 def expand(runs):  # type: ignore[no-untyped-def]

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from moewright.architecture.hf import read_config
 from moewright.architecture.storage import WEIGHT_FORMATS, weights_bytes
 from moewright.architecture.weights import Weight
+from moewright.hf.config import read_config
 
 
 @pytest.mark.parametrize(("name", "gib"), [("gpt-oss-20b", 12.8), ("gpt-oss-120b", 60.8)])

@@ -5,9 +5,9 @@ import pytest
 from moewright import Architecture, UserError
 from moewright.architecture import counts, variables
 from moewright.architecture.feed_forwards import Dense
-from moewright.architecture.hf import read_config
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Layer
+from moewright.hf.config import read_config
 
 
 def load(name: str) -> Architecture:

@@ -12,9 +12,9 @@ import numpy as np
 
 import moewright
 from moewright import laws
-from moewright.design.budgets import make_budgets
-from moewright.design.groups import CHUNK_ROWS
-from moewright.design.witnesses import choose_witnesses
+from moewright.designs.budgets import make_budgets
+from moewright.designs.groups import CHUNK_ROWS
+from moewright.designs.witnesses import choose_witnesses
 
 BUDGETS: dict[str, dict[str, object]] = {
     "three budgets": {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"},

@@ -20,7 +20,7 @@ TINY = {"hidden": 64, "layers": 1, "experts": 2, "top_k": 1, "expert_size": 8}
 
 def recipe(shape: dict[str, int], precision: str, sequences: int, length: int, recompute: bool) -> Any:
     """The recipe of a process."""
-    from moewright.lab.recipe import Recipe
+    from moewright.experiment.recipe import Recipe
 
     model = architecture(shape, dense=False)
     if shape is TINY:

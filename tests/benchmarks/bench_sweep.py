@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from moewright.lab.run_table import collect
-from moewright.lab.sweep.sweeping import sweep
+from moewright.experiment.collecting.collection import collect
+from moewright.sweeps.running.sweeping import sweep
 
 BASE = Path(__file__).parents[2] / "examples" / "small_mixtures" / "base.yaml"
 

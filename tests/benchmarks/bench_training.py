@@ -59,12 +59,12 @@ def lab_step(shape: dict[str, int], precision: str, dense: bool) -> Callable[[An
     """A training step of the lab's model."""
     import torch
 
+    from moewright.experiment.recipe import Initialization
+    from moewright.experiment.routing import BalanceLoss
     from moewright.lab.initialization import initialize
     from moewright.lab.memory import keep_freed_memory
     from moewright.lab.model import Transformer
     from moewright.lab.model.balancing import balance_loss
-    from moewright.lab.recipe import Initialization
-    from moewright.lab.routing import BalanceLoss
 
     keep_freed_memory()
     model = Transformer(architecture(shape, dense), torch.bfloat16 if precision == "bf16" else None)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import moewright
 from moewright import UserError
-from moewright.export import Export
-from moewright.sources import Source
-from tests.export.samplers import SAMPLERS, anything
-from tests.export.tools import COUNTERS
+from moewright.commands.export import Export
+from moewright.hf.sources import Source
+from tests.exporters.samplers import SAMPLERS, anything
+from tests.exporters.tools import COUNTERS
 
 
 def main(target: str, models: int) -> None:

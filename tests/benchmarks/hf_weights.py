@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 import transformers
 
-from moewright.architecture.hf.families import EXPORT_ORDER
-from moewright.lab.hf import read_checkpoint, write_checkpoint
+from moewright.hf.families import EXPORT_ORDER
+from moewright.lab.hf_weights import read_checkpoint, write_checkpoint
 from tests.lab.hf_models import (
     architecture_of,
     draw,

@@ -12,9 +12,9 @@ from collections import Counter
 
 from moewright import UserError
 from moewright.architecture.counts import total_params
-from moewright.architecture.hf import read_config
-from tests.architecture import oracle
-from tests.architecture.samplers import NEEDED_FIELDS, SAMPLERS
+from moewright.hf.config import read_config
+from tests.hf import oracle
+from tests.hf.samplers import NEEDED_FIELDS, SAMPLERS
 
 
 def main(configs: int) -> None:

@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from moewright.lab.sweep.layout import RUNS
-from moewright.lab.sweep.states import read_attempts
-from moewright.lab.sweep.sweeping import look
-from tests.lab.sweep.adversary import KILLS, STOPS, Adversary, Victim, check_attempts, check_results, write_sweep
+from moewright.experiment.states import read_attempts
+from moewright.experiment.sweep_layout import RUNS
+from moewright.sweeps.running.sweeping import look
+from tests.sweeps.adversary import KILLS, STOPS, Adversary, Victim, check_attempts, check_results, write_sweep
 
 DISK_BYTES = 256 * 2**20
 """Enough for the sweep and the 64 MB that it wants to be free."""

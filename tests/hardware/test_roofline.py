@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from moewright.architecture import Architecture
 from moewright.architecture.spec import WeightFormatName
-from moewright.design.candidates import build, columns
-from moewright.design.groups import groups_of
-from moewright.design.space import Space
+from moewright.designs.candidates import build, columns
+from moewright.designs.groups import groups_of
+from moewright.designs.space import Space
 from moewright.hardware import (
     SPEED_OF_LIGHT,
     Device,
@@ -19,7 +19,7 @@ from moewright.hardware import (
     time_to_first_token,
     training_seconds,
 )
-from moewright.sources import load_architecture
+from moewright.hf.sources import load_architecture
 
 IDEAL = load_device("H100").model_copy(update={"efficiency": SPEED_OF_LIGHT})
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from moewright import Architecture
-from moewright.architecture.hf import read_config
+from moewright.hf.config import read_config
 from moewright.lab.model import Transformer
-from tests.architecture import oracle
-from tests.architecture.samplers import SAMPLERS, flag
+from tests.hf import oracle
+from tests.hf.samplers import SAMPLERS, flag
 
 LENGTH = 13  # longer than the samplers' windows of 8
 

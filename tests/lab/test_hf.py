@@ -20,19 +20,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from moewright import Architecture, UserError
 from moewright.architecture.feed_forwards import ExpertGroup, MoE
-from moewright.architecture.hf.families import EXPORT_ORDER
 from moewright.architecture.mixers import Attention, LatentAttention, Rope
 from moewright.architecture.spec import Layer, Norm
-from moewright.export.conventions import canonical
-from moewright.export.hf import WITH_BALANCE_LOSS
-from moewright.lab.data.prepare import prepare
-from moewright.lab.hf import export_run, from_hf_tensors, read_checkpoint, to_hf_tensors, write_checkpoint
+from moewright.data.prepare import prepare
+from moewright.experiment.recipe import Recipe
+from moewright.experiment.routing import BalanceLoss
+from moewright.exporters.conventions import canonical
+from moewright.exporters.hf import WITH_BALANCE_LOSS
+from moewright.hf.families import EXPORT_ORDER
+from moewright.lab.hf_weights import export_run, from_hf_tensors, read_checkpoint, to_hf_tensors, write_checkpoint
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import balance_loss
-from moewright.lab.recipe import Recipe
-from moewright.lab.routing import BalanceLoss
 from moewright.lab.training import train
-from tests.architecture import oracle
+from tests.hf import oracle
 from tests.lab.hf_models import (
     architecture_of,
     draw,

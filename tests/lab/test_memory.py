@@ -7,10 +7,10 @@ import torch
 
 from moewright.architecture import Architecture
 from moewright.errors import UserError
+from moewright.experiment.recipe import Initialization, Recipe
 from moewright.lab.initialization import initialize
 from moewright.lab.memory import check_memory, expected_memory
 from moewright.lab.model import Transformer
-from moewright.lab.recipe import Initialization, Recipe
 
 CASES = 12
 

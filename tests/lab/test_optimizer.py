@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from moewright.lab import planning
+from moewright.experiment import planning
+from moewright.experiment.recipe import Recipe
 from moewright.lab.initialization import initialize, rate_factor
 from moewright.lab.model import Transformer
-from moewright.lab.recipe import Recipe
 from moewright.lab.session import Session
 from moewright.lab.sharding import World
 from moewright.lab.step import accumulate_gradients

@@ -18,12 +18,13 @@ import pytest
 import torch
 
 from moewright.architecture.counts import training_flops_per_token
+from moewright.data.prepare import prepare
 from moewright.errors import UserError
-from moewright.lab import beginning, checkpoint_files, loop, planning, run_folder
-from moewright.lab.data.prepare import prepare
+from moewright.experiment import planning, run_folder
+from moewright.experiment.recipe import Recipe
+from moewright.lab import beginning, checkpoint_files, loop
 from moewright.lab.model import Transformer
 from moewright.lab.model.moe import Way
-from moewright.lab.recipe import Recipe
 from moewright.lab.session import Session
 from moewright.lab.sharding import World
 from moewright.lab.training import train

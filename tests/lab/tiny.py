@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from moewright.lab import run_folder
+from moewright.experiment import run_folder
 from moewright.lab.session import Session
 
 VOCAB, LENGTH, BATCH = 64, 16, 8

@@ -10,7 +10,7 @@ from scipy.optimize import least_squares
 
 from moewright import UserError, laws
 from moewright.laws.fitting.expected import LOOSE, NOT_IDENTIFIED, PINNED
-from moewright.report.forecast import print_forecast
+from moewright.report.forecast_tables import print_forecast
 from tests.laws.tables import synthetic_dense, synthetic_zhao
 
 

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moewright.lab.run_folder import read_status
-from moewright.lab.sweep.layout import JOBS, RUNS, run_path
-from moewright.lab.sweep.worker import newest_step
+from moewright.experiment.run_folder import read_status
+from moewright.experiment.sweep_layout import JOBS, RUNS, run_path
+from moewright.sweeps.running.worker import newest_step
 from tests.lab import tiny
 from tests.slurm.checks import Checks
 from tests.slurm.trouble import ROOT, Cluster, Queue, StuckError, Submitter, say, slurm, wait_for

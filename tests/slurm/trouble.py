@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moewright.lab.run_tail import read_tail
-from moewright.lab.sweep.layout import ATTEMPTS, JOBS, attempts_file, run_path
-from moewright.lab.sweep.states import last_end, read_attempts
-from moewright.lab.sweep.worker import newest_step
+from moewright.experiment.collecting.tail import read_tail
+from moewright.experiment.states import last_end, read_attempts
+from moewright.experiment.sweep_layout import ATTEMPTS, JOBS, attempts_file, run_path
+from moewright.sweeps.running.worker import newest_step
 
 ROOT = Path(__file__).parents[2]
 START = time.monotonic()

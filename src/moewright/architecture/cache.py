@@ -17,8 +17,8 @@ from moewright.architecture.mixers import (
     ShortConvolution,
     Window,
 )
-from moewright.architecture.part import Part
 from moewright.architecture.spec import Architecture, Layer
+from moewright.records import Part
 
 LatentCache = Literal["latent", "decompressed"]
 """What a runtime stores for multi-head latent attention: the latent and the rotary key (transformers 5, vLLM, SGLang),

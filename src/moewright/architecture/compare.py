@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from moewright.architecture.part import Part
 from moewright.architecture.spec import Architecture
+from moewright.records import Part
 
 
 def differences(wanted: Architecture, got: Architecture) -> list[str]:

@@ -25,7 +25,6 @@ from moewright.architecture.mixers import (
     MixtureOfAttention,
     ShortConvolution,
 )
-from moewright.architecture.part import Part
 from moewright.architecture.spec import Architecture, Layer
 from moewright.architecture.weights import (
     COMPONENTS,
@@ -36,6 +35,7 @@ from moewright.architecture.weights import (
     outer_weights,
     part_weights,
 )
+from moewright.records import Part
 
 FLOPS_CONVENTION = (
     "2 per multiply-add; head in, input embedding out; causal attention at the stated length; training = 3 x forward"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from moewright.architecture.part import Activation, Count, Part, Positive, Size
+from moewright.records import Activation, Count, Part, Positive, Size
 
 
 class Dense(Part):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from moewright.architecture.part import Part, Positive, Size
+from moewright.records import Part, Positive, Size
 
 
 class Rope(Part):

@@ -9,13 +9,13 @@ from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, fiel
 
 from moewright.architecture.feed_forwards import FeedForward, MoE
 from moewright.architecture.mixers import Mixer
-from moewright.architecture.part import LARGEST_LAYER_COUNT, Count, Part, Positive, Size
 from moewright.architecture.repeats import Run, find_runs
+from moewright.complaints import near_field
 from moewright.errors import UserError
-from moewright.suggestions import near_field
+from moewright.records import LARGEST_LAYER_COUNT, Count, Part, Positive, Size
 
 if TYPE_CHECKING:
-    from moewright.architecture.hf import HFImport
+    from moewright.hf.config import HFImport
 
 WeightFormatName = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 
@@ -139,12 +139,12 @@ class Architecture(Part):
     def from_hf(cls, source: "str | Path | dict[str, Any]") -> "Architecture":
         """The architecture of a Hugging Face config.json (a path, its folder, or its contents).
 
-        Warnings about the config are issued through the `warnings` module; `moewright.architecture.hf.read_config`
+        Warnings about the config are issued through the `warnings` module; `moewright.hf.read_config`
         returns them instead.
         """
         import warnings
 
-        from moewright.architecture.hf import read_config
+        from moewright.hf.config import read_config
 
         imported: HFImport = read_config(source)
         for message in imported.warnings:
@@ -156,7 +156,7 @@ class Architecture(Part):
 
         `family` is a model_type; None takes the first that can. A UserError names what cannot be expressed.
         """
-        from moewright.architecture.hf import write_config
+        from moewright.hf.config import write_config
 
         return write_config(self, family)
 

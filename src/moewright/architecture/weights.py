@@ -24,8 +24,8 @@ from moewright.architecture.mixers import (
     MixtureOfAttention,
     ShortConvolution,
 )
-from moewright.architecture.part import Part
 from moewright.architecture.spec import Architecture, Layer, Norm
+from moewright.records import Part
 
 Component = Literal[
     "embedding",

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
-from moewright.architecture.part import Part, Size
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hardware.efficiency import Efficiency
 from moewright.quantities import parse_bytes, parse_count
+from moewright.records import Part, Size
 
 ComputeDtype = Literal["fp32", "bf16", "fp8", "int8", "fp4"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from moewright.architecture.part import Part
+from moewright.records import Part
 
 End = Literal["fast", "slow"]
 ENDS: tuple[End, End] = ("fast", "slow")

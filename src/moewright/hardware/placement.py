@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture.mixers import Attention, CompressedAttention, LatentAttention, MixtureOfAttention
-from moewright.architecture.part import Part
 from moewright.errors import UserError
 from moewright.hardware.devices import Device
+from moewright.records import Part
 
 # Beyond eight, products of one layer get small and all-reduces long; servers of eight are the common unit.
 LARGEST_GROUP = 8

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from moewright.architecture.part import Part, Size
 from moewright.architecture.spec import Architecture
 from moewright.architecture.weights import layer_weights, outer_weights
 from moewright.errors import UserError
@@ -20,6 +19,7 @@ from moewright.hardware.activations import (
     layer_activation_bytes_per_token,
     recomputed_layer_bytes_per_token,
 )
+from moewright.records import Part, Size
 
 Optimizer = Literal["adamw", "adamw_bf16_moments", "adamw_8bit", "muon"]
 OPTIMIZER_BYTES: dict[Optimizer, int] = {

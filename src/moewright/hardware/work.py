@@ -12,13 +12,13 @@ from typing import Any, Literal
 from moewright.architecture import cache, counts
 from moewright.architecture.cache import CacheDtype
 from moewright.architecture.mixers import LatentAttention
-from moewright.architecture.part import Part
 from moewright.architecture.spec import Architecture, Layer, WeightFormatName
 from moewright.architecture.storage import WEIGHT_FORMATS, WeightFormat
 from moewright.architecture.weights import Component, Weight, layer_weights, outer_weights, part_weights
 from moewright.hardware.devices import ComputeDtype
 from moewright.hardware.experts import distinct_experts, most_loaded
 from moewright.hardware.placement import Placement, cache_shards, mixer_shards, splits_by_sequence
+from moewright.records import Part
 
 Stage = Literal["decode", "prefill"]
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from moewright.data.dataset import Dataset
 from moewright.errors import UserError
+from moewright.experiment import run_folder
+from moewright.experiment.changes import first_difference
+from moewright.experiment.locks import take_lock
+from moewright.experiment.planning import Plan
+from moewright.experiment.provenance import provenance
 from moewright.files import write_mapping
-from moewright.lab import run_folder
-from moewright.lab.changes import first_difference
-from moewright.lab.data.dataset import Dataset
-from moewright.lab.locks import take_lock
-from moewright.lab.planning import Plan
-from moewright.lab.provenance import provenance
 from moewright.lab.sharding import World
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from moewright.errors import UserError
+from moewright.experiment.run_folder import CHECKPOINTS, MODEL, OPTIMIZER, STATE, checkpoints
 from moewright.files import write_mapping
-from moewright.lab.run_folder import CHECKPOINTS, MODEL, OPTIMIZER, STATE, checkpoints
 
 
 def write_checkpoint(

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from moewright.lab.data.batches import Batches
-from moewright.lab.data.dataset import Dataset
+from moewright.data.batches import Batches
+from moewright.data.dataset import Dataset
+from moewright.experiment.recipe import Recipe
 from moewright.lab.model import Transformer
 from moewright.lab.model.moe import Way
-from moewright.lab.recipe import Recipe
 from moewright.lab.routing_metrics import RoutingTotals
 from moewright.lab.sharding import World
 from moewright.lab.step import load

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from moewright.experiment.recipe import Initialization
 from moewright.lab.model import Transformer
-from moewright.lab.recipe import Initialization
 
 Role = Literal["embedding", "vector", "readout", "matrix"]
 _TO_RESIDUAL = ("o_proj", "down_proj")

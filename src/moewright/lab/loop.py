@@ -13,10 +13,10 @@ import torch
 
 from moewright.architecture.counts import training_flops_per_token
 from moewright.errors import OtherProcessError, RunStopped
-from moewright.lab import run_folder
+from moewright.experiment import run_folder
+from moewright.experiment.planning import Plan
 from moewright.lab.memory import peak_memory
 from moewright.lab.mirrors import Mirror, flat_numbers, open_mirrors
-from moewright.lab.planning import Plan
 from moewright.lab.progress import training_progress
 from moewright.lab.session import Session
 from moewright.lab.step import StepLosses

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from moewright.errors import UserError
+from moewright.experiment.recipe import Recipe
 from moewright.hardware.training_memory import Parallelism, TrainingMemory, training_memory
 from moewright.lab.model.loss import CHUNK
-from moewright.lab.recipe import Recipe
 from moewright.quantities import format_bytes
 
 # glibc's mallopt parameters (malloc.h).

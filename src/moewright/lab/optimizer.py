@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from moewright.errors import UserError
+from moewright.experiment.recipe import Optimizer, Recipe
 from moewright.lab import sharding
 from moewright.lab.initialization import rate_factor, role
 from moewright.lab.model import Transformer
-from moewright.lab.recipe import Optimizer, Recipe
 
 STATE_SEPARATOR = "/"
 """Between a parameter's name and the name of a piece of its state."""

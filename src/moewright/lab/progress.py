@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from moewright.lab.recipe import Recipe
+from moewright.experiment.recipe import Recipe
 from moewright.quantities import format_count
 
 _SMOOTHING = 0.9

@@ -6,19 +6,19 @@ from typing import Any
 import torch
 
 from moewright.architecture.compare import differences
+from moewright.data.batches import Batches
+from moewright.data.dataset import Dataset
 from moewright.errors import RunStopped, UserError
+from moewright.experiment.recipe import Recipe
+from moewright.experiment.run_folder import MODEL, OPTIMIZER, STATE
+from moewright.experiment.schedule import peak_learning_rate, schedule_share
 from moewright.files import read_mapping
 from moewright.lab import checkpoint_files, sharding
-from moewright.lab.data.batches import Batches
-from moewright.lab.data.dataset import Dataset
 from moewright.lab.evaluation import EvaluationReport, ValidationSets, evaluate
 from moewright.lab.initialization import initialize
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import update_selection_bias
 from moewright.lab.optimizer import build_optimizers
-from moewright.lab.recipe import Recipe
-from moewright.lab.run_folder import MODEL, OPTIMIZER, STATE
-from moewright.lab.schedule import peak_learning_rate, schedule_share
 from moewright.lab.sharding import World
 from moewright.lab.step import StepLosses, accumulate_gradients
 
@@ -151,7 +151,7 @@ class Session:
             tensor.copy_(sharding.like(tensors[name], tensor))
 
     def _load_weights(self, folder: Path) -> None:
-        from moewright.lab.hf import read_checkpoint
+        from moewright.lab.hf_weights import read_checkpoint
 
         architecture, tensors = read_checkpoint(folder)
         wanted = self.recipe.architecture

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moewright.lab.data.batches import Batches, document_ids
+from moewright.data.batches import Batches, document_ids
+from moewright.experiment.recipe import Recipe
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import balance_loss, z_loss
 from moewright.lab.model.moe import Way
-from moewright.lab.recipe import Recipe
 from moewright.lab.routing_metrics import RoutingTotals
 from moewright.lab.sharding import World
 

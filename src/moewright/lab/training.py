@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from moewright.errors import RunStopped
-from moewright.lab import run_folder
+from moewright.experiment import run_folder
+from moewright.experiment.planning import open_data, plan_with
+from moewright.experiment.recipe import Recipe
 from moewright.lab.beginning import begin, lock
 from moewright.lab.loop import Result, TrainingLoop
 from moewright.lab.memory import keep_freed_memory
-from moewright.lab.planning import open_data, plan_with
-from moewright.lab.recipe import Recipe
 from moewright.lab.session import Session
 from moewright.lab.sharding import world
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from moewright.design.frontier import frontier
-from moewright.design.result import Designs
+from moewright.designs.frontier import frontier
+from moewright.designs.result import Designs
 from moewright.files import write_text
 from moewright.laws.variable import Array
 

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from moewright.design.result import Designs
+from moewright.designs.result import Designs
 from moewright.files import new_folder, write_mapping, write_text
+from moewright.hf.sources import SPEC
 from moewright.report.design_figures import write_figures
 from moewright.report.design_rationale import rationale
-from moewright.sources import SPEC
 
 HF_CONFIG = "config.json"
 RATIONALE = "README.md"

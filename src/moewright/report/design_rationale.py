@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from moewright.design.principles import Principle
-from moewright.design.result import Design, Designs
+from moewright.designs.principles import Principle
+from moewright.designs.result import Design, Designs
 from moewright.quantities import format_bytes, format_count
-from moewright.report.design import SIZE_WORDS, budget_lines, size_ranges
+from moewright.report.design_page import SIZE_WORDS, budget_lines, size_ranges
 
 _PRINCIPLES: dict[Principle, str] = {
     "liew": "fill the total, then the smallest E/K, then the fewest experts (arXiv 2601.08215)",

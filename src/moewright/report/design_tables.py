@@ -4,8 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
-from moewright.design.like import Published
-from moewright.design.result import Design, Designs
+from moewright.designs.like import Published
+from moewright.designs.result import Design, Designs
 from moewright.quantities import format_count
 
 _SIZES = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moewright.fitting import LEVEL, Fit
+from moewright.commands.fit import LEVEL, Fit
 from moewright.laws.curves import Curve, marginal_curves, spans_widely
 from moewright.laws.fitting.rows import read_columns, read_loss
 from moewright.laws.variable import Array

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moewright.lab.sweep.dry_run import DryRun
-    from moewright.lab.sweep.expected import Expected
+    from moewright.sweeps.foresight.dry_run import DryRun
+    from moewright.sweeps.foresight.remaining import Expected
 
 _COUNTED = ("train_tokens", "tokens_per_active_param", "tokens_per_total_param", "train_flops")
 """Settings that the columns of exact sizes show anyway."""

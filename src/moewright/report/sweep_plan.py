@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from moewright.lab.sweep.inspection import WORTH_WARNING
 from moewright.quantities import format_bytes, format_count
-from moewright.report.forecast import print_forecast
+from moewright.report.forecast_tables import print_forecast
 from moewright.report.sweep_cells import CellRow, cell_rows, column_names, plain
 from moewright.report.sweep_progress import format_duration, shown
+from moewright.sweeps.foresight.checks import WORTH_WARNING
 
 if TYPE_CHECKING:
-    from moewright.lab.sweep.calibration import Progress as Tell
-    from moewright.lab.sweep.dry_run import DryRun
+    from moewright.sweeps.foresight.calibration import Progress as Tell
+    from moewright.sweeps.foresight.dry_run import DryRun
 
 _MOST_CELLS = 60
 _MOST_LINES = 8

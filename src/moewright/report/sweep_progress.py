@@ -13,14 +13,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from moewright.lab.run_tail import read_tail
-from moewright.lab.sweep.layout import run_path
-from moewright.lab.sweep.states import STATES
+from moewright.experiment.collecting.tail import read_tail
+from moewright.experiment.states import STATES
+from moewright.experiment.sweep_layout import run_path
 from moewright.quantities import format_count
 
 if TYPE_CHECKING:
-    from moewright.lab.sweep.plan import PlannedRun
-    from moewright.lab.sweep.standing import Snapshot
+    from moewright.sweeps.plan import PlannedRun
+    from moewright.sweeps.running.standing import Snapshot
 
 _REFRESH_SECONDS = 1.0
 _MOST_ROWS = 12
@@ -37,7 +37,7 @@ def sweep_progress(console: Console) -> Iterator["SweepProgress"]:
 
 
 class SweepProgress:
-    """What the submitter tells; see `lab.sweep.scheduler.Watcher`."""
+    """What the submitter tells; see `sweeps.running.scheduler.Watcher`."""
 
     def __init__(self, console: Console, live: Live | None):
         self._console, self._live = console, live

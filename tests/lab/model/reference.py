@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from moewright.architecture.feed_forwards import MoE, Router
-from moewright.lab.routing import Capacity
+from moewright.experiment.routing import Capacity
 
 Weights = dict[str, Tensor]
 

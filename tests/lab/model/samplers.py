@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, LatentAttention, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
-from moewright.lab.routing import Capacity
+from moewright.experiment.routing import Capacity
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2")
 SCORES = ("softmax", "sigmoid", "sqrt_softplus")

@@ -12,10 +12,10 @@ from torch import Tensor
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
+from moewright.experiment.routing import BalanceLoss, SelectionBias
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import balance_loss, update_selection_bias, z_loss
 from moewright.lab.model.moe import DROPLESS, MoELayer
-from moewright.lab.routing import BalanceLoss, SelectionBias
 from tests.lab.model.samplers import fill
 
 WIDTH = 5

@@ -11,9 +11,9 @@ from moewright.architecture.counts import total_params
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
+from moewright.experiment.routing import Capacity
 from moewright.lab.model import Transformer
 from moewright.lab.model.moe import MoELayer, Routing, Way
-from moewright.lab.routing import Capacity
 from tests.lab.model import reference
 from tests.lab.model.samplers import fill, random_architecture, random_capacity, random_moe, random_valid
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from moewright.architecture.part import Activation
+from moewright.records import Activation
 
 
 class Differentiable(NamedTuple):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from moewright.architecture.feed_forwards import MoE
+from moewright.experiment.routing import BalanceLoss, SelectionBias, check_pooling
 from moewright.lab.model.moe import MoELayer, Routing
-from moewright.lab.routing import BalanceLoss, SelectionBias, check_pooling
 
 
 def relative_loads(moe: MoE, loads: Tensor) -> Tensor:

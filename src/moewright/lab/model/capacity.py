@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from moewright.lab.routing import Capacity
+from moewright.experiment.routing import Capacity
 
 
 def expert_capacity(capacity: Capacity, tokens: int, top_k: int, num_experts: int) -> int | None:

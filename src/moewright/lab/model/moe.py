@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from moewright.architecture.feed_forwards import Dense, MoE
+from moewright.experiment.routing import Capacity
 from moewright.lab.model.activations import activate
 from moewright.lab.model.attention import weight
 from moewright.lab.model.capacity import expert_capacity, within_capacity
 from moewright.lab.model.experts import Implementation, run_experts, sort_rows
 from moewright.lab.model.linear import linear
 from moewright.lab.model.router import Choices, RouterLayer
-from moewright.lab.routing import Capacity
 
 
 class Way(NamedTuple):

@@ -10,12 +10,12 @@ from torch.utils.checkpoint import checkpoint
 from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Architecture, Layer
+from moewright.experiment.support import check_trainable
 from moewright.lab.model.attention import AttentionLayer, LatentAttentionLayer, View, weight
 from moewright.lab.model.linear import linear
 from moewright.lab.model.loss import head_loss
 from moewright.lab.model.moe import DROPLESS, FeedForwardLayer, MoELayer, Routing, Way
 from moewright.lab.model.norm import NormLayer
-from moewright.lab.support import check_trainable
 
 
 class Output(NamedTuple):

@@ -1,0 +1,1 @@
+"""The commands: one function each, by the command's name, with its arguments."""

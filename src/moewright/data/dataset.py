@@ -1,0 +1,150 @@
+"""Tokens to train and validate on: a prepared folder, or anyone's own shards."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from moewright.data.dataset_record import DatasetRecord, StoredShard, read_record, sha256_of
+from moewright.data.shards import DTYPES, TokenShards
+from moewright.errors import UserError
+from moewright.records import LARGEST_SIZE
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training tokens and validation sets of one vocabulary."""
+
+    train: TokenShards
+    validation: dict[str, TokenShards]
+    """By source; at least one."""
+    vocab_size: int
+    end_of_document: int | None
+    """The token that ends every document, where known."""
+    bytes_per_token: dict[str, float]
+    """UTF-8 bytes of text per token of a validation set, separators counted as tokens of no bytes, where known.
+
+    Bits per byte = loss in nats per token / ln 2 / bytes per token.
+    """
+    tokenizer: Path | None
+    """A Hugging Face tokenizer.json, where known."""
+    record: DatasetRecord | None
+    """What dataset.json says; None for other people's files."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over all that decides the tokens: vocabulary, end of document, tokenizer, and every token.
+
+        Instant for a prepared folder. Other people's files are read once.
+        """
+        stored = self.record
+        if stored is None:
+            train = [self.train.fingerprint()]
+            validation = {name: [shards.fingerprint()] for name, shards in self.validation.items()}
+        else:
+            train = [file.sha256 for file in stored.train.files]
+            validation = {name: [file.sha256 for file in split.files] for name, split in stored.validation.items()}
+        parts = {
+            "vocab_size": self.vocab_size,
+            "dtype": self.train.dtype,
+            "end_of_document": self.end_of_document,
+            "tokenizer": stored.tokenizer.sha256 if stored is not None else None,
+            "train": train,
+            "validation": validation,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def open_dataset(folder: str | Path, check_tokens: bool = False) -> Dataset:
+    """The dataset that `moewright data prepare` wrote.
+
+    Files must have the stated lengths, the tokenizer its stated hash, and the first tokens of each file must be of the
+    vocabulary. With `check_tokens` every file is read and must have its stated hash.
+
+    Raises UserError naming the file that does not.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    for file in record.stored:
+        _check_length(folder / file.name, file, record.dtype)
+    tokenizer = folder / record.tokenizer.name
+    if not tokenizer.is_file() or sha256_of(tokenizer) != record.tokenizer.sha256:
+        raise UserError(f"{tokenizer}: missing or changed since the tokens were written; prepare the dataset again")
+    if check_tokens:
+        changed = next((file for file in record.stored if sha256_of(folder / file.name) != file.sha256), None)
+        if changed is not None:
+            raise UserError(f"{folder / changed.name}: changed since it was written; prepare the dataset again")
+    dataset = Dataset(
+        train=TokenShards.open([folder / file.name for file in record.train.files], record.dtype),
+        validation={
+            name: TokenShards.open([folder / file.name for file in split.files], record.dtype)
+            for name, split in record.validation.items()
+        },
+        vocab_size=record.vocab_size,
+        end_of_document=record.end_of_document,
+        bytes_per_token={name: split.amount.bytes / split.amount.tokens for name, split in record.validation.items()},
+        tokenizer=tokenizer,
+        record=record,
+    )
+    _check_vocabulary(dataset, check_tokens)
+    return dataset
+
+
+def open_files(
+    train: Sequence[str | Path],
+    validation: Mapping[str, Sequence[str | Path]],
+    vocab_size: int,
+    dtype: str | None = None,
+    end_of_document: int | None = None,
+    bytes_per_token: Mapping[str, float] | None = None,
+    check_tokens: bool = False,
+) -> Dataset:
+    """A dataset of your own shards, in any format that TokenShards.open reads.
+
+    `bytes_per_token` (UTF-8 bytes of text per token, by validation set) gives bits per byte. With `check_tokens` every
+    token is compared with the vocabulary, otherwise the first of each file.
+
+    Raises UserError for bad files, a vocabulary that the tokens exceed, and no validation files.
+    """
+    if not 0 < vocab_size <= LARGEST_SIZE:
+        raise UserError(f"vocab_size: {vocab_size} must be between 1 and {LARGEST_SIZE:,}")
+    if end_of_document is not None and not 0 <= end_of_document < vocab_size:
+        raise UserError(f"end_of_document: {end_of_document} is not a token of a vocabulary of {vocab_size:,}")
+    empty = next((name for name, files in validation.items() if not files), None)
+    if not validation or empty is not None:
+        where = f"validation set {empty!r}" if validation else "validation"
+        raise UserError(f"{where}: no files; name shards that training does not see, or set some of your own aside")
+    unknown = next((name for name in bytes_per_token or {} if name not in validation), None)
+    if unknown is not None:
+        raise UserError(f"bytes_per_token: {unknown!r} is no validation set; they are {', '.join(validation)}")
+    dataset = Dataset(
+        train=TokenShards.open(train, dtype),
+        validation={name: TokenShards.open(files, dtype) for name, files in validation.items()},
+        vocab_size=vocab_size,
+        end_of_document=end_of_document,
+        bytes_per_token=dict(bytes_per_token or {}),
+        tokenizer=None,
+        record=None,
+    )
+    _check_vocabulary(dataset, check_tokens)
+    return dataset
+
+
+def _check_length(path: Path, file: StoredShard, dtype: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: missing; prepare the dataset again")
+    expected, found = file.tokens * DTYPES[dtype].itemsize, path.stat().st_size
+    if found != expected:
+        raise UserError(f"{path}: {found:,} bytes instead of {expected:,}; prepare the dataset again")
+
+
+def _check_vocabulary(dataset: Dataset, every_token: bool) -> None:
+    for shards in (dataset.train, *dataset.validation.values()):
+        largest = shards.max_token() if every_token else shards.sampled_max_token()
+        if largest >= dataset.vocab_size:
+            raise UserError(
+                f"{shards.files[0]}: has token {largest:,}, but the vocabulary is {dataset.vocab_size:,} tokens; "
+                "was it written with another tokenizer, or as another dtype?"
+            )

@@ -1,0 +1,161 @@
+"""Candidate models as columns. They are counted by the functions that count a single architecture (`columns`), so a
+candidate's parameters cannot differ from those of the architecture that is built from it (`build`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
+from moewright.architecture.mixers import Attention, Rope
+from moewright.architecture.spec import Architecture, Layer, Repeat
+from moewright.designs.space import Space, Target
+
+Column = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate models as int64 columns of equal length."""
+
+    hidden_size: Column
+    num_layers: Column
+    dense_first: Column
+    num_heads: Column
+    num_kv_heads: Column
+    head_dim: Column
+    num_experts: Column
+    top_k: Column
+    shared_experts: Column
+    expert_size: Column
+    lines: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = field(default_factory=dict)
+    """Counts known as straight lines in the expert size: (at size 0, per channel) by the name of the count."""
+
+    def __len__(self) -> int:
+        return len(self.hidden_size)
+
+    def take(self, chosen: Any) -> "Candidates":
+        """The rows that an index or mask chooses."""
+        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in SIZES}
+        return Candidates(**columns, lines={name: (at[chosen], per[chosen]) for name, (at, per) in self.lines.items()})
+
+    def with_expert_size(self, size: Any) -> "Candidates":
+        """The same rows with another expert size, a column or a number."""
+        return replace(self, expert_size=np.broadcast_to(np.asarray(size, dtype=np.int64), self.hidden_size.shape))
+
+    def count(self, name: str) -> npt.NDArray[Any] | None:
+        """A count from its line, or None where that is not known."""
+        if name not in self.lines:
+            return None
+        at_zero, per_channel = self.lines[name]
+        return np.asarray(at_zero + per_channel * self.expert_size)
+
+    @property
+    def kind(self) -> Column:
+        """One number for each (experts, top_k, shared experts)."""
+        return (self.num_experts * 2**20 + self.top_k) * 2**20 + self.shared_experts
+
+    def sizes(self, row: int) -> dict[str, int]:
+        """One row as plain integers."""
+        return {name: int(getattr(self, name)[row]) for name in SIZES}
+
+
+SIZES = tuple(item.name for item in fields(Candidates) if item.name != "lines")
+"""The columns of sizes."""
+
+
+def join(parts: list[Candidates]) -> Candidates:
+    """One table of the rows of several; lines that not all of them know are left out."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    known = set.intersection(*(set(part.lines) for part in parts))
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in SIZES}
+    return Candidates(
+        **columns,
+        lines={
+            name: (
+                np.concatenate([part.lines[name][0] for part in parts]),
+                np.concatenate([part.lines[name][1] for part in parts]),
+            )
+            for name in known
+        },
+    )
+
+
+def empty() -> Candidates:
+    """A table without rows."""
+    nothing: dict[str, Any] = {name: np.empty(0, dtype=np.int64) for name in SIZES}
+    return Candidates(**nothing)
+
+
+def columns(candidates: Candidates, vocab_size: int) -> Architecture:
+    """An architecture whose size fields are the candidates' columns.
+
+    It is made without validation, which could not read columns; the counting functions can.
+    """
+    c = candidates
+    mixer = _construct(
+        Attention, num_heads=c.num_heads, num_kv_heads=c.num_kv_heads, head_dim=c.head_dim, qk_norm="per_head"
+    )
+    group = _construct(ExpertGroup, count=c.num_experts, expert_size=c.expert_size, top_k=c.top_k)
+    shared = _construct(SharedExpert, count=c.shared_experts, expert_size=c.expert_size)
+    mixture = _construct(Layer, mixer=mixer, feed_forward=_construct(MoE, groups=(group,), shared=shared))
+    layers = [_construct(Repeat, repeat=c.num_layers - c.dense_first, layers=(mixture,))]
+    if c.dense_first.any():
+        dense = _construct(Layer, mixer=mixer, feed_forward=_construct(Dense, size=_dense_size(c)))
+        layers.insert(0, _construct(Repeat, repeat=c.dense_first, layers=(dense,)))
+    architecture: Architecture = _construct(
+        Architecture, vocab_size=vocab_size, hidden_size=c.hidden_size, layers=tuple(layers)
+    )
+    return architecture
+
+
+def family_of(shared_experts: int, target: Target) -> str:
+    """The Hugging Face family that a design is exported to."""
+    if target == "any":
+        return "dots1" if shared_experts else "qwen3_moe"
+    return target
+
+
+def build(candidate: Candidates, space: Space, context: int) -> Architecture:
+    """The architecture of a single candidate (columns of length one), in a form that its family expresses.
+
+    dots1's router scores by sigmoid and balances without loss; qwen3_moe's by softmax.
+    """
+    sizes = candidate.sizes(0)
+    size, shared = sizes["expert_size"], sizes["shared_experts"]
+    mixer = Attention(
+        num_heads=sizes["num_heads"],
+        num_kv_heads=sizes["num_kv_heads"],
+        head_dim=sizes["head_dim"],
+        qk_norm="per_head",
+        rope=Rope(theta=1e6),  # Qwen3's base (arXiv 2505.09388), good for the contexts designed for here
+    )
+    by_sigmoid = family_of(shared, space.target) == "dots1"
+    router = Router(score="sigmoid", normalize=True, selection_bias="buffer") if by_sigmoid else Router(normalize=True)
+    moe = MoE(
+        groups=(ExpertGroup(count=sizes["num_experts"], expert_size=size, top_k=sizes["top_k"]),),
+        router=router,
+        shared=SharedExpert(count=shared, expert_size=size) if shared else None,
+    )
+    first = sizes["dense_first"]
+    dense = Dense(size=int(_dense_size(candidate)[0]))
+    return Architecture(
+        vocab_size=space.vocab_size,
+        hidden_size=sizes["hidden_size"],
+        layers=(
+            *([Layer(mixer=mixer, feed_forward=dense)] * first),
+            *([Layer(mixer=mixer, feed_forward=moe)] * (sizes["num_layers"] - first)),
+        ),
+        max_context=context,
+    )
+
+
+def _dense_size(candidates: Candidates) -> Column:
+    return (candidates.top_k + candidates.shared_experts) * candidates.expert_size
+
+
+def _construct(part: Any, **values: Any) -> Any:
+    return part.model_construct(**values)

@@ -1,0 +1,148 @@
+"""What a design takes of each budget, and which expert sizes of a group are within all of them.
+
+Every cost grows with the expert size, so the sizes within the budgets are those up to a widest one, found exactly.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from moewright.architecture import Architecture, cache, counts, storage
+from moewright.designs.budgets import Budgets
+from moewright.designs.candidates import Candidates, Column, columns
+from moewright.designs.space import Space
+from moewright.quantities import format_bytes, format_count
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One budget as an upper bound on a cost that grows with the expert size."""
+
+    name: str
+    """Field of Budgets."""
+    option: str
+    most: float
+    cost: Callable[[Architecture], Any]
+    is_line: bool = True
+    """An exact straight line of whole numbers in the expert size; block formats round, and times have corners."""
+
+
+def limits(budgets: Budgets) -> tuple[Limit, ...]:
+    """The budgets that bound a model, cheapest to count first."""
+    b = budgets
+    load = {"batch": b.batch, "context": b.context, "weights_dtype": b.weights_dtype, "kv_dtype": b.kv_dtype}
+    plain = storage.WEIGHT_FORMATS[b.weights_dtype].quantized == "nothing"
+    found = []
+    if b.total_params is not None:
+        found.append(Limit("total_params", "total-params", b.total_params, counts.total_params))
+    if b.active_params is not None:
+        found.append(Limit("active_params", "active-params", b.active_params, counts.active_params))
+    if b.memory_bytes is not None:
+        found.append(Limit("memory_bytes", "memory", b.memory_bytes, lambda a: memory_bytes(a, b), plain))
+    if b.hardware is not None:
+        # Imported when a device is named: the device file is YAML, which is slow to load.
+        from moewright.hardware import decode_tokens_per_second, load_device, memory_per_device, time_to_first_token
+
+        device, n = load_device(b.hardware), b.devices
+
+        def on_fullest(a: Architecture) -> Any:
+            held = memory_per_device(a, device, devices=n, **load)  # type: ignore[arg-type]
+            return held.weights + held.cache
+
+        def seconds_per_token(a: Architecture) -> Any:
+            return 1 / decode_tokens_per_second(a, device, devices=n, **load)[0]  # type: ignore[arg-type]
+
+        def seconds_to_first(a: Architecture) -> Any:
+            return time_to_first_token(a, device, devices=n, **load)[1]  # type: ignore[arg-type]
+
+        if b.device_memory_bytes is not None:
+            found.append(Limit("device_memory_bytes", "memory", b.device_memory_bytes, on_fullest, False))
+        if b.decode_tokens_per_second is not None:
+            most = 1 / b.decode_tokens_per_second
+            found.append(Limit("decode_tokens_per_second", "decode-tokens-per-second", most, seconds_per_token, False))
+        if b.time_to_first_token is not None:
+            found.append(
+                Limit("time_to_first_token", "time-to-first-token", b.time_to_first_token, seconds_to_first, False)
+            )
+    return tuple(found)
+
+
+def show_budget(limit: Limit, value: float, nearest: bool = False) -> str:
+    """A value of a budget for people; `nearest` rounds up, so that what is shown suffices."""
+    value = value * 1.0005 if nearest else value
+    if limit.name == "decode_tokens_per_second":
+        return f"{1 / value:.4g} a second"
+    if limit.name == "time_to_first_token":
+        return f"{value:.4g} s"
+    return format_count(value) if limit.name.endswith("params") else format_bytes(value)
+
+
+def memory_bytes(architecture: Architecture, budgets: Budgets) -> int:
+    """Bytes of the weights and of the cache of all sequences, under the budgets' conditions."""
+    sequence = cache.cache_bytes_per_sequence(architecture, budgets.context, budgets.kv_dtype)
+    return storage.weights_bytes(architecture, budgets.weights_dtype) + budgets.batch * sequence
+
+
+def sizes_within(groups: Candidates, bounds: tuple[Limit, ...], space: Space) -> tuple[Candidates, Column]:
+    """The groups (at their narrowest size) with any size within the bounds, and the widest size of each that is."""
+    widest = np.asarray(space.widest_size(groups.hidden_size))
+    for limit in bounds:
+        possible = widest >= groups.expert_size
+        if not possible.all():
+            groups, widest = groups.take(possible), widest[possible]
+        find = _widest_of_exact_line if limit.is_line else _widest_by_bracket
+        widest = find(groups, limit, widest, space)
+    possible = widest >= groups.expert_size
+    return groups.take(possible), widest[possible]
+
+
+def _widest_of_exact_line(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
+    """The widest size within the limit, in whole numbers; a size below the narrowest means that none is."""
+    step, least = space.expert_size_step, groups.expert_size
+    if limit.name in groups.lines:
+        low, per_step = groups.count(limit.name), groups.lines[limit.name][1] * step
+    else:
+        low = _cost(groups, least, limit, space.vocab_size)
+        per_step = _cost(groups, least + step, limit, space.vocab_size) - low
+    assert low is not None
+    steps = np.floor_divide(limit.most - low, per_step).astype(np.int64)
+    return np.asarray(np.minimum(least + steps * step, widest))
+
+
+def _widest_by_bracket(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
+    """The widest size within the limit: straight lines through the ends of a shrinking bracket, halved where they fail.
+
+    A size below the narrowest means that none is.
+    """
+    step, least = space.expert_size_step, groups.expert_size
+    low = _cost(groups, least, limit, space.vocab_size)
+    inside = least - step
+    some = np.flatnonzero(low <= limit.most)  # times are dear to count: the others need no more
+    high = _cost(groups.take(some), widest[some], limit, space.vocab_size)
+    inside[some] = np.where(high <= limit.most, widest[some], least[some])
+    rows = some[high > limit.most]
+    ends = np.stack([least[rows], widest[rows]])
+    costs = np.stack([low[rows], high[high > limit.most]]).astype(np.float64)
+    rounds = 0
+    while len(rows):
+        steps = (ends[1] - ends[0]) // step
+        share = (limit.most - costs[0]) / (costs[1] - costs[0]) if rounds % 4 < 3 else 0.5
+        guess = ends[0] + np.clip(np.floor(share * steps).astype(np.int64), 1, np.maximum(steps - 1, 1)) * step
+        taken = _cost(groups.take(rows), guess, limit, space.vocab_size)
+        side = (taken > limit.most).astype(np.int64)
+        # A guess at the outer end (a bracket of one step) changes nothing, and the bracket is then done.
+        ends[side, np.arange(len(rows))], costs[side, np.arange(len(rows))] = guess, taken
+        done = ends[1] - ends[0] <= step
+        inside[rows[done]] = ends[0, done]
+        rows, ends, costs = rows[~done], ends[:, ~done], costs[:, ~done]
+        rounds += 1
+    return inside
+
+
+def _cost(groups: Candidates, size: Any, limit: Limit, vocab_size: int) -> npt.NDArray[Any]:
+    sized = groups.with_expert_size(size)
+    known = sized.count(limit.name)
+    return known if known is not None else np.asarray(limit.cost(columns(sized, vocab_size)))

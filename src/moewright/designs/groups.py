@@ -1,0 +1,111 @@
+"""Every combination of a space but for the expert size, made chunk by chunk with its parameters counted.
+
+Parameters and FLOPs are straight lines in the expert size, so two counts of each group give them at every size.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from moewright.architecture import Architecture, counts
+from moewright.designs.candidates import SIZES, Candidates, Column, columns
+from moewright.designs.space import Space
+
+# Rows that are worked on at a time: their columns stay in a processor's cache, and memory does not grow with the space.
+CHUNK_ROWS = 2**16
+# Groups that are kept for the next pass: 400 MB of columns; larger spaces are made again.
+KEPT_GROUPS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Shapes times mixtures of a space."""
+
+    shapes: Column
+    """(S, 6): width, depth, dense_first, heads, kv heads, head_dim."""
+    mixtures: Column
+    """(T, 3): experts, top_k, shared experts."""
+    space: Space
+    tokens_per_sequence: int | None = None
+    """Of training; None where its FLOPs are not wanted."""
+
+    def __len__(self) -> int:
+        return len(self.shapes) * len(self.mixtures)
+
+    @property
+    def num_designs(self) -> int:
+        """Designs in the space, every expert size counted."""
+        space, widths = self.space, self.shapes[:, 0]
+        steps = (space.widest_size(widths) - space.narrowest_size(widths)) // space.expert_size_step
+        return int((steps + 1).sum()) * len(self.mixtures)
+
+    def chunks(self) -> Iterator[Candidates]:
+        """All groups in pieces of about CHUNK_ROWS, at their narrowest expert size, parameters as lines."""
+        yield from self._kept if len(self) <= KEPT_GROUPS else self._made()
+
+    def with_flops(self, tokens_per_sequence: int) -> "Groups":
+        """The same groups with training FLOPs per token among their lines."""
+        return self if self.tokens_per_sequence else replace(self, tokens_per_sequence=tokens_per_sequence)
+
+    @cached_property
+    def _kept(self) -> list[Candidates]:
+        return list(self._made())
+
+    def _made(self) -> Iterator[Candidates]:
+        mixtures_at_once = min(len(self.mixtures), CHUNK_ROWS)
+        shapes_at_once = max(CHUNK_ROWS // mixtures_at_once, 1)
+        for row in range(0, len(self.shapes), shapes_at_once):
+            shapes = self.shapes[row : row + shapes_at_once, None, :]
+            for column in range(0, len(self.mixtures), mixtures_at_once):
+                mixtures = self.mixtures[None, column : column + mixtures_at_once, :]
+                yield self._chunk(shapes, mixtures)
+
+    def _chunk(self, shapes: Any, mixtures: Any) -> Candidates:
+        narrowest = self.space.narrowest_size(shapes[..., 0])
+        # Shapes run down and mixtures across: what depends on one of them alone is counted once for all of the other.
+        grid = Candidates(
+            hidden_size=shapes[..., 0],
+            num_layers=shapes[..., 1],
+            dense_first=shapes[..., 2],
+            num_heads=shapes[..., 3],
+            num_kv_heads=shapes[..., 4],
+            head_dim=shapes[..., 5],
+            num_experts=mixtures[..., 0],
+            top_k=mixtures[..., 1],
+            shared_experts=mixtures[..., 2],
+            expert_size=narrowest,
+        )
+        step = self.space.expert_size_step
+        low = columns(grid, self.space.vocab_size)
+        high = columns(replace(grid, expert_size=narrowest + step), self.space.vocab_size)
+        shape = (shapes.shape[0], mixtures.shape[1])
+        lines: dict[str, tuple[Any, Any]] = {}
+        for name, count in self._counted().items():
+            at_low, at_high = count(low), count(high)
+            per_channel = (at_high - at_low) // step
+            lines[name] = (_flat(at_low - per_channel * narrowest, shape), _flat(per_channel, shape))
+        sizes: dict[str, Any] = {name: _flat(getattr(grid, name), shape) for name in SIZES}
+        return Candidates(**sizes, lines=lines)
+
+    def _counted(self) -> dict[str, Any]:
+        counted: dict[str, Any] = {"total_params": counts.total_params, "active_params": counts.active_params}
+        if self.tokens_per_sequence is not None:
+            tokens = self.tokens_per_sequence
+
+            def training_flops(architecture: Architecture) -> Any:
+                return counts.training_flops_per_token(architecture, tokens)
+
+            counted["training_flops"] = training_flops
+        return counted
+
+
+def groups_of(space: Space) -> Groups:
+    """The groups of a space; UserError names the rule that leaves none."""
+    return Groups(np.array(space.shapes(), dtype=np.int64), np.array(space.mixtures(), dtype=np.int64), space)
+
+
+def _flat(values: Any, shape: tuple[int, int]) -> Any:
+    return np.ascontiguousarray(np.broadcast_to(values, shape)).ravel()

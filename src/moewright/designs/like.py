@@ -1,0 +1,74 @@
+"""A published model as budgets, and how far it lies from what each law would have built with them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from moewright.architecture import Architecture, counts, variables
+from moewright.designs.budgets import Budgets
+from moewright.designs.witnesses import Witness, loss_of
+from moewright.errors import UserError
+from moewright.laws import InapplicableLaw
+from moewright.laws.variable import Array
+from moewright.hf.sources import Loaded, Source, load_architecture
+
+_TAKEN = ("memory", "total_params", "active_params", "decode_tokens_per_second", "time_to_first_token")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published model beside the designs."""
+
+    name: str
+    architecture: Architecture
+    total_params: int
+    active_params: int
+    """With the input embedding, as the budget counts."""
+    sizes: dict[str, float]
+    """Width, depth, E, K, shared experts and expert size, mean values where layers differ."""
+    regret: dict[str, float]
+    """By law: its loss above the law's best design; negative where it is outside the space searched and better."""
+    silent: dict[str, str]
+    """Laws that say nothing about it, with the reason."""
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        fields = ("name", "total_params", "active_params", "sizes", "regret", "silent")
+        return {**{name: getattr(self, name) for name in fields}, "warnings": list(self.warnings)}
+
+
+def budgets_like(source: Source, given: dict[str, Any]) -> tuple[Loaded, dict[str, Any]]:
+    """The model, and the budgets with its total and active parameters; UserError for budgets given twice."""
+    clash = next((name for name in _TAKEN if given.get(name) is not None), None)
+    if clash is not None:
+        option = clash.replace("_", "-")
+        raise UserError(f"{option}: --like takes the size and the active parameters from the model; leave it out")
+    loaded = load_architecture(source)
+    if not loaded.architecture.moe_layers():
+        raise UserError(f"like: {loaded.name} is dense; there is no mixture to compare")
+    counted = {
+        "total_params": counts.total_params(loaded.architecture),
+        "active_params": counts.active_params(loaded.architecture),
+    }
+    return loaded, {**given, **counted}
+
+
+def compare(loaded: Loaded, witnesses: tuple[Witness, ...], best: Array, budgets: Budgets) -> Published:
+    """The model's regret under every law that applies to it."""
+    a = loaded.architecture
+    regret, silent = {}, {}
+    for witness, least in zip(witnesses, best, strict=True):
+        try:
+            regret[witness.name] = loss_of(witness, a, budgets) - float(least)
+        except InapplicableLaw as reason:
+            silent[witness.name] = str(reason).removeprefix(f"{witness.name} does not apply: ")
+    sizes = {
+        "hidden_size": a.hidden_size,
+        "num_layers": a.num_layers,
+        "num_experts": variables.num_experts(a),
+        "top_k": variables.top_k(a),
+        "shared_experts": variables.shared_experts(a),
+        "expert_size": variables.expert_size(a),
+    }
+    total, active = counts.total_params(a), counts.active_params(a)
+    return Published(loaded.name, a, total, active, sizes, regret, silent, loaded.warnings)

@@ -1,0 +1,190 @@
+"""What a design run gives: ranked, buildable models, what bounds them, how sure the laws are and where they differ."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moewright.architecture import Architecture
+from moewright.designs.budgets import Budgets
+from moewright.designs.candidates import Candidates
+from moewright.designs.draws import Sureness
+from moewright.designs.like import Published
+from moewright.designs.modes import Mode
+from moewright.designs.prices import MORE, Prices
+from moewright.designs.principles import Principle, Principles
+from moewright.designs.search import Question
+from moewright.designs.space import Space
+from moewright.designs.tradeoff import TradeOff
+from moewright.laws.variable import Array, Status
+
+
+@dataclass(frozen=True)
+class Design:
+    """One model within the budgets."""
+
+    architecture: Architecture
+    family: str
+    """The Hugging Face family that expresses it."""
+    sizes: dict[str, int]
+    """Width, depth, heads, experts and so on, by the names of `Candidates`."""
+    total_params: int
+    active_params: int
+    memory_bytes: int
+    train_tokens: float
+    train_flops: float
+    predicted_loss: dict[str, float]
+    regret: dict[str, float]
+    """Loss above the law's best design within the same budgets, in nats, by law."""
+    binding: tuple[str, ...]
+    """Budgets that experts one step wider would break."""
+    domain: dict[str, dict[str, Status]]
+    """By law: where each variable, and each condition that the law's runs shared, lies against these runs."""
+    follows: tuple[Principle, ...]
+    probability_best: dict[str, float] = field(default_factory=dict)
+    """By fitted law with draws: share of draws under which it is the best of the finalists."""
+    speed: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """On the budgets' hardware, (low, high): decode_tokens_per_second of each sequence, time_to_first_token in s."""
+
+    @property
+    def worst_regret(self) -> float:
+        """The largest regret over the laws."""
+        return max(self.regret.values())
+
+    @property
+    def extrapolation(self) -> dict[str, dict[str, float]]:
+        """By law and variable: how many times outside the law's runs; what is inside is left out."""
+        return {
+            law: {name: float(s.factor) for name, s in domain.items() if s.status in ("below", "above")}
+            for law, domain in self.domain.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "architecture": self.architecture.to_dict(),
+            "hf_family": self.family,
+            "sizes": self.sizes,
+            "total_params": self.total_params,
+            "active_params": self.active_params,
+            "memory_bytes": self.memory_bytes,
+            "train_tokens": self.train_tokens,
+            "train_flops": self.train_flops,
+            "predicted_loss": self.predicted_loss,
+            "regret": self.regret,
+            "worst_regret": self.worst_regret,
+            "binding": list(self.binding),
+            "domain": {law: {n: str(s.status) for n, s in domain.items()} for law, domain in self.domain.items()},
+            "extrapolation": self.extrapolation,
+            "follows": list(self.follows),
+            "probability_best": self.probability_best,
+            "speed": {name: list(ends) for name, ends in self.speed.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Alike:
+    """The designs whose worst regret is within noise of the first's: how many, and the range of each size."""
+
+    within: float
+    """Nats."""
+    count: int
+    ranges: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Favourite:
+    """What one law alone would build, and its regret by every law."""
+
+    sizes: dict[str, int]
+    active_params: int
+    regret: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**self.sizes, "active_params": self.active_params, "regret": self.regret}
+
+
+@dataclass(frozen=True)
+class MixtureMap:
+    """The best design of every mixture that was found: for plots. Exact for the listed ones, upper bounds beyond."""
+
+    designs: Candidates
+    worst_regret: Array
+    active_params: Array
+
+
+@dataclass(frozen=True)
+class Designs:
+    """The answer of `moewright design`."""
+
+    budgets: Budgets
+    space: Space
+    designs: tuple[Design, ...]
+    laws: tuple[str, ...]
+    favourites: dict[str, Favourite]
+    """By law."""
+    optimum: dict[str, float]
+    """The joint law's G*, S* and N_a/N at the first design's total, where it is among the laws; else empty."""
+    alike: Alike
+    sureness: dict[str, Sureness]
+    modes: tuple[Mode, ...]
+    """Both constraint modes where the budgets leave active parameters open, else empty."""
+    principles: Principles
+    trade_off: TradeOff
+    prices: Prices
+    published: Published | None
+    mixtures: MixtureMap
+    considered: int
+    feasible: int
+    seconds: float
+    warnings: tuple[str, ...]
+    question: Question = field(repr=False)
+    """What was searched, to ask more of it."""
+
+    @property
+    def shadow_prices(self) -> dict[str, dict[str, float]]:
+        """By law and budget: change of the best loss, in nats, for 10 % more of the budget."""
+        return self.prices.by_law
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright design --json`."""
+        return {
+            "budgets": self.budgets.to_dict(),
+            "space": self.space.model_dump(),
+            "designs": [design.to_dict() for design in self.designs],
+            "laws": list(self.laws),
+            "favourites": {law: favourite.to_dict() for law, favourite in self.favourites.items()},
+            "law_optimum": self.optimum,
+            "indistinguishable": {"within": self.alike.within, "count": self.alike.count, **self.alike.ranges},
+            "fitted": {law: sure.to_dict() for law, sure in self.sureness.items()},
+            "modes": [mode.to_dict() for mode in self.modes],
+            "principles": self._principles(),
+            "shadow_prices": self.shadow_prices,
+            "shadow_price_of": MORE,
+            "exchange_rates": self.prices.exchange(),
+            "like": self.published.to_dict() if self.published else None,
+            "search": {"candidates": self.considered, "feasible": self.feasible, "seconds": self.seconds},
+            "warnings": list(self.warnings),
+        }
+
+    def _principles(self) -> dict[str, Any]:
+        p, t = self.principles, self.trade_off
+        followed: Mapping[Principle, Any] = p.followed
+        return {
+            **{name: found.to_dict() for name, found in followed.items()},
+            "liew_ranking": [p.liew.sizes(row) for row in range(len(p.liew))],
+            "trade_off": {
+                "ratio": t.ratio,
+                "granularity": t.granularity,
+                "rows": [
+                    {"num_experts": e, "sparsity": fixed, "sparsity_at_coarsest": free} for e, fixed, free in t.rows
+                ],
+            },
+        }
+
+    def write(self, folder: str | Path) -> Path:
+        """Write specs, Hugging Face configs, rationales and plots; see `moewright.report.design_folder`."""
+        from moewright.report.design_folder import write_designs
+
+        return write_designs(self, Path(folder))

@@ -1,0 +1,193 @@
+"""The laws that may judge a choice of experts, each as columns of losses and as proven bounds of them.
+
+A law is a witness if its loss moves with the mixture: total and active size, sparsity, expert size, shared experts. A
+dense law has no such variable, and a law of one fixed shape was never asked.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moewright.architecture import Architecture, counts
+from moewright.designs.between import Between, between, lower, upper
+from moewright.designs.budgets import Budgets
+from moewright.designs.candidates import Candidates, columns
+from moewright.designs.space import Space
+from moewright.errors import UserError
+from moewright.laws import Law, derive, get
+from moewright.laws.fitting.fitted import FittedLaw
+from moewright.laws.published import ling2025
+from moewright.laws.variable import Array, Status, Variable
+
+PUBLISHED = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abnar2025", "ling2025")
+"""Published laws with a loss (ling2025's through a dense law) that a mixture's sizes move."""
+DENSE = "epoch2024"
+"""The dense law that turns leverage into a loss: the refit of the runs that most dense laws rest on."""
+
+_NO_WITNESS = {
+    "flame2025": "its runs held one mixture fixed (64 experts, 8 used, 2 shared), so it cannot rank mixtures",
+    "marin2026": "its runs held one mixture fixed (64 experts, 4 used, 1 shared), so it cannot rank mixtures",
+    "epoch2024": "it is a law of dense models, which cannot see sparsity",
+    "hoffmann2022": "it is a law of dense models, which cannot see sparsity",
+}
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A law with the losses that it gives to columns of designs."""
+
+    law: Law
+    evaluate: Callable[[Mapping[str, Any]], Any]
+    """Losses of the law's variables, numbers, columns or columns of intervals."""
+
+    @property
+    def name(self) -> str:
+        """The law's name."""
+        return self.law.name
+
+    @property
+    def inputs(self) -> list[Variable]:
+        """What the loss is computed from."""
+        return [variable for variable in self.law.inputs if variable.is_input]
+
+
+class Derived:
+    """Variables of columns of designs, each computed once for all the laws that take it."""
+
+    def __init__(self, candidates: Candidates, budgets: Budgets, space: Space) -> None:
+        self._architecture = columns(candidates, space.vocab_size)
+        vocabulary = 2 * space.vocab_size * candidates.hidden_size  # embedding and head, never tied here
+        total, active = candidates.count("total_params"), candidates.count("active_params")
+        self._known: dict[Any, Any] = {}
+        if total is not None and active is not None:
+            self._known = {
+                counts.total_params: total,
+                counts.total_params_non_embedding: total - vocabulary,
+                derive.active_params_with_embedding: active,
+                counts.active_params_non_embedding: active - vocabulary,
+                derive.six_active_params_non_embedding: 6 * (active - vocabulary),
+            }
+        flops = candidates.count("training_flops")
+        if budgets.train_flops is not None and flops is not None:
+            self.train_tokens: Any = budgets.train_flops / flops
+        else:
+            self.train_tokens = tokens_of(self._architecture, budgets)
+
+    def of(self, variable: Variable) -> Any:
+        """The variable as a column, or as a number where it is the same for all designs."""
+        assert variable.derive is not None
+        if variable.derive not in self._known:
+            self._known[variable.derive] = variable.derive(self._architecture)
+        value = self._known[variable.derive]
+        return value * self.train_tokens if variable.per_token else value
+
+
+def tokens_of(architecture: Architecture, budgets: Budgets) -> Any:
+    """Training tokens: the budget's, or what its FLOPs or device-hours pay for (a column for columns)."""
+    if budgets.train_tokens is not None:
+        return budgets.train_tokens
+    if budgets.train_flops is not None:
+        per_token = counts.training_flops_per_token(architecture, budgets.tokens_per_sequence)
+        return budgets.train_flops / np.asarray(per_token, dtype=np.float64)
+    from moewright.hardware import training_device_hours
+
+    assert budgets.train_device_hours is not None
+    assert budgets.hardware is not None
+    hours_per_token = training_device_hours(
+        architecture, 1.0, budgets.hardware, tokens_per_sequence=budgets.tokens_per_sequence
+    )[1]
+    return budgets.train_device_hours / np.asarray(hours_per_token, dtype=np.float64)
+
+
+def losses(witness: Witness, at: Derived) -> Array:
+    """The law's loss of every design, in nats of its own tokenizer."""
+    return np.asarray(witness.evaluate({v.name: np.asarray(at.of(v), dtype=np.float64) for v in witness.inputs}))
+
+
+def loss_of(witness: Witness, architecture: Architecture, budgets: Budgets) -> float:
+    """The law's loss of one architecture of any kind; InapplicableLaw where it says nothing about it."""
+    tokens = float(tokens_of(architecture, budgets))
+    return float(witness.evaluate(witness.law.variables(architecture, train_tokens=tokens)))
+
+
+def least_losses(witness: Witness, narrow: Derived, wide: Derived) -> Array:
+    """A lower bound of the law's loss over all expert sizes from those of `narrow` to those of `wide`.
+
+    Every variable is monotone in the expert size when all else is fixed, so it lies between its values at both ends;
+    the law's formula does the rest in interval arithmetic.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        bounds = lower(witness.evaluate({v.name: between(narrow.of(v), wide.of(v)) for v in witness.inputs}))
+    return np.where(np.isnan(bounds), -np.inf, bounds)
+
+
+def choose_witnesses(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -> tuple[Witness, ...]:
+    """The witnesses for a list of laws: names restrict the published ones, fitted laws join whatever is there.
+
+    Raises UserError for a law that cannot see the choice, with the reason.
+    """
+    from moewright.commands.predict import resolve_law
+
+    laws = [resolve_law(law) for law in wanted or ()]
+    named = [law for law in laws if not isinstance(law, FittedLaw)]
+    fitted = [law for law in laws if isinstance(law, FittedLaw)]
+    chosen = [*(named or map(get, PUBLISHED)), *fitted]
+    names = [law.name for law in chosen]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"law: {twice} is there twice; give each law once")
+    witnesses = tuple(witness_of(law) for law in chosen)
+    blind = [witness.name for witness in witnesses if not sees(witness, budgets)]
+    named_blind = next((law.name for law in laws if law.name in blind), None)
+    if named_blind is not None:
+        raise UserError(
+            f"law: {named_blind} does not see training tokens, which differ between designs of equal training FLOPs; "
+            "leave it out or give --train-tokens"
+        )
+    return tuple(witness for witness in witnesses if witness.name not in blind)
+
+
+def sees(witness: Witness, budgets: Budgets) -> bool:
+    """Whether the law sees all that differs between designs: tokens too, where FLOPs or hours are held fixed."""
+    return budgets.train_tokens is not None or any(variable.per_token for variable in witness.inputs)
+
+
+def witness_of(law: Law) -> Witness:
+    """A law as a witness; UserError says why it cannot be one."""
+    if law.name == ling2025.LAW.name:
+        return Witness(law, _through_dense)
+    if law.name in _NO_WITNESS:
+        raise UserError(f"law: {law.name} is no witness: {_NO_WITNESS[law.name]}; use {', '.join(PUBLISHED)}")
+    if "loss" not in law.gives:
+        hint = "it is a form to fit to your runs first" if law.form else f"it gives {', '.join(law.gives)}"
+        raise UserError(f"law: {law.name} gives no loss: {hint}; use {', '.join(PUBLISHED)}")
+    inputs = [variable for variable in law.inputs if variable.is_input]
+    foreign = next((variable.name for variable in inputs if variable.derive is None), None)
+    if foreign is not None:
+        raise UserError(f"law: {law.name} takes {foreign}, which a design and its tokens do not give; it cannot rank")
+    if law.applies is get("epoch2024").applies:
+        raise UserError(f"law: {law.name} is a law of dense models, which cannot see sparsity; it cannot rank")
+    return Witness(law, law.bare_loss)
+
+
+def domain(witness: Witness, architecture: Architecture, budgets: Budgets) -> dict[str, Status]:
+    """Where a design lies against the runs behind the law, by variable and by what those runs held fixed."""
+    tokens = float(tokens_of(architecture, budgets))
+    at = {variable.name: float(variable.of(architecture, tokens)) for variable in witness.inputs}
+    return witness.law.domain(**at) | witness.law.conditions(architecture, train_tokens=tokens)
+
+
+def _through_dense(variables: Mapping[str, Any]) -> Any:
+    """The dense law's compute-optimal loss at the compute times the leverage; it falls as that product grows."""
+    compute = ling2025.efficiency_leverage(**variables) * variables["train_flops"]
+    dense = get(DENSE)
+
+    def loss(flops: Any) -> Any:
+        return dense.optimum(train_flops=flops)["loss"]
+
+    if isinstance(compute, Between):
+        return Between(loss(upper(compute)), loss(lower(compute)))
+    return loss(compute)

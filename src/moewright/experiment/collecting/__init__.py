@@ -1,0 +1,1 @@
+"""The run table, made anew from the files of runs."""

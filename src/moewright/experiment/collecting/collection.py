@@ -1,0 +1,230 @@
+"""`moewright runs`: the run table, made anew from the files of runs at any time, while they run too. No torch."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import moewright.runs as run_tables
+from moewright.errors import UserError
+from moewright.experiment import run_folder
+from moewright.experiment.collecting.curves import read_curves
+from moewright.experiment.collecting.findings import Finding, about_attempts, about_mixtures, about_run, finding
+from moewright.experiment.collecting.folders import RunSource, find_runs, is_sweep
+from moewright.experiment.collecting.rows import at, fact_columns, number, outcome_columns, settings_columns
+from moewright.experiment.collecting.tail import read_tail
+from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
+from moewright.files import read_mapping
+from moewright.runs.columns import SCHEMA
+from moewright.runs.derived import read_architecture
+from moewright.runs.writing import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, write_frame
+
+AXIS_PREFIX = "axis_"
+"""A column `axis_<setting>` holds what a sweep's axis set; mappings and lists as JSON."""
+UNDER_WAY = ("pending", "running")
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """The run table of a folder, and what should be known before it is fitted."""
+
+    folder: Path
+    table: pd.DataFrame
+    """One row per run, as `moewright.runs.load` gives it; docs/run_table.md has the columns."""
+    findings: tuple[Finding, ...]
+    """row (from 1; None for a run that is not in the table, or for all), run_id, problem, column, detail."""
+    is_sweep: bool
+    written: tuple[Path, ...] = field(default=())
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        counts = Counter(self.table["state"])
+        return {state: counts[state] for state in STATES if counts[state]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright runs --json`."""
+        return {
+            "folder": str(self.folder),
+            "is_sweep": self.is_sweep,
+            "states": self.states,
+            "findings": list(self.findings),
+            "written": [str(path) for path in self.written],
+            "runs": as_records(self.table),
+        }
+
+
+def collect(folder: str | Path, out: str | Path | None = None, curves: str | Path | None = None) -> RunTable:
+    """The table of all runs in a folder: a sweep's, a run's, or one with runs anywhere below it.
+
+    `out` writes it for `fit` (.parquet, .csv or .jsonl), `curves` the learning curves (.parquet or .csv.gz). Nothing
+    else is written, and runs may be under way. Runs that did not finish have rows without a loss. A run whose files
+    cannot be read is left out and named among the findings. Raises UserError for a folder without a readable run.
+
+    The command line calls this `runs`, which in Python is the module of run tables: there it is
+    `moewright.collect_runs`.
+    """
+    folder = Path(folder)
+    for path, endings, option in ((out, TABLE_ENDINGS, "out"), (curves, LONG_ENDINGS, "curves")):
+        if path is not None:
+            check_ending(Path(path), endings, option)
+    swept = is_sweep(folder)
+    sources = find_runs(folder)
+    now = sweep_time(folder) if swept else None
+    rows, findings = [], []
+    for source in sources:
+        try:
+            row, found = _read(source, folder, swept, now)
+        except UserError as error:
+            findings.append(finding(source.run_id, "unreadable", "", str(error)))
+        except OSError as error:
+            findings.append(finding(source.run_id, "unreadable", "", f"{error.filename}: {error.strerror}"))
+        else:
+            rows.append(row)
+            findings += found
+    table, wrong = _prepare(rows, str(folder))
+    findings += wrong
+    if table.empty:
+        raise UserError(f"{folder}: none of its {len(sources)} runs can be read; {findings[0]['detail']}")
+    findings += [*_diagnose(table), *about_mixtures(table)]
+    written = _write(table, sources, out, curves)
+    return RunTable(folder, table, _numbered(findings, table), swept, written)
+
+
+def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tuple[dict[str, Any], list[Finding]]:
+    """A run's row and what is wrong with it. Raises UserError, which names the file, and OSError."""
+    seen = observe(folder, source.run_id, now) if swept else observe_run(source.folder)
+    if seen.problem is not None:
+        raise UserError(seen.problem)
+    cell = None if source.cell is None else _mapping_with_recipe(source.cell)
+    has_begun = (source.folder / run_folder.RUN).is_file()
+    if cell is None and not has_begun:
+        raise UserError(f"{source.folder}: no {run_folder.RUN} says what this run is")
+    run = _mapping_with_recipe(source.folder / run_folder.RUN) if has_begun else None
+    described = run if run is not None else cell
+    assert described is not None
+    status, tail = seen.status or {}, read_tail(source.folder)
+    fingerprint = at(run, "data.fingerprint") if run is not None else at(described, "data_fingerprint")
+    row: dict[str, Any] = {
+        "run_id": source.run_id,
+        "source": source.folder.relative_to(folder).as_posix(),
+    }
+    where = source.folder / run_folder.RUN if run is not None else source.cell
+    try:
+        row |= settings_columns(described["recipe"], fingerprint)
+        read_architecture(row["architecture"])
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    if run is not None:
+        known = fact_columns(run, row["train_tokens"], number(status, "tokens") if seen.state == "done" else None)
+        row |= {name: value for name, value in known.items() if value is not None}
+    row |= outcome_columns(run or {}, row["batch_tokens"], seen.state, status, tail)
+    if swept:
+        row |= _sweep_columns(cell or {}, seen)
+    found = [
+        *about_run(source.run_id, run, cell, seen.state, status, tail),
+        *about_attempts(source.run_id, seen.attempts, now),
+    ]
+    if swept and cell is None:
+        found.append(finding(source.run_id, "no cell", "", f"{source.folder}: the sweep does not know this run"))
+    return row, found
+
+
+def _mapping_with_recipe(path: Path) -> dict[str, Any]:
+    values = read_mapping(path)
+    if not isinstance(values.get("recipe"), dict):
+        raise UserError(f"{path}: no recipe in it")
+    return values
+
+
+def _sweep_columns(cell: dict[str, Any], seen: Observed) -> dict[str, Any]:
+    settings = cell.get("settings")
+    return {
+        "stage": cell.get("stage"),
+        "group": _plain(cell.get("group")),
+        "code": cell.get("code"),
+        "attempts": sum(record["event"] == "begin" for record in seen.attempts),
+        **{f"{AXIS_PREFIX}{name}": _plain(value) for name, value in (settings or {}).items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+
+
+def _prepare(rows: list[dict[str, Any]], where: str) -> tuple[pd.DataFrame, list[Finding]]:
+    """The rows as a run table; those with impossible values are left out and named."""
+    try:
+        return _completed(rows, where), []
+    except UserError:  # of one or more rows; which ones is slow to find out, and rare
+        possible: list[dict[str, Any]] = []
+        findings = []
+        for row in rows:
+            try:
+                _completed([row], row["source"])
+            except UserError as error:
+                findings.append(finding(row["run_id"], "unreadable", "", str(error)))
+            else:
+                possible.append(row)
+    return _completed(possible, where), findings
+
+
+def _completed(rows: list[dict[str, Any]], where: str) -> pd.DataFrame:
+    """Checked, with what follows from the architecture; the schema's columns first and in its order."""
+    if not rows:
+        return pd.DataFrame()
+    table = run_tables.prepare(_frame(rows), where)
+    known = [column.name for column in SCHEMA if column.name in table]
+    return table[[*known, *(name for name in table if name not in known)]]
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Each column holds numbers or text: a file's column has one type."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pd.DataFrame({name: _of_one_type([row.get(name) for row in rows]) for name in names})
+
+
+def _of_one_type(values: list[Any]) -> "pd.Series[Any]":
+    given = [value for value in values if value is not None]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in given) and given:
+        return pd.Series(values, dtype=float)
+    if given and all(isinstance(value, bool) for value in given) and len(given) == len(values):
+        return pd.Series(values, dtype=bool)
+    texts = [None if value is None else value if isinstance(value, str) else json.dumps(value) for value in values]
+    return pd.Series(texts, dtype=object)
+
+
+def _diagnose(table: pd.DataFrame) -> Iterator[Finding]:
+    """What the table's own diagnosis finds among runs that are not under way."""
+    ended = table[~table["state"].isin(UNDER_WAY)]
+    for record in run_tables.diagnose(ended).to_dict("records"):
+        yield finding(record["run_id"], record["problem"], record["column"], record["detail"])
+
+
+def _numbered(findings: list[Finding], table: pd.DataFrame) -> tuple[Finding, ...]:
+    """Findings with the numbers of their rows, those of no row first."""
+    rows = {run: number for number, run in enumerate(table["run_id"], start=1)}
+    numbered = [{**each, "row": rows.get(each["run_id"])} for each in findings]
+    return tuple(sorted(numbered, key=lambda each: each["row"] or 0))
+
+
+def _write(
+    table: pd.DataFrame, sources: list[RunSource], out: str | Path | None, curves: str | Path | None
+) -> tuple[Path, ...]:
+    written = []
+    if out is not None:
+        write_frame(table, Path(out), TABLE_ENDINGS, "out")
+        written.append(Path(out))
+    if curves is not None:
+        known = set(table["run_id"])
+        try:
+            long = read_curves(source for source in sources if source.run_id in known)
+        except OSError as error:
+            raise UserError(f"curves: {error.filename} cannot be read: {error.strerror}") from None
+        write_frame(long, Path(curves), LONG_ENDINGS, "curves")
+        written.append(Path(curves))
+    return tuple(written)

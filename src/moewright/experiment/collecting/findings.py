@@ -1,0 +1,93 @@
+"""What is wrong with runs as files, beyond what a table of numbers shows. No torch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from moewright.experiment.changes import first_difference
+from moewright.experiment.collecting.rows import at, number
+from moewright.experiment.collecting.tail import Tail
+from moewright.runs.columns import FINISHED
+
+Finding = dict[str, Any]
+"""row (from 1; None: of no one row), run_id, problem, column, detail."""
+
+CLOCK_SLACK = 5.0
+"""Seconds by which clocks of one cluster may differ, or be set back, without a word."""
+
+ONE_VALUE = {
+    "code": "training code",
+    "commit": "commits",
+    "moewright_version": "versions of moewright",
+    "torch_version": "versions of torch",
+    "data_fingerprint": "data",
+    "processor": "processors",
+    "gpus": "kinds of GPU",
+    "device": "kinds of device",
+    "precision": "precisions",
+}
+"""Columns that should hold one value over all finished runs, whose losses otherwise differ for that reason too."""
+
+
+def finding(run_id: str, problem: str, column: str, detail: str, row: int | None = None) -> Finding:
+    """One finding in the form of those of `runs.diagnose`."""
+    return {"row": row, "run_id": run_id, "problem": problem, "column": column, "detail": detail}
+
+
+def about_run(
+    run_id: str,
+    run: Mapping[str, Any] | None,
+    cell: Mapping[str, Any] | None,
+    state: str,
+    status: Mapping[str, Any],
+    tail: Tail,
+) -> Iterator[Finding]:
+    """What does not fit together within one run."""
+    if run is not None and cell is not None:
+        changed = first_difference(cell["recipe"], run["recipe"])
+        if changed is not None:
+            yield finding(run_id, "changed", f"recipe.{changed}", "run.json and the sweep's cell differ")
+        fingerprints = at(cell, "data_fingerprint"), at(run, "data.fingerprint")
+        if fingerprints[0] != fingerprints[1]:
+            yield finding(run_id, "changed", "data_fingerprint", "run.json and the sweep's cell differ")
+    if tail.steps_back > CLOCK_SLACK:
+        yield finding(
+            run_id, "clock", "time", f"metrics.jsonl: a record is {tail.steps_back:.0f} s older than the last"
+        )
+    if state != "done":
+        return
+    final = tail.evaluation
+    if final is None or final.get("step") != status.get("step"):
+        yield finding(run_id, "incomplete", "metrics.jsonl", "the last evaluation is not there; only `loss` is known")
+    elif final.get("loss") != status.get("loss"):
+        yield finding(run_id, "changed", "loss", "status.json and the last evaluation of metrics.jsonl differ")
+
+
+def about_attempts(run_id: str, attempts: Sequence[Mapping[str, Any]], now: float | None) -> Iterator[Finding]:
+    """Times that cannot be; `now` is the file system's."""
+    begun: dict[int, float] = {}
+    for record in attempts:
+        written = number(record, "time")
+        if written is None:
+            continue
+        which = f"attempt {record['attempt']}"
+        if now is not None and written > now + CLOCK_SLACK:
+            what = f"{which}: its {record['event']} lies {written - now:.0f} s in the future of the file system"
+            yield finding(run_id, "clock", "time", what)
+        if record["event"] == "begin":
+            begun[record["attempt"]] = written
+        elif written < begun.get(record["attempt"], written) - CLOCK_SLACK:
+            yield finding(run_id, "clock", "time", f"{which} ended before it began")
+
+
+def about_mixtures(table: pd.DataFrame) -> Iterator[Finding]:
+    """Finished runs that were not made alike."""
+    finished = table[table["status"] == FINISHED]
+    for column, what in ONE_VALUE.items():
+        if column not in finished:
+            continue
+        counts = finished[column].value_counts()
+        if len(counts) > 1:
+            shown = ", ".join(f"{str(value)[:40]} ({count} runs)" for value, count in counts.items())
+            yield finding("", "mixed", column, f"{len(counts)} {what} among finished runs: {shown}")

@@ -1,0 +1,180 @@
+"""One run folder as one row of the run table. No torch: records are read, nothing is computed again."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from moewright.errors import UserError
+from moewright.experiment.changes import RESUMABLE
+from moewright.experiment.collecting.tail import Tail, mean_of
+from moewright.experiment.states import State
+from moewright.runs.columns import LOSS_PREFIX
+
+STATUSES: dict[State, str] = {"done": "finished", "diverged": "diverged", "failed": "failed"}
+"""The run table's status of a state; of any other, unfinished."""
+
+
+def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None) -> dict[str, Any]:
+    """What a resolved recipe sets. Raises UserError for a recipe that lacks what every row needs."""
+    architecture = recipe.get("architecture")
+    if not isinstance(architecture, Mapping):
+        raise UserError("recipe.architecture: is missing")
+    batch, tokens = (_needed(recipe, name) for name in ("batch_tokens", "train_tokens"))
+    losses = at(recipe, "balancing.losses") or []
+    rate = recipe.get("learning_rate")
+    return {
+        "config_id": config_digest(recipe, fingerprint),
+        "architecture": json.dumps(architecture, sort_keys=True),
+        "train_tokens": tokens,
+        "batch_tokens": batch,
+        "sequence_length": number(recipe, "sequence_length"),
+        "learning_rate": float(rate) if _is_number(rate) else None,
+        "schedule": at(recipe, "schedule.kind"),
+        "warmup_steps": _over(number(recipe, "schedule.warmup_tokens"), batch),
+        "optimizer": at(recipe, "optimizer.kind"),
+        "precision": recipe.get("precision"),
+        "balance_weight": float(sum(number(loss, "weight") or 0.0 for loss in losses if isinstance(loss, Mapping))),
+        "balance_scope": "+".join(str(loss.get("scope")) for loss in losses if isinstance(loss, Mapping)) or None,
+        "z_loss": number(recipe, "balancing.z_loss"),
+        "bias_step": number(recipe, "balancing.selection_bias.step") or 0.0,
+        "capacity_factor": number(recipe, "dispatch.capacity.factor"),
+        "tokenizer": None if fingerprint is None else f"data {fingerprint[:12]}",
+        "data_fingerprint": fingerprint,
+        "seed": number(recipe, "seed"),
+    }
+
+
+def config_digest(recipe: Mapping[str, Any], fingerprint: str | None) -> str:
+    """Equal for runs of one configuration: all of the recipe but its seed, where its data lies, and what may change
+    between two parts of one run; and the data themselves."""
+    kept = {name: value for name, value in recipe.items() if name not in ("seed", *RESUMABLE)}
+    return hashlib.sha256(json.dumps([kept, fingerprint], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def fact_columns(run: Mapping[str, Any], planned: float, seen: float | None) -> dict[str, Any]:
+    """What run.json adds: facts of the plan, and where it runs.
+
+    `planned`: the recipe's tokens. `seen`: those of a finished run, whole batches and so perhaps some more.
+    """
+    columns = {
+        "learning_rate": number(run, "facts.peak_learning_rate"),
+        "train_flops": number(run, "facts.train_flops"),
+        "epochs": number(run, "facts.epochs"),
+        "commit": at(run, "provenance.commit"),
+        "moewright_version": at(run, "provenance.versions.moewright"),
+        "torch_version": at(run, "provenance.versions.torch"),
+        "python_version": at(run, "provenance.python"),
+        "node": at(run, "provenance.machine.node"),
+        "processor": at(run, "provenance.machine.processor"),
+        "capability": at(run, "provenance.machine.capability"),
+        "gpus": "+".join(map(str, at(run, "provenance.machine.gpus") or [])) or None,
+        "threads": number(run, "provenance.machine.threads"),
+        "slurm_job": at(run, "provenance.machine.slurm_job"),
+        "device": at(run, "device"),
+        "processes": number(run, "processes"),
+    }
+    if seen is not None:
+        flops = columns["train_flops"]
+        columns["train_flops"] = None if flops is None else flops * seen / planned
+        columns["train_tokens"] = seen
+    return columns
+
+
+def outcome_columns(
+    run: Mapping[str, Any], batch: float, state: State, status: Mapping[str, Any], tail: Tail
+) -> dict[str, Any]:
+    """How the run went; `batch`: tokens a step.
+
+    Losses are those of a finished run only: a loss on the way is another quantity.
+    """
+    step = tail.step if tail.step is not None and state != "done" else number(status, "step")
+    columns = {
+        "state": state,
+        "status": STATUSES.get(state, "unfinished"),
+        "loss": None,
+        "train_loss": tail.train_loss,
+        "schedule_fraction": _over(step, number(run, "facts.steps")),
+        "tokens_done": None if step is None else step * batch,
+        "tokens_per_second": number(status, "tokens_per_second"),
+        "mfu": number(status, "mfu"),
+        "peak_memory_bytes": number(status, "peak_memory_bytes"),
+        "drop_fraction": tail.drop_fraction,
+        "started": tail.started,
+        "ended": tail.ended,
+        "seconds": None if tail.started is None or tail.ended is None else tail.ended - tail.started,
+        "reason": status.get("reason"),
+    }
+    if state != "done":
+        return columns
+    columns["loss"] = number(status, "loss")
+    final = tail.evaluation
+    if final is None or final.get("step") != status.get("step"):
+        return columns
+    return columns | _evaluation_columns(at(run, "recipe") or {}, final)
+
+
+def _evaluation_columns(recipe: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Any]:
+    by_set, capped, bits = (_numbers(final.get(name)) for name in ("by_set", "capacity_by_set", "bits_per_byte"))
+    counts = _numbers(final.get("tokens_by_set"))
+    limit, forced = at(recipe, "evaluation.sequences"), at(recipe, "dispatch.forced")
+    amount = "all" if limit is None else f"first {limit}"
+    routing = final.get("routing")
+    dead = routing.get("dead_experts") if isinstance(routing, Mapping) else None
+    return {
+        "evaluation": f"{'+'.join(sorted(by_set))}: {amount} sequences of {recipe.get('sequence_length')}"
+        + (f", routing forced {forced}" if forced else ""),
+        **{f"{LOSS_PREFIX}{name}": value for name, value in by_set.items()},
+        "capacity_loss": number(final, "capacity_loss"),
+        **{f"capacity_{LOSS_PREFIX}{name}": value for name, value in capped.items()},
+        "bits_per_byte": _pooled_bits(by_set, bits, counts),
+        **{f"bits_per_byte_{name}": value for name, value in bits.items()},
+        "max_violation": mean_of(routing, "max_violation"),
+        "load_entropy": mean_of(routing, "load_entropy"),
+        "dead_experts": float(sum(dead)) if isinstance(dead, list) and all(map(_is_number, dead)) else None,
+    }
+
+
+def _pooled_bits(by_set: dict[str, float], bits: dict[str, float], counts: dict[str, float]) -> float | None:
+    """Bits per byte over the text of all sets: their nats together over their bytes together."""
+    if not by_set or not (by_set.keys() == bits.keys() == counts.keys()) or not all(bits.values()):
+        return None
+    nats = {name: by_set[name] * counts[name] for name in by_set}
+    # A set's bytes = its bits / its bits per byte; the nats in a bit cancel.
+    return sum(nats.values()) / sum(nats[name] / bits[name] for name in nats)
+
+
+def at(record: Mapping[str, Any], place: str) -> Any:
+    """What stands at a dotted place; None where nothing does."""
+    value: Any = record
+    for name in place.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def number(record: Mapping[str, Any], place: str) -> float | None:
+    """The finite number at a dotted place; None where there is none."""
+    value = at(record, place)
+    return float(value) if _is_number(value) and math.isfinite(value) else None
+
+
+def _needed(recipe: Mapping[str, Any], name: str) -> float:
+    value = number(recipe, name)
+    if value is None or value <= 0:
+        raise UserError(f"recipe.{name}: no positive number there")
+    return value
+
+
+def _over(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _numbers(values: object) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        return {}
+    return {str(name): float(value) for name, value in values.items() if _is_number(value)}
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,145 @@
+"""Hugging Face config.json in and out, by reading the file alone: no torch, no transformers."""
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from moewright.architecture.compare import differences
+from moewright.architecture.spec import Architecture
+from moewright.errors import UserError
+from moewright.files import read_mapping
+from moewright.hf.families import EXPORT_ORDER, MODULES, WRAPPERS
+from moewright.hf.family import Family
+from moewright.hf.keys import Config
+
+__all__ = ["HFImport", "config_path", "get_family", "read_config", "write_config"]
+
+_TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
+
+
+@dataclass(frozen=True)
+class HFImport:
+    """An imported architecture with what its reader should know about the import."""
+
+    architecture: Architecture
+    family: Family
+    warnings: tuple[str, ...]
+
+
+def get_family(model_type: str) -> Family:
+    """What moewright knows of a model_type; UserError if it knows nothing."""
+    if model_type not in MODULES:
+        import difflib
+
+        near = difflib.get_close_matches(model_type, MODULES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(MODULES))}"
+        raise UserError(f"model_type: {model_type!r} is not a family that moewright knows{hint}")
+    module = import_module(f"moewright.hf.families.{MODULES[model_type]}")
+    family: Family = module.FAMILIES[model_type]
+    return family
+
+
+def read_config(source: str | Path | dict[str, Any]) -> HFImport:
+    """Read a config.json: a path to it, to its folder, or its contents.
+
+    Raises UserError naming the key for a family that is unknown or a value that cannot be interpreted.
+    """
+    values = source if isinstance(source, dict) else read_mapping(config_path(Path(source)))
+    values, notes = _language_model(values)
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str):
+        raise UserError("model_type: missing; a Hugging Face config.json names its family there")
+    family = get_family(model_type)
+    config = Config(
+        values,
+        family=family.model_type,
+        defaults=family.defaults,
+        aliases=family.aliases,
+        neutral=family.neutral,
+    )
+    try:
+        architecture = family.read(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or error.title
+        raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+    return HFImport(architecture, family, (*notes, *config.finish()))
+
+
+def write_config(architecture: Architecture, model_type: str | None = None) -> dict[str, Any]:
+    """The config.json contents of an architecture; `model_type` None takes the first family that can express it.
+
+    The result is read back and compared, so it describes exactly this architecture. Raises UserError naming the
+    fields that the family (or, without one, the nearest family) cannot express.
+    """
+    if model_type is not None:
+        attempt = _attempt(architecture, model_type)
+        if attempt.differences:
+            raise UserError(f"{model_type} cannot express {'; '.join(attempt.differences[:6])}")
+        return attempt.config
+    attempts = {}
+    for candidate in EXPORT_ORDER:
+        attempts[candidate] = attempt = _attempt(architecture, candidate)
+        if not attempt.differences:
+            return attempt.config
+    nearest = min(attempts, key=lambda name: (not attempts[name].readable, len(attempts[name].differences)))
+    raise UserError(
+        f"no family that moewright exports to ({', '.join(EXPORT_ORDER)}) can express this architecture; "
+        f"the nearest, {nearest}, cannot express {'; '.join(attempts[nearest].differences[:6])}"
+    )
+
+
+class _Attempt(NamedTuple):
+    """A family's config of an architecture, and where it would read back as another one."""
+
+    config: dict[str, Any]
+    differences: list[str]
+    readable: bool = True
+    """False: it does not read back at all, and the only difference says why."""
+
+
+def _attempt(architecture: Architecture, model_type: str) -> _Attempt:
+    family = get_family(model_type)
+    if family.write is None:
+        raise UserError(
+            f"{model_type}: moewright reads this family but does not export to it; use one of {', '.join(EXPORT_ORDER)}"
+        )
+    config = {"architectures": [family.class_name], "model_type": family.model_type, **family.write(architecture)}
+    config = json.loads(json.dumps(config))  # exactly what a file would hold
+    try:
+        again = read_config(config).architecture
+    except UserError as error:
+        return _Attempt(config, [str(error)], readable=False)
+    return _Attempt(config, differences(architecture, again))
+
+
+def config_path(path: Path) -> Path:
+    """The config.json of a folder; any other path as it is."""
+    if not path.is_dir():
+        return path
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path}: the folder has no config.json")
+    return path / "config.json"
+
+
+def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The language model's part of a config that may wrap it in vision or audio towers."""
+    model_type = values.get("model_type")
+    key = next((k for k in ("text_config", "llm_config", "language_config") if isinstance(values.get(k), dict)), None)
+    if key is None or (model_type in MODULES and model_type not in WRAPPERS):
+        return values, []
+    inner = dict(values[key])
+    if isinstance(model_type, str) and model_type in WRAPPERS:
+        inner.setdefault("model_type", WRAPPERS[model_type])
+    for shared_key in ("torch_dtype", "dtype", "quantization_config"):
+        if shared_key in values and inner.get(shared_key) is None:
+            inner[shared_key] = values[shared_key]
+    if values.get("tie_word_embeddings") is not None:  # transformers ties by the outer config
+        inner["tie_word_embeddings"] = values["tie_word_embeddings"]
+    towers = [k for k in values if isinstance(values[k], dict) and any(word in k for word in _TOWER_WORDS)]
+    left_out = f"; not counted: {', '.join(towers)}" if towers else ""
+    return inner, [f"counted the language model in {key} only{left_out}"]

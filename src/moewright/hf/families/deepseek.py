@@ -1,0 +1,166 @@
+"""DeepSeek-V2 (arXiv 2405.04434), V3 (arXiv 2412.19437) and V3.2; Kimi-K2 is a DeepSeek-V3 by another name."""
+
+from typing import Any
+
+from moewright.architecture.feed_forwards import Router
+from moewright.architecture.mixers import LatentAttention
+from moewright.architecture.spec import Architecture
+from moewright.hf.family import Family
+from moewright.hf.keys import Config
+from moewright.hf.parts import (
+    COMMON_DEFAULTS,
+    build,
+    choose_feed_forwards,
+    common_keys,
+    deepseek_expert_keys,
+    deepseek_experts,
+    dense_first_layers,
+    dense_prefix,
+    expert_groups,
+    experts,
+    first_dense,
+    first_mixer,
+    first_moe,
+    indexer,
+    latent_attention,
+    shared_experts,
+    stack,
+    typed_layers,
+)
+
+
+def _read_v2(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("mlp_bias")
+    c.fixed("moe_layer_freq", 1)
+    c.fixed("scoring_func", "softmax")
+    mixer = latent_attention(c, rope=c.rope())
+    limited = c.choice("topk_method", "greedy", "group_limited_greedy") == "group_limited_greedy"
+    groups, best = expert_groups(c) if limited else (1, 1)
+    router = Router(
+        normalize=False,  # transformers' module ignores norm_topk_prob, false in every published config
+        scale=c.number("routed_scaling_factor"),
+        num_groups=groups,
+        top_groups=best,
+    )
+    if not c.has("num_experts_per_tok"):
+        # transformers' default; the module can be built and counted, but not run.
+        c.warn("num_experts_per_tok: null; active parameters are counted as if every expert were chosen")
+    moe = experts(
+        c,
+        count="n_routed_experts",
+        top_k="num_experts_per_tok" if c.has("num_experts_per_tok") else "n_routed_experts",
+        size="moe_intermediate_size",
+        router=router,
+        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size", bias=bias),
+    )
+    sparse = dense_first_layers(c, n)
+    return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe, bias=bias)))
+
+
+def _read_v3(c: Config) -> Architecture:
+    n = c.num_layers()
+    mixer = latent_attention(c, rope=c.rope())
+    moe = deepseek_experts(c)
+    layers = stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe))
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+
+
+def _write_v3(a: Architecture) -> dict[str, Any]:
+    mixer, moe, plain = first_mixer(a, LatentAttention), first_moe(a), first_dense(a)
+    values = common_keys(a, mixer)
+    if mixer:
+        values |= {
+            "num_key_value_heads": mixer.num_heads,
+            "q_lora_rank": mixer.q_lora_rank,
+            "kv_lora_rank": mixer.kv_lora_rank,
+            "qk_nope_head_dim": mixer.qk_nope_head_dim,
+            "qk_rope_head_dim": mixer.qk_rope_head_dim,
+            "v_head_dim": mixer.v_head_dim,
+            "attention_bias": mixer.bias,
+        }
+    values |= deepseek_expert_keys(moe, plain)
+    if moe:
+        values |= {"scoring_func": moe.router.score, "topk_method": "noaux_tc"}
+    return values | {
+        "first_k_dense_replace": dense_prefix(a),
+        "num_nextn_predict_layers": a.mtp_layers,
+    }
+
+
+def _read_v32(c: Config) -> Architecture:
+    n = c.num_layers()
+    c.per_layer("layer_types", n, "indexed_attention")
+    if c.flag("mlp_bias"):
+        raise c.error("mlp_bias", "biases in the feed-forwards are not understood")
+    mixer = latent_attention(c, rope=c.rope(), indexer=indexer(c))
+    moe = deepseek_experts(c)
+    sparse = typed_layers(c, n)
+    layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+
+
+_ROUTING = {
+    "first_k_dense_replace": 0,
+    "n_shared_experts": None,
+    "n_group": None,
+    "topk_group": None,
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 1.0,
+    "num_nextn_predict_layers": 0,
+}
+# num_key_value_heads and head_dim say nothing in latent attention; ep_size and the like are training settings.
+_NEUTRAL = (
+    "num_key_value_heads",
+    "head_dim",
+    "qk_head_dim",
+    "rope_interleave",
+    "ep_size",
+    "aux_loss_alpha",
+    "seq_aux",
+    "intermediate_size",
+)
+_V3 = Family(
+    model_type="deepseek_v3",
+    class_name="DeepseekV3ForCausalLM",
+    read=_read_v3,
+    write=_write_v3,
+    defaults={
+        **COMMON_DEFAULTS,
+        **_ROUTING,
+        "first_k_dense_replace": 3,
+        "n_shared_experts": 1,
+        "n_group": 8,
+        "topk_group": 4,
+        "routed_scaling_factor": 2.5,
+    },
+    aliases={"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"},
+    neutral=_NEUTRAL,
+    active_counts_embedding=False,  # 37B and Kimi-K2's 32B are without it, 37.6B and 32.9B with it
+)
+
+FAMILIES = {
+    "deepseek_v2": Family(
+        model_type="deepseek_v2",
+        class_name="DeepseekV2ForCausalLM",
+        read=_read_v2,
+        defaults={**COMMON_DEFAULTS, **_ROUTING, "n_shared_experts": 2, "mlp_bias": False, "topk_method": "greedy"},
+        aliases={"num_experts": "n_routed_experts", "num_local_experts": "n_routed_experts"},
+        neutral=_NEUTRAL,
+    ),
+    "deepseek_v3": _V3,
+    "kimi_k2": _V3,
+    "deepseek_v32": Family(
+        model_type="deepseek_v32",
+        class_name="DeepseekV32ForCausalLM",
+        read=_read_v32,
+        defaults={
+            **_V3.defaults,
+            "mlp_layer_types": None,
+            "layer_types": None,
+            "mlp_bias": False,
+        },
+        aliases={**_V3.aliases, "num_experts": "n_routed_experts"},
+        neutral=_NEUTRAL,
+        active_counts_embedding=False,
+    ),
+}

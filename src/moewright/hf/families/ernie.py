@@ -1,0 +1,51 @@
+"""ERNIE 4.5 (Baidu, 2025), the language models."""
+
+from moewright.architecture.feed_forwards import Router
+from moewright.architecture.spec import Architecture
+from moewright.hf.family import Family
+from moewright.hf.keys import Config
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, choose_feed_forwards, experts, shared_experts, stack
+
+
+def _read(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("use_bias")
+    start, step = c.count("moe_layer_start_index"), c.size("moe_layer_interval")
+    end = c.raw("moe_layer_end_index")
+    end = n - 1 if end is None or end == -1 else c.count("moe_layer_end_index")
+    sparse = [(index + 1) % step == 0 and start <= index <= end for index in range(n)]
+    mixer = attention(c, qkv_bias=bias, output_bias=bias, rope=c.rope(500_000.0))
+    moe = experts(
+        c,
+        count="moe_num_experts",
+        top_k="moe_k",
+        size="moe_intermediate_size",
+        # The bias of loss-free balancing is registered as a parameter here, and so is counted.
+        router=Router(normalize=True, selection_bias="parameter"),
+        shared=shared_experts(c, "moe_num_shared_experts", "moe_intermediate_size", bias=bias),
+    )
+    feed_forwards = choose_feed_forwards(c, sparse, moe, bias=bias)
+    return build(
+        c, stack(c, [mixer] * n, feed_forwards), lm_head_bias=bias, mtp_layers=c.count("num_nextn_predict_layers")
+    )
+
+
+FAMILIES = {
+    "ernie4_5_moe": Family(
+        model_type="ernie4_5_moe",
+        class_name="Ernie4_5_MoeForCausalLM",
+        read=_read,
+        defaults={
+            **COMMON_DEFAULTS,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "use_bias": False,
+            "moe_num_shared_experts": 2,
+            "moe_layer_start_index": 1,
+            "moe_layer_end_index": -1,
+            "moe_layer_interval": 1,
+            "num_nextn_predict_layers": 0,
+        },
+        aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
+        neutral=("moe_norm_min", "moe_use_aux_free", "moe_gate_act", "moe_capacity", "moe_gate", "intermediate_size"),
+    ),
+}

@@ -1,0 +1,75 @@
+"""Hunyuan-A13B (Tencent, 2025)."""
+
+from moewright.architecture.feed_forwards import Router, SharedExpert
+from moewright.architecture.spec import Architecture
+from moewright.hf.family import Family
+from moewright.hf.keys import Config
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack
+
+
+def _read(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("attention_bias")
+    mixer = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope())
+    moe = experts(
+        c,
+        count="num_experts",
+        top_k=_one_value(c, "moe_topk", n),
+        size="intermediate_size",
+        router=Router(normalize=True),
+        shared=SharedExpert(expert_size=c.size("intermediate_size")),
+    )
+    # Tencent's files state features that the published model does not use, and sizes once a layer.
+    for key in ("use_mla", "use_cla", "mlp_bias"):
+        c.fixed(key, False)
+    for key in ("use_qk_norm", "use_mixed_mlp_moe"):
+        c.fixed(key, True)
+    c.fixed("moe_layer_num_skipped", 0)
+    for key in ("moe_intermediate_size", "num_shared_expert"):
+        value = c.raw(key)
+        expected = c.size("intermediate_size") if key == "moe_intermediate_size" else 1
+        if value is not None and (set(value) if isinstance(value, list) else {value}) != {expected}:
+            raise c.error(key, f"only {expected} in every layer is understood", value)
+    return build(c, stack(c, [mixer] * n, [moe] * n))
+
+
+def _one_value(c: Config, key: str, n: int) -> str:
+    """The key, once a value per layer has been found to be the same everywhere."""
+    value = c.raw(key)
+    if isinstance(value, list):
+        if len(value) != n or len(set(map(str, value))) != 1:
+            raise c.error(key, "only one value for all layers is understood", value)
+        c.replace(key, value[0])
+    return key
+
+
+FAMILIES = {
+    "hunyuan_v1_moe": Family(
+        model_type="hunyuan_v1_moe",
+        class_name="HunYuanMoEV1ForCausalLM",
+        read=_read,
+        defaults={
+            **COMMON_DEFAULTS,
+            "num_key_value_heads": None,
+            "rms_norm_eps": 1e-5,
+            "moe_intermediate_size": None,
+            "num_shared_expert": None,
+        },
+        aliases={
+            "num_local_experts": "num_experts",
+            "num_experts_per_tok": "moe_topk",
+            "attention_head_dim": "head_dim",
+        },
+        neutral=tuple(
+            # Attention that is switched off, a vision tower, and training settings.
+            """
+            kv_lora_rank q_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim cla_share_factor
+            num_media_embeds mask_init_id vit_type anyres_pooling_size anyres_vit_max_image_size anyres_vit_two_views
+            skip_cls_token pool_type position_embedding_xdrope text_start_id text_end_id im_start_id im_end_id
+            im_newline_id image_token_id video_start_id video_end_id eod_token_id pad_id org_vocab_size
+            add_classification_head class_num dense_list norm_type use_rotary_pos_emb enable_moe_fp32_combine
+            moe_drop_tokens moe_random_routing_dropped_token group_limited_greedy n_group topk_group norm_topk_prob
+            routed_scaling_factor capacity_factor
+            """.split()  # noqa: SIM905
+        ),
+    ),
+}

@@ -1,8 +1,0 @@
-"""Data for the lab: text to token shards, and shards to sequences in a fixed order."""
-
-from moewright.lab.data.batches import Batches, document_ids
-from moewright.lab.data.dataset import Dataset, open_dataset, open_files
-from moewright.lab.data.prepare import prepare
-from moewright.lab.data.shards import TokenShards
-
-__all__ = ["Batches", "Dataset", "TokenShards", "document_ids", "open_dataset", "open_files", "prepare"]

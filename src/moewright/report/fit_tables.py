@@ -1,0 +1,124 @@
+"""The tables of `moewright fit`, made to read well at 80 columns."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moewright.commands.fit import Fit, optima
+from moewright.laws.fitting.fitted import FitRecord
+
+_MOST_ROWS = 5
+
+
+def print_fit(console: Console, fit: Fit) -> None:
+    """What was fitted, how well, how surely, and what the rows cannot tell."""
+    law, record = fit.law, fit.law.record
+    _print_findings(console, fit)
+    colour = "green" if record.status == "converged" else "yellow"
+    console.print(f"[bold]{escape(law.title)}[/bold]: [{colour}]{record.status}[/{colour}]")
+    for message in record.messages:
+        console.print(f"- {escape(message)}", highlight=False)
+    if fit.counted:
+        console.print(
+            f"- counted from the models, as {record.law} defines them: {', '.join(fit.counted)}", highlight=False
+        )
+    if law.form is not None:
+        console.print(escape(law.form.formula), highlight=False)
+    console.print()
+    console.print(_facts(record))
+    console.print()
+    console.print(_coefficients(record))
+    best = optima(law)
+    if best:
+        console.print()
+        table = _table("Optimum", "", "value", "90 % interval")
+        for name, found in best.items():
+            low, high = found["interval_90"] or (None, None)
+            table.add_row(name, _number(found["value"]), f"{_number(low)} to {_number(high)}")
+        console.print(table)
+    open_ones = [item.name for item in record.identified if not item.pinned]
+    if open_ones:
+        console.print()
+        console.print(
+            f"The rows do not pin {', '.join(open_ones)}: other values fit as well. Judge the law by held-out rows "
+            "and by its optima, not by these."
+        )
+
+
+def _print_findings(console: Console, fit: Fit) -> None:
+    if not fit.findings:
+        return
+    rows_by_reason: dict[tuple[str, str], list[str]] = {}
+    for finding in fit.findings:
+        rows_by_reason.setdefault((finding["problem"], finding["detail"]), []).append(str(finding["row"]))
+    title = f"{len(fit.findings)} suspicious rows, fitted all the same (--json names each)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("problem", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    table.add_column("rows", overflow="fold")
+    for (problem, detail), rows in rows_by_reason.items():
+        shown = ", ".join(rows[:_MOST_ROWS]) + (" ..." if len(rows) > _MOST_ROWS else "")
+        table.add_row(str(len(rows)), escape(problem), escape(detail), shown)
+    console.print(table)
+    console.print()
+
+
+def _facts(record: FitRecord) -> Table:
+    table = _table("", "", "")
+    table.show_header = False
+    table.title = None
+    table.columns[1].justify = "left"
+    table.add_row("rows", f"{record.num_rows} of {record.num_clusters} configurations")
+    table.add_row("error on them", f"RMSE {record.rmse:.4f} nats, {record.rmse_log:.2%}")
+    delta = record.settings["delta"]
+    table.add_row("objective", record.settings["objective"] + (f", delta {delta:.3g}" if delta else ""))
+    if record.tuned is not None:
+        asymptote = record.tuned["asymptote"]
+        pinned = "free asymptote" if asymptote is None else f"asymptote {asymptote:.3f}"
+        power = record.tuned["tokens_per_parameter_exponent"]
+        choice = f"{pinned}, weights (D/N)^{power:g}"
+        table.add_row("tuned by the best rows", choice if record.tuned["used"] else f"no: {choice} gains too little")
+        table.add_row(
+            "  error on them, left out",
+            f"{record.tuned['error_log']:.2%} against {record.tuned['error_log_untuned']:.2%} untuned",
+        )
+    if record.holdout is not None:
+        held = record.holdout
+        table.add_row(
+            f"{held['rows']:.0f} rows kept from the fit", f"RMSE {held['rmse']:.4f}, bias {held['bias']:+.4f}"
+        )
+        if "coverage_90" in held:
+            table.add_row("  inside their 90 % interval", f"{held['coverage_90']:.0%}")
+    if record.failed or len(record.draws):
+        table.add_row("bootstrap", f"{len(record.draws)} replicates, {record.failed} failed")
+    return table
+
+
+def _coefficients(record: FitRecord) -> Table:
+    table = _table("Coefficients", "", "value", "90 % interval", "pinned", "moves with")
+    table.columns[4].justify = "left"
+    table.columns[4].overflow = "fold"
+    for item in record.identified:
+        table.add_row(
+            item.name,
+            _number(item.value),
+            f"{_number(item.low)} to {_number(item.high)}",
+            "yes" if item.pinned else "[yellow]no[/yellow]",
+            ", ".join(item.moves_with),
+        )
+    for name, value in record.settings["fixed"].items():
+        table.add_row(name, _number(value), "fixed", "", "")
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

@@ -1,0 +1,194 @@
+"""The tables of `moewright inspect`, made to read well at 80 columns."""
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from moewright.architecture.spec import Layer, Repeat
+from moewright.architecture.storage import WEIGHT_FORMATS
+from moewright.commands.inspect import Inspection, has_latent_attention
+from moewright.quantities import format_bytes, format_count
+from moewright.report.part_words import describe
+
+_NAMES = {
+    "embedding": "embedding",
+    "lm_head": "head",
+    "attention": "attention",
+    "linear_mixer": "linear mixers",
+    "router": "routers",
+    "routed_experts": "routed experts",
+    "shared_experts": "shared experts",
+    "dense_ffn": "dense feed-forward",
+    "norm": "norms",
+    "other": "other",
+}
+
+
+def print_inspection(console: Console, inspection: Inspection) -> None:
+    """Print every table."""
+    family = f" ({inspection.family})" if inspection.family else ""
+    total, active = format_count(inspection.total_params), format_count(inspection.active_params)
+    console.print(f"[bold]{inspection.name}[/bold]{family}: [bold]{total}[/bold] parameters, {active} active")
+    a = inspection.architecture
+    facts = [f"{a.num_layers} layers", f"width {a.hidden_size}", f"vocabulary {a.vocab_size}"]
+    facts += ["tied embeddings"] if a.tie_embeddings else []
+    facts += [f"context {a.max_context}"] if a.max_context else []
+    console.print(", ".join(facts))
+    for table in (_components, _layers, _experts, _weights, _cache, _flops):
+        made = table(inspection)
+        if made is not None:
+            console.print()
+            console.print(made)
+    if inspection.hardware is not None:
+        from moewright.report.hardware_tables import print_hardware  # brings numpy
+
+        print_hardware(console, inspection.hardware)
+    for warning in inspection.warnings:
+        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _components(inspection: Inspection) -> Table:
+    table = _table("Parameters (exact)", "", "total", "share", "active", "share")
+    total, active = inspection.total_params, inspection.active_params
+    for key, name in _NAMES.items():
+        if inspection.params[key] or inspection.active[key]:  # type: ignore[index]
+            one, other = inspection.params[key], inspection.active[key]  # type: ignore[index]
+            table.add_row(name, f"{one:,}", f"{one / total:.1%}", f"{other:,}", f"{other / active:.1%}")
+    table.add_section()
+    table.add_row("[bold]all[/bold]", f"[bold]{total:,}[/bold]", "", f"[bold]{active:,}[/bold]", "")
+    other_count = inspection.active_without_embedding
+    words = "without the input embedding"
+    if not inspection.active_counts_embedding:
+        other_count, words = inspection.active_with_embedding, "with the input embedding"
+    if other_count != active:
+        table.add_row(f"active {words}", "", "", f"{other_count:,}", "")
+    if inspection.mtp_params:
+        table.add_row("apart: token prediction", f"{inspection.mtp_params:,}", "", "", "")
+    return table
+
+
+def _layers(inspection: Inspection) -> Table:
+    table = Table(title="Layers", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for column in ("mixer", "feed-forward"):
+        table.add_column(column, overflow="fold")
+    for column in ("params each", "active"):
+        table.add_column(column, justify="right", no_wrap=True)
+    sizes = iter(inspection.layers)
+    for times, layer in _written(inspection.architecture.layers):
+        if layer is None:
+            table.add_row(times, "", "", "", "")
+            continue
+        run = next(sizes)
+        table.add_row(
+            times,
+            describe(layer.mixer),
+            describe(layer.feed_forward),
+            format_count(sum(run.params.values())),
+            format_count(sum(run.active.values())),
+        )
+    return table
+
+
+def _written(layers: Iterable[Layer | Repeat], indent: str = "") -> Iterator[tuple[str, Layer | None]]:
+    """The layers as they are written: (how often, layer), and (how often, None) before a repeated pattern."""
+    for item in layers:
+        if isinstance(item, Layer):
+            yield f"{indent}1", item
+        elif len(item.layers) == 1 and isinstance(item.layers[0], Layer):
+            yield f"{indent}{item.repeat}", item.layers[0]
+        else:
+            yield f"{indent}{item.repeat} times:", None
+            yield from _written(item.layers, indent + "  ")
+
+
+def _experts(inspection: Inspection) -> Table | None:
+    moe = inspection.moe
+    if moe is None:
+        return None
+    table = _table("Mixture of experts" if moe["uniform"] else "Mixture of experts (means over unlike layers)", "", "")
+    table.show_header = False
+    rows = [
+        ("experts E, of them active K", f"{_short(moe['num_experts'])}, {_short(moe['top_k'])}"),
+        ("expert size d_e", _short(moe["expert_size"])),
+        ("shared experts", _shared(moe)),
+        ("sparsity E/K", _short(moe["sparsity"])),
+        ("granularity d/d_e | 4d/d_e | 2d/d_e", " | ".join(_short(value) for value in moe["granularity"].values())),
+        ("G, S (active experts in d_e, shared share)", f"{_short(moe['G'])}, {_short(moe['S'])}"),
+        ("active / total parameters", f"{moe['activation_ratio']:.2%}"),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _shared(moe: dict[str, object]) -> str:
+    if not moe["shared_experts"]:
+        return "none"
+    size = "unlike sizes" if moe["shared_expert_size"] is None else f"size {moe['shared_expert_size']}"
+    return f"{_short(moe['shared_experts'])}, {size}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _weights(inspection: Inspection) -> Table:
+    table = _table("Weights in memory, all experts resident", "format", "bytes", "")
+    for name, stored in WEIGHT_FORMATS.items():
+        marks = [stored.description]
+        if name == inspection.architecture.weights_format:
+            marks.append("[bold]as published[/bold]")
+        label = f"[bold]{name}[/bold]" if name == inspection.weights_dtype else name
+        table.add_row(label, format_bytes(inspection.weights_bytes[name]), ", ".join(marks))
+    table.columns[2].justify = "left"
+    return table
+
+
+def _cache(inspection: Inspection) -> Table:
+    tokens, batch = inspection.tokens_per_sequence, inspection.batch
+    table = _table(f"Cache in {inspection.kv_dtype}", "", "bytes")
+    latent = has_latent_attention(inspection.architecture)
+    per_token = inspection.kv_bytes_per_token
+    table.add_row("per token" + (", latent stored" if latent else ""), f"{per_token['latent']:,.0f}")
+    if latent:
+        table.add_row("per token, decompressed by the runtime", f"{per_token['decompressed']:,.0f}")
+    if inspection.kv_bytes_per_token_beyond_windows != per_token["latent"]:
+        table.add_row("per token once windows are full", f"{inspection.kv_bytes_per_token_beyond_windows:,.0f}")
+    if inspection.state_bytes_per_sequence:
+        table.add_row("constant states per sequence (recurrent in fp32)", f"{inspection.state_bytes_per_sequence:,}")
+    table.add_row(f"one sequence of {tokens:,} tokens", format_bytes(inspection.cache_bytes_per_sequence))
+    if batch > 1:
+        table.add_row(f"batch of {batch:,}", format_bytes(batch * inspection.cache_bytes_per_sequence))
+    weights = inspection.weights_bytes[inspection.weights_dtype]
+    both = weights + batch * inspection.cache_bytes_per_sequence
+    table.add_row(f"with the weights in {inspection.weights_dtype}", format_bytes(both))
+    return table
+
+
+def _flops(inspection: Inspection) -> Table:
+    title = f"FLOPs per token, causal sequence of {inspection.tokens_per_sequence:,} tokens"
+    table = _table(title, "", "FLOPs", "")
+    forward = inspection.forward_flops
+    table.add_row("forward", format_count(forward), "2 per multiply-add")
+    for key, name in _NAMES.items():
+        flops = inspection.forward_flops_by_component[key]  # type: ignore[index]
+        if flops:
+            table.add_row(f"  {name}", format_count(flops), f"{flops / forward:.1%}")
+    table.add_row(
+        "  of these between tokens", format_count(inspection.mixing_flops), f"{inspection.mixing_flops / forward:.1%}"
+    )
+    table.add_row("training", format_count(inspection.training_flops), "3 x forward")
+    ratio = inspection.six_n_flops / inspection.training_flops
+    table.add_row("6 x active parameters", format_count(inspection.six_n_flops), f"{ratio:.3f} of training")
+    table.columns[2].justify = "left"
+    return table

@@ -1,0 +1,83 @@
+"""The tables of `moewright runs`."""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moewright.quantities import format_count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from moewright.experiment.collecting.collection import RunTable
+    from moewright.experiment.collecting.findings import Finding
+
+MOST_SIZES, NAMED = 20, 3
+"""Lines of the table of losses, and runs named for one kind of finding."""
+
+
+def print_runs(console: Console, collected: "RunTable") -> None:
+    """How many runs are in which state, the best by size, what was found, and what was written."""
+    table = collected.table
+    states = ", ".join(f"{count:,} {state}" for state, count in collected.states.items())
+    kind = "sweep" if collected.is_sweep else "folder"
+    console.print(f"{kind} {collected.folder}: {len(table):,} runs: {states}", markup=False, soft_wrap=True)
+    finished = table[table["status"] == "finished"]
+    if len(finished):
+        console.print()
+        console.print(_best_by_size(finished))
+    if collected.findings:
+        console.print()
+        console.print(_findings(collected.findings))
+    for path in collected.written:
+        console.print(f"written: {path}", markup=False, soft_wrap=True)
+    if collected.written and len(finished) < len(table):
+        console.print("fit takes the finished runs of it with --where status=finished", markup=False)
+
+
+def _best_by_size(finished: "pd.DataFrame") -> Table:
+    """The lowest loss of each active size, to two digits: sizes meant to be equal differ by their routers."""
+    sizes = finished["active_params"].map(lambda active: float(f"{active:.1e}"))
+    shown = Table(
+        title="Lowest loss by active parameters", title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
+    shown.add_column("active", justify="right")
+    for name in ("runs", "loss", "total", "experts", "tokens", "rate"):
+        shown.add_column(name, justify="right")
+    shown.add_column("run", overflow="fold")
+    groups = list(finished.groupby(sizes))
+    for size, runs in groups[:MOST_SIZES]:
+        best = runs.sort_values("loss").iloc[0]
+        shown.add_row(
+            format_count(float(str(size)), 2),
+            f"{len(runs):,}",
+            f"{best['loss']:.4f}",
+            format_count(best["total_params"], 3),
+            f"{best['top_k']:g} of {best['num_experts']:g}",
+            format_count(best["train_tokens"], 3),
+            f"{best['learning_rate']:.3g}",
+            escape(str(best["run_id"])),
+        )
+    if len(groups) > MOST_SIZES:
+        shown.caption = f"{len(groups) - MOST_SIZES} larger sizes are not shown"
+    return shown
+
+
+def _findings(findings: "tuple[Finding, ...]") -> Table:
+    """One line for each kind, with the first runs of it."""
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for each in findings:
+        kinds[each["problem"], each["column"]].append(each)
+    shown = Table(title="Found", title_justify="left", box=None, pad_edge=False, show_header=False)
+    shown.add_column(no_wrap=True, style="bold")
+    shown.add_column(justify="right")
+    shown.add_column(overflow="fold")
+    for (problem, column), same in kinds.items():
+        named = "; ".join(f"{each['run_id']}: {each['detail']}".removeprefix(": ") for each in same[:NAMED])
+        more = f"; and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
+        about = f"{column}: " if column else ""
+        shown.add_row(problem, f"{len(same):,}", escape(f"{about}{named}{more}"))
+    return shown

@@ -1,0 +1,1 @@
+"""What a sweep will take and can tell, before it is run."""

@@ -1,0 +1,173 @@
+"""How long the runs of a sweep take on this machine: from steps measured now, or from runs that are done."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import UserError
+from moewright.experiment.recipe import Recipe
+from moewright.experiment.run_folder import read_records
+from moewright.sweeps.foresight.probe import probe
+from moewright.sweeps.foresight.shapes import Shape, shape_of, spread
+from moewright.sweeps.foresight.speed import SpeedModel, fit_speed
+from moewright.sweeps.running.executors import Job, LocalExecutor
+
+SECONDS = 20.0
+"""Of measuring, the start of the processes apart."""
+_SHORTEST = 0.8
+"""Seconds for each shape."""
+_POLL_SECONDS = 0.1
+
+Progress = Callable[[int, int], None]
+"""Called with how many shapes are measured, and of how many."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One shape as it ran."""
+
+    shape: Shape
+    step_seconds: float
+    validation_share: float | None = None
+    """Time of a validation token over a training token's."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Seconds of runs: those of a process, of steps and of validation tokens."""
+
+    source: str
+    """Where the times come from, in words."""
+    start_seconds: float
+    """Of a run, before its second step and after its last."""
+    validation_share: float
+    """Time of a validation token over a training token's."""
+    measured: Mapping[str, float]
+    """Seconds of a step by the shape's key."""
+    models: Mapping[str, SpeedModel]
+    """By kind of shape, for those that were not measured."""
+
+    @property
+    def error(self) -> float | None:
+        """The largest of the models' leave-one-out errors, relative; None where too few shapes were measured."""
+        return max((model.error for model in self.models.values() if model.error is not None), default=None)
+
+    def step_seconds(self, shape: Shape) -> float:
+        """As measured, or else as the model of its kind says; of another kind, the slowest model's."""
+        if shape.key in self.measured:
+            return self.measured[shape.key]
+        model = self.models.get(shape.kind)
+        return model.seconds(shape) if model else max(model.seconds(shape) for model in self.models.values())
+
+    def run_seconds(self, recipe: Recipe, validation_tokens: int, done_steps: int = 0) -> float:
+        """Of a run, or of what is left of one after some steps. `validation_tokens`: of one evaluation."""
+        step = self.step_seconds(shape_of(recipe))
+        token = step / recipe.batch_tokens * self.validation_share
+        steps = recipe.total_steps - done_steps
+        share = steps / recipe.total_steps
+        return self.start_seconds + steps * step + share * evaluations(recipe) * validation_tokens * token
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "source": self.source,
+            "error": self.error,
+            "start_seconds": self.start_seconds,
+            "validation_share": self.validation_share,
+            "shapes_measured": len(self.measured),
+            "seconds_per": {kind: dict(model.coefficients) for kind, model in self.models.items()},
+        }
+
+
+def evaluations(recipe: Recipe) -> int:
+    """How often a run takes its validation loss: at its end, and whenever it passes a multiple of `every_tokens`."""
+    every = recipe.evaluation.every_tokens
+    return 1 if every is None else 1 + (recipe.total_steps - 1) * recipe.batch_tokens // every
+
+
+def calibration_of(source: str, measured: Sequence[Measured], start_seconds: float) -> Calibration:
+    """What measured shapes say about all. `start_seconds`: see `Calibration`."""
+    kinds = dict.fromkeys(each.shape.kind for each in measured)
+    of_kind = {kind: [each for each in measured if each.shape.kind == kind] for kind in kinds}
+    models = {
+        kind: fit_speed([each.shape for each in group], [each.step_seconds for each in group])
+        for kind, group in of_kind.items()
+    }
+    shares = [each.validation_share for each in measured if each.validation_share is not None]
+    return Calibration(
+        source=source,
+        start_seconds=start_seconds,
+        validation_share=statistics.median(shares) if shares else 1 / 3,  # training = 3 x forward
+        measured=_means(measured),
+        models=models,
+    )
+
+
+def calibrate(
+    recipes: Iterable[Recipe], executor: LocalExecutor, progress: Progress, seconds: float = SECONDS
+) -> Calibration:
+    """Measure a spread of the recipes' shapes in as many processes as runs would be under way, on the same cores.
+
+    Raises UserError, with the end of a process's log, if nothing could be measured.
+    """
+    by_key = {shape.key: (shape, recipe) for shape, recipe in ((shape_of(recipe), recipe) for recipe in recipes)}
+    most = max(1, int(seconds / _SHORTEST)) * executor.slots
+    order = spread([shape for shape, _ in by_key.values()])[:most]
+    # With fewer shapes than slots some are measured twice, so that every core is as busy as it will be.
+    lists = [order[slot :: executor.slots] or [order[slot % len(order)]] for slot in range(executor.slots)]
+    measured: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="moewright-calibration-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        jobs, files = [], []
+        began = time.monotonic()
+        for slot, own in enumerate(lists):
+            recipes_here = [by_key[shape.key][1].to_dict() for shape in own]
+            files.append(folder / f"{slot}.jsonl")
+            handle = executor.start(folder / str(slot), slot, probe, str(files[-1]), recipes_here, seconds=seconds)
+            jobs.append(Job(f"calibration {slot}", slot, handle, folder / str(slot)))
+        others = _wait(executor, jobs, began, lambda: progress(sum(map(_lines, files)), sum(map(len, lists))))
+        starts = []
+        for file, own, other in zip(files, lists, others, strict=True):
+            records = list(read_records(file)) if file.is_file() else []
+            measured += [Measured(own[it["index"]], it["step_seconds"], it.get("validation_share")) for it in records]
+            if records and other is not None:  # a run's first step is the first of its process
+                starts.append(other + records[0]["first_seconds"] - records[0]["step_seconds"])
+        if not starts:
+            said = next((job.log.strip().splitlines()[-1] for job in jobs if job.log.strip()), "it said nothing")
+            raise UserError(f"calibration: no step could be measured: {said}")
+    shapes = {each.shape.key for each in measured}
+    source = f"measured now, {len(shapes)} of {len(by_key)} kinds of step, {executor.slots} at a time"
+    return calibration_of(source, measured, statistics.median(starts))
+
+
+def _wait(executor: LocalExecutor, jobs: Sequence[Job], began: float, tell: Callable[[], None]) -> list[float | None]:
+    """Until all have ended. For each, the seconds that it took beside measuring; None for one that failed."""
+    others: list[float | None] = [None] * len(jobs)
+    waiting = list(jobs)
+    try:
+        while waiting:
+            for job in executor.ended(waiting):
+                waiting.remove(job)
+                if job.handle.exception() is None:
+                    others[job.slot] = time.monotonic() - began - job.handle.result()
+            tell()
+            time.sleep(_POLL_SECONDS)
+    finally:
+        executor.stop(waiting, [])
+    return others
+
+
+def _lines(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.is_file() else 0
+
+
+def _means(measured: Sequence[Measured]) -> dict[str, float]:
+    """Seconds of a step by shape."""
+    found: dict[str, list[float]] = {}
+    for each in measured:
+        found.setdefault(each.shape.key, []).append(each.step_seconds)
+    return {key: statistics.fmean(values) for key, values in found.items()}

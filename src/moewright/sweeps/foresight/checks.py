@@ -1,0 +1,84 @@
+"""Every planned run looked at before it is paid for: what would fail, what a reader should know, which sizes drift."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moewright.data.batches import Batches
+from moewright.errors import UserError
+from moewright.experiment.planning import plan_with
+from moewright.lab.evaluation import ValidationSets
+from moewright.lab.sharding import local_device
+from moewright.sweeps.plan import PlannedRun, Planner
+
+WORTH_WARNING = 0.05
+"""Relative drift of parameters, beyond which a comparison at held widths is no longer one at equal parameters."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What looking at the runs found."""
+
+    problems: Mapping[str, str]
+    """Why a run would fail at once, by id."""
+    warnings: Mapping[str, int]
+    """By text: in how many cells."""
+    validation_tokens: Mapping[str, int]
+    """Of one evaluation, by id."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the parameters of cells are from those of the base at the same backbone, although widths are held."""
+
+    what: str
+    """active, or total."""
+    largest: float
+    """Relative; the largest in size."""
+    settings: dict[str, Any]
+    """Of the cell with the largest one."""
+    above: int
+    """Cells beyond `WORTH_WARNING`."""
+    cells: int
+
+
+def check_runs(planner: Planner, runs: Sequence[PlannedRun]) -> Checked:
+    """Check each cell's recipe as a run would at its beginning, without allocating anything."""
+    device = local_device()
+    problems: dict[str, str] = {}
+    tokens: dict[str, int] = {}
+    warnings: Counter[str] = Counter()
+    by_cell: dict[int, list[PlannedRun]] = {}
+    for run in runs:
+        by_cell.setdefault(id(run.cell), []).append(run)
+    for some in by_cell.values():
+        recipe = some[0].recipe
+        dataset = planner.dataset(recipe)
+        try:
+            warnings.update(plan_with(recipe, dataset, 1, device).warnings)
+            Batches(dataset.train, recipe.sequence_length, recipe.seed)
+            sets = ValidationSets(dataset, recipe)
+        except UserError as problem:
+            problems |= dict.fromkeys((run.id for run in some), str(problem))
+        else:
+            count = sum(sets.counts.values()) * recipe.sequence_length
+            tokens |= dict.fromkeys((run.id for run in some), count)
+    return Checked(problems, dict(warnings.most_common()), tokens)
+
+
+def drifts(planner: Planner) -> tuple[Drift, ...]:
+    """The drift of what the axes hold; none where they hold nothing."""
+    held = {name for axis in planner.spec.axes for name in axis.hold}
+    found = []
+    for what in ("active", "total"):
+        known = [
+            (drift, cell.settings)
+            for cell in planner.cells
+            if cell.counts is not None and (drift := getattr(cell.counts, f"{what}_drift")) is not None
+        ]
+        if what in held and known:
+            largest, settings = max(known, key=lambda each: abs(each[0]))
+            above = sum(abs(drift) > WORTH_WARNING for drift, _ in known)
+            found.append(Drift(what, largest, settings, above, len(known)))
+    return tuple(found)

@@ -1,0 +1,228 @@
+"""`moewright sweep --dry-run`: the runs of a sweep, what they will take, and what they can tell; nothing is run."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moewright.errors import UserError
+from moewright.experiment.schedule import peak_learning_rate
+from moewright.experiment.states import State
+from moewright.experiment.sweep_layout import run_path
+from moewright.sweeps.foresight.calibration import Calibration, Progress, calibrate
+from moewright.sweeps.foresight.checks import Checked, Drift, check_runs, drifts
+from moewright.sweeps.foresight.disk import Disk, disk_use
+from moewright.sweeps.foresight.finished import calibration_of_finished
+from moewright.sweeps.foresight.planned_table import forecasts
+from moewright.sweeps.foresight.remaining import Expected, further_tuning, tasks_of
+from moewright.sweeps.foresight.timetable import makespan
+from moewright.sweeps.plan import Plan, PlannedRun, Planner
+from moewright.sweeps.running.executors import EXECUTORS, Executor, LocalExecutor
+from moewright.sweeps.running.folder import check_folder
+from moewright.sweeps.running.standing import Standing
+from moewright.sweeps.running.sweeping import load
+from moewright.sweeps.running.worker import newest_step
+from moewright.sweeps.spec import ForecastSettings
+
+if TYPE_CHECKING:
+    from moewright.laws import Forecast
+
+OpenProgress = Callable[[], AbstractContextManager[Progress]]
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a sweep comes to."""
+
+    out: Path | None
+    executor: str
+    jobs: int
+    """Runs at a time; on Slurm the most that are handed over."""
+    keep: str
+    """What stays of checkpoints; see `Execution.keep`."""
+    plan: Plan
+    runs: tuple[Expected, ...]
+    more_tuning: int
+    """Tuning runs that come on top at most, where best rates turn out at ends of their lists."""
+    calibration: Calibration | None
+    """None on Slurm, or where nothing is left to do."""
+    seconds: float | None
+    """Until all runs that are left are done, without further tuning runs."""
+    most_seconds: float | None
+    """With all of them."""
+    disk: Disk
+    drifts: tuple[Drift, ...]
+    problems: tuple[tuple[PlannedRun, str], ...]
+    """Runs that would fail at once, and why."""
+    warnings: Mapping[str, int]
+    """Of recipes, by how many cells have them."""
+    forecasts: "tuple[Forecast, ...]"
+
+    @property
+    def left(self) -> tuple[Expected, ...]:
+        """The runs that are still to be carried out."""
+        return tuple(each for each in self.runs if each.is_left)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        return dict(Counter(each.state for each in self.runs))
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """How many runs are in each stage."""
+        return dict(Counter(each.run.stage for each in self.runs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright sweep --dry-run --json`."""
+        return {
+            "out": None if self.out is None else str(self.out),
+            "executor": self.executor,
+            "jobs": self.jobs,
+            "totals": {
+                "runs": len(self.runs),
+                "stages": self.stages,
+                "states": self.states,
+                "more_tuning": self.more_tuning,
+                "left": len(self.left),
+                "train_flops": sum(each.run.sizes["train_flops"] for each in self.left),
+                "train_tokens": sum(each.run.sizes["train_tokens"] for each in self.left),
+                "seconds": self.seconds,
+                "most_seconds": self.most_seconds,
+            },
+            "disk_bytes": {**asdict(self.disk), "fits": self.disk.fits},
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "runs": [each.to_dict(self.keep) for each in self.runs],
+            "invalid": [{"settings": cell.settings, "problem": cell.problem} for cell in self.plan.invalid],
+            "problems": [{"settings": run.settings, "problem": problem} for run, problem in self.problems],
+            "merged": self.plan.merged,
+            "duplicates": [
+                {"settings": cell.settings, "same_as": other.settings} for cell, other in self.plan.duplicates
+            ],
+            "drifts": [asdict(drift) for drift in self.drifts],
+            "warnings": dict(self.warnings),
+            "forecasts": [each.to_dict() for each in self.forecasts],
+        }
+
+
+def dry_run(
+    spec: "str | Path | dict[str, Any]",
+    out: str | Path | None = None,
+    *,
+    jobs: int | None = None,
+    executor: str = "local",
+    forecast: Sequence[str] | None = None,
+    noise: float | None = None,
+    progress: OpenProgress | None = None,
+) -> DryRun:
+    """Plan a sweep, check every run, measure how fast this machine is, and forecast what the runs can tell.
+
+    With `out`, runs that are done there cost nothing, and if there are enough of them their speeds are used instead of
+    measuring. `forecast` (laws) and `noise` replace those of the specification. `out` stays as it is. Raises
+    UserError for bad input.
+    """
+    loaded = load(spec)
+    if executor not in EXECUTORS:
+        raise UserError(f"executor: {executor!r} is none of {', '.join(EXECUTORS)}")
+    folder = None if out is None else Path(out).absolute()
+    if folder is not None:
+        check_folder(folder)
+    settings = _forecast_settings(loaded.spec.forecast, forecast, noise)
+    runner = EXECUTORS[executor](loaded.spec.execution, jobs)
+    planner = Planner(loaded)
+    standing = Standing(folder or Path(), planner)
+    plan = standing.plan
+    checked = check_runs(planner, plan.runs)
+    found: tuple[Forecast, ...] = ()
+    if settings is not None:
+        main = [run for run in plan.runs if run.stage != "tune"]
+        found = forecasts(planner, main, settings, loaded.folder if forecast is None else Path())
+    states: dict[str, State] = {run.id: "pending" for run in plan.runs}
+    if folder is not None:
+        states |= {run.id: standing.observed[run.id].state for run in plan.known}
+    left = [run for run in plan.runs if states[run.id] not in ("done", "diverged") and run.id not in checked.problems]
+    if folder is not None:
+        left = [run for run in left if run.awaits_rate or not standing.has_failed(run.id)]
+    calibration = _calibrate(runner, plan, left, standing if folder is not None else None, progress)
+    is_left = {run.id for run in left}
+    runs = tuple(
+        Expected(
+            run,
+            states[run.id],
+            None if run.awaits_rate else peak_learning_rate(run.recipe),
+            run.id in is_left,
+            _seconds(run, run.id in is_left, states[run.id], folder, calibration, checked),
+        )
+        for run in plan.runs
+    )
+    tasks, more = tasks_of(planner, runs), further_tuning(planner, plan, runs)
+    return DryRun(
+        out=folder,
+        executor=executor,
+        jobs=runner.slots,
+        keep=planner.spec.execution.keep,
+        plan=plan,
+        runs=runs,
+        more_tuning=len(more),
+        calibration=calibration,
+        seconds=makespan(tasks, runner.slots) if calibration is not None else None,
+        most_seconds=makespan([*tasks, *more], runner.slots) if calibration is not None else None,
+        disk=disk_use(left, planner.spec.execution.keep, runner.slots, folder or Path()),
+        drifts=drifts(planner),
+        problems=tuple((run, checked.problems[run.id]) for run in plan.runs if run.id in checked.problems),
+        warnings=checked.warnings,
+        forecasts=found,
+    )
+
+
+def _forecast_settings(
+    stated: ForecastSettings | None, laws: Sequence[str] | None, noise: float | None
+) -> ForecastSettings | None:
+    """Those of the specification, with what was asked for instead."""
+    if noise is not None and not 0 < noise < 1:
+        raise UserError(f"noise: {noise:g} is no standard deviation of log loss; give a number between 0 and 1")
+    if stated is not None:
+        changes = {name: value for name, value in (("law", tuple(laws or ())), ("noise", noise)) if value}
+        return stated.model_copy(update=changes)
+    if laws and noise is None:
+        raise UserError("noise: a forecast needs the standard deviation of log loss between seeds; give --noise 0.01")
+    if noise is not None and not laws:
+        raise UserError("noise: has no use without a forecast; name a law with --forecast")
+    return ForecastSettings(law=tuple(laws), noise=noise) if laws and noise is not None else None
+
+
+def _calibrate(
+    runner: Executor,
+    plan: Plan,
+    left: Sequence[PlannedRun],
+    standing: Standing | None,
+    progress: OpenProgress | None,
+) -> Calibration | None:
+    if not isinstance(runner, LocalExecutor) or not left:
+        return None
+    if standing is not None:
+        known = calibration_of_finished(standing.out, plan.runs, standing.observed, runner.threads)
+        if known is not None:
+            return known
+    with progress() if progress is not None else nullcontext(lambda done, total: None) as tell:
+        return calibrate([run.recipe for run in left], runner, tell)
+
+
+def _seconds(
+    run: PlannedRun,
+    is_left: bool,
+    state: State,
+    folder: Path | None,
+    calibration: Calibration | None,
+    checked: Checked,
+) -> float | None:
+    if run.id in checked.problems:
+        return None
+    if not is_left:
+        return 0.0
+    if calibration is None:
+        return None
+    begun = newest_step(run_path(folder, run.id)) if folder is not None and state != "pending" else 0
+    return calibration.run_seconds(run.recipe, checked.validation_tokens[run.id], begun)

@@ -1,0 +1,199 @@
+"""The runs of a sweep: every cell with every seed, each with its identity; first those that tune learning rates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.data.dataset import Dataset
+from moewright.errors import UserError
+from moewright.experiment.identity import code_version, run_id
+from moewright.experiment.planning import check_vocabulary, open_data
+from moewright.experiment.recipe import LawRate, Recipe
+from moewright.experiment.schedule import peak_learning_rate
+from moewright.sweeps.settings.cells import Cell, resolve_cells
+from moewright.sweeps.spec import LoadedSweep, SweepSpec
+from moewright.sweeps.tuning import Group, Tuned, group_cells, round_rate, tune
+
+Stage = Literal["tune", "main", "tune+main"]
+
+# Weights, gradients and two moments of AdamW: what a checkpoint holds is weights and moments, 4 bytes each.
+_CHECKPOINT_BYTES_PER_PARAM = 12
+_WEIGHT_BYTES_PER_PARAM = 4
+_LOG_BYTES = 2 * 2**20  # of metrics and submitit's files; measured on runs of a few hundred steps: under 1 MB
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run."""
+
+    cell: Cell
+    recipe: Recipe
+    """With its seed; its learning rate is provisional while `awaits_rate`."""
+    stage: Stage
+    group: str | None
+    """Whose learning rate it shares, in words; None without tuning."""
+    id: str
+    awaits_rate: bool = False
+    """The learning rate of its group is not known yet, so neither is its id."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What distinguishes it from the other runs of the sweep."""
+        return {**self.cell.settings, "seed": self.recipe.seed}
+
+    @property
+    def label(self) -> dict[str, Any]:
+        """The settings with the short names that people see, and the peak learning rate."""
+        short = {name.rpartition(".")[2]: value for name, value in self.settings.items()}
+        return {**short, "rate": f"{peak_learning_rate(self.recipe):.3g}"}
+
+    @cached_property
+    def sizes(self) -> dict[str, float]:
+        """Exact counts: total_params, active_params, train_tokens, train_flops, disk_bytes."""
+        recipe = self.recipe
+        total = total_params(recipe.architecture)
+        checkpoints = (recipe.checkpoints.keep + 1) * _CHECKPOINT_BYTES_PER_PARAM * total
+        tokens = recipe.total_steps * recipe.batch_tokens
+        return {
+            "total_params": total,
+            "active_params": active_params(recipe.architecture),
+            "train_tokens": recipe.train_tokens,
+            "train_flops": tokens * training_flops_per_token(recipe.architecture, recipe.sequence_length),
+            "peak_disk_bytes": checkpoints + _LOG_BYTES,
+        }
+
+    def kept_bytes(self, keep: str) -> float:
+        """Disk that stays when it is done, by `execution.keep`."""
+        per_param = {"all": _CHECKPOINT_BYTES_PER_PARAM, "model": _WEIGHT_BYTES_PER_PARAM, "none": 0}[keep]
+        return per_param * self.sizes["total_params"] + _LOG_BYTES
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs that a specification comes to, as far as the results so far decide them."""
+
+    runs: tuple[PlannedRun, ...]
+    """Distinct; the tuning runs first."""
+    tuned: dict[str, Tuned]
+    """By group: the learning rates found so far."""
+    invalid: tuple[Cell, ...]
+    """Cells that no model can have, each with its problem."""
+    merged: int
+    """Runs that the axes or seeds name more than once, beyond the first."""
+    duplicates: tuple[tuple[Cell, Cell], ...] = ()
+    """Each cell all of whose runs are those of an earlier one, and that one."""
+
+    @property
+    def known(self) -> tuple[PlannedRun, ...]:
+        """The runs that can start: their learning rate is known."""
+        return tuple(run for run in self.runs if not run.awaits_rate)
+
+
+class Planner:
+    """The cells of a specification, resolved once; `plan` follows the results."""
+
+    def __init__(self, loaded: LoadedSweep):
+        """Raises UserError for a specification that cannot be run, or whose data is not there."""
+        self.spec: SweepSpec = loaded.spec
+        cells = resolve_cells(loaded.recipe, loaded.beside, loaded.spec.axes)
+        self.invalid = tuple(cell for cell in cells if cell.recipe is None)
+        self.cells = tuple(cell for cell in cells if cell.recipe is not None)
+        if not self.cells:
+            raise UserError(f"axes: no cell has a model; the first: {self.invalid[0].problem}")
+        self.code = code_version()
+        self._fingerprints: dict[str, str] = {}
+        self.datasets: dict[str, Dataset] = {}
+        for cell in self.cells:
+            check_vocabulary(self.dataset(_recipe(cell)), _recipe(cell))
+        self.groups: dict[str, Group] = group_cells(self.spec.tuning, self.cells) if self.spec.tuning else {}
+        self._group_of = {id(cell): group.name for group in self.groups.values() for cell in group.cells}
+        self._made: dict[tuple[int, int, float | None], PlannedRun] = {}
+
+    def dataset(self, recipe: Recipe) -> Dataset:
+        """The tokens of a recipe, opened once."""
+        key = repr(recipe.data)
+        if key not in self.datasets:
+            self.datasets[key] = open_data(recipe)
+        return self.datasets[key]
+
+    @property
+    def recipes(self) -> list[Recipe]:
+        """Of the cells, without seeds and tuned rates."""
+        return [_recipe(cell) for cell in self.cells]
+
+    def fingerprint(self, recipe: Recipe) -> str:
+        """Of its tokens."""
+        return self.dataset(recipe).fingerprint
+
+    def plan(self, losses: Mapping[str, float | None]) -> Plan:
+        """The runs, given the loss of each one that ended, by id; inf for one that diverged, None for one that failed.
+
+        The same results always give the same plan: nothing else is remembered between stages.
+        """
+        runs: dict[str, PlannedRun] = {}
+        merged = 0
+        duplicates: dict[int, tuple[Cell, Cell]] = {}
+        tuned: dict[str, Tuned] = {}
+        for group in self.groups.values():
+            assert self.spec.tuning is not None
+            tried, found = tune(self.spec.tuning, lambda *which, g=group: self._trial_loss(g, losses, *which))
+            tuned[group.name] = found
+            for multiplier in tried:
+                for seed in self._tuning_seeds:
+                    run = self._run(group.cell, seed, multiplier, "tune")
+                    merged += run.id in runs
+                    runs.setdefault(run.id, run)
+        for cell in self.cells:
+            name = self._group_of.get(id(cell))
+            winner = tuned[name].multiplier if name is not None else 1.0
+            for seed in self.spec.seeds:
+                run = self._run(cell, seed, winner if winner is not None else 1.0, "main")
+                if winner is None:
+                    run = replace(run, awaits_rate=True, id=f"awaits {run.id}")
+                before = runs.get(run.id)
+                if before is None:
+                    runs[run.id] = run
+                elif before.stage == "tune":
+                    runs[run.id] = replace(run, stage="tune+main")
+                else:
+                    merged += 1
+                    duplicates[id(cell)] = cell, before.cell
+        return Plan(tuple(runs.values()), tuned, self.invalid, merged, tuple(duplicates.values()))
+
+    @property
+    def _tuning_seeds(self) -> Sequence[int]:
+        assert self.spec.tuning is not None
+        return self.spec.tuning.seeds or self.spec.seeds[:1]
+
+    def _trial_loss(self, group: Group, losses: Mapping[str, float | None], multiplier: float) -> list[float | None]:
+        """The losses of a group's tuning runs at a multiplier, as far as they ended."""
+        ids = [self._run(group.cell, seed, multiplier, "tune").id for seed in self._tuning_seeds]
+        return [losses[one] for one in ids if one in losses] if all(one in losses for one in ids) else []
+
+    def _run(self, cell: Cell, seed: int, multiplier: float, stage: Stage) -> PlannedRun:
+        key = (id(cell), seed, multiplier)
+        if key not in self._made:
+            recipe = _with_rate(_recipe(cell), multiplier).model_copy(update={"seed": seed})
+            identity = run_id(recipe, self.fingerprint(recipe), self.code)
+            self._made[key] = PlannedRun(cell, recipe, stage, self._group_of.get(id(cell)), identity)
+        made = self._made[key]
+        return made if made.stage == stage else replace(made, stage=stage)
+
+
+def _recipe(cell: Cell) -> Recipe:
+    assert cell.recipe is not None
+    return cell.recipe
+
+
+def _with_rate(recipe: Recipe, multiplier: float) -> Recipe:
+    """The recipe with its own learning rate times a multiplier."""
+    if multiplier == 1.0:
+        return recipe
+    rate = recipe.learning_rate
+    if isinstance(rate, LawRate):
+        changed: LawRate | float = rate.model_copy(update={"multiplier": round_rate(rate.multiplier * multiplier)})
+    else:
+        changed = round_rate(rate * multiplier)
+    return recipe.model_copy(update={"learning_rate": changed})

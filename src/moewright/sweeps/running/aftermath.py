@@ -1,0 +1,52 @@
+"""What the submitter makes up for when a worker was killed before it could say or do it. No torch."""
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from moewright.experiment.attempts import NO_SPACE, next_attempt, note_begin, note_end
+from moewright.experiment.locks import take_lock
+from moewright.experiment.states import Observed, last_end, read_attempts
+from moewright.experiment.sweep_layout import STOP, attempts_file, attempts_lock, run_path
+from moewright.sweeps.running.executors import Job
+from moewright.sweeps.running.worker import complete, newest_step
+
+SPARE_BYTES = 64 * 2**20
+"""A disk with less room than that is full."""
+
+
+def note_death(out: Path, job: Job) -> None:
+    """After a job that left its run undone: note an end, if its worker could not. Raises OSError."""
+    with suppress(OSError):  # a worker that loads yet, without its controller, shall not begin: another one will
+        (job.folder / STOP).touch()
+    lock = take_lock(attempts_lock(out, job.run))
+    if lock is None:  # a worker outlived its controller, or another one was there first
+        return
+    try:
+        attempts = read_attempts(attempts_file(out, job.run))
+        last = next_attempt(attempts) - 1
+        if last < job.attempt:
+            last = job.attempt
+            note_begin(out, job.run, last, step=newest_step(run_path(out, job.run)), job="never began")
+        elif last_end(attempts) is not None:
+            return
+        # On a full disk a worker cannot note its end; otherwise it was killed, perhaps because it took all memory.
+        is_full = shutil.disk_usage(out).free < SPARE_BYTES
+        reason = f"{out}: {NO_SPACE}" if is_full else f"the process was killed; see {job.folder}"
+        note_end(out, job.run, last, "failed", reason)
+    finally:
+        os.close(lock)
+
+
+def make_up(out: Path, run: str, seen: Observed, keep: str) -> None:
+    """After a run that is over: remove the checkpoints and note the end, if its worker could not. Raises OSError."""
+    if seen.state not in ("done", "diverged") or not seen.attempts or last_end(seen.attempts) is not None:
+        return
+    lock = take_lock(attempts_lock(out, run))
+    if lock is None:  # it is alive, and does it
+        return
+    try:
+        complete(out, run, keep)
+    finally:
+        os.close(lock)

@@ -1,0 +1,137 @@
+"""The folder of a sweep as the submitter uses it: whose it is, which specifications and runs it knows. No torch."""
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import RunStopped, UserError
+from moewright.experiment import run_folder
+from moewright.experiment.locks import take_lock
+from moewright.experiment.sweep_layout import ATTEMPTS, CELLS, JOBS, RUNS, SWEEP
+from moewright.files import read_mapping, write_mapping
+from moewright.sweeps.plan import PlannedRun, Planner
+
+FORMAT = "moewright-sweep-folder/1"
+_LOCK, _HOLDER = ".lock", ".submitter.json"
+
+
+@contextmanager
+def submitting(out: Path) -> Iterator[None]:
+    """Be the one submitter of a sweep's folder, which is made if need be.
+
+    UserError if it is somebody else's; RunStopped when the disk is full, then or inside the block.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out: {out} cannot be used: {error.strerror}") from None
+    check_folder(out)
+    try:
+        with _lock(out):
+            write_mapping(out / _HOLDER, {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
+            if not (out / SWEEP).is_file():  # the first thing to be seen: a folder without it is no sweep's
+                write_mapping(out / SWEEP, {"format": FORMAT, "specifications": []})
+            for name in (CELLS, ATTEMPTS, RUNS, JOBS):
+                (out / name).mkdir(exist_ok=True)
+            yield
+    except OSError as error:
+        raise RunStopped(
+            f"{error.filename or out}: {error.strerror or error}; runs under way go on by themselves, and the same "
+            "command goes on from here"
+        ) from None
+
+
+@contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    handle = take_lock(out / _LOCK)
+    if handle is None:
+        raise UserError(f"out: another `moewright sweep` is at work in {out}{_holder(out)}; --watch shows its progress")
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_folder(out: Path) -> None:
+    """UserError if a folder holds something else than a sweep; a folder that is not there is fine."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"out: {out} is not a folder")
+    if (out / SWEEP).is_file():
+        known = read_mapping(out / SWEEP)
+        if known.get("format") != FORMAT:
+            raise UserError(f"{out / SWEEP}: format is {known.get('format')!r}, not {FORMAT!r}; name a new folder")
+        return
+    others = [path.name for path in out.iterdir() if not path.name.startswith(".")]
+    if run_folder.RUN in others:
+        raise UserError(f"out: {out} is the folder of a run, not of a sweep; name a new folder")
+    if others:
+        raise UserError(f"out: {out} is not empty and holds no sweep ({SWEEP}); name a new folder")
+
+
+def note_specification(out: Path, specification: dict[str, Any], code: str) -> None:
+    """Add a specification to the ones that were run here, unless it is the last one."""
+    path = out / SWEEP
+    known = read_mapping(path)
+    entry = {"specification": specification, "code": code}
+    before = known["specifications"][-1] if known["specifications"] else None
+    if before is None or {key: before[key] for key in entry} != entry:
+        known["specifications"].append({**entry, "time": time.time()})
+        write_mapping(path, known)
+
+
+def note_run(out: Path, planner: Planner, run: PlannedRun) -> None:
+    """Write what a run is, once; again only when it serves another stage too."""
+    path = out / CELLS / f"{run.id}.json"
+    if path.is_file() and read_mapping(path).get("stage") == run.stage:
+        return
+    write_mapping(
+        path,
+        {
+            "id": run.id,
+            "settings": run.settings,
+            "stage": run.stage,
+            "group": run.group,
+            "recipe": run.recipe.to_dict(),
+            "data_fingerprint": planner.fingerprint(run.recipe),
+            "code": planner.code,
+            "warnings": list(run.recipe.warnings),
+        },
+    )
+
+
+def _holder(out: Path) -> str:
+    try:
+        found = read_mapping(out / _HOLDER)
+    except UserError:
+        return ""
+    return f" (process {found.get('pid')} on {found.get('host')})"
+
+
+def runs_beside(out: Path, planner: Planner, add: bool) -> int:
+    """How many runs of the folder are none of this sweep's. UserError if no run is, unless it is to be added there.
+
+    Then it is another sweep's folder, or other tokens or other code would train everything again: seldom meant.
+    """
+    cells = {path.stem: path for path in (out / CELLS).glob("*.json")}
+    own = {run.id for run in planner.plan({}).known} & cells.keys()
+    if not cells or own or add:
+        return len(cells) - len(own)
+    try:
+        other = read_mapping(next(iter(cells.values())))
+    except UserError:
+        other = {}
+    why = "it is another sweep's"
+    if other.get("code") not in (None, planner.code):
+        why = "other code trained them, or it is another sweep's"
+    elif other.get("data_fingerprint") not in (None, *map(planner.fingerprint, planner.recipes)):
+        why = "they have other tokens"
+    raise UserError(
+        f"out: {out} holds {len(cells):,} runs and none of this specification's: {why}; name a new folder, or --add "
+        "to run these beside them"
+    )

@@ -1,0 +1,226 @@
+"""The submitter's loop: hand over what can start, look at what ended, until nothing is left to do."""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from moewright.errors import RunStopped
+from moewright.experiment.attempts import NO_SPACE, next_attempt
+from moewright.experiment.states import Observed, last_end, sweep_time
+from moewright.quantities import format_bytes
+from moewright.sweeps.plan import PlannedRun, Planner
+from moewright.sweeps.running.aftermath import SPARE_BYTES, make_up, note_death
+from moewright.sweeps.running.executors import Executor, Job
+from moewright.sweeps.running.folder import note_run
+from moewright.sweeps.running.interruption import Told, interruptible
+from moewright.sweeps.running.slurm import ClusterSilent
+from moewright.sweeps.running.standing import Snapshot, Standing
+
+_POLL_SECONDS = 0.25
+_FOREIGN_SECONDS = 3.0
+"""Between looks at runs that somebody else's workers are at."""
+_STOP_SECONDS = 120.0
+"""How long workers may take for their last checkpoint."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens."""
+
+    def event(self, text: str) -> None:
+        """One line."""
+
+    def refresh(self, snapshot: Snapshot) -> None:
+        """How things stand; called often."""
+
+
+class Scheduler:
+    """One sweep under way in its folder, which this process alone submits to. Raises OSError where it cannot write."""
+
+    def __init__(self, out: Path, planner: Planner, executor: Executor, watcher: Watcher, retry_failed: bool):
+        self.out, self.planner, self.executor, self.watcher = out, planner, executor, watcher
+        self._standing = Standing(out, planner, forgive=retry_failed)
+        self._note(list(self._standing.plan.known))
+        self._jobs: dict[str, Job] = {}
+        self._unsure = True
+        """There may be jobs that this process does not know of: an earlier submitter's, or one that sbatch lost."""
+        self._is_silent = False
+        """The cluster did not answer when it was last asked."""
+        self._timed_out: set[str] = set()
+        """Runs that reached their time limit while this process looked on."""
+        self._stopped: str | None = None
+        """Why nothing more is submitted."""
+
+    def run(self) -> Snapshot:
+        """Until every run has ended. Raises RunStopped when the disk is full, KeyboardInterrupt after Ctrl-C."""
+        keep = self.planner.spec.execution.keep
+        for run, seen in self._standing.observed.items():
+            make_up(self.out, run, seen, keep)
+        with interruptible() as told:
+            looked = time.monotonic()
+            while True:
+                self._collect()
+                if time.monotonic() - looked > _FOREIGN_SECONDS:
+                    self._look_at_foreign()
+                    looked = time.monotonic()
+                self._hand_over(told)
+                self.watcher.refresh(self._snapshot())
+                if told.to_stop:
+                    self._stop()
+                    raise KeyboardInterrupt
+                if not self._jobs and not self._foreign and not self._unsure:
+                    break
+                time.sleep(_POLL_SECONDS)
+        if self._stopped is not None:
+            raise RunStopped(self._stopped)
+        return self._snapshot()
+
+    # What there is to do
+
+    @property
+    def _foreign(self) -> list[str]:
+        """Runs that workers of an earlier submitter are at."""
+        observed = self._standing.observed
+        return [run for run, seen in observed.items() if seen.state == "running" and run not in self._jobs]
+
+    def _begun(self, runs: Iterable[str]) -> list[Mapping[str, Any]]:
+        """How the last attempts at them began."""
+        begun = [[one for one in self._standing.observed[run].attempts if one["event"] == "begin"] for run in runs]
+        return [records[-1] for records in begun if records]
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self._standing.snapshot()
+        return Snapshot(snapshot.out, snapshot.plan, {**snapshot.states, **dict.fromkeys(self._jobs, "running")})
+
+    def _note(self, runs: list[PlannedRun]) -> None:
+        for run in runs:
+            note_run(self.out, self.planner, run)
+
+    def _startable(self) -> Iterator[PlannedRun]:
+        """In the order of starting: tuning first, and long runs before short ones, so that none is left at the end."""
+        for run in sorted(self._standing.plan.known, key=lambda run: (run.stage == "main", -run.sizes["train_flops"])):
+            state = self._standing.observed[run.id].state
+            if run.id in self._jobs or state in ("running", "done", "diverged"):
+                continue
+            if run.id not in self._timed_out and not self._standing.has_failed(run.id):
+                yield run
+
+    def _hand_over(self, told: Told) -> None:
+        try:
+            if self._unsure:
+                self._adopt()
+            self._fill(told)
+        except ClusterSilent as silence:
+            self._unsure = True
+            self._wait(silence)
+
+    def _adopt(self) -> None:
+        """Find jobs before any run is started: none is to have two."""
+        observed = self._standing.observed
+        unknown = [run for run in observed if run not in self._jobs and observed[run].state not in ("done", "diverged")]
+        jobs = self.executor.adopt(self.out, unknown)
+        self._jobs |= {job.run: job for job in jobs}
+        self._unsure = self._is_silent = False
+        if jobs:
+            self.watcher.event(f"jobs that were submitted before and are followed: {len(jobs)}")
+
+    def _fill(self, told: Told) -> None:
+        """Hand over runs while there are free slots and disk."""
+        if self._stopped is not None:
+            return
+        taken = {job.slot for job in self._jobs.values()}
+        for begun in self._begun(self._foreign):
+            taken |= self.executor.slots_of(begun)
+        free = [slot for slot in range(self.executor.slots) if slot not in taken]
+        if not free:
+            return
+        reserved = sum(run.sizes["peak_disk_bytes"] for run in self._standing.plan.known if run.id in self._jobs)
+        for slot, run in zip(free, list(self._startable()), strict=False):
+            if told.to_stop:
+                return
+            reserved += run.sizes["peak_disk_bytes"]
+            there = shutil.disk_usage(self.out).free
+            if there < reserved + SPARE_BYTES:
+                self._stopped = (
+                    f"{self.out}: {NO_SPACE}: the runs under way and the next need {format_bytes(reserved)}, and "
+                    f"{format_bytes(there)} are free; make room and sweep again, which goes on from here"
+                )
+                self.watcher.event(self._stopped)
+                return
+            attempt = next_attempt(self._standing.observed[run.id].attempts)
+            self._jobs[run.id] = self.executor.submit(self.out, run.id, attempt, run.recipe.to_dict(), slot)
+
+    def _wait(self, silence: ClusterSilent) -> None:
+        if not self._is_silent:  # said once, however long it takes
+            self.watcher.event(f"{silence}; waiting")
+        self._is_silent = True
+        time.sleep(10 * _POLL_SECONDS)
+
+    # What came of it
+
+    def _collect(self) -> None:
+        try:
+            ended = self.executor.ended(list(self._jobs.values()))
+        except ClusterSilent as silence:
+            self._wait(silence)
+            return
+        self._is_silent &= not self._jobs  # without jobs nothing was asked
+        if not ended:
+            return
+        now = sweep_time(self.out)
+        for job in ended:
+            del self._jobs[job.run]
+            self._look_at_ended(job, now)
+        self._note(self._standing.replan())
+
+    def _look_at_ended(self, job: Job, now: float | None) -> None:
+        seen = self._standing.look_at(job.run, now)
+        if seen.state not in ("running", "done", "diverged"):
+            note_death(self.out, job)
+            seen = self._standing.look_at(job.run, now)
+        if seen.state == "timed-out" and self.planner.spec.execution.after_time_limit == "stop":
+            self._timed_out.add(job.run)
+        self._is_over(job.run, seen)
+
+    def _is_over(self, run: str, seen: Observed) -> None:
+        make_up(self.out, run, seen, self.planner.spec.execution.keep)
+        self._tell(run, seen)
+
+    def _look_at_foreign(self) -> None:
+        now = sweep_time(self.out)
+        for run in self._foreign:
+            seen = self._standing.look_at(run, now)
+            if seen.state != "running":
+                self._is_over(run, seen)
+                self._note(self._standing.replan())
+
+    def _tell(self, run: str, seen: Observed) -> None:
+        snapshot = self._snapshot()
+        done = Counter(snapshot.states.values())["done"]
+        loss = (seen.status or {}).get("loss") if seen.state == "done" else None
+        end = last_end(seen.attempts)
+        reason = end.get("reason") if end is not None and seen.state != "done" else None
+        what = f" {loss:.4f} nats" if loss is not None else f": {reason}" if reason else ""
+        (planned,) = (one for one in snapshot.plan.known if one.id == run)
+        named = ", ".join(f"{name} {value}" for name, value in planned.label.items())
+        self.watcher.event(f"{run} {seen.state}{what} ({done} of {len(snapshot.plan.runs)} done; {named})")
+
+    # The end
+
+    def _stop(self) -> None:
+        """After Ctrl-C: workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
+        self.watcher.event(self.executor.stopping)
+        for run in self._foreign:
+            self._standing.look_at(run, None)
+        if not self.executor.stop(list(self._jobs.values()), self._begun(self._foreign)):
+            return
+        end = time.monotonic() + _STOP_SECONDS
+        while (self._jobs or self._foreign) and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+            for job in self.executor.ended(list(self._jobs.values())):
+                del self._jobs[job.run]
+                self._standing.look_at(job.run, None)
+            for run in self._foreign:
+                self._standing.look_at(run, None)

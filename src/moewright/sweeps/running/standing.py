@@ -1,0 +1,78 @@
+"""How a sweep stands: the plan that the results so far come to, and the state of each run in it. Reads files only."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from moewright.experiment.attempts import failures_in_a_row
+from moewright.experiment.states import Observed, State, observe, sweep_time
+from moewright.experiment.sweep_layout import run_path
+from moewright.sweeps.plan import Plan, PlannedRun, Planner
+from moewright.sweeps.running.worker import newest_step
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How a sweep stands at one moment."""
+
+    out: Path
+    plan: Plan
+    states: dict[str, State]
+    """Of the runs that are known; the others await their learning rate."""
+
+
+class Standing:
+    """The runs of a specification and what is known of them. Each is looked at once, and again when asked."""
+
+    def __init__(self, out: Path, planner: Planner, forgive: bool = False):
+        """`forgive`: failures so far do not count against the retries."""
+        self.out, self.planner, self._forgive = out, planner, forgive
+        self.observed: dict[str, Observed] = {}
+        self._forgiven: dict[str, int] = {}
+        self.plan = Plan((), {}, (), 0)
+        self.replan()
+
+    def replan(self) -> list[PlannedRun]:
+        """Follow the results: the plan anew. Returns the runs that are new in it, whose files were looked at."""
+        fresh: list[PlannedRun] = []
+        while True:
+            losses: dict[str, float | None] = {}
+            for known in self.observed:
+                self._add_loss(known, losses)
+            self.plan = self.planner.plan(losses)
+            new = [run for run in self.plan.known if run.id not in self.observed]
+            if not new:
+                return fresh
+            fresh += new
+            now = sweep_time(self.out)
+            for run in new:
+                self.look_at(run.id, now)
+                if self._forgive:
+                    self._forgiven[run.id] = self._failures(run.id)
+
+    def look_at(self, run: str, now: float | None) -> Observed:
+        """A run as its files show it now; see `states.observe`."""
+        self.observed[run] = observe(self.out, run, now)
+        return self.observed[run]
+
+    def has_failed(self, run: str) -> bool:
+        """Whether it failed more often in a row than is retried."""
+        failures = self._failures(run) - self._forgiven.get(run, 0)
+        return self.observed[run].state == "failed" and failures > self.planner.spec.execution.retries
+
+    def snapshot(self) -> Snapshot:
+        """Of this moment."""
+        return Snapshot(self.out, self.plan, {run.id: self.observed[run.id].state for run in self.plan.known})
+
+    def _failures(self, run: str) -> int:
+        attempts = self.observed[run].attempts
+        return failures_in_a_row(attempts, newest_step(run_path(self.out, run))) if attempts else 0
+
+    def _add_loss(self, run: str, losses: dict[str, float | None]) -> None:
+        seen = self.observed[run]
+        if seen.state == "done":
+            losses[run] = (seen.status or {}).get("loss")
+        elif seen.state == "diverged":
+            losses[run] = math.inf
+        elif self.has_failed(run):
+            losses[run] = None

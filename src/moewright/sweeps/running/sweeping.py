@@ -1,0 +1,123 @@
+"""`moewright sweep`: from a specification to finished runs, through interruptions."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import UserError
+from moewright.experiment.states import STATES, last_end, read_attempts
+from moewright.experiment.sweep_layout import SWEEP, attempts_file
+from moewright.sweeps.plan import Planner
+from moewright.sweeps.running.executors import EXECUTORS
+from moewright.sweeps.running.folder import check_folder, note_specification, runs_beside, submitting
+from moewright.sweeps.running.scheduler import Scheduler, Watcher
+from moewright.sweeps.running.standing import Snapshot, Standing
+from moewright.sweeps.spec import LoadedSweep, SweepSpec
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a sweep stands when nothing more can be done in it."""
+
+    snapshot: Snapshot
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Runs by state; "awaiting" are those whose learning rate could not be found."""
+        counted = Counter(self.snapshot.states.values())
+        waiting = sum(run.awaits_rate for run in self.snapshot.plan.runs)
+        return {
+            **{state: counted[state] for state in STATES if counted[state]},
+            **({"awaiting": waiting} if waiting else {}),
+        }
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a worker is at a run."""
+        return "running" in self.counts
+
+    def reason(self, run: str) -> str | None:
+        """Why the last attempt at a run ended as it did, where it said so."""
+        end = last_end(read_attempts(attempts_file(self.snapshot.out, run)))
+        return None if end is None else end.get("reason")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run is done, or diverged: a result too."""
+        return set(self.counts) <= {"done", "diverged"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright sweep --json`."""
+        plan = self.snapshot.plan
+        return {
+            "out": str(self.snapshot.out),
+            "states": self.counts,
+            "runs": self.snapshot.states,
+            "invalid": [{"settings": cell.settings, "problem": cell.problem} for cell in plan.invalid],
+            "merged": plan.merged,
+            "tuned": {
+                name: {
+                    "multiplier": found.multiplier,
+                    "points": [list(point) for point in found.points],
+                    "optimum": None if found.optimum is None else found.optimum.to_dict(),
+                }
+                for name, found in plan.tuned.items()
+            },
+        }
+
+
+def sweep(
+    spec: "str | Path | dict[str, Any]",
+    out: str | Path,
+    *,
+    jobs: int | None = None,
+    executor: str = "local",
+    retry_failed: bool = False,
+    add: bool = False,
+    watcher: Watcher | None = None,
+) -> SweepResult:
+    """Carry out a sweep in a folder: what is done there stays, what was interrupted goes on, the rest is run.
+
+    `jobs` run at a time (None: one per core here, no limit on Slurm). `retry_failed`: runs that failed more often than
+    `execution.retries` get another round. `add`: run beside the runs of another sweep in the folder. Raises UserError
+    for bad input and a folder where another submitter is at work, and RunStopped when the disk is full.
+    """
+    loaded = load(spec)
+    folder = Path(out).absolute()
+    if executor not in EXECUTORS:
+        raise UserError(f"executor: {executor!r} is none of {', '.join(EXECUTORS)}")
+    check_folder(folder)
+    planner = Planner(loaded)
+    runner = EXECUTORS[executor](loaded.spec.execution, jobs)
+    with submitting(folder):
+        runs_beside(folder, planner, add)
+        note_specification(folder, loaded.to_dict(), planner.code)
+        scheduler = Scheduler(folder, planner, runner, watcher or _Silent(), retry_failed)
+        return SweepResult(scheduler.run())
+
+
+def look(spec: "str | Path | dict[str, Any]", out: str | Path) -> SweepResult:
+    """How a sweep stands in its folder, from files only; beside a submitter too. UserError without this sweep."""
+    folder = Path(out).absolute()
+    if not (folder / SWEEP).is_file():
+        raise UserError(f"out: {out} holds no sweep; start one with `moewright sweep SPEC --out {out}`")
+    check_folder(folder)
+    planner = Planner(load(spec))
+    runs_beside(folder, planner, add=False)
+    return SweepResult(Standing(folder, planner).snapshot())
+
+
+def load(spec: "str | Path | dict[str, Any]") -> LoadedSweep:
+    """A specification from its file or its contents; paths in contents start at the working folder."""
+    return SweepSpec.from_dict(spec) if isinstance(spec, dict) else SweepSpec.load(Path(spec))
+
+
+class _Silent:
+    """Tells nobody."""
+
+    def event(self, text: str) -> None:
+        pass
+
+    def refresh(self, snapshot: Snapshot) -> None:
+        pass

@@ -1,0 +1,187 @@
+"""What a job does: one run, from where it stands, with its attempt noted. Torch is imported when training begins."""
+
+import os
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import RunStopped, UserError
+from moewright.experiment import run_folder
+from moewright.experiment.attempts import End, next_attempt, note_begin, note_end
+from moewright.experiment.locks import take_lock
+from moewright.experiment.states import last_end, read_attempts
+from moewright.experiment.sweep_layout import STOP, attempts_file, attempts_lock, run_path
+
+_LOCK_SECONDS = 5.0
+"""A worker that was killed a moment ago lets go of its lock at once; another that lives keeps it for longer."""
+
+
+def work(
+    out: str,
+    run: str,
+    recipe: dict[str, Any],
+    *,
+    threads: int,
+    cores: Sequence[int],
+    keep: str,
+    job: str,
+    job_folder: str,
+) -> str:
+    """Train a run of a sweep, or go on with it. Returns how the attempt ended.
+
+    Without an attempt: "busy" if another worker is at the run, "over" if it needs no further one, "stopped" if the
+    submitter has asked for that. `threads` of torch run on `cores` (none: wherever the system puts them). `keep`: see
+    `Execution`. `job_folder`: submitit's.
+    """
+    folder = Path(out)
+    with _signals() as told:
+        lock = _wait_for_lock(attempts_lock(folder, run))
+        if lock is None:
+            return "busy"
+        try:
+            # Another worker may have ended the run while this one was loading, or waiting for the lock.
+            if complete(folder, run, keep):
+                return "over"
+            # Asked before the signals were heard: submitit's controller and Python's start both lose some.
+            if (Path(job_folder) / STOP).exists():
+                return "stopped"
+            return _attempt(folder, run, recipe, threads, cores, keep, job, told)
+        finally:
+            os.close(lock)
+
+
+def complete(out: Path, run: str, keep: str) -> bool:
+    """Whether a run is over, done or diverged, after which no worker begins. The caller holds its lock.
+
+    If its worker was killed after that and before it noted the end, what it left to do is done here.
+    """
+    folder = run_path(out, run)
+    state = run_folder.read_status(folder).get("state")
+    if state not in ("finished", "diverged"):
+        return False
+    attempts = read_attempts(attempts_file(out, run))
+    if attempts and last_end(attempts) is None:
+        if state == "finished":
+            keep_of_checkpoints(folder, keep)
+        note_end(out, run, next_attempt(attempts) - 1, state)
+    return True
+
+
+def _attempt(
+    out: Path,
+    run: str,
+    recipe: dict[str, Any],
+    threads: int,
+    cores: Sequence[int],
+    keep: str,
+    job: str,
+    told: "_Told",
+) -> str:
+    take_cores(threads, cores)
+    folder = run_path(out, run)
+    attempt = next_attempt(read_attempts(attempts_file(out, run)))
+    note_begin(out, run, attempt, step=newest_step(folder), threads=threads, cores=list(cores), job=job)
+    end: End = "failed"
+    reason: str | None = None
+    try:
+        end = _train(recipe, folder)
+        if end == "interrupted" and told.time_is_up:
+            end = "timed-out"
+    except RunStopped as stopped:
+        end = "diverged" if run_folder.read_status(folder).get("state") == "diverged" else "failed"
+        reason = str(stopped)
+    except UserError as error:
+        reason = str(error)
+    except KeyboardInterrupt:  # a signal before the first step
+        end = "timed-out" if told.time_is_up else "interrupted"
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        traceback.print_exc()  # into the job's log
+    if end == "finished":
+        keep_of_checkpoints(folder, keep)
+    note_end(out, run, attempt, end, reason)
+    return end
+
+
+def take_cores(threads: int, cores: Sequence[int]) -> None:
+    """Keep this process to some cores (none: wherever the system puts it) and torch to some threads."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    # Read when torch is loaded: nothing that came before has loaded it.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def _train(recipe: dict[str, Any], folder: Path) -> End:
+    import torch
+
+    from moewright.experiment.recipe import Recipe
+    from moewright.lab.training import train
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    result = train(Recipe.from_dict(recipe), folder, show=False)
+    return "finished" if result.state == "finished" else "interrupted"
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest complete checkpoint of a run; 0 without one."""
+    found = run_folder.checkpoints(folder)
+    return int(found[-1].name.removeprefix("step-")) if found else 0
+
+
+def keep_of_checkpoints(folder: Path, keep: str) -> None:
+    """Remove what need not stay of a finished run's checkpoints."""
+    if keep == "all":
+        return
+    kept = run_folder.checkpoints(folder)[-1:] if keep == "model" else []
+    for path in (folder / run_folder.CHECKPOINTS).glob("*"):
+        if path not in kept:  # an older one, or what a killed process left half there
+            shutil.rmtree(path, ignore_errors=True)
+    for checkpoint in kept:
+        (checkpoint / run_folder.OPTIMIZER).unlink(missing_ok=True)
+
+
+class _Told:
+    """What signals said."""
+
+    time_is_up = False
+
+
+@contextmanager
+def _signals() -> Iterator[_Told]:
+    """SIGUSR2, submitit's warning before the time limit, and SIGTERM end the run with a checkpoint.
+
+    The training loop puts its own handler of SIGTERM in place, and this one back.
+    """
+    told = _Told()
+
+    def time_is_up(signum: int, frame: Any) -> None:
+        told.time_is_up = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        signal.SIGUSR2: signal.signal(signal.SIGUSR2, time_is_up),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
+    }
+    try:
+        yield told
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _wait_for_lock(path: Path) -> int | None:
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        lock = take_lock(path)
+        if lock is not None or time.monotonic() > end:
+            return lock
+        time.sleep(0.1)

@@ -1,0 +1,1 @@
+"""What the settings of a sweep make of a recipe and its architecture."""

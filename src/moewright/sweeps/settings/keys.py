@@ -1,0 +1,103 @@
+"""The dotted names of a recipe's settings, such as balancing.losses.0.weight: which there are, and how one is set."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, get_args, get_origin
+
+from moewright.errors import UserError
+from moewright.experiment.recipe import Recipe
+from moewright.records import Part
+from moewright.sweeps.settings.values import did_you_mean
+
+# What is no axis, and where it is said instead.
+_ELSEWHERE = {
+    "seed": "seed is no axis; list the sweep's `seeds`",
+    "format": "format is no axis; it names the kind of file",
+}
+
+
+def check_key(name: str, others: Sequence[str] = ()) -> None:
+    """UserError unless `name` is a setting of a recipe; suggests the nearest of those and of the other settings."""
+    if name in _ELSEWHERE:
+        raise UserError(f"axes: {_ELSEWHERE[name]}")
+    if name.startswith("architecture."):
+        raise UserError(
+            f"axes: {name} is no setting; the sizes are settings of their own ({', '.join(others[:3])} ...), and "
+            f"`architecture` takes whole models{did_you_mean(name.rsplit('.', 1)[-1], others)}"
+        )
+    if not _exists(name.split("."), Recipe):
+        raise UserError(f"axes: no setting {name!r}{did_you_mean(name, [*others, *_names(Recipe)])}")
+
+
+def check_recipe(values: dict[str, Any], also_set: Sequence[str]) -> None:
+    """UserError unless the base recipe has known keys, and all that a recipe needs is in it or set by an axis."""
+    for key in values:
+        if key not in Recipe.model_fields:
+            raise UserError(f"recipe: no key {key!r}{did_you_mean(key, Recipe.model_fields)}")
+    roots = {name.split(".")[0] for name in also_set}
+    for key, field in Recipe.model_fields.items():
+        if field.is_required() and key not in values and key not in roots:
+            raise UserError(f"recipe: {key} is missing; state it, or set it on an axis")
+
+
+def with_setting(values: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """The recipe's values with one setting changed; what is not on the way to it is shared with the given ones.
+
+    Raises UserError where a part of the name stands for something that has no settings.
+    """
+    first, *rest = name.split(".")
+    changed = _changed(values.get(first), rest, value, first, name) if rest else value
+    return {**values, first: changed}
+
+
+def _changed(node: Any, steps: list[str], value: Any, where: str, name: str) -> Any:
+    """The node with the value at the end of the steps; `where` is the way so far."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    here = f"{where}.{step}"
+    if step.isdigit():
+        entries = list(node) if isinstance(node, list | tuple) else []
+        if int(step) >= len(entries):
+            raise UserError(f"axes: {name}: the recipe's {where} has {len(entries)} entries; write it out there first")
+        entries[int(step)] = _changed(entries[int(step)], rest, value, here, name)
+        return entries
+    if node is None:
+        node = {}
+    if not isinstance(node, dict):
+        raise UserError(f"axes: {name}: the recipe's {where} is {node!r}, not a mapping; write it as one")
+    return {**node, step: _changed(node.get(step), rest, value, here, name)}
+
+
+def _exists(steps: list[str], annotation: Any) -> bool:
+    """Whether a type has a field at the end of the steps: through records, lists by number, and free mappings."""
+    if not steps:
+        return True
+    step, rest = steps[0], steps[1:]
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        field = annotation.model_fields.get(step)
+        return field is not None and _exists(rest, field.annotation)
+    arguments = get_args(annotation)
+    if get_origin(annotation) in (tuple, list):
+        return step.isdigit() and any(_exists(rest, argument) for argument in arguments)
+    if get_origin(annotation) is dict:
+        return _exists(rest, arguments[1])
+    return any(_exists(steps, argument) for argument in arguments)
+
+
+@cache
+def _names(annotation: Any, at: str = "") -> tuple[str, ...]:
+    """Every dotted name of a type's fields; entries of lists by the number 0."""
+    return tuple(_walk(annotation, at))
+
+
+def _walk(annotation: Any, at: str) -> Iterator[str]:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        for name, field in annotation.model_fields.items():
+            if name != "architecture":
+                yield f"{at}{name}"
+                yield from _walk(field.annotation, f"{at}{name}.")
+    else:
+        is_list = get_origin(annotation) in (tuple, list)
+        for argument in get_args(annotation):
+            yield from _walk(argument, f"{at}0." if is_list else at)

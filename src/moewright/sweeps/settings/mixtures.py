@@ -1,0 +1,197 @@
+"""One mixture of experts with other sizes, groups or router, from the settings that change it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from pydantic import ValidationError
+
+from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router, SharedExpert
+from moewright.architecture.spec import first_complaint
+from moewright.errors import UserError
+from moewright.sweeps.settings.values import MisfitError, as_whole, did_you_mean, fraction, shown, whole
+from moewright.sweeps.settings.widths import Widths, solve
+
+COUNTS = ("num_experts", "top_k", "expert_size", "active_width")
+SHARES = ("expert_share", "total_ratio", "active_width_ratio", "shared_share")
+MIX = "mix"
+ROUTER = "router."
+_OF_A_GROUP = ("expert_share", "active_share", "total_share")
+_SAYS_THE_SAME = (("active_width", "active_width_ratio"), *((MIX, name) for name in (*COUNTS[:3], SHARES[0])))
+
+
+def changes_mixtures(name: str) -> bool:
+    """Whether a setting changes the mixtures of experts, and needs some."""
+    return name in (*COUNTS, *SHARES, MIX) or name.startswith(ROUTER)
+
+
+def changed_mixture(
+    moe: MoE, settings: Mapping[str, Any], hold: Collection[str], hidden_size: int, factor: Fraction
+) -> MoE:
+    """A mixture of the base whose widths are multiplied by `factor` (the ladder's), changed by the settings.
+
+    Settings of other parts are passed over. Raises MisfitError for sizes that are not whole, more choices than experts,
+    or anything that the spec refuses; UserError for values of a wrong kind and for settings that contradict each other
+    whatever their values.
+    """
+    sizes = {name: settings[name] for name in (*COUNTS, *SHARES) if name in settings}
+    mix = settings.get(MIX)
+    _check_one_says_it({name for name in (*sizes, MIX) if name in sizes or mix is not None})
+    base = _widths(moe, factor)
+    fields: dict[str, Any] = dict(moe)
+    if mix is not None:
+        widths = solve(base, _stated(sizes, hidden_size), hold, by_groups=True)
+        fields |= _mixed(read_mix(mix), widths)
+    elif sizes:
+        if len(moe.groups) > 1:
+            raise MisfitError(f"{next(iter(sizes))}: the base's experts are of {len(moe.groups)} groups; state mix")
+        widths = solve(base, _stated(sizes, hidden_size), hold)
+        fields["groups"] = (_group(widths),)
+    else:
+        widths = base
+        fields["groups"] = tuple(_scaled(group, factor) for group in moe.groups)
+    fields["shared"] = _shared(moe.shared, widths, factor)
+    if moe.parallel_dense is not None:
+        beside = moe.parallel_dense
+        size = as_whole(beside.size * factor, f"parallel_dense = {beside.size} of the base x {shown(factor)}")
+        fields["parallel_dense"] = beside.model_copy(update={"size": size})
+    router = {name.removeprefix(ROUTER): value for name, value in settings.items() if name.startswith(ROUTER)}
+    try:
+        fields["router"] = Router(**{**dict(moe.router), **router})
+    except ValidationError as error:
+        raise MisfitError(f"router.{first_complaint(error, 'groups')}") from None
+    try:
+        return MoE(**fields)
+    except ValidationError as error:
+        raise MisfitError(first_complaint(error, "feed_forward")) from None
+
+
+def read_mix(value: Any) -> list[dict[str, Fraction]]:
+    """Groups as exact shares; UserError unless they are a list of mappings whose shares add up to 1."""
+    if not isinstance(value, list | tuple) or not value:
+        raise UserError(f"mix: expected a list of groups, each with {', '.join(_OF_A_GROUP)}, or null for no mix")
+    groups = []
+    for index, given in enumerate(value):
+        if not isinstance(given, dict):
+            raise UserError(f"mix[{index}]: expected a mapping with {', '.join(_OF_A_GROUP)}")
+        for name in given:
+            if name not in _OF_A_GROUP:
+                raise UserError(f"mix[{index}]: no key {name!r}{did_you_mean(str(name), _OF_A_GROUP)}")
+        missing = next((name for name in _OF_A_GROUP if name not in given), None)
+        if missing is not None:
+            raise UserError(f"mix[{index}]: {missing} is missing")
+        groups.append({name: _share(given[name], f"mix[{index}].{name}") for name in _OF_A_GROUP})
+    for name in ("active_share", "total_share"):
+        total = sum(group[name] for group in groups)
+        if total != 1:
+            raise UserError(f"mix: the groups' {name} add up to {shown(Fraction(total))}, not 1")
+    return groups
+
+
+def _share(value: Any, name: str) -> Fraction:
+    share = fraction(value, name)
+    if not 0 < share <= 1:
+        raise UserError(f"{name}: {value!r} is not a share above 0 and at most 1")
+    return share
+
+
+def _stated(sizes: Mapping[str, Any], hidden_size: int) -> dict[str, Fraction]:
+    """What the settings state, exactly; both settings of the active width in channels."""
+    stated = {name: Fraction(whole(sizes[name], name)) for name in COUNTS if name in sizes}
+    for name in SHARES:
+        if name in sizes:
+            stated[name] = fraction(sizes[name], name)
+            if stated[name] == 0 and name != "shared_share":
+                raise UserError(f"{name}: must be above 0")
+    for name, least, most in (("expert_share", 0, 1), ("shared_share", 0, None), ("total_ratio", 1, None)):
+        if name in stated and (stated[name] < least or (most is not None and stated[name] > most)):
+            raise UserError(f"{name}: {sizes[name]!r} must be from {least}" + (f" to {most}" if most else ""))
+    if stated.get("shared_share", 0) >= 1:
+        raise UserError(f"shared_share: {sizes['shared_share']!r} leaves nothing to route; it must be below 1")
+    if "active_width_ratio" in stated:
+        ratio = stated.pop("active_width_ratio")
+        what = f"active_width = {shown(ratio)} x hidden_size {hidden_size}"
+        stated["active"] = Fraction(as_whole(ratio * hidden_size, what))
+    if "active_width" in stated:
+        stated["active"] = stated.pop("active_width")
+    return stated
+
+
+def _check_one_says_it(names: Collection[str]) -> None:
+    for one, other in _SAYS_THE_SAME:
+        if one in names and other in names:
+            raise UserError(f"{one} and {other} both set the experts' sizes; leave out one")
+
+
+def _widths(moe: MoE, factor: Fraction) -> Widths:
+    """The widths of a mixture of the base, multiplied by the ladder's factor."""
+    shared = moe.shared.count * moe.shared.expert_size * factor if moe.shared else Fraction(0)
+    active = sum(group.top_k * group.expert_size for group in moe.groups) * factor + shared
+    total = sum(group.count * group.expert_size for group in moe.groups) * factor + shared
+    widths = Widths(active, total, shared)
+    if len(moe.groups) > 1:
+        return widths
+    group = moe.groups[0]
+    return replace(
+        widths,
+        expert_size=group.expert_size * factor,
+        top_k=Fraction(group.top_k),
+        num_experts=Fraction(group.count),
+    )
+
+
+def _group(widths: Widths) -> ExpertGroup:
+    assert widths.expert_size is not None
+    assert widths.top_k is not None
+    assert widths.num_experts is not None
+    return _whole_group(widths.expert_size, widths.top_k, widths.num_experts, widths.describe())
+
+
+def _whole_group(expert_size: Fraction, top_k: Fraction, count: Fraction, context: str, where: str = "") -> ExpertGroup:
+    """A group of experts, or a MisfitError with all its numbers."""
+    sizes = {"expert_size": expert_size, "top_k": top_k, "num_experts": count}
+    numbers = ", ".join(f"{name} {shown(value)}" for name, value in sizes.items())
+    for name, value in sizes.items():
+        if value.denominator != 1:
+            raise MisfitError(f"{where}{name} = {shown(value)} is not whole ({numbers}; {context})")
+    if top_k > count:
+        raise MisfitError(f"{where}top_k = {top_k} exceeds num_experts = {count} ({numbers}; {context})")
+    try:
+        return ExpertGroup(count=int(count), expert_size=int(expert_size), top_k=int(top_k))
+    except ValidationError as error:
+        raise MisfitError(f"{where}{first_complaint(error, 'experts')} ({numbers})") from None
+
+
+def _mixed(mix: list[dict[str, Fraction]], widths: Widths) -> dict[str, Any]:
+    """Groups by their shares, with a router each and outputs averaged by top_k, as in arXiv 2605.11689."""
+    routed, pool = widths.active - widths.shared, widths.total - widths.shared
+    groups = []
+    for index, share in enumerate(mix):
+        size = share["expert_share"] * widths.active
+        active, total = share["active_share"] * routed, share["total_share"] * pool
+        groups.append(_whole_group(size, active / size, total / size, widths.describe(), f"mix[{index}]: "))
+    several = len(groups) > 1
+    return {
+        "groups": tuple(groups),
+        "router_per_group": several,
+        "combine_groups": "average" if several else "sum",
+    }
+
+
+def _scaled(group: ExpertGroup, factor: Fraction) -> ExpertGroup:
+    size = as_whole(group.expert_size * factor, f"expert_size = {group.expert_size} of the base x {shown(factor)}")
+    return group.model_copy(update={"expert_size": size})
+
+
+def _shared(base: SharedExpert | None, widths: Widths, factor: Fraction) -> SharedExpert | None:
+    """The base's shared experts if they keep their width, else one of the new width that is combined alike."""
+    if widths.shared == 0:
+        return None
+    if base is not None and widths.shared == base.count * base.expert_size * factor:
+        size = base.expert_size * factor
+        return base.model_copy(update={"expert_size": as_whole(size, f"shared expert_size = {shown(size)}")})
+    width = as_whole(widths.shared, f"shared width ({widths.describe()})")
+    if base is None:
+        return SharedExpert(expert_size=width)
+    return base.model_copy(update={"count": 1, "expert_size": width})

@@ -1,0 +1,105 @@
+"""The backbone of a base model at another width and depth: what a rung of a ladder does to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from moewright.architecture.mixers import Attention, LatentAttention
+from moewright.architecture.spec import Architecture, Layer, Repeat
+from moewright.errors import UserError
+from moewright.records import LARGEST_LAYER_COUNT
+from moewright.sweeps.settings.axes import RUNG
+from moewright.sweeps.settings.values import MisfitError, as_whole, shown, whole
+
+_Items = tuple[Layer | Repeat, ...]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The sizes of a backbone that are stated; None: they follow from the base and the other ones."""
+
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    num_heads: int | None = None
+    head_dim: int | None = None
+
+    @classmethod
+    def stated(cls, settings: Mapping[str, Any]) -> "Rung":
+        """The rung that some settings state; UserError for values that are no sizes."""
+        return cls(**{name: whole(settings[name], name) for name in RUNG if name in settings})
+
+    def width_factor(self, base: Architecture) -> Fraction:
+        """Hidden size over the base's: what every feed-forward width is multiplied by."""
+        return Fraction(self.hidden_size or base.hidden_size, base.hidden_size)
+
+    def mixer(self, mixer: Any, base: Architecture) -> Any:
+        """A mixer of the base at this width: heads and key-value heads follow the width, latent ranks too.
+
+        With num_heads, heads grow wider instead; with head_dim alone there are hidden_size / head_dim of them. Raises
+        MisfitError for numbers that are not whole.
+        """
+        if self.hidden_size is None and self.num_heads is None and self.head_dim is None:
+            return mixer
+        if not isinstance(mixer, Attention | LatentAttention):
+            raise UserError(f"mixer.kind = {mixer.kind}: only attention and latent attention follow a ladder")
+        width, factor = self.hidden_size or base.hidden_size, self.width_factor(base)
+        if self.num_heads is not None:
+            heads = Fraction(self.num_heads)
+            what = "num_heads"
+        elif self.head_dim is not None:
+            heads = Fraction(width, self.head_dim)
+            what = f"num_heads = hidden_size {width} / head_dim {self.head_dim}"
+        else:
+            heads = mixer.num_heads * factor
+            what = f"num_heads = {mixer.num_heads} of the base x width {width} / {base.hidden_size}"
+        num_heads = as_whole(heads, what)
+        sizes: dict[str, int] = {"num_heads": num_heads}
+        if isinstance(mixer, Attention):
+            channels = self._head_channels(Fraction(mixer.head_dim), mixer.num_heads, num_heads, factor)
+            kv_heads = Fraction(num_heads * mixer.num_kv_heads, mixer.num_heads)
+            of_base = f"{mixer.num_kv_heads} / {mixer.num_heads} of the base"
+            sizes["num_kv_heads"] = as_whole(kv_heads, f"num_kv_heads = {num_heads} heads x {of_base}")
+            sizes["head_dim"] = as_whole(channels, "head_dim")
+            return mixer.model_copy(update=sizes)
+        per_head = Fraction(base.hidden_size, mixer.num_heads)  # stands for head_dim: the parts keep their shares of it
+        wider = self._head_channels(per_head, mixer.num_heads, num_heads, factor) / per_head
+        for name in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
+            sizes[name] = as_whole(getattr(mixer, name) * wider, f"{name} = {getattr(mixer, name)} x {shown(wider)}")
+        for name in ("q_lora_rank", "kv_lora_rank"):
+            if getattr(mixer, name) is not None:
+                rank = getattr(mixer, name)
+                sizes[name] = as_whole(rank * factor, f"{name} = {rank} x width {width} / {base.hidden_size}")
+        return mixer.model_copy(update=sizes)
+
+    def _head_channels(self, per_head: Fraction, base_heads: int, num_heads: int, factor: Fraction) -> Fraction:
+        if self.head_dim is not None:
+            return Fraction(self.head_dim)
+        return per_head * base_heads * factor / num_heads if self.num_heads is not None else per_head
+
+    def stretch(self, items: _Items) -> _Items:
+        """The layers with the longest run of equal layers, or of an equal pattern of layers, made longer or shorter.
+
+        Of runs that are equally long, the first. Raises MisfitError where no number of repeats gives num_layers.
+        """
+        if self.num_layers is None:
+            return items
+        if self.num_layers > LARGEST_LAYER_COUNT:
+            raise MisfitError(f"num_layers = {self.num_layers:,} exceeds the {LARGEST_LAYER_COUNT:,} of moewright")
+        spans = [_span(item) for item in items]
+        longest = spans.index(max(spans))
+        item = items[longest]
+        pattern = item.layers if isinstance(item, Repeat) else (item,)
+        period = sum(map(_span, pattern))
+        rest = sum(spans) - spans[longest]
+        times, odd = divmod(self.num_layers - rest, period)
+        if times < 1 or odd:
+            raise MisfitError(
+                f"num_layers = {self.num_layers} is not the {rest} layers outside of the base's longest run and one or "
+                f"more times its pattern of {period}"
+            )
+        return (*items[:longest], Repeat(repeat=times, layers=pattern), *items[longest + 1 :])
+
+
+def _span(item: Layer | Repeat) -> int:
+    return item.repeat * sum(map(_span, item.layers)) if isinstance(item, Repeat) else 1

@@ -1,0 +1,129 @@
+"""The learning-rate stage: groups of cells that share a rate, which multipliers to try, and the one that wins."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moewright.architecture import variables
+from moewright.architecture.counts import active_params, total_params
+from moewright.complaints import near_name
+from moewright.errors import UserError
+from moewright.experiment.recipe import Recipe
+from moewright.laws.fitting.rate_optimum import RateOptimum, best_rate
+from moewright.sweeps.settings.cells import Cell
+from moewright.sweeps.spec import Tuning
+
+# Sizes that cells can be grouped by, beside the settings of the axes.
+SIZES: dict[str, Callable[[Recipe], float]] = {
+    "hidden_size": lambda recipe: recipe.architecture.hidden_size,
+    "num_layers": lambda recipe: recipe.architecture.num_layers,
+    "num_experts": lambda recipe: variables.num_experts(recipe.architecture) if recipe.architecture.moe_layers() else 1,
+    "top_k": lambda recipe: variables.top_k(recipe.architecture) if recipe.architecture.moe_layers() else 1,
+    "total_params": lambda recipe: total_params(recipe.architecture),
+    "active_params": lambda recipe: active_params(recipe.architecture),
+    "train_tokens": lambda recipe: recipe.train_tokens,
+    "batch_tokens": lambda recipe: recipe.batch_tokens,
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that share a learning rate."""
+
+    name: str
+    """What they agree in, in words."""
+    cells: tuple[Cell, ...]
+    cell: Cell
+    """The one whose rate is tuned."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the tuning of a group says so far."""
+
+    multiplier: float | None
+    """The winner, of the recipe's own rate; None while runs are missing."""
+    points: tuple[tuple[float, float], ...]
+    """Multipliers and losses in nats of the runs; inf for one that diverged."""
+    optimum: RateOptimum | None
+    """The parabola; None while runs are missing."""
+
+
+def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, Group]:
+    """The groups by name, in the order of their first cells. UserError for a name that no cell has."""
+    grouped: dict[str, list[Cell]] = {}
+    for cell in cells:
+        name = ", ".join(f"{key} {_shown(_value(cell, key))}" for key in tuning.per)
+        grouped.setdefault(name, []).append(cell)
+    known = dict.fromkeys(key for cell in cells for key in cell.settings)
+    for key in tuning.cell:
+        if key not in known:
+            raise UserError(f"tuning.cell: no axis sets {key!r}{_hint(key, known)}")
+    return {name: Group(name, tuple(members), _chosen(tuning, name, members)) for name, members in grouped.items()}
+
+
+def tune(tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]) -> tuple[tuple[float, ...], Tuned]:
+    """The multipliers that a group needs, and what their results say.
+
+    `losses_at` gives the losses of the runs at a multiplier: none while one is missing, inf for one that diverged, None
+    for one that failed. A best rate at an end of the list asks for one further multiplier, a step beyond it, at most
+    `tuning.extend` times. Raises UserError if no run of the group has a loss.
+    """
+    tried = sorted(tuning.multipliers)
+    for extension in range(tuning.extend + 1):
+        found = {multiplier: losses_at(multiplier) for multiplier in tried}
+        if not all(found.values()):
+            return tuple(tried), Tuned(None, (), None)
+        points = tuple((rate, loss) for rate, losses in found.items() for loss in losses if loss is not None)
+        optimum = (
+            best_rate([rate for rate, _ in points], [loss for _, loss in points], tuning.noise) if points else None
+        )
+        if optimum is None or optimum.rate is None or optimum.grid_best is None:
+            raise UserError(
+                f"tuning: every run diverged or failed at {', '.join(f'{rate:g}' for rate in tried)} times the "
+                "recipe's learning rate; give lower multipliers, or see the runs' logs"
+            )
+        winner = round_rate(optimum.rate if tuning.promote == "vertex" else optimum.grid_best)
+        beyond = None if extension == tuning.extend else _beyond(tried, optimum.grid_best)
+        if beyond is None:
+            break
+        tried = sorted([*tried, beyond])
+    return tuple(tried), Tuned(winner, points, optimum)
+
+
+def _beyond(tried: Sequence[float], best: float) -> float | None:
+    """The next multiplier past the end that is best; None if the best lies between others."""
+    if best == tried[-1]:
+        return round_rate(tried[-1] ** 2 / tried[-2])
+    return round_rate(tried[0] ** 2 / tried[1]) if best == tried[0] else None
+
+
+def round_rate(value: float) -> float:
+    """Three significant digits: a rate that was fitted is the same on every machine, and readable."""
+    return float(f"{value:.3g}")
+
+
+def _value(cell: Cell, key: str) -> Any:
+    if key in cell.settings:
+        return cell.settings[key]
+    assert cell.recipe is not None
+    if key in SIZES:
+        return SIZES[key](cell.recipe)
+    raise UserError(f"tuning.per: {key!r} is neither set by an axis nor a size{_hint(key, [*cell.settings, *SIZES])}")
+
+
+def _chosen(tuning: Tuning, name: str, members: Sequence[Cell]) -> Cell:
+    fitting = [cell for cell in members if all(cell.settings.get(key) == value for key, value in tuning.cell.items())]
+    if not fitting:
+        wanted = ", ".join(f"{key} {value}" for key, value in tuning.cell.items())
+        raise UserError(f"tuning.cell: no cell with {name} has {wanted}")
+    return fitting[0]
+
+
+def _hint(key: str, known: Any) -> str:
+    near = near_name(key, known)
+    return f"; did you mean {near}?" if near else f"; there are {', '.join(known)}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,167 @@
+"""Whole design runs: within budgets, buildable, counted like transformers' modules, written whole or not at all."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import moewright
+from moewright import Architecture, UserError
+from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.architecture.storage import weights_bytes
+from moewright.designs.candidates import build, columns
+from moewright.designs.groups import groups_of
+from moewright.designs.space import Space
+from moewright.designs.tradeoff import best_num_experts, conflict_scale, sparsity_at
+from tests.hf import oracle
+
+BUDGETS = [
+    {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"},
+    {"memory": "24GiB", "active_params": "1.5B", "train_tokens": "1T", "weights_dtype": "fp8", "batch": 4},
+    {"total_params": "7B", "train_tokens": "100B", "law": "zhao2025"},
+    {"total_params": "600M", "active_params": "200M", "train_flops": "1e20", "vocab_size": 32_000},
+    {"memory": "320GB", "devices": 2, "active_params": "9B", "train_tokens": "15T", "weights_dtype": "int4"},
+    {"hardware": "H100", "devices": 2, "decode_tokens_per_second": 60, "batch": 16, "train_flops": "1e22"},
+]
+
+
+@pytest.mark.parametrize("asked", BUDGETS, ids=lambda asked: "-".join(map(str, asked.values())))
+def test_designs_are_within_budgets_and_buildable(asked: dict[str, object], tmp_path: Path) -> None:
+    answer = moewright.design(**asked, top=4)  # type: ignore[arg-type]
+    assert len(answer.designs) == 4
+    worst = [design.worst_regret for design in answer.designs]
+    assert worst == sorted(worst)
+    for design in answer.designs:
+        for name in ("memory_bytes", "total_params", "active_params"):
+            limit = getattr(answer.budgets, name)
+            assert limit is None or getattr(design, name) <= limit
+        if answer.budgets.decode_tokens_per_second:
+            assert design.speed["decode_tokens_per_second"][0] >= answer.budgets.decode_tokens_per_second
+        if answer.budgets.train_flops:
+            assert design.train_flops == pytest.approx(answer.budgets.train_flops)
+        assert all(regret >= 0 for regret in design.regret.values())
+    for favourite in answer.favourites.values():
+        assert min(favourite.regret.values()) >= 0
+    for law, favourite in answer.favourites.items():
+        assert favourite.regret[law] == pytest.approx(0, abs=1e-12)
+    # More of a budget never hurts; a law without a variable for it gains nothing.
+    assert all(change <= 1e-12 for prices in answer.shadow_prices.values() for change in prices.values())
+    assert min(change for prices in answer.shadow_prices.values() for change in prices.values()) < -1e-4
+    answer.write(tmp_path / "out")
+    for number, design in enumerate(answer.designs, start=1):
+        folder = tmp_path / "out" / f"design-{number:02d}"
+        assert Architecture.load(folder / "architecture.yaml") == design.architecture
+        assert Architecture.from_hf(folder) == design.architecture
+        config = json.loads((folder / "config.json").read_text())
+        module = oracle.build(config.pop("model_type"), config)
+        assert oracle.count(module) == design.total_params
+        assert idle(module) == design.total_params - design.active_params
+        assert moewright.inspect(folder).active_params == design.active_params
+        assert f"# Design {number} of 4" in (folder / "README.md").read_text()
+    assert json.loads((tmp_path / "out" / "designs.json").read_text())["designs"][0]["total_params"] > 0
+    for name in ("frontier.png", "mixtures.png", "laws.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+    assert "plotly" in (tmp_path / "out" / "plots.html").read_text()
+
+
+def idle(module) -> int:  # type: ignore[no-untyped-def]
+    """Parameters of the experts that a token does not choose, read off the module's own tensors."""
+    experts = [p for name, p in module.named_parameters() if ".experts." in name]
+    return sum((p.shape[0] - module.config.num_experts_per_tok) * p[0].numel() for p in experts)
+
+
+def test_dense_first_layers_and_all_targets_export() -> None:
+    """Every kind of design that the space can hold is built by transformers with the same parameters."""
+    for target, shared in (("any", 0), ("any", 2), ("dots1", 1), ("qwen3_moe", 0)):
+        lists = {"widths": [512], "depths": [8], "experts": [8], "top_k": [2], "dense_first": [3]}
+        space = Space.model_validate({**lists, "shared_experts": [shared], "target": target, "vocab_size": 1000})
+        answer = moewright.design(total_params="60M", train_tokens="1B", space=space, top=1)
+        (design,) = answer.designs
+        config = design.architecture.to_hf(design.family)
+        assert oracle.count(oracle.build(config.pop("model_type"), config)) == design.total_params
+        assert [layer.feed_forward.kind for layer in design.architecture.iter_layers()] == ["dense"] * 3 + ["moe"] * 5
+
+
+def test_out_must_be_new(tmp_path: Path) -> None:
+    answer = moewright.design(total_params="1B", train_tokens="20B", top=2)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("precious")
+    with pytest.raises(UserError, match="not an empty folder"):
+        answer.write(tmp_path / "taken")
+    with pytest.raises(UserError, match="not an empty folder"):
+        answer.write(tmp_path / "taken" / "file")
+    assert (tmp_path / "taken" / "file").read_text() == "precious"
+    (tmp_path / "empty").mkdir()
+    answer.write(tmp_path / "empty")
+    names = sorted(path.name for path in (tmp_path / "empty").iterdir())
+    assert names == ["design-01", "design-02", "designs.json", "frontier.png", "laws.png", "mixtures.png", "plots.html"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_columns_and_lines_count_like_architectures() -> None:
+    """Random candidates at random expert sizes: columns, and lines, equal the counts of each built architecture."""
+    r = random.Random(0)
+    space = Space(vocab_size=5000)
+    groups = groups_of(space).with_flops(4096)
+    for chunk in list(groups.chunks())[::5]:
+        rows = [r.randrange(len(chunk)) for _ in range(40)]
+        some = chunk.take(rows).with_expert_size([64 * r.randrange(2, 40) for _ in rows])
+        counted = columns(some, 5000)
+        totals, actives, stored = total_params(counted), active_params(counted), weights_bytes(counted, "int4")
+        for row in range(len(rows)):
+            a = build(some.take([row]), space, 512)
+            assert (total_params(a), active_params(a), weights_bytes(a, "int4")) == (
+                totals[row],  # type: ignore[index]
+                actives[row],  # type: ignore[index]
+                stored[row],  # type: ignore[index]
+            )
+            lines = [some.count(name)[row] for name in ("total_params", "active_params", "training_flops")]  # type: ignore[index]
+            assert lines == [totals[row], actives[row], training_flops_per_token(a, 4096)]  # type: ignore[index]
+
+
+def test_sparsity_against_experts_at_fixed_granularity() -> None:
+    """OLMoE's budgets (arXiv 2409.02060: d/d_e = 2) in the algebra of arXiv 2601.08215."""
+    assert conflict_scale(6.25, 2) == pytest.approx(14)
+    found = [sparsity_at(experts, 6.25, 2) for experts in (32, 64, 128, 256)]
+    assert found == pytest.approx([11.11, 8.00, 7.02, 6.61], abs=0.005)
+    assert sparsity_at(20, 6.25, 2) is None  # below r + b = 20.25 not one expert could be active
+    assert sparsity_at(20.25, 6.25, 2) == pytest.approx(20.25)
+    # The best E of the fitted form lies where its loss has no slope.
+    best = best_num_experts(6.25, 2, 0.1, 0.02)
+    losses = [0.1 * np.log(sparsity_at(e, 6.25, 2)) + 0.02 * np.log(e) for e in (0.99 * best, best, 1.01 * best)]  # type: ignore[arg-type]
+    assert losses[1] < min(losses[0], losses[2])
+
+
+def test_fixed_tokens_and_fixed_flops_disagree_on_sparsity() -> None:
+    """At fixed memory, FLOPs held fixed want fewer active parameters than tokens held fixed, by the joint law."""
+    answer = moewright.design(total_params="30B", train_tokens="2T", law="zhao2025", top=1)
+    tokens, flops = answer.modes
+    assert (tokens.held, flops.held) == ("tokens", "FLOPs")
+    assert flops.active_params[0] < 0.8 * tokens.active_params[0]
+    assert moewright.design(total_params="7B", active_params="1B", train_tokens="1T", top=1).modes == ()
+
+
+def test_a_principle_is_followed_by_its_own_choice() -> None:
+    answer = moewright.design(total_params="7B", active_params="1.3B", train_tokens="5T", top=3)
+    chosen = answer.principles
+    for name, found in chosen.followed.items():
+        assert name in chosen.follows(found.design, answer.space.vocab_size)[0]
+        assert min(found.regret.values()) >= -1e-9
+    liew = chosen.followed["liew"].design
+    assert total_params(build(liew, answer.space, 512)) >= 0.99 * chosen.most_total
+    assert chosen.most_total <= 7e9
+
+
+def test_a_published_model_against_the_laws() -> None:
+    answer = moewright.design(like="examples/configs/olmoe-1b-7b.json", train_tokens="5.1T", top=2)
+    published = answer.published
+    assert published is not None
+    assert answer.budgets.total_params == published.total_params == 6_919_161_856
+    assert answer.space.vocab_size == 50_304
+    assert published.regret.keys() == set(answer.laws)
+    assert published.sizes["num_experts"] == 64
+    losses = moewright.predict("examples/configs/olmoe-1b-7b.json", "5.1T", ["zhao2025"]).laws[0].loss
+    best = answer.designs[0].predicted_loss["zhao2025"] - answer.designs[0].regret["zhao2025"]
+    assert published.regret["zhao2025"] == pytest.approx(losses - best, abs=1e-9)  # type: ignore[operator]

@@ -1,0 +1,128 @@
+"""The complete search against trying everything, and its bounds against the values that they bound."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moewright.designs.between import Between
+from moewright.designs.budgets import make_budgets
+from moewright.designs.candidates import join
+from moewright.designs.groups import groups_of
+from moewright.designs.ranking import rank
+from moewright.designs.search import Feasible, ask, best_of_each_law
+from moewright.designs.space import Space
+from moewright.designs.witnesses import PUBLISHED, choose_witnesses, least_losses, losses
+from tests.designs import brute_force
+
+
+def random_question(r: np.random.Generator) -> tuple[dict[str, list[int]], dict[str, Any]]:
+    """A small space and budgets that some of it is within."""
+    space = {
+        "widths": sorted(int(w) for w in r.choice([256, 384, 512, 1024], 2, replace=False)),
+        "depths": sorted(int(depth) for depth in r.choice([4, 6, 8, 12], 2, replace=False)),
+        "experts": sorted(int(e) for e in r.choice([8, 16, 64], 2, replace=False)),
+        "top_k": sorted(int(k) for k in r.choice([1, 2, 3, 6], 2, replace=False)),
+        "shared_experts": [0, int(r.integers(1, 3))],
+        "dense_first": [0, int(r.choice([1, 3]))],
+    }
+    by_memory = bool(r.random() < 0.5)
+    size = float(10 ** r.uniform(7.3, 9.3))
+    by_tokens = bool(r.random() < 0.5)
+    asked = {
+        "memory" if by_memory else "total_params": size,
+        "active_params": size * float(10 ** r.uniform(-1.2, -0.1)) if r.random() < 0.7 else None,
+        "train_tokens" if by_tokens else "train_flops": float(10 ** r.uniform(*((9, 12) if by_tokens else (17, 22)))),
+        "weights_dtype": str(r.choice(["bf16", "fp8", "int4", "mxfp4"])),
+    }  # fmt: skip
+    return space, asked
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_search_equals_trying_everything(seed: int) -> None:
+    r = np.random.default_rng(seed)
+    lists, asked = random_question(r)
+    names = PUBLISHED if seed % 3 else (PUBLISHED[seed // 3 % len(PUBLISHED)],)
+    if "train_flops" in asked:  # clark2022 does not see tokens, which then differ
+        names = tuple(name for name in names if name != "clark2022") or ("abnar2025",)
+    expected = brute_force.solve(lists, asked, names)
+    space = Space.model_validate({**lists, "vocab_size": brute_force.VOCABULARY})
+    budgets = make_budgets({**asked, "context": brute_force.CONTEXT, "batch": 2})
+    question = ask(groups_of(space), budgets, choose_witnesses(names, budgets))
+    assert question.groups.num_designs == sum(1 for _ in brute_force.every_design(lists))
+    within = Feasible(question)
+    assert within.designs == expected.num_within
+    if not expected.num_within:
+        return
+    best, winners = best_of_each_law(question, within)
+    assert dict(zip(names, best, strict=True)) == pytest.approx(expected.best, abs=1e-9)
+    found = rank(question, within, best, winners, top=10)
+    shown = slice(None, 10)
+    assert found.worst_regret[shown] == pytest.approx([worst for worst, _, _ in expected.ranked[shown]], abs=1e-9)
+    for number, name in enumerate(names):
+        regrets = [regret[name] for _, _, regret in expected.ranked[:1]]
+        assert found.regrets[number, :1] == pytest.approx(regrets, abs=1e-9)
+    assert tuple(sizes_of(found.designs.sizes(0))) == expected.ranked[0][1]
+    assert len(found.alike) == expected.alike
+
+
+def sizes_of(sizes: dict[str, int]) -> list[int]:
+    """In the brute force's order."""
+    names = ("hidden_size", "num_layers", "dense_first", "num_experts", "top_k", "shared_experts", "expert_size")
+    return [sizes[name] for name in names]
+
+
+def test_enough_of_the_random_budgets_hold_designs() -> None:
+    """The comparison above must not pass for want of designs."""
+    held = [brute_force.solve(*random_question(np.random.default_rng(seed)), ("clark2022",)) for seed in range(60)]
+    assert sum(answer.num_within > 10 for answer in held) >= 50
+
+
+@pytest.mark.parametrize("budget", [{"train_tokens": 2e12}, {"train_flops": 1e23}], ids=["tokens", "flops"])
+def test_bounds_hold_over_whole_stretches(budget: dict[str, float]) -> None:
+    """No design between two expert sizes is better than its stretch's bound, under any law, however long."""
+    r = np.random.default_rng(0)
+    groups = groups_of(Space())
+    budgets = make_budgets({"total_params": 1e15, **budget})
+    question = ask(groups, budgets, choose_witnesses(None, budgets))
+    chunk = join(list(question.groups.chunks()))
+    some = chunk.take(r.choice(len(chunk), 3000))
+    first = 64 * r.integers(2, 9, len(some))
+    last = first + 64 * r.integers(0, 25, len(some))
+    ends = question.derived(some.with_expert_size(first)), question.derived(some.with_expert_size(last))
+    for witness in question.witnesses:
+        bound = least_losses(witness, *ends)
+        for share in (0.0, 0.1, 0.4, 0.7, 1.0):
+            sizes = first + ((last - first) * share).astype(np.int64) // 64 * 64
+            values = losses(witness, question.derived(some.with_expert_size(sizes)))
+            assert np.all(bound <= values + 1e-12), witness.name
+        single = first == last
+        values = losses(witness, question.derived(some.with_expert_size(first)))
+        assert bound[single] == pytest.approx(values[single], abs=1e-12)
+
+
+def test_intervals_enclose() -> None:
+    """Random numbers between the ends of random intervals give results between the ends of the result."""
+    r = np.random.default_rng(1)
+    low = r.uniform(-3, 3, (2, 2000))
+    high = low + r.uniform(0, 2, (2, 2000))
+    x, y = (Between(low[i], high[i]) for i in range(2))
+    a, b = r.uniform(low, high)
+    positive = Between(np.exp(low[0]), np.exp(high[0]))
+    for interval, value in (
+        (x + y, a + b),
+        (x - y, a - b),
+        (x * y, a * b),
+        (-x, -a),
+        (x * -2.5, a * -2.5),
+        (3.0 / x, 3.0 / a),
+        (x / y, a / b),
+        (x**2, a**2),
+        (np.exp(x), np.exp(a)),
+        (np.log(positive) + np.log10(positive) + np.log2(positive), a * (1 + np.log10(np.e) + np.log2(np.e))),
+        (positive**y, np.exp(a) ** b),
+        (0.5**y, 0.5**b),
+    ):
+        slack = 1e-9 * (1 + np.abs(value))
+        assert np.all(interval.low <= value + slack)
+        assert np.all(value <= interval.high + slack)

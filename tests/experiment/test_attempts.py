@@ -1,0 +1,57 @@
+"""Attempts as noted: which failures count, against a rule that reads the history forwards; a full disk."""
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moewright.experiment.attempts import NO_SPACE, failures_in_a_row, next_attempt, note_begin, note_end
+from moewright.experiment.states import read_attempts
+from moewright.experiment.sweep_layout import ATTEMPTS, attempts_file
+
+RUN = "0123456789ab"
+ENDS = st.sampled_from(["failed", "failed", "interrupted", "timed-out", "finished", None])
+HISTORIES = st.lists(st.tuples(st.integers(0, 2), ENDS), max_size=12)
+
+
+def records(history: list[tuple[int, str | None]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for attempt, (step, end) in enumerate(history, start=1):
+        found.append({"event": "begin", "attempt": attempt, "step": step})
+        if end is not None:
+            found.append({"event": "end", "attempt": attempt, "end": end})
+    return found
+
+
+@settings(max_examples=500)
+@given(history=HISTORIES, step=st.integers(0, 2))
+def test_failures_in_a_row_against_reading_forwards(history: list[tuple[int, str | None]], step: int) -> None:
+    """500 histories: every new checkpoint and every time limit starts the count anew, unknown ends change nothing."""
+    count, at = 0, None
+    for began, end in history:
+        if began != at or end == "timed-out":
+            count, at = 0, began
+        count += end == "failed"
+    assert failures_in_a_row(records(history), step) == (count if at == step else 0)
+
+
+def test_numbers_follow_whatever_is_noted() -> None:
+    assert next_attempt([]) == 1
+    assert next_attempt(records([(0, "failed"), (5, None)])) == 3
+    assert next_attempt([{"event": "end", "attempt": 7}]) == 8  # its beginning was lost
+
+
+def test_a_full_disk_is_not_the_runs_fault(tmp_path: Path) -> None:
+    (tmp_path / ATTEMPTS).mkdir()
+    note_begin(tmp_path, RUN, 1, step=0, threads=1)
+    note_end(tmp_path, RUN, 1, "failed", f"step 3: {tmp_path} cannot be written: {NO_SPACE}")
+    note_begin(tmp_path, RUN, 2, step=0, threads=1)
+    note_end(tmp_path, RUN, 2, "failed", "broken")
+    found = read_attempts(attempts_file(tmp_path, RUN))
+    assert [record.get("end") for record in found] == [None, "interrupted", None, "failed"]
+    assert failures_in_a_row(found, 0) == 1
+
+
+def test_an_end_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    note_end(tmp_path / "gone", RUN, 1, "failed", "broken")

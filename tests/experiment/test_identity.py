@@ -1,0 +1,87 @@
+"""What makes two runs the same: recipes that differ in one setting, sources that training reads and others."""
+
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import moewright
+from moewright.experiment import identity
+from moewright.experiment.identity import code_version, run_id
+from moewright.experiment.recipe import Recipe
+from moewright.lab.training import train
+from tests.lab.tiny import recipe
+
+
+def make(data: dict[str, Any], **changes: Any) -> Recipe:
+    return Recipe.from_dict(recipe(data, **changes))
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"seed": 1},
+    {"learning_rate": 0.011},
+    {"learning_rate": {"law": "steplaw"}},
+    {"precision": "bf16"},
+    {"balancing": {"losses": [{"weight": 0.02}]}},
+    {"dispatch": {"capacity": {"factor": 1.5}}},
+    {"evaluation": {"sequences": 2}},
+    {"steps": 11},
+]
+
+
+def test_every_setting_that_training_reads_makes_another_run(data: dict[str, Any]) -> None:
+    ids = {run_id(make(data, **change), "tokens", "code") for change in [{}, *CHANGES]}
+    assert len(ids) == len(CHANGES) + 1
+    assert len({run_id(make(data), *other) for other in (("a", "b"), ("a", "c"), ("d", "b"))}) == 3
+
+
+def test_what_does_not_touch_the_weights_makes_none(data: dict[str, Any], tmp_path: Path) -> None:
+    one = run_id(make(data), "tokens", "code")
+    for change in ({"checkpoints": {"keep": 1}}, {"log_every_steps": 3}):
+        assert run_id(make(data, **change), "tokens", "code") == one
+    elsewhere = {**data, "train": [str(tmp_path / "elsewhere.bin")]}
+    assert run_id(make(elsewhere), "tokens", "code") == one
+
+
+def test_the_code_version_follows_all_that_training_runs(data: dict[str, Any], tmp_path: Path, quick: None) -> None:
+    """Every function of these packages that a run of all sorts of settings calls lies in a module that counts."""
+    package = Path(moewright.__file__).parent
+    called: set[Path] = set()
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(str(package)):
+            called.add(Path(frame.f_code.co_filename).relative_to(package))
+
+    settings = {
+        "balancing": {"losses": [{"weight": 0.01}], "z_loss": 0.001, "selection_bias": {"step": 0.01}},
+        "dispatch": {"capacity": {"factor": 1.2}},
+        "evaluation": {"every_tokens": 256},
+        "checkpoints": {"every_tokens": 256},
+    }
+    made = recipe(data, 4, **settings)
+    sys.setprofile(note)
+    try:
+        train(Recipe.from_dict(made), tmp_path / "run", show=False)
+    finally:
+        sys.setprofile(None)
+    modules = {".".join(("moewright", *path.with_suffix("").parts)).removesuffix(".__init__") for path in called}
+    counting = {name for name in modules if name.startswith(("moewright.architecture", "moewright.lab"))}
+    assert len(counting) > 30
+    assert counting <= set(identity._sources("moewright.lab.training"))
+
+
+def test_the_code_version_follows_what_training_imports_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = dict(identity._sources("moewright.lab.training"))
+    assert not any(name.startswith(("moewright.sweeps", "moewright.experiment.collecting")) for name in sources)
+
+    def version(**changes: str) -> str:
+        identity.code_version.cache_clear()
+        monkeypatch.setattr(identity, "_sources", lambda _: {**sources, **changes})
+        return code_version()
+
+    before = version()
+    assert version(**{"moewright.lab.step": "changed"}) != before
+    assert version(**{"moewright.laws.law": "changed"}) == before
+    identity.code_version.cache_clear()

@@ -1,0 +1,54 @@
+"""Total parameters against the module that transformers builds: every family, its default and 200 random configs."""
+
+import json
+import random
+
+import pytest
+
+from moewright.architecture import Architecture
+from moewright.architecture.counts import total_params
+from moewright.hf.config import read_config
+from moewright.hf.families import MODULES, WRAPPERS
+from tests.hf import oracle
+from tests.hf.samplers import NEEDED_FIELDS, SAMPLERS
+
+RANDOM_CONFIGS = 200
+
+
+def test_every_family_has_a_sampler() -> None:
+    # kimi_k2 is deepseek_v3 under another name; the others are language models inside multimodal configs.
+    others = {"kimi_k2", "dots3_note_text", "qwen3_vl_moe_text", "glm4v_moe_text"}
+    assert set(MODULES) - set(SAMPLERS) == others
+
+
+@pytest.mark.parametrize("family", sorted(SAMPLERS))
+def test_default_config(family: str) -> None:
+    module = oracle.build(family, NEEDED_FIELDS.get(family, {}))
+    for config in (oracle.saved_config(module), json.loads(json.dumps(module.config.to_dict(), default=str))):
+        assert total_params(read_config(config).architecture) == oracle.count(module)
+
+
+@pytest.mark.parametrize("wrapper", sorted(WRAPPERS.keys() - {"kimi_k25"}))
+def test_language_model_of_a_multimodal_config(wrapper: str) -> None:
+    # transformers 5.23 has no kimi_k25.
+    module = oracle.build_multimodal(wrapper)
+    parts = dict(module.named_modules())
+    inside = next(part for name, part in parts.items() if name.endswith("language_model"))
+    head = next((p.numel() for name, p in module.named_parameters() if "lm_head" in name), 0)
+    expected = oracle.count(inside)
+    if not any("lm_head" in name for name, _ in inside.named_parameters()):
+        expected += head
+    imported = read_config(oracle.saved_config(module))
+    assert total_params(imported.architecture) == expected
+    assert any("_config" in warning for warning in imported.warnings)
+
+
+@pytest.mark.parametrize("family", sorted(SAMPLERS))
+def test_random_configs(family: str) -> None:
+    r = random.Random(f"oracle {family}")
+    for _ in range(RANDOM_CONFIGS):
+        values = SAMPLERS[family](r)
+        module = oracle.build(family, values)
+        architecture = read_config(oracle.saved_config(module)).architecture
+        assert total_params(architecture) == oracle.count(module), values
+        assert Architecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture

@@ -1,0 +1,221 @@
+"""What is handed to Slurm, which of its jobs are found again, and the cores that local runs get. Slurm is played by
+scripts on PATH; tests/slurm/run_sweep.py has the real one."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from moewright.errors import UserError
+from moewright.experiment.sweep_layout import JOBS
+from moewright.sweeps.running.executors import LocalExecutor, SlurmExecutor
+from moewright.sweeps.running.slurm import ClusterSilent
+from moewright.sweeps.spec import Execution
+
+RUN = "0123456789ab"
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Slurm's commands, each a script of sh. sbatch keeps a copy of the file that it is given."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    def install(**scripts: str) -> None:
+        for name, script in scripts.items():
+            (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / name).chmod(0o755)
+
+    install(srun="exit 1", squeue="exit 0", sbatch=f'cp "$1" {tmp_path}/given.sh; echo Submitted batch job 77')
+    return install
+
+
+def execution(**values: object) -> Execution:
+    return Execution.model_validate(values)
+
+
+def options(tmp_path: Path, **values: object) -> dict[str, str]:
+    """The #SBATCH lines of a job, and under "command" what follows them."""
+    SlurmExecutor(execution(**values), None).submit(tmp_path / "out", RUN, 1, {}, 0)
+    text = (tmp_path / "given.sh").read_text()
+    found = re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", text, flags=re.MULTILINE)
+    return {**dict(found), "command": text.partition("# command")[2].strip()}
+
+
+def test_the_file_for_sbatch(commands, tmp_path):
+    folder = tmp_path / "out" / JOBS / RUN / "1"
+    given = options(
+        tmp_path,
+        cores_per_run=3,
+        time_limit="90m",
+        slurm={"partition": "long", "account": "team", "mem_gb": 1.5, "additional_parameters": {"requeue": True}},
+    )
+    assert given == {
+        "job-name": f"moewright-{RUN}",
+        "cpus-per-task": "3",
+        "ntasks-per-node": "1",
+        "nodes": "1",
+        "time": "90",
+        "signal": "B:USR2@60",
+        "partition": "long",
+        "account": "team",
+        "mem": "1536M",
+        "requeue": "",
+        "output": f"{folder}/%j_0_log.out",
+        "error": f"{folder}/%j_0_log.err",
+        "open-mode": "append",
+        "wckey": "submitit",
+        # exec: the worker takes the shell's place, so that signals for the shell reach it, without srun.
+        "command": f"export SUBMITIT_EXECUTOR=slurm\nexec {sys.executable} -u -m submitit.core._submit {folder}",
+    }
+    assert (folder / "77_submitted.pkl").is_file()
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes", "seconds"), [("30s", "1", 3), ("2m", "2", 12), ("150s", "3", 15), ("2h", "120", 60)]
+)
+def test_the_signal_comes_before_the_limit(commands, tmp_path, limit, minutes, seconds):
+    given = options(tmp_path, time_limit=limit)
+    assert (given["time"], given["signal"]) == (minutes, f"B:USR2@{seconds}")
+
+
+def test_no_limit_is_none(commands, tmp_path):
+    """And what nobody asked for is not there: gpus, memory."""
+    given = options(tmp_path)
+    assert not {"time", "gpus-per-node", "mem", "partition"} & given.keys()
+    assert given["cpus-per-task"] == "1"
+    assert options(tmp_path, gpus_per_run=2)["gpus-per-node"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("slurm", "message"),
+    [
+        ({"time": 5}, "time is the sweep's own; use execution.time_limit"),
+        ({"cpus_per_task": 5}, "use execution.cores_per_run"),
+        ({"additional_parameters": {"cpus-per-task": 5}}, "use execution.cores_per_run"),
+        ({"additional_parameters": {"signal": "INT@5"}}, "needs it to hear of the time limit"),
+        ({"teardown": ["rm -r scratch"]}, "nothing runs after the worker"),
+        ({"partitoin": "long"}, "partitoin is not known; did you mean partition?"),
+        ({"licenses": "x"}, "licenses is not known; other options of sbatch go under additional_parameters"),
+        ({"additional_parameters": ["requeue"]}, "is no mapping"),
+        ({"setup": "module load python"}, "is no list of lines"),
+        ({"mem_gb": "4GB"}, "mem_gb: '4GB' is no number above 0"),
+        ({"mem_gb": 4, "mem": "4G"}, "mem and mem_gb are both given"),
+    ],
+)
+def test_parameters_that_are_refused(commands, slurm, message):
+    with pytest.raises(UserError) as caught:
+        SlurmExecutor(execution(slurm=slurm), None)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("execution.slurm")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_slurm_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    executor = SlurmExecutor(execution(), None)  # enough for a dry run
+    with pytest.raises(UserError, match=r"sbatch: not found.*--executor local"):
+        executor.adopt(tmp_path, [RUN])
+
+
+def test_what_sbatch_refuses_is_one_line(commands, tmp_path, capsys):
+    commands(sbatch="echo 'sbatch: error: invalid partition specified: long' >&2; echo 'sbatch: no' >&2; exit 1")
+    with pytest.raises(UserError, match="sbatch: error: invalid partition specified: long sbatch: no"):
+        SlurmExecutor(execution(), None).submit(tmp_path, RUN, 1, {}, 0)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "complaint", ["Unable to contact slurm controller (connect failure)", "Socket timed out on send/recv operation"]
+)
+def test_a_controller_that_is_away_is_nobodys_mistake(commands, tmp_path, complaint):
+    commands(sbatch=f"echo 'sbatch: error: Batch job submission failed: {complaint}' >&2; exit 1")
+    executor = SlurmExecutor(execution(), None)
+    with pytest.raises(ClusterSilent, match=re.escape(complaint)):
+        executor.submit(tmp_path, RUN, 1, {}, 0)
+
+
+def test_jobs_are_found_again(commands, tmp_path):
+    """Those that wait or run, with the attempt they are for; not those that are over, nor another sweep's."""
+    executor = SlurmExecutor(execution(), 8)
+    out = tmp_path / "out"
+    runs = [f"{number:012x}" for number in range(4)]
+    for number, run in enumerate(runs):
+        commands(sbatch=f"echo Submitted batch job {100 + number}")
+        executor.submit(out, run, 1 + number, {}, number)
+    commands(
+        squeue="echo '100 RUNNING /x'; echo '102 PENDING /x'; echo '103 COMPLETING /x'; echo '104 RUNNING /y/z.sh'"
+    )
+    found = executor.adopt(out, runs[:3])
+    assert [(job.run, job.attempt, job.handle.job_id) for job in found] == [(runs[0], 1, "100"), (runs[2], 3, "102")]
+    assert sorted(job.slot for job in found) == [6, 7]
+    assert [job.run for job in executor.ended([*executor.adopt(out, runs)])] == []
+    commands(squeue="echo '102 PENDING /x'")
+    assert [job.run for job in executor.ended(found)] == [runs[0]]
+
+
+def test_a_job_whose_submitter_was_killed_inside_of_sbatch(commands, tmp_path):
+    """Or heard nothing from it: Slurm has the job, and submitit's file still has its first name."""
+    executor = SlurmExecutor(execution(), 1)
+    out = tmp_path / "out"
+    commands(sbatch=f'echo "$1" > {tmp_path}/script; echo "sbatch: error: Socket timed out" >&2; exit 1')
+    with pytest.raises(ClusterSilent):
+        executor.submit(out, RUN, 1, {}, 0)
+    folder = out / JOBS / RUN / "1"
+    (before,) = (path.read_bytes() for path in folder.glob("*.pkl"))
+    commands(squeue=f"echo 55 PENDING $(cat {tmp_path}/script)")
+    (job,) = executor.adopt(out, [RUN])
+    assert (job.run, job.attempt, job.handle.job_id, job.folder) == (RUN, 1, "55", folder)
+    assert (folder / "55_submitted.pkl").read_bytes() == before
+    assert [path.name for path in folder.glob("*.pkl")] == ["55_submitted.pkl"]
+    (again,) = executor.adopt(out, [RUN])
+    assert again.handle.job_id == "55"
+
+
+def test_a_silent_cluster_is_not_an_empty_one(commands, tmp_path):
+    commands(squeue="echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(ClusterSilent):
+        SlurmExecutor(execution(), None).adopt(tmp_path, [RUN])
+
+
+def use_cores(monkeypatch: pytest.MonkeyPatch, *cores: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(cores))
+
+
+@pytest.mark.parametrize(
+    ("cores", "jobs", "per_run", "expected"),
+    [
+        (4, None, None, [[0], [1], [2], [3]]),
+        (4, 2, None, [[0, 1], [2, 3]]),
+        (4, 3, None, [[0], [1], [2]]),
+        (5, None, 2, [[0, 1], [2, 3]]),
+        (5, 1, 2, [[0, 1]]),
+        (1, None, None, [[0]]),
+    ],
+)
+def test_each_slot_has_cores_of_its_own(monkeypatch, cores, jobs, per_run, expected):
+    use_cores(monkeypatch, *range(cores))
+    executor = LocalExecutor(execution(cores_per_run=per_run), jobs)
+    assert executor.slots == len(expected)
+    for slot, own in enumerate(expected):
+        assert executor.slots_of({"cores": own}) == {slot}
+
+
+def test_cores_of_other_submitters(monkeypatch):
+    use_cores(monkeypatch, 2, 3, 6, 7)  # a share of a machine
+    executor = LocalExecutor(execution(cores_per_run=2), None)
+    assert executor.slots_of({"cores": [3, 6]}) == {0, 1}
+    assert executor.slots_of({"cores": [0, 1]}) == executor.slots_of({}) == set()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "per_run", "needed"),
+    [(2, 3, "2 at a time with 3 cores"), (None, 5, "1 at a time with 5 cores"), (5, None, "5 at a time with 1 cores")],
+)
+def test_more_cores_than_there_are(monkeypatch, jobs, per_run, needed):
+    use_cores(monkeypatch, 0, 1, 2, 3)
+    with pytest.raises(UserError, match=rf"jobs: {needed}.*the 4 cores here; lower --jobs"):
+        LocalExecutor(execution(cores_per_run=per_run), jobs)

@@ -1,0 +1,166 @@
+"""The runs of a sweep: every cell with every seed, once; tuning before the rest; one error for what cannot be."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moewright.errors import UserError
+from moewright.experiment.schedule import peak_learning_rate
+from moewright.sweeps.plan import Planner
+from moewright.sweeps.running.folder import note_run, runs_beside
+from moewright.sweeps.spec import SweepSpec
+from tests.lab.tiny import architecture, recipe
+
+EXPERTS = {"grid": {"num_experts": [4, 8], "learning_rate": [0.01, 0.02]}}
+
+
+def spec(data: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"recipe": recipe(data), "axes": [EXPERTS], **more}
+
+
+def planner(values: dict[str, Any]) -> Planner:
+    return Planner(SweepSpec.from_dict(values))
+
+
+def test_every_cell_is_run_with_every_seed_once(data: dict[str, Any]) -> None:
+    plan = planner(spec(data, seeds=[3, 5])).plan({})
+    found = {(r.settings["num_experts"], r.settings["learning_rate"], r.recipe.seed) for r in plan.runs}
+    assert found == {(e, rate, seed) for e in (4, 8) for rate in (0.01, 0.02) for seed in (3, 5)}
+    assert len({run.id for run in plan.runs}) == 8
+    assert {run.stage for run in plan.runs} == {"main"}
+    assert plan.known == plan.runs
+    for run in plan.runs:
+        assert run.recipe.architecture.moe_layers()[0][1].num_experts == run.settings["num_experts"]
+
+
+def test_cells_that_are_equal_are_run_once_and_counted(data: dict[str, Any]) -> None:
+    twice = {"points": [{"num_experts": 4}, {"num_experts": 4, "top_k": 2}, {"num_experts": 8}]}
+    plan = planner(spec(data, axes=[twice])).plan({})
+    assert (len(plan.runs), plan.merged) == (2, 1)
+
+
+def test_tuned_cells_wait_for_their_group_alone(data: dict[str, Any]) -> None:
+    """Two groups by experts, each tuned on one expert size; when one has its losses, its cells are known."""
+    axes = [{"grid": {"num_experts": [4, 8], "expert_size": [24, 12]}}]
+    tuning = {"multipliers": [0.5, 1, 2], "per": ["num_experts"], "cell": {"expert_size": 12}}
+    made = planner(spec(data, axes=axes, seeds=[0, 1], tuning=tuning))
+    first = made.plan({})
+    trials = [run for run in first.runs if run.stage == "tune"]
+    assert len(trials) == 6
+    assert len(first.known) == 6
+    assert {run.settings["expert_size"] for run in trials} == {12}
+    assert [peak_learning_rate(run.recipe) for run in trials[:3]] == [0.005, 0.01, 0.02]
+
+    def losses(experts: int) -> dict[str, float | None]:
+        """Of a group's trials, least at 1.2 times the recipe's rate."""
+        return {
+            run.id: 3 + math.log(peak_learning_rate(run.recipe) / 0.012) ** 2
+            for run in trials
+            if run.settings["num_experts"] == experts
+        }
+
+    half = made.plan(losses(4))
+    assert {name: found.multiplier for name, found in half.tuned.items()} == {
+        "num_experts 4": 1.2,
+        "num_experts 8": None,
+    }
+    ready = [run for run in half.known if run.stage == "main"]
+    assert len(ready) == 4
+    assert {peak_learning_rate(run.recipe) for run in ready} == {0.012}
+    assert {run.settings["num_experts"] for run in ready} == {4}
+    whole = made.plan({**losses(4), **losses(8)})
+    assert len(whole.known) == len(whole.runs) == 14
+    assert whole == made.plan({**losses(8), **losses(4)})
+
+
+def test_a_trial_at_the_promoted_rate_is_a_main_run_too(data: dict[str, Any]) -> None:
+    axes = [{"grid": {"num_experts": [4]}}]
+    made = planner(spec(data, axes=axes, seeds=[0, 1], tuning={"per": ["num_experts"], "promote": "best"}))
+    losses: dict[str, float | None] = {
+        run.id: abs(peak_learning_rate(run.recipe) - 0.01) for run in made.plan({}).known
+    }
+    plan = made.plan(losses)
+    assert sorted((run.stage, run.recipe.seed) for run in plan.runs) == [
+        ("main", 1),
+        ("tune", 0),
+        ("tune", 0),
+        ("tune+main", 0),
+    ]
+
+
+def test_impossible_cells_are_named_and_the_others_run(data: dict[str, Any]) -> None:
+    made = planner(spec(data, axes=[{"grid": {"num_experts": [1, 4], "top_k": [2]}}]))
+    assert len(made.plan({}).runs) == 1
+    (cell,) = made.invalid
+    assert cell.settings == {"num_experts": 1, "top_k": 2}
+    assert cell.problem is not None
+    assert "\n" not in cell.problem
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sedes": [1]}, "sedes: unknown key; did you mean seeds?"),
+        ({"axes": [{"gird": {"top_k": [1]}}]}, r"axes\[0\]: no key 'gird' .*did you mean grid"),
+        ({"axes": [{"grid": {"num_expert": [4]}}]}, "num_experts"),
+        ({"axes": [{"grid": {"num_experts": [1], "top_k": [2]}}]}, "no cell has a model; the first: "),
+        ({"axes": [{"grid": {"seed": [1]}}]}, "seeds"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "seeds has a value twice"),
+        ({"tuning": {"multipliers": [1, 2]}}, "tuning.multipliers"),
+        ({"tuning": {"per": ["hiden_size"]}}, "tuning.per: 'hiden_size'.*did you mean hidden_size"),
+        ({"tuning": {"per": ["num_experts"], "cell": {"topk": 1}}}, "tuning.cell: no axis sets 'topk'"),
+        ({"tuning": {"per": ["num_experts"], "cell": {"learning_rate": 9}}}, "no cell with num_experts 4 has"),
+        ({"execution": {"time_limit": "soon"}}, "execution.time_limit"),
+        ({"execution": {"retrys": 1}}, "execution.retrys: unknown key; did you mean retries"),
+        ({"execution": {"gpus": [0], "gpus_per_run": 2}}, "gpus_per_run .2. exceeds the 1 gpus"),
+        ({"recipe": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
+        ({"recipe": {"architecture": architecture()}}, "data"),
+    ],
+)
+def test_bad_input_is_one_line(data: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        planner(spec(data, **change))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_is_taken_for_what_it_is(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe(data)))
+    with pytest.raises(UserError, match="this is a recipe, not a sweep"):
+        SweepSpec.load(tmp_path / "recipe.json")
+    (tmp_path / "sweep.yaml").write_text("recipe: recipe.json\naxes: [{grid: {num_experts: [4, 8]}}]\n")
+    assert len(Planner(SweepSpec.load(tmp_path / "sweep.yaml")).plan({}).runs) == 2
+
+
+def test_times_are_written_with_units(data: dict[str, Any]) -> None:
+    for written, minutes in (("90s", 1.5), ("30m", 30.0), ("2h", 120.0), ("1d", 1440.0), (7.0, 7.0)):
+        loaded = SweepSpec.from_dict(spec(data, execution={"time_limit": written}))
+        assert loaded.spec.execution.time_limit == minutes
+
+
+def test_the_folder_of_another_sweep_is_refused(data: dict[str, Any], tmp_path: Path) -> None:
+    """A folder whose runs are none of the specification's; more seeds or cells beside known runs are fine."""
+    out = tmp_path / "out"
+    (out / "cells").mkdir(parents=True)
+    first = planner(spec(data))
+    for run in first.plan({}).runs:
+        note_run(out, first, run)
+    assert runs_beside(out, first, add=False) == 0
+    assert runs_beside(out, planner(spec(data, seeds=[0, 1])), add=False) == 0
+    assert (
+        runs_beside(out, planner(spec(data, axes=[{"grid": {"num_experts": [4], "learning_rate": [0.01]}}])), False)
+        == 3
+    )
+    other = planner(spec(data, seeds=[7]))
+    with pytest.raises(
+        UserError, match=r"holds 4 runs and none of this specification's: it is another sweep's; .*--add"
+    ):
+        runs_beside(out, other, add=False)
+    assert runs_beside(out, other, add=True) == 4
+    first.code = "newer"
+    first._made.clear()
+    with pytest.raises(UserError, match="other code trained them"):
+        runs_beside(out, first, add=False)

@@ -1,0 +1,47 @@
+"""A sweep whose processes are killed at random moments ends as the plain trainer would have it.
+
+`python -m tests.benchmarks.torture_sweep` does the same for longer, with a full disk.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moewright.experiment.recipe import Recipe
+from moewright.experiment.sweep_layout import ATTEMPTS, CELLS, RUNS
+from moewright.lab.training import train
+from moewright.sweeps.running.sweeping import look
+from tests.sweeps.adversary import Adversary, Victim, check_attempts, check_results, write_sweep
+
+STEPS = 60
+
+
+def attempt_files(out: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (out / ATTEMPTS).glob("*.jsonl")}
+
+
+@pytest.mark.usefixtures("quick")
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    """4 runs, 8 kills, a SIGTERM, a second submitter; then the bits of uninterrupted runs in this process."""
+    spec = write_sweep(tmp_path / "given", steps=STEPS, experts=[4], seeds=[0, 1])
+    victim = Victim(spec, tmp_path / "out", tmp_path / "logs")
+    adversary = Adversary(victim, total_steps=4 * STEPS, seed=3, say=lambda text: None, patience=300)
+    try:
+        adversary.strike(8, stops=1, seconds=1)
+        before = attempt_files(victim.out)
+        victim.run_to_the_end(300)  # a last time, on a sweep that is done
+    finally:
+        victim.end()
+    # Nothing more begins; at most the note of an end is added, where a worker was killed just before it.
+    assert {name: text.count('"begin"') for name, text in attempt_files(victim.out).items()} == {
+        name: text.count('"begin"') for name, text in before.items()
+    }
+    attempts = check_attempts(victim.out)
+    found = look(spec, victim.out)
+    assert found.counts == {"done": 4}
+    assert {run.id for run in found.snapshot.plan.runs} == attempts.keys()
+    for run in attempts:
+        recipe = json.loads((victim.out / CELLS / f"{run}.json").read_text())["recipe"]
+        train(Recipe.from_dict(recipe), tmp_path / "plain" / run, show=False)
+        check_results(victim.out / RUNS / run, tmp_path / "plain" / run, STEPS)
