@@ -16,7 +16,7 @@ CHAPTERS = Path("examples/data/moby-dick.txt")
 
 @pytest.fixture(scope="module")
 def chapters() -> list[str]:
-    return (Path(__file__).parents[3] / CHAPTERS).read_text(encoding="utf-8").split(END_OF_TEXT)[:10]
+    return (Path(__file__).parents[2] / CHAPTERS).read_text(encoding="utf-8").split(END_OF_TEXT)[:10]
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_a_killed_worker_lets_go_of_its_lock(tmp_path: Path) -> None:
     write(tmp_path, [begin(1)], json.dumps({"state": "running"}))
     lock = attempts_lock(tmp_path, RUN)
     code = (
-        "import sys, time; from pathlib import Path; from moewright.lab.locks import take_lock;"
+        "import sys, time; from pathlib import Path; from moewright.experiment.locks import take_lock;"
         "assert take_lock(Path(sys.argv[1])) is not None; print('held', flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True)

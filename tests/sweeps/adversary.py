@@ -87,7 +87,7 @@ class Victim:
         return process.returncode, log.read_text()
 
     def _launch(self, log: Path) -> subprocess.Popen[bytes]:
-        root = Path(__file__).parents[3]
+        root = Path(__file__).parents[2]
         command = [sys.executable, "-m", "moewright", "sweep", str(self.spec), "--out", str(self.out)]
         with open(log, "wb") as file:
             return subprocess.Popen(
