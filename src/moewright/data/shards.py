@@ -114,7 +114,7 @@ def _map(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
 
 def _map_numpy(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
     try:
-        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        tokens: NDArray[np.unsignedinteger] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: not a complete .npy file: {error}") from None
     if tokens.dtype not in DTYPES.values() or tokens.ndim != 1:
