@@ -1,0 +1,1 @@
+"""Which model to build: budgets in, ranked buildable models out."""
