@@ -25,9 +25,9 @@ from moewright.designs.space import Space, load_space
 from moewright.designs.tradeoff import TradeOff, trade_off
 from moewright.designs.witnesses import choose_witnesses, domain, tokens_of
 from moewright.errors import UserError
+from moewright.hf.sources import Source
 from moewright.laws import Law, get
 from moewright.laws.variable import Array
-from moewright.hf.sources import Source
 
 # Below this share of a budget used, the answer says that the budget is not used up.
 FULL = 0.9

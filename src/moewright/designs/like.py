@@ -7,9 +7,9 @@ from moewright.architecture import Architecture, counts, variables
 from moewright.designs.budgets import Budgets
 from moewright.designs.witnesses import Witness, loss_of
 from moewright.errors import UserError
+from moewright.hf.sources import Loaded, Source, load_architecture
 from moewright.laws import InapplicableLaw
 from moewright.laws.variable import Array
-from moewright.hf.sources import Loaded, Source, load_architecture
 
 _TAKEN = ("memory", "total_params", "active_params", "decode_tokens_per_second", "time_to_first_token")
 
