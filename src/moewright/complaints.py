@@ -1,36 +1,116 @@
-"""The nearest known name to one that somebody mistyped."""
+"""Complaints that say what to do: the nearest known name, and the first thing wrong with a record, each in one line."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, get_args
+import json
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag, ValidationError
 
-_CUTOFF = 0.6  # difflib's own default
-
-
-def near_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like this one; None if none is."""
-    near = difflib.get_close_matches(name.strip().lower().replace("-", "_"), list(known), n=1, cutoff=_CUTOFF)
-    return near[0] if near else None
-
-
-def near_field(model: type[BaseModel], location: Sequence[int | str]) -> str | None:
-    """The nearest field to an unknown one at a place in a model's data, as pydantic's errors name places."""
-    candidates = [model]
-    for step in location[:-1]:
-        deeper = [
-            inner
-            for part in candidates
-            if step in part.model_fields
-            for inner in _models(part.model_fields[str(step)].annotation)
-        ]
-        candidates = deeper or candidates  # an index, or the tag of a union
-    return near_name(str(location[-1]), dict.fromkeys(name for part in candidates for name in part.model_fields))
+NEAR = 0.5
+"""Least likeness (difflib's ratio) of a name to one that is certainly wrong: 'final_loss' is found for 'loss'."""
+MISSPELT = 0.82
+"""Least likeness to a name that may well be right, such as a user's own column: 'train_token' and 'activ_params' are
+taken for slips, 'd_model' and 'batch' are not."""
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
+def near_name(name: str, known: Iterable[str], likeness: float = NEAR) -> str | None:
+    """The known name that is most like this one, whatever the case, dashes and blanks; None if none is."""
+    written = {_letters(other): other for other in reversed(list(known))}
+    near = difflib.get_close_matches(_letters(name), written, n=1, cutoff=likeness)
+    return written[near[0]] if near else None
+
+
+def _letters(name: str) -> str:
+    return "".join("_" if character in "-_ " else character for character in name.strip().lower())
+
+
+# What is wrong with a record
+
+
+def first_complaint(error: ValidationError, whole: str, model: Any = Any) -> str:
+    """One line for people: where (`whole` for the record itself), what is wrong, what was given.
+
+    `model` is what was validated: a pydantic model, or any type that a field of one may have. With it an unknown key
+    comes with the nearest known one, and places are written as they are in the reader's file.
+    """
+    complaint = error.errors(include_url=False)[0]
+    steps, known = _place(complaint["loc"], model)
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    what = complaint["msg"].removeprefix("Value error, ")
+    if complaint["type"] == "extra_forbidden":
+        near = near_name(str(steps[-1]), known)
+        what = f"unknown key; did you mean {near}?" if near else "unknown key"
+    given = complaint["input"]
+    shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f" (given: {json.dumps(given, default=str)})"
+    return f"{where or whole}: {what}{shown}"
+
+
+def _place(location: Sequence[int | str], model: Any) -> tuple[list[int | str], list[str]]:
+    """A place in a record as its file has it, and the keys known there.
+
+    pydantic's location has a level more at each union, the member that was tried; the types on the way tell.
+    """
+    at = [model]
+    steps: list[int | str] = []
+    known: list[str] = []
+    for step in location:
+        choices = [choice for annotation in at for choice in _choices(annotation)]
+        if any(len(_choices(annotation)) > 1 for annotation in at):
+            at = [choice for choice in choices if _is_called(choice, step)] or choices
+        elif step != "[key]":  # pydantic's word for the key itself, not its value
+            steps.append(step)
+            known = [name for choice in choices for name in _fields(choice)]
+            at = [inner for choice in choices for inner in _inside(choice, step)]
+    return steps, known
+
+
+def _plain(annotation: Any) -> tuple[Any, str | None]:
+    """The type without what Annotated adds, and the tag that it adds, if any."""
+    tag = None
+    while get_origin(annotation) is Annotated:
+        annotation, *added = get_args(annotation)
+        tag = next((str(item.tag) for item in added if isinstance(item, Tag)), tag)
+    return annotation, tag
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """The members of a union, without None; any other type by itself."""
+    plain, _ = _plain(annotation)
+    if get_origin(plain) not in (Union, types.UnionType):
+        return [annotation]
+    members = [member for member in get_args(plain) if member is not type(None)]
+    return _choices(members[0]) if len(members) == 1 else members
+
+
+def _is_called(member: Any, step: int | str) -> bool:
+    """Whether pydantic's locations name a union's member so: by its tag, its discriminator's value, or its name."""
+    plain, tag = _plain(member)
+    literals = [get_args(field.annotation) for field in _fields(plain).values() if _is_literal(field.annotation)]
+    return step in (tag, getattr(plain, "__name__", None)) or any(step in values for values in literals)
+
+
+def _is_literal(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal
+
+
+def _fields(annotation: Any) -> Mapping[str, Any]:
+    plain, _ = _plain(annotation)
+    return plain.model_fields if isinstance(plain, type) and issubclass(plain, BaseModel) else {}
+
+
+def _inside(annotation: Any, step: int | str) -> list[Any]:
+    """The type of a field, an item or a value; none where it is not known."""
+    plain, _ = _plain(annotation)
+    fields = _fields(plain)
+    if step in fields:
+        return [fields[str(step)].annotation]
+    origin, arguments = get_origin(plain), get_args(plain)
+    if not isinstance(origin, type) or not arguments:
+        return []
+    if issubclass(origin, Mapping):
+        return [arguments[1]]
+    if origin is tuple and isinstance(step, int) and arguments[-1] is not Ellipsis:
+        return [arguments[step]] if step < len(arguments) else []
+    return [arguments[0]] if issubclass(origin, Sequence | set | frozenset) else []

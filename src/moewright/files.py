@@ -1,10 +1,11 @@
-"""Reading and writing small mapping files: JSON and YAML in, complete files or nothing out."""
+"""Files: JSON and YAML mappings in, complete files or nothing out, and files of lines that only grow."""
 
+import errno
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,50 @@ def write_text(path: Path, text: str) -> None:
     """Write to a temporary file beside the target, then rename: a reader sees the old file or the whole new one."""
     with replaced(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+class AppendOnlyFile:
+    """JSON lines that are only ever appended. Each is written at once, so a killed process leaves whole lines behind.
+
+    A line that a full disk cut short is closed off before the next one; `read_objects` skips it.
+    """
+
+    def __init__(self, path: Path):
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Append a line; numbers that are not finite become null."""
+        line = (json.dumps(finite(values), allow_nan=False) + "\n").encode()
+        if os.write(self._file, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self) -> None:
+        """No more lines."""
+        os.close(self._file)
+
+
+def read_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of an append-only file, one a line, without lines that were cut short. Raises OSError."""
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(values, dict):
+                yield values
+
+
+def finite(value: Any) -> Any:
+    """Plain values with null for each number that is not finite, which JSON has no word for."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from moewright.data.prepare import prepare
 from moewright.errors import UserError
 from moewright.experiment import planning, run_folder
 from moewright.experiment.recipe import Recipe
+from moewright.files import AppendOnlyFile
 from moewright.lab import beginning, checkpoint_files, loop
 from moewright.lab.model import Transformer
 from moewright.lab.model.moe import Way
@@ -147,7 +148,7 @@ def test_killed_at_every_kind_of_moment(
     monkeypatch.setattr(checkpoint_files, "write_mapping", mortal("state", checkpoint_files.write_mapping))
     monkeypatch.setattr(checkpoint_files.shutil, "rmtree", rmtree)
     monkeypatch.setattr(checkpoint_files, "keep_newest", mortal("removal", checkpoint_files.keep_newest))
-    monkeypatch.setattr(run_folder.MetricsFile, "write", mortal("metrics", run_folder.MetricsFile.write))
+    monkeypatch.setattr(AppendOnlyFile, "write", mortal("metrics", AppendOnlyFile.write))
     folder, before = tmp_path / "killed", b""
     for moment in range(1, 60):
         left, dead = moment, False

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moewright.architecture.spec import first_complaint
+from moewright.complaints import first_complaint
 from moewright.errors import UserError
 from moewright.sweeps.settings.axes import Axis, points, product
 

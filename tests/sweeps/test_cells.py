@@ -47,7 +47,7 @@ def flops(cell: Cell) -> float:
 
 def test_without_axes_the_recipe_itself() -> None:
     (cell,) = cells()
-    assert recipe(cell) == Recipe.from_dict(values(), Path("/data"))
+    assert recipe(cell) == Recipe.from_dict(values(), beside=Path("/data"))
     assert (cell.settings, cell.problem) == ({}, None)
     assert cell.counts is not None
     assert (cell.counts.total_drift, cell.counts.active_drift) == (0, 0)
@@ -76,7 +76,7 @@ def test_every_cell_is_the_recipe_edited_by_hand() -> None:
                     dispatch={"capacity": capacity},
                 )
                 by_hand["architecture"]["layers"][0]["layers"][0]["feed_forward"]["router"]["normalize"] = True
-                assert recipe(made[at]).to_dict() == Recipe.from_dict(by_hand, Path("/data")).to_dict()
+                assert recipe(made[at]).to_dict() == Recipe.from_dict(by_hand, beside=Path("/data")).to_dict()
                 at += 1
     assert len(made) == at
     assert made[1].settings == {
@@ -129,7 +129,7 @@ def test_flops_are_held_within_half_a_batch(target: float, axis: dict[str, Any])
 def test_whose_flops_are_held() -> None:
     """The base recipe's, or, where a ladder sets the tokens, those of each rung's own base."""
     experts = {"grid": {"total_ratio": ["7/4", "13/4"], "expert_size": [12, 24]}, "hold": ["active", "flops"]}
-    base = Recipe.from_dict(values(train_tokens="200K"), Path("/data"))
+    base = Recipe.from_dict(values(train_tokens="200K"), beside=Path("/data"))
     wanted = base.train_tokens * training_flops_per_token(base.architecture, tiny.LENGTH)
     for cell in cells({"ladder": {**LADDER, "num_layers": [2, 4]}}, experts, train_tokens="200K"):
         half = BATCH * training_flops_per_token(recipe(cell).architecture, tiny.LENGTH) / 2

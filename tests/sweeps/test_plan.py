@@ -11,7 +11,7 @@ from moewright.errors import UserError
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running.folder import note_run, runs_beside
-from moewright.sweeps.spec import SweepSpec
+from moewright.sweeps.spec import LoadedSweep
 from tests.lab.tiny import architecture, recipe
 
 EXPERTS = {"grid": {"num_experts": [4, 8], "learning_rate": [0.01, 0.02]}}
@@ -22,7 +22,7 @@ def spec(data: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def planner(values: dict[str, Any]) -> Planner:
-    return Planner(SweepSpec.from_dict(values))
+    return Planner(LoadedSweep.from_dict(values))
 
 
 def test_every_cell_is_run_with_every_seed_once(data: dict[str, Any]) -> None:
@@ -130,14 +130,14 @@ def test_bad_input_is_one_line(data: dict[str, Any], change: dict[str, Any], mes
 def test_a_recipe_is_taken_for_what_it_is(data: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(json.dumps(recipe(data)))
     with pytest.raises(UserError, match="this is a recipe, not a sweep"):
-        SweepSpec.load(tmp_path / "recipe.json")
+        LoadedSweep.load(tmp_path / "recipe.json")
     (tmp_path / "sweep.yaml").write_text("recipe: recipe.json\naxes: [{grid: {num_experts: [4, 8]}}]\n")
-    assert len(Planner(SweepSpec.load(tmp_path / "sweep.yaml")).plan({}).runs) == 2
+    assert len(Planner(LoadedSweep.load(tmp_path / "sweep.yaml")).plan({}).runs) == 2
 
 
 def test_times_are_written_with_units(data: dict[str, Any]) -> None:
     for written, minutes in (("90s", 1.5), ("30m", 30.0), ("2h", 120.0), ("1d", 1440.0), (7.0, 7.0)):
-        loaded = SweepSpec.from_dict(spec(data, execution={"time_limit": written}))
+        loaded = LoadedSweep.from_dict(spec(data, execution={"time_limit": written}))
         assert loaded.spec.execution.time_limit == minutes
 
 

@@ -22,7 +22,7 @@ from moewright.sweeps.running.executors import Job
 from moewright.sweeps.running.folder import check_folder, note_specification, submitting
 from moewright.sweeps.running.scheduler import Scheduler
 from moewright.sweeps.running.worker import work
-from moewright.sweeps.spec import SweepSpec
+from moewright.sweeps.spec import LoadedSweep
 from tests.lab.tiny import recipe, write_tokens
 
 Usage = namedtuple("Usage", "total used free")
@@ -86,7 +86,7 @@ class Silent:
 def planner_of(folder: Path, **changes: Any) -> Planner:
     """Three runs, by seeds, if nothing else is said."""
     values = {"recipe": recipe(write_tokens(folder)), "seeds": [0, 1, 2], **changes}
-    return Planner(SweepSpec.from_dict(values))
+    return Planner(LoadedSweep.from_dict(values))
 
 
 def run_once(out: Path, planner: Planner, executor: FakeExecutor, retry_failed: bool = False) -> dict[str, str]:

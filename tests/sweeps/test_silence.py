@@ -15,7 +15,7 @@ from moewright.sweeps.running import scheduler
 from moewright.sweeps.running.executors import Job
 from moewright.sweeps.running.scheduler import Scheduler
 from moewright.sweeps.running.slurm import ClusterSilent
-from moewright.sweeps.spec import SweepSpec
+from moewright.sweeps.spec import LoadedSweep
 from tests.lab.tiny import recipe, write_tokens
 
 
@@ -79,7 +79,7 @@ class Events(list[str]):
 def planner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planner:
     """Of three runs."""
     monkeypatch.setattr(scheduler, "_POLL_SECONDS", 0.0)
-    made = Planner(SweepSpec.from_dict({"recipe": recipe(write_tokens(tmp_path)), "seeds": [0, 1, 2]}))
+    made = Planner(LoadedSweep.from_dict({"recipe": recipe(write_tokens(tmp_path)), "seeds": [0, 1, 2]}))
     out = tmp_path / "out"
     for folder in (out / CELLS, out / ATTEMPTS, *(run_path(out, run.id) for run in made.plan({}).runs)):
         folder.mkdir(parents=True)

@@ -18,7 +18,7 @@ from moewright.architecture.mixers import (
     Window,
 )
 from moewright.architecture.spec import Architecture, Layer
-from moewright.records import Part
+from moewright.records import Record
 
 LatentCache = Literal["latent", "decompressed"]
 """What a runtime stores for multi-head latent attention: the latent and the rotary key (transformers 5, vLLM, SGLang),
@@ -66,7 +66,7 @@ class LayerCache:
 
 
 @singledispatch
-def layer_cache(mixer: Part, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+def layer_cache(mixer: Record, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
     """What a mixer in a model of width d keeps for one sequence."""
     raise NotImplementedError(type(mixer).__name__)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from moewright.architecture.spec import Architecture
-from moewright.records import Part
+from moewright.records import Record
 
 
 def differences(wanted: Architecture, got: Architecture) -> list[str]:
@@ -27,7 +27,7 @@ def _part_differences(where: str, wanted: Any, got: Any) -> list[str]:
     """Innermost fields in which two parts differ, as `where.field = the wanted value`."""
     if isinstance(wanted, tuple) and isinstance(got, tuple) and len(wanted) == len(got):
         pairs = [(f"{where}[{index}]", one, other) for index, (one, other) in enumerate(zip(wanted, got, strict=True))]
-    elif isinstance(wanted, Part) and type(wanted) is type(got):
+    elif isinstance(wanted, Record) and type(wanted) is type(got):
         pairs = [(f"{where}.{name}", getattr(wanted, name), getattr(got, name)) for name in type(wanted).model_fields]
     else:
         shown = _shown(wanted)

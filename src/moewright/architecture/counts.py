@@ -35,7 +35,7 @@ from moewright.architecture.weights import (
     outer_weights,
     part_weights,
 )
-from moewright.records import Part
+from moewright.records import Record
 
 FLOPS_CONVENTION = (
     "2 per multiply-add; head in, input embedding out; causal attention at the stated length; training = 3 x forward"
@@ -184,7 +184,7 @@ def six_n_flops_per_token(architecture: Architecture, count_embedding: bool = Tr
 
 
 @singledispatch
-def mixing_flops(mixer: Part, tokens: int) -> float:
+def mixing_flops(mixer: Record, tokens: int) -> float:
     """FLOPs per token that a mixer spends on other tokens, forward, on average over a causal sequence.
 
     Linear mixers are counted in their recurrent form: the products with the state only, 2 per multiply-add. Chunked

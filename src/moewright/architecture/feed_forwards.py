@@ -4,10 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from moewright.records import Activation, Count, Part, Positive, Size
+from moewright.records import Count, Positive, Record, Size
+
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2"]
 
 
-class Dense(Part):
+class Dense(Record):
     """One feed-forward for every token; gated means three matrices (SwiGLU, arXiv 2002.05202), else two."""
 
     kind: Literal["dense"] = "dense"
@@ -17,7 +19,7 @@ class Dense(Part):
     activation: Activation = "silu"
 
 
-class Router(Part):
+class Router(Record):
     """How tokens choose experts and how the chosen outputs are weighted."""
 
     kind: Literal["learned", "hash"] = "learned"
@@ -56,7 +58,7 @@ def group_score_experts(router: Router) -> int:
     return 1 if router.score == "softmax" else 2
 
 
-class ExpertGroup(Part):
+class ExpertGroup(Record):
     """Routed experts of one size; of `count` experts each token uses `top_k`."""
 
     count: Size
@@ -70,7 +72,7 @@ class ExpertGroup(Part):
         return self
 
 
-class SharedExpert(Part):
+class SharedExpert(Record):
     """Experts that every token uses: `count` of width `expert_size`, run as one of width count x expert_size."""
 
     count: Size = 1
@@ -80,7 +82,7 @@ class SharedExpert(Part):
     bias: bool = False
 
 
-class MoE(Part):
+class MoE(Record):
     """A mixture of experts: router, one or more groups of routed experts, and what runs beside them.
 
     With several groups, `router_per_group` says whether each group has a router of its own (which then chooses that

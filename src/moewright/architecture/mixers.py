@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from moewright.records import Part, Positive, Size
+from moewright.records import Positive, Record, Size
 
 
-class Rope(Part):
+class Rope(Record):
     """Rotary position embedding (Su et al. 2021, arXiv 2104.09864). It has no parameters."""
 
     theta: Positive = 10_000.0
@@ -21,7 +21,7 @@ class Rope(Part):
     """Context extension (yarn, linear, llama3 ...) with its numbers, as the config states it."""
 
 
-class Window(Part):
+class Window(Record):
     """A limit on how far back a token looks."""
 
     size: Size
@@ -29,7 +29,7 @@ class Window(Part):
     """sliding: the last `size` tokens. chunked: the tokens of the current block of `size`."""
 
 
-class Attention(Part):
+class Attention(Record):
     """Softmax attention with grouped keys and values: MHA, GQA and MQA (Ainslie et al. 2023, arXiv 2305.13245)."""
 
     kind: Literal["attention"] = "attention"
@@ -55,7 +55,7 @@ class Attention(Part):
         return self
 
 
-class Indexer(Part):
+class Indexer(Record):
     """The small scorer that chooses which past tokens sparse attention reads (DeepSeek-V3.2-Exp report, 2025)."""
 
     num_heads: Size
@@ -66,7 +66,7 @@ class Indexer(Part):
     """True where the layer reuses an earlier layer's choice: no weights and no cache of its own (GLM-5)."""
 
 
-class LatentAttention(Part):
+class LatentAttention(Record):
     """Multi-head latent attention, MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
 
     kind: Literal["latent_attention"] = "latent_attention"
@@ -93,7 +93,7 @@ class LatentAttention(Part):
         return self
 
 
-class CompressedAttention(Part):
+class CompressedAttention(Record):
     """DeepSeek-V4's attention: one shared key-value head read through a window, and beyond it in compressed entries.
 
     Source: the deepseek_v4 module of transformers 5.23. One entry stands for `compress_rate` tokens; `overlap` marks
@@ -122,7 +122,7 @@ class CompressedAttention(Part):
         return self
 
 
-class MixtureOfAttention(Part):
+class MixtureOfAttention(Record):
     """Attention whose query and output projections are routed experts over shared keys and values.
 
     Source: JetMoE (arXiv 2404.07413) after MoA (arXiv 2210.05144).
@@ -142,7 +142,7 @@ class MixtureOfAttention(Part):
         return self
 
 
-class GatedDeltaNet(Part):
+class GatedDeltaNet(Record):
     """Linear attention by the gated delta rule (Yang et al. 2024, arXiv 2412.06464), as in Qwen3-Next."""
 
     kind: Literal["gated_delta_net"] = "gated_delta_net"
@@ -159,7 +159,7 @@ class GatedDeltaNet(Part):
         return self
 
 
-class KimiDeltaAttention(Part):
+class KimiDeltaAttention(Record):
     """Kimi delta attention, KDA: the delta rule with one decay per channel (arXiv 2510.26692)."""
 
     kind: Literal["kimi_delta_attention"] = "kimi_delta_attention"
@@ -170,7 +170,7 @@ class KimiDeltaAttention(Part):
     """Rank of the decay and output gates; None: full projections (Ling 3)."""
 
 
-class LightningAttention(Part):
+class LightningAttention(Record):
     """Linear attention with a fixed decay per head (MiniMax-01, arXiv 2501.08313)."""
 
     kind: Literal["lightning_attention"] = "lightning_attention"
@@ -178,7 +178,7 @@ class LightningAttention(Part):
     head_dim: Size
 
 
-class Mamba(Part):
+class Mamba(Record):
     """Selective state space, first version (Gu and Dao 2023, arXiv 2312.00752), with Jamba's inner norms."""
 
     kind: Literal["mamba"] = "mamba"
@@ -191,7 +191,7 @@ class Mamba(Part):
     inner_norms: bool = False
 
 
-class Mamba2(Part):
+class Mamba2(Record):
     """State space duality (Dao and Gu 2024, arXiv 2405.21060)."""
 
     kind: Literal["mamba2"] = "mamba2"
@@ -210,7 +210,7 @@ class Mamba2(Part):
         return self
 
 
-class ShortConvolution(Part):
+class ShortConvolution(Record):
     """A gated short convolution (LFM2, Liquid AI 2025)."""
 
     kind: Literal["short_convolution"] = "short_convolution"

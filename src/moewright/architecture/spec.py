@@ -1,26 +1,26 @@
 """The description of a decoder that everything else stands on: a list of layers between an embedding and a head."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from moewright.architecture.feed_forwards import FeedForward, MoE
 from moewright.architecture.mixers import Mixer
 from moewright.architecture.repeats import Run, find_runs
-from moewright.complaints import near_field
-from moewright.errors import UserError
-from moewright.records import LARGEST_LAYER_COUNT, Count, Part, Positive, Size
+from moewright.records import Count, FileRecord, Positive, Record, Size
 
 if TYPE_CHECKING:
     from moewright.hf.config import HFImport
 
+# Ten times the deepest published decoders.
+LARGEST_LAYER_COUNT = 1000
+
 WeightFormatName = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 
 
-class Norm(Part):
+class Norm(Record):
     """The normalisation between sublayers, the same one everywhere."""
 
     kind: Literal["rms", "layer"] = "rms"
@@ -28,7 +28,7 @@ class Norm(Part):
     eps: Positive = 1e-6
 
 
-class Layer(Part):
+class Layer(Record):
     """A mixer and a feed-forward with the norms around them."""
 
     mixer: Mixer
@@ -38,7 +38,7 @@ class Layer(Part):
     both sublayers, whose outputs are added together (Cohere)."""
 
 
-class Repeat(Part):
+class Repeat(Record):
     """Layers that follow each other `repeat` times."""
 
     repeat: Annotated[int, Field(gt=0, le=LARGEST_LAYER_COUNT)]
@@ -55,7 +55,7 @@ LayerOrRepeat = Annotated[
 ]
 
 
-class Architecture(Part):
+class Architecture(FileRecord):
     """A decoder language model, exactly: `layers` in order, repeats written compactly.
 
     However the repeats are written, they are stored in one canonical form, so two architectures are equal when their
@@ -63,6 +63,7 @@ class Architecture(Part):
     """
 
     format: Literal["moewright-architecture/1"] = "moewright-architecture/1"
+    version_without_format: ClassVar[int | None] = 1
     vocab_size: Size
     hidden_size: Size
     layers: Annotated[tuple[LayerOrRepeat, ...], Field(min_length=1, strict=False)]
@@ -110,17 +111,9 @@ class Architecture(Part):
 
     # In and out
 
-    @classmethod
-    def from_dict(cls, values: Any) -> "Architecture":
-        """Validate a plain dictionary; a UserError names the first field that is wrong."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise UserError(first_complaint(error, model=cls)) from None
-
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, defaults: bool = False) -> dict[str, Any]:
         """A plain dictionary for JSON or YAML: fields at their default are left out, `kind` and `format` are not."""
-        return {"format": self.format, **_without_defaults(self)}
+        return super().to_dict(defaults)
 
     @classmethod
     def load(cls, path: str | Path) -> "Architecture":
@@ -199,48 +192,3 @@ def _multiplicities(layers: Iterable[Layer | Repeat], times: int) -> Iterator[tu
             yield times, item
         else:
             yield from _multiplicities(item.layers, times * item.repeat)
-
-
-def _without_defaults(part: Part) -> dict[str, Any]:
-    values = {}
-    for name, field in type(part).model_fields.items():
-        value = getattr(part, name)
-        if name == "kind" or field.is_required() or value != field.default:
-            values[name] = _plain(value)
-    return values
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Part):
-        return _without_defaults(value)
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def first_complaint(error: ValidationError, whole: str = "architecture", model: type[BaseModel] | None = None) -> str:
-    """One line for people: where (`whole` for the record itself), what is wrong, what was given.
-
-    With the `model` that was validated, an unknown key comes with the nearest known one.
-    """
-    complaint = error.errors(include_url=False)[0]
-    steps: list[int | str] = []
-    previous: int | str = ""
-    for step in complaint["loc"]:
-        # pydantic adds the chosen member of a union to the location; the reader's file has no such level.
-        is_union_tag = (
-            previous in ("mixer", "feed_forward")
-            or (isinstance(previous, int) and step in ("layer", "repeat"))
-            or (previous in ("learning_rate", "data") and step in ("value", "mapping"))
-        )
-        if not is_union_tag:
-            steps.append(step)
-        previous = step
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
-    what = complaint["msg"].removeprefix("Value error, ")
-    if complaint["type"] == "extra_forbidden":
-        near = near_field(model, complaint["loc"]) if model is not None else None
-        what = f"unknown key; did you mean {near}?" if near else "unknown key"
-    given = complaint["input"]
-    shown = "" if isinstance(given, dict | list | Part) else f" (given: {json.dumps(given, default=str)})"
-    return f"{where or whole}: {what}{shown}"

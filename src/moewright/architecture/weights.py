@@ -25,7 +25,7 @@ from moewright.architecture.mixers import (
     ShortConvolution,
 )
 from moewright.architecture.spec import Architecture, Layer, Norm
-from moewright.records import Part
+from moewright.records import Record
 
 Component = Literal[
     "embedding",
@@ -109,7 +109,7 @@ def _hyper_connection(streams: int, d: int) -> list[Weight]:
 
 
 @singledispatch
-def part_weights(part: Part, d: int) -> list[Weight]:
+def part_weights(part: Record, d: int) -> list[Weight]:
     """The weights of a mixer or feed-forward in a model of width d."""
     raise NotImplementedError(type(part).__name__)
 

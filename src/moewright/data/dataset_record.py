@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from moewright.architecture.spec import first_complaint
+from moewright.complaints import first_complaint
 from moewright.errors import UserError
 from moewright.files import read_mapping, write_mapping
-from moewright.records import Part, Size
+from moewright.records import Record, Size
 
 RECORD = "dataset.json"
 """The record's name in the folder of a dataset."""
@@ -22,7 +22,7 @@ FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]
 """A file beside the record: a folder can be moved, and a record cannot point out of it."""
 
 
-class StoredFile(Part):
+class StoredFile(Record):
     """A file of the folder."""
 
     name: FileName
@@ -35,7 +35,7 @@ class StoredShard(StoredFile):
     tokens: Annotated[Total, Field(gt=0)]
 
 
-class Amount(Part):
+class Amount(Record):
     """How much text: UTF-8 bytes; tokens count a separator for each document."""
 
     documents: Total
@@ -43,28 +43,28 @@ class Amount(Part):
     tokens: Total
 
 
-class TrainSplit(Part):
+class TrainSplit(Record):
     """Training tokens: documents of all sources in one order."""
 
     files: Annotated[tuple[StoredShard, ...], Field(min_length=1)]
     sources: dict[str, Amount]
 
 
-class ValidationSplit(Part):
+class ValidationSplit(Record):
     """Held-out documents of one source."""
 
     files: Annotated[tuple[StoredShard, ...], Field(min_length=1)]
     amount: Amount
 
 
-class Dropped(Part):
+class Dropped(Record):
     """Documents that were read and left out."""
 
     duplicates: Total
     empty: Total
 
 
-class Preparation(Part):
+class Preparation(Record):
     """The settings that, with the documents, decide every byte of the folder."""
 
     inputs: tuple[str, ...]
@@ -80,7 +80,7 @@ class Preparation(Part):
     """The version that wrote the folder."""
 
 
-class DatasetRecord(Part):
+class DatasetRecord(Record):
     """All of dataset.json."""
 
     format: Literal["moewright-data/1"]
@@ -111,7 +111,7 @@ def read_record(folder: Path) -> DatasetRecord:
         # Through JSON, where pydantic's strict mode takes a list for a tuple.
         return DatasetRecord.model_validate_json(json.dumps(mapping))
     except ValidationError as error:
-        raise UserError(f"{path}: {first_complaint(error, 'dataset')}") from None
+        raise UserError(f"{path}: {first_complaint(error, 'dataset', DatasetRecord)}") from None
 
 
 def write_record(folder: Path, record: DatasetRecord) -> None:

@@ -1,14 +1,13 @@
 """The space that designs are chosen from: plain numbers, each with its rule's reason, changed from a YAML file."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from moewright.architecture.spec import first_complaint
 from moewright.errors import UserError
-from moewright.files import read_mapping
+from moewright.records import FileRecord
 
 # Llama 3's tokenizer (arXiv 2407.21783, section 3.2): the middle of today's 100 to 200 thousand.
 DEFAULT_VOCAB_SIZE = 128_256
@@ -23,12 +22,11 @@ _CountAxis = Annotated[
 ]
 
 
-class Space(BaseModel):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
+class Space(FileRecord):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
     """Every combination of these sizes that keeps every rule; the default holds over 10^8 of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     format: Literal["moewright-space/1"] = "moewright-space/1"
+    version_without_format: ClassVar[int | None] = 1
     widths: _Axis = Field(
         (*range(512, 2048, 128), *range(2048, 4096, 256), *range(4096, 8193, 512)),
         description="whole matmul tiles, and splits over 2 to 8 devices",
@@ -165,11 +163,7 @@ class Space(BaseModel):  # the fields' descriptions are the rules' reasons, prin
 
 def load_space(path: str | Path) -> Space:
     """The space in a YAML or JSON file; what it does not name keeps its default. UserError names the wrong key."""
-    values = read_mapping(Path(path))
-    try:
-        return Space.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_complaint(error, 'space', Space)}") from None
+    return Space.read(path)
 
 
 def describe_space(space: Space) -> str:

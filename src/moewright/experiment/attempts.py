@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from moewright.experiment.run_folder import MetricsFile
 from moewright.experiment.sweep_layout import attempts_file
+from moewright.files import AppendOnlyFile
 
 End = Literal["finished", "interrupted", "timed-out", "diverged", "failed"]
 
@@ -64,7 +64,7 @@ def failures_in_a_row(attempts: Sequence[Mapping[str, Any]], step: int) -> int:
 
 
 def _append(out: Path, run: str, record: Mapping[str, Any]) -> None:
-    file = MetricsFile(attempts_file(out, run))
+    file = AppendOnlyFile(attempts_file(out, run))
     try:
         file.write(record)
     finally:

@@ -5,19 +5,18 @@ from which alone the run can be repeated.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from moewright.architecture import Architecture
-from moewright.architecture.spec import first_complaint
 from moewright.errors import UserError
 from moewright.experiment.routing import Balancing, Dispatch, NonNegative, check_pooling
 from moewright.experiment.support import check_trainable
 from moewright.files import read_mapping
 from moewright.hf.sources import load_architecture
 from moewright.quantities import parse_count
-from moewright.records import Count, Part, Positive, Size
+from moewright.records import Count, FileRecord, Positive, Record, Size
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -34,10 +33,10 @@ SomeTokens = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 
 # A setting that is a value or a mapping: what is wrong is then said of the form that was written.
 _VALUE, _MAPPING = Tag("value"), Tag("mapping")
-_FORM = Discriminator(lambda given: "mapping" if isinstance(given, dict | Part) else "value")
+_FORM = Discriminator(lambda given: "mapping" if isinstance(given, dict | Record) else "value")
 
 
-class Shards(Part):
+class Shards(Record):
     """Token files of one's own, instead of a prepared folder."""
 
     train: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
@@ -47,14 +46,14 @@ class Shards(Part):
     end_of_document: Count | None = None
 
 
-class LawRate(Part):
+class LawRate(Record):
     """The peak learning rate that a published rule advises for this model and this many tokens."""
 
     law: Literal["steplaw", "ludziejewski2025_lr"]
     multiplier: Positive = 1.0
 
 
-class Schedule(Part):
+class Schedule(Record):
     """The learning rate over the run's tokens, as a share of the peak: a linear warm-up, then its kind."""
 
     kind: Literal["cosine", "wsd", "constant"] = "cosine"
@@ -70,7 +69,7 @@ class Schedule(Part):
         return {"wsd": (), "cosine": ("decay_share",), "constant": ("decay_share", "final_share")}[self.kind]
 
 
-class Optimizer(Part):
+class Optimizer(Record):
     """AdamW (arXiv 1711.05101), or Muon (Jordan 2024) on the matrices inside the layers with AdamW on the rest.
 
     Weight decay is decoupled and leaves out vectors: norms and biases.
@@ -87,7 +86,7 @@ class Optimizer(Part):
     """Largest norm of all gradients together; None: no clipping."""
 
 
-class Initialization(Part):
+class Initialization(Record):
     """How weights begin, and how learning rates follow the width.
 
     standard: normal with one deviation, projections into the residual divided by sqrt(2 layers) (GPT-2).
@@ -113,7 +112,7 @@ class Initialization(Part):
         return self
 
 
-class Evaluation(Part):
+class Evaluation(Record):
     """When and on how much the validation loss is taken; always at the end too."""
 
     every_tokens: Tokens | None = None
@@ -121,7 +120,7 @@ class Evaluation(Part):
     """Of each validation set, from its beginning. None: all."""
 
 
-class Checkpoints(Part):
+class Checkpoints(Record):
     """When the state is written; always at the end too."""
 
     every_tokens: Tokens | None = None
@@ -130,10 +129,11 @@ class Checkpoints(Part):
     """How many of the newest stay."""
 
 
-class Recipe(Part):
+class Recipe(FileRecord):
     """Everything that decides a run."""
 
     format: Literal["moewright-recipe/1"] = "moewright-recipe/1"
+    version_without_format: ClassVar[int | None] = 1
     architecture: Architecture
     data: Annotated[Annotated[str, _VALUE] | Annotated[Shards, _MAPPING], _FORM]
     """Folder that `moewright data prepare` wrote, or files."""
@@ -259,7 +259,7 @@ class Recipe(Part):
         return cls.from_dict(values, beside=path.parent)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], beside: Path | None = None) -> "Recipe":
+    def from_dict(cls, values: dict[str, Any], where: str | Path = "", *, beside: Path | None = None) -> "Recipe":
         """Validate a plain dictionary; paths in it are relative to `beside`."""
         beside = beside or Path()
         values = dict(values)
@@ -276,14 +276,11 @@ class Recipe(Part):
         data = values.get("data")
         if isinstance(data, dict):
             values["data"] = _resolved(data, beside)
-        try:
-            recipe = cls.model_validate(values)
-        except ValidationError as error:
-            raise UserError(first_complaint(error, "recipe", cls)) from None
+        recipe = super().from_dict(values, where)
         check_trainable(recipe.architecture)
         return recipe
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, defaults: bool = True) -> dict[str, Any]:
         """A plain dictionary for JSON or YAML with every setting written out that has a use; `from_dict` takes it."""
         values = {**self.model_dump(mode="json"), "architecture": self.architecture.to_dict()}
         for name in self.schedule.unused:

@@ -7,12 +7,12 @@ from pydantic import Field
 
 from moewright.architecture.feed_forwards import MoE
 from moewright.errors import UserError
-from moewright.records import Part, Positive, Size
+from moewright.records import Positive, Record, Size
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Capacity(Part):
+class Capacity(Record):
     """A limit on the choices that one expert takes of one forward pass on one process; the rest are dropped.
 
     capacity = factor x tokens x top_k / experts of the group, rounded, then up to a multiple. Tokens are those that are
@@ -27,7 +27,7 @@ class Capacity(Part):
     """Who is dropped: position: the last tokens of the batch. score: the choices with the lowest gates."""
 
 
-class BalanceLoss(Part):
+class BalanceLoss(Record):
     """The auxiliary load-balancing loss (Switch, arXiv 2101.03961, equations 4 to 6), weight x sum_i r_i P_i.
 
     r_i is expert i's load over its group's even load, P_i its mean score (normalised over the router's experts), both
@@ -47,7 +47,7 @@ class BalanceLoss(Part):
     """Loads are weighted with each expert's size over the mean size (HMoE, arXiv 2408.10681)."""
 
 
-class SelectionBias(Part):
+class SelectionBias(Record):
     """Loss-free balancing: after each step, overloaded experts get a lower bias and the others a higher one.
 
     The bias (arXiv 2408.15664) enters the choice and never the gates, and rests in evaluation. It needs
@@ -63,7 +63,7 @@ class SelectionBias(Part):
     """The mean over the router's experts is taken off after each update (torchtitan)."""
 
 
-class Balancing(Part):
+class Balancing(Record):
     """All that keeps experts even; nothing by default."""
 
     losses: Annotated[tuple[BalanceLoss, ...], Field(strict=False)] = ()
@@ -72,7 +72,7 @@ class Balancing(Part):
     selection_bias: SelectionBias | None = None
 
 
-class Dispatch(Part):
+class Dispatch(Record):
     """Where the chosen tokens go; dropless by default."""
 
     capacity: Capacity | None = None

@@ -16,6 +16,7 @@ from moewright.errors import UserError
 from moewright.experiment import run_folder
 from moewright.experiment.locks import is_locked
 from moewright.experiment.sweep_layout import ATTEMPTS, attempts_file, attempts_lock, run_path
+from moewright.files import read_objects
 
 State = Literal["pending", "running", "done", "failed", "diverged", "timed-out", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)
@@ -72,7 +73,7 @@ def read_attempts(path: Path) -> list[dict[str, Any]]:
         return []
     return [
         record
-        for record in run_folder.read_records(path)
+        for record in read_objects(path)
         if record.get("event") in ("begin", "end") and type(record.get("attempt")) is int
     ]
 

@@ -7,7 +7,7 @@ from moewright.architecture.compare import differences
 from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.spec import Architecture, Layer, repeat_compactly
 from moewright.errors import UserError
-from moewright.records import Part
+from moewright.records import Record
 
 # DeepSeek-V3 report (arXiv 2412.19437), section 4.2; also the default of megatron-core 0.16.1 and torchtitan 0.3.0.
 BIAS_UPDATE_RATE = 0.001
@@ -74,7 +74,7 @@ def _with_reason(difference: str, reasons: Mapping[str, str]) -> str:
     return f"{difference} ({reason})" if reason else difference
 
 
-def refuse(target: str, architecture: Architecture, part: Part, field: str, value: object, reason: str) -> NoReturn:
+def refuse(target: str, architecture: Architecture, part: Record, field: str, value: object, reason: str) -> NoReturn:
     """Raise UserError for a field whose meaning the target changes although it has a name for it."""
     where = next(
         f"layers[{index}].{'mixer' if layer.mixer is part else 'feed_forward'}"

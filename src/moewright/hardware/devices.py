@@ -12,7 +12,7 @@ from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hardware.efficiency import Efficiency
 from moewright.quantities import parse_bytes, parse_count
-from moewright.records import Part, Size
+from moewright.records import Record, Size
 
 ComputeDtype = Literal["fp32", "bf16", "fp8", "int8", "fp4"]
 
@@ -26,7 +26,7 @@ def _written(value: Any) -> str | float:
     return value
 
 
-class Node(Part):
+class Node(Record):
     """Devices that a fast link joins."""
 
     devices: Size
@@ -35,7 +35,7 @@ class Node(Part):
     link: str
 
 
-class Network(Part):
+class Network(Record):
     """What joins nodes."""
 
     bandwidth: Bytes
@@ -43,7 +43,7 @@ class Network(Part):
     link: str
 
 
-class Device(Part):
+class Device(Record):
     """One device of a kind. Bytes, bytes per second, FLOP per second; see devices.yaml for what each figure means."""
 
     name: str

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from moewright.records import Part
+from moewright.records import Record
 
 End = Literal["fast", "slow"]
 ENDS: tuple[End, End] = ("fast", "slow")
@@ -27,7 +27,7 @@ Fractions = Annotated[tuple[_Fraction, _Fraction], Field(strict=False), AfterVal
 Seconds = Annotated[tuple[_Duration, _Duration], Field(strict=False), AfterValidator(_ordered)]
 
 
-class Efficiency(Part):
+class Efficiency(Record):
     """(low, high) fractions of the peaks, and (low, high) seconds that no peak explains."""
 
     memory: Fractions = (0.4, 0.9)

@@ -19,7 +19,7 @@ import numpy as np
 from moewright.architecture.mixers import Attention, CompressedAttention, LatentAttention, MixtureOfAttention
 from moewright.errors import UserError
 from moewright.hardware.devices import Device
-from moewright.records import Part
+from moewright.records import Record
 
 # Beyond eight, products of one layer get small and all-reduces long; servers of eight are the common unit.
 LARGEST_GROUP = 8
@@ -66,17 +66,17 @@ def place(device: Device, devices: int) -> Placement:
     return Placement(tensor, devices // tensor, node.bandwidth, link, between)
 
 
-def splits_by_sequence(mixer: Part) -> bool:
+def splits_by_sequence(mixer: Record) -> bool:
     """Whether a group splits this mixer by sequences instead of by heads."""
     return isinstance(mixer, LatentAttention | CompressedAttention)
 
 
-def mixer_shards(mixer: Part, placement: Placement, sequences: int) -> int:
+def mixer_shards(mixer: Record, placement: Placement, sequences: int) -> int:
     """Over how many devices of a group with so many sequences a mixer's work is split."""
     return min(placement.tensor, sequences) if splits_by_sequence(mixer) else placement.tensor
 
 
-def cache_shards(mixer: Part, placement: Placement, sequences: int) -> Any:
+def cache_shards(mixer: Record, placement: Placement, sequences: int) -> Any:
     """Over how many of them the cache is split: by key-value heads, each of which is kept whole."""
     if isinstance(mixer, Attention | MixtureOfAttention):
         return np.minimum(placement.tensor, mixer.num_kv_heads)

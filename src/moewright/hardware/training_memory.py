@@ -19,7 +19,7 @@ from moewright.hardware.activations import (
     layer_activation_bytes_per_token,
     recomputed_layer_bytes_per_token,
 )
-from moewright.records import Part, Size
+from moewright.records import Record, Size
 
 Optimizer = Literal["adamw", "adamw_bf16_moments", "adamw_8bit", "muon"]
 OPTIMIZER_BYTES: dict[Optimizer, int] = {
@@ -53,7 +53,7 @@ _WIDTHS: dict[Precision, _Widths] = {
 }
 
 
-class Parallelism(Part):
+class Parallelism(Record):
     """How training is spread: data x tensor x pipeline devices."""
 
     data: Size = 1

@@ -18,7 +18,7 @@ from moewright.architecture.weights import Component, Weight, layer_weights, out
 from moewright.hardware.devices import ComputeDtype
 from moewright.hardware.experts import distinct_experts, most_loaded
 from moewright.hardware.placement import Placement, cache_shards, mixer_shards, splits_by_sequence
-from moewright.records import Part
+from moewright.records import Record
 
 Stage = Literal["decode", "prefill"]
 
@@ -178,7 +178,7 @@ def _mixing(architecture: Architecture, layer: Layer, times: Any, load: Load, pl
     return Work("cache", times * flops / work_shards, times * moved / shards, load.rest_dtype)
 
 
-def step_flops(mixer: Part, position: int) -> Any:
+def step_flops(mixer: Record, position: int) -> Any:
     """FLOPs that the token at `position` (from 1) spends on the tokens before it and itself.
 
     The difference between two sums over a sequence. Latent attention is counted in its absorbed form, in which

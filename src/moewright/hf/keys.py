@@ -5,9 +5,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from moewright.architecture.feed_forwards import Activation
 from moewright.architecture.mixers import Rope
+from moewright.architecture.spec import LARGEST_LAYER_COUNT
 from moewright.errors import UserError
-from moewright.records import LARGEST_LAYER_COUNT, LARGEST_SIZE, Activation
+from moewright.records import LARGEST_SIZE
 
 # Keys of every family that say nothing about the architecture: training, generation and bookkeeping.
 NEUTRAL_KEYS = frozenset(

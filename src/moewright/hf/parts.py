@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, FeedForward, MoE, Router, SharedExpert
+from moewright.architecture.feed_forwards import Activation, Dense, ExpertGroup, FeedForward, MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, Indexer, LatentAttention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm, WeightFormatName
 from moewright.hf.keys import HF_ACTIVATIONS, Config
-from moewright.records import Activation
 
 
 def without(defaults: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from moewright.architecture.counts import training_flops_per_token
 from moewright.errors import OtherProcessError, RunStopped
 from moewright.experiment import run_folder
 from moewright.experiment.planning import Plan
+from moewright.files import AppendOnlyFile
 from moewright.lab.memory import peak_memory
 from moewright.lab.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.lab.progress import training_progress
@@ -55,7 +56,7 @@ class TrainingLoop:
         self.interrupted = False
         self.failure: OSError | None = None
         """Of a line of metrics, until all processes know of it."""
-        self.metrics: run_folder.MetricsFile | None = None
+        self.metrics: AppendOnlyFile | None = None
         self.mirror: Mirror | None = None
         self.last_saved = (time.monotonic(), session.tokens)
         self.loss: float | None = None
@@ -227,7 +228,7 @@ class TrainingLoop:
         """Where the metrics go; in the first process only."""
         if not self.members.is_first:
             return
-        self.metrics = run_folder.MetricsFile(self.folder / run_folder.METRICS)
+        self.metrics = AppendOnlyFile(self.folder / run_folder.METRICS)
         stack.callback(self.metrics.close)
         if self.recipe.mirrors:
             self.mirror = open_mirrors(self.recipe.mirrors, self.folder.resolve().name, self.recipe.to_dict())

@@ -16,11 +16,11 @@ from moewright.architecture.mixers import (
     ShortConvolution,
     Window,
 )
-from moewright.records import Part
+from moewright.records import Record
 
 
 @singledispatch
-def describe(part: Part) -> str:
+def describe(part: Record) -> str:
     """A part in at most some thirty characters."""
     return type(part).__name__
 

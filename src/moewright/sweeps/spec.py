@@ -1,14 +1,13 @@
 """The description of a sweep, as people write it: a recipe, what varies, and how the runs are carried out. No torch."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from moewright.architecture.spec import first_complaint
 from moewright.errors import UserError
 from moewright.files import read_mapping
-from moewright.records import Count, Part, Positive, Size
+from moewright.records import Count, FileRecord, Positive, Record, Size
 from moewright.sweeps.settings.axes import Axis
 
 _MINUTES = {"s": 1 / 60, "m": 1.0, "h": 60.0, "d": 1440.0}
@@ -24,7 +23,7 @@ def _minutes(value: Any) -> Any:
     return value
 
 
-class Tuning(Part):
+class Tuning(Record):
     """A first stage that finds the learning rate of each group of cells; the other runs then use it.
 
     One rate for all sizes confounds every comparison of mixtures: the best one falls with size and expert count.
@@ -52,7 +51,7 @@ class Tuning(Part):
         return self
 
 
-class Execution(Part):
+class Execution(Record):
     """How runs are carried out. Nothing here changes what a run is."""
 
     cores_per_run: Size | None = None
@@ -85,7 +84,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class ForecastSettings(Part):
+class ForecastSettings(Record):
     """What a dry run should say about the laws that these runs are for; see `laws.forecast`."""
 
     law: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1, strict=False)]
@@ -99,10 +98,11 @@ class ForecastSettings(Part):
     """Models whose loss matters, by the law's variables. None: four times the largest run."""
 
 
-class SweepSpec(Part):
+class SweepSpec(FileRecord):
     """Everything that decides a sweep."""
 
     format: Literal["moewright-sweep/1"] = "moewright-sweep/1"
+    version_without_format: ClassVar[int | None] = 1
     recipe: str | dict[str, Any]
     """What every run starts from: the path of a recipe of `moewright train`, or its contents."""
     axes: Annotated[tuple[Axis, ...], Field(strict=False)] = ()
@@ -119,6 +119,14 @@ class SweepSpec(Part):
             raise ValueError("seeds has a value twice")
         return self
 
+
+class LoadedSweep:
+    """A specification with the recipe that it names."""
+
+    def __init__(self, spec: SweepSpec, recipe: dict[str, Any], beside: Path, folder: Path):
+        self.spec, self.recipe, self.beside, self.folder = spec, recipe, beside, folder
+        """`beside`: the folder that the recipe's own paths start from; `folder`: the specification's."""
+
     @classmethod
     def load(cls, path: Path) -> "LoadedSweep":
         """Read a specification, YAML or JSON; paths in it are relative to it. UserError names what is wrong."""
@@ -132,22 +140,11 @@ class SweepSpec(Part):
         beside = beside or Path()
         if "axes" not in values and "train_tokens" in values:
             raise UserError("this is a recipe, not a sweep; name it under `recipe:` beside `axes:`")
-        try:
-            spec = cls.model_validate(values)
-        except ValidationError as error:
-            raise UserError(first_complaint(error, "sweep", cls)) from None
+        spec = SweepSpec.from_dict(values)
         if isinstance(spec.recipe, str):
             file = beside / spec.recipe
-            return LoadedSweep(spec, read_mapping(file), file.parent, beside)
-        return LoadedSweep(spec, spec.recipe, beside, beside)
-
-
-class LoadedSweep:
-    """A specification with the recipe that it names."""
-
-    def __init__(self, spec: SweepSpec, recipe: dict[str, Any], beside: Path, folder: Path):
-        self.spec, self.recipe, self.beside, self.folder = spec, recipe, beside, folder
-        """`beside`: the folder that the recipe's own paths start from; `folder`: the specification's."""
+            return cls(spec, read_mapping(file), file.parent, beside)
+        return cls(spec, spec.recipe, beside, beside)
 
     def to_dict(self) -> dict[str, Any]:
         """What was given, for the record."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from moewright.records import Activation
+from moewright.architecture.feed_forwards import Activation
 
 
 class Differentiable(NamedTuple):

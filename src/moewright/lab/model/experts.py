@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grouped_mm
 
+from moewright.architecture.feed_forwards import Activation
 from moewright.lab.model.activations import ACTIVATIONS, Differentiable, activate, gated_gradient
 from moewright.lab.model.products import times, times_transposed, transposed_times
-from moewright.records import Activation
 
 Implementation = Literal["grouped", "loop"]
 

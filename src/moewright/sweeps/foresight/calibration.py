@@ -10,7 +10,7 @@ from typing import Any
 
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.run_folder import read_records
+from moewright.files import read_objects
 from moewright.sweeps.foresight.probe import probe
 from moewright.sweeps.foresight.shapes import Shape, shape_of, spread
 from moewright.sweeps.foresight.speed import SpeedModel, fit_speed
@@ -132,7 +132,7 @@ def calibrate(
         others = _wait(executor, jobs, began, lambda: progress(sum(map(_lines, files)), sum(map(len, lists))))
         starts = []
         for file, own, other in zip(files, lists, others, strict=True):
-            records = list(read_records(file)) if file.is_file() else []
+            records = list(read_objects(file)) if file.is_file() else []
             measured += [Measured(own[it["index"]], it["step_seconds"], it.get("validation_share")) for it in records]
             if records and other is not None:  # a run's first step is the first of its process
                 starts.append(other + records[0]["first_seconds"] - records[0]["step_seconds"])

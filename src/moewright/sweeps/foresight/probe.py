@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moewright.experiment.run_folder import MetricsFile
+from moewright.files import AppendOnlyFile
 from moewright.sweeps.running.worker import take_cores
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def probe(out: str, recipes: Sequence[dict[str, Any]], *, seconds: float, thread
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit's handler would go on
     take_cores(threads, cores)
-    file = MetricsFile(Path(out))
+    file = AppendOnlyFile(Path(out))
     try:
         _begin()
         began = time.monotonic()

@@ -13,7 +13,7 @@ from moewright.sweeps.running.executors import EXECUTORS
 from moewright.sweeps.running.folder import check_folder, note_specification, runs_beside, submitting
 from moewright.sweeps.running.scheduler import Scheduler, Watcher
 from moewright.sweeps.running.standing import Snapshot, Standing
-from moewright.sweeps.spec import LoadedSweep, SweepSpec
+from moewright.sweeps.spec import LoadedSweep
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def look(spec: "str | Path | dict[str, Any]", out: str | Path) -> SweepResult:
 
 def load(spec: "str | Path | dict[str, Any]") -> LoadedSweep:
     """A specification from its file or its contents; paths in contents start at the working folder."""
-    return SweepSpec.from_dict(spec) if isinstance(spec, dict) else SweepSpec.load(Path(spec))
+    return LoadedSweep.from_dict(spec) if isinstance(spec, dict) else LoadedSweep.load(Path(spec))
 
 
 class _Silent:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from moewright.errors import UserError
-from moewright.records import Part, Positive, Size
+from moewright.records import Positive, Record, Size
 from moewright.sweeps.settings.values import did_you_mean
 
 Hold = Literal["active", "total", "flops"]
@@ -21,7 +21,7 @@ TOKENS = ("train_tokens", "tokens_per_active_param", "tokens_per_total_param", "
 LARGEST_PRODUCT = 20_000
 
 
-class _Stated(Part):
+class _Stated(Record):
     """A record that names the nearest known key where it meets an unknown one."""
 
     @model_validator(mode="before")

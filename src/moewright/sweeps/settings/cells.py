@@ -119,7 +119,7 @@ class _Cells:
             tokens = self._tokens(point, base, architecture, values)
             if tokens is not None:
                 values = {**values, "train_tokens": tokens}
-            recipe = Recipe.from_dict({**values, "architecture": architecture}, self._beside)
+            recipe = Recipe.from_dict({**values, "architecture": architecture}, beside=self._beside)
         except (MisfitError, UserError) as problem:
             return Cell(settings, None, str(problem))
         return Cell(settings, recipe, None, self._counts(recipe, architecture, base, settings))

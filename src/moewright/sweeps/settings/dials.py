@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from moewright.architecture.feed_forwards import Dense, FeedForward, Router
-from moewright.architecture.spec import Architecture, Layer, Repeat, first_complaint
+from moewright.architecture.spec import Architecture, Layer, Repeat
+from moewright.complaints import first_complaint
 from moewright.sweeps.settings.axes import RUNG
 from moewright.sweeps.settings.mixtures import COUNTS, MIX, ROUTER, SHARES, changed_mixture, changes_mixtures
 from moewright.sweeps.settings.rungs import Rung
@@ -55,4 +56,4 @@ def reshape(base: Architecture, settings: Mapping[str, Any], hold: Collection[st
         layers = tuple(map(changed, rung.stretch(base.layers)))
         return Architecture(**{**dict(base), **sizes, "layers": layers})
     except ValidationError as error:
-        raise MisfitError(first_complaint(error)) from None
+        raise MisfitError(first_complaint(error, "architecture", Architecture)) from None

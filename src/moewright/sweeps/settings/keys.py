@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
-from moewright.records import Part
+from moewright.records import Record
 from moewright.sweeps.settings.values import did_you_mean
 
 # What is no axis, and where it is said instead.
@@ -74,7 +74,7 @@ def _exists(steps: list[str], annotation: Any) -> bool:
     if not steps:
         return True
     step, rest = steps[0], steps[1:]
-    if isinstance(annotation, type) and issubclass(annotation, Part):
+    if isinstance(annotation, type) and issubclass(annotation, Record):
         field = annotation.model_fields.get(step)
         return field is not None and _exists(rest, field.annotation)
     arguments = get_args(annotation)
@@ -92,7 +92,7 @@ def _names(annotation: Any, at: str = "") -> tuple[str, ...]:
 
 
 def _walk(annotation: Any, at: str) -> Iterator[str]:
-    if isinstance(annotation, type) and issubclass(annotation, Part):
+    if isinstance(annotation, type) and issubclass(annotation, Record):
         for name, field in annotation.model_fields.items():
             if name != "architecture":
                 yield f"{at}{name}"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router, SharedExpert
-from moewright.architecture.spec import first_complaint
+from moewright.complaints import first_complaint
 from moewright.errors import UserError
 from moewright.sweeps.settings.values import MisfitError, as_whole, did_you_mean, fraction, shown, whole
 from moewright.sweeps.settings.widths import Widths, solve
@@ -60,11 +60,11 @@ def changed_mixture(
     try:
         fields["router"] = Router(**{**dict(moe.router), **router})
     except ValidationError as error:
-        raise MisfitError(f"router.{first_complaint(error, 'groups')}") from None
+        raise MisfitError(f"router.{first_complaint(error, 'groups', Router)}") from None
     try:
         return MoE(**fields)
     except ValidationError as error:
-        raise MisfitError(first_complaint(error, "feed_forward")) from None
+        raise MisfitError(first_complaint(error, "feed_forward", MoE)) from None
 
 
 def read_mix(value: Any) -> list[dict[str, Fraction]]:
@@ -160,7 +160,7 @@ def _whole_group(expert_size: Fraction, top_k: Fraction, count: Fraction, contex
     try:
         return ExpertGroup(count=int(count), expert_size=int(expert_size), top_k=int(top_k))
     except ValidationError as error:
-        raise MisfitError(f"{where}{first_complaint(error, 'experts')} ({numbers})") from None
+        raise MisfitError(f"{where}{first_complaint(error, 'experts', ExpertGroup)} ({numbers})") from None
 
 
 def _mixed(mix: list[dict[str, Fraction]], widths: Widths) -> dict[str, Any]:

@@ -6,9 +6,8 @@ from fractions import Fraction
 from typing import Any
 
 from moewright.architecture.mixers import Attention, LatentAttention
-from moewright.architecture.spec import Architecture, Layer, Repeat
+from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture, Layer, Repeat
 from moewright.errors import UserError
-from moewright.records import LARGEST_LAYER_COUNT
 from moewright.sweeps.settings.axes import RUNG
 from moewright.sweeps.settings.values import MisfitError, as_whole, shown, whole
 
