@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from moewright.architecture import Architecture
 from moewright.commands.design import design
-from moewright.commands.export import Export, export
+from moewright.commands.export import export
 from moewright.commands.inspect import Inspection, inspect
 from moewright.errors import UserError
+from moewright.exporters.exported import Export
 
 if TYPE_CHECKING:
     from moewright import laws, runs

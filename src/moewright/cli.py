@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from moewright.errors import OtherProcessError, RunStopped, UserError
+from moewright.report import show
 
 app = typer.Typer(
     name="moewright",
@@ -61,9 +62,7 @@ def inspect(
     if as_json:
         _print_json(inspection.to_dict())
     else:
-        from moewright.report.inspection_tables import print_inspection
-
-        _show(print_inspection, inspection)
+        show(inspection)
 
 
 @app.command()
@@ -82,9 +81,7 @@ def predict(
     if as_json:
         _print_json(prediction.to_dict())
     else:
-        from moewright.report.prediction_tables import print_prediction
-
-        _show(print_prediction, prediction)
+        show(prediction)
 
 
 @app.command()
@@ -174,9 +171,7 @@ def fit(
     if as_json:
         _print_json(fitted.to_dict())
         return
-    from moewright.report.fit_tables import print_fit
-
-    _show(print_fit, fitted)
+    show(fitted)
     for path in written:
         print(f"written: {path}")
 
@@ -254,13 +249,13 @@ def design(
 
     designs = design_models(**given, space=space, top=top)
     if out is not None:
-        designs.write(out)
+        from moewright.report.design_folder import write_designs
+
+        write_designs(designs, out)
     if as_json:
         _print_json(designs.to_dict())
         return
-    from moewright.report.design_page import print_designs
-
-    _show(print_designs, designs)
+    show(designs)
     if out is not None:
         print(f"written to {out}: {len(designs.designs)} designs with specs, HF configs and reasons; plots")
 
@@ -282,9 +277,7 @@ def train(
         if as_json:
             _print_json({**planned.facts, "warnings": list(planned.warnings)})
         else:
-            from moewright.report.training_tables import print_plan
-
-            _show(print_plan, planned)
+            show(planned)
         return
     result = _lab("lab.training").train(spec, out)
     if not result.is_first:
@@ -292,9 +285,7 @@ def train(
     if as_json:
         _print_json({"out": str(out), **result.summary})
     else:
-        from moewright.report.training_tables import print_result
-
-        _show(print_result, result)
+        show(result)
     if result.state == "interrupted":
         raise typer.Exit(130)
 
@@ -337,7 +328,7 @@ def sweep(
         noise=noise,
     )
     if dry_run:
-        from moewright.report import sweep_plan
+        from moewright.report.dry_run_tables import calibration_progress
 
         planned = _lab("sweeps.foresight.dry_run").dry_run(
             spec,
@@ -346,24 +337,24 @@ def sweep(
             executor=executor,
             forecast=forecast,
             noise=noise,
-            progress=sweep_plan.calibration_progress,
+            progress=calibration_progress,
         )
         if as_json:
             _print_json(planned.to_dict())
         else:
-            _show(sweep_plan.print_dry_run, planned)
+            show(planned)
         return
     assert out is not None, "checked above"
-    from moewright.report import sweep_tables as report
+    from moewright.report import sweep_tables
 
     if watch:
-        result = report.watch_sweep(spec, out)
+        result = sweep_tables.watch_sweep(spec, out)
     else:
-        result = report.run_sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
+        result = sweep_tables.run_sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
     if as_json:
         _print_json(result.to_dict())
     else:
-        _show(report.print_sweep, result)
+        show(result)
     if not watch and not result.is_complete:
         raise typer.Exit(1)
 
@@ -382,9 +373,7 @@ def runs(
     if as_json:
         _print_json(collected.to_dict())
     else:
-        from moewright.report.run_tables import print_runs
-
-        _show(print_runs, collected)
+        show(collected)
 
 
 @app.command()
@@ -406,13 +395,8 @@ def export(
     if as_json:
         _print_json({"out": str(out), **exported.to_dict(), "files": files})
         return
-    for warning in exported.warnings:
-        print(f"warning: {warning}")
+    show(exported)
     print(f"written to {out}: {', '.join(files)}")
-    apart = f", and {exported.mtp_params:,} in prediction blocks" if exported.mtp_params else ""
-    print(f"parameters: {exported.total_params:,}{apart}")
-    for note in exported.notes:
-        print(f"- {note}")
 
 
 @data_app.command("prepare")
@@ -457,9 +441,7 @@ def data_prepare(
         recorded = dataset.record.model_dump(mode="json")
         _print_json({"out": str(out), "fingerprint": dataset.fingerprint, **recorded})
         return
-    from moewright.report.dataset_tables import print_dataset
-
-    _show(print_dataset, dataset.record)
+    show(dataset.record)
     print(f"written to {out}; fingerprint {dataset.fingerprint[:16]}")
 
 

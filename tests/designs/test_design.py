@@ -15,6 +15,7 @@ from moewright.designs.candidates import build, columns
 from moewright.designs.groups import groups_of
 from moewright.designs.space import Space
 from moewright.designs.tradeoff import best_num_experts, conflict_scale, sparsity_at
+from moewright.report.design_folder import write_designs
 from tests.hf import oracle
 
 BUDGETS = [
@@ -49,7 +50,7 @@ def test_designs_are_within_budgets_and_buildable(asked: dict[str, object], tmp_
     # More of a budget never hurts; a law without a variable for it gains nothing.
     assert all(change <= 1e-12 for prices in answer.shadow_prices.values() for change in prices.values())
     assert min(change for prices in answer.shadow_prices.values() for change in prices.values()) < -1e-4
-    answer.write(tmp_path / "out")
+    write_designs(answer, tmp_path / "out")
     for number, design in enumerate(answer.designs, start=1):
         folder = tmp_path / "out" / f"design-{number:02d}"
         assert Architecture.load(folder / "architecture.yaml") == design.architecture
@@ -89,12 +90,12 @@ def test_out_must_be_new(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("precious")
     with pytest.raises(UserError, match="not an empty folder"):
-        answer.write(tmp_path / "taken")
+        write_designs(answer, tmp_path / "taken")
     with pytest.raises(UserError, match="not an empty folder"):
-        answer.write(tmp_path / "taken" / "file")
+        write_designs(answer, tmp_path / "taken" / "file")
     assert (tmp_path / "taken" / "file").read_text() == "precious"
     (tmp_path / "empty").mkdir()
-    answer.write(tmp_path / "empty")
+    write_designs(answer, tmp_path / "empty")
     names = sorted(path.name for path in (tmp_path / "empty").iterdir())
     assert names == ["design-01", "design-02", "designs.json", "frontier.png", "laws.png", "mixtures.png", "plots.html"]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from moewright.commands.export import Export
+from moewright.exporters.exported import Export
 
 PACKAGES = {"hf": "transformers", "megatron": "megatron.core", "olmo-core": "olmo_core", "torchtitan": "torchtitan"}
 

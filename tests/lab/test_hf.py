@@ -25,8 +25,8 @@ from moewright.architecture.spec import Layer, Norm
 from moewright.data.prepare import prepare
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.routing import BalanceLoss
-from moewright.exporters.conventions import canonical
-from moewright.exporters.hf import WITH_BALANCE_LOSS
+from moewright.exporters.huggingface import WITH_BALANCE_LOSS
+from moewright.exporters.target_conventions import canonical
 from moewright.hf.families import EXPORT_ORDER
 from moewright.lab.hf_weights import export_run, from_hf_tensors, read_checkpoint, to_hf_tensors, write_checkpoint
 from moewright.lab.model import Transformer

@@ -20,7 +20,7 @@ from moewright.experiment.attempts import note_begin, note_end
 from moewright.experiment.collecting.collection import collect
 from moewright.experiment.sweep_layout import run_path
 from moewright.lab.training import train
-from moewright.report.sweep_plan import print_dry_run
+from moewright.report.dry_run_tables import print_dry_run
 from moewright.sweeps.foresight import dry_run as module
 from moewright.sweeps.foresight.calibration import Calibration
 from moewright.sweeps.foresight.dry_run import DryRun, dry_run

@@ -1,125 +1,19 @@
 """`moewright export`: a design in a framework's own terms, or a refusal that names what it cannot express."""
 
-import difflib
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from moewright.architecture.counts import mtp_params, total_params
-from moewright.errors import UserError
-from moewright.experiment.trained import Trained, find_trained, run_of
-from moewright.exporters import FORMATS
-from moewright.exporters.conventions import Written
-from moewright.files import new_folder, write_text
-from moewright.hf.sources import Source, load_architecture
-
-
-@dataclass(frozen=True)
-class Export:
-    """A model in a framework's terms."""
-
-    format: str
-    files: Mapping[str, str]
-    """Name -> contents."""
-    notes: tuple[str, ...]
-    """Conventions that were converted, and what the framework is told that the spec does not say."""
-    total_params: int
-    """Exact; what the framework counts, prediction blocks apart."""
-    mtp_params: int
-    """Parameters of the prediction blocks."""
-    warnings: tuple[str, ...] = ()
-    """About the design's file."""
-    trained: Trained | None = None
-    """The checkpoint whose weights are written too."""
-    balance_loss: float | None = None
-
-    def write(self, folder: str | Path) -> Path:
-        """Write the files, and the weights of a run. The folder must be new or empty; it appears complete or not."""
-        folder = Path(folder)
-        if self.trained is not None:
-            try:
-                from moewright.lab.hf_weights import export_run  # torch
-            except ModuleNotFoundError as error:
-                raise UserError(f"weights need {error.name}: pip install 'moewright[lab]'") from None
-            return export_run(self.trained.checkpoint, folder, balance_loss=self.balance_loss)
-        with new_folder(folder) as partial:
-            for name, contents in self.files.items():
-                write_text(partial / name, contents)
-        return folder
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright export --json`."""
-        return {
-            "format": self.format,
-            "files": sorted(self.files),
-            "step": None if self.trained is None else self.trained.step,
-            "notes": list(self.notes),
-            "total_params": self.total_params,
-            "mtp_params": self.mtp_params,
-            "warnings": list(self.warnings),
-        }
+from moewright.exporters.exported import Export, export_to
+from moewright.hf.sources import Source
 
 
 def export(
     design: Source, format: str, out: str | Path | None = None, *, balance_loss: float | str | None = None
 ) -> Export:
-    """A design (moewright file or object, its folder, or a Hugging Face config) for a framework: `FORMATS`.
+    """A design in the terms of a framework (`moewright.exporters.FORMATS`); see `exporters.exported.export_to`.
 
-    The folder of a trainer's run, or of one of its checkpoints, is exported with its weights in the format hf, the
-    newest complete checkpoint's of the run; in the others it is a design.
-    `balance_loss` is the coefficient of the auxiliary loss in moewright's convention: per layer 1 when balanced,
-    averaged over the layers with experts. None: no such loss. With `out`, the files are written to that new folder.
-    Raises UserError naming the fields that the framework cannot express.
+    With `out`, the files are written to that new folder.
     """
-    if format not in FORMATS:
-        near = difflib.get_close_matches(format, FORMATS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(FORMATS)}"
-        raise UserError(f"format: {format!r} is not one that moewright writes{hint}")
-    coefficient = None if balance_loss is None else _coefficient(balance_loss)
-    run = run_of(Path(design)) if isinstance(design, str | Path) else None
-    loaded = load_architecture(design if run is None else run)
-    if coefficient is not None and not loaded.architecture.moe_layers():
-        raise UserError("balance-loss: the model has no mixture-of-experts layer to balance")
-    writer: Callable[..., Written] = import_module(f"moewright.exporters.{FORMATS[format]}").export
-    written = writer(loaded.architecture, coefficient)
-    notes = written.notes
-    trained = None
-    if run is not None and isinstance(design, str | Path):
-        trained = find_trained(design) if format == "hf" else None
-        notes += (_weights_note(trained),)
-    stored = loaded.architecture.weights_format
-    if stored is not None and format != "hf":
-        notes += (f"weights_format {stored}: not exported; it says how published weights are stored, not how to train",)
-    exported = Export(
-        format=format,
-        files=written.files,
-        notes=notes,
-        total_params=total_params(loaded.architecture),
-        mtp_params=mtp_params(loaded.architecture),
-        warnings=loaded.warnings,
-        trained=trained,
-        balance_loss=coefficient,
-    )
+    exported = export_to(format, design, balance_loss)
     if out is not None:
         exported.write(out)
     return exported
-
-
-def _weights_note(trained: Trained | None) -> str:
-    if trained is None:
-        return "weights: not included; of a run, this format has the design only"
-    tokenizer = "" if trained.tokenizer is not None else "; no tokenizer: the run was trained on token ids alone"
-    return f"weights: of step {trained.step:,}, fp32{tokenizer}"
-
-
-def _coefficient(balance_loss: float | str) -> float:
-    try:
-        coefficient = float(balance_loss)
-    except ValueError:
-        raise UserError(f"balance-loss: expected a positive number such as 0.01, got {balance_loss!r}") from None
-    if not 0 < coefficient < math.inf:
-        raise UserError(f"balance-loss: expected a positive number such as 0.01, got {balance_loss}")
-    return coefficient

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from moewright.architecture import Architecture
@@ -182,9 +181,3 @@ class Designs:
                 ],
             },
         }
-
-    def write(self, folder: str | Path) -> Path:
-        """Write specs, Hugging Face configs, rationales and plots; see `moewright.report.design_folder`."""
-        from moewright.report.design_folder import write_designs
-
-        return write_designs(self, Path(folder))

@@ -1,11 +1,14 @@
-"""Exporters: a design in the terms of the framework that trains it; one module a framework."""
+"""Exporters: a design in the terms of the framework that trains it; one module a framework.
+
+A new framework is one module with `export(architecture, balance_loss) -> Written`, and one line in `FORMATS`.
+"""
 
 from collections.abc import Mapping
 
 __all__ = ["FORMATS"]
 
 FORMATS: Mapping[str, str] = {
-    "hf": "hf",
+    "hf": "huggingface",
     "megatron": "megatron",
     "olmo-core": "olmo_core",
     "torchtitan": "torchtitan",

@@ -12,7 +12,7 @@ from typing import Any
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert, group_score_experts
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
-from moewright.exporters.conventions import (
+from moewright.exporters.target_conventions import (
     BIAS_UPDATE_RATE,
     Written,
     canonical,

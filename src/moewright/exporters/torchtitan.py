@@ -14,7 +14,7 @@ from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.errors import UserError
-from moewright.exporters.conventions import BIAS_UPDATE_RATE, Written, canonical, refuse, refuse_differences
+from moewright.exporters.target_conventions import BIAS_UPDATE_RATE, Written, canonical, refuse, refuse_differences
 
 NAME = "torchtitan"
 VERSION = "0.3.0"

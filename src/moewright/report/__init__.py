@@ -1,1 +1,43 @@
-"""Showing results to people: tables in the terminal."""
+"""Showing results to people: tables in the terminal, figures and pages.
+
+`show(result)` prints any result of a command. A new kind of result is one file with a function that takes a console and
+the result, and one line in `SECTIONS`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["SECTIONS", "show"]
+
+SECTIONS: dict[str, str] = {
+    "Designs": "design_tables.print_designs",
+    "DatasetRecord": "dataset_tables.print_dataset",
+    "DryRun": "dry_run_tables.print_dry_run",
+    "Export": "export_tables.print_export",
+    "Fit": "fit_tables.print_fit",
+    "Forecast": "forecast_tables.print_forecast",
+    "Inspection": "inspection_tables.print_inspection",
+    "Plan": "run_tables.print_training_plan",
+    "Prediction": "law_tables.print_prediction",
+    "Result": "run_tables.print_training_result",
+    "RunTable": "run_tables.print_runs",
+    "SweepResult": "sweep_tables.print_sweep",
+}
+"""The name of a result's class, and the module and function here that print it. Loaded when first asked for, so that a
+command loads what its own result needs and nothing else."""
+
+
+def show(result: Any, console: "Console | None" = None) -> None:
+    """Print a result to a console; by default to standard output. TypeError for what no section prints."""
+    section = next((SECTIONS[kind.__name__] for kind in type(result).__mro__ if kind.__name__ in SECTIONS), None)
+    if section is None:
+        raise TypeError(f"no section of the report prints a {type(result).__name__}")
+    if console is None:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+    module, function = section.split(".")
+    getattr(import_module(f"moewright.report.{module}"), function)(console, result)

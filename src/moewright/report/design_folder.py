@@ -1,23 +1,27 @@
 """The folder of `moewright design --out`: designs as specs and configs, the reasons for each, and plots."""
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from moewright.designs.result import Designs
+from moewright.designs.principles import Principle
+from moewright.designs.result import Design, Designs
 from moewright.files import new_folder, write_mapping, write_text
 from moewright.hf.sources import SPEC
+from moewright.quantities import format_bytes, format_count
 from moewright.report.design_figures import write_figures
-from moewright.report.design_rationale import rationale
+from moewright.report.design_tables import SIZE_WORDS, budget_lines, size_ranges
 
 HF_CONFIG = "config.json"
 RATIONALE = "README.md"
 
 
-def write_designs(designs: Designs, folder: Path) -> Path:
+def write_designs(designs: Designs, folder: str | Path) -> Path:
     """Write design-NN/ (spec, Hugging Face config, rationale), designs.json, and the plots as PNG and HTML.
 
     The folder must be new or empty; it appears complete or not at all.
     """
+    folder = Path(folder)
     with new_folder(folder) as partial:
         for number, design in enumerate(designs.designs, start=1):
             place = partial / f"design-{number:02d}"
@@ -27,3 +31,99 @@ def write_designs(designs: Designs, folder: Path) -> Path:
         write_mapping(partial / "designs.json", json.loads(json.dumps(designs.to_dict())))
         write_figures(designs, partial)
     return folder
+
+
+_PRINCIPLES: dict[Principle, str] = {
+    "liew": "fill the total, then the smallest E/K, then the fewest experts (arXiv 2601.08215)",
+    "slicing": "experts of 1/8 to 1/2 of the dense width 4 d (arXiv 2605.11689)",
+    "joint": "6 to 8 active experts, 13 to 31 % of them shared (arXiv 2509.23678)",
+}
+
+
+def rationale(designs: Designs, number: int) -> str:
+    """The page of the design with that number, counted from 1."""
+    design = designs.designs[number - 1]
+    sections = (
+        _what(designs, design, number),
+        _laws(designs, design),
+        _bounds(design),
+        _principles(designs, design),
+        _doubts(designs, design),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _what(designs: Designs, design: Design, number: int) -> str:
+    budgets = budget_lines(designs.budgets)[0].removeprefix("[bold]Budgets[/bold]: ")
+    sizes = ", ".join(f"{word} {design.sizes[name]}" for name, word in SIZE_WORDS.items())
+    heads = (
+        f"{design.sizes['num_heads']} heads of {design.sizes['head_dim']} over {design.sizes['num_kv_heads']} "
+        "key-value heads"
+    )
+    speed = "".join(
+        f"\n- {name.replace('_', ' ')}: {low:.3g} to {high:.3g}{' s' if name.startswith('time') else ''}"
+        for name, (low, high) in design.speed.items()
+    )
+    return (
+        f"# Design {number} of {len(designs.designs)}\n\nBudgets: {budgets}.\n\n"
+        f"- {sizes}; {heads}; as {design.family}\n"
+        f"- {format_count(design.total_params)} parameters, {format_count(design.active_params)} active (exact, input "
+        f"embedding counted), {format_bytes(design.memory_bytes)} with its cache\n"
+        f"- trained on {format_count(design.train_tokens, 3)} tokens: {design.train_flops:.3g} FLOPs{speed}"
+    )
+
+
+def _laws(designs: Designs, design: Design) -> str:
+    rows = []
+    for law in designs.laws:
+        outside = sorted(design.extrapolation[law].items(), key=lambda item: -item[1])
+        where = ", ".join(f"{name} {factor:.3g}x" for name, factor in outside[:3]) or "inside"
+        best = designs.favourites[law].sizes
+        its = f"{best['num_experts']}/{best['top_k']}+{best['shared_experts']} x {best['expert_size']}"
+        rows.append((law, f"{design.regret[law]:.4f}", its, where))
+    worst = max(design.regret, key=lambda law: design.regret[law])
+    return (
+        f"## What the laws say\n\nWorst regret {design.worst_regret:.4f} nats, by {worst}. A regret is a law's loss of "
+        "this design above its own best within the same budgets; losses never compare between laws.\n\n"
+        + _table(("law", "regret", "would build (E/K+shared x size)", "outside its runs"), rows)
+    )
+
+
+def _bounds(design: Design) -> str:
+    if not design.binding:
+        return "## What bounds it\n\nNo budget: wider experts would fit, and the laws together do not want them."
+    return f"## What bounds it\n\nExperts one step wider would break: {', '.join(design.binding)}."
+
+
+def _principles(designs: Designs, design: Design) -> str:
+    rows = []
+    for name, text in _PRINCIPLES.items():
+        found = designs.principles.followed.get(name)
+        if found is None:
+            rows.append((text, "no design can", *[""] * len(designs.laws)))
+            continue
+        change = (f"{found.regret[law] - design.regret[law]:+.4f}" for law in designs.laws)
+        rows.append((text, "yes" if name in design.follows else "no", *change))
+    return (
+        "## Rules of thumb\n\nWhat the best design that follows each rule would change against this one, by law (above "
+        "0: it is worse):\n\n" + _table(("rule", "followed", *designs.laws), rows)
+    )
+
+
+def _doubts(designs: Designs, design: Design) -> str:
+    alike = designs.alike
+    lines = [
+        f"- {alike.count:,} designs lie within {alike.within:g} nats of the first: {size_ranges(alike.ranges)}.",
+        *(
+            f"- best in {share:.0%} of the draws of {law} among {designs.sureness[law].num_finalists} finalists."
+            for law, share in design.probability_best.items()
+        ),
+        *(f"- {warning}" for warning in designs.warnings),
+        "- Laws have no width, depth or head count: choose among equals by speed and by what your trainer likes.",
+    ]
+    return "## What is not known\n\n" + "\n".join(lines)
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,16 +1,29 @@
 """A sweep on the terminal: while it runs, while somebody looks on, and what came of it."""
 
+import statistics
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
-from moewright.report.sweep_progress import shown, sweep_progress
+from moewright.experiment.collecting.tail import read_tail
+from moewright.experiment.states import STATES
+from moewright.experiment.sweep_layout import run_path
+from moewright.quantities import format_count
 
 if TYPE_CHECKING:
+    from moewright.sweeps.plan import PlannedRun
+    from moewright.sweeps.running.standing import Snapshot
     from moewright.sweeps.running.sweeping import SweepResult
+
 
 _WATCH_SECONDS = 2.0
 _MOST_RUNS = 20
@@ -71,3 +84,105 @@ def print_sweep(console: Console, result: "SweepResult") -> None:
     if len(plan.invalid) > _MOST_RUNS:
         console.print(f"and {len(plan.invalid) - _MOST_RUNS} more cells without a model")
     console.print(f"\nthe run table: moewright runs {result.snapshot.out} --out runs.parquet", markup=False)
+
+
+_REFRESH_SECONDS = 1.0
+_MOST_ROWS = 12
+
+
+@contextmanager
+def sweep_progress(console: Console) -> Iterator["SweepProgress"]:
+    """A live table on a terminal; elsewhere only the events, one line each."""
+    if not console.is_terminal:
+        yield SweepProgress(console, None)
+        return
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        yield SweepProgress(console, live)
+
+
+class SweepProgress:
+    """What the submitter tells; see `sweeps.running.scheduler.Watcher`."""
+
+    def __init__(self, console: Console, live: Live | None):
+        self._console, self._live = console, live
+        self._drawn = float("-inf")
+
+    def event(self, text: str) -> None:
+        """One line, with the time of day."""
+        self._console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def refresh(self, snapshot: "Snapshot") -> None:
+        """Draw again, at most once a second."""
+        if self._live is not None and time.monotonic() - self._drawn > _REFRESH_SECONDS:
+            self._drawn = time.monotonic()
+            self._live.update(overview(snapshot), refresh=True)
+
+
+def overview(snapshot: "Snapshot") -> Group:
+    """The whole view."""
+    plan, states = snapshot.plan, snapshot.states
+    counts = Counter(states.values())
+    waiting = sum(run.awaits_rate for run in plan.runs)
+    parts = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    parts += [f"{waiting} awaiting a learning rate"] if waiting else []
+    left = remaining_seconds(snapshot)
+    parts += [f"about {format_duration(left)} left"] if left else []
+    bar = ProgressBar(total=max(1, len(plan.runs)), completed=counts["done"] + counts["diverged"], width=40)
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+    for name in ("run", "settings", "tokens", "loss"):
+        table.add_column(name, justify="left" if name in ("run", "settings") else "right", no_wrap=True)
+    under_way = [run for run in plan.known if states[run.id] == "running"]
+    for run in under_way[:_MOST_ROWS]:
+        share, loss, _ = _done_share(snapshot, run)
+        tokens = f"{share:.0%} of {format_count(run.recipe.train_tokens, 3)}"
+        table.add_row(run.id, shown(run.label), tokens, f"{loss:.3f}" if loss is not None else "")
+    if len(under_way) > _MOST_ROWS:
+        table.add_row("", f"and {len(under_way) - _MOST_ROWS} more")
+    return Group(bar, Text(", ".join(parts)), table)
+
+
+def shown(settings: dict[str, Any]) -> str:
+    """The settings of a run in a few words: the last part of each name, and its value."""
+    return " ".join(f"{name.rpartition('.')[2]}={_value(value)}" for name, value in settings.items())
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _done_share(snapshot: "Snapshot", run: "PlannedRun") -> tuple[float, float | None, float | None]:
+    """Of a run under way: the share of its tokens, its recent training loss, and its tokens per second."""
+    tail = read_tail(run_path(snapshot.out, run.id))
+    if tail.step is None or tail.started is None or tail.ended is None:
+        return 0.0, None, None
+    tokens = min(tail.step * run.recipe.batch_tokens, run.recipe.train_tokens)
+    seconds = tail.ended - tail.started
+    return tokens / run.recipe.train_tokens, tail.train_loss, tokens / seconds if seconds > 0 else None
+
+
+def remaining_seconds(snapshot: "Snapshot") -> float | None:
+    """Until the end, from the FLOPs per second of the runs that are under way or done; None before there is one."""
+    speeds = []
+    left = 0.0
+    under_way = 0
+    for run in snapshot.plan.runs:
+        state = snapshot.states.get(run.id, "pending")
+        flops = run.sizes["train_flops"]
+        if state == "running":
+            under_way += 1
+            share, _, speed = _done_share(snapshot, run)
+            left += flops * (1 - share)
+            if speed is not None:
+                speeds.append(speed * flops / run.recipe.train_tokens)
+        elif state not in ("done", "diverged", "failed"):
+            left += flops
+    return left / (statistics.median(speeds) * under_way) if speeds else None
+
+
+def format_duration(seconds: float) -> str:
+    """45 s, 12 min, 3.4 h, 2.1 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -19,8 +19,8 @@ from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.experiment.run_folder import MODEL
 from moewright.experiment.trained import find_trained
-from moewright.exporters.conventions import canonical
-from moewright.exporters.hf import export as export_config
+from moewright.exporters.huggingface import export as export_config
+from moewright.exporters.target_conventions import canonical
 from moewright.files import new_folder, read_mapping, write_mapping
 from moewright.hf.config import read_config
 from moewright.hf.sources import SPEC

@@ -4,7 +4,7 @@ import json
 
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
-from moewright.exporters.conventions import Written, canonical, counted_per_choice
+from moewright.exporters.target_conventions import Written, canonical, counted_per_choice
 
 # Families that moewright writes whose modules have a balance loss (transformers 5.23, load_balancing_loss_func).
 WITH_BALANCE_LOSS = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
