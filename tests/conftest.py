@@ -1,12 +1,31 @@
-"""Shared by all tests: they run from the project's root, where examples/ is."""
+"""Shared by all tests: they run from the project's root, where examples/ is; without torch, what needs it is skipped."""
 
+from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.lab_fixtures"]
+OPTIONAL = ("torch", "transformers", "tokenizers", "safetensors", "submitit")
+"""Of the extras `lab` and `dev`: without one of them a test module that imports it is skipped, and says so."""
+
+pytest_plugins = ["tests.lab_fixtures"] if find_spec("torch") else []
 
 
 @pytest.fixture(autouse=True)
 def _project_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[1])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.outcome == "failed" and isinstance(collector, pytest.Module):
+        said = str(report.longrepr)
+        for name in OPTIONAL:
+            if find_spec(name) is None and f"No module named '{name}'" in said:
+                report.outcome = "skipped"
+                report.longrepr = (str(collector.path), 0, f"needs {name}")
+    return report
