@@ -1,4 +1,4 @@
-"""Shared by all tests: they run from the project's root, where examples/ is; without torch, what needs it is skipped."""
+"""Shared by all tests: they run from the root, where examples/ is; without torch, what needs it is skipped."""
 
 from collections.abc import Generator
 from importlib.util import find_spec

@@ -2,7 +2,7 @@
 
     python -m tests.matrix                    # 3.11, 3.12, 3.13, and 3.11 with the lowest versions; no torch
     python -m tests.matrix 3.12 lowest        # some of them
-    python -m tests.matrix --torch 3.11       # with the extra `dev`, as in CI; on other Pythons torch may take gigabytes
+    python -m tests.matrix --torch 3.11       # with the extra `dev`, as in CI; elsewhere torch may take gigabytes
 
 Each row is a fresh virtual environment outside the tree, with what pip finds today, or for `lowest` with every direct
 dependency at its lower bound. Without torch, tests that need it are skipped. Interpreters are found on PATH, in pyenv,
