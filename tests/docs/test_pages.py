@@ -1,0 +1,40 @@
+"""Every command that README and docs print, run as it is printed."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, Session, all_pages, blocks_of
+
+PAGES = [page for page in all_pages() if any(block.not_run is None for block in blocks_of(page))]
+MOST_LEFT_OUT = 12
+"""Blocks that say why they are not run here; a new one wants a second thought."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_its_commands_run(page: Path, tmp_path: Path) -> None:
+    if find_spec("torch") is None and re.search(
+        r"moewright (train|sweep)|lab", (ROOT / page).read_text(encoding="utf-8")
+    ):
+        pytest.skip("needs torch")
+    session = Session(tmp_path)
+    for block in blocks_of(page):
+        if block.not_run is None:
+            session.run(block)
+
+
+def test_little_is_left_out() -> None:
+    left_out = [(page, block.line, block.not_run) for page in all_pages() for block in blocks_of(page) if block.not_run]
+    assert len(left_out) <= MOST_LEFT_OUT, left_out
+    assert all(len(why or "") > 8 for _, _, why in left_out), left_out
+
+
+def test_no_command_hides_in_another_fence() -> None:
+    """A block without a language is a listing or output; a prompt in it is output too, but a bare command is a fault."""
+    for page in all_pages():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for match in re.finditer(r"^```(text)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            first = match[2].splitlines()[0] if match[2] else ""
+            assert not re.match(r"(\.venv/bin/|moewright |python )", first), f"{page}: {first}"
