@@ -1,7 +1,7 @@
 """The pages that people read, taken at their word: their command blocks as a session in a folder of its own.
 
-Blocks of `bash` and `python` run in the order of the page, in the form printed, in a copy of what a reader of the
-repository has: examples, docs, and a `.venv`. Installing is left out here, since the suite itself runs in an environment
+Blocks of `bash` and `python` run in the order of the page, in the form printed, in a copy of what its reader has:
+examples, docs, and a `.venv`. Installing is left out here, since the suite itself runs in an environment
 made by the README's test command; `python -m tests.docs.install` follows the README with a new one.
 
 A block that cannot run here says why in a comment above it: `<!-- not run: it needs a Slurm cluster -->`.

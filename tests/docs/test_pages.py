@@ -32,7 +32,7 @@ def test_little_is_left_out() -> None:
 
 
 def test_no_command_hides_in_another_fence() -> None:
-    """A block without a language is a listing or output; a prompt in it is output too, but a bare command is a fault."""
+    """A block without a language is a listing or output; a bare command in it would never run."""
     for page in all_pages():
         text = (ROOT / page).read_text(encoding="utf-8")
         for match in re.finditer(r"^```(text)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
