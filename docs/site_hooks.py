@@ -8,6 +8,7 @@ import posixpath
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 """Pages whose source is a file of the root."""
 LINK = re.compile(r"\]\((?P<target>(?:\.\./)+[^)#\s]+|[A-Za-z0-9_./-]+)(?P<anchor>#[^)]*)?\)")
 HELP = "<!-- help of every command -->"
+FUNCTIONS = "<!-- every command as a function -->"
+MODULES = re.compile(r"<!-- every public module of (?P<package>[\w.]+) -->")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -43,7 +46,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     uri = page.file.src_uri
     if uri not in PAGES:
         markdown = _moved(markdown, posixpath.dirname(uri), uri)
-    return markdown.replace(HELP, _help()) if HELP in markdown else markdown
+    if HELP in markdown:
+        markdown = markdown.replace(HELP, _help())
+    if FUNCTIONS in markdown:
+        markdown = markdown.replace(FUNCTIONS, "\n\n".join(f"::: {name}" for name in _functions()))
+    return MODULES.sub(lambda match: "\n\n".join(f"::: {name}" for name in _modules(match["package"])), markdown)
 
 
 def _moved(markdown: str, folder: str, page: str) -> str:
@@ -65,6 +72,24 @@ def _moved(markdown: str, folder: str, page: str) -> str:
         return f"]({posixpath.relpath(new, folder or '.')}{anchor})"
 
     return LINK.sub(moved, markdown)
+
+
+def _functions() -> Iterator[str]:
+    """The functions of the commands, by their full names."""
+    from moewright.commands import COMMANDS
+
+    for function in COMMANDS.values():
+        yield f"{function.__module__}.{function.__name__}"
+
+
+def _modules(package: str) -> Iterator[str]:
+    """A package and its modules, found as files, so that nothing needs torch."""
+    folder = ROOT / "src" / Path(*package.split("."))
+    yield package
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(ROOT / "src").with_suffix("").parts
+        if path.name != "__init__.py" and not {"templates", "families"} & set(parts):
+            yield ".".join(parts)
 
 
 def _help() -> str:
