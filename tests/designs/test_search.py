@@ -12,8 +12,11 @@ from moewright.designs.groups import groups_of
 from moewright.designs.ranking import rank
 from moewright.designs.search import Feasible, ask, best_of_each_law
 from moewright.designs.space import Space
-from moewright.designs.witnesses import PUBLISHED, choose_witnesses, least_losses, losses
+from moewright.designs.witnesses import choose_witnesses, least_losses, losses
+from moewright.laws import judges
 from tests.designs import brute_force
+
+PUBLISHED = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abnar2025", "ling2025")
 
 
 def random_question(r: np.random.Generator) -> tuple[dict[str, list[int]], dict[str, Any]]:
@@ -36,6 +39,10 @@ def random_question(r: np.random.Generator) -> tuple[dict[str, list[int]], dict[
         "weights_dtype": str(r.choice(["bf16", "fp8", "int4", "mxfp4"])),
     }  # fmt: skip
     return space, asked
+
+
+def test_the_laws_that_may_judge_say_so() -> None:
+    assert tuple(law.name for law in judges()) == PUBLISHED
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -1,11 +1,11 @@
 """The laws that may judge a choice of experts, each as columns of losses and as proven bounds of them.
 
-A law is a witness if its loss moves with the mixture: total and active size, sparsity, expert size, shared experts. A
-dense law has no such variable, and a law of one fixed shape was never asked.
+Each law says itself whether it may (`Law.judges`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,10 @@ from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, columns
 from moewright.designs.space import Space
 from moewright.errors import UserError
-from moewright.laws import Law, derive, get
+from moewright.laws import Law, derive, judges
 from moewright.laws.fitting.fitted import FittedLaw
-from moewright.laws.published import ling2025
+from moewright.laws.law import Judgement
 from moewright.laws.variable import Array, Status, Variable
-
-PUBLISHED = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abnar2025", "ling2025")
-"""Published laws with a loss (ling2025's through a dense law) that a mixture's sizes move."""
-DENSE = "epoch2024"
-"""The dense law that turns leverage into a loss: the refit of the runs that most dense laws rest on."""
-
-_NO_WITNESS = {
-    "flame2025": "its runs held one mixture fixed (64 experts, 8 used, 2 shared), so it cannot rank mixtures",
-    "marin2026": "its runs held one mixture fixed (64 experts, 4 used, 1 shared), so it cannot rank mixtures",
-    "epoch2024": "it is a law of dense models, which cannot see sparsity",
-    "hoffmann2022": "it is a law of dense models, which cannot see sparsity",
-}
 
 
 @dataclass(frozen=True)
@@ -134,7 +122,7 @@ def choose_witnesses(wanted: Iterable[str | Path | Law] | None, budgets: Budgets
     laws = [resolve_law(law) for law in wanted or ()]
     named = [law for law in laws if not isinstance(law, FittedLaw)]
     fitted = [law for law in laws if isinstance(law, FittedLaw)]
-    chosen = [*(named or map(get, PUBLISHED)), *fitted]
+    chosen = [*(named or judges()), *fitted]
     names = [law.name for law in chosen]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -157,20 +145,15 @@ def sees(witness: Witness, budgets: Budgets) -> bool:
 
 def witness_of(law: Law) -> Witness:
     """A law as a witness; UserError says why it cannot be one."""
-    if law.name == ling2025.LAW.name:
-        return Witness(law, _through_dense)
-    if law.name in _NO_WITNESS:
-        raise UserError(f"law: {law.name} is no witness: {_NO_WITNESS[law.name]}; use {', '.join(PUBLISHED)}")
-    if "loss" not in law.gives:
+    others = ", ".join(other.name for other in judges())
+    if law.judges.reason is not None:
         hint = "it is a form to fit to your runs first" if law.form else f"it gives {', '.join(law.gives)}"
-        raise UserError(f"law: {law.name} gives no loss: {hint}; use {', '.join(PUBLISHED)}")
-    inputs = [variable for variable in law.inputs if variable.is_input]
-    foreign = next((variable.name for variable in inputs if variable.derive is None), None)
+        reason = law.judges.reason if "loss" in law.gives else hint
+        raise UserError(f"law: {law.name} cannot judge mixtures: {reason}; use {others}")
+    foreign = next((v.name for v in law.inputs if v.is_input and v.derive is None), None)
     if foreign is not None:
         raise UserError(f"law: {law.name} takes {foreign}, which a design and its tokens do not give; it cannot rank")
-    if law.applies is get("epoch2024").applies:
-        raise UserError(f"law: {law.name} is a law of dense models, which cannot see sparsity; it cannot rank")
-    return Witness(law, law.bare_loss)
+    return Witness(law, law.bare_loss if law.judges.dense is None else partial(_through_dense, law.judges))
 
 
 def domain(witness: Witness, architecture: Architecture, budgets: Budgets) -> dict[str, Status]:
@@ -180,14 +163,12 @@ def domain(witness: Witness, architecture: Architecture, budgets: Budgets) -> di
     return witness.law.domain(**at) | witness.law.conditions(architecture, train_tokens=tokens)
 
 
-def _through_dense(variables: Mapping[str, Any]) -> Any:
-    """The dense law's compute-optimal loss at the compute times the leverage; it falls as that product grows."""
-    compute = ling2025.efficiency_leverage(**variables) * variables["train_flops"]
-    dense = get(DENSE)
-
-    def loss(flops: Any) -> Any:
-        return dense.optimum(train_flops=flops)["loss"]
-
-    if isinstance(compute, Between):
-        return Between(loss(upper(compute)), loss(lower(compute)))
-    return loss(compute)
+def _through_dense(how: Judgement, variables: Mapping[str, Any]) -> Any:
+    """A dense law's compute-optimal loss where a law has none of its own."""
+    assert how.dense is not None
+    assert how.dense_flops is not None
+    compute = how.dense_flops(variables)
+    if isinstance(compute, Between):  # the loss falls as the compute grows
+        low, high = (how.dense.optimum(train_flops=end(compute))["loss"] for end in (upper, lower))
+        return Between(low, high)
+    return how.dense.optimum(train_flops=compute)["loss"]

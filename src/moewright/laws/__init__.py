@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from moewright.laws.catalogue import get, names
+from moewright.laws.catalogue import get, judges, names
 from moewright.laws.curves import marginal_curves
 from moewright.laws.describe import describe, describe_all
 from moewright.laws.law import InapplicableLaw, Law
@@ -30,6 +30,7 @@ __all__ = [
     "describe_all",
     "forecast",
     "get",
+    "judges",
     "load",
     "loss_through",
     "marginal_curves",

@@ -47,6 +47,11 @@ def names() -> list[str]:
     return list(_LAWS)
 
 
+def judges() -> tuple[Law, ...]:
+    """The published laws that may rank mixtures; see `Law.judges`."""
+    return tuple(law for law in _LAWS.values() if law.judges.reason is None)
+
+
 def get(name: str) -> Law:
     """A published law; UserError with the nearest name for an unknown one."""
     if name not in _LAWS:

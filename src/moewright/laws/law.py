@@ -43,6 +43,27 @@ class Optimum:
     """What each returned name means."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Whether a law may rank mixtures: choices of total and active size, sparsity, expert size and shared experts.
+
+    A law of dense models has no such variable, and a law of one fixed mixture was never asked.
+    """
+
+    reason: str | None = None
+    """Why it may not; None where it may."""
+    of_form: bool = False
+    """The reason lies in the form's variables, not in the runs behind the law: it holds for fits to other runs too."""
+    dense: "Law | None" = None
+    """For a law without a loss of its own: the dense law whose compute-optimal loss is taken instead, ..."""
+    dense_flops: Callable[[Mapping[str, Any]], Any] | None = None
+    """... at these FLOPs of training, a function of the law's variables. That loss falls as the FLOPs grow."""
+
+
+MAY_JUDGE = Judgement()
+NO_LOSS = Judgement(reason="it gives no loss")
+
+
 @dataclass(frozen=True)
 class Law:
     """A published scaling law. Losses of different laws never compare: tokenizer, data and schedule differ."""
@@ -63,6 +84,8 @@ class Law:
     optimum_rule: Optimum | None = None
     applies: Callable[[Architecture], str | None] = lambda _: None
     """Why the law says nothing about an architecture, or None if it does."""
+    judges: Judgement = NO_LOSS
+    """Whether it may rank mixtures, and why not."""
     fit_settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Settings of a fit that this form does better with than with the general ones; its notes say why."""
     findings: tuple[str, ...] = ()

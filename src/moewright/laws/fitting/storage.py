@@ -11,6 +11,7 @@ from moewright.files import read_mapping, write_mapping
 from moewright.laws.catalogue import get, names
 from moewright.laws.fitting.fitted import FitRecord, FittedLaw
 from moewright.laws.fitting.identifiability import Identified
+from moewright.laws.law import MAY_JUDGE
 
 FORMAT = "moewright-law/1"
 _ARRAYS = ("draws", "residuals", "weights")
@@ -98,6 +99,8 @@ def fitted_law(
         coefficients=coefficients,
         optimum_rule=parent.optimum_rule,
         applies=parent.applies,
+        # What its authors' runs could not tell, these may.
+        judges=parent.judges if parent.judges.of_form else MAY_JUDGE,
         notes=record.messages,
         record=record,
     )

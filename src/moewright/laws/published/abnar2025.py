@@ -5,7 +5,7 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import Law
+from moewright.laws.law import MAY_JUDGE, Law
 from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
 
@@ -73,5 +73,6 @@ LAW = Law(
         ),
     ),
     applies=derive.needs_like_experts,
+    judges=MAY_JUDGE,
     notes=("explains 68 % of the variance of held-out runs (the authors' R squared)",),
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, Link
-from moewright.laws.law import Law
+from moewright.laws.law import MAY_JUDGE, Law
 from moewright.laws.saturation import saturated
 from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
@@ -77,5 +77,6 @@ LAW = Law(
         Variable("top_k", "K", 1, 1, "experts", derive.top_k_or_one, is_input=False),
     ),
     applies=derive.needs_like_experts,
+    judges=MAY_JUDGE,
     notes=("every second layer was routed (routing frequency 0.5)",),
 )

@@ -12,7 +12,7 @@ from moewright.architecture import counts, variables
 from moewright.laws import derive
 from moewright.laws.allocation import split_six_nd
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import Law, Optimum
+from moewright.laws.law import Judgement, Law, Optimum
 from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
 
@@ -50,6 +50,9 @@ def additive_optimum(size: str) -> Optimum:
     )
 
 
+_BLIND = Judgement(reason="it is a law of dense models, which cannot see sparsity", of_form=True)
+
+
 def _dense_inputs(low: float, high: float) -> tuple[Variable, ...]:
     size = Variable(
         "total_params", "N, every parameter, embeddings included", low, high, "parameters", counts.total_params
@@ -68,6 +71,7 @@ EPOCH2024 = Law(
     inputs=_dense_inputs(57e6, 16e9),
     optimum_rule=additive_optimum("total_params"),
     applies=derive.needs_dense,
+    judges=_BLIND,
 )
 
 HOFFMANN2022 = Law(
@@ -82,6 +86,7 @@ HOFFMANN2022 = Law(
     inputs=_dense_inputs(70e6, 16e9),
     optimum_rule=additive_optimum("total_params"),
     applies=derive.needs_dense,
+    judges=_BLIND,
     notes=("its intervals are narrower than its runs support; epoch2024 refits the same runs",),
 )
 
@@ -108,5 +113,8 @@ FLAME2025 = Law(
     ),
     optimum_rule=additive_optimum("active_params"),
     applies=derive.needs_moe,
+    judges=Judgement(
+        reason="its runs held one mixture fixed (64 experts, 8 used, 2 shared), so it cannot rank mixtures"
+    ),
     notes=("A and B sit on a start value of the authors' search: treat the law as weak",),
 )

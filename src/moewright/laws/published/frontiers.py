@@ -7,7 +7,7 @@ import numpy as np
 from moewright.architecture import variables
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import Law, Optimum
+from moewright.laws.law import Judgement, Law, Optimum
 from moewright.laws.variable import TRAIN_FLOPS, Values, Variable
 
 
@@ -61,6 +61,9 @@ MARIN2026 = Law(
         answers={"params": "N* = .0109 C^.535", "loss": "L on the frontier"},
     ),
     applies=derive.needs_moe,
+    judges=Judgement(
+        reason="its runs held one mixture fixed (64 experts, 4 used, 1 shared), so it cannot rank mixtures"
+    ),
     notes=(
         "a frontier: the loss of the best size for the compute; a model of another size is worse",
         "the loss is Paloma's macro average; the project expected 2.25 of it at 1e23 FLOPs",

@@ -9,7 +9,7 @@ from moewright.architecture import counts, variables
 from moewright.laws import derive
 from moewright.laws.allocation import minimise_in_log
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import Law, Optimum
+from moewright.laws.law import MAY_JUDGE, Law, Optimum
 from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
 EXPANSION = 64  # total over active expert parameters, fixed in the fitted runs
@@ -122,6 +122,7 @@ LAW = Law(
         },
     ),
     applies=derive.needs_moe,
+    judges=MAY_JUDGE,
     notes=(
         "the paper's dense companion: a 16.3, alpha .126, b 26.7, beta .127",
         "its table of optima has losses .011 to .023 higher than these rounded coefficients give",

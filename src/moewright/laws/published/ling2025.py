@@ -1,5 +1,6 @@
 """Efficiency leverage of MoE over dense models, and both allocations (Ling team, arXiv 2507.17702)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,10 @@ import numpy as np
 from moewright.architecture import variables
 from moewright.laws import derive
 from moewright.laws.form import Coefficients
-from moewright.laws.law import Law, Optimum, Quantity
+from moewright.laws.law import Judgement, Law, Optimum, Quantity
+from moewright.laws.published.dense import EPOCH2024
 from moewright.laws.saturation import saturated
-from moewright.laws.variable import TRAIN_FLOPS, Values, Variable
+from moewright.laws.variable import TRAIN_FLOPS, Values, Variable, check_values
 
 # The fitted leverage. The paper does not name its logarithms; only base 2 for the granularity and base 10 for the
 # compute reproduce its "more than 7 at 1e22 FLOPs" and its best granularity of about 12.
@@ -29,6 +31,11 @@ def efficiency_leverage(activation_ratio: Values, granularity: Values, train_flo
     log_G = np.log2(granularity)
     exponent = _ALPHA_0 + _ALPHA_LOG_C * np.log10(train_flops) + _BETA * log_G + _GAMMA * log_G**2
     return (1 / A_hat) ** exponent
+
+
+def equivalent_dense_flops(variables: Mapping[str, Any]) -> Any:
+    """FLOPs with which a compute-optimal dense model reaches the loss: C times the leverage."""
+    return efficiency_leverage(**variables) * variables["train_flops"]
 
 
 def optimum(_: Coefficients, train_flops: Values | None = None) -> dict[str, Any]:
@@ -79,6 +86,8 @@ LAW = Law(
         },
     ),
     applies=derive.needs_moe,
+    # The dense law is the refit of the runs that most dense laws rest on.
+    judges=Judgement(dense=EPOCH2024, dense_flops=equivalent_dense_flops),
     notes=(
         "validated by the authors to 28B parameters in total",
         "a loss follows through a dense law at C x leverage: `laws.loss_through`",
@@ -91,5 +100,5 @@ def loss_through(dense: Law, **given: Values) -> Any:
 
     `dense` is a law whose optimum takes train_flops and answers a loss; `given` are the leverage's variables.
     """
-    leverage = LAW.efficiency_leverage(**given)
-    return dense.optimum(train_flops=leverage * np.asarray(given["train_flops"]))["loss"]
+    checked = check_values(LAW.inputs, given, LAW.name)
+    return dense.optimum(train_flops=equivalent_dense_flops(checked))["loss"]

@@ -9,7 +9,7 @@ from moewright.architecture import counts
 from moewright.laws import derive
 from moewright.laws.allocation import split_six_nd
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import Law, Optimum, Quantity
+from moewright.laws.law import MAY_JUDGE, Law, Optimum, Quantity
 from moewright.laws.saturation import saturated
 from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
@@ -113,6 +113,7 @@ LAW = Law(
         answers={"active_params": "N_a of least loss under C = 6 N_a D", "train_tokens": "D there", "loss": "L there"},
     ),
     applies=derive.needs_like_experts,
+    judges=MAY_JUDGE,
     # On the authors' 260 training rows, the best of them, left out, are predicted within .007 nats so, within .016 by
     # huber_log alone and within .022 by squares.
     fit_settings={"objective": "huber_log", "tuning": "best"},
