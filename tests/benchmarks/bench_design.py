@@ -14,7 +14,7 @@ import moewright
 from moewright import laws
 from moewright.designs.budgets import make_budgets
 from moewright.designs.groups import CHUNK_ROWS
-from moewright.designs.witnesses import choose_witnesses
+from moewright.designs.judges import choose_judges
 
 BUDGETS: dict[str, dict[str, object]] = {
     "three budgets": {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"},
@@ -61,14 +61,14 @@ def plain_rate() -> float:
         "activation_ratio": r.uniform(0.01, 0.5, CHUNK_ROWS),
         "train_flops": r.uniform(1e21, 1e23, CHUNK_ROWS),
     }
-    witnesses = choose_witnesses(None, make_budgets({"total_params": "1B", "train_tokens": "1B"}))
-    inputs = {w.name: {v.name: values[v.name] for v in w.inputs} for w in witnesses}
+    judges = choose_judges(None, make_budgets({"total_params": "1B", "train_tokens": "1B"}))
+    inputs = {w.name: {v.name: values[v.name] for v in w.inputs} for w in judges}
     assert set(inputs) <= set(laws.names())
     best = np.inf
     for _ in range(5):
         start = time.perf_counter()
-        for witness in witnesses:
-            witness.evaluate(inputs[witness.name])
+        for judge in judges:
+            judge.evaluate(inputs[judge.name])
         best = min(best, time.perf_counter() - start)
     return CHUNK_ROWS / best
 

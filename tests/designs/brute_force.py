@@ -91,7 +91,7 @@ class Answer:
     best: dict[str, float]
     ranked: list[tuple[float, Sizes, dict[str, float]]]
     """Worst regret, sizes, regret by law: the best of each (experts, top-k, shared), best first."""
-    alike: int
+    undecided: int
 
 
 def solve(space: dict[str, list[int]], asked: dict[str, Any], names: tuple[str, ...] = LAWS) -> Answer:

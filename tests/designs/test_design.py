@@ -13,8 +13,8 @@ from moewright.architecture.counts import active_params, total_params, training_
 from moewright.architecture.storage import weights_bytes
 from moewright.designs.candidates import build, columns
 from moewright.designs.groups import groups_of
+from moewright.designs.principles import best_num_experts, conflict_scale, sparsity_at
 from moewright.designs.space import Space
-from moewright.designs.tradeoff import best_num_experts, conflict_scale, sparsity_at
 from moewright.report.design_folder import write_designs
 from tests.hf import oracle
 
@@ -147,10 +147,10 @@ def test_fixed_tokens_and_fixed_flops_disagree_on_sparsity() -> None:
 def test_a_principle_is_followed_by_its_own_choice() -> None:
     answer = moewright.design(total_params="7B", active_params="1.3B", train_tokens="5T", top=3)
     chosen = answer.principles
-    for name, found in chosen.followed.items():
+    for name, found in chosen.choices.items():
         assert name in chosen.follows(found.design, answer.space.vocab_size)[0]
         assert min(found.regret.values()) >= -1e-9
-    liew = chosen.followed["liew"].design
+    liew = chosen.choices["liew"].design
     assert total_params(build(liew, answer.space, 512)) >= 0.99 * chosen.most_total
     assert chosen.most_total <= 7e9
 

@@ -1,4 +1,4 @@
-"""Laws fitted to one's own runs as witnesses, with their draws; and what a wrong file says."""
+"""Laws fitted to one's own runs as judges, with their draws; and what a wrong file says."""
 
 import json
 from pathlib import Path
@@ -45,19 +45,19 @@ def test_a_fitted_law_joins_with_its_draws(own_law: FittedLaw, tmp_path: Path) -
     assert alone.laws == answer.laws
     pair = moewright.design(**budgets, law=["zhao2025", own_law], top=3)  # type: ignore[arg-type]
     assert pair.laws == ("zhao2025", own_law.name)
-    sure = pair.sureness[own_law.name]
-    assert sure.num_draws == len(own_law.record.draws)
-    assert sure.probability_best.sum() == pytest.approx(1)
+    ranking = pair.bootstrap[own_law.name]
+    assert ranking.num_draws == len(own_law.record.draws)
+    assert ranking.probability_best.sum() == pytest.approx(1)
     favourite = pair.favourites[own_law.name].sizes
-    assert sure.count_alike >= 1
-    low, high = sure.ranges["num_experts"]
+    assert ranking.num_undecided >= 1
+    low, high = ranking.ranges["num_experts"]
     assert low <= favourite["num_experts"] <= high
     # What the made-up truth says: fill the total, and use as many experts as the budget allows.
     assert favourite["top_k"] / favourite["num_experts"] > 1 / 8
-    assert json.loads(json.dumps(pair.to_dict()))["fitted"][own_law.name]["draws"] == sure.num_draws
+    assert json.loads(json.dumps(pair.to_dict()))["fitted"][own_law.name]["draws"] == ranking.num_draws
 
 
-def test_a_law_without_tokens_is_no_witness_at_fixed_flops(own_law: FittedLaw) -> None:
+def test_a_law_without_tokens_may_not_judge_at_fixed_flops(own_law: FittedLaw) -> None:
     budgets = {"total_params": "7B", "train_flops": "1e22"}
     assert "clark2022" not in moewright.design(**budgets, top=1).laws  # type: ignore[arg-type]
     with pytest.raises(UserError, match="clark2022 does not see training tokens"):

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moewright.designs.between import Between
+from moewright.designs.branch_and_bound import FeasibleSet, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import join
 from moewright.designs.groups import groups_of
+from moewright.designs.intervals import Interval
+from moewright.designs.judges import choose_judges, least_losses, losses
 from moewright.designs.ranking import rank
-from moewright.designs.search import Feasible, ask, best_of_each_law
 from moewright.designs.space import Space
-from moewright.designs.witnesses import choose_witnesses, least_losses, losses
 from moewright.laws import judges
 from tests.designs import brute_force
 
@@ -55,22 +55,22 @@ def test_the_search_equals_trying_everything(seed: int) -> None:
     expected = brute_force.solve(lists, asked, names)
     space = Space.model_validate({**lists, "vocab_size": brute_force.VOCABULARY})
     budgets = make_budgets({**asked, "context": brute_force.CONTEXT, "batch": 2})
-    question = ask(groups_of(space), budgets, choose_witnesses(names, budgets))
-    assert question.groups.num_designs == sum(1 for _ in brute_force.every_design(lists))
-    within = Feasible(question)
+    problem = search_problem(groups_of(space), budgets, choose_judges(names, budgets))
+    assert problem.groups.num_designs == sum(1 for _ in brute_force.every_design(lists))
+    within = FeasibleSet(problem)
     assert within.designs == expected.num_within
     if not expected.num_within:
         return
-    best, winners = best_of_each_law(question, within)
+    best, winners = best_of_each_law(problem, within)
     assert dict(zip(names, best, strict=True)) == pytest.approx(expected.best, abs=1e-9)
-    found = rank(question, within, best, winners, top=10)
+    found = rank(problem, within, best, winners, top=10)
     shown = slice(None, 10)
     assert found.worst_regret[shown] == pytest.approx([worst for worst, _, _ in expected.ranked[shown]], abs=1e-9)
     for number, name in enumerate(names):
         regrets = [regret[name] for _, _, regret in expected.ranked[:1]]
         assert found.regrets[number, :1] == pytest.approx(regrets, abs=1e-9)
     assert tuple(sizes_of(found.designs.sizes(0))) == expected.ranked[0][1]
-    assert len(found.alike) == expected.alike
+    assert len(found.undecided) == expected.undecided
 
 
 def sizes_of(sizes: dict[str, int]) -> list[int]:
@@ -86,25 +86,25 @@ def test_enough_of_the_random_budgets_hold_designs() -> None:
 
 
 @pytest.mark.parametrize("budget", [{"train_tokens": 2e12}, {"train_flops": 1e23}], ids=["tokens", "flops"])
-def test_bounds_hold_over_whole_stretches(budget: dict[str, float]) -> None:
-    """No design between two expert sizes is better than its stretch's bound, under any law, however long."""
+def test_bounds_hold_over_whole_ranges(budget: dict[str, float]) -> None:
+    """No design between two expert sizes is better than the bound of their range, under any law, however wide."""
     r = np.random.default_rng(0)
     groups = groups_of(Space())
     budgets = make_budgets({"total_params": 1e15, **budget})
-    question = ask(groups, budgets, choose_witnesses(None, budgets))
-    chunk = join(list(question.groups.chunks()))
+    problem = search_problem(groups, budgets, choose_judges(None, budgets))
+    chunk = join(list(problem.groups.chunks()))
     some = chunk.take(r.choice(len(chunk), 3000))
     first = 64 * r.integers(2, 9, len(some))
     last = first + 64 * r.integers(0, 25, len(some))
-    ends = question.derived(some.with_expert_size(first)), question.derived(some.with_expert_size(last))
-    for witness in question.witnesses:
-        bound = least_losses(witness, *ends)
+    ends = problem.derived(some.with_expert_size(first)), problem.derived(some.with_expert_size(last))
+    for judge in problem.judges:
+        bound = least_losses(judge, *ends)
         for share in (0.0, 0.1, 0.4, 0.7, 1.0):
             sizes = first + ((last - first) * share).astype(np.int64) // 64 * 64
-            values = losses(witness, question.derived(some.with_expert_size(sizes)))
-            assert np.all(bound <= values + 1e-12), witness.name
+            values = losses(judge, problem.derived(some.with_expert_size(sizes)))
+            assert np.all(bound <= values + 1e-12), judge.name
         single = first == last
-        values = losses(witness, question.derived(some.with_expert_size(first)))
+        values = losses(judge, problem.derived(some.with_expert_size(first)))
         assert bound[single] == pytest.approx(values[single], abs=1e-12)
 
 
@@ -113,9 +113,9 @@ def test_intervals_enclose() -> None:
     r = np.random.default_rng(1)
     low = r.uniform(-3, 3, (2, 2000))
     high = low + r.uniform(0, 2, (2, 2000))
-    x, y = (Between(low[i], high[i]) for i in range(2))
+    x, y = (Interval(low[i], high[i]) for i in range(2))
     a, b = r.uniform(low, high)
-    positive = Between(np.exp(low[0]), np.exp(high[0]))
+    positive = Interval(np.exp(low[0]), np.exp(high[0]))
     for interval, value in (
         (x + y, a + b),
         (x - y, a - b),

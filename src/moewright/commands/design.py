@@ -43,7 +43,7 @@ def design(
     `law` names published laws to restrict to, and files of fitted laws that join. Raises UserError for budgets that are
     missing, contradict each other or fit no model.
     """
-    from moewright.designs.answer import answer
+    from moewright.designs.recommendation import recommend
     from moewright.laws import Law
 
     given: dict[str, Any] = {
@@ -63,4 +63,4 @@ def design(
         "kv_dtype": kv_dtype,
     }
     laws = [law] if isinstance(law, str | Path | Law) else law
-    return answer(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top)
+    return recommend(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top)

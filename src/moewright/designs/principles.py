@@ -14,11 +14,12 @@ from typing import Any, Literal
 import numpy as np
 
 from moewright.architecture import counts
+from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, search_problem
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, Column, columns, join
 from moewright.designs.groups import Groups
 from moewright.designs.ranking import rank
-from moewright.designs.search import Feasible, Question, ask
+from moewright.designs.space import Space
 from moewright.errors import UserError
 from moewright.laws import get
 from moewright.laws.variable import Array
@@ -34,7 +35,7 @@ LIEW_LISTED = 5
 
 
 @dataclass(frozen=True)
-class Followed:
+class PrincipleChoice:
     """The best design that follows a principle, and its regret by law."""
 
     principle: Principle
@@ -50,7 +51,7 @@ class Followed:
 class Principles:
     """What each principle would choose within the budgets; a principle that nothing follows is left out."""
 
-    followed: Mapping[Principle, Followed]
+    choices: Mapping[Principle, PrincipleChoice]
     liew: Candidates
     """Liew's ranking, best first: filled designs by sparsity, then by experts."""
     liew_regrets: Array
@@ -72,30 +73,30 @@ class Principles:
         return [tuple(name for name, mask in masks.items() if mask[row]) for row in range(len(designs))]
 
 
-def principles(question: Question, within: Feasible, best: Array) -> Principles:
+def choose_by_principles(problem: SearchProblem, within: FeasibleSet, best: Array) -> Principles:
     """Choose by each principle; among the designs that follow one, by the largest regret over the laws."""
-    followed: dict[Principle, Followed] = {}
-    names = [witness.name for witness in question.witnesses]
-    liew, most_total = _liew_ranking(question, within)
-    regrets = question.losses(liew) - best[:, None]
+    choices: dict[Principle, PrincipleChoice] = {}
+    names = [judge.name for judge in problem.judges]
+    liew, most_total = _liew_ranking(problem, within)
+    regrets = problem.losses(liew) - best[:, None]
     chosen: dict[Principle, Candidates | None] = {
         "liew": liew.take([0]),
-        "slicing": _best_within(_slicing_groups(question.groups), question.budgets, question, best),
-        "joint": _best_within(_joint_groups(question.groups), question.budgets, question, best),
+        "slicing": _best_within(_slicing_groups(problem.groups), problem.budgets, problem, best),
+        "joint": _best_within(_joint_groups(problem.groups), problem.budgets, problem, best),
     }
     for name, design in chosen.items():
         if design is not None:
-            regret = question.losses(design)[:, 0] - best
-            followed[name] = Followed(name, design, dict(zip(names, map(float, regret), strict=True)))
-    return Principles(followed, liew, regrets, most_total, float(liew.num_experts[0] / liew.top_k[0]))
+            regret = problem.losses(design)[:, 0] - best
+            choices[name] = PrincipleChoice(name, design, dict(zip(names, map(float, regret), strict=True)))
+    return Principles(choices, liew, regrets, most_total, float(liew.num_experts[0] / liew.top_k[0]))
 
 
-def _liew_ranking(question: Question, within: Feasible) -> tuple[Candidates, int]:
+def _liew_ranking(problem: SearchProblem, within: FeasibleSet) -> tuple[Candidates, int]:
     """The filled designs without shared experts (with them where the space has no others), best first; most total."""
     parts, totals, most = [], [], 0
-    for stretch in within:
-        widest = stretch.widest
-        total = np.asarray(counts.total_params(columns(widest, question.space.vocab_size)))
+    for ranges in within:
+        widest = ranges.widest
+        total = np.asarray(counts.total_params(columns(widest, problem.space.vocab_size)))
         most = max(most, int(total.max()))
         near = total >= FILLED * most
         parts.append(widest.take(near))
@@ -110,11 +111,11 @@ def _liew_ranking(question: Question, within: Feasible) -> tuple[Candidates, int
     return designs.take(order[np.sort(first)[:LIEW_LISTED]]), most
 
 
-def _best_within(groups: Groups | None, budgets: Budgets, question: Question, best: Array) -> Candidates | None:
+def _best_within(groups: Groups | None, budgets: Budgets, problem: SearchProblem, best: Array) -> Candidates | None:
     if groups is None:
         return None
-    narrowed = ask(groups, budgets, question.witnesses)
-    within = Feasible(narrowed)
+    narrowed = search_problem(groups, budgets, problem.judges)
+    within = FeasibleSet(narrowed)
     if not within.designs:
         return None
     return rank(narrowed, within, best, within.sample(), top=1).designs.take([0])
@@ -148,3 +149,58 @@ def _within_joint(top_k: Column, shared: Column) -> Any:
     share = shared / active
     near = (active >= np.floor(optimum["active_experts"])) & (active <= np.ceil(optimum["active_experts"]) + 1)
     return near & (share >= LEAST_SHARED_SHARE) & (share <= optimum["shared_ratio"])
+
+
+# The trade-off between sparsity and expert count when both budgets are full (arXiv 2601.08215's algebra).
+#
+# With attention of 4 d^2 and gated experts of 3 d d_e weights a layer, N_total = l d^2 (4 + 3 E/g) and N_active =
+# l d^2 (4 + 3 K/g), g = d/d_e. So N_total/N_active = r = (E + e0)/(K + e0) with e0 = 4 g/3, and at fixed g
+#
+#     K = (E + e0)/r - e0,    s = E/K = r / (1 - b/E),    b = e0 (r - 1).
+#
+# The smallest sparsity wants many experts, the fewest experts a large sparsity: two wishes of one principle in
+# conflict. With g free they are not: coarser experts make e0 and b small, and s falls to r whatever E is. Embeddings,
+# router and norms are left out of both counts.
+
+
+def expert_offset(granularity: float) -> float:
+    """e0: attention's weights in units of one expert's, for multi-head attention and gated experts."""
+    return 4 * granularity / 3
+
+
+def conflict_scale(ratio: float, granularity: float) -> float:
+    """b = e0 (r - 1): experts below which the sparsity rises steeply; K reaches 1 at E = r + b."""
+    return expert_offset(granularity) * (ratio - 1)
+
+
+def sparsity_at(num_experts: float, ratio: float, granularity: float) -> float | None:
+    """s = E/K that fills both budgets; None where that would take less than one active expert."""
+    active = (num_experts + expert_offset(granularity)) / ratio - expert_offset(granularity)
+    return num_experts / active if active >= 1 else None
+
+
+def best_num_experts(ratio: float, granularity: float, sparsity_exponent: float, experts_exponent: float) -> float:
+    """E of least loss at fixed g for a law with b log s + g log E: b_scale (1 + beta/gamma), by dL/dE = 0."""
+    return conflict_scale(ratio, granularity) * (1 + sparsity_exponent / experts_exponent)
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """The table for one pair of budgets."""
+
+    ratio: float
+    """r = N_total / N_active, without embeddings."""
+    granularity: float
+    """g = d / d_e that is held fixed."""
+    rows: tuple[tuple[int, float | None, float | None], ...]
+    """(E, s at this g, s at the coarsest experts that the space and K >= 1 allow)."""
+
+
+def trade_off(ratio: float, granularity: float, space: Space) -> TradeOff:
+    """The sparsity that fills both budgets, for each expert count of the space."""
+    coarsest = 1 / space.most_expert_size_over_width
+    rows = [
+        (experts, sparsity_at(experts, ratio, granularity), sparsity_at(experts, ratio, coarsest))
+        for experts in sorted(space.experts)
+    ]
+    return TradeOff(ratio, granularity, tuple(rows))

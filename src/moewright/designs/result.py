@@ -1,20 +1,17 @@
 """What a design run gives: ranked, buildable models, what bounds them, how sure the laws are and where they differ."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from moewright.architecture import Architecture
+from moewright.designs.baseline import PublishedModel
+from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates
-from moewright.designs.draws import Sureness
-from moewright.designs.like import Published
-from moewright.designs.modes import Mode
-from moewright.designs.prices import MORE, Prices
-from moewright.designs.principles import Principle, Principles
-from moewright.designs.search import Question
+from moewright.designs.principles import Principle, Principles, TradeOff
+from moewright.designs.ranking import BootstrapRanking
+from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices
 from moewright.designs.space import Space
-from moewright.designs.tradeoff import TradeOff
 from moewright.laws.variable import Array, Status
 
 
@@ -82,13 +79,17 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Alike:
+class UndecidedSet:
     """The designs whose worst regret is within noise of the first's: how many, and the range of each size."""
 
     within: float
     """Nats."""
     count: int
     ranges: dict[str, tuple[int, int]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"within": self.within, "count": self.count, **self.ranges}
 
 
 @dataclass(frozen=True)
@@ -125,20 +126,20 @@ class Designs:
     """By law."""
     optimum: dict[str, float]
     """The joint law's G*, S* and N_a/N at the first design's total, where it is among the laws; else empty."""
-    alike: Alike
-    sureness: dict[str, Sureness]
-    modes: tuple[Mode, ...]
+    undecided: UndecidedSet
+    bootstrap: dict[str, BootstrapRanking]
+    modes: tuple[ConstraintMode, ...]
     """Both constraint modes where the budgets leave active parameters open, else empty."""
     principles: Principles
     trade_off: TradeOff
-    prices: Prices
-    published: Published | None
+    prices: ShadowPrices
+    published: PublishedModel | None
     mixtures: MixtureMap
     considered: int
     feasible: int
     seconds: float
     warnings: tuple[str, ...]
-    question: Question = field(repr=False)
+    problem: SearchProblem = field(repr=False)
     """What was searched, to ask more of it."""
 
     @property
@@ -155,8 +156,8 @@ class Designs:
             "laws": list(self.laws),
             "favourites": {law: favourite.to_dict() for law, favourite in self.favourites.items()},
             "law_optimum": self.optimum,
-            "indistinguishable": {"within": self.alike.within, "count": self.alike.count, **self.alike.ranges},
-            "fitted": {law: sure.to_dict() for law, sure in self.sureness.items()},
+            "indistinguishable": self.undecided.to_dict(),
+            "fitted": {law: ranking.to_dict() for law, ranking in self.bootstrap.items()},
             "modes": [mode.to_dict() for mode in self.modes],
             "principles": self._principles(),
             "shadow_prices": self.shadow_prices,
@@ -169,9 +170,8 @@ class Designs:
 
     def _principles(self) -> dict[str, Any]:
         p, t = self.principles, self.trade_off
-        followed: Mapping[Principle, Any] = p.followed
         return {
-            **{name: found.to_dict() for name, found in followed.items()},
+            **{name: found.to_dict() for name, found in p.choices.items()},
             "liew_ranking": [p.liew.sizes(row) for row in range(len(p.liew))],
             "trade_off": {
                 "ratio": t.ratio,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from moewright.designs.frontier import frontier
 from moewright.designs.result import Designs
+from moewright.designs.sensitivity import frontier
 from moewright.files import write_text
 from moewright.laws.variable import Array
 
@@ -44,7 +44,7 @@ def mixture_grid(designs: Designs) -> MixtureGrid:
 def law_frontiers(designs: Designs) -> tuple[Array, dict[str, Array]]:
     """Bounds of the active parameters in billions, and each law's best loss there above its best at the widest."""
     most = max(favourite.active_params for favourite in designs.favourites.values())
-    found = frontier(designs.question, float(most))
+    found = frontier(designs.problem, float(most))
     above = found.losses - found.losses[:, -1:]
     return found.active_params / 1e9, dict(zip(designs.laws, above, strict=True))
 

@@ -98,7 +98,7 @@ def _bounds(design: Design) -> str:
 def _principles(designs: Designs, design: Design) -> str:
     rows = []
     for name, text in _PRINCIPLES.items():
-        found = designs.principles.followed.get(name)
+        found = designs.principles.choices.get(name)
         if found is None:
             rows.append((text, "no design can", *[""] * len(designs.laws)))
             continue
@@ -111,11 +111,12 @@ def _principles(designs: Designs, design: Design) -> str:
 
 
 def _doubts(designs: Designs, design: Design) -> str:
-    alike = designs.alike
+    undecided = designs.undecided
+    ranges = size_ranges(undecided.ranges)
     lines = [
-        f"- {alike.count:,} designs lie within {alike.within:g} nats of the first: {size_ranges(alike.ranges)}.",
+        f"- {undecided.count:,} designs lie within {undecided.within:g} nats of the first: {ranges}.",
         *(
-            f"- best in {share:.0%} of the draws of {law} among {designs.sureness[law].num_finalists} finalists."
+            f"- best in {share:.0%} of the draws of {law} among {designs.bootstrap[law].num_finalists} finalists."
             for law, share in design.probability_best.items()
         ),
         *(f"- {warning}" for warning in designs.warnings),

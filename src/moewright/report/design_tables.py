@@ -5,9 +5,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from moewright.designs.baseline import PublishedModel
 from moewright.designs.budgets import Budgets
-from moewright.designs.draws import CONFIDENCE
-from moewright.designs.like import Published
+from moewright.designs.ranking import CONFIDENCE
 from moewright.designs.result import Design, Designs
 from moewright.quantities import format_bytes, format_count
 
@@ -35,7 +35,7 @@ def print_designs(console: Console, designs: Designs) -> None:
     console.print()
     console.print(_favourites(designs))
     console.print()
-    _print_sureness(console, designs)
+    _print_undecided(console, designs)
     if designs.modes:
         console.print()
         console.print(_modes(designs))
@@ -94,18 +94,19 @@ def size_ranges(ranges: dict[str, tuple[int, int]]) -> str:
     )
 
 
-def _print_sureness(console: Console, designs: Designs) -> None:
-    alike = designs.alike
-    noun = "design" if alike.count == 1 else "designs"
+def _print_undecided(console: Console, designs: Designs) -> None:
+    undecided = designs.undecided
+    noun = "design" if undecided.count == 1 else "designs"
     console.print(
-        f"[bold]Not told apart[/bold] from the first ({alike.within:g} nats of worst regret): {alike.count:,} {noun}, "
-        f"with {size_ranges(alike.ranges)}."
+        f"[bold]Not told apart[/bold] from the first ({undecided.within:g} nats of worst regret): {undecided.count:,} "
+        f"{noun}, with {size_ranges(undecided.ranges)}."
     )
-    for law, sure in designs.sureness.items():
+    for law, ranking in designs.bootstrap.items():
         console.print(
-            f"[bold]{law}[/bold], {sure.num_draws} draws over {sure.num_finalists} finalists: {sure.count_alike} "
-            f"cannot be told from its favourite at {CONFIDENCE:.0%} ({size_ranges(sure.ranges)}); the first design is "
-            f"best in {designs.designs[0].probability_best[law]:.0%}."
+            f"[bold]{law}[/bold], {ranking.num_draws} draws over {ranking.num_finalists} finalists: "
+            f"{ranking.num_undecided} cannot be told from its favourite at {CONFIDENCE:.0%} "
+            f"({size_ranges(ranking.ranges)}); the first design is best in "
+            f"{designs.designs[0].probability_best[law]:.0%}."
         )
 
 
@@ -199,7 +200,7 @@ def _modes(designs: Designs) -> Table:
     return table
 
 
-def _published(designs: Designs, model: Published) -> Table:
+def _published(designs: Designs, model: PublishedModel) -> Table:
     """The published model beside the first design and each law's favourite."""
     table = _table(f"{model.name} against the laws, at its own budgets", _SIZES_PUBLISHED, first="")
     sizes = {**model.sizes, "dense_first": 0}
@@ -214,7 +215,7 @@ _PUBLISHED_NAMES = ("hidden_size", "num_layers", "num_experts", "top_k", "shared
 _SIZES_PUBLISHED = (*(_SIZES[name] for name in _PUBLISHED_NAMES), "worst", "by law")
 
 
-def _published_regrets(designs: Designs, model: Published) -> tuple[str, str]:
+def _published_regrets(designs: Designs, model: PublishedModel) -> tuple[str, str]:
     if not model.regret:
         return "-", "no law"
     judge, worst = max(model.regret.items(), key=lambda item: item[1])
@@ -224,7 +225,7 @@ def _published_regrets(designs: Designs, model: Published) -> tuple[str, str]:
 def _principles(designs: Designs) -> Table:
     """The best design that follows each principle, and each law's regret of it."""
     table = _table("Following a principle: its best design, regret by law", map(short_name, designs.laws), first="")
-    for name, found in designs.principles.followed.items():
+    for name, found in designs.principles.choices.items():
         table.add_row(name, *(f"{found.regret[law]:.4f}" for law in designs.laws))
         s = found.design.sizes(0)
         mixture = f"{s['num_experts']}/{s['top_k']}+{s['shared_experts']} x {s['expert_size']}"

@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture import Architecture, counts
-from moewright.designs.between import Between, between, lower, upper
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, columns
+from moewright.designs.intervals import Interval, interval, lower, upper
 from moewright.designs.space import Space
 from moewright.errors import UserError
-from moewright.laws import Law, derive, judges
+from moewright.laws import Law, derive
+from moewright.laws import judges as published_judges
 from moewright.laws.fitting.fitted import FittedLaw
 from moewright.laws.law import Judgement
 from moewright.laws.variable import Array, Status, Variable
 
 
 @dataclass(frozen=True)
-class Witness:
-    """A law with the losses that it gives to columns of designs."""
+class JudgingLaw:
+    """A law that may judge, with the losses that it gives to columns of designs."""
 
     law: Law
     evaluate: Callable[[Mapping[str, Any]], Any]
@@ -42,7 +43,7 @@ class Witness:
         return [variable for variable in self.law.inputs if variable.is_input]
 
 
-class Derived:
+class DesignVariables:
     """Variables of columns of designs, each computed once for all the laws that take it."""
 
     def __init__(self, candidates: Candidates, budgets: Budgets, space: Space) -> None:
@@ -62,7 +63,7 @@ class Derived:
         if budgets.train_flops is not None and flops is not None:
             self.train_tokens: Any = budgets.train_flops / flops
         else:
-            self.train_tokens = tokens_of(self._architecture, budgets)
+            self.train_tokens = training_tokens(self._architecture, budgets)
 
     def of(self, variable: Variable) -> Any:
         """The variable as a column, or as a number where it is the same for all designs."""
@@ -73,7 +74,7 @@ class Derived:
         return value * self.train_tokens if variable.per_token else value
 
 
-def tokens_of(architecture: Architecture, budgets: Budgets) -> Any:
+def training_tokens(architecture: Architecture, budgets: Budgets) -> Any:
     """Training tokens: the budget's, or what its FLOPs or device-hours pay for (a column for columns)."""
     if budgets.train_tokens is not None:
         return budgets.train_tokens
@@ -90,30 +91,30 @@ def tokens_of(architecture: Architecture, budgets: Budgets) -> Any:
     return budgets.train_device_hours / np.asarray(hours_per_token, dtype=np.float64)
 
 
-def losses(witness: Witness, at: Derived) -> Array:
+def losses(judge: JudgingLaw, at: DesignVariables) -> Array:
     """The law's loss of every design, in nats of its own tokenizer."""
-    return np.asarray(witness.evaluate({v.name: np.asarray(at.of(v), dtype=np.float64) for v in witness.inputs}))
+    return np.asarray(judge.evaluate({v.name: np.asarray(at.of(v), dtype=np.float64) for v in judge.inputs}))
 
 
-def loss_of(witness: Witness, architecture: Architecture, budgets: Budgets) -> float:
+def loss_of(judge: JudgingLaw, architecture: Architecture, budgets: Budgets) -> float:
     """The law's loss of one architecture of any kind; InapplicableLaw where it says nothing about it."""
-    tokens = float(tokens_of(architecture, budgets))
-    return float(witness.evaluate(witness.law.variables(architecture, train_tokens=tokens)))
+    tokens = float(training_tokens(architecture, budgets))
+    return float(judge.evaluate(judge.law.variables(architecture, train_tokens=tokens)))
 
 
-def least_losses(witness: Witness, narrow: Derived, wide: Derived) -> Array:
+def least_losses(judge: JudgingLaw, narrow: DesignVariables, wide: DesignVariables) -> Array:
     """A lower bound of the law's loss over all expert sizes from those of `narrow` to those of `wide`.
 
     Every variable is monotone in the expert size when all else is fixed, so it lies between its values at both ends;
     the law's formula does the rest in interval arithmetic.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = lower(witness.evaluate({v.name: between(narrow.of(v), wide.of(v)) for v in witness.inputs}))
+        bounds = lower(judge.evaluate({v.name: interval(narrow.of(v), wide.of(v)) for v in judge.inputs}))
     return np.where(np.isnan(bounds), -np.inf, bounds)
 
 
-def choose_witnesses(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -> tuple[Witness, ...]:
-    """The witnesses for a list of laws: names restrict the published ones, fitted laws join whatever is there.
+def choose_judges(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -> tuple[JudgingLaw, ...]:
+    """The judging laws for a list of laws: names restrict the published ones, fitted laws join whatever is there.
 
     Raises UserError for a law that cannot see the choice, with the reason.
     """
@@ -122,30 +123,30 @@ def choose_witnesses(wanted: Iterable[str | Path | Law] | None, budgets: Budgets
     laws = [resolve_law(law) for law in wanted or ()]
     named = [law for law in laws if not isinstance(law, FittedLaw)]
     fitted = [law for law in laws if isinstance(law, FittedLaw)]
-    chosen = [*(named or judges()), *fitted]
+    chosen = [*(named or published_judges()), *fitted]
     names = [law.name for law in chosen]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"law: {twice} is there twice; give each law once")
-    witnesses = tuple(witness_of(law) for law in chosen)
-    blind = [witness.name for witness in witnesses if not sees(witness, budgets)]
+    judges = tuple(judging_law(law) for law in chosen)
+    blind = [judge.name for judge in judges if not sees(judge, budgets)]
     named_blind = next((law.name for law in laws if law.name in blind), None)
     if named_blind is not None:
         raise UserError(
             f"law: {named_blind} does not see training tokens, which differ between designs of equal training FLOPs; "
             "leave it out or give --train-tokens"
         )
-    return tuple(witness for witness in witnesses if witness.name not in blind)
+    return tuple(judge for judge in judges if judge.name not in blind)
 
 
-def sees(witness: Witness, budgets: Budgets) -> bool:
+def sees(judge: JudgingLaw, budgets: Budgets) -> bool:
     """Whether the law sees all that differs between designs: tokens too, where FLOPs or hours are held fixed."""
-    return budgets.train_tokens is not None or any(variable.per_token for variable in witness.inputs)
+    return budgets.train_tokens is not None or any(variable.per_token for variable in judge.inputs)
 
 
-def witness_of(law: Law) -> Witness:
-    """A law as a witness; UserError says why it cannot be one."""
-    others = ", ".join(other.name for other in judges())
+def judging_law(law: Law) -> JudgingLaw:
+    """A law as one that judges; UserError says why it may not."""
+    others = ", ".join(other.name for other in published_judges())
     if law.judges.reason is not None:
         hint = "it is a form to fit to your runs first" if law.form else f"it gives {', '.join(law.gives)}"
         reason = law.judges.reason if "loss" in law.gives else hint
@@ -153,14 +154,14 @@ def witness_of(law: Law) -> Witness:
     foreign = next((v.name for v in law.inputs if v.is_input and v.derive is None), None)
     if foreign is not None:
         raise UserError(f"law: {law.name} takes {foreign}, which a design and its tokens do not give; it cannot rank")
-    return Witness(law, law.bare_loss if law.judges.dense is None else partial(_through_dense, law.judges))
+    return JudgingLaw(law, law.bare_loss if law.judges.dense is None else partial(_through_dense, law.judges))
 
 
-def domain(witness: Witness, architecture: Architecture, budgets: Budgets) -> dict[str, Status]:
+def domain(judge: JudgingLaw, architecture: Architecture, budgets: Budgets) -> dict[str, Status]:
     """Where a design lies against the runs behind the law, by variable and by what those runs held fixed."""
-    tokens = float(tokens_of(architecture, budgets))
-    at = {variable.name: float(variable.of(architecture, tokens)) for variable in witness.inputs}
-    return witness.law.domain(**at) | witness.law.conditions(architecture, train_tokens=tokens)
+    tokens = float(training_tokens(architecture, budgets))
+    at = {variable.name: float(variable.of(architecture, tokens)) for variable in judge.inputs}
+    return judge.law.domain(**at) | judge.law.conditions(architecture, train_tokens=tokens)
 
 
 def _through_dense(how: Judgement, variables: Mapping[str, Any]) -> Any:
@@ -168,7 +169,7 @@ def _through_dense(how: Judgement, variables: Mapping[str, Any]) -> Any:
     assert how.dense is not None
     assert how.dense_flops is not None
     compute = how.dense_flops(variables)
-    if isinstance(compute, Between):  # the loss falls as the compute grows
+    if isinstance(compute, Interval):  # the loss falls as the compute grows
         low, high = (how.dense.optimum(train_flops=end(compute))["loss"] for end in (upper, lower))
-        return Between(low, high)
+        return Interval(low, high)
     return how.dense.optimum(train_flops=compute)["loss"]

@@ -1,4 +1,4 @@
-"""From a question to its answer: search, then everything that makes the few designs worth showing defensible."""
+"""From budgets to designs: search, then everything that makes the few designs worth showing defensible."""
 
 import time
 from collections.abc import Iterable
@@ -8,22 +8,18 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture import counts, variables
+from moewright.designs.baseline import budgets_like, compare_published
+from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import Candidates, build, columns, family_of, join
-from moewright.designs.costs import memory_bytes
-from moewright.designs.draws import ranges_of, sureness
 from moewright.designs.groups import groups_of
-from moewright.designs.infeasible import no_design
-from moewright.designs.like import budgets_like, compare
-from moewright.designs.modes import both_modes
-from moewright.designs.prices import shadow_prices
-from moewright.designs.principles import Principles, principles
-from moewright.designs.ranking import ALIKE_NATS, Ranking, rank
-from moewright.designs.result import Alike, Design, Designs, Favourite, MixtureMap
-from moewright.designs.search import Feasible, Question, ask, best_of_each_law
+from moewright.designs.judges import choose_judges, domain, training_tokens
+from moewright.designs.limits import infeasible, memory_bytes
+from moewright.designs.principles import Principles, TradeOff, choose_by_principles, trade_off
+from moewright.designs.ranking import UNDECIDED_NATS, Ranking, bootstrap_rankings, ranges_of, rank
+from moewright.designs.result import Design, Designs, Favourite, MixtureMap, UndecidedSet
+from moewright.designs.sensitivity import constraint_modes, shadow_prices
 from moewright.designs.space import Space, load_space
-from moewright.designs.tradeoff import TradeOff, trade_off
-from moewright.designs.witnesses import choose_witnesses, domain, tokens_of
 from moewright.errors import UserError
 from moewright.hf.sources import Source
 from moewright.laws import Law, get
@@ -35,7 +31,7 @@ FULL = 0.9
 FAR = 10.0
 
 
-def answer(
+def recommend(
     given: dict[str, Any],
     *,
     space: str | Path | Space | None,
@@ -55,42 +51,42 @@ def answer(
             raise UserError("vocab-size: --like takes the vocabulary from the model; leave it out")
         vocab_size = loaded.architecture.vocab_size
     budgets = make_budgets(given)
-    question = ask(groups_of(_space(space, vocab_size)), budgets, choose_witnesses(laws, budgets))
-    within = Feasible(question)
+    problem = search_problem(groups_of(_space(space, vocab_size)), budgets, choose_judges(laws, budgets))
+    within = FeasibleSet(problem)
     if not within.designs:
-        raise no_design(question)
-    best, winners = best_of_each_law(question, within)
-    ranking = rank(question, within, best, winners, top)
-    chosen = principles(question, within, best)
+        raise infeasible(problem.groups, budgets)
+    best, winners = best_of_each_law(problem, within)
+    ranking = rank(problem, within, best, winners, top)
+    chosen = choose_by_principles(problem, within, best)
     first = ranking.designs.take([0])
     shown = ranking.designs.take(np.arange(min(top, len(ranking.designs))))
-    designs = _designs(question, shown, ranking.regrets, best, chosen)
-    finalists = join([ranking.designs, winners, ranking.alike])
-    sure = sureness(question, finalists)
+    designs = _designs(problem, shown, ranking.regrets, best, chosen)
+    finalists = join([ranking.designs, winners, ranking.undecided])
+    bootstrap = bootstrap_rankings(problem, finalists)
     for number, design in enumerate(designs):
-        design.probability_best.update({law: float(s.probability_best[number]) for law, s in sure.items()})
-    names = tuple(witness.name for witness in question.witnesses)
+        design.probability_best.update({law: float(s.probability_best[number]) for law, s in bootstrap.items()})
+    names = tuple(judge.name for judge in problem.judges)
     total = float(designs[0].total_params)
     return Designs(
         budgets=budgets,
-        space=question.space,
+        space=problem.space,
         designs=designs,
         laws=names,
-        favourites=_favourites(question, winners, best),
+        favourites=_favourites(problem, winners, best),
         optimum=get("zhao2025").optimum(total_params=total) if "zhao2025" in names else {},
-        alike=Alike(ALIKE_NATS, len(ranking.alike), ranges_of(ranking.alike)),
-        sureness=sure,
-        modes=both_modes(question, within, first, winners) if budgets.leaves_active_open else (),
+        undecided=UndecidedSet(UNDECIDED_NATS, len(ranking.undecided), ranges_of(ranking.undecided)),
+        bootstrap=bootstrap,
+        modes=constraint_modes(problem, within, first, winners) if budgets.leaves_active_open else (),
         principles=chosen,
-        trade_off=_trade_off(designs[0], question.space),
-        prices=shadow_prices(question, within, best, winners),
-        published=compare(loaded, question.witnesses, best, budgets) if loaded is not None else None,
-        mixtures=_map(question, ranking),
-        considered=question.groups.num_designs,
+        trade_off=_trade_off(designs[0], problem.space),
+        prices=shadow_prices(problem, within, best, winners),
+        published=compare_published(loaded, problem.judges, best, budgets) if loaded is not None else None,
+        mixtures=_map(problem, ranking),
+        considered=problem.groups.num_designs,
         feasible=within.designs,
         seconds=time.perf_counter() - start,
-        warnings=tuple(_warnings(designs[0], question)),
-        question=question,
+        warnings=tuple(_warnings(designs[0], problem)),
+        problem=problem,
     )
 
 
@@ -106,54 +102,54 @@ def _space(space: str | Path | Space | None, vocab_size: int | None) -> Space:
 
 
 def _designs(
-    question: Question, shown: Candidates, regrets: Array, best: Array, chosen: Principles
+    problem: SearchProblem, shown: Candidates, regrets: Array, best: Array, chosen: Principles
 ) -> tuple[Design, ...]:
-    follows = chosen.follows(shown, question.space.vocab_size)
-    wider = shown.with_expert_size(shown.expert_size + question.space.expert_size_step)
-    wider_columns = columns(wider, question.space.vocab_size)
-    breaks = {limit.option: np.asarray(limit.cost(wider_columns)) > limit.most for limit in question.bounds}
-    counted = columns(shown, question.space.vocab_size)
+    follows = chosen.follows(shown, problem.space.vocab_size)
+    wider = shown.with_expert_size(shown.expert_size + problem.space.expert_size_step)
+    wider_columns = columns(wider, problem.space.vocab_size)
+    breaks = {limit.option: np.asarray(limit.cost(wider_columns)) > limit.most for limit in problem.bounds}
+    counted = columns(shown, problem.space.vocab_size)
     taken = {
         "total_params": counts.total_params(counted),
         "active_params": counts.active_params(counted),
-        "memory_bytes": memory_bytes(counted, question.budgets),
+        "memory_bytes": memory_bytes(counted, problem.budgets),
     }
     found = []
     for row in range(len(shown)):
-        architecture = build(shown.take([row]), question.space, question.budgets.context)
+        architecture = build(shown.take([row]), problem.space, problem.budgets.context)
         one = {
             "total_params": counts.total_params(architecture),
             "active_params": counts.active_params(architecture),
-            "memory_bytes": memory_bytes(architecture, question.budgets),
+            "memory_bytes": memory_bytes(architecture, problem.budgets),
         }
         same = all(one[name] == column[row] for name, column in taken.items())  # type: ignore[index]
         assert same, "the columns and the built architecture describe unlike models"
-        tokens = float(tokens_of(architecture, question.budgets))
-        per_token = counts.training_flops_per_token(architecture, question.budgets.tokens_per_sequence)
-        regret = {w.name: float(regrets[n, row]) for n, w in enumerate(question.witnesses)}
+        tokens = float(training_tokens(architecture, problem.budgets))
+        per_token = counts.training_flops_per_token(architecture, problem.budgets.tokens_per_sequence)
+        regret = {w.name: float(regrets[n, row]) for n, w in enumerate(problem.judges)}
         found.append(
             Design(
                 architecture=architecture,
-                family=family_of(int(shown.shared_experts[row]), question.space.target),
+                family=family_of(int(shown.shared_experts[row]), problem.space.target),
                 sizes=shown.sizes(row),
                 total_params=one["total_params"],
                 active_params=one["active_params"],
                 memory_bytes=one["memory_bytes"],
                 train_tokens=tokens,
                 train_flops=tokens * per_token,
-                predicted_loss={w.name: float(best[n]) + regret[w.name] for n, w in enumerate(question.witnesses)},
+                predicted_loss={w.name: float(best[n]) + regret[w.name] for n, w in enumerate(problem.judges)},
                 regret=regret,
                 binding=tuple(option for option, broken in breaks.items() if broken[row]),
-                domain={w.name: domain(w, architecture, question.budgets) for w in question.witnesses},
+                domain={w.name: domain(w, architecture, problem.budgets) for w in problem.judges},
                 follows=follows[row],
-                speed=_speed(architecture, question),
+                speed=_speed(architecture, problem),
             )
         )
     return tuple(found)
 
 
-def _speed(architecture: Any, question: Question) -> dict[str, tuple[float, float]]:
-    b = question.budgets
+def _speed(architecture: Any, problem: SearchProblem) -> dict[str, tuple[float, float]]:
+    b = problem.budgets
     if b.hardware is None:
         return {}
     from moewright.hardware import decode_tokens_per_second, time_to_first_token
@@ -181,10 +177,10 @@ def _speed(architecture: Any, question: Question) -> dict[str, tuple[float, floa
     }
 
 
-def _favourites(question: Question, winners: Candidates, best: Array) -> dict[str, Favourite]:
-    names = [witness.name for witness in question.witnesses]
-    regrets = question.losses(winners) - best[:, None]
-    active = np.asarray(counts.active_params(columns(winners, question.space.vocab_size)))
+def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dict[str, Favourite]:
+    names = [judge.name for judge in problem.judges]
+    regrets = problem.losses(winners) - best[:, None]
+    active = np.asarray(counts.active_params(columns(winners, problem.space.vocab_size)))
     return {
         name: Favourite(
             winners.sizes(row), int(active[row]), dict(zip(names, map(float, regrets[:, row]), strict=True))
@@ -193,8 +189,8 @@ def _favourites(question: Question, winners: Candidates, best: Array) -> dict[st
     }
 
 
-def _map(question: Question, ranking: Ranking) -> MixtureMap:
-    active = np.asarray(counts.active_params(columns(ranking.designs, question.space.vocab_size)), dtype=np.float64)
+def _map(problem: SearchProblem, ranking: Ranking) -> MixtureMap:
+    active = np.asarray(counts.active_params(columns(ranking.designs, problem.space.vocab_size)), dtype=np.float64)
     return MixtureMap(ranking.designs, ranking.worst_regret, active)
 
 
@@ -205,7 +201,7 @@ def _trade_off(design: Design, space: Space) -> TradeOff:
     return trade_off(ratio, variables.granularity_liew(a), space)
 
 
-def _warnings(first: Design, question: Question) -> list[str]:
+def _warnings(first: Design, problem: SearchProblem) -> list[str]:
     found = []
     far = {
         law: max(outside.items(), key=lambda item: item[1])
@@ -215,7 +211,7 @@ def _warnings(first: Design, question: Question) -> list[str]:
     if far:
         shown = ", ".join(f"{law} ({name} {factor:.3g} times)" for law, (name, factor) in far.items())
         found.append(f"far outside the runs behind {shown}; trust orders more than losses")
-    for limit in question.bounds:
+    for limit in problem.bounds:
         option, share = limit.option, float(limit.cost(first.architecture)) / limit.most
         if share < FULL:
             found.append(f"{option}: the first design uses {share:.0%} of this budget; another one, or the laws, bind")

@@ -1,4 +1,4 @@
-"""What a design takes of each budget, and which expert sizes of a group are within all of them.
+"""Budgets as limits: what a design takes of each, which expert sizes of a group are within all, or why none is.
 
 Every cost grows with the expert size, so the sizes within the budgets are those up to a widest one, found exactly.
 """
@@ -13,7 +13,9 @@ import numpy.typing as npt
 from moewright.architecture import Architecture, cache, counts, storage
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, Column, columns
+from moewright.designs.groups import Groups
 from moewright.designs.space import Space
+from moewright.errors import UserError
 from moewright.quantities import format_bytes, format_count
 
 
@@ -146,3 +148,40 @@ def _cost(groups: Candidates, size: Any, limit: Limit, vocab_size: int) -> npt.N
     sized = groups.with_expert_size(size)
     known = sized.count(limit.name)
     return known if known is not None else np.asarray(limit.cost(columns(sized, vocab_size)))
+
+
+def infeasible(groups: Groups, budgets: Budgets) -> UserError:
+    """Why no design is within the budgets, in one line: which they are, and the nearest value of each that is met."""
+    bounds, space = limits(budgets), groups.space
+
+    def least_beside(limit: Limit) -> float:
+        return _least(groups, limit, tuple(other for other in bounds if other is not limit))
+
+    reachable = {limit: least_beside(limit) for limit in bounds}
+    alone = next((limit for limit in bounds if _least(groups, limit, ()) > limit.most), bounds[0])
+    given = " and ".join(f"{limit.option} {show_budget(limit, limit.most)}" for limit in bounds)
+    nearest = [
+        f"{limit.option} {show_budget(limit, least, nearest=True)}"
+        for limit, least in reachable.items()
+        if np.isfinite(least)
+    ]
+    conditions = f"a vocabulary of {space.vocab_size:,}"
+    if budgets.memory_bytes is not None:
+        conditions += (
+            f", weights in {budgets.weights_dtype} and a cache of {budgets.batch} x {budgets.context:,} tokens"
+        )
+    hope = f"nearest feasible: {' or '.join(nearest)}" if nearest else "no single budget can mend it; raise all of them"
+    return UserError(f"{alone.option}: no design of the space is within {given} ({conditions}); {hope}")
+
+
+def _least(groups: Groups, limit: Limit, bounds: tuple[Limit, ...]) -> float:
+    """The least that any design within the bounds takes of a budget; infinite if there is none.
+
+    Costs grow with the expert size, so only the narrowest of each group is counted.
+    """
+    least = np.inf
+    for chunk in groups.chunks():
+        within = sizes_within(chunk, bounds, groups.space)[0]
+        if len(within):
+            least = min(least, float(np.min(limit.cost(columns(within, groups.space.vocab_size)))))
+    return least

@@ -5,7 +5,7 @@ from typing import Any
 
 from moewright.architecture import Architecture, counts, variables
 from moewright.designs.budgets import Budgets
-from moewright.designs.witnesses import Witness, loss_of
+from moewright.designs.judges import JudgingLaw, loss_of
 from moewright.errors import UserError
 from moewright.hf.sources import Loaded, Source, load_architecture
 from moewright.laws import InapplicableLaw
@@ -15,7 +15,7 @@ _TAKEN = ("memory", "total_params", "active_params", "decode_tokens_per_second",
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedModel:
     """A published model beside the designs."""
 
     name: str
@@ -53,15 +53,15 @@ def budgets_like(source: Source, given: dict[str, Any]) -> tuple[Loaded, dict[st
     return loaded, {**given, **counted}
 
 
-def compare(loaded: Loaded, witnesses: tuple[Witness, ...], best: Array, budgets: Budgets) -> Published:
+def compare_published(loaded: Loaded, judges: tuple[JudgingLaw, ...], best: Array, budgets: Budgets) -> PublishedModel:
     """The model's regret under every law that applies to it."""
     a = loaded.architecture
     regret, silent = {}, {}
-    for witness, least in zip(witnesses, best, strict=True):
+    for judge, least in zip(judges, best, strict=True):
         try:
-            regret[witness.name] = loss_of(witness, a, budgets) - float(least)
+            regret[judge.name] = loss_of(judge, a, budgets) - float(least)
         except InapplicableLaw as reason:
-            silent[witness.name] = str(reason).removeprefix(f"{witness.name} does not apply: ")
+            silent[judge.name] = str(reason).removeprefix(f"{judge.name} does not apply: ")
     sizes = {
         "hidden_size": a.hidden_size,
         "num_layers": a.num_layers,
@@ -71,4 +71,4 @@ def compare(loaded: Loaded, witnesses: tuple[Witness, ...], best: Array, budgets
         "expert_size": variables.expert_size(a),
     }
     total, active = counts.total_params(a), counts.active_params(a)
-    return Published(loaded.name, a, total, active, sizes, regret, silent, loaded.warnings)
+    return PublishedModel(loaded.name, a, total, active, sizes, regret, silent, loaded.warnings)

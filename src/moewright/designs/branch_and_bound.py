@@ -1,0 +1,237 @@
+"""The complete search: branch and bound over ranges of expert sizes, whose result equals that of trying every design.
+
+A node is a group (everything but the expert size) with a range of sizes. Each law bounds its loss over the range
+from below (`judges.least_losses`); a range that cannot reach what is looked for is dropped whole, the others are
+cut into four until single designs are left. Groups are worked on in chunks, so memory does not grow with the space.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass
+from itertools import islice, pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from moewright.designs.budgets import Budgets
+from moewright.designs.candidates import Candidates, Column, empty, join
+from moewright.designs.groups import CHUNK_ROWS, KEPT_GROUPS, Groups
+from moewright.designs.judges import DesignVariables, JudgingLaw, least_losses, losses
+from moewright.designs.limits import Limit, limits, sizes_within
+from moewright.designs.space import Space
+from moewright.laws.variable import Array
+
+# Bounds and losses are the same formula in another order of rounding; a range is dropped only beyond this much.
+ROUNDING_NATS = 1e-9
+PIECES = 4
+# At the same time: more would wait for memory, and hold more of it.
+THREADS = 2
+# Chunks that are bounded before their best are looked into: few, so that memory does not grow with the space.
+CHUNKS_AT_ONCE = 8
+# Of every so many groups one is tried at a few sizes first, so that the search starts with good designs to beat.
+SAMPLE_EVERY = 16
+
+
+@dataclass(frozen=True)
+class SizeRanges:
+    """Groups with ranges of expert sizes, ends included; `groups.expert_size` is the lower end."""
+
+    groups: Candidates
+    last: Column
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def take(self, chosen: npt.NDArray[np.generic]) -> "SizeRanges":
+        """The rows that an index or mask chooses."""
+        return SizeRanges(self.groups.take(chosen), self.last[chosen])
+
+    @property
+    def widest(self) -> Candidates:
+        """The designs at the upper ends."""
+        return self.groups.with_expert_size(self.last)
+
+    def cut(self, step: int) -> "SizeRanges":
+        """Every range in up to four; single designs stay.
+
+        Pieces have about equal ratios of their ends, for most variables go with the size itself.
+        """
+        first = self.groups.expert_size
+        count = (self.last - first) // step + 1
+        ratio = np.maximum(self.last / first, 1 + 1e-9)
+        share = [(ratio ** (piece / PIECES) - 1) / (ratio - 1) for piece in range(PIECES + 1)]
+        edges = [np.rint(count * part).astype(np.int64) for part in share]
+        parts = []
+        for low, high in pairwise(edges):
+            some = high > low
+            start, end = first + step * low, first + step * (high - 1)
+            parts.append(SizeRanges(self.groups.take(some).with_expert_size(start[some]), end[some]))
+        return join_ranges(parts)
+
+
+def join_ranges(parts: list[SizeRanges]) -> SizeRanges:
+    """One table of the rows of several."""
+    return SizeRanges(join([part.groups for part in parts]), np.concatenate([part.last for part in parts]))
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """A space, the budgets, and the laws that judge."""
+
+    groups: Groups
+    budgets: Budgets
+    judges: tuple[JudgingLaw, ...]
+    bounds: tuple[Limit, ...]
+
+    @property
+    def space(self) -> Space:
+        """The space of the groups."""
+        return self.groups.space
+
+    def derived(self, candidates: Candidates) -> DesignVariables:
+        """The variables of designs."""
+        return DesignVariables(candidates, self.budgets, self.space)
+
+    def losses(self, candidates: Candidates) -> Array:
+        """(laws, designs)."""
+        at = self.derived(candidates)
+        return np.stack([np.broadcast_to(losses(judge, at), len(candidates)) for judge in self.judges])
+
+
+def search_problem(groups: Groups, budgets: Budgets, judges: tuple[JudgingLaw, ...]) -> SearchProblem:
+    """The search of a space under the budgets."""
+    if budgets.train_flops is not None or budgets.leaves_active_open:  # then both constraint modes are answered
+        groups = groups.with_flops(budgets.tokens_per_sequence)
+    return SearchProblem(groups, budgets, judges, limits(budgets))
+
+
+class FeasibleSet:
+    """What is within the budgets: groups with ranges of sizes, kept in memory if they are few, else found again."""
+
+    def __init__(self, problem: SearchProblem) -> None:
+        self._problem = problem
+        self._kept: dict[int, SizeRanges] = {}
+        self.designs = 0
+        """Designs within the budgets."""
+        kept_rows, step = 0, problem.space.expert_size_step
+        for number, ranges in enumerate(self._all()):
+            self.designs += int(((ranges.last - ranges.groups.expert_size) // step + 1).sum())
+            kept_rows += len(ranges)
+            if kept_rows <= KEPT_GROUPS:
+                self._kept[number] = ranges
+
+    def __iter__(self) -> Iterator[SizeRanges]:
+        for number, chunk in enumerate(self._problem.groups.chunks()):
+            ranges = self._kept[number] if number in self._kept else self._within(chunk)
+            if len(ranges):
+                yield ranges
+
+    def under(self, problem: SearchProblem) -> "FeasibleSet":
+        """The same designs for a search that differs in the training only."""
+        other = copy(self)
+        other._problem = problem
+        return other
+
+    def sample(self) -> Candidates:
+        """Some designs from all over, at a few sizes each."""
+        step = self._problem.space.expert_size_step
+        parts = [empty()]
+        for chunk in self._kept.values():
+            some = chunk.take(np.arange(0, len(chunk), SAMPLE_EVERY))
+            first = some.groups.expert_size
+            parts += [some.groups.with_expert_size(first + (some.last - first) // (n * step) * step) for n in (4, 2, 1)]
+        return join(parts)
+
+    def _all(self) -> Iterator[SizeRanges]:
+        chunks = self._problem.groups.chunks()
+        with ThreadPoolExecutor(THREADS) as pool:
+            while some := list(islice(chunks, CHUNKS_AT_ONCE)):
+                yield from pool.map(self._within, some)
+
+    def _within(self, chunk: Candidates) -> SizeRanges:
+        return SizeRanges(*sizes_within(chunk, self._problem.bounds, self._problem.space))
+
+
+def best_of_each_law(
+    problem: SearchProblem, feasible: FeasibleSet, known: Candidates | None = None
+) -> tuple[Array, Candidates]:
+    """The least loss of each law over every design within the budgets, (laws,), and a design that has it.
+
+    `known` are designs within the budgets to start from.
+    """
+    start = feasible.sample() if known is None else join([feasible.sample(), known])
+    found = problem.losses(start)
+    best, winners = found.min(axis=1), [start.take([row]) for row in found.argmin(axis=1)]
+    step = problem.space.expert_size_step
+
+    def bounds_of_all(chunk: SizeRanges) -> Array:
+        ends = problem.derived(chunk.groups), problem.derived(chunk.widest)
+        return np.stack([least_losses(judge, *ends) for judge in problem.judges])
+
+    def improve(number: int, chunks: list[SizeRanges], lows: list[Array]) -> None:
+        judge = problem.judges[number]
+
+        def bounds(ranges: SizeRanges) -> Array:
+            return least_losses(judge, problem.derived(ranges.groups), problem.derived(ranges.widest))
+
+        def threshold(_: SizeRanges) -> float:
+            return float(best[number]) + ROUNDING_NATS
+
+        def offer(designs: Candidates, single: bool) -> None:
+            values = losses(judge, problem.derived(designs))
+            row = int(values.argmin())
+            if values[row] < best[number]:
+                best[number], winners[number] = values[row], designs.take([row])
+
+        reaching = [chunk.take(low[number] < threshold(chunk)) for chunk, low in zip(chunks, lows, strict=True)]
+        branch(join_ranges(reaching), step, bounds, threshold, offer)
+
+    with ThreadPoolExecutor(THREADS) as pool:  # numpy lets other threads run while it works on a column
+        chunks = iter(feasible)
+        while some := list(islice(chunks, CHUNKS_AT_ONCE)):
+            lows = list(pool.map(bounds_of_all, some))
+            list(pool.map(lambda number, s=some, b=lows: improve(number, s, b), range(len(problem.judges))))
+    return best, join(winners)
+
+
+Bounds = Callable[[SizeRanges], Array]
+Threshold = Callable[[SizeRanges], Array | float]
+
+
+def promising(chunks: Iterable[SizeRanges], bounds: Bounds, threshold: Threshold) -> Iterator[SizeRanges]:
+    """What is below the threshold, a chunk's worth at a time: small columns cost more to handle than to compute."""
+    waiting: list[tuple[SizeRanges, Array]] = []
+    for chunk in chunks:
+        low = bounds(chunk)
+        reaches = low < threshold(chunk)
+        if reaches.any():
+            waiting.append((chunk.take(reaches), low[reaches]))
+        if sum(len(ranges) for ranges, _ in waiting) >= CHUNK_ROWS:
+            yield _still_promising(waiting, threshold)
+            waiting = []
+    if waiting:
+        yield _still_promising(waiting, threshold)
+
+
+def _still_promising(waiting: list[tuple[SizeRanges, Array]], threshold: Threshold) -> SizeRanges:
+    ranges = join_ranges([ranges for ranges, _ in waiting])
+    return ranges.take(np.concatenate([low for _, low in waiting]) < threshold(ranges))
+
+
+def branch(
+    ranges: SizeRanges, step: int, bounds: Bounds, threshold: Threshold, offer: Callable[[Candidates, bool], None]
+) -> None:
+    """Cut promising ranges until they are single designs, and offer each of these once as single.
+
+    Ends of what is promising are offered on the way, as not single, to lower the threshold.
+    """
+    while len(ranges):
+        offer(ranges.widest, False)
+        single = ranges.groups.expert_size == ranges.last
+        if single.any():
+            offer(ranges.groups.take(single), True)
+        ranges = ranges.take(~single)
+        if len(ranges):
+            ranges = ranges.cut(step)
+            ranges = ranges.take(bounds(ranges) < threshold(ranges))
