@@ -273,7 +273,7 @@ def train(
     if dry_run == (out is not None):
         raise UserError("out: needed to train, and without use in a dry run; give --out DIR or --dry-run")
     if out is None:
-        planned = _lab("experiment.planning").plan(spec)
+        planned = _lab("experiment.planning").plan_run(spec)
         if as_json:
             _print_json({**planned.facts, "warnings": list(planned.warnings)})
         else:

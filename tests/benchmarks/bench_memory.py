@@ -59,8 +59,9 @@ def held(arguments: tuple[dict[str, int], str, int, int, bool, int]) -> tuple[fl
     """Bytes held at most, in use at most, and expected, of one process."""
     import torch
 
+    from moewright.experiment.planning import expected_memory
     from moewright.lab.initialization import initialize
-    from moewright.lab.memory import expected_memory, keep_freed_memory
+    from moewright.lab.memory import keep_freed_memory
     from moewright.lab.model import Transformer
     from moewright.lab.model.balancing import balance_loss
     from moewright.lab.optimizer import build_optimizers

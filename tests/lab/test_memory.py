@@ -7,9 +7,10 @@ import torch
 
 from moewright.architecture import Architecture
 from moewright.errors import UserError
+from moewright.experiment.planning import check_memory, expected_memory
 from moewright.experiment.recipe import Initialization, Recipe
 from moewright.lab.initialization import initialize
-from moewright.lab.memory import check_memory, expected_memory
+from moewright.lab.memory import free_memory
 from moewright.lab.model import Transformer
 
 CASES = 12
@@ -85,7 +86,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_built() -> None:
     wide = recipe.architecture.model_copy(update={"vocab_size": 10**8})
     huge = recipe.model_copy(update={"architecture": Architecture.from_dict(wide.to_dict())})
     with pytest.raises(UserError, match=r"memory: this run needs some .* are free .*micro_batch_sequences"):
-        check_memory(huge, torch.device("cpu"))
+        check_memory(huge, free_memory(torch.device("cpu")))
 
 
 def test_sharding_divides_what_one_process_holds() -> None:

@@ -160,7 +160,7 @@ def test_the_folder_of_another_sweep_is_refused(data: dict[str, Any], tmp_path: 
     ):
         runs_beside(out, other, add=False)
     assert runs_beside(out, other, add=True) == 4
-    first.code = "newer"
+    first.training_version += 1
     first._made.clear()
     with pytest.raises(UserError, match="other code trained them"):
         runs_beside(out, first, add=False)

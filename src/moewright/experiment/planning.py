@@ -1,24 +1,27 @@
-"""What a recipe comes to, before anything is allocated."""
+"""What a recipe comes to with its data, before anything is allocated. No torch."""
 
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset, open_dataset, open_files
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
-from moewright.lab.memory import check_memory
-from moewright.lab.mirrors import import_tracker
-from moewright.lab.sharding import local_device
+from moewright.experiment.support import LOGIT_ROWS
+from moewright.hardware.training_memory import Parallelism, TrainingMemory, training_memory
+from moewright.quantities import format_bytes
+
+_GPU_DRIVERS = ("/proc/driver/nvidia", "/dev/kfd")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a recipe comes to, before anything is allocated."""
+class RunPlan:
+    """What a recipe comes to."""
 
     recipe: Recipe
     warnings: tuple[str, ...]
@@ -26,14 +29,35 @@ class Plan:
     """For people and --json: sizes, tokens, steps, learning rate, FLOPs, memory."""
 
 
-def plan(source: Recipe | str | Path, processes: int = 1) -> Plan:
-    """Check a recipe with its data, and count what it will take. Raises UserError for what cannot be trained."""
+class ValidationSets:
+    """The validation sequences of a recipe: fixed, from the beginning of each set."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe):
+        """Raises UserError for a set that is shorter than one sequence."""
+        self.batches = {
+            name: Batches(shards, recipe.sequence_length, seed=0, shuffle=False)
+            for name, shards in dataset.validation.items()
+        }
+        limit = recipe.evaluation.sequences
+        self.counts = {
+            name: min(batches.num_sequences, limit or batches.num_sequences) for name, batches in self.batches.items()
+        }
+        self.bytes_per_token = dataset.bytes_per_token
+        self.end_of_document = dataset.end_of_document
+
+
+def plan_run(source: Recipe | str | Path, processes: int = 1) -> RunPlan:
+    """Check a recipe with its data, and count what it will take. Raises UserError for what cannot be trained.
+
+    Its memory is compared with this machine's; where there are GPUs, whose memory only torch can tell, when the
+    training begins.
+    """
     recipe = source if isinstance(source, Recipe) else Recipe.load(source)
-    dataset = open_data(recipe)
-    return plan_with(recipe, dataset, processes, local_device())
+    return plan_with(recipe, open_data(recipe), processes, free_local_memory())
 
 
-def plan_with(recipe: Recipe, dataset: Dataset, processes: int, device: torch.device) -> Plan:
+def plan_with(recipe: Recipe, dataset: Dataset, processes: int, free_bytes: float | None) -> RunPlan:
+    """The plan on tokens that are open. `free_bytes`: of the device's memory for each process; None: not known."""
     architecture = recipe.architecture
     notes = list(recipe.warnings)
     check_vocabulary(dataset, recipe)
@@ -47,8 +71,8 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, device: torch.de
             f"micro_batch_sequences {recipe.micro_batch_sequences}"
         )
     for name in recipe.mirrors:
-        import_tracker(name)
-    expected = check_memory(recipe, device, processes)
+        check_tracker(name)
+    expected = check_memory(recipe, free_bytes, processes)
     epochs = recipe.train_tokens / len(dataset.train)
     if epochs > 1:
         notes.append(f"the run goes {epochs:.2f} times through its {len(dataset.train):,} training tokens")
@@ -59,13 +83,70 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, device: torch.de
         "epochs": epochs,
         "steps": recipe.total_steps,
         "peak_learning_rate": peak_learning_rate(recipe),
-        "train_flops": recipe.train_tokens * training_flops_per_token(architecture, recipe.sequence_length),
+        "train_flops": training_flops(recipe),
         "expected_memory_bytes": {
             "total": float(expected.total),
             **{name: float(value) for name, value in vars(expected).items()},
         },
     }
-    return Plan(recipe, tuple(notes), facts)
+    return RunPlan(recipe, tuple(notes), facts)
+
+
+def training_flops(recipe: Recipe) -> float:
+    """Of the whole run: its steps are whole batches, the last of which may go beyond `train_tokens`."""
+    tokens = recipe.total_steps * recipe.batch_tokens
+    return tokens * training_flops_per_token(recipe.architecture, recipe.sequence_length)
+
+
+def expected_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
+    """What inspect's accounting expects of this recipe on one process, the framework's own base apart."""
+    stage = 3 if recipe.parallel == "shard" else 0
+    return training_memory(
+        recipe.architecture,
+        Parallelism(data=processes, zero_stage=stage),
+        micro_batch=recipe.micro_batch_sequences,
+        tokens_per_sequence=recipe.sequence_length,
+        optimizer="adamw" if recipe.optimizer.kind == "adamw" else "muon",
+        precision="fp32" if recipe.precision == "fp32" else "bf16_products",
+        recompute="layers" if recipe.recompute else "experts",
+        logit_rows=LOGIT_ROWS,
+    )
+
+
+def check_memory(recipe: Recipe, free_bytes: float | None, processes: int = 1) -> TrainingMemory:
+    """What `expected_memory` gives. Raises UserError if that is more than a process's `free_bytes` (None: not known),
+    before anything is allocated."""
+    expected = expected_memory(recipe, processes)
+    if free_bytes is not None and expected.total > free_bytes:
+        states = expected.weights + expected.gradients + expected.optimizer
+        raise UserError(
+            f"memory: this run needs some {format_bytes(expected.total)} and {format_bytes(free_bytes)} are free "
+            f"(weights, gradients and optimizer {format_bytes(states)}, activations "
+            f"{format_bytes(expected.activations)}); take a smaller model, fewer micro_batch_sequences, "
+            "or recompute: true"
+        )
+    return expected
+
+
+def free_local_memory() -> float | None:
+    """Free bytes where a run on this machine would be, as far as that can be told without torch."""
+    return None if any(Path(driver).exists() for driver in _GPU_DRIVERS) else free_host_memory()
+
+
+def free_host_memory() -> float | None:
+    """Free bytes of this machine's memory; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
+
+
+def check_tracker(name: str) -> None:
+    """UserError if a tracker of `mirrors` is not installed."""
+    is_there = sys.modules[name] is not None if name in sys.modules else find_spec(name) is not None
+    if not is_there:
+        raise UserError(f"mirrors: {name} is not installed; pip install {name}, or leave it out")
 
 
 def check_vocabulary(dataset: Dataset, recipe: Recipe) -> None:
@@ -78,6 +159,7 @@ def check_vocabulary(dataset: Dataset, recipe: Recipe) -> None:
 
 
 def open_data(recipe: Recipe) -> Dataset:
+    """The tokens that a recipe names. Raises UserError."""
     data = recipe.data
     if isinstance(data, str):
         return open_dataset(data)

@@ -1,28 +1,27 @@
-"""Where and with what a run was made."""
+"""Where and with what a run was made. No torch: what only it knows is given."""
 
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 _PACKAGES = ("moewright", "torch", "numpy", "tokenizers", "safetensors")
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, machine and the commit of moewright's own checkout, where there is one."""
+def provenance(capability: str, threads: int, gpus: Sequence[str]) -> dict[str, Any]:
+    """Versions, machine and the commit of moewright's own checkout, where there is one.
+
+    `capability`: the instruction set that torch's kernels use; `threads`: of torch; `gpus`: their names.
+    """
     versions = {}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    gpus = (
-        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    )
     return {
         "versions": versions,
         "python": platform.python_version(),
@@ -31,9 +30,9 @@ def provenance() -> dict[str, Any]:
             "node": platform.node(),
             "system": platform.platform(),
             "processor": _processor(),
-            "capability": torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-            "gpus": gpus,
+            "capability": capability,
+            "threads": threads,
+            "gpus": list(gpus),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
         },
     }

@@ -1,4 +1,4 @@
-"""Which architectures the lab trains: a refusal that names the field of every other one. No torch."""
+"""What the lab trains, and how much of it at a time: a refusal that names the field of every other one. No torch."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,9 @@ from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture, Layer
 from moewright.errors import UserError
+
+LOGIT_ROWS = 512
+"""Tokens whose logits exist at a time. 512 x 50,000 fp32 logits are 102 MB; fewer make the products less efficient."""
 
 
 def check_trainable(architecture: Architecture) -> None:

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from moewright.data.dataset import Dataset
 from moewright.errors import UserError
 from moewright.experiment import run_folder
-from moewright.experiment.changes import first_difference
+from moewright.experiment.identity import TRAINING_VERSION, RunIdentity, code_digest
 from moewright.experiment.locks import take_lock
-from moewright.experiment.planning import Plan
+from moewright.experiment.planning import RunPlan
 from moewright.experiment.provenance import provenance
 from moewright.files import write_mapping
 from moewright.lab.sharding import World
@@ -32,18 +34,24 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> None:
+def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World) -> None:
     """Write a new run's description, or check that the folder's run is this one."""
     recipe = planned.recipe.to_dict()
     if (folder / run_folder.RUN).exists():
         before = run_folder.read_run(folder)
-        changed = first_difference(before["recipe"], recipe)
+        recorded = RunIdentity.recorded(
+            before["recipe"],
+            before["facts"]["peak_learning_rate"],
+            before["data"]["fingerprint"],
+            before.get("training_version", 1),
+        )
+        changed = recorded.difference(RunIdentity.of(planned.recipe, dataset.fingerprint))
+        if changed == "data":
+            raise UserError(f"out: {folder} was begun on other tokens than {planned.recipe.data} holds now")
         if changed is not None:
             raise UserError(
                 f"out: {folder} holds a run of another recipe, which differs in {changed}; name a new folder"
             )
-        if before["data"]["fingerprint"] != dataset.fingerprint:
-            raise UserError(f"out: {folder} was begun on other tokens than {planned.recipe.data} holds now")
         if not (folder / "architecture.yaml").exists():
             planned.recipe.architecture.save(folder / "architecture.yaml")
         if run_folder.read_status(folder).get("state") == "diverged":
@@ -52,11 +60,14 @@ def begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> None
     # A process that was killed while it wrote run.json leaves its lock and a hidden file behind.
     if any(not path.name.startswith(".") for path in folder.iterdir()):
         raise UserError(f"out: {folder} is not empty and holds no run; name a new folder")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     write_mapping(
         folder / run_folder.RUN,
         {
             "format": "moewright-run/1",
             "recipe": recipe,
+            "training_version": TRAINING_VERSION,
+            "code": code_digest(),
             "facts": planned.facts,
             "warnings": list(planned.warnings),
             "data": {"fingerprint": dataset.fingerprint, "train_tokens": len(dataset.train)},
@@ -64,7 +75,7 @@ def begin(folder: Path, planned: Plan, dataset: Dataset, members: World) -> None
             "end_of_document": dataset.end_of_document,
             "processes": members.size,
             "device": members.device.type,
-            "provenance": provenance(),
+            "provenance": provenance(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), gpus),
         },
     )
     planned.recipe.architecture.save(folder / "architecture.yaml")

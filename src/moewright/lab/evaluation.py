@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from moewright.data.batches import Batches
-from moewright.data.dataset import Dataset
+from moewright.experiment.planning import ValidationSets
 from moewright.experiment.recipe import Recipe
 from moewright.lab.model import Transformer
 from moewright.lab.model.moe import Way
@@ -34,23 +33,6 @@ class EvaluationReport:
     def to_dict(self) -> dict[str, Any]:
         """For the metrics file."""
         return {name: value for name, value in vars(self).items() if value not in (None, {})}
-
-
-class ValidationSets:
-    """The validation sequences of a recipe: fixed, from the beginning of each set."""
-
-    def __init__(self, dataset: Dataset, recipe: Recipe):
-        """Raises UserError for a set that is shorter than one sequence."""
-        self.batches = {
-            name: Batches(shards, recipe.sequence_length, seed=0, shuffle=False)
-            for name, shards in dataset.validation.items()
-        }
-        limit = recipe.evaluation.sequences
-        self.counts = {
-            name: min(batches.num_sequences, limit or batches.num_sequences) for name, batches in self.batches.items()
-        }
-        self.bytes_per_token = dataset.bytes_per_token
-        self.end_of_document = dataset.end_of_document
 
 
 def evaluate(model: Transformer, recipe: Recipe, sets: ValidationSets, members: World) -> EvaluationReport:

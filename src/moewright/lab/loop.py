@@ -14,7 +14,7 @@ import torch
 from moewright.architecture.counts import training_flops_per_token
 from moewright.errors import OtherProcessError, RunStopped
 from moewright.experiment import run_folder
-from moewright.experiment.planning import Plan
+from moewright.experiment.planning import RunPlan
 from moewright.files import AppendOnlyFile
 from moewright.lab.memory import peak_memory
 from moewright.lab.mirrors import Mirror, flat_numbers, open_mirrors
@@ -46,7 +46,7 @@ class Result:
 class TrainingLoop:
     """A session under way in its folder."""
 
-    def __init__(self, session: Session, folder: Path, planned: Plan, resumed: bool, show: bool):
+    def __init__(self, session: Session, folder: Path, planned: RunPlan, resumed: bool, show: bool):
         self.session, self.folder, self.planned, self.resumed = session, folder, planned, resumed
         self.recipe, self.members = session.recipe, session.members
         self.show = show and self.members.is_first

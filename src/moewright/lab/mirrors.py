@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from moewright.errors import UserError
+from moewright.experiment.planning import check_tracker
 
 Mirror = Callable[[Mapping[str, float], int], None]
 """Takes numbers by name, and the step."""
@@ -44,19 +45,12 @@ def flat_numbers(record: Mapping[str, Any], prefix: str = "") -> dict[str, float
 
 
 def _open(name: str, run: str, settings: Mapping[str, Any]) -> Mirror:
-    module = import_tracker(name)
+    check_tracker(name)
+    module = import_module(name)
     try:
         return _OPENERS[name](module, run, settings)
     except Exception as error:
         raise UserError(f"mirrors: {name} could not begin a run ({error}); set it up, or leave it out") from None
-
-
-def import_tracker(name: str) -> Any:
-    """The tracker's module. UserError if it is not installed."""
-    try:
-        return import_module(name)
-    except ImportError:
-        raise UserError(f"mirrors: {name} is not installed; pip install {name}, or leave it out") from None
 
 
 def _wandb(module: Any, run: str, settings: Mapping[str, Any]) -> Mirror:

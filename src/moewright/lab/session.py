@@ -9,12 +9,13 @@ from moewright.architecture.compare import differences
 from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset
 from moewright.errors import RunStopped, UserError
+from moewright.experiment.planning import ValidationSets
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import MODEL, OPTIMIZER, STATE
 from moewright.experiment.schedule import peak_learning_rate, schedule_share
 from moewright.files import read_mapping
 from moewright.lab import checkpoint_files, sharding
-from moewright.lab.evaluation import EvaluationReport, ValidationSets, evaluate
+from moewright.lab.evaluation import EvaluationReport, evaluate
 from moewright.lab.initialization import initialize
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import update_selection_bias

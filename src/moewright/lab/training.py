@@ -12,7 +12,7 @@ from moewright.experiment.planning import open_data, plan_with
 from moewright.experiment.recipe import Recipe
 from moewright.lab.beginning import begin, lock
 from moewright.lab.loop import Result, TrainingLoop
-from moewright.lab.memory import keep_freed_memory
+from moewright.lab.memory import free_memory, keep_freed_memory
 from moewright.lab.session import Session
 from moewright.lab.sharding import world
 
@@ -33,7 +33,7 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
         with members.together():
             recipe = source if isinstance(source, Recipe) else Recipe.load(source)
             dataset = open_data(recipe)
-            planned = plan_with(recipe, dataset, members.size, members.device)
+            planned = plan_with(recipe, dataset, members.size, free_memory(members.device))
             if members.is_first:
                 stack.enter_context(lock(folder))
                 try:

@@ -20,7 +20,7 @@ SECTIONS: dict[str, str] = {
     "Fit": "fit_tables.print_fit",
     "Forecast": "forecast_tables.print_forecast",
     "Inspection": "inspection_tables.print_inspection",
-    "Plan": "run_tables.print_training_plan",
+    "RunPlan": "run_tables.print_training_plan",
     "Prediction": "law_tables.print_prediction",
     "Result": "run_tables.print_training_result",
     "RunTable": "run_tables.print_runs",

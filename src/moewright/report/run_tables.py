@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from moewright.experiment.collecting.collection import RunTable
     from moewright.experiment.collecting.findings import Finding
-    from moewright.experiment.planning import Plan
+    from moewright.experiment.planning import RunPlan
     from moewright.lab.loop import Result
 
 
@@ -86,7 +86,7 @@ def _findings(findings: "tuple[Finding, ...]") -> Table:
     return shown
 
 
-def print_training_plan(console: Console, planned: "Plan") -> None:
+def print_training_plan(console: Console, planned: "RunPlan") -> None:
     """What a recipe comes to."""
     facts = planned.facts
     memory = facts["expected_memory_bytes"]

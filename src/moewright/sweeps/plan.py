@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.architecture.counts import active_params, total_params
 from moewright.data.dataset import Dataset
 from moewright.errors import UserError
-from moewright.experiment.identity import code_version, run_id
-from moewright.experiment.planning import check_vocabulary, open_data
+from moewright.experiment.identity import TRAINING_VERSION, code_digest, run_id
+from moewright.experiment.planning import check_vocabulary, open_data, training_flops
 from moewright.experiment.recipe import LawRate, Recipe
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.sweeps.settings.cells import Cell, resolve_cells
@@ -55,12 +55,11 @@ class PlannedRun:
         recipe = self.recipe
         total = total_params(recipe.architecture)
         checkpoints = (recipe.checkpoints.keep + 1) * _CHECKPOINT_BYTES_PER_PARAM * total
-        tokens = recipe.total_steps * recipe.batch_tokens
         return {
             "total_params": total,
             "active_params": active_params(recipe.architecture),
             "train_tokens": recipe.train_tokens,
-            "train_flops": tokens * training_flops_per_token(recipe.architecture, recipe.sequence_length),
+            "train_flops": training_flops(recipe),
             "peak_disk_bytes": checkpoints + _LOG_BYTES,
         }
 
@@ -102,7 +101,8 @@ class Planner:
         self.cells = tuple(cell for cell in cells if cell.recipe is not None)
         if not self.cells:
             raise UserError(f"axes: no cell has a model; the first: {self.invalid[0].problem}")
-        self.code = code_version()
+        self.training_version = TRAINING_VERSION
+        self.code = code_digest()
         self._fingerprints: dict[str, str] = {}
         self.datasets: dict[str, Dataset] = {}
         for cell in self.cells:
@@ -176,7 +176,7 @@ class Planner:
         key = (id(cell), seed, multiplier)
         if key not in self._made:
             recipe = _with_rate(_recipe(cell), multiplier).model_copy(update={"seed": seed})
-            identity = run_id(recipe, self.fingerprint(recipe), self.code)
+            identity = run_id(recipe, self.fingerprint(recipe), self.training_version)
             self._made[key] = PlannedRun(cell, recipe, stage, self._group_of.get(id(cell)), identity)
         made = self._made[key]
         return made if made.stage == stage else replace(made, stage=stage)

@@ -110,7 +110,7 @@ def test_what_a_token_may_look_at() -> None:
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_head_loss(monkeypatch: pytest.MonkeyPatch, rows: int, with_bias: bool) -> None:
     """Against all logits at once; chunks of 4 rows, so that the last is full, short, or the only one."""
-    monkeypatch.setattr(loss, "CHUNK", 4)
+    monkeypatch.setattr(loss, "LOGIT_ROWS", 4)
     hidden, weight, bias = draw(rows, 5), draw(7, 5), draw(7) if with_bias else None
     targets = torch.tensor([(3 * i) % 7 if i % 4 != 1 else -100 for i in range(rows)])
     inputs = [hidden, weight] if bias is None else [hidden, weight, bias]

@@ -120,7 +120,9 @@ def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tu
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if run is not None:
-        known = fact_columns(run, row["train_tokens"], number(status, "tokens") if seen.state == "done" else None)
+        known = fact_columns(
+            run, row["train_tokens"], row["batch_tokens"], number(status, "tokens") if seen.state == "done" else None
+        )
         row |= {name: value for name, value in known.items() if value is not None}
     row |= outcome_columns(run or {}, row["batch_tokens"], seen.state, status, tail)
     if swept:

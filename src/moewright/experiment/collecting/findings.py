@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from moewright.experiment.changes import first_difference
 from moewright.experiment.collecting.rows import at, number
 from moewright.experiment.collecting.tail import Tail
+from moewright.experiment.identity import RunIdentity
 from moewright.runs.columns import FINISHED
 
 Finding = dict[str, Any]
@@ -45,12 +45,14 @@ def about_run(
 ) -> Iterator[Finding]:
     """What does not fit together within one run."""
     if run is not None and cell is not None:
-        changed = first_difference(cell["recipe"], run["recipe"])
+        planned = RunIdentity.recorded(
+            cell["recipe"], None, at(cell, "data_fingerprint"), cell.get("training_version", 1)
+        )
+        begun = RunIdentity.recorded(run["recipe"], None, at(run, "data.fingerprint"), run.get("training_version", 1))
+        changed = planned.difference(begun)
         if changed is not None:
-            yield finding(run_id, "changed", f"recipe.{changed}", "run.json and the sweep's cell differ")
-        fingerprints = at(cell, "data_fingerprint"), at(run, "data.fingerprint")
-        if fingerprints[0] != fingerprints[1]:
-            yield finding(run_id, "changed", "data_fingerprint", "run.json and the sweep's cell differ")
+            column = {"data": "data_fingerprint"}.get(changed, f"recipe.{changed}")
+            yield finding(run_id, "changed", column, "run.json and the sweep's cell differ")
     if tail.steps_back > CLOCK_SLACK:
         yield finding(
             run_id, "clock", "time", f"metrics.jsonl: a record is {tail.steps_back:.0f} s older than the last"

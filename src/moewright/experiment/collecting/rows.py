@@ -1,14 +1,13 @@
 """One run folder as one row of the run table. No torch: records are read, nothing is computed again."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from moewright.errors import UserError
-from moewright.experiment.changes import RESUMABLE
 from moewright.experiment.collecting.tail import Tail, mean_of
+from moewright.experiment.identity import decisive_settings, digest
 from moewright.experiment.states import State
 from moewright.runs.columns import LOSS_PREFIX
 
@@ -49,14 +48,14 @@ def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None) -> dict
 def config_digest(recipe: Mapping[str, Any], fingerprint: str | None) -> str:
     """Equal for runs of one configuration: all of the recipe but its seed, where its data lies, and what may change
     between two parts of one run; and the data themselves."""
-    kept = {name: value for name, value in recipe.items() if name not in ("seed", *RESUMABLE)}
-    return hashlib.sha256(json.dumps([kept, fingerprint], sort_keys=True).encode()).hexdigest()[:16]
+    return digest({"recipe": decisive_settings(recipe, without=("seed",)), "data": fingerprint})[:16]
 
 
-def fact_columns(run: Mapping[str, Any], planned: float, seen: float | None) -> dict[str, Any]:
+def fact_columns(run: Mapping[str, Any], planned: float, batch: float, seen: float | None) -> dict[str, Any]:
     """What run.json adds: facts of the plan, and where it runs.
 
-    `planned`: the recipe's tokens. `seen`: those of a finished run, whole batches and so perhaps some more.
+    `planned`: the recipe's tokens; `batch`: those of a step. `seen`: those of a finished run, whole batches and so
+    perhaps some more.
     """
     columns = {
         "learning_rate": number(run, "facts.peak_learning_rate"),
@@ -77,7 +76,10 @@ def fact_columns(run: Mapping[str, Any], planned: float, seen: float | None) -> 
     }
     if seen is not None:
         flops = columns["train_flops"]
-        columns["train_flops"] = None if flops is None else flops * seen / planned
+        steps = number(run, "facts.steps")
+        # Before there were training versions, FLOPs were those of the recipe's tokens, not of whole batches.
+        counted = steps * batch if "training_version" in run and steps is not None else planned
+        columns["train_flops"] = None if flops is None else flops * seen / counted
         columns["train_tokens"] = seen
     return columns
 

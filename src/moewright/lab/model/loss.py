@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moewright.experiment.support import LOGIT_ROWS
 from moewright.lab.model.products import times, times_transposed, transposed_times
 
-# Rows of logits at a time. 256 x 50,000 fp32 logits are 51 MB; smaller chunks make the products less efficient.
-CHUNK = 512
 IGNORED = -100
 """Target of a token that is not predicted (torch's and transformers' convention)."""
 
@@ -24,8 +23,8 @@ class _HeadLoss(torch.autograd.Function):
         dweight = torch.zeros(weight.shape[::-1], dtype=wide, device=hidden.device) if wants else None
         dbias = torch.zeros(bias.shape, dtype=wide, device=hidden.device) if wants and bias is not None else None
         total = torch.zeros((), dtype=wide, device=hidden.device)
-        for start in range(0, len(hidden), CHUNK):
-            rows, wanted = hidden[start : start + CHUNK], targets[start : start + CHUNK]
+        for start in range(0, len(hidden), LOGIT_ROWS):
+            rows, wanted = hidden[start : start + LOGIT_ROWS], targets[start : start + LOGIT_ROWS]
             logits = times_transposed(rows, cast).to(wide)
             if bias is not None:
                 logits += bias
@@ -41,7 +40,7 @@ class _HeadLoss(torch.autograd.Function):
             if dbias is not None:
                 dbias += dlogits.sum(0)
             narrow = dlogits.to(hidden.dtype)
-            dhidden[start : start + CHUNK] = times(narrow, cast)
+            dhidden[start : start + LOGIT_ROWS] = times(narrow, cast)
             dweight += transposed_times(rows, narrow)
         if dhidden is not None and dweight is not None:
             ctx.save_for_backward(dhidden, dweight.t().contiguous().to(weight.dtype), dbias)
@@ -57,7 +56,7 @@ def head_loss(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float, bia
     """`scale` times the summed cross-entropy in nats, a scalar in fp32 or better.
 
     hidden (N, d), weight (V, d), bias (V,), targets (N,) with IGNORED where nothing is predicted. Logits exist for
-    CHUNK rows at a time; gradients are computed with them, in the forward pass, so `scale` belongs inside it.
+    LOGIT_ROWS rows at a time; gradients are computed with them, in the forward pass, so `scale` belongs inside it.
     """
     loss: Tensor = _HeadLoss.apply(hidden, weight, bias, targets, scale)
     return loss

@@ -7,9 +7,7 @@ from typing import Any
 
 from moewright.data.batches import Batches
 from moewright.errors import UserError
-from moewright.experiment.planning import plan_with
-from moewright.lab.evaluation import ValidationSets
-from moewright.lab.sharding import local_device
+from moewright.experiment.planning import ValidationSets, free_local_memory, plan_with
 from moewright.sweeps.plan import PlannedRun, Planner
 
 WORTH_WARNING = 0.05
@@ -45,7 +43,7 @@ class Drift:
 
 def check_runs(planner: Planner, runs: Sequence[PlannedRun]) -> Checked:
     """Check each cell's recipe as a run would at its beginning, without allocating anything."""
-    device = local_device()
+    free = free_local_memory()
     problems: dict[str, str] = {}
     tokens: dict[str, int] = {}
     warnings: Counter[str] = Counter()
@@ -56,7 +54,7 @@ def check_runs(planner: Planner, runs: Sequence[PlannedRun]) -> Checked:
         recipe = some[0].recipe
         dataset = planner.dataset(recipe)
         try:
-            warnings.update(plan_with(recipe, dataset, 1, device).warnings)
+            warnings.update(plan_with(recipe, dataset, 1, free).warnings)
             Batches(dataset.train, recipe.sequence_length, recipe.seed)
             sets = ValidationSets(dataset, recipe)
         except UserError as problem:

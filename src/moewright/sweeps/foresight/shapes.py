@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.architecture.counts import total_params, training_flops_per_token
-from moewright.experiment.changes import RESUMABLE
-from moewright.experiment.identity import digest
+from moewright.experiment.identity import decisive_settings, digest
 from moewright.experiment.recipe import Recipe
 
-_NO_MATTER = (*RESUMABLE, "seed", "train_tokens", "learning_rate", "schedule", "evaluation", "initialization")
+_NO_MATTER = ("seed", "train_tokens", "learning_rate", "schedule", "evaluation", "initialization")
 """Parts of a recipe that a step takes no longer for."""
 
 
@@ -36,7 +35,7 @@ def shape_of(recipe: Recipe) -> Shape:
     passes = recipe.batch_sequences // recipe.micro_batch_sequences
     layers = architecture.num_layers
     experts = sum(times * group.count for times, moe in architecture.moe_layers() for group in moe.groups)
-    values = {name: value for name, value in recipe.to_dict().items() if name not in _NO_MATTER}
+    values = decisive_settings(recipe.to_dict(), without=_NO_MATTER)
     return Shape(
         key=digest(values)[:16],
         kind=f"{recipe.precision} {recipe.optimizer.kind}{' recompute' if recipe.recompute else ''}",

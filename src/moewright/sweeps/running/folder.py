@@ -99,6 +99,7 @@ def note_run(out: Path, planner: Planner, run: PlannedRun) -> None:
             "group": run.group,
             "recipe": run.recipe.to_dict(),
             "data_fingerprint": planner.fingerprint(run.recipe),
+            "training_version": planner.training_version,
             "code": planner.code,
             "warnings": list(run.recipe.warnings),
         },
@@ -127,8 +128,10 @@ def runs_beside(out: Path, planner: Planner, add: bool) -> int:
     except UserError:
         other = {}
     why = "it is another sweep's"
-    if other.get("code") not in (None, planner.code):
-        why = "other code trained them, or it is another sweep's"
+    version = other.get("training_version", 1)
+    if version != planner.training_version:
+        why = f"other code trained them (training version {version}, now {planner.training_version}), or it is another"
+        why += " sweep's"
     elif other.get("data_fingerprint") not in (None, *map(planner.fingerprint, planner.recipes)):
         why = "they have other tokens"
     raise UserError(
