@@ -1,12 +1,16 @@
-"""Complaints that say what to do: the nearest known name, and the first thing wrong with a record, each in one line."""
+"""Checks of what users give, and complaints that say in one line where, what is wrong, and what to do."""
 
 import difflib
 import json
+import math
+import numbers
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
+
+from moewright.errors import UserError
 
 NEAR = 0.5
 """Least likeness (difflib's ratio) of a name to one that is certainly wrong: 'final_loss' is found for 'loss'."""
@@ -22,8 +26,93 @@ def near_name(name: str, known: Iterable[str], likeness: float = NEAR) -> str | 
     return written[near[0]] if near else None
 
 
+def hint(name: str, known: Iterable[str], otherwise: str | None = None, *, quoted: bool = False) -> str:
+    """What to add to a complaint about an unknown name: "; did you mean zhao2025?" where one is near.
+
+    Else "; known: ..." with all of them, or `otherwise` in its place; nothing where that is empty. `quoted` puts the
+    near name in quotes, for names of a user's own.
+    """
+    known = list(known)
+    near = near_name(name, known)
+    if near is not None:
+        return f"; did you mean {near!r}?" if quoted else f"; did you mean {near}?"
+    rest = f"known: {', '.join(known) or 'none'}" if otherwise is None else otherwise
+    return f"; {rest}" if rest else ""
+
+
 def _letters(name: str) -> str:
     return "".join("_" if character in "-_ " else character for character in name.strip().lower())
+
+
+# Single values
+
+
+def whole(value: Any, name: str, low: int = 1, high: int = 10**9) -> int:
+    """An integer from `low` to `high`, numpy's too; UserError for anything else, text and truth values included."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
+        raise UserError(f"{name}: expected an integer from {_power(low)} to {_power(high)}, found {value!r}")
+    return int(value)
+
+
+def number(
+    value: Any,
+    name: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """A finite number within these bounds; UserError for anything else, text and truth values included."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise UserError(f"{name}: expected a number, found {value!r}")
+    found = float(value)
+    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
+    keeps = (
+        math.isfinite(found)
+        and (above is None or found > above)
+        and (at_least is None or found >= at_least)
+        and (below is None or found < below)
+        and (at_most is None or found <= at_most)
+    )
+    if not keeps:
+        rules = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        raise UserError(f"{name}: {value} must be {' and '.join(rules) or 'finite'}")
+    return found
+
+
+def one_of(value: Any, name: str, known: Iterable[Any]) -> Any:
+    """The value, which must be one of the known ones; UserError with the nearest of them for anything else."""
+    known = list(known)
+    if value not in known:
+        raise UserError(f"{name}: unknown {value!r}{hint(str(value), map(str, known))}")
+    return value
+
+
+def several(values: Any, name: str) -> list[Any]:
+    """The items of a list; UserError for a text by itself, whose letters nobody means, and for what is no list."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise UserError(f"{name}: expected a list, found {values!r}; write [{values!r}]")
+    return list(values)
+
+
+def check_names(given: Iterable[str], wanted: Iterable[str], owner: str, what: str) -> None:
+    """UserError for the first unknown name, with the nearest known one, or else for the first missing one."""
+    given, wanted = list(given), list(wanted)
+    missing = [name for name in wanted if name not in given]
+    for name in given:
+        if name not in wanted:
+            near = near_name(name, missing or wanted)
+            meant = f"did you mean {near}? " if near else ""
+            raise UserError(f"{owner} has no {what} {name!r}: {meant}it takes {', '.join(wanted) or 'none'}")
+    if missing:
+        raise UserError(f"{owner} needs the {what} {missing[0]}; it takes {', '.join(wanted)}")
+
+
+def _power(value: int) -> str:
+    """10^9 for a billion."""
+    digits = str(value)
+    return f"10^{len(digits) - 1}" if len(digits) > 6 and set(digits[1:]) == {"0"} and digits[0] == "1" else digits
 
 
 # What is wrong with a record

@@ -8,6 +8,7 @@ from moewright.architecture.cache import CACHE_BYTES, CacheDtype, LatentCache
 from moewright.architecture.mixers import LatentAttention
 from moewright.architecture.spec import Architecture, Layer, WeightFormatName
 from moewright.architecture.weights import Component
+from moewright.complaints import one_of, whole
 from moewright.errors import UserError
 from moewright.hf.sources import Source, load_architecture
 
@@ -167,17 +168,13 @@ def inspect(
     loaded = load_architecture(config)
     a = loaded.architecture
     notes = list(loaded.warnings)
+    whole(batch, "batch")
+    one_of(weights_dtype, "weights-dtype", storage.WEIGHT_FORMATS)
+    one_of(kv_dtype, "kv-dtype", CACHE_BYTES)
     if tokens_per_sequence is None:
         tokens_per_sequence = min(DEFAULT_TOKENS_PER_SEQUENCE, a.max_context or DEFAULT_TOKENS_PER_SEQUENCE)
-    elif a.max_context and tokens_per_sequence > a.max_context:
+    elif whole(tokens_per_sequence, "tokens-per-sequence") > (a.max_context or tokens_per_sequence):
         notes.append(f"{tokens_per_sequence} tokens are more than the {a.max_context} that the model was made for")
-    for name, value in (("tokens-per-sequence", tokens_per_sequence), ("batch", batch)):
-        if not 1 <= value <= 10**9:
-            raise UserError(f"{name}: expected an integer from 1 to 10^9, found {value}")
-    if weights_dtype not in storage.WEIGHT_FORMATS:
-        raise UserError(f"weights-dtype: {weights_dtype!r} is unknown; use one of {', '.join(storage.WEIGHT_FORMATS)}")
-    if kv_dtype not in CACHE_BYTES:
-        raise UserError(f"kv-dtype: {kv_dtype!r} is unknown; use one of {', '.join(CACHE_BYTES)}")
     if hardware is None and devices is not None:
         raise UserError("devices: needs hardware; say which device with --hardware NAME")
     assessed = None

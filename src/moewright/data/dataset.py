@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from moewright.complaints import whole
 from moewright.data.dataset_record import DatasetRecord, StoredShard, read_record, sha256_of
 from moewright.data.shards import DTYPES, TokenShards
 from moewright.errors import UserError
@@ -108,8 +109,7 @@ def open_files(
 
     Raises UserError for bad files, a vocabulary that the tokens exceed, and no validation files.
     """
-    if not 0 < vocab_size <= LARGEST_SIZE:
-        raise UserError(f"vocab_size: {vocab_size} must be between 1 and {LARGEST_SIZE:,}")
+    whole(vocab_size, "vocab_size", 1, LARGEST_SIZE)
     if end_of_document is not None and not 0 <= end_of_document < vocab_size:
         raise UserError(f"end_of_document: {end_of_document} is not a token of a vocabulary of {vocab_size:,}")
     empty = next((name for name, files in validation.items() if not files), None)

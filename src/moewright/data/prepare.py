@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from moewright.complaints import number, whole
 from moewright.data.dataset import Dataset, open_dataset
 from moewright.data.dataset_record import (
     Amount,
@@ -65,11 +66,10 @@ def prepare(
         raise UserError("tokenizer: give either a tokenizer.json or the vocab-size of one to train")
     if end_of_document is not None and tokenizer is None:
         raise UserError(f"end-of-document: goes with --tokenizer; one trained here ends documents with {END_OF_TEXT}")
-    _check_range(
-        "validation-share", validation_share, 0 < validation_share <= _LARGEST_SHARE, "above 0 and at most 0.5"
-    )
-    _check_range("seed", seed, 0 <= seed < 2**63, "at least 0 and below 2^63")
-    _check_range("tokens-per-shard", tokens_per_shard, 0 < tokens_per_shard < 2**53, "above 0")
+    number(validation_share, "validation-share", above=0, at_most=_LARGEST_SHARE)
+    number(seed, "seed", at_least=0)
+    whole(seed, "seed", 0, 2**63 - 1)
+    whole(tokens_per_shard, "tokens-per-shard", 1, 2**53)
     documents = _Documents(sources, text_key, source_key, document_separator)
     if vocab_size is not None:
         check_trainable(vocab_size)
@@ -128,8 +128,8 @@ class _Documents:
 def _training_texts(documents: _Documents, plan: Plan, steps: Progress) -> Iterator[str]:
     is_train = np.zeros(len(plan.kept), dtype=np.bool_)
     is_train[plan.train] = True
-    for number, text in steps.track("training the tokenizer", kept_documents(documents, plan), int(plan.kept.sum())):
-        if is_train[number]:
+    for document, text in steps.track("training the tokenizer", kept_documents(documents, plan), int(plan.kept.sum())):
+        if is_train[document]:
             yield text
 
 
@@ -178,11 +178,6 @@ def _encode(
 def _file_name(label: str) -> str:
     """The label as far as any file system takes it; the number before it keeps names apart."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", label)[:40]
-
-
-def _check_range(name: str, value: float, is_good: bool, wanted: str) -> None:
-    if not is_good:
-        raise UserError(f"{name}: {value} must be {wanted}")
 
 
 @contextmanager

@@ -7,8 +7,10 @@ from typing import Any
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.storage import WEIGHT_FORMATS
+from moewright.complaints import one_of, whole
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
+from moewright.records import LARGEST_SIZE
 
 DEFAULT_CONTEXT = 32_768
 # Of pretraining; long enough that attention shows in the FLOPs, and what most pretraining runs use.
@@ -93,7 +95,7 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
             f"active-params: {format_count(active)} exceed the total of {format_count(total)}; "
             "active parameters are a part of the total"
         )
-    devices = _whole(written.get("devices", 1), "devices")
+    devices = whole(written.get("devices", 1), "devices", 1, LARGEST_SIZE)
     sized: dict[str, Any] = {"memory_bytes": memory * devices if memory is not None else None}
     if "hardware" in written:
         sized = {"device_memory_bytes": memory if memory is not None else _room_of(str(written["hardware"]), devices)}
@@ -102,10 +104,10 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
         **counts,
         hardware=str(written["hardware"]) if "hardware" in written else None,
         devices=devices,
-        context=_whole(written.get("context", DEFAULT_CONTEXT), "context"),
-        batch=_whole(written.get("batch", 1), "batch"),
-        weights_dtype=_known(written.get("weights_dtype", "bf16"), WEIGHT_FORMATS, "weights-dtype"),
-        kv_dtype=_known(written.get("kv_dtype", "bf16"), CACHE_BYTES, "kv-dtype"),
+        context=whole(written.get("context", DEFAULT_CONTEXT), "context", 1, LARGEST_SIZE),
+        batch=whole(written.get("batch", 1), "batch", 1, LARGEST_SIZE),
+        weights_dtype=one_of(written.get("weights_dtype", "bf16"), "weights-dtype", WEIGHT_FORMATS),
+        kv_dtype=one_of(written.get("kv_dtype", "bf16"), "kv-dtype", CACHE_BYTES),
     )
 
 
@@ -138,15 +140,3 @@ def _room_of(hardware: str, devices: int) -> float:
 
 def _option(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**8:
-        raise UserError(f"{name}: expected an integer from 1 to 10^8, found {value}")
-    return value
-
-
-def _known(value: Any, known: Mapping[Any, Any], name: str) -> Any:
-    if value not in known:
-        raise UserError(f"{name}: {value!r} is unknown; use one of {', '.join(known)}")
-    return value

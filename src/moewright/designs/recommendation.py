@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture import counts, variables
+from moewright.complaints import whole
 from moewright.designs.baseline import budgets_like, compare_published
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
@@ -24,6 +25,7 @@ from moewright.errors import UserError
 from moewright.hf.sources import Source
 from moewright.laws import Law, get
 from moewright.laws.variable import Array
+from moewright.records import LARGEST_SIZE
 
 # Below this share of a budget used, the answer says that the budget is not used up.
 FULL = 0.9
@@ -42,8 +44,7 @@ def recommend(
 ) -> Designs:
     """Search, and make the answer. Of designs with the same mixture (E, K, shared) only the best is shown."""
     start = time.perf_counter()
-    if not 1 <= top <= 1000:
-        raise UserError(f"top: expected 1 to 1000, found {top}")
+    whole(top, "top", 1, 1000)
     loaded = None
     if like is not None:
         loaded, given = budgets_like(like, given)
@@ -96,9 +97,7 @@ def _space(space: str | Path | Space | None, vocab_size: int | None) -> Space:
         return found
     if "vocab_size" in found.model_fields_set and found.vocab_size != vocab_size:
         raise UserError(f"vocab-size: {vocab_size} was given, and the space says {found.vocab_size}; leave one out")
-    if isinstance(vocab_size, bool) or not isinstance(vocab_size, int) or not 1 <= vocab_size <= 10**8:
-        raise UserError(f"vocab-size: expected an integer from 1 to 10^8, found {vocab_size}")
-    return found.model_copy(update={"vocab_size": vocab_size})
+    return found.model_copy(update={"vocab_size": whole(vocab_size, "vocab-size", 1, LARGEST_SIZE)})
 
 
 def _designs(

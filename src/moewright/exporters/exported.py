@@ -1,7 +1,5 @@
 """A model in a framework's own terms, with what was converted and the weights of a run; or a refusal."""
 
-import difflib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.architecture.counts import mtp_params, total_params
+from moewright.complaints import hint, number
 from moewright.errors import UserError
 from moewright.experiment.trained import Trained, find_trained, run_of
 from moewright.exporters import FORMATS
@@ -73,9 +72,7 @@ def export_to(format: str, design: Source, balance_loss: float | str | None = No
     Raises UserError naming the fields that the framework cannot express.
     """
     if format not in FORMATS:
-        near = difflib.get_close_matches(format, FORMATS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(FORMATS)}"
-        raise UserError(f"format: {format!r} is not one that moewright writes{hint}")
+        raise UserError(f"format: {format!r} is not one that moewright writes{hint(format, FORMATS)}")
     coefficient = None if balance_loss is None else _coefficient(balance_loss)
     run = run_of(Path(design)) if isinstance(design, str | Path) else None
     loaded = load_architecture(design if run is None else run)
@@ -114,7 +111,5 @@ def _coefficient(balance_loss: float | str) -> float:
     try:
         coefficient = float(balance_loss)
     except ValueError:
-        raise UserError(f"balance-loss: expected a positive number such as 0.01, got {balance_loss!r}") from None
-    if not 0 < coefficient < math.inf:
-        raise UserError(f"balance-loss: expected a positive number such as 0.01, got {balance_loss}")
-    return coefficient
+        raise UserError(f"balance-loss: expected a number such as 0.01, found {balance_loss!r}") from None
+    return number(coefficient, "balance-loss", above=0)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture.mixers import Attention, CompressedAttention, LatentAttention, MixtureOfAttention
+from moewright.complaints import whole
 from moewright.errors import UserError
 from moewright.hardware.devices import Device
 from moewright.records import Record
@@ -50,8 +51,7 @@ class Placement:
 
 def place(device: Device, devices: int) -> Placement:
     """The placement on so many devices. Raises UserError for numbers that this device cannot be combined in."""
-    if isinstance(devices, bool) or not isinstance(devices, int) or not 1 <= devices <= 100_000:
-        raise UserError(f"devices: expected an integer from 1 to 100000, found {devices}")
+    whole(devices, "devices", 1, 100_000)
     node, network = device.node, device.network
     if devices <= node.devices:
         link, between = node.link, node.bandwidth

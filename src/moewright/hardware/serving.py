@@ -11,7 +11,7 @@ from moewright.architecture.cache import CACHE_BYTES, CacheDtype, layer_cache_by
 from moewright.architecture.spec import Architecture, WeightFormatName
 from moewright.architecture.storage import WEIGHT_FORMATS
 from moewright.architecture.weights import Weight, layer_weights, outer_weights, part_weights
-from moewright.errors import UserError
+from moewright.complaints import one_of, whole
 from moewright.hardware.devices import Hardware, load_device
 from moewright.hardware.placement import Placement, cache_shards, place, splits_by_sequence
 from moewright.hardware.roofline import pass_times
@@ -69,13 +69,9 @@ def _pass_seconds(architecture: Architecture, hardware: Hardware, devices: int, 
 def check_load(load: Load) -> None:
     """Raise UserError for sizes and formats that make no sense."""
     for name, value in (("batch", load.batch), ("context", load.context)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:
-            raise UserError(f"{name}: expected an integer from 1 to 10^9, found {value}")
-    if load.weights_dtype not in WEIGHT_FORMATS:
-        known = ", ".join(WEIGHT_FORMATS)
-        raise UserError(f"weights-dtype: {load.weights_dtype!r} is unknown; use one of {known}")
-    if load.kv_dtype not in CACHE_BYTES:
-        raise UserError(f"kv-dtype: {load.kv_dtype!r} is unknown; use one of {', '.join(CACHE_BYTES)}")
+        whole(value, name)
+    one_of(load.weights_dtype, "weights-dtype", WEIGHT_FORMATS)
+    one_of(load.kv_dtype, "kv-dtype", CACHE_BYTES)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from moewright.architecture import counts
 from moewright.architecture.spec import Architecture
+from moewright.complaints import number
 from moewright.errors import UserError
 from moewright.hardware.devices import Hardware, load_device
 from moewright.hardware.placement import place
@@ -36,8 +37,7 @@ def training_seconds(
     (PaLM, arXiv 2204.02311, appendix B). Times `devices` it is device time. Numbers or columns. Raises UserError for an
     unknown device and impossible numbers.
     """
-    if not train_tokens > 0:
-        raise UserError(f"train-tokens: expected a positive number, found {train_tokens}")
+    number(train_tokens, "train-tokens", above=0)
     low, high = utilisation
     if not 0 < low <= high <= 1:
         raise UserError(f"utilisation: expected 0 < low <= high <= 1, found {low} and {high}")

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from moewright.architecture.spec import Architecture
 from moewright.architecture.weights import layer_weights, outer_weights
+from moewright.complaints import number
 from moewright.errors import UserError
 from moewright.hardware.activations import (
     FP32_BYTES,
@@ -117,8 +118,7 @@ def training_memory(
     spread = parallelism or Parallelism()
     if (spread.data * spread.tensor) % spread.expert_devices:
         raise UserError(f"expert: {spread.expert_devices} must divide data x tensor = {spread.data * spread.tensor}")
-    if not imbalance >= 1:
-        raise UserError(f"imbalance: expected at least 1, found {imbalance}")
+    number(imbalance, "imbalance", at_least=1)
     common, experts = _params_per_device(architecture, spread)
     widths = _WIDTHS[precision]
     gradient_bytes = {None: widths.gradient, "bf16": 2, "fp32": FP32_BYTES}[gradient_dtype]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from moewright.architecture.compare import differences
 from moewright.architecture.spec import Architecture
+from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hf.families import EXPORT_ORDER, MODULES, WRAPPERS
@@ -33,11 +34,8 @@ class HFImport:
 def get_family(model_type: str) -> Family:
     """What moewright knows of a model_type; UserError if it knows nothing."""
     if model_type not in MODULES:
-        import difflib
-
-        near = difflib.get_close_matches(model_type, MODULES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(MODULES))}"
-        raise UserError(f"model_type: {model_type!r} is not a family that moewright knows{hint}")
+        known = hint(model_type, sorted(MODULES))
+        raise UserError(f"model_type: {model_type!r} is not a family that moewright knows{known}")
     module = import_module(f"moewright.hf.families.{MODULES[model_type]}")
     family: Family = module.FAMILIES[model_type]
     return family
@@ -64,9 +62,7 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
     try:
         architecture = family.read(config)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"]) or error.title
-        raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise UserError(first_complaint(error, error.title)) from None
     return HFImport(architecture, family, (*notes, *config.finish()))
 
 

@@ -1,6 +1,5 @@
 """Typed, watchful access to the contents of a config.json: every value is checked, every key is accounted for."""
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from moewright.architecture.feed_forwards import Activation
 from moewright.architecture.mixers import Rope
 from moewright.architecture.spec import LARGEST_LAYER_COUNT
+from moewright.complaints import MISSPELT, near_name
 from moewright.errors import UserError
 from moewright.records import LARGEST_SIZE
 
@@ -273,9 +273,9 @@ class Config:
         for key in sorted(self._values.keys() - known):
             if key.startswith("_"):
                 continue
-            near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.85)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            self.warn(f"unknown key {self._prefix}{self._written[key]} was not used{hint}")
+            near = near_name(key, sorted(known), MISSPELT)
+            meant = f"; did you mean {near}?" if near else ""
+            self.warn(f"unknown key {self._prefix}{self._written[key]} was not used{meant}")
         if self._assumed:
             taken = ", ".join(f"{self._prefix}{key} = {_shown(value)}" for key, value in sorted(self._assumed.items()))
             self.warn(f"absent from the config, {self.family}'s default taken: {taken}")
@@ -286,9 +286,9 @@ class Config:
         if key in self._values:
             return self._values[key]
         if key not in self._defaults:
-            near = difflib.get_close_matches(key, sorted(self._values.keys() - self._used), n=1, cutoff=0.8)
-            hint = f"; is {near[0]} a typing error?" if near else ""
-            raise UserError(f"{self._prefix}{key}: missing, and {self.family} has no size without it{hint}")
+            near = near_name(key, sorted(self._values.keys() - self._used), MISSPELT)
+            slip = f"; is {near} a typing error?" if near else ""
+            raise UserError(f"{self._prefix}{key}: missing, and {self.family} has no size without it{slip}")
         value = self._defaults[key]
         # An absent key whose default is null, false or an empty list is the ordinary way to write a config.
         if value not in (None, False, []):

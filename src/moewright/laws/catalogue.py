@@ -1,5 +1,6 @@
 """Every published law by name."""
 
+from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.laws.law import Law
 from moewright.laws.published import (
@@ -55,9 +56,5 @@ def judges() -> tuple[Law, ...]:
 def get(name: str) -> Law:
     """A published law; UserError with the nearest name for an unknown one."""
     if name not in _LAWS:
-        import difflib
-
-        near = difflib.get_close_matches(name, _LAWS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"no law is named {name!r}: {hint}known are {', '.join(_LAWS)}")
+        raise UserError(f"law: unknown {name!r}{hint(name, _LAWS)}")
     return _LAWS[name]

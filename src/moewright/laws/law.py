@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moewright.architecture import Architecture
+from moewright.complaints import check_names
 from moewright.errors import UserError
 from moewright.laws.form import Form
-from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Variable, check_names, check_values, status_of
+from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Variable, check_values, status_of
 
 if TYPE_CHECKING:
     from moewright.laws.fitting.fitted import FittedLaw
@@ -139,7 +140,7 @@ class Law:
         given = self._without_options(variables)
         for name in given:
             if name not in known:
-                check_names([name], known, self.name)
+                check_names([name], known, self.name, "variable")
         return {name: status_of(known[name], known[name].check(values, self.name)) for name, values in given.items()}
 
     @property

@@ -1,6 +1,5 @@
 """What a law takes: its variables by call name, what values they may have, and where the law was fitted."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moewright.architecture import Architecture
+from moewright.complaints import check_names
 from moewright.errors import UserError
 
 Array = npt.NDArray[np.float64]
@@ -100,23 +100,10 @@ def status_of(variable: Variable, values: Array) -> Status:
     return Status(variable.name, status, factor, variable.low, variable.high)
 
 
-def check_names(given: Iterable[str], wanted: Iterable[str], owner: str, what: str = "variable") -> None:
-    """UserError for the first unknown name, with the nearest known one, or else for the first missing one."""
-    given, wanted = list(given), list(wanted)
-    missing = [name for name in wanted if name not in given]
-    for name in given:
-        if name not in wanted:
-            near = difflib.get_close_matches(name, missing or wanted, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(f"{owner} has no {what} {name!r}: {hint}it takes {', '.join(wanted) or 'none'}")
-    if missing:
-        raise UserError(f"{owner} needs the {what} {missing[0]}; it takes {', '.join(wanted)}")
-
-
 def check_values(variables: Iterable[Variable], given: Mapping[str, Any], owner: str) -> dict[str, Array]:
     """Every variable's values as float64 arrays that broadcast together; UserError names what does not."""
     variables = tuple(variables)
-    check_names(given, [variable.name for variable in variables], owner)
+    check_names(given, [variable.name for variable in variables], owner, "variable")
     checked = {variable.name: variable.check(given[variable.name], owner) for variable in variables}
     try:
         np.broadcast_shapes(*(values.shape for values in checked.values()))

@@ -3,18 +3,16 @@
 Rows are counted from 1 without the header, as a reader of the file counts runs.
 """
 
-import difflib
 from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from moewright.complaints import MISSPELT, hint, near_name
 from moewright.errors import UserError
 from moewright.runs.columns import BY_NAME, FINISHED, Column, column_for
 from moewright.runs.quantities import parse_quantities
-
-NEARNESS = 0.82  # difflib ratio: finds train_token and activ_params, leaves a user's own d_model and batch alone
 
 
 def validate(table: pd.DataFrame, where: str = "run table") -> pd.DataFrame:
@@ -47,18 +45,16 @@ def refuse_near_names(names: Iterable[str], where: str) -> None:
     for name in given:
         if column_for(name) is not None:
             continue
-        near = difflib.get_close_matches(name.strip().lower().replace(" ", "_"), BY_NAME, n=1, cutoff=NEARNESS)
-        if near and near[0] not in given:
-            raise UserError(f"{where}: column {name!r}: did you mean {near[0]!r}? Rename it, or keep it out of the way")
+        near = near_name(name, BY_NAME, MISSPELT)
+        if near is not None and near not in given:
+            raise UserError(f"{where}: column {name!r}: did you mean {near!r}? Rename it, or keep it out of the way")
 
 
 def require(table: pd.DataFrame, names: Iterable[str], where: str = "run table") -> None:
     """UserError, with the nearest existing column, for the first name that the table lacks."""
     for name in names:
         if name not in table.columns:
-            near = difflib.get_close_matches(name, [str(column) for column in table.columns], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(str, table.columns))}"
-            raise UserError(f"{where}: no column {name!r}; {hint}")
+            raise UserError(f"{where}: no column {name!r}{hint(name, map(str, table.columns), quoted=True)}")
 
 
 def name_row(table: pd.DataFrame, position: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from moewright.architecture import variables
 from moewright.architecture.counts import active_params, total_params
-from moewright.complaints import near_name
+from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.laws.fitting.rate_optimum import RateOptimum, best_rate
@@ -58,7 +58,7 @@ def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, Group]:
     known = dict.fromkeys(key for cell in cells for key in cell.settings)
     for key in tuning.cell:
         if key not in known:
-            raise UserError(f"tuning.cell: no axis sets {key!r}{_hint(key, known)}")
+            raise UserError(f"tuning.cell: no axis sets {key!r}{hint(key, known)}")
     return {name: Group(name, tuple(members), _chosen(tuning, name, members)) for name, members in grouped.items()}
 
 
@@ -109,7 +109,7 @@ def _value(cell: Cell, key: str) -> Any:
     assert cell.recipe is not None
     if key in SIZES:
         return SIZES[key](cell.recipe)
-    raise UserError(f"tuning.per: {key!r} is neither set by an axis nor a size{_hint(key, [*cell.settings, *SIZES])}")
+    raise UserError(f"tuning.per: {key!r} is neither set by an axis nor a size{hint(key, [*cell.settings, *SIZES])}")
 
 
 def _chosen(tuning: Tuning, name: str, members: Sequence[Cell]) -> Cell:
@@ -118,11 +118,6 @@ def _chosen(tuning: Tuning, name: str, members: Sequence[Cell]) -> Cell:
         wanted = ", ".join(f"{key} {value}" for key, value in tuning.cell.items())
         raise UserError(f"tuning.cell: no cell with {name} has {wanted}")
     return fitting[0]
-
-
-def _hint(key: str, known: Any) -> str:
-    near = near_name(key, known)
-    return f"; did you mean {near}?" if near else f"; there are {', '.join(known)}"
 
 
 def _shown(value: Any) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from moewright.complaints import check_names
 from moewright.errors import UserError
 from moewright.laws.fitting.objective import Objective
 from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.rows import Rows
 from moewright.laws.form import Coefficient, Form
-from moewright.laws.variable import check_names
 
 # What stands for zero where a coefficient is searched in its logarithm.
 _LOG_FLOOR = 1e-10

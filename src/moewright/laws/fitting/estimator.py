@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moewright.complaints import check_names
 from moewright.errors import UserError
 from moewright.laws.fitting.bootstrap import refit, resampled_weights
 from moewright.laws.fitting.build import build_problem
@@ -21,7 +22,7 @@ from moewright.laws.fitting.status import judge
 from moewright.laws.fitting.storage import fitted_law
 from moewright.laws.fitting.tuning import FEWEST_ROWS_PER_COEFFICIENT, Tuned, choice_weights, pinned, tune
 from moewright.laws.law import InapplicableLaw, Law
-from moewright.laws.variable import Array, check_names
+from moewright.laws.variable import Array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moewright.complaints import check_names
 from moewright.errors import UserError
 from moewright.laws.catalogue import get
 from moewright.laws.fitting.assumed import Assumed, default_truth, fitted_truth, own_truth
@@ -22,7 +23,6 @@ from moewright.laws.fitting.rows import as_frame, find_column, read_columns
 from moewright.laws.fitting.simulation import simulate
 from moewright.laws.fitting.targets import default_target, read_targets
 from moewright.laws.law import InapplicableLaw, Law
-from moewright.laws.variable import check_names
 
 if TYPE_CHECKING:
     import pandas as pd

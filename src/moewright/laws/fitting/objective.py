@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from moewright.complaints import check_names
 from moewright.errors import UserError
-from moewright.laws.variable import Array, check_names
+from moewright.laws.variable import Array
 
 
 @dataclass(frozen=True)

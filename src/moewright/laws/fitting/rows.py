@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from moewright.complaints import check_names
 from moewright.errors import UserError
-from moewright.laws.variable import Array, Variable, check_names
+from moewright.laws.variable import Array, Variable
 
 if TYPE_CHECKING:
     import pandas as pd

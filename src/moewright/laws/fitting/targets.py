@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from moewright.complaints import check_names
 from moewright.errors import UserError
 from moewright.laws.law import Law, Optimum
-from moewright.laws.variable import TRAIN_FLOPS, Array, Variable, check_names
+from moewright.laws.variable import TRAIN_FLOPS, Array, Variable
 
 REACH = 4.0
 """The default target has this many times the largest run's parameters, and the most tokens."""
@@ -42,7 +43,7 @@ def read_targets(
     read = []
     for target in given:
         extra = [name for name in target if name in arguments and name not in needed]
-        check_names(target, [*needed, *extra], owner)
+        check_names(target, [*needed, *extra], owner, "variable")
         read.append({name: float({**arguments, **needed}[name].check(value, owner)) for name, value in target.items()})
     return tuple(read)
 

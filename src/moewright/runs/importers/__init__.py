@@ -3,11 +3,11 @@
 The tables are not part of moewright; each module says where its table is published.
 """
 
-import difflib
 from collections.abc import Callable
 
 import pandas as pd
 
+from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.runs.importers.clark_routing import import_clark_routing
 from moewright.runs.importers.joint_moe import import_joint_moe
@@ -25,7 +25,6 @@ IMPORTERS: dict[str, Callable[[pd.DataFrame, str], pd.DataFrame]] = {
 def import_source(frame: pd.DataFrame, source: str, where: str) -> pd.DataFrame:
     """The frame of a public table in the schema's columns; UserError for an unknown source or an unlike table."""
     if source not in IMPORTERS:
-        near = difflib.get_close_matches(source, IMPORTERS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(IMPORTERS)}"
-        raise UserError(f"source: {source!r} is not a public table that moewright imports; {hint}")
+        known = hint(source, IMPORTERS, quoted=True)
+        raise UserError(f"source: {source!r} is not a public table that moewright imports{known}")
     return IMPORTERS[source](frame, where)

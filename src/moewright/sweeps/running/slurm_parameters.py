@@ -6,7 +6,7 @@ from typing import Any
 
 import submitit
 
-from moewright.complaints import near_name
+from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.sweeps.spec import Execution
 
@@ -74,9 +74,8 @@ def _check_names(given: Mapping[str, Any]) -> None:
     known = {*submitit.SlurmExecutor._valid_parameters(), "mem_gb"} - {*_SWEEPS_OWN}
     for name in given:
         if name not in known:
-            near = near_name(name, known)
-            hint = f"; did you mean {near}?" if near else f"; other options of sbatch go under {_ADDITIONAL}"
-            raise UserError(f"execution.slurm: {name} is not known{hint}")
+            rest = f"other options of sbatch go under {_ADDITIONAL}"
+            raise UserError(f"execution.slurm: {name} is not known{hint(name, known, rest)}")
     setup = given.get("setup", [])
     if not isinstance(setup, list) or not all(isinstance(line, str) for line in setup):
         raise UserError(f"execution.slurm.setup: {setup!r} is no list of lines for the job's shell")

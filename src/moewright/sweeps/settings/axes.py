@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.records import Positive, Record, Size
-from moewright.sweeps.settings.values import did_you_mean
 
 Hold = Literal["active", "total", "flops"]
 RUNG = ("hidden_size", "num_layers", "num_heads", "head_dim")
@@ -30,7 +30,7 @@ class _Stated(Record):
         for key in values if isinstance(values, dict) else ():
             if key not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
-                raise ValueError(f"no key {key!r} among {known}{did_you_mean(str(key), cls.model_fields)}")
+                raise ValueError(f"no key {key!r} among {known}{hint(str(key), cls.model_fields, '')}")
         return values
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, get_args, get_origin
 
+from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.records import Record
-from moewright.sweeps.settings.values import did_you_mean
 
 # What is no axis, and where it is said instead.
 _ELSEWHERE = {
@@ -23,17 +23,17 @@ def check_key(name: str, others: Sequence[str] = ()) -> None:
     if name.startswith("architecture."):
         raise UserError(
             f"axes: {name} is no setting; the sizes are settings of their own ({', '.join(others[:3])} ...), and "
-            f"`architecture` takes whole models{did_you_mean(name.rsplit('.', 1)[-1], others)}"
+            f"`architecture` takes whole models{hint(name.rsplit('.', 1)[-1], others, '')}"
         )
     if not _exists(name.split("."), Recipe):
-        raise UserError(f"axes: no setting {name!r}{did_you_mean(name, [*others, *_names(Recipe)])}")
+        raise UserError(f"axes: no setting {name!r}{hint(name, [*others, *_names(Recipe)], '')}")
 
 
 def check_recipe(values: dict[str, Any], also_set: Sequence[str]) -> None:
     """UserError unless the base recipe has known keys, and all that a recipe needs is in it or set by an axis."""
     for key in values:
         if key not in Recipe.model_fields:
-            raise UserError(f"recipe: no key {key!r}{did_you_mean(key, Recipe.model_fields)}")
+            raise UserError(f"recipe: no key {key!r}{hint(key, Recipe.model_fields, '')}")
     roots = {name.split(".")[0] for name in also_set}
     for key, field in Recipe.model_fields.items():
         if field.is_required() and key not in values and key not in roots:

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router, SharedExpert
-from moewright.complaints import first_complaint
+from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
-from moewright.sweeps.settings.values import MisfitError, as_whole, did_you_mean, fraction, shown, whole
+from moewright.sweeps.settings.values import MisfitError, as_whole, fraction, shown, whole
 from moewright.sweeps.settings.widths import Widths, solve
 
 COUNTS = ("num_experts", "top_k", "expert_size", "active_width")
@@ -77,7 +77,7 @@ def read_mix(value: Any) -> list[dict[str, Fraction]]:
             raise UserError(f"mix[{index}]: expected a mapping with {', '.join(_OF_A_GROUP)}")
         for name in given:
             if name not in _OF_A_GROUP:
-                raise UserError(f"mix[{index}]: no key {name!r}{did_you_mean(str(name), _OF_A_GROUP)}")
+                raise UserError(f"mix[{index}]: no key {name!r}{hint(str(name), _OF_A_GROUP, '')}")
         missing = next((name for name in _OF_A_GROUP if name not in given), None)
         if missing is not None:
             raise UserError(f"mix[{index}]: {missing} is missing")

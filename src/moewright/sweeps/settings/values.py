@@ -1,9 +1,7 @@
 """Values of settings as people write them in a sweep, and what cannot be made of them."""
 
-import difflib
 import math
 import re
-from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -56,9 +54,3 @@ def as_whole(value: Fraction, what: str) -> int:
     if value.denominator != 1 or value < 1:
         raise MisfitError(f"{what} = {shown(value)} is not a whole number from 1")
     return int(value)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest known name as a question to the reader, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,76 @@
+"""Checks of single values and names: the same line for Python and the command line."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moewright.complaints import MISSPELT, check_names, hint, near_name, number, one_of, several, whole
+from moewright.errors import UserError
+
+names = st.lists(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), min_size=1)
+
+
+@given(names, st.data())
+def test_a_name_is_near_itself_whatever_its_case_and_dashes(known: list[str], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(known))
+    for written in (name, name.upper(), f" {name}"):
+        near = near_name(written, known)
+        assert near is not None
+        assert near.lower() == name.lower()
+
+
+def test_names_that_may_be_right_must_be_nearer() -> None:
+    assert near_name("batch", ["batch_tokens"]) == "batch_tokens"
+    assert near_name("batch", ["batch_tokens"], MISSPELT) is None
+    assert near_name("train-token", ["train_tokens"], MISSPELT) == "train_tokens"
+
+
+def test_hints() -> None:
+    assert hint("zhao", ["zhao2025", "liew2026"]) == "; did you mean zhao2025?"
+    assert hint("qqq", ["zhao2025", "liew2026"]) == "; known: zhao2025, liew2026"
+    assert hint("qqq", []) == "; known: none"
+    assert hint("qqq", ["zhao2025"], "see the list") == "; see the list"
+    assert hint("qqq", ["zhao2025"], "") == ""
+    assert hint("modle", ["model"], quoted=True) == "; did you mean 'model'?"
+
+
+def test_what_is_right_is_returned() -> None:
+    assert whole(np.int64(3), "batch") == 3
+    assert type(whole(np.int64(3), "batch")) is int
+    assert number(np.float32(0.5), "share", above=0, at_most=0.5) == 0.5
+    assert number(2, "share") == 2.0
+    assert one_of("bf16", "dtype", {"bf16": 2}) == "bf16"
+    assert several(("a", "b"), "law") == ["a", "b"]
+    check_names(["a", "b"], ["b", "a"], "f", "argument")
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (lambda: whole("3", "batch"), "batch: expected an integer from 1 to 10^9, found '3'"),
+        (lambda: whole(True, "batch"), "batch: expected an integer from 1 to 10^9, found True"),
+        (lambda: whole(3.0, "batch"), "batch: expected an integer from 1 to 10^9, found 3.0"),
+        (lambda: whole(0, "top", 1, 1000), "top: expected an integer from 1 to 1000, found 0"),
+        (lambda: whole(None, "batch"), "batch: expected an integer from 1 to 10^9, found None"),
+        (lambda: number("3", "noise"), "noise: expected a number, found '3'"),
+        (lambda: number(True, "noise"), "noise: expected a number, found True"),
+        (lambda: number(float("nan"), "noise"), "noise: nan must be finite"),
+        (lambda: number(0, "noise", above=0), "noise: 0 must be above 0"),
+        (lambda: number(1, "share", at_least=0, below=1), "share: 1 must be at least 0 and below 1"),
+        (lambda: number(0.6, "share", above=0, at_most=0.5), "share: 0.6 must be above 0 and at most 0.5"),
+        (lambda: one_of("bf17", "dtype", ["bf16", "fp8"]), "dtype: unknown 'bf17'; did you mean bf16?"),
+        (lambda: one_of(3, "dtype", ["bf16", "fp8"]), "dtype: unknown 3; known: bf16, fp8"),
+        (lambda: several("zhao2025", "law"), "law: expected a list, found 'zhao2025'; write ['zhao2025']"),
+        (lambda: several(3, "law"), "law: expected a list, found 3; write [3]"),
+        (lambda: check_names(["aa"], ["a"], "f", "argument"), "f has no argument 'aa': did you mean a? it takes a"),
+        (lambda: check_names([], ["a", "b"], "f", "argument"), "f needs the argument a; it takes a, b"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(check: Callable[[], Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check()
+    assert str(caught.value) == said
