@@ -12,7 +12,7 @@ from pydantic import BaseModel, Tag, ValidationError
 
 from moewright.errors import UserError
 
-NEAR = 0.5
+NEAR = 0.55
 """Least likeness (difflib's ratio) of a name to one that is certainly wrong: 'final_loss' is found for 'loss'."""
 MISSPELT = 0.82
 """Least likeness to a name that may well be right, such as a user's own column: 'train_token' and 'activ_params' are

@@ -143,6 +143,11 @@ class FileRecord(Record):
         write_mapping(Path(path), self.to_dict())
 
     @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """The JSON schema of what `read` takes; `write` gives no more than that."""
+        return cls.model_json_schema(mode="validation")
+
+    @classmethod
     def from_dict(cls, values: Any, where: str | Path = "") -> Self:
         """The record in plain values of this version or an older one that can be upgraded.
 

@@ -1,23 +1,27 @@
 """Devices: what one accelerator (or server) can hold, read and compute, from the packaged file or a user's own."""
 
-import difflib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from moewright.complaints import hint
 from moewright.errors import UserError
-from moewright.files import read_mapping
 from moewright.hardware.efficiency import Efficiency
 from moewright.quantities import parse_bytes, parse_count
-from moewright.records import Record, Size
+from moewright.records import FileRecord, Items, Record, Size
 
 ComputeDtype = Literal["fp32", "bf16", "fp8", "int8", "fp4"]
 
-Bytes = Annotated[float, BeforeValidator(lambda value: parse_bytes(_written(value), "bytes"))]
-Rate = Annotated[float, BeforeValidator(lambda value: parse_count(_written(value), "rate"))]
+_Quantity = str | float
+Bytes = Annotated[
+    float, BeforeValidator(lambda value: parse_bytes(_written(value), "bytes"), json_schema_input_type=_Quantity)
+]
+Rate = Annotated[
+    float, BeforeValidator(lambda value: parse_count(_written(value), "rate"), json_schema_input_type=_Quantity)
+]
 
 
 def _written(value: Any) -> str | float:
@@ -43,11 +47,10 @@ class Network(Record):
     link: str
 
 
-class Device(Record):
-    """One device of a kind. Bytes, bytes per second, FLOP per second; see devices.yaml for what each figure means."""
+class DeviceFigures(Record):
+    """What a file says of a device. Bytes, bytes per second, FLOP per second; see devices.yaml for what each means."""
 
-    name: str
-    also: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    also: Items[str] = ()
     """Other names that find it."""
     description: str = ""
     memory: Bytes
@@ -74,9 +77,23 @@ class Device(Record):
             raise ValueError(f"no figure is called {min(odd)!r}")
         return sources
 
+
+class Device(DeviceFigures):
+    """One device of a kind."""
+
+    name: str
+
     def compute_dtype(self, wanted: ComputeDtype) -> ComputeDtype:
         """The format in which products run: the wanted one where the device has it, else bf16."""
         return wanted if wanted in self.peak_flops else "bf16"
+
+
+class DevicesFile(FileRecord):
+    """Devices by name: the packaged devices.yaml, or a user's own."""
+
+    format: Literal["moewright-devices/1"] = "moewright-devices/1"
+    version_without_format: ClassVar[int | None] = 1
+    devices: Annotated[dict[str, DeviceFigures], Field(min_length=1)]
 
 
 Hardware = str | Path | Device
@@ -106,28 +123,8 @@ def known_devices() -> dict[str, Device]:
 
 def read_devices(path: Path) -> dict[str, Device]:
     """The devices in a YAML or JSON file. Raises UserError naming the file and the key that is wrong."""
-    values = read_mapping(path)
-    entries = values.get("devices")
-    odd = values.keys() - {"devices"}
-    if odd:
-        raise UserError(f"{path}: {min(odd)}: unknown key; expected devices")
-    if not isinstance(entries, dict) or not entries:
-        raise UserError(f"{path}: devices: expected a mapping of names to devices")
-    return {str(name): _device(path, str(name), entry) for name, entry in entries.items()}
-
-
-def _device(path: Path, name: str, entry: Any) -> Device:
-    if not isinstance(entry, dict):
-        raise UserError(f"{path}: devices.{name}: expected a mapping of keys to values")
-    if "name" in entry:
-        raise UserError(f"{path}: devices.{name}.name: the key above is the name; others go under also")
-    try:
-        return Device.model_validate({**entry, "name": name})
-    except ValidationError as error:
-        complaint = error.errors(include_url=False)[0]
-        where = ".".join(str(step) for step in ("devices", name, *complaint["loc"]) if step != "[key]")
-        what = complaint["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {where}: {what}") from None
+    found = DevicesFile.read(path).devices
+    return {name: Device.model_construct(name=name, **dict(figures)) for name, figures in found.items()}
 
 
 def _as_file(text: str) -> tuple[Path | None, str | None]:
@@ -146,11 +143,8 @@ def _find(devices: dict[str, Device], name: str, where: str) -> Device:
     names = {_plain(also): device for device in devices.values() for also in (device.name, *device.also)}
     found = names.get(_plain(name))
     if found is None:
-        near = difflib.get_close_matches(_plain(name), names, n=1, cutoff=0.5)
-        hint = f"did you mean {names[near[0]].name}? " if near else ""
-        raise UserError(
-            f"{where}: unknown device {name!r}; {hint}known: {', '.join(devices)}; or the path of a YAML file"
-        )
+        known = hint(name, devices, f"known: {', '.join(devices)}; or the path of a YAML file")
+        raise UserError(f"{where}: unknown device {name!r}{known}")
     return found
 
 
