@@ -143,8 +143,15 @@ def new_folder(folder: Path) -> Iterator[Path]:
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"out: {folder} cannot be made: {getattr(error, 'strerror', None) or error}") from None
-    try:
+    with renamed_at_the_end(partial, folder):
         yield partial
+
+
+@contextmanager
+def renamed_at_the_end(partial: Path, folder: Path) -> Iterator[None]:
+    """Fill a temporary folder: it gets its name when the block ends well, and is removed otherwise."""
+    try:
+        yield
         partial.chmod(0o755)  # mkdtemp makes it private
         os.replace(partial, folder)
     except BaseException:

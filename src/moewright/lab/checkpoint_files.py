@@ -13,7 +13,7 @@ from torch import Tensor
 
 from moewright.errors import UserError
 from moewright.experiment.run_folder import CHECKPOINTS, MODEL, OPTIMIZER, STATE, checkpoints
-from moewright.files import write_mapping
+from moewright.files import renamed_at_the_end, write_mapping
 
 
 def write_checkpoint(
@@ -29,7 +29,7 @@ def write_checkpoint(
     if (target / STATE).is_file():
         return target
     partial = Path(tempfile.mkdtemp(dir=parent, prefix=".partial-"))
-    try:
+    with renamed_at_the_end(partial, target):
         for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer)):
             try:
                 save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
@@ -38,11 +38,6 @@ def write_checkpoint(
             _flush(partial / name)
         write_mapping(partial / STATE, {"step": step, **state})
         _flush(partial / STATE)
-        partial.chmod(0o755)
-        os.replace(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return target
 
 
