@@ -1,5 +1,6 @@
 """Every command that README and docs print, run as it is printed."""
 
+import importlib
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,3 +39,37 @@ def test_no_command_hides_in_another_fence() -> None:
         for match in re.finditer(r"^```(text)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
             first = match[2].splitlines()[0] if match[2] else ""
             assert not re.match(r"(\.venv/bin/|moewright |python )", first), f"{page}: {first}"
+
+
+def test_commands_in_running_text_name_what_exists() -> None:
+    """`pytest tests/...`, `python -m ...`, `python file.py`, paths and dotted names of moewright, in any page."""
+    wrong = []
+    for page in all_pages():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for code in re.findall(r"`([^`\n]+)`", text):
+            for path in re.findall(r"\b((?:tests|examples|docs|src)/[\w./-]+[\w/])", code):
+                if not (ROOT / path).exists():
+                    wrong.append(f"{page}: {path}")
+            for module in re.findall(r"python -m ((?:tests|examples|moewright)[\w.]*)", code):
+                base = ROOT / ("src" if module.startswith("moewright") else "") / module.replace(".", "/")
+                if not (base.is_dir() or base.with_suffix(".py").is_file()):
+                    wrong.append(f"{page}: {module}")
+            for name in re.findall(r"\b(moewright(?:\.\w+)+)", code):
+                if not _exists(name):
+                    wrong.append(f"{page}: {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _exists(name: str) -> bool:
+    """Whether a dotted name is a module of moewright or something in one."""
+    found: object = importlib.import_module("moewright")
+    walked = "moewright"
+    for part in name.split(".")[1:]:
+        walked = f"{walked}.{part}"
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(walked)
+            except ModuleNotFoundError as error:
+                return error.name == "torch"
+        found = getattr(found, part)
+    return True
