@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from moewright import files
 from moewright.architecture.counts import training_flops_per_token
 from moewright.data.prepare import prepare
 from moewright.errors import UserError
@@ -328,7 +329,7 @@ def test_full_disk(
             if calls == 4 and what == "checkpoint":
                 patch.setattr(checkpoint_files, "save_file", full)
             if calls == 4 and what == "metrics":
-                patch.setattr(run_folder.os, "write", half_a_line)
+                patch.setattr(files.os, "write", half_a_line)
             return take_step(self)
 
         patch.setattr(Session, "next_step", next_step)
