@@ -1,68 +1,115 @@
 """moewright: from budgets to a Mixture-of-Experts language model that you can build.
 
-Every command of the command line is a function of the same name here, but for `runs`: `laws` and `runs` are the modules
-of scaling laws and of run tables, and `collect_runs` makes a run table from run folders. Importing this package loads
-neither torch nor transformers, and numpy and pandas only with the first use of what needs them.
+Every command of the command line is a function here, with the command's own arguments and defaults:
+
+    moewright inspect, predict, fit, design, train, sweep, export    the functions of these names
+    moewright laws            describe_laws: `laws` is the package of scaling laws
+    moewright runs            collect_runs: `runs` is the package of run tables
+    moewright data prepare    prepare_data: `data` is the package of token shards
+
+Results have a short repr, a table in notebooks, `to_dict` (what `--json` prints) and, where they are a table,
+`to_frame`. What a user got wrong is a `UserError` of one line. Importing this package loads nothing else: each name is
+loaded when it is first used, and only training and sweeps need torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from moewright.architecture import Architecture
-from moewright.commands.design import design
-from moewright.commands.export import export
-from moewright.commands.inspect import Inspection, inspect
+from moewright.commands import COMMANDS
 from moewright.errors import UserError
-from moewright.exporters.exported import Export
 
 if TYPE_CHECKING:
-    from moewright import laws, runs
+    from moewright import architecture, data, designs, exporters, hardware, hf, laws, report, runs
+    from moewright.architecture import Architecture
+    from moewright.commands.collect_runs import collect_runs
+    from moewright.commands.describe_laws import describe_laws
+    from moewright.commands.design import design
+    from moewright.commands.export import export
     from moewright.commands.fit import Fit, fit
+    from moewright.commands.inspect import Inspection, inspect
     from moewright.commands.predict import Prediction, predict
+    from moewright.commands.prepare_data import prepare_data
     from moewright.commands.sweep import sweep
+    from moewright.commands.train import train
+    from moewright.data.dataset import Dataset
+    from moewright.designs.result import Designs
+    from moewright.designs.space import Space
     from moewright.experiment.collecting.collection import RunTable
-    from moewright.experiment.collecting.collection import collect as collect_runs
-    from moewright.lab.training import train
+    from moewright.experiment.planning import RunPlan
+    from moewright.experiment.recipe import Recipe
+    from moewright.exporters.exported import Export
+    from moewright.lab.loop import Result
+    from moewright.sweeps.foresight.dry_run import DryRun
+    from moewright.sweeps.running.sweeping import SweepResult
 
 __all__ = [
     "Architecture",
+    "Dataset",
+    "Designs",
+    "DryRun",
     "Export",
     "Fit",
     "Inspection",
     "Prediction",
+    "Recipe",
+    "Result",
+    "RunPlan",
     "RunTable",
+    "Space",
+    "SweepResult",
     "UserError",
+    "architecture",
     "collect_runs",
+    "data",
+    "describe_laws",
     "design",
+    "designs",
     "export",
+    "exporters",
     "fit",
+    "hardware",
+    "hf",
     "inspect",
     "laws",
     "predict",
+    "prepare_data",
+    "report",
     "runs",
     "sweep",
     "train",
 ]
 __version__ = "0.1.0"
 
-# What is loaded when it is first asked for: the module, and the name in it (None: the module itself).
-_LATER: dict[str, tuple[str, str | None]] = {
-    "Fit": ("moewright.commands.fit", "Fit"),
-    "Prediction": ("moewright.commands.predict", "Prediction"),
-    "RunTable": ("moewright.experiment.collecting.collection", "RunTable"),
-    "collect_runs": ("moewright.experiment.collecting.collection", "collect"),
-    "fit": ("moewright.commands.fit", "fit"),
-    "laws": ("moewright.laws", None),
-    "predict": ("moewright.commands.predict", "predict"),
-    "runs": ("moewright.runs", None),
-    "sweep": ("moewright.commands.sweep", "sweep"),
-    "train": ("moewright.lab.training", "train"),
+_CLASSES = {
+    "Architecture": "architecture",
+    "Dataset": "data.dataset",
+    "Designs": "designs.result",
+    "DryRun": "sweeps.foresight.dry_run",
+    "Export": "exporters.exported",
+    "Fit": "commands.fit",
+    "Inspection": "commands.inspect",
+    "RunPlan": "experiment.planning",
+    "Prediction": "commands.predict",
+    "Recipe": "experiment.recipe",
+    "Result": "lab.loop",
+    "RunTable": "experiment.collecting.collection",
+    "Space": "designs.space",
+    "SweepResult": "sweeps.running.sweeping",
 }
+"""Where the classes of results and of what commands take are."""
+_FUNCTIONS = {name: f"commands.{name}" for name in COMMANDS.values()}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in __all__:
         raise AttributeError(f"module 'moewright' has no attribute {name!r}")
-    module, attribute = _LATER[name]
-    loaded = import_module(module)
-    return loaded if attribute is None else getattr(loaded, attribute)
+    where = (_CLASSES | _FUNCTIONS).get(name)
+    if where is None:
+        return import_module(f"moewright.{name}")
+    found = getattr(import_module(f"moewright.{where}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

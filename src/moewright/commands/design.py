@@ -1,16 +1,25 @@
 """`moewright design`: budgets in, ranked buildable models out."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from moewright.commands.checking import as_list, command, written
+from moewright.errors import UserError
 
 if TYPE_CHECKING:
+    from moewright.architecture import Architecture
+    from moewright.architecture.cache import CacheDtype
+    from moewright.architecture.spec import WeightFormatName
     from moewright.designs.result import Designs
     from moewright.designs.space import Space
-    from moewright.hf.sources import Source
+    from moewright.hardware import Device
     from moewright.laws import Law
 
 
+@overload
 def design(
     *,
     memory: str | float | None = None,
@@ -21,31 +30,83 @@ def design(
     train_tokens: str | float | None = None,
     train_flops: str | float | None = None,
     train_device_hours: str | float | None = None,
-    hardware: str | None = None,
+    hardware: str | Path | Device | None = None,
     devices: int | None = None,
     context: int | None = None,
     batch: int | None = None,
-    weights_dtype: str | None = None,
-    kv_dtype: str | None = None,
+    weights_dtype: WeightFormatName | None = None,
+    kv_dtype: CacheDtype | None = None,
     vocab_size: int | None = None,
-    space: "str | Path | Space | None" = None,
-    like: "Source | None" = None,
-    law: "str | Path | Law | Iterable[str | Path | Law] | None" = None,
+    space: str | Path | Space | None = None,
+    like: str | Path | dict[str, Any] | Architecture | None = None,
+    law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     top: int = 10,
-) -> "Designs":
-    """Rank the models that are within the budgets by their worst regret over the scaling laws that see the choice.
+    out: str | Path | None = None,
+    print_space: Literal[False] = False,
+) -> Designs: ...
 
-    Size: `memory` of each of `devices` ("80GB": weights and the cache of `batch` sequences of `context` tokens),
-    `total_params` ("30B"), or the memory of `hardware`. Inference, optional: `active_params` ("3B", with the input
-    embedding), `decode_tokens_per_second` of each sequence and `time_to_first_token` (seconds) on `hardware`. Training:
-    one of `train_tokens` ("2T"), `train_flops` ("1e22") and `train_device_hours` on `hardware`. `like` takes the total
-    and active parameters and the vocabulary of a published model instead. `space` is the space searched, or its file;
-    `law` names published laws to restrict to, and files of fitted laws that join. Raises UserError for budgets that are
-    missing, contradict each other or fit no model.
+
+@overload
+def design(*, space: str | Path | Space | None = None, print_space: Literal[True]) -> Space: ...
+
+
+@command
+def design(
+    *,
+    memory: str | float | None = None,
+    total_params: str | float | None = None,
+    active_params: str | float | None = None,
+    decode_tokens_per_second: str | float | None = None,
+    time_to_first_token: str | float | None = None,
+    train_tokens: str | float | None = None,
+    train_flops: str | float | None = None,
+    train_device_hours: str | float | None = None,
+    hardware: str | Path | Device | None = None,
+    devices: int | None = None,
+    context: int | None = None,
+    batch: int | None = None,
+    weights_dtype: WeightFormatName | None = None,
+    kv_dtype: CacheDtype | None = None,
+    vocab_size: int | None = None,
+    space: str | Path | Space | None = None,
+    like: str | Path | dict[str, Any] | Architecture | None = None,
+    law: str | Path | Law | Iterable[str | Path | Law] | None = None,
+    top: int = 10,
+    out: str | Path | None = None,
+    print_space: bool = False,
+) -> Designs | Space:
+    """Which model should I build? Budgets in, ranked buildable models out.
+
+    Models are ranked by their worst regret over the scaling laws that see the choice. Needed are a size (`memory`,
+    `total_params` or `hardware`, or `like` instead) and a training (`train_tokens`, `train_flops` or
+    `train_device_hours`).
+
+    Args:
+        memory: Memory of each device for weights and cache, such as 80GB or 80GiB.
+        total_params: Instead of memory: total parameters, such as 30B.
+        active_params: Parameters that a token may use, with the input embedding, such as 3B.
+        decode_tokens_per_second: Tokens a second for each sequence of the batch; needs --hardware.
+        time_to_first_token: Seconds for the batch's prompts; needs --hardware.
+        train_tokens: Training tokens, such as 2T.
+        train_flops: Instead of tokens: training FLOPs, such as 1e23.
+        train_device_hours: Instead of tokens: device-hours of training on --hardware.
+        hardware: Device that serves, such as H100, or a file.
+        devices: How many of them. [default: 1]
+        context: Tokens of each sequence in the cache. [default: 32768]
+        batch: Sequences in the cache. [default: 1]
+        weights_dtype: Weight format that memory counts. [default: bf16]
+        kv_dtype: Cache format. [default: bf16]
+        vocab_size: Entries of the vocabulary. [default: 128256]
+        space: YAML file with the rules of the space to search.
+        like: A published model's config: its own size and active parameters as budgets.
+        law: Names restrict the published laws, files of fitted ones join; repeatable.
+        top: How many designs to show.
+        out: New folder for specs, HF configs, reasons and plots of the designs.
+        print_space: Give the space's rules and reasons, and do nothing else.
+
+    Raises:
+        UserError: For budgets that are missing, contradict each other or fit no model.
     """
-    from moewright.designs.recommendation import recommend
-    from moewright.laws import Law
-
     given: dict[str, Any] = {
         "memory": memory,
         "total_params": total_params,
@@ -62,5 +123,26 @@ def design(
         "weights_dtype": weights_dtype,
         "kv_dtype": kv_dtype,
     }
-    laws = [law] if isinstance(law, str | Path | Law) else law
-    return recommend(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top)
+    if print_space:
+        unused = {**given, "vocab_size": vocab_size, "like": like, "law": law, "out": out}
+        return _rules(space, [name for name, value in unused.items() if value is not None])
+
+    from moewright.designs.recommendation import recommend
+
+    laws = None if law is None else as_list(law)
+    designs = recommend(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top)
+    if out is not None:
+        from moewright.report.design_folder import write_designs
+
+        write_designs(designs, out)
+    return designs
+
+
+def _rules(space: str | Path | Space | None, unused: list[str]) -> Space:
+    from moewright.designs.space import Space, load_space
+
+    if unused:
+        raise UserError(f"{written(unused[0])}: --print-space prints the rules and takes --space only")
+    if isinstance(space, Space):
+        return space
+    return Space() if space is None else load_space(space)

@@ -1,6 +1,9 @@
 """inspect: what a model is. Exact counts, memory and FLOPs of any architecture, as data."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moewright.architecture import cache, counts, storage, variables
@@ -8,13 +11,14 @@ from moewright.architecture.cache import CACHE_BYTES, CacheDtype, LatentCache
 from moewright.architecture.mixers import LatentAttention
 from moewright.architecture.spec import Architecture, Layer, WeightFormatName
 from moewright.architecture.weights import Component
+from moewright.commands.checking import command
 from moewright.complaints import one_of, whole
 from moewright.errors import UserError
-from moewright.hf.sources import Source, load_architecture
+from moewright.hf.sources import load_architecture
 
 if TYPE_CHECKING:
     from moewright.hardware.assess import Assessment
-    from moewright.hardware.devices import Hardware
+    from moewright.hardware.devices import Device
 
 # Long enough that attention shows in the FLOPs, and what most pretraining runs use.
 DEFAULT_TOKENS_PER_SEQUENCE = 4096
@@ -65,7 +69,7 @@ class Inspection:
     kv_bytes_per_token_beyond_windows: float
     state_bytes_per_sequence: int
     cache_bytes_per_sequence: int
-    hardware: "Assessment | None" = None
+    hardware: Assessment | None = None
     """On a device, where one was asked about; its context is `tokens_per_sequence`."""
 
     @property
@@ -147,23 +151,30 @@ class Inspection:
         }
 
 
+@command
 def inspect(
-    config: Source,
+    config: str | Path | dict[str, Any] | Architecture,
     *,
     tokens_per_sequence: int | None = None,
     batch: int = 1,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
-    hardware: "Hardware | None" = None,
+    hardware: str | Path | Device | None = None,
     devices: int | None = None,
 ) -> Inspection:
-    """Count a model.
+    """What is this model? Exact counts, memory and FLOPs of any MoE config; speed and fit on a device.
 
-    `config` is a Hugging Face config.json (path, folder or contents), a moewright file or an Architecture.
-    `tokens_per_sequence` (default 4096, or the model's longest if shorter) sets the length for FLOPs and cache;
-    `batch` the number of sequences for the cache. `hardware` (a device's name, a file of devices or a Device) adds
-    memory, speed and training on `devices` (default 1) of them. Raises UserError for whatever cannot be read or makes
-    no sense.
+    Args:
+        config: HF config.json, its folder, or a moewright architecture file.
+        tokens_per_sequence: Sequence length for FLOPs and cache. [default: 4096 or the model's longest]
+        batch: Sequences in the cache.
+        weights_dtype: Weight format to highlight: bf16, fp8, mxfp4 ...
+        kv_dtype: Cache format: bf16, fp8 ...
+        hardware: Device, such as H100, or a YAML file of devices: FILE or FILE:NAME.
+        devices: How many of that device. [default: 1]
+
+    Raises:
+        UserError: For whatever cannot be read or makes no sense.
     """
     loaded = load_architecture(config)
     a = loaded.architecture

@@ -3,14 +3,17 @@
 Losses of different laws never compare: each was measured with its own tokenizer, validation set and schedule.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from moewright.architecture.spec import Architecture
+from moewright.commands.checking import as_list, command
 from moewright.errors import UserError
-from moewright.hf.sources import Source, load_architecture
+from moewright.hf.sources import load_architecture
 from moewright.laws import InapplicableLaw, Law, get, names
 from moewright.laws.derive import caveats
 from moewright.laws.variable import Status
@@ -66,16 +69,28 @@ class Prediction:
         }
 
 
-def predict(source: Source, train_tokens: str | float, laws: Iterable[str | Path | Law] | None = None) -> Prediction:
-    """What each law expects of a model trained on `train_tokens` (a number, or text such as 2T).
+@command
+def predict(
+    config: str | Path | dict[str, Any] | Architecture,
+    train_tokens: str | float,
+    law: str | Path | Law | Iterable[str | Path | Law] | None = None,
+) -> Prediction:
+    """How good will it be? What every scaling law that applies expects, and how far it must extrapolate.
 
-    `laws` are names, files of fitted laws, or law objects; None asks every published law that gives a number. A law
-    that does not apply is listed with its reason. Raises UserError for what cannot be read.
+    A law that does not apply is listed with its reason.
+
+    Args:
+        config: HF config.json, its folder, or a moewright architecture file.
+        train_tokens: Training tokens, such as 2T.
+        law: A law's name or the file of a fitted one; repeatable. [default: all]
+
+    Raises:
+        UserError: For what cannot be read.
     """
-    loaded = load_architecture(source)
+    loaded = load_architecture(config)
     tokens = parse_count(train_tokens, "train-tokens")
-    chosen = [resolve_law(law) for law in laws] if laws is not None else list(_all_that_answer())
-    answers = tuple(_ask(law, loaded.architecture, tokens) for law in chosen)
+    chosen = list(_all_that_answer()) if law is None else [resolve_law(each) for each in as_list(law)]
+    answers = tuple(_ask(each, loaded.architecture, tokens) for each in chosen)
     return Prediction(loaded.name, tokens, answers, (*loaded.warnings, *caveats(loaded.architecture)))
 
 

@@ -1,21 +1,23 @@
-"""`moewright.sweep`: the command as one function, and which of its options go together."""
+"""`moewright sweep`: many runs, through interruptions."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from moewright.commands.checking import as_list, command
+from moewright.commands.train import needs_the_lab
 from moewright.errors import UserError
-from moewright.sweeps.foresight import dry_run as planning
-from moewright.sweeps.foresight.dry_run import DryRun
-from moewright.sweeps.running import sweeping
-from moewright.sweeps.running.sweeping import SweepResult
 
-Spec = str | Path | dict[str, Any]
+if TYPE_CHECKING:
+    from moewright.sweeps.foresight.dry_run import DryRun
+    from moewright.sweeps.running.sweeping import SweepResult
 
 
 @overload
 def sweep(
-    spec: Spec,
+    spec: str | Path | dict[str, Any],
     out: str | Path,
     *,
     jobs: int | None = None,
@@ -24,24 +26,27 @@ def sweep(
     watch: bool = False,
     retry_failed: bool = False,
     add: bool = False,
+    quiet: bool = False,
 ) -> SweepResult: ...
 
 
 @overload
 def sweep(
-    spec: Spec,
+    spec: str | Path | dict[str, Any],
     out: str | Path | None = None,
     *,
     jobs: int | None = None,
     executor: str = "local",
     dry_run: Literal[True],
-    forecast: Sequence[str] | None = None,
+    forecast: str | Iterable[str] | None = None,
     noise: float | None = None,
+    quiet: bool = False,
 ) -> DryRun: ...
 
 
+@command
 def sweep(
-    spec: Spec,
+    spec: str | Path | dict[str, Any],
     out: str | Path | None = None,
     *,
     jobs: int | None = None,
@@ -50,44 +55,62 @@ def sweep(
     watch: bool = False,
     retry_failed: bool = False,
     add: bool = False,
-    forecast: Sequence[str] | None = None,
+    forecast: str | Iterable[str] | None = None,
     noise: float | None = None,
+    quiet: bool = False,
 ) -> SweepResult | DryRun:
-    """Carry out a sweep in a folder; again with the same folder goes on where it was.
+    """And at many settings? Plan, price and run a sweep; again with the same folder goes on where it was.
 
-    `dry_run`: see `lab.sweep.dry_run`; only it takes `forecast` and `noise`. `watch`: how the sweep stands in its
-    folder at this moment. Runs in processes of their own, so a script that calls this needs no `__main__` guard. Raises
-    UserError for bad input, and RunStopped when the disk is full.
+    Runs are processes of their own, so a script that calls this needs no `__main__` guard. Progress goes to standard
+    error: a live table on a terminal, elsewhere a line for each event.
+
+    Args:
+        spec: Sweep: a YAML or JSON file with a recipe and the axes that vary.
+        out: Folder of the sweep: a new one, or one to go on in.
+        jobs: Runs at a time. [default: one per core; on Slurm no limit]
+        executor: Where runs go: local or slurm.
+        dry_run: Say the runs, what they will take and what they can tell; run nothing.
+        watch: Look on at a sweep under way until nothing of it is; run nothing.
+        retry_failed: Give runs that failed too often another round.
+        add: Run beside the runs of another sweep in the folder.
+        forecast: Dry run: a law's name or file, instead of the specification's forecast; repeatable.
+        noise: Dry run: standard deviation of log loss between seeds, for the forecast.
+        quiet: Show no progress.
+
+    Raises:
+        UserError: For bad input, and for a folder where another submitter is at work.
+        RunStopped: When the disk is full.
     """
-    check_options(
-        out,
-        jobs=jobs,
-        executor=executor,
-        dry_run=dry_run,
-        watch=watch,
-        retry_failed=retry_failed,
-        add=add,
-        forecast=forecast,
-        noise=noise,
-    )
+    forecasts = as_list(forecast)
+    _check_together(out, jobs, executor, dry_run, watch, retry_failed, add, forecasts, noise)
+    try:
+        from moewright.report import dry_run_tables, sweep_tables
+        from moewright.sweeps.foresight import dry_run as foresight
+        from moewright.sweeps.running import sweeping
+    except ModuleNotFoundError as error:
+        raise needs_the_lab(error) from None
     if dry_run:
-        return planning.dry_run(spec, out, jobs=jobs, executor=executor, forecast=forecast, noise=noise)
+        progress = None if quiet else dry_run_tables.calibration_progress
+        return foresight.dry_run(
+            spec, out, jobs=jobs, executor=executor, forecast=forecasts or None, noise=noise, progress=progress
+        )
     assert out is not None, "checked above"
     if watch:
-        return sweeping.look(spec, out)
-    return sweeping.sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
+        return sweep_tables.watch_sweep(spec, out, quiet=quiet)
+    if quiet:
+        return sweeping.sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
+    return sweep_tables.run_sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
 
 
-def check_options(
+def _check_together(
     out: str | Path | None,
-    *,
     jobs: int | None,
     executor: str,
     dry_run: bool,
     watch: bool,
     retry_failed: bool,
     add: bool,
-    forecast: Sequence[str] | None,
+    forecast: Iterable[str] | None,
     noise: float | None,
 ) -> None:
     """UserError for options that have no use together."""
@@ -101,8 +124,8 @@ def check_options(
             raise UserError(f"{name}: nothing is run; leave it out")
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs: {jobs} at a time; give at least 1")
-    for name, value in (("forecast", forecast), ("noise", noise)):
-        if value not in (None, [], ()) and not dry_run:
+    for name, given in (("forecast", bool(forecast)), ("noise", noise is not None)):
+        if given and not dry_run:
             raise UserError(f"{name}: has a use only in a dry run; add --dry-run")
     if out is None and not dry_run:
         raise UserError("out: name the sweep's folder with --out DIR")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from moewright.complaints import whole
 from moewright.data.dataset_record import DatasetRecord, StoredShard, read_record, sha256_of
@@ -33,6 +34,17 @@ class Dataset:
     """A Hugging Face tokenizer.json, where known."""
     record: DatasetRecord | None
     """What dataset.json says; None for other people's files."""
+    folder: Path | None = None
+    """Of a prepared dataset."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright data prepare --json`."""
+        recorded = {} if self.record is None else self.record.model_dump(mode="json")
+        return {
+            "out": None if self.folder is None else str(self.folder),
+            "fingerprint": self.fingerprint,
+            **recorded,
+        }
 
     @cached_property
     def fingerprint(self) -> str:
@@ -88,6 +100,7 @@ def open_dataset(folder: str | Path, check_tokens: bool = False) -> Dataset:
         bytes_per_token={name: split.amount.bytes / split.amount.tokens for name, split in record.validation.items()},
         tokenizer=tokenizer,
         record=record,
+        folder=folder,
     )
     _check_vocabulary(dataset, check_tokens)
     return dataset

@@ -1,6 +1,7 @@
 """The budgets that a design must stay within, checked against each other."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
@@ -9,7 +10,7 @@ from moewright.architecture.storage import WEIGHT_FORMATS
 from moewright.complaints import one_of, whole
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
-from moewright.records import LARGEST_SIZE, Record
+from moewright.records import LARGEST_SIZE
 
 DEFAULT_CONTEXT = 32_768
 # Of pretraining; long enough that attention shows in the FLOPs, and what most pretraining runs use.
@@ -19,7 +20,8 @@ TRAINING = ("train_tokens", "train_flops", "train_device_hours")
 NEED_HARDWARE = ("decode_tokens_per_second", "time_to_first_token", "train_device_hours")
 
 
-class Budgets(Record):
+@dataclass(frozen=True)
+class Budgets:
     """Bounds (None: no bound) and the conditions under which they are counted."""
 
     memory_bytes: float | None = None
@@ -61,7 +63,11 @@ class Budgets(Record):
         """The same with one budget wider by a factor: a speed falls, everything else rises."""
         value = getattr(self, name)
         wider = value / factor if name == "decode_tokens_per_second" else value * factor
-        return self.model_copy(update={name: wider})
+        return replace(self, **{name: wider})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dict(vars(self))
 
 
 def make_budgets(given: Mapping[str, Any]) -> Budgets:

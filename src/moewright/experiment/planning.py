@@ -28,6 +28,10 @@ class RunPlan:
     facts: dict[str, Any]
     """For people and --json: sizes, tokens, steps, learning rate, FLOPs, memory."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright train --dry-run --json`."""
+        return {**self.facts, "warnings": list(self.warnings)}
+
 
 class ValidationSets:
     """The validation sequences of a recipe: fixed, from the beginning of each set."""

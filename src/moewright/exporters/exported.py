@@ -34,6 +34,8 @@ class Export:
     trained: Trained | None = None
     """The checkpoint whose weights are written too."""
     balance_loss: float | None = None
+    folder: Path | None = None
+    """Where it was written."""
 
     def write(self, folder: str | Path) -> Path:
         """Write the files, and the weights of a run. The folder must be new or empty; it appears complete or not."""
@@ -51,9 +53,11 @@ class Export:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright export --json`."""
+        written = None if self.folder is None else sorted(path.name for path in self.folder.iterdir())
         return {
+            **({"out": str(self.folder)} if self.folder is not None else {}),
             "format": self.format,
-            "files": sorted(self.files),
+            "files": sorted(self.files) if written is None else written,
             "step": None if self.trained is None else self.trained.step,
             "notes": list(self.notes),
             "total_params": self.total_params,

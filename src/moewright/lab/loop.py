@@ -42,6 +42,10 @@ class Result:
     is_first: bool = True
     """Whether this is the process that writes and prints, of several."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright train --json`."""
+        return {"out": str(self.folder), **self.summary}
+
 
 class TrainingLoop:
     """A session under way in its folder."""

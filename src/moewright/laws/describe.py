@@ -1,10 +1,44 @@
 """What is known about a law, as plain data: for `moewright laws`, for JSON, for the report."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from moewright.display import Shown, ShownTable
 from moewright.laws.catalogue import get, names
 from moewright.laws.law import Law
 from moewright.laws.variable import Variable
+
+
+@dataclass(frozen=True, repr=False)
+class LawList(ShownTable):
+    """Every published law, a line of facts each."""
+
+    laws: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright laws --json`."""
+        return {"laws": list(self.laws)}
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {"laws": len(self.laws)}
+
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        return self.laws
+
+
+@dataclass(frozen=True, repr=False)
+class LawDescription(Shown):
+    """Everything about one law."""
+
+    described: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright laws NAME --json`."""
+        return self.described
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {name: self.described[name] for name in ("name", "title", "formula", "gives")}
 
 
 def describe(law: str | Law) -> dict[str, Any]:

@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 __all__ = ["SECTIONS", "show"]
 
 SECTIONS: dict[str, str] = {
+    "Dataset": "dataset_tables.print_dataset",
     "Designs": "design_tables.print_designs",
-    "DatasetRecord": "dataset_tables.print_dataset",
     "DryRun": "dry_run_tables.print_dry_run",
     "Export": "export_tables.print_export",
     "Fit": "fit_tables.print_fit",
     "Forecast": "forecast_tables.print_forecast",
     "Inspection": "inspection_tables.print_inspection",
+    "LawDescription": "law_tables.print_law",
+    "LawList": "law_tables.print_laws",
     "RunPlan": "run_tables.print_training_plan",
     "Prediction": "law_tables.print_prediction",
     "Result": "run_tables.print_training_result",
     "RunTable": "run_tables.print_runs",
+    "Space": "design_tables.print_space",
     "SweepResult": "sweep_tables.print_sweep",
 }
 """The name of a result's class, and the module and function here that print it. Loaded when first asked for, so that a

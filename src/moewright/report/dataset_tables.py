@@ -4,12 +4,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from moewright.data.dataset_record import Amount, DatasetRecord
+from moewright.data.dataset import Dataset
+from moewright.data.dataset_record import Amount
 from moewright.quantities import format_bytes, format_count
 
 
-def print_dataset(console: Console, record: DatasetRecord) -> None:
-    """What each source gave to training and validation, and what was left out."""
+def print_dataset(console: Console, dataset: Dataset) -> None:
+    """What each source gave to training and validation, and what was left out, of a prepared dataset."""
+    record = dataset.record
+    assert record is not None, "only of a prepared dataset is known how it came about"
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("Source", "Split"):
         table.add_column(name, overflow="fold")
@@ -31,6 +34,7 @@ def print_dataset(console: Console, record: DatasetRecord) -> None:
         f"token {record.end_of_document} ends a document"
     )
     console.print(f"dropped: {record.dropped.duplicates:,} exact duplicates, {record.dropped.empty:,} empty documents")
+    console.print(f"fingerprint {dataset.fingerprint[:16]}")
 
 
 def _cells(amount: Amount) -> tuple[str, str, str, str]:

@@ -1,5 +1,6 @@
 """The folder of `moewright design --out`: designs as specs and configs, the reasons for each, and plots."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def write_designs(designs: Designs, folder: str | Path) -> Path:
             design.architecture.save(place / SPEC)
             write_mapping(place / HF_CONFIG, design.architecture.to_hf(design.family))
             write_text(place / RATIONALE, rationale(designs, number))
-        designs.record().write(partial / "designs.json")
+        write_mapping(partial / "designs.json", json.loads(json.dumps(designs.to_dict())))
         write_figures(designs, partial)
     return folder
 

@@ -9,6 +9,7 @@ from moewright.designs.baseline import PublishedModel
 from moewright.designs.budgets import Budgets
 from moewright.designs.ranking import CONFIDENCE
 from moewright.designs.result import Design, Designs
+from moewright.designs.space import Space, describe_space
 from moewright.quantities import format_bytes, format_count
 
 SIZE_WORDS = {
@@ -301,3 +302,8 @@ def _range(values: list[float]) -> str:
         return "-"
     low, high = min(values), max(values)
     return f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
+
+
+def print_space(console: Console, space: Space) -> None:
+    """The rules of a space and the reason for each, as the YAML that `--space` reads."""
+    console.out(describe_space(space), end="", highlight=False)

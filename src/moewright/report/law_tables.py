@@ -7,18 +7,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from moewright.commands.predict import NEVER_COMPARE, LawPrediction, Prediction
+from moewright.laws.describe import LawDescription, LawList
 from moewright.laws.variable import Status
 from moewright.quantities import format_count
 
 
-def print_laws(console: Console, laws: list[dict[str, Any]]) -> None:
-    """The list of all laws, from `laws.describe_all`."""
+def print_laws(console: Console, listed: LawList) -> None:
+    """The list of all laws."""
     table = Table(box=None, pad_edge=False)
     table.add_column("law", no_wrap=True, style="bold")
     table.add_column("what it relates", overflow="fold")
     table.add_column("gives", overflow="fold")
     table.add_column("conf.", no_wrap=True)
-    for law in laws:
+    for law in listed.laws:
         gives = ", ".join(law["gives"]) or "a form to fit"
         table.add_row(law["name"], escape(law["title"]), gives, law["confidence"].split(" ")[0].rstrip(","))
     console.print(table)
@@ -29,8 +30,9 @@ def print_laws(console: Console, laws: list[dict[str, Any]]) -> None:
     console.print("B two secondary sources, C one; form: to be fitted. Losses never compare across laws.")
 
 
-def print_law(console: Console, law: dict[str, Any]) -> None:
-    """One law, from `laws.describe`."""
+def print_law(console: Console, described: LawDescription) -> None:
+    """One law."""
+    law = described.described
     console.print(f"[bold]{law['name']}[/bold]: {escape(law['title'])}")
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(no_wrap=True)

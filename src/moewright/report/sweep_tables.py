@@ -30,7 +30,13 @@ _MOST_RUNS = 20
 
 
 def run_sweep(
-    spec: Path, out: Path, *, jobs: int | None, executor: str, retry_failed: bool, add: bool
+    spec: str | Path | dict[str, Any],
+    out: str | Path,
+    *,
+    jobs: int | None,
+    executor: str,
+    retry_failed: bool,
+    add: bool,
 ) -> "SweepResult":
     """Carry out a sweep with its progress on standard error."""
     from moewright.sweeps.running.sweeping import sweep
@@ -39,11 +45,11 @@ def run_sweep(
         return sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add, watcher=progress)
 
 
-def watch_sweep(spec: Path, out: Path) -> "SweepResult":
+def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path, *, quiet: bool = False) -> "SweepResult":
     """Look on at a sweep until nothing of it is under way, or Ctrl-C. Reads files only."""
     from moewright.sweeps.running.sweeping import look
 
-    with sweep_progress(Console(stderr=True, highlight=False)) as progress:
+    with sweep_progress(Console(stderr=True, highlight=False, quiet=quiet)) as progress:
         while True:
             result = look(spec, out)
             progress.refresh(result.snapshot)

@@ -1,0 +1,239 @@
+"""What a command's arguments may be, read from its signature: the same lines of complaint in Python and in a terminal.
+
+Annotations are taken as they are written, not evaluated: a value is compared by the names of its classes, so that
+neither a signature nor a check loads pandas, or the room whose object might have been given.
+"""
+
+import ast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cache, wraps
+from inspect import Parameter, cleandoc, signature
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from moewright.complaints import hint
+from moewright.errors import UserError
+
+Inputs = ParamSpec("Inputs")
+Result = TypeVar("Result")
+
+LONGEST = 60
+_UNFIT = object()
+_TEXTS = ("str", "WeightFormatName", "CacheDtype")
+"""What text may be; which names a format has, the room that owns it says."""
+_LISTS = ("Iterable", "Sequence", "list")
+_MAPPINGS = ("Mapping", "dict")
+_WORDS = {
+    "Path": "a path",
+    "bool": "True or False",
+    "int": "an integer",
+    "float": "a number",
+    **dict.fromkeys(_TEXTS, "text"),
+    **dict.fromkeys(_LISTS, "a list"),
+    **dict.fromkeys(_MAPPINGS, "a mapping"),
+    "tuple": "a pair",
+}
+
+
+def command(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
+    """The function with its arguments checked before it runs: UserError in one line, never a TypeError."""
+
+    @wraps(function)
+    def checked(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
+        return function(**bind(function, args, kwargs))  # type: ignore[call-arg]
+
+    return checked
+
+
+def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by name, each as its annotation has it. Raises UserError for what does not fit."""
+    parameters = signature(function).parameters
+    free = [name for name, each in parameters.items() if each.kind is not Parameter.KEYWORD_ONLY]
+    if len(given) > len(free):
+        without = f"only {' and '.join(free)} without a name" if free else "every argument by its name"
+        raise UserError(f"{function.__name__}: takes {without}; {len(given)} were given")
+    for name in named:
+        if name not in parameters:
+            raise UserError(unknown(name, function.__name__, parameters))
+        if name in free[: len(given)]:
+            raise UserError(f"{written(name)}: given twice, by its place and by its name")
+    values = {**dict(zip(free, given, strict=False)), **named}
+    for name, parameter in parameters.items():
+        if parameter.default is Parameter.empty and name not in values:
+            raise UserError(missing(name, f"{name}=..."))
+    return {name: check(value, _kind(parameters[name]), written(name)) for name, value in values.items()}
+
+
+def unknown(name: str, command_name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The complaint about an argument that a command does not have; `prefix` is what names have before them."""
+    return f"{prefix}{name}: {command_name} has no such argument{hint(name, [prefix + other for other in known])}"
+
+
+def missing(name: str, how: str) -> str:
+    """The complaint about an argument that is needed."""
+    return f"{written(name)}: missing; give {how}"
+
+
+def written(name: str) -> str:
+    """A name as complaints and the command line have it: with dashes."""
+    return name.replace("_", "-")
+
+
+# What a value may be
+
+
+def from_text(text: Any, parameter: Parameter) -> Any:
+    """What the command line was given for an argument: a number where only a number will do, else the text."""
+    names = names_of(parameter)
+    for name, number in (("int", int), ("float", float)):
+        if name in names and "str" not in names:
+            try:
+                return number(text)
+            except ValueError:
+                return text  # which the check complains of
+    return text
+
+
+def metavar(parameter: Parameter) -> str:
+    """What `--help` calls the value of an argument."""
+    names = names_of(parameter)
+    if "Path" in names and not {"Law", "Device"} & {*names}:  # these have names more often than files
+        return "PATH"
+    return "TEXT" if "str" in names else {"int": "INTEGER", "float": "FLOAT"}.get(names[0], "TEXT")
+
+
+def is_list(parameter: Parameter) -> bool:
+    """Whether an argument may be given several times."""
+    return any(name in _LISTS for name in names_of(parameter))
+
+
+def check(value: Any, kind: ast.expr, where: str) -> Any:
+    """The value as the annotation has it: numpy's numbers as Python's, any iterable as a list. UserError if unfit."""
+    members = _members(kind)
+    for member in members:
+        found = _read(value, member, where)
+        if found is not _UNFIT:
+            return found
+    words = dict.fromkeys(_words(member) for member in members if not _is_none(member))
+    *rest, last = words
+    expected = f"{', '.join(rest)} or {last}" if rest else last
+    raise UserError(f"{where}: expected {expected}, found {shown(value)}")
+
+
+def _read(value: Any, kind: ast.expr, where: str) -> Any:
+    name, inner = _name(kind), _inner(kind)
+    if name in _TEXTS:
+        return value if isinstance(value, str) and "\0" not in value else _UNFIT
+    if name == "Path":
+        return value if isinstance(value, Path) and "\0" not in str(value) else _UNFIT
+    if name == "Any" or (name == "None" and value is None):
+        return value
+    if name == "bool":
+        return value if isinstance(value, bool) else _UNFIT
+    if name in ("int", "float"):
+        return _number(value, whole=name == "int")
+    if name in _MAPPINGS and isinstance(value, Mapping):
+        key, item = inner
+        return {check(k, key, where): check(v, item, f"{where}.{k}") for k, v in value.items()}
+    if name in _LISTS and _is_list(value):
+        return [check(item, inner[0], f"{where}[{place}]") for place, item in enumerate(value)]
+    if name == "tuple" and isinstance(value, list | tuple) and len(value) == len(inner):
+        return tuple(check(item, each, where) for item, each in zip(value, inner, strict=True))
+    return value if name in (each.__name__ for each in type(value).__mro__) else _UNFIT
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a value is a list of things: no text, and no frame, which would be a list of its columns."""
+    if isinstance(value, Sequence | Set | Iterator):
+        return not isinstance(value, str | bytes | bytearray)
+    return hasattr(value, "__array__") and not hasattr(value, "columns")
+
+
+def _number(value: Any, whole: bool) -> Any:
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        return _UNFIT
+    return int(value) if isinstance(value, Integral) else float(value)  # the room that owns it knows its range
+
+
+def as_list(value: Any) -> list[Any]:
+    """An argument that may be one thing or several, once it was checked: as a list; None is an empty one."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def shown(value: Any) -> str:
+    """A value in a complaint: plain ones as they are written, shortened; others by their class."""
+    if value is None or isinstance(value, str | bytes | bool | int | float | Path):
+        text = str(value) if isinstance(value, Path) else repr(value)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+# Annotations as they are written
+
+
+@cache
+def kind_of(annotation: str) -> ast.expr:
+    """An annotation's expression."""
+    return ast.parse(annotation, mode="eval").body
+
+
+def _kind(parameter: Parameter) -> ast.expr:
+    return kind_of(parameter.annotation)
+
+
+def names_of(parameter: Parameter) -> list[str]:
+    """The names of what a parameter may be, None left out."""
+    return [_name(member) for member in _members(_kind(parameter)) if not _is_none(member)]
+
+
+def _members(kind: ast.expr) -> list[ast.expr]:
+    if isinstance(kind, ast.BinOp):
+        return [*_members(kind.left), *_members(kind.right)]
+    return [kind]
+
+
+def _name(kind: ast.expr) -> str:
+    if isinstance(kind, ast.Subscript):
+        return _name(kind.value)
+    if isinstance(kind, ast.Attribute):
+        return kind.attr
+    return kind.id if isinstance(kind, ast.Name) else "None"
+
+
+def _inner(kind: ast.expr) -> list[ast.expr]:
+    if not isinstance(kind, ast.Subscript):
+        return []
+    return kind.slice.elts if isinstance(kind.slice, ast.Tuple) else [kind.slice]
+
+
+def _is_none(kind: ast.expr) -> bool:
+    return _name(kind) == "None"
+
+
+def _words(kind: ast.expr) -> str:
+    name = _name(kind)
+    return _WORDS.get(name) or f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+# Docstrings
+
+
+def summary(function: Callable[..., Any]) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return " ".join(cleandoc(function.__doc__ or "").split("\n\n")[0].split())
+
+
+def helps(function: Callable[..., Any]) -> dict[str, str]:
+    """What the section `Args:` of a docstring says of each argument, in one line each."""
+    _, _, section = cleandoc(function.__doc__ or "").partition("\nArgs:\n")
+    said: dict[str, str] = {}
+    name = ""
+    for line in section.split("\n\n")[0].splitlines():
+        if line.startswith("    ") and not line.startswith("     "):
+            name, _, text = line.strip().partition(": ")
+            said[name] = text
+        else:
+            said[name] += f" {line.strip()}"
+    return said

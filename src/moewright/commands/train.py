@@ -1,0 +1,64 @@
+"""`moewright train`: a small, real pretraining run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+
+from moewright.commands.checking import command
+from moewright.errors import UserError
+
+if TYPE_CHECKING:
+    from moewright.experiment.planning import RunPlan
+    from moewright.experiment.recipe import Recipe
+    from moewright.lab.loop import Result
+
+LAB_PACKAGES = ("torch", "safetensors", "tokenizers")
+
+
+@overload
+def train(
+    spec: str | Path | Recipe, out: str | Path, *, dry_run: Literal[False] = False, quiet: bool = False
+) -> Result: ...
+
+
+@overload
+def train(spec: str | Path | Recipe, *, dry_run: Literal[True], quiet: bool = False) -> RunPlan: ...
+
+
+@command
+def train(
+    spec: str | Path | Recipe, out: str | Path | None = None, *, dry_run: bool = False, quiet: bool = False
+) -> Result | RunPlan:
+    """Is that so on my data? Train a recipe; again with the same folder continues an interrupted run exactly.
+
+    Under torchrun every process calls this. An interruption (Ctrl-C, SIGTERM) ends with a checkpoint.
+
+    Args:
+        spec: Recipe: a YAML or JSON file with model, data and training settings.
+        out: Run folder: a new one, or one that this recipe began.
+        dry_run: Check everything and say what the run will take; train nothing.
+        quiet: Show no progress on a terminal.
+
+    Raises:
+        UserError: For bad input, or where torch is not installed.
+        RunStopped: For a run that diverged or a disk that is full; the last checkpoint is still there.
+    """
+    if dry_run == (out is not None):
+        raise UserError("out: needed to train, and without use in a dry run; give --out DIR or --dry-run")
+    try:
+        if out is None:
+            from moewright.experiment.planning import plan_run
+
+            return plan_run(spec)
+        from moewright.lab.training import train as train_recipe
+    except ModuleNotFoundError as error:
+        raise needs_the_lab(error) from None
+    return train_recipe(spec, out, show=not quiet)
+
+
+def needs_the_lab(error: ModuleNotFoundError) -> Exception:
+    """What to raise for a module that is not there: what to install where it is one of the lab's packages."""
+    if error.name not in LAB_PACKAGES:
+        return error
+    return UserError(f'{error.name} is not installed; pip install "moewright[lab]"')
