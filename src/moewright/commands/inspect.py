@@ -13,7 +13,15 @@ from moewright.architecture.spec import Architecture, Layer, WeightFormatName
 from moewright.architecture.weights import Component
 from moewright.commands.checking import command
 from moewright.complaints import one_of, whole
+from moewright.display import ShownTable
 from moewright.errors import UserError
+from moewright.hardware.inspection_record import (
+    FlopsRecord,
+    GranularityRecord,
+    InspectionRecord,
+    LayerRecord,
+    MoERecord,
+)
 from moewright.hf.sources import load_architecture
 
 if TYPE_CHECKING:
@@ -40,8 +48,8 @@ class LayerRun:
     """Of one such layer, in the inspection's formats."""
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, repr=False)
+class Inspection(ShownTable):
     """Everything that `moewright inspect` shows. Parameters are exact; bytes and FLOPs follow the stated settings."""
 
     name: str
@@ -56,7 +64,7 @@ class Inspection:
     active_without_embedding: int
     mtp_params: int
     layers: tuple[LayerRun, ...]
-    moe: dict[str, Any] | None
+    moe: MoERecord | None
     tokens_per_sequence: int
     forward_flops_by_component: dict[Component, float]
     mixing_flops: float
@@ -92,63 +100,85 @@ class Inspection:
         """FLOPs of forward and backward over one token."""
         return (1 + counts.BACKWARD_FACTOR) * self.forward_flops
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright inspect --json`."""
-        embedding = "counted" if self.active_counts_embedding else "not counted"
+    def _facts(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "family": self.family,
             "total_params": self.total_params,
             "active_params": self.active_params,
-            "active_convention": f"input embedding {embedding}, as in the publisher's figure; head counted",
-            "active_params_with_embedding": self.active_with_embedding,
-            "active_params_without_embedding": self.active_without_embedding,
-            "total_params_non_embedding": counts.total_params_non_embedding(self.architecture),
-            "active_params_non_embedding": counts.active_params_non_embedding(self.architecture),
-            "params": self.params,
-            "active": self.active,
-            "mtp_params": self.mtp_params,
-            "num_layers": self.architecture.num_layers,
-            "layers": [
-                {
-                    "count": run.count,
-                    "mixer": run.layer.mixer.model_dump(),
-                    "feed_forward": run.layer.feed_forward.model_dump(),
-                    "norms": run.layer.norms,
-                    "params": run.params,
-                    "active": run.active,
-                    "forward_flops_per_token": run.forward_flops,
-                    "kv_bytes_per_token": _whole(run.kv_bytes_per_token),
-                    "weights_bytes": run.weights_bytes,
-                }
-                for run in self.layers
-            ],
-            "moe": self.moe,
-            "flops_per_token": {
-                "forward": self.forward_flops,
-                "forward_by_component": self.forward_flops_by_component,
-                "training": self.training_flops,
-                "mixing": self.mixing_flops,
-                "six_n": self.six_n_flops,
-                "tokens_per_sequence": self.tokens_per_sequence,
-                "convention": counts.FLOPS_CONVENTION,
-            },
-            "weights_dtype": self.weights_dtype,
-            "weights_bytes": self.weights_bytes[self.weights_dtype],
-            "weights_bytes_by_dtype": self.weights_bytes,
-            "published_dtype": self.architecture.weights_format,
-            "kv_dtype": self.kv_dtype,
-            "kv_bytes_per_token": _whole(self.kv_bytes_per_token["latent"]),
-            "kv_bytes_per_token_decompressed": _whole(self.kv_bytes_per_token["decompressed"]),
-            "kv_bytes_per_token_beyond_windows": _whole(self.kv_bytes_per_token_beyond_windows),
-            "kv_convention": "latent attention stored as its latent; kv_bytes_per_token_decompressed otherwise",
-            "state_bytes_per_sequence": self.state_bytes_per_sequence,
-            "cache_bytes_per_sequence": self.cache_bytes_per_sequence,
-            "batch": self.batch,
-            "cache_bytes": self.batch * self.cache_bytes_per_sequence,
-            **({"hardware": self.hardware.to_dict()} if self.hardware else {}),
-            "warnings": list(self.warnings),
+            "layers": self.architecture.num_layers,
+            "experts": None if self.moe is None else f"{self.moe.num_experts}, {self.moe.top_k} active",
+            "forward_flops_per_token": self.forward_flops,
+            "kv_bytes_per_token": self.kv_bytes_per_token["latent"],
         }
+
+    def _rows(self) -> list[dict[str, Any]]:
+        parts = self.forward_flops_by_component
+        return [
+            {"component": name, "params": count, "active": self.active[name], "forward_flops_per_token": parts[name]}
+            for name, count in self.params.items()
+        ]
+
+    def record(self) -> InspectionRecord:
+        """What `moewright inspect --json` prints."""
+        embedding = "counted" if self.active_counts_embedding else "not counted"
+        return InspectionRecord(
+            name=self.name,
+            family=self.family,
+            total_params=self.total_params,
+            active_params=self.active_params,
+            active_convention=f"input embedding {embedding}, as in the publisher's figure; head counted",
+            active_params_with_embedding=self.active_with_embedding,
+            active_params_without_embedding=self.active_without_embedding,
+            total_params_non_embedding=counts.total_params_non_embedding(self.architecture),
+            active_params_non_embedding=counts.active_params_non_embedding(self.architecture),
+            params=self.params,
+            active=self.active,
+            mtp_params=self.mtp_params,
+            num_layers=self.architecture.num_layers,
+            layers=tuple(
+                LayerRecord(
+                    count=run.count,
+                    mixer=run.layer.mixer,
+                    feed_forward=run.layer.feed_forward,
+                    norms=run.layer.norms,
+                    params=run.params,
+                    active=run.active,
+                    forward_flops_per_token=run.forward_flops,
+                    kv_bytes_per_token=_whole(run.kv_bytes_per_token),
+                    weights_bytes=run.weights_bytes,
+                )
+                for run in self.layers
+            ),
+            moe=self.moe,
+            flops_per_token=FlopsRecord(
+                forward=self.forward_flops,
+                forward_by_component=self.forward_flops_by_component,
+                training=self.training_flops,
+                mixing=self.mixing_flops,
+                six_n=self.six_n_flops,
+                tokens_per_sequence=self.tokens_per_sequence,
+                convention=counts.FLOPS_CONVENTION,
+            ),
+            weights_dtype=self.weights_dtype,
+            weights_bytes=self.weights_bytes[self.weights_dtype],
+            weights_bytes_by_dtype=self.weights_bytes,
+            published_dtype=self.architecture.weights_format,
+            kv_dtype=self.kv_dtype,
+            kv_bytes_per_token=_whole(self.kv_bytes_per_token["latent"]),
+            kv_bytes_per_token_decompressed=_whole(self.kv_bytes_per_token["decompressed"]),
+            kv_bytes_per_token_beyond_windows=_whole(self.kv_bytes_per_token_beyond_windows),
+            kv_convention="latent attention stored as its latent; kv_bytes_per_token_decompressed otherwise",
+            state_bytes_per_sequence=self.state_bytes_per_sequence,
+            cache_bytes_per_sequence=self.cache_bytes_per_sequence,
+            batch=self.batch,
+            cache_bytes=self.batch * self.cache_bytes_per_sequence,
+            hardware=self.hardware.record() if self.hardware else None,
+            warnings=self.warnings,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of the record."""
+        return self.record().to_dict()
 
 
 @command
@@ -249,34 +279,34 @@ def has_latent_attention(architecture: Architecture) -> bool:
     return any(isinstance(layer.mixer, LatentAttention) for _, layer in architecture.layer_runs())
 
 
-def _moe_anatomy(a: Architecture, count_embedding: bool) -> dict[str, Any] | None:
+def _moe_anatomy(a: Architecture, count_embedding: bool) -> MoERecord | None:
     """The experts in every paper's words; None for a dense model."""
     layers = a.moe_layers()
     if not layers:
         return None
     shared = [(times, moe.shared.count if moe.shared else 0) for times, moe in layers]
     widths = {moe.shared.expert_size if moe.shared else 0 for _, moe in layers}
-    return {
-        "layers": sum(times for times, _ in layers),
-        "uniform": len({moe.model_dump_json() for _, moe in layers}) == 1 and len(layers[0][1].groups) == 1,
-        "num_experts": _whole(variables.num_experts(a)),
-        "top_k": _whole(variables.top_k(a)),
-        "expert_size": _whole(variables.expert_size(a)),
-        "shared_experts": _whole(sum(times * count for times, count in shared) / sum(times for times, _ in shared)),
-        "shared_expert_size": widths.pop() if len(widths) == 1 else None,
-        "sparsity": _whole(variables.sparsity_liew(a)),
-        "sparsity_abnar": variables.sparsity_abnar(a),
-        "granularity": {
-            "liew": variables.granularity_liew(a),
-            "krajewski": variables.granularity_krajewski(a),
-            "ling": variables.granularity_ling(a),
-        },
-        "expert_multiplier": variables.expert_multiplier_slicing(a),
-        "G": _whole(variables.active_experts_zhao(a)),
-        "S": variables.shared_ratio_zhao(a),
-        "activation_ratio": sum(counts.active(a, count_embedding).values()) / counts.total_params(a),
-        "activation_ratio_experts": variables.activation_ratio_ling(a),
-    }
+    return MoERecord(
+        layers=sum(times for times, _ in layers),
+        uniform=len({moe.model_dump_json() for _, moe in layers}) == 1 and len(layers[0][1].groups) == 1,
+        num_experts=_whole(variables.num_experts(a)),
+        top_k=_whole(variables.top_k(a)),
+        expert_size=_whole(variables.expert_size(a)),
+        shared_experts=_whole(sum(times * count for times, count in shared) / sum(times for times, _ in shared)),
+        shared_expert_size=widths.pop() if len(widths) == 1 else None,
+        sparsity=_whole(variables.sparsity_liew(a)),
+        sparsity_abnar=variables.sparsity_abnar(a),
+        granularity=GranularityRecord(
+            liew=variables.granularity_liew(a),
+            krajewski=variables.granularity_krajewski(a),
+            ling=variables.granularity_ling(a),
+        ),
+        expert_multiplier=variables.expert_multiplier_slicing(a),
+        G=_whole(variables.active_experts_zhao(a)),
+        S=variables.shared_ratio_zhao(a),
+        activation_ratio=sum(counts.active(a, count_embedding).values()) / counts.total_params(a),
+        activation_ratio_experts=variables.activation_ratio_ling(a),
+    )
 
 
 def _whole(value: float) -> float | int:

@@ -1,12 +1,22 @@
 """A model on a device, all in one: what `moewright inspect --hardware` shows."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from moewright.architecture.cache import CacheDtype
 from moewright.architecture.spec import Architecture, WeightFormatName
 from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.experts import distinct_experts
+from moewright.hardware.inspection_record import (
+    AssessmentRecord,
+    ComponentTimeRecord,
+    DecodeRecord,
+    DeviceMemoryRecord,
+    DeviceTrainingRecord,
+    PlacementRecord,
+    PrefillRecord,
+    TrainingMemoryRecord,
+)
 from moewright.hardware.placement import Placement, place
 from moewright.hardware.roofline import Bound, pass_times
 from moewright.hardware.serving import DeviceMemory, check_load, memory_per_device
@@ -79,54 +89,55 @@ class Assessment:
         low, high = self.training_tokens_per_day
         return self.devices * 24e12 / high, self.devices * 24e12 / low
 
-    def to_dict(self) -> dict[str, Any]:
+    def record(self) -> AssessmentRecord:
         """The `hardware` object of `moewright inspect --json`."""
         memory, placement = self.memory, self.placement
-        return {
-            "device": self.device.name,
-            "description": self.device.description,
-            "sources": self.device.sources,
-            "devices": self.devices,
-            "efficiency": self.device.efficiency.model_dump(),
-            "batch": self.batch,
-            "context": self.context,
-            "weights_dtype": self.weights_dtype,
-            "kv_dtype": self.kv_dtype,
-            "compute_dtype": self.compute_dtype,
-            "placement": {
-                "tensor_parallel": placement.tensor,
-                "groups": placement.groups,
-                "expert_parallel": placement.devices,
-                "link": self.device.node.link,
-                "link_between_groups": placement.link_between_groups,
-            },
-            "memory_per_device": {
-                "weights": float(memory.weights),
-                "cache": float(memory.cache),
-                "reserve": memory.reserve,
-                "needed": float(memory.needed),
-                "capacity": memory.capacity,
-                "spare": float(memory.spare),
-                "fits": bool(memory.fits),
-            },
-            "decode": {
-                **_stage_dict(self.decode),
-                "tokens_per_second_per_sequence": list(self.tokens_per_second_per_sequence),
-                "tokens_per_second": list(self.tokens_per_second),
-            },
-            "prefill": {**_stage_dict(self.prefill), "time_to_first_token": list(self.prefill.seconds)},
-            "training": {
-                "utilisation": list(MODEL_FLOPS_UTILISATION),
-                "tokens_per_day": list(self.training_tokens_per_day),
-                "device_hours_per_trillion_tokens": list(self.device_hours_per_trillion_tokens),
-                "expert_parallel": self.training_expert_parallel,
-                "memory_per_device_by_zero_stage": {
-                    str(stage): {name: float(value) for name, value in vars(kept).items()}
-                    | {"total": float(kept.total)}
+        return AssessmentRecord(
+            device=self.device.name,
+            description=self.device.description,
+            sources=self.device.sources,
+            devices=self.devices,
+            efficiency=self.device.efficiency,
+            batch=self.batch,
+            context=self.context,
+            weights_dtype=self.weights_dtype,
+            kv_dtype=self.kv_dtype,
+            compute_dtype=self.compute_dtype,
+            placement=PlacementRecord(
+                tensor_parallel=placement.tensor,
+                groups=placement.groups,
+                expert_parallel=placement.devices,
+                link=self.device.node.link,
+                link_between_groups=placement.link_between_groups,
+            ),
+            memory_per_device=DeviceMemoryRecord(
+                weights=float(memory.weights),
+                cache=float(memory.cache),
+                reserve=memory.reserve,
+                needed=float(memory.needed),
+                capacity=memory.capacity,
+                spare=float(memory.spare),
+                fits=bool(memory.fits),
+            ),
+            decode=DecodeRecord(
+                **_stage_fields(self.decode),
+                tokens_per_second_per_sequence=self.tokens_per_second_per_sequence,
+                tokens_per_second=self.tokens_per_second,
+            ),
+            prefill=PrefillRecord(**_stage_fields(self.prefill), time_to_first_token=self.prefill.seconds),
+            training=DeviceTrainingRecord(
+                utilisation=MODEL_FLOPS_UTILISATION,
+                tokens_per_day=self.training_tokens_per_day,
+                device_hours_per_trillion_tokens=self.device_hours_per_trillion_tokens,
+                expert_parallel=self.training_expert_parallel,
+                memory_per_device_by_zero_stage={
+                    str(stage): TrainingMemoryRecord(
+                        **{name: float(value) for name, value in vars(kept).items()}, total=float(kept.total)
+                    )
                     for stage, kept in self.training_memory.items()
                 },
-            },
-        }
+            ),
+        )
 
 
 def assess(
@@ -223,13 +234,15 @@ def _experts_touched(architecture: Architecture, load: Load) -> float | None:
     return float(touched) / sum(times for times, _ in layers) if layers else None
 
 
-def _stage_dict(stage: StageTime) -> dict[str, Any]:
+def _stage_fields(stage: StageTime) -> dict[str, Any]:
     return {
-        "seconds": list(stage.seconds),
+        "seconds": stage.seconds,
         "bound": stage.bound[0],
         "bound_at_the_slow_end": stage.bound[1],
         "experts_touched_per_layer": stage.experts_touched,
         "sent_bytes_in_group": stage.sent_bytes_in_group,
         "sent_bytes_between_groups": stage.sent_bytes_between_groups,
-        "components": {name: asdict(part) for name, part in stage.components.items()},
+        "components": {
+            name: ComponentTimeRecord(seconds=part.seconds, bound=part.bound) for name, part in stage.components.items()
+        },
     }

@@ -23,6 +23,7 @@ from moewright.architecture.mixers import (
 from moewright.architecture.spec import Layer, Repeat
 from moewright.architecture.storage import WEIGHT_FORMATS
 from moewright.commands.inspect import Inspection, has_latent_attention
+from moewright.hardware.inspection_record import MoERecord
 from moewright.quantities import format_bytes, format_count
 from moewright.records import Record
 
@@ -130,27 +131,30 @@ def _experts(inspection: Inspection) -> Table | None:
     moe = inspection.moe
     if moe is None:
         return None
-    table = _table("Mixture of experts" if moe["uniform"] else "Mixture of experts (means over unlike layers)", "", "")
+    table = _table("Mixture of experts" if moe.uniform else "Mixture of experts (means over unlike layers)", "", "")
     table.show_header = False
     rows = [
-        ("experts E, of them active K", f"{_short(moe['num_experts'])}, {_short(moe['top_k'])}"),
-        ("expert size d_e", _short(moe["expert_size"])),
+        ("experts E, of them active K", f"{_short(moe.num_experts)}, {_short(moe.top_k)}"),
+        ("expert size d_e", _short(moe.expert_size)),
         ("shared experts", _shared(moe)),
-        ("sparsity E/K", _short(moe["sparsity"])),
-        ("granularity d/d_e | 4d/d_e | 2d/d_e", " | ".join(_short(value) for value in moe["granularity"].values())),
-        ("G, S (active experts in d_e, shared share)", f"{_short(moe['G'])}, {_short(moe['S'])}"),
-        ("active / total parameters", f"{moe['activation_ratio']:.2%}"),
+        ("sparsity E/K", _short(moe.sparsity)),
+        (
+            "granularity d/d_e | 4d/d_e | 2d/d_e",
+            " | ".join(_short(value) for value in moe.granularity.to_dict().values()),
+        ),
+        ("G, S (active experts in d_e, shared share)", f"{_short(moe.G)}, {_short(moe.S)}"),
+        ("active / total parameters", f"{moe.activation_ratio:.2%}"),
     ]
     for name, value in rows:
         table.add_row(name, value)
     return table
 
 
-def _shared(moe: dict[str, object]) -> str:
-    if not moe["shared_experts"]:
+def _shared(moe: MoERecord) -> str:
+    if not moe.shared_experts:
         return "none"
-    size = "unlike sizes" if moe["shared_expert_size"] is None else f"size {moe['shared_expert_size']}"
-    return f"{_short(moe['shared_experts'])}, {size}"
+    size = "unlike sizes" if moe.shared_expert_size is None else f"size {moe.shared_expert_size}"
+    return f"{_short(moe.shared_experts)}, {size}"
 
 
 def _short(value: object) -> str:

@@ -1,0 +1,207 @@
+"""What `moewright inspect` prints as JSON. Bytes, seconds and FLOPs; ranges are [low, high]."""
+
+from typing import ClassVar, Literal
+
+from moewright.architecture.feed_forwards import FeedForward
+from moewright.architecture.mixers import Mixer
+from moewright.architecture.spec import WeightFormatName
+from moewright.architecture.weights import Component
+from moewright.hardware.efficiency import Efficiency
+from moewright.records import Items, Output, Pair, Record
+
+Number = int | float
+"""A mean over layers that differ: an integer where it is one."""
+ByComponent = dict[Component, int]
+Limit = Literal["memory", "compute", "communication", "overhead"]
+
+
+class LayerRecord(Record):
+    """Equal layers: how many there are in the model, and one of them."""
+
+    count: int
+    mixer: Mixer
+    feed_forward: FeedForward
+    norms: str
+    params: ByComponent
+    active: ByComponent
+    forward_flops_per_token: float
+    kv_bytes_per_token: Number
+    weights_bytes: int
+
+
+class GranularityRecord(Record):
+    """Granularity in each paper's definition."""
+
+    liew: float
+    krajewski: float
+    ling: float
+
+
+class MoERecord(Record):
+    """The experts in every paper's words."""
+
+    layers: int
+    uniform: bool
+    num_experts: Number
+    top_k: Number
+    expert_size: Number
+    shared_experts: Number
+    shared_expert_size: int | None
+    sparsity: Number
+    sparsity_abnar: float
+    granularity: GranularityRecord
+    expert_multiplier: float
+    G: Number
+    """Active experts, shared ones counted (arXiv 2509.23678)."""
+    S: float
+    """Share of the active experts that are shared (arXiv 2509.23678)."""
+    activation_ratio: float
+    activation_ratio_experts: float
+
+
+class FlopsRecord(Record):
+    """FLOPs of one token."""
+
+    forward: float
+    forward_by_component: dict[Component, float]
+    training: float
+    mixing: float
+    """Of the mixers, beyond their weights' products."""
+    six_n: int
+    tokens_per_sequence: int
+    convention: str
+
+
+class PlacementRecord(Record):
+    """How the model is spread over the devices."""
+
+    tensor_parallel: int
+    groups: int
+    expert_parallel: int
+    link: str
+    link_between_groups: str
+
+
+class DeviceMemoryRecord(Record):
+    """Bytes on the fullest device."""
+
+    weights: float
+    cache: float
+    reserve: float
+    needed: float
+    capacity: float
+    spare: float
+    fits: bool
+
+
+class ComponentTimeRecord(Record):
+    """One component's share of a pass."""
+
+    seconds: Pair[float]
+    bound: Limit
+
+
+class StageRecord(Record):
+    """One pass over the model."""
+
+    seconds: Pair[float]
+    bound: Limit
+    bound_at_the_slow_end: Limit
+    experts_touched_per_layer: float | None
+    sent_bytes_in_group: float
+    sent_bytes_between_groups: float
+    components: dict[str, ComponentTimeRecord]
+
+
+class DecodeRecord(StageRecord):
+    """One token for each sequence."""
+
+    tokens_per_second_per_sequence: Pair[float]
+    tokens_per_second: Pair[float]
+
+
+class PrefillRecord(StageRecord):
+    """The whole prompts of all sequences."""
+
+    time_to_first_token: Pair[float]
+
+
+class TrainingMemoryRecord(Record):
+    """Bytes on one device while training."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    logits: float
+    total: float
+
+
+class DeviceTrainingRecord(Record):
+    """Training on the devices."""
+
+    utilisation: Pair[float]
+    tokens_per_day: Pair[float]
+    device_hours_per_trillion_tokens: Pair[float]
+    expert_parallel: int
+    memory_per_device_by_zero_stage: dict[str, TrainingMemoryRecord]
+
+
+class AssessmentRecord(Record):
+    """Memory, speed and training on some devices."""
+
+    device: str
+    description: str
+    sources: dict[str, str]
+    devices: int
+    efficiency: Efficiency
+    batch: int
+    context: int
+    weights_dtype: str
+    kv_dtype: str
+    compute_dtype: str
+    placement: PlacementRecord
+    memory_per_device: DeviceMemoryRecord
+    decode: DecodeRecord
+    prefill: PrefillRecord
+    training: DeviceTrainingRecord
+
+
+class InspectionRecord(Output):
+    """What a model is: exact counts; bytes and FLOPs by the stated settings."""
+
+    command: ClassVar[str] = "inspect"
+    name: str
+    family: str | None
+    """The Hugging Face model_type; null for a moewright file."""
+    total_params: int
+    active_params: int
+    active_convention: str
+    active_params_with_embedding: int
+    active_params_without_embedding: int
+    total_params_non_embedding: int
+    active_params_non_embedding: int
+    params: ByComponent
+    active: ByComponent
+    mtp_params: int
+    num_layers: int
+    layers: Items[LayerRecord]
+    moe: MoERecord | None
+    """null for a dense model."""
+    flops_per_token: FlopsRecord
+    weights_dtype: str
+    weights_bytes: int
+    weights_bytes_by_dtype: dict[WeightFormatName, int]
+    published_dtype: str | None
+    kv_dtype: str
+    kv_bytes_per_token: Number
+    kv_bytes_per_token_decompressed: Number
+    kv_bytes_per_token_beyond_windows: Number
+    kv_convention: str
+    state_bytes_per_sequence: int
+    cache_bytes_per_sequence: int
+    batch: int
+    cache_bytes: int
+    hardware: AssessmentRecord | None
+    """null where no device was asked about."""
+    warnings: Items[str]
