@@ -33,7 +33,7 @@ class Rows(ShownTable):
 
 def test_a_repr_is_one_short_line() -> None:
     shown = Facts({"name": "a\nb", "loss": 2.123456, "tokens": 2 * 10**12, "interval": (2.0, 2.5), "rest": None})
-    assert repr(shown) == "Facts(name='a b', loss=2.123, tokens=2e+12, interval=[2, 2.5], rest=None)"
+    assert repr(shown) == "Facts(name='a b', loss=2.123, tokens=2.000T, interval=[2, 2.5], rest=None)"
     assert repr(Facts({"draws": np.zeros((1000, 5)), "best": np.float64(0.5), "ok": True})) == (
         "Facts(draws=1000 x 5 values, best=0.5, ok=yes)"
     )

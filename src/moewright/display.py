@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from moewright.quantities import format_count
+
 if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_TEXT = 60
 MOST_ITEMS = 4
+LONGEST_NUMBER = 10**7
+"""From here on numbers have a letter: 38.51B."""
 MOST_ROWS = 50
 """In HTML; `to_frame` has all."""
 
@@ -78,7 +82,9 @@ def _written(value: Any) -> str:
     if hasattr(value, "shape"):  # numpy's
         return _written(value.item()) if value.shape == () else f"{' x '.join(map(str, value.shape))} values"
     if isinstance(value, int | float):
-        return f"{value:,}" if isinstance(value, int) and abs(value) < 10**7 else f"{value:.4g}"
+        if LONGEST_NUMBER <= abs(value) < 1e16:
+            return format_count(value)
+        return f"{value:,}" if isinstance(value, int) and abs(value) < LONGEST_NUMBER else f"{value:.4g}"
     if isinstance(value, Mapping):
         return _few([f"{key}: {_written(item)}" for key, item in value.items()], "{}")
     if isinstance(value, list | tuple):

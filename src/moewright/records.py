@@ -2,7 +2,8 @@
 
 `Record` is the base of them all. `FileRecord` is a whole file, JSON or YAML, with a line that says its format:
 `moewright-KIND/N`. N rises when the same words would mean something else; a file of an older version is read through
-the upgrades of its class. `LineRecord` is one line of a file that is only appended to.
+the upgrades of its class. `LineRecord` is one line of a file that is only appended to. `Output` is what a command
+prints with --json.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -90,6 +91,13 @@ def _plain(value: Any, defaults: bool) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, defaults) for item in value]
     return value.tolist() if hasattr(value, "tolist") else value  # numpy's arrays and numbers
+
+
+class Output(Record):
+    """What a command prints with --json: one object."""
+
+    command: ClassVar[str] = ""
+    """The words after `moewright`."""
 
 
 # Whole files

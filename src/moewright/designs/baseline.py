@@ -5,6 +5,7 @@ from typing import Any
 
 from moewright.architecture import Architecture, counts, variables
 from moewright.designs.budgets import Budgets
+from moewright.designs.design_record import PublishedRecord
 from moewright.designs.judges import JudgingLaw, loss_of
 from moewright.errors import UserError
 from moewright.hf.sources import Loaded, Source, load_architecture
@@ -31,10 +32,9 @@ class PublishedModel:
     """Laws that say nothing about it, with the reason."""
     warnings: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        fields = ("name", "total_params", "active_params", "sizes", "regret", "silent")
-        return {**{name: getattr(self, name) for name in fields}, "warnings": list(self.warnings)}
+    def record(self) -> PublishedRecord:
+        """For JSON."""
+        return PublishedRecord(**{name: getattr(self, name) for name in PublishedRecord.model_fields})
 
 
 def budgets_like(source: Source, given: dict[str, Any]) -> tuple[Loaded, dict[str, Any]]:

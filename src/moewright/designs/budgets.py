@@ -1,7 +1,6 @@
 """The budgets that a design must stay within, checked against each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
@@ -10,7 +9,7 @@ from moewright.architecture.storage import WEIGHT_FORMATS
 from moewright.complaints import one_of, whole
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
-from moewright.records import LARGEST_SIZE
+from moewright.records import LARGEST_SIZE, Record
 
 DEFAULT_CONTEXT = 32_768
 # Of pretraining; long enough that attention shows in the FLOPs, and what most pretraining runs use.
@@ -20,8 +19,7 @@ TRAINING = ("train_tokens", "train_flops", "train_device_hours")
 NEED_HARDWARE = ("decode_tokens_per_second", "time_to_first_token", "train_device_hours")
 
 
-@dataclass(frozen=True)
-class Budgets:
+class Budgets(Record):
     """Bounds (None: no bound) and the conditions under which they are counted."""
 
     memory_bytes: float | None = None
@@ -63,11 +61,7 @@ class Budgets:
         """The same with one budget wider by a factor: a speed falls, everything else rises."""
         value = getattr(self, name)
         wider = value / factor if name == "decode_tokens_per_second" else value * factor
-        return replace(self, **{name: wider})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dict(vars(self))
+        return self.model_copy(update={name: wider})
 
 
 def make_budgets(given: Mapping[str, Any]) -> Budgets:

@@ -17,6 +17,7 @@ from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, search_problem
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, Column, columns, join
+from moewright.designs.design_record import PrincipleRecord
 from moewright.designs.groups import Groups
 from moewright.designs.ranking import rank
 from moewright.designs.space import Space
@@ -42,9 +43,9 @@ class PrincipleChoice:
     design: Candidates
     regret: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**self.design.sizes(0), "regret": self.regret}
+    def record(self) -> PrincipleRecord:
+        """For JSON."""
+        return PrincipleRecord(**self.design.sizes(0), regret=self.regret)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ fitted law ranks the finalists anew.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from moewright.designs.branch_and_bound import ROUNDING_NATS, FeasibleSet, SearchProblem, SizeRanges, branch, promising
 from moewright.designs.candidates import SIZES, Candidates, Column, empty, join
+from moewright.designs.design_record import BootstrapRecord, UndecidedRecord
 from moewright.designs.judges import JudgingLaw, least_losses
 from moewright.laws.fitting.fitted import FittedLaw
 from moewright.laws.variable import Array
@@ -136,14 +136,14 @@ class BootstrapRanking:
     ranges: dict[str, tuple[int, int]]
     """Of each size over the undecided finalists."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the finalists that no draw prefers."""
-        return {
-            "draws": self.num_draws,
-            "finalists": self.num_finalists,
-            "confidence": CONFIDENCE,
-            "not_told_apart": {"count": self.num_undecided, **self.ranges},
-        }
+    def record(self) -> BootstrapRecord:
+        """For JSON."""
+        return BootstrapRecord(
+            draws=self.num_draws,
+            finalists=self.num_finalists,
+            confidence=CONFIDENCE,
+            not_told_apart=UndecidedRecord(count=self.num_undecided, **self.ranges),
+        )
 
 
 def bootstrap_rankings(problem: SearchProblem, finalists: Candidates) -> dict[str, BootstrapRanking]:

@@ -1,5 +1,6 @@
 """What a design run gives: ranked, buildable models, what bounds them, how sure the laws are and where they differ."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +9,22 @@ from moewright.designs.baseline import PublishedModel
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates
+from moewright.designs.design_record import (
+    DesignRecord,
+    DesignsRecord,
+    FavouriteRecord,
+    PrinciplesRecord,
+    SearchRecord,
+    SizesRecord,
+    TradeOffRecord,
+    TradeOffRow,
+    WithinNoiseRecord,
+)
 from moewright.designs.principles import Principle, Principles, TradeOff
 from moewright.designs.ranking import BootstrapRanking
 from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices
 from moewright.designs.space import Space
+from moewright.display import ShownTable
 from moewright.laws.variable import Array, Status
 
 
@@ -55,27 +68,27 @@ class Design:
             for law, domain in self.domain.items()
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "architecture": self.architecture.to_dict(),
-            "hf_family": self.family,
-            "sizes": self.sizes,
-            "total_params": self.total_params,
-            "active_params": self.active_params,
-            "memory_bytes": self.memory_bytes,
-            "train_tokens": self.train_tokens,
-            "train_flops": self.train_flops,
-            "predicted_loss": self.predicted_loss,
-            "regret": self.regret,
-            "worst_regret": self.worst_regret,
-            "binding": list(self.binding),
-            "domain": {law: {n: str(s.status) for n, s in domain.items()} for law, domain in self.domain.items()},
-            "extrapolation": self.extrapolation,
-            "follows": list(self.follows),
-            "probability_best": self.probability_best,
-            "speed": {name: list(ends) for name, ends in self.speed.items()},
-        }
+    def record(self) -> DesignRecord:
+        """For JSON."""
+        return DesignRecord(
+            architecture=self.architecture,
+            hf_family=self.family,
+            sizes=SizesRecord(**self.sizes),
+            total_params=self.total_params,
+            active_params=self.active_params,
+            memory_bytes=self.memory_bytes,
+            train_tokens=self.train_tokens,
+            train_flops=self.train_flops,
+            predicted_loss=self.predicted_loss,
+            regret=self.regret,
+            worst_regret=self.worst_regret,
+            binding=self.binding,
+            domain={law: {n: s.status for n, s in domain.items()} for law, domain in self.domain.items()},
+            extrapolation=self.extrapolation,
+            follows=self.follows,
+            probability_best=self.probability_best,
+            speed=self.speed,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,9 +100,9 @@ class UndecidedSet:
     count: int
     ranges: dict[str, tuple[int, int]]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"within": self.within, "count": self.count, **self.ranges}
+    def record(self) -> WithinNoiseRecord:
+        """For JSON."""
+        return WithinNoiseRecord(within=self.within, count=self.count, **self.ranges)
 
 
 @dataclass(frozen=True)
@@ -100,9 +113,9 @@ class Favourite:
     active_params: int
     regret: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**self.sizes, "active_params": self.active_params, "regret": self.regret}
+    def record(self) -> FavouriteRecord:
+        """For JSON."""
+        return FavouriteRecord(**self.sizes, active_params=self.active_params, regret=self.regret)
 
 
 @dataclass(frozen=True)
@@ -114,8 +127,8 @@ class MixtureMap:
     active_params: Array
 
 
-@dataclass(frozen=True)
-class Designs:
+@dataclass(frozen=True, repr=False)
+class Designs(ShownTable):
     """The answer of `moewright design`."""
 
     budgets: Budgets
@@ -142,42 +155,70 @@ class Designs:
     problem: SearchProblem = field(repr=False)
     """What was searched, to ask more of it."""
 
+    def _facts(self) -> Mapping[str, Any]:
+        first = self.designs[0]
+        return {
+            "best": f"{first.sizes['num_experts']} experts, {first.sizes['top_k']} active",
+            "total_params": float(first.total_params),
+            "active_params": float(first.active_params),
+            "designs": len(self.designs),
+            "undecided": self.undecided.count,
+            "laws": len(self.laws),
+        }
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                **design.sizes,
+                "total_params": design.total_params,
+                "active_params": design.active_params,
+                "memory_bytes": design.memory_bytes,
+                "train_tokens": design.train_tokens,
+                "train_flops": design.train_flops,
+                "worst_regret": design.worst_regret,
+                **{f"loss_{law}": loss for law, loss in design.predicted_loss.items()},
+            }
+            for design in self.designs
+        ]
+
     @property
     def shadow_prices(self) -> dict[str, dict[str, float]]:
         """By law and budget: change of the best loss, in nats, for 10 % more of the budget."""
         return self.prices.by_law
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright design --json`."""
-        return {
-            "budgets": self.budgets.to_dict(),
-            "space": self.space.model_dump(),
-            "designs": [design.to_dict() for design in self.designs],
-            "laws": list(self.laws),
-            "favourites": {law: favourite.to_dict() for law, favourite in self.favourites.items()},
-            "law_optimum": self.optimum,
-            "indistinguishable": self.undecided.to_dict(),
-            "fitted": {law: ranking.to_dict() for law, ranking in self.bootstrap.items()},
-            "modes": [mode.to_dict() for mode in self.modes],
-            "principles": self._principles(),
-            "shadow_prices": self.shadow_prices,
-            "shadow_price_of": MORE,
-            "exchange_rates": self.prices.exchange(),
-            "like": self.published.to_dict() if self.published else None,
-            "search": {"candidates": self.considered, "feasible": self.feasible, "seconds": self.seconds},
-            "warnings": list(self.warnings),
-        }
-
-    def _principles(self) -> dict[str, Any]:
+    def record(self) -> DesignsRecord:
+        """What `moewright design --json` prints and designs.json holds."""
         p, t = self.principles, self.trade_off
-        return {
-            **{name: found.to_dict() for name, found in p.choices.items()},
-            "liew_ranking": [p.liew.sizes(row) for row in range(len(p.liew))],
-            "trade_off": {
-                "ratio": t.ratio,
-                "granularity": t.granularity,
-                "rows": [
-                    {"num_experts": e, "sparsity": fixed, "sparsity_at_coarsest": free} for e, fixed, free in t.rows
-                ],
-            },
-        }
+        return DesignsRecord(
+            budgets=self.budgets,
+            space=self.space,
+            designs=tuple(design.record() for design in self.designs),
+            laws=self.laws,
+            favourites={law: favourite.record() for law, favourite in self.favourites.items()},
+            law_optimum=self.optimum,
+            indistinguishable=self.undecided.record(),
+            fitted={law: ranking.record() for law, ranking in self.bootstrap.items()},
+            modes=tuple(mode.record() for mode in self.modes),
+            principles=PrinciplesRecord(
+                **{name: choice.record() for name, choice in p.choices.items()},
+                liew_ranking=tuple(SizesRecord(**p.liew.sizes(row)) for row in range(len(p.liew))),
+                trade_off=TradeOffRecord(
+                    ratio=t.ratio,
+                    granularity=t.granularity,
+                    rows=tuple(
+                        TradeOffRow(num_experts=experts, sparsity=fixed, sparsity_at_coarsest=free)
+                        for experts, fixed, free in t.rows
+                    ),
+                ),
+            ),
+            shadow_prices=self.shadow_prices,
+            shadow_price_of=MORE,
+            exchange_rates=self.prices.exchange(),
+            like=self.published.record() if self.published else None,
+            search=SearchRecord(candidates=self.considered, feasible=self.feasible, seconds=self.seconds),
+            warnings=self.warnings,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of the record."""
+        return self.record().to_dict()

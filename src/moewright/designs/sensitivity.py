@@ -5,7 +5,7 @@ counts; at fixed FLOPs it pays for its active parameters with tokens. Where the 
 nor speed, both answers are given.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import TRAINING, Budgets
 from moewright.designs.candidates import Candidates, columns, join
+from moewright.designs.design_record import ModeRecord, SizedRecord
 from moewright.designs.judges import sees, training_tokens
 from moewright.designs.ranking import rank
 from moewright.laws.variable import Array
@@ -39,17 +40,15 @@ class ConstraintMode:
     active_params: tuple[int, ...]
     laws: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        rows = [
-            {**self.designs.sizes(row), "active_params": self.active_params[row]} for row in range(len(self.designs))
-        ]
-        return {
-            "held": self.held,
-            "amount": self.amount,
-            "all_laws": rows[0],
-            "by_law": dict(zip(self.laws, rows[1:], strict=True)),
-        }
+    def record(self) -> ModeRecord:
+        """For JSON."""
+        first, *own = (
+            SizedRecord(**self.designs.sizes(row), active_params=self.active_params[row])
+            for row in range(len(self.designs))
+        )
+        return ModeRecord(
+            held=self.held, amount=self.amount, all_laws=first, by_law=dict(zip(self.laws, own, strict=True))
+        )
 
 
 def constraint_modes(
@@ -79,8 +78,8 @@ def constraint_modes(
 def _other(budgets: Budgets, tokens: float, flops: float) -> Budgets:
     unset: dict[str, Any] = dict.fromkeys(TRAINING)
     if budgets.train_tokens is not None:
-        return replace(budgets, **{**unset, "train_flops": flops})
-    return replace(budgets, **{**unset, "train_tokens": tokens})
+        return budgets.model_copy(update={**unset, "train_flops": flops})
+    return budgets.model_copy(update={**unset, "train_tokens": tokens})
 
 
 def _mode(problem: SearchProblem, held: Held, amount: float, first: Candidates, winners: Candidates) -> ConstraintMode:
@@ -155,7 +154,9 @@ def frontier(problem: SearchProblem, most_active: float) -> Frontier:
     bounds = np.geomspace(most_active / SPAN, most_active, POINTS)
     losses = np.full((len(problem.judges), POINTS), np.nan)
     for number, bound in enumerate(bounds):
-        tighter = search_problem(problem.groups, replace(problem.budgets, active_params=float(bound)), problem.judges)
+        tighter = search_problem(
+            problem.groups, problem.budgets.model_copy(update={"active_params": float(bound)}), problem.judges
+        )
         within = FeasibleSet(tighter)
         if within.designs:
             losses[:, number] = best_of_each_law(tighter, within)[0]

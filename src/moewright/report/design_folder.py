@@ -1,6 +1,5 @@
 """The folder of `moewright design --out`: designs as specs and configs, the reasons for each, and plots."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def write_designs(designs: Designs, folder: str | Path) -> Path:
             design.architecture.save(place / SPEC)
             write_mapping(place / HF_CONFIG, design.architecture.to_hf(design.family))
             write_text(place / RATIONALE, rationale(designs, number))
-        write_mapping(partial / "designs.json", json.loads(json.dumps(designs.to_dict())))
+        designs.record().write(partial / "designs.json")
         write_figures(designs, partial)
     return folder
 
