@@ -12,8 +12,8 @@ def refits(clark: pd.DataFrame, joint: pd.DataFrame) -> str:
     square = clark[
         clark["router"].isin(["S-BASE", "DENSE"]) & (clark["routing_frequency"] == 0.5) & (clark["top_k"] == 1)
     ]
-    by_clark = laws.get("clark2022").fit(square, objective="squares_log")
-    by_joint = laws.get("ludziejewski2025").fit(joint, holdout="split=test")
+    by_clark = laws.fit_law("clark2022", square, objective="squares_log")
+    by_joint = laws.fit_law("ludziejewski2025", joint, holdout="split=test")
     published_clark = _rmse_log10(
         square, laws.get("clark2022").loss(**_columns(square, "active_params", "num_experts"))
     )

@@ -19,7 +19,7 @@ SETTINGS = {"objective": "huber_log", "delta": 0.004, "cluster": MODEL}
 
 def fit(table: pd.DataFrame, bootstrap: int, law: laws.Law = LAW) -> laws.FittedLaw:
     """The law on all rows, models resampled whole."""
-    return law.fit(table, **SETTINGS, n_bootstrap=bootstrap, name="slicing2026")
+    return laws.fit_law(law, table, **SETTINGS, bootstrap=bootstrap, name="slicing2026")
 
 
 def coefficients(law: laws.FittedLaw) -> str:
@@ -93,7 +93,7 @@ def choices(table: pd.DataFrame) -> str:
     rows = []
     for dense in ("epoch2024", "hoffmann2022"):
         for rate_power in (0.0, 0.5, 1.0):
-            form = replace(FORM, basis=Pinned(laws.get(dense), rate_power).basis)
+            form = replace(FORM, basis=Pinned(laws.get(dense).as_loss_law(), rate_power).basis)
             law = replace(LAW, form=form)
             other = without_each_size(table, law)
             large = _quick(law, table).predict(unseen_models())
@@ -133,7 +133,7 @@ def unseen(table: pd.DataFrame, law: laws.FittedLaw) -> str:
 
 
 def _quick(law: laws.Law, table: pd.DataFrame) -> laws.FittedLaw:
-    return law.fit(table, **SETTINGS, n_bootstrap=0, n_starts=4)
+    return laws.fit_law(law, table, **SETTINGS, bootstrap=0, starts=4)
 
 
 def _rmse(losses: np.ndarray, predicted: np.ndarray) -> float:

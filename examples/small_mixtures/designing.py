@@ -8,8 +8,8 @@ import moewright
 from examples.pages import table
 from examples.small_mixtures import effects
 from moewright import laws
-from moewright.commands.fit import Fit
-from moewright.laws.conventions import in_conventions
+from moewright.laws import Fit
+from moewright.laws.counted_variables import in_conventions
 from moewright.quantities import format_count, parse_count
 
 HERE = Path(__file__).parent

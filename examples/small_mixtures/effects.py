@@ -9,7 +9,7 @@ import pandas as pd
 
 from examples.pages import table
 from moewright import laws
-from moewright.laws.fitting.student import student_quantile
+from moewright.laws.rate_optimum import student_quantile
 from moewright.quantities import format_count
 from moewright.runs.contrasts import Contrast, contrast, matched_differences, repeat_noise
 

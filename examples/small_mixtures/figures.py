@@ -8,7 +8,7 @@ import pandas as pd
 
 from examples.small_mixtures import effects
 from examples.small_mixtures.fits import rows_for
-from moewright.commands.fit import Fit
+from moewright.laws import Fit
 from moewright.quantities import format_count
 
 matplotlib.use("Agg")

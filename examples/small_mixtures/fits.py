@@ -10,9 +10,9 @@ import moewright
 from examples.pages import table
 from examples.small_mixtures import effects
 from moewright import laws
-from moewright.commands.fit import Fit
 from moewright.errors import UserError
-from moewright.laws.conventions import in_conventions
+from moewright.laws import Fit
+from moewright.laws.counted_variables import in_conventions
 
 # The three that the study was planned for, named before any was fitted; then every other form that these runs can feed.
 PLANNED = ("liew2026", "zhao2025", "slicing2026")
@@ -46,7 +46,7 @@ MEAN_OF_SCHEDULE = (13 * 0.5 + 243 * 0.55) / 256
 def fit(law: str, main: pd.DataFrame, holdout: str | None, bootstrap: int) -> Fit:
     """One law on the rows that it takes."""
     return moewright.fit(
-        rows_for(law, main), law, holdout=holdout, bootstrap=bootstrap, fixed=FIXED.get(law, {}), tuning="none"
+        rows_for(law, main), law, holdout=holdout, bootstrap=bootstrap, fix=FIXED.get(law, {}), tuning="none"
     )
 
 
@@ -71,8 +71,8 @@ def held_out(main: pd.DataFrame, bootstrap: int) -> tuple[str, dict[str, Fit]]:
                 record.num_free,
                 record.status,
                 f"{record.rmse:.3f}",
-                f"{record.holdout['rmse']:.3f}",
-                f"{record.holdout['bias']:+.3f}",
+                f"{record.holdout.rmse:.3f}",
+                f"{record.holdout.bias:+.3f}",
                 "" if covered is None else f"{covered:.0%}",
             )
         )

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from moewright.commands.describe_laws import describe_laws
     from moewright.commands.design import design
     from moewright.commands.export import export
-    from moewright.commands.fit import Fit, fit
+    from moewright.commands.fit import fit
     from moewright.commands.inspect import Inspection, inspect
-    from moewright.commands.predict import Prediction, predict
+    from moewright.commands.predict import predict
     from moewright.commands.prepare_data import prepare_data
     from moewright.commands.sweep import sweep
     from moewright.commands.train import train
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from moewright.experiment.recipe import Recipe
     from moewright.exporters.exported import Export
     from moewright.lab.loop import Result
+    from moewright.laws import Fit, Prediction
     from moewright.sweeps.foresight.dry_run import DryRun
     from moewright.sweeps.running.sweeping import SweepResult
 
@@ -86,10 +87,10 @@ _CLASSES = {
     "Designs": "designs.result",
     "DryRun": "sweeps.foresight.dry_run",
     "Export": "exporters.exported",
-    "Fit": "commands.fit",
+    "Fit": "laws",
     "Inspection": "commands.inspect",
     "RunPlan": "experiment.planning",
-    "Prediction": "commands.predict",
+    "Prediction": "laws",
     "Recipe": "experiment.recipe",
     "Result": "lab.loop",
     "RunTable": "experiment.collecting.collection",

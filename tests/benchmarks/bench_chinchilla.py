@@ -48,11 +48,11 @@ def main() -> None:
                 np.mean(function(observed.copy(), np.asarray(package.predict_loss(sizes, tokens), float)))
             )
         law = laws.get("hoffmann2022")
-        law.fit(table, objective=name, n_bootstrap=0)  # imports
+        laws.fit_law(law, table, objective=name, bootstrap=0)  # imports
         seconds = []
         for _ in range(10):
             start = time.perf_counter()
-            fitted = law.fit(table, objective=name, n_bootstrap=0)
+            fitted = laws.fit_law(law, table, objective=name, bootstrap=0)
             seconds.append(time.perf_counter() - start)
         ours = float(np.median(seconds))
         our_value = float(np.mean(function(observed.copy(), fitted.predict(table))))

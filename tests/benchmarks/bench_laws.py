@@ -19,20 +19,20 @@ REPEATS = 100
 def main() -> None:
     """Print every figure."""
     table = synthetic_zhao(0)
-    laws.get("zhao2025").fit(table, n_starts=64, n_bootstrap=0)  # imports
+    laws.fit_law("zhao2025", table, starts=64, bootstrap=0)  # imports
     start = time.perf_counter()
-    fitted = laws.get("zhao2025").fit(table, n_starts=64, n_bootstrap=0)
+    fitted = laws.fit_law("zhao2025", table, starts=64, bootstrap=0)
     alone = time.perf_counter() - start
     print(f"zhao2025, {len(table['loss'])} rows, 64 starts: {alone:.2f} s, {fitted.status}")
     start = time.perf_counter()
-    fitted = laws.get("zhao2025").fit(table, n_starts=64, n_bootstrap=1000)
+    fitted = laws.fit_law("zhao2025", table, starts=64, bootstrap=1000)
     seconds = time.perf_counter() - start - alone
     print(f"its 1,000 bootstrap replicates: {seconds:.1f} s, {fitted.record.failed} failed")
 
     covered = np.zeros(4)
     for seed in range(REPEATS):
-        best = laws.get("zhao2025").fit(synthetic_zhao(seed), n_bootstrap=400, random_state=seed).optimum_interval(0.9)
-        dense = laws.get("hoffmann2022").fit(synthetic_dense(seed), n_bootstrap=400, random_state=seed)
+        best = laws.fit_law("zhao2025", synthetic_zhao(seed), bootstrap=400, seed=seed).optimum_interval(0.9)
+        dense = laws.fit_law("hoffmann2022", synthetic_dense(seed), bootstrap=400, seed=seed)
         exponents = dense.coefficient_intervals(0.9)
         pairs = (
             (best["active_experts"], np.sqrt(7.2446 / 0.1577)),
@@ -46,7 +46,7 @@ def main() -> None:
 
     train, test = joint_moe("train"), joint_moe("test")
     start = time.perf_counter()
-    fitted = laws.get("ludziejewski2025").fit(train)
+    fitted = laws.fit_law("ludziejewski2025", train)
     low, high = fitted.interval(test, 0.9)
     inside = int(((low <= test["loss"]) & (test["loss"] <= high)).sum())
     rmse = float(np.sqrt(np.mean((fitted.predict(test) - test["loss"]) ** 2)))
@@ -54,7 +54,7 @@ def main() -> None:
     print(
         f"joint_moe: test RMSE {rmse:.4f}, {inside} of {len(test)} inside 90 %, {seconds:.1f} s, {fitted.record.tuned}"
     )
-    fitted = laws.get("clark2022").fit(clark_s_base())
+    fitted = laws.fit_law("clark2022", clark_s_base())
     print(f"clark_routing, 61 rows: RMSE of log10 {fitted.record.rmse_log / np.log(10):.5f}")
 
 

@@ -9,7 +9,7 @@ import pytest
 import moewright
 from moewright import Architecture, UserError, laws
 from moewright.architecture import counts
-from moewright.commands.predict import LawPrediction
+from moewright.laws.prediction import LawPrediction
 from tests.laws.tables import synthetic_dense, synthetic_zhao
 from tests.test_cli import CONFIGS, run
 

@@ -23,7 +23,7 @@ def own_law() -> FittedLaw:
         loss = 1.5 + np.exp(5.0 - 0.25 * np.log(size) + 0.08 * np.log(experts / top_k) + 0.01 * np.log(experts))
         noise = np.exp(r.normal(0, 0.002))
         rows.append({"total_params": size, "sparsity": experts / top_k, "num_experts": experts, "loss": loss * noise})
-    return laws.get("liew2026").fit(pd.DataFrame(rows), n_bootstrap=60)
+    return laws.fit_law("liew2026", pd.DataFrame(rows), bootstrap=60)
 
 
 def test_a_fitted_law_joins_with_its_draws(own_law: FittedLaw, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def with_value(column: str, value: object) -> pd.DataFrame:
 )
 def test_wrong_tables_are_named(table: object, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        laws.get("hoffmann2022").fit(table, n_bootstrap=0)
+        laws.fit_law("hoffmann2022", table, bootstrap=0)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_wrong_tables_are_named(table: object, said: str) -> None:
     [
         ({"objectiv": "squares"}, "did you mean objective"),
         ({"objective": "square"}, "did you mean squares"),
-        ({"fixed": {"gamma": 1.0}}, "no coefficient 'gamma'"),
-        ({"bounds": {"alpha": (0.5, 0.1)}}, "bounds of alpha are empty"),
-        ({"fixed": {"E": 1, "A": 1, "alpha": 1, "B": 1, "beta": 1}}, "nothing is left to fit"),
+        ({"fix": {"gamma": 1.0}}, "no coefficient 'gamma'"),
+        ({"bound": {"alpha": (0.5, 0.1)}}, "bounds of alpha are empty"),
+        ({"fix": {"E": 1, "A": 1, "alpha": 1, "B": 1, "beta": 1}}, "nothing is left to fit"),
         ({"holdout": "largest:2"}, "between 0 and 1"),
         ({"holdout": "split=test"}, "no column 'split'"),
         ({"holdout": "total_params=3"}, "no row has '3'"),
-        ({"n_bootstrap": -1}, "n_bootstrap"),
+        ({"bootstrap": -1}, "bootstrap"),
         ({"tuning": "worst"}, "no tuning 'worst'"),
         ({"weights": "weight"}, "no column 'weight'"),
         ({"delta": -1.0}, "delta must be above 0"),
@@ -66,31 +66,31 @@ def test_wrong_tables_are_named(table: object, said: str) -> None:
 )
 def test_wrong_settings_are_named(setting: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        laws.get("hoffmann2022").fit(GOOD, **{"n_bootstrap": 0, **setting})
+        laws.fit_law("hoffmann2022", GOOD, **{"bootstrap": 0, **setting})
 
 
 def test_constant_columns_are_underdetermined() -> None:
-    fitted = laws.get("hoffmann2022").fit(GOOD.assign(train_tokens=2e10), n_bootstrap=20)
+    fitted = laws.fit_law("hoffmann2022", GOOD.assign(train_tokens=2e10), bootstrap=20)
     assert fitted.status == "underdetermined"
     assert "train_tokens has one value in all rows" in fitted.record.messages[0]
-    pinned = laws.get("hoffmann2022").fit(GOOD.assign(train_tokens=2e10), fixed={"B": 0, "beta": 0.3}, n_bootstrap=20)
+    pinned = laws.fit_law("hoffmann2022", GOOD.assign(train_tokens=2e10), fix={"B": 0, "beta": 0.3}, bootstrap=20)
     assert pinned.status != "underdetermined"
 
 
 def test_constant_losses_are_not_a_law() -> None:
-    fitted = laws.get("hoffmann2022").fit(GOOD.assign(loss=2.5), n_bootstrap=20)
+    fitted = laws.fit_law("hoffmann2022", GOOD.assign(loss=2.5), bootstrap=20)
     assert fitted.status != "converged"
     assert fitted.predict(GOOD) == pytest.approx(2.5, abs=1e-6)
 
 
 def test_laws_without_a_form_refuse() -> None:
     with pytest.raises(laws.InapplicableLaw, match="no form to fit"):
-        laws.get("ling2025").fit(GOOD)
+        laws.fit_law("ling2025", GOOD)
 
 
 def test_no_draws_no_intervals() -> None:
-    fitted = laws.get("hoffmann2022").fit(GOOD, n_bootstrap=0)
-    with pytest.raises(laws.InapplicableLaw, match="n_bootstrap"):
+    fitted = laws.fit_law("hoffmann2022", GOOD, bootstrap=0)
+    with pytest.raises(laws.InapplicableLaw, match="bootstrap > 0"):
         fitted.interval(GOOD)
 
 
@@ -111,7 +111,7 @@ def test_any_table_is_a_law_or_one_line(rows: list[tuple[float, float, float]], 
     table = pd.DataFrame(rows, columns=["total_params", "train_tokens", "loss"])
     table = table.assign(sparsity=8.0, num_experts=64.0, train_flops=table["train_tokens"])
     try:
-        fitted = laws.get(name).fit(table, n_bootstrap=10, n_starts=4)
+        fitted = laws.fit_law(name, table, bootstrap=10, starts=4)
     except UserError:
         return
     assert fitted.status in ("converged", "bound_hit", "not_converged", "underdetermined")

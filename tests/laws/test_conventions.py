@@ -10,7 +10,7 @@ import pytest
 import moewright
 from moewright import laws
 from moewright.architecture import Architecture
-from moewright.laws.conventions import in_conventions
+from moewright.laws.counted_variables import in_conventions
 
 LAWS = ("liew2026", "zhao2025", "ludziejewski2025", "abnar2025", "krajewski2024", "wang2024", "clark2022")
 
@@ -45,7 +45,7 @@ def test_a_models_variables_are_the_laws_own(table: pd.DataFrame, name: str) -> 
         tokens = row["train_tokens"] if any(variable.per_token for variable in law.inputs) else None
         for variable, value in law.variables(a, train_tokens=tokens).items():
             assert row[variable] == pytest.approx(value, rel=1e-12)
-    assert set(names) == {v.name for v in law.inputs if v.is_input and v.name != "train_tokens"}
+    assert set(names) == {v.name for v in law.inputs if v.name != "train_tokens"}
 
 
 def test_a_table_without_models_is_taken_at_its_word(table: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from scipy.optimize import least_squares
 
 from moewright import UserError, laws
-from moewright.laws.fitting.expected import LOOSE, NOT_IDENTIFIED, PINNED
+from moewright.laws.forecasting.expectation import LOOSE, NOT_IDENTIFIED, PINNED
 from moewright.report.forecast_tables import print_forecast
 from tests.laws.tables import synthetic_dense, synthetic_zhao
 
@@ -77,7 +77,7 @@ def test_widths_are_those_of_independent_fits() -> None:
 def test_widths_are_those_of_a_bootstrap() -> None:
     """The bootstrap of one table that follows the law, within a factor of 1.7 (eight tables tried: .7 to 1.6)."""
     table = synthetic_dense(3, 60, 0.005)
-    fitted = laws.get("epoch2024").fit(table, n_bootstrap=300)
+    fitted = laws.fit_law("epoch2024", table, bootstrap=300)
     del table["loss"]
     found = laws.forecast("epoch2024", table, 0.005, replicates=150)
     for name, (low, high) in fitted.coefficient_intervals(0.9).items():
@@ -158,7 +158,7 @@ def test_the_joint_law_is_judged_by_its_optima() -> None:
 
 def test_truths() -> None:
     plan = mixture_plan()
-    fitted = laws.get("liew2026").fit(plan.assign(loss=laws.get("zhao2025").bare_loss(plan)), n_bootstrap=0)
+    fitted = laws.fit_law("liew2026", plan.assign(loss=laws.get("zhao2025").bare_loss(plan)), bootstrap=0)
     by_file = laws.forecast("liew2026", plan, 0.003, replicates=5, truth=fitted)
     assert by_file.truth is not None
     assert by_file.truth.startswith("liew2026-fitted")
@@ -171,7 +171,7 @@ def test_truths() -> None:
 
 
 def test_too_few_runs_are_an_answer() -> None:
-    found = laws.forecast("zhao2025", pd.concat([mixture_plan().head(5)] * 4), 0.003, fixed={"k": 0.0})
+    found = laws.forecast("zhao2025", pd.concat([mixture_plan().head(5)] * 4), 0.003, fix={"k": 0.0})
     assert (found.runs, found.configurations, found.coefficients) == (20, 5, 11)
     assert found.truth is None
     assert "5 different configurations (20 rows) cannot determine the 11 free coefficients" in found.messages[0]
@@ -185,7 +185,7 @@ def test_too_few_runs_are_an_answer() -> None:
         ({"noise": 0.0}, "standard deviation of log loss"),
         ({"replicates": 0}, "replicates"),
         ({"holdout": "best"}, "has no setting 'holdout'"),
-        ({"fixed": {"alhpa": 0.3}}, "did you mean alpha"),
+        ({"fix": {"alhpa": 0.3}}, "did you mean alpha"),
         ({"axes": ["train_token"]}, "did you mean train_tokens"),
         ({"targets": {"total_param": 1e9, "train_tokens": 1e9}}, "did you mean total_params"),
         ({"targets": {"total_params": -1, "train_tokens": 1e9}}, "must be above 0"),

@@ -194,7 +194,7 @@ def test_arrays_are_scalars_side_by_side(name: str) -> None:
     law = laws.get(name)
     random = np.random.default_rng(0)
     middle = {"shared_ratio": 0.2, "sparsity": 0.5, "num_experts": 8.0, "granularity": 4.0, "active_experts": 6.0}
-    given_names = [variable.name for variable in law.inputs if variable.is_input]
+    given_names = [variable.name for variable in law.inputs]
     table = {key: middle.get(key, 1e9) * random.uniform(1.0, 1.5, (3, 1)) for key in given_names}
     first = given_names[0]
     table[first] = table[first].reshape(1, 3) * np.ones((3, 1))
@@ -264,7 +264,7 @@ def test_descriptions_are_complete_json() -> None:
     import json
 
     for name in laws.names():
-        described = laws.describe(name)
+        described = laws.describe(name).to_dict()
         json.dumps(described, allow_nan=False)
         assert described["source"]
         assert all(variable["meaning"] for variable in described["variables"])

@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from moewright import UserError
 from moewright.laws import best_rate
-from moewright.laws.fitting.student import student_quantile
+from moewright.laws.rate_optimum import student_quantile
 
 RATES = 1e-3 * 2.0 ** np.arange(-2, 3)
 

@@ -41,8 +41,8 @@ def test_the_law_predicts_a_size_that_it_has_not_seen() -> None:
     for size in ("10M", "20M"):
         seen = table["model_size"] == size
         other = table[~seen]
-        fitted = laws.get("slicing2026").fit(
-            table[seen], objective="huber_log", delta=0.004, n_bootstrap=0, n_starts=4, cluster="config_id"
+        fitted = laws.fit_law(
+            "slicing2026", table[seen], objective="huber_log", delta=0.004, bootstrap=0, starts=4, cluster="config_id"
         )
         assert np.sqrt(np.mean((fitted.predict(other) - other["loss"]) ** 2)) < 0.045
 

@@ -9,7 +9,7 @@ from moewright.commands.checking import command
 
 if TYPE_CHECKING:
     from moewright.laws import Law
-    from moewright.laws.describe import LawDescription, LawList
+    from moewright.laws.description import LawDescription, LawList
 
 
 @overload
@@ -30,7 +30,6 @@ def describe_laws(name: str | Path | Law | None = None) -> LawList | LawDescript
     Raises:
         UserError: For a law that is not known, or a file that holds none.
     """
-    from moewright.commands.predict import resolve_law
-    from moewright.laws.describe import LawDescription, LawList, describe, describe_all
+    from moewright.laws import describe, describe_all, resolve_law
 
-    return LawList(tuple(describe_all())) if name is None else LawDescription(describe(resolve_law(name)))
+    return describe_all() if name is None else describe(resolve_law(name))

@@ -3,65 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moewright.commands.checking import as_list, command
-from moewright.commands.predict import resolve_law
 from moewright.complaints import number, whole
 from moewright.errors import UserError
-from moewright.laws import Law
-from moewright.laws.conventions import in_conventions
+from moewright.laws import Fit, FitSettings, Law, resolve_law
+from moewright.laws.fitting.fit_result import fit_runs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moewright.laws import FittedLaw
-
-LEVEL = 0.9
 LARGEST_SEED = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted law, the rows it was fitted to, and what the run table's diagnosis says about these rows."""
-
-    law: FittedLaw
-    table: pd.DataFrame
-    findings: tuple[dict[str, Any], ...]
-    """Suspicious rows: row, run_id, problem, column, detail. They were fitted all the same."""
-    counted: tuple[str, ...] = ()
-    """Variables that were counted from the rows' architectures, as the law defines them."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright fit --json`; arrays of draws and residuals stay in the saved law."""
-        law, record = self.law, self.law.record
-        intervals = law.coefficient_intervals(LEVEL) if len(record.draws) else {}
-        return {
-            "law": record.law,
-            "status": record.status,
-            "messages": list(record.messages),
-            "formula": law.form.formula if law.form else None,
-            "coefficients": dict(law.coefficients),
-            "intervals_90": {name: list(interval) for name, interval in intervals.items()},
-            "optimum": optima(law),
-            "rmse": record.rmse,
-            "rmse_log": record.rmse_log,
-            "objective": record.objective,
-            "rows": record.num_rows,
-            "configurations": record.num_clusters,
-            "replicates": len(record.draws),
-            "failed_replicates": record.failed,
-            "holdout": record.holdout,
-            "tuned": record.tuned,
-            "identified": [asdict(item) for item in record.identified],
-            "ranges": {variable.name: [variable.low, variable.high] for variable in law.inputs},
-            "data_sha256": record.data_sha256,
-            "settings": dict(record.settings),
-            "findings": list(self.findings),
-            "counted": list(self.counted),
-        }
 
 
 @command
@@ -114,37 +68,40 @@ def fit(
         UserError: For a table or a setting that cannot be used.
     """
     import moewright.runs as run_tables
-    from moewright.laws.fitting.estimator import LawFitter
 
-    fitter = LawFitter(
-        resolve_law(law),
-        objective=objective,
-        loss=loss,
-        weights=weights,
-        cluster=cluster,  # type: ignore[arg-type]  # a list by now
-        fixed=_by_name(fix, "fix", _as_number),
-        bounds=_by_name(bound, "bound", _as_range),
-        asymptote=asymptote,
-        tuning=tuning,
-        holdout=holdout,
-        n_bootstrap=bootstrap,
-        random_state=whole(seed, "seed", 0, LARGEST_SEED),
+    kept = _by_name(where, "where", lambda text, _: text.split(","))
+    settings = FitSettings.from_dict(
+        {
+            "source": source,
+            "where": {column: _texts(values) for column, values in kept.items()},
+            "holdout": holdout,
+            "bootstrap": bootstrap,
+            "loss": loss,
+            "weights": weights,
+            "cluster": cluster,
+            "objective": objective,
+            "tuning": tuning,
+            "asymptote": asymptote,
+            "fix": _by_name(fix, "fix", _as_number),
+            "bound": _by_name(bound, "bound", _as_range),
+            "seed": whole(seed, "seed", 0, LARGEST_SEED),
+        }
     )
+    chosen = resolve_law(law)
     table = run_tables.load(runs, source) if isinstance(runs, str | Path) else run_tables.prepare(runs)
-    for column, values in _by_name(where, "where", lambda text, _: text.split(",")).items():
-        several = [values] if isinstance(values, str) or not isinstance(values, Iterable) else values
-        table = _where(table, column, [str(value) for value in several])
-    findings = run_tables.diagnose(table).to_dict("records")
-    table, counted = in_conventions(fitter.law, table)
-    fitted = fitter.fit(table).law_
+    found = fit_runs(chosen, table, settings)
     if out is not None:
-        fitted.save(out)
-    found = Fit(fitted, table, tuple({str(key): value for key, value in row.items()} for row in findings), counted)
+        found.law.save(out)
     if plots is not None:
         from moewright.report.fit_figures import write_figures
 
         write_figures(found, Path(plots))
     return found
+
+
+def _texts(values: Any) -> list[str]:
+    several = [values] if isinstance(values, str) or not isinstance(values, Iterable) else values
+    return [str(value) for value in several]
 
 
 def _by_name(
@@ -176,30 +133,3 @@ def _as_range(text: str, name: str) -> tuple[float, float]:
     if not separator:
         raise UserError(f"{name}: expected LOW:HIGH, found {text!r}")
     return _as_number(low, name), _as_number(high, name)
-
-
-def optima(law: FittedLaw) -> dict[str, dict[str, Any]]:
-    """The optima that need no argument, each with its value and 90 % interval; empty where the law has none."""
-    rule = law.optimum_rule
-    if rule is None or rule.arguments:
-        return {}
-    values = law.optimum()
-    intervals = law.optimum_interval(LEVEL) if len(law.record.draws) else {}
-    return {
-        # A form's optimum can lie where it has no value (a square root of less than nothing): null, not NaN.
-        name: {"value": _number(value), "interval_90": [_number(end) for end in intervals.get(name, ())]}
-        for name, value in values.items()
-    }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if abs(value) < float("inf") else None
-
-
-def _where(table: pd.DataFrame, column: str, values: list[str]) -> pd.DataFrame:
-    from moewright.laws.fitting.holdout import rows_with
-
-    kept = rows_with(table, column, values)
-    if not kept.any():
-        raise UserError(f"where: no row has {' or '.join(values)} in column {column}")
-    return table[kept]

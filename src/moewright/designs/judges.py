@@ -17,9 +17,8 @@ from moewright.designs.candidates import Candidates, columns
 from moewright.designs.intervals import Interval, interval, lower, upper
 from moewright.designs.space import Space
 from moewright.errors import UserError
-from moewright.laws import Law, derive
+from moewright.laws import FittedLaw, Law, derive, resolve_law
 from moewright.laws import judges as published_judges
-from moewright.laws.fitting.fitted import FittedLaw
 from moewright.laws.law import Judgement
 from moewright.laws.variable import Array, Status, Variable
 
@@ -38,9 +37,9 @@ class JudgingLaw:
         return self.law.name
 
     @property
-    def inputs(self) -> list[Variable]:
+    def inputs(self) -> tuple[Variable, ...]:
         """What the loss is computed from."""
-        return [variable for variable in self.law.inputs if variable.is_input]
+        return self.law.inputs
 
 
 class DesignVariables:
@@ -118,8 +117,6 @@ def choose_judges(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -
 
     Raises UserError for a law that cannot see the choice, with the reason.
     """
-    from moewright.commands.predict import resolve_law
-
     laws = [resolve_law(law) for law in wanted or ()]
     named = [law for law in laws if not isinstance(law, FittedLaw)]
     fitted = [law for law in laws if isinstance(law, FittedLaw)]
@@ -148,10 +145,8 @@ def judging_law(law: Law) -> JudgingLaw:
     """A law as one that judges; UserError says why it may not."""
     others = ", ".join(other.name for other in published_judges())
     if law.judges.reason is not None:
-        hint = "it is a form to fit to your runs first" if law.form else f"it gives {', '.join(law.gives)}"
-        reason = law.judges.reason if "loss" in law.gives else hint
-        raise UserError(f"law: {law.name} cannot judge mixtures: {reason}; use {others}")
-    foreign = next((v.name for v in law.inputs if v.is_input and v.derive is None), None)
+        raise UserError(f"law: {law.name} cannot judge mixtures: {law.judges.reason}; use {others}")
+    foreign = next((variable.name for variable in law.inputs if variable.derive is None), None)
     if foreign is not None:
         raise UserError(f"law: {law.name} takes {foreign}, which a design and its tokens do not give; it cannot rank")
     return JudgingLaw(law, law.bare_loss if law.judges.dense is None else partial(_through_dense, law.judges))

@@ -13,7 +13,7 @@ from moewright.designs.branch_and_bound import ROUNDING_NATS, FeasibleSet, Searc
 from moewright.designs.candidates import SIZES, Candidates, Column, empty, join
 from moewright.designs.design_record import BootstrapRecord, UndecidedRecord
 from moewright.designs.judges import JudgingLaw, least_losses
-from moewright.laws.fitting.fitted import FittedLaw
+from moewright.laws import FittedLaw
 from moewright.laws.variable import Array
 
 # Losses of repeated runs differ by .001 to .010 nats (arXiv 2605.11689's repeats); less is no difference.
@@ -165,7 +165,6 @@ def _bootstrap_ranking(
     problem: SearchProblem, judge: JudgingLaw, law: FittedLaw, finalists: Candidates
 ) -> BootstrapRanking:
     draws = law.record.draws
-    assert law.form is not None
     at = problem.derived(finalists)
     columns = {v.name: np.broadcast_to(np.asarray(at.of(v), dtype=np.float64), len(finalists)) for v in judge.inputs}
     favourite = int(np.argmin(judge.evaluate(columns)))

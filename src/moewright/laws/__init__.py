@@ -1,33 +1,44 @@
-"""Scaling laws of Mixture-of-Experts and dense language models: published ones by name, and fits to your own runs."""
+"""Scaling laws of Mixture-of-Experts and dense language models: published ones by name, and fits to your own runs.
 
-from typing import TYPE_CHECKING, Any
+laws.get("zhao2025").loss(...)      a published law
+laws.fit_law("zhao2025", table)     its form, fitted to a table of runs
+laws.forecast("zhao2025", plan, noise=0.003)   what planned runs would tell about it
+"""
 
 from moewright.laws.catalogue import get, judges, names
-from moewright.laws.curves import marginal_curves
-from moewright.laws.describe import describe, describe_all
-from moewright.laws.law import InapplicableLaw, Law
+from moewright.laws.description import describe, describe_all
+from moewright.laws.fitting.estimator import LawFitter, fit_law
+from moewright.laws.fitting.fit_result import Fit, compare
+from moewright.laws.fitting.fit_settings import FitSettings
+from moewright.laws.fitting.fitted_law import FittedLaw, Interval, load, resolve_law
+from moewright.laws.forecasting.forecast import Forecast, forecast
+from moewright.laws.law import Allocation, Finding, InapplicableLaw, Law, LossForm, LossLaw, Rule
+from moewright.laws.marginals import marginal_curves
+from moewright.laws.prediction import Prediction
 from moewright.laws.published.ling2025 import loss_through
-
-if TYPE_CHECKING:
-    from moewright.laws.fitting.compare import compare
-    from moewright.laws.fitting.estimator import LawFitter
-    from moewright.laws.fitting.fitted import FittedLaw, Interval
-    from moewright.laws.fitting.forecast import Forecast, forecast
-    from moewright.laws.fitting.rate_optimum import RateOptimum, best_rate
-    from moewright.laws.fitting.storage import load
+from moewright.laws.rate_optimum import RateOptimum, best_rate
 
 __all__ = [
+    "Allocation",
+    "Finding",
+    "Fit",
+    "FitSettings",
     "FittedLaw",
     "Forecast",
     "InapplicableLaw",
     "Interval",
     "Law",
     "LawFitter",
+    "LossForm",
+    "LossLaw",
+    "Prediction",
     "RateOptimum",
+    "Rule",
     "best_rate",
     "compare",
     "describe",
     "describe_all",
+    "fit_law",
     "forecast",
     "get",
     "judges",
@@ -35,25 +46,5 @@ __all__ = [
     "loss_through",
     "marginal_curves",
     "names",
+    "resolve_law",
 ]
-
-# Fitting is imported when first asked for: published laws alone must start fast.
-_FITTING = {
-    "FittedLaw": "fitted",
-    "Interval": "fitted",
-    "Forecast": "forecast",
-    "LawFitter": "estimator",
-    "RateOptimum": "rate_optimum",
-    "best_rate": "rate_optimum",
-    "compare": "compare",
-    "forecast": "forecast",
-    "load": "storage",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _FITTING:
-        from importlib import import_module
-
-        return getattr(import_module(f"moewright.laws.fitting.{_FITTING[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

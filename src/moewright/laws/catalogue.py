@@ -1,4 +1,4 @@
-"""Every published law by name."""
+"""Every published law by name. A new one is a file in `published` and its line here."""
 
 from moewright.complaints import hint
 from moewright.errors import UserError
@@ -6,18 +6,24 @@ from moewright.laws.law import Law
 from moewright.laws.published import (
     abnar2025,
     clark2022,
-    dense,
-    forms,
-    frontiers,
+    flame2025,
+    hoffmann2022,
+    k2,
     krajewski2024,
+    li2025,
+    liew2026,
     ling2025,
     ludziejewski2025,
-    rules,
+    marin2026,
     slicing2026,
+    steplaw,
+    wan2026,
+    wang2024,
+    yun2024,
     zhao2025,
 )
 
-_LAWS = {
+_LAWS: dict[str, Law] = {
     law.name: law
     for law in (
         zhao2025.LAW,
@@ -26,19 +32,19 @@ _LAWS = {
         krajewski2024.LAW,
         abnar2025.LAW,
         ling2025.LAW,
-        dense.FLAME2025,
-        frontiers.MARIN2026,
-        dense.EPOCH2024,
-        dense.HOFFMANN2022,
-        frontiers.WAN2026,
-        forms.LIEW2026,
-        forms.YUN2024,
-        forms.WANG2024,
+        flame2025.LAW,
+        marin2026.LAW,
+        hoffmann2022.EPOCH2024,
+        hoffmann2022.LAW,
+        wan2026.LAW,
+        liew2026.LAW,
+        yun2024.LAW,
+        wang2024.LAW,
         slicing2026.LAW,
-        rules.STEPLAW,
+        steplaw.LAW,
         ludziejewski2025.LEARNING_RATE,
-        rules.LI2025,
-        rules.K2,
+        li2025.LAW,
+        k2.LAW,
     )
 }
 
@@ -54,7 +60,12 @@ def judges() -> tuple[Law, ...]:
 
 
 def get(name: str) -> Law:
-    """A published law; UserError with the nearest name for an unknown one."""
+    """A published law; UserError with the nearest name for an unknown one.
+
+    >>> from moewright import laws
+    >>> laws.get("krajewski2024").title
+    'Law of fine-grained experts over total parameters, tokens and granularity'
+    """
     if name not in _LAWS:
         raise UserError(f"law: unknown {name!r}{hint(name, _LAWS)}")
     return _LAWS[name]

@@ -2,6 +2,7 @@
 
 from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.feed_forwards import MoE
+from moewright.laws.variable import Variable
 
 
 def active_params_with_embedding(architecture: Architecture) -> float:
@@ -75,3 +76,20 @@ def caveats(architecture: Architecture) -> list[str]:
 def _shape(moe: MoE) -> tuple[object, ...]:
     shared = moe.shared.count * moe.shared.expert_size if moe.shared else 0
     return (tuple((group.count, group.expert_size, group.top_k) for group in moe.groups), shared)
+
+
+# Variables that several laws share, without a law's ranges
+
+ACTIVE_PARAMS_NON_EMBEDDING = Variable(
+    "active_params",
+    "N, parameters that a token uses, without embeddings",
+    unit="parameters",
+    derive=counts.active_params_non_embedding,
+)
+EQUAL_SIZE_EXPERTS = Variable(
+    "num_experts",
+    "E, full-size experts of a top-1 model; for other models E/K",
+    unit="experts",
+    derive=equal_size_experts,
+    at_least=1,
+)

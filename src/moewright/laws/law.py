@@ -1,10 +1,21 @@
-"""A law: a form with coefficients, and everything that one must know before believing it."""
+"""The kinds of law: what each gives is a method that answers, what it does not give is one line that says so.
 
-import inspect
+    Law                    whose it is, and how far to believe it
+      ModelLaw             ... with variables that a model and its training tokens give
+        LossForm           a formula of the loss whose coefficients are not public: to be fitted
+          LossLaw          a formula with coefficients
+        Rule               quantities such as a learning rate
+      Allocation           how to divide a budget
+      Finding              sentences
+      FittedLaw            a loss law and the record of its fit (laws.fitting.fitted_law)
+
+Code that needs a loss or a form from any law asks it for one: `as_loss_law`, `as_form`.
+"""
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +24,6 @@ from moewright.complaints import check_names
 from moewright.errors import UserError
 from moewright.laws.form import Form
 from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Variable, check_values, status_of
-
-if TYPE_CHECKING:
-    from moewright.laws.fitting.fitted import FittedLaw
 
 
 class InapplicableLaw(UserError):  # noqa: N818  (a reason to print, seldom an error)
@@ -43,6 +51,19 @@ class Optimum:
     answers: Mapping[str, str]
     """What each returned name means."""
 
+    def check(self, given: Mapping[str, Any], owner: str) -> dict[str, Array]:
+        """The arguments as arrays that broadcast; UserError for one that is missing, unknown or impossible."""
+        known = [variable.name for variable in (*self.arguments, *self.optional)]
+        if any(name not in known for name in given):
+            check_names(given, known, owner, "argument")
+        optional = [variable for variable in self.optional if variable.name in given]
+        return check_values([*self.arguments, *optional], given, owner)
+
+    def answer(self, coefficients: Mapping[str, Any], given: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        """Numbers or arrays by the names in `answers`."""
+        solved = self.solve(coefficients, **self.check(given, owner))
+        return {name: _plain(value) for name, value in solved.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
@@ -55,7 +76,7 @@ class Judgement:
     """Why it may not; None where it may."""
     of_form: bool = False
     """The reason lies in the form's variables, not in the runs behind the law: it holds for fits to other runs too."""
-    dense: "Law | None" = None
+    dense: "LossLaw | None" = None
     """For a law without a loss of its own: the dense law whose compute-optimal loss is taken instead, ..."""
     dense_flops: Callable[[Mapping[str, Any]], Any] | None = None
     """... at these FLOPs of training, a function of the law's variables. That loss falls as the FLOPs grow."""
@@ -63,11 +84,15 @@ class Judgement:
 
 MAY_JUDGE = Judgement()
 NO_LOSS = Judgement(reason="it gives no loss")
+UNFITTED = Judgement(reason="it is a form to fit to your runs first")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Law:
-    """A published scaling law. Losses of different laws never compare: tokenizer, data and schedule differ."""
+    """What all laws have. Losses of different laws never compare: tokenizer, data and schedule differ.
+
+    Every question can be put to every law: one that it cannot answer is an `InapplicableLaw` with the reason.
+    """
 
     name: str
     title: str
@@ -76,44 +101,49 @@ class Law:
     """How the coefficients reached moewright: A the authors' text or code, B two independent secondary sources,
     C one secondary source; "checked" where they reproduce numbers that the paper states."""
     params_convention: str
-    inputs: tuple[Variable, ...] = ()
-    form: Form | None = None
-    coefficients: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    options: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=lambda: MappingProxyType({}))
-    """Choices such as the router: option -> value -> coefficients; the first value is the default."""
-    quantities: Mapping[str, Quantity] = field(default_factory=lambda: MappingProxyType({}))
-    optimum_rule: Optimum | None = None
-    applies: Callable[[Architecture], str | None] = lambda _: None
-    """Why the law says nothing about an architecture, or None if it does."""
+    """Which parameters its N counts."""
     judges: Judgement = NO_LOSS
     """Whether it may rank mixtures, and why not."""
-    fit_settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Settings of a fit that this form does better with than with the general ones; its notes say why."""
-    findings: tuple[str, ...] = ()
+    inputs: tuple[Variable, ...] = ()
+    """What its formula takes, by call name."""
     notes: tuple[str, ...] = ()
 
-    # Evaluating
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """The names of what the law can compute or say."""
+        return ()
+
+    def as_form(self) -> "LossForm":
+        """The law as a form to fit."""
+        raise InapplicableLaw(f"{self.name} has no form to fit; it gives {', '.join(self.gives)}")
+
+    def as_loss_law(self) -> "LossLaw":
+        """The law as a form with coefficients."""
+        raise InapplicableLaw(f"{self.name} gives no loss; it gives {', '.join(self.gives)}")
 
     def loss(self, **variables: Any) -> Any:
-        """Loss in nats per token for numbers or arrays that broadcast; options such as router= by name."""
-        form = self._form()
-        coefficients = self.coefficients_with(variables)
-        checked = check_values(self._inputs(), self._without_options(variables), self.name)
-        with np.errstate(over="ignore"):
-            return _plain(form.loss(coefficients, checked))
+        """Loss in nats per token (of the law's own tokenizer) for numbers or arrays that broadcast.
+
+        Options, such as clark2022's router, go by name too. UserError names a variable that is missing, unknown or
+        impossible.
+
+        >>> from moewright import laws
+        >>> point = {"total_params": 1e9, "active_params": 2e8, "active_experts": 8, "shared_ratio": 0.125}
+        >>> round(laws.get("zhao2025").loss(**point, train_tokens=2e10), 6)
+        2.844121
+        >>> laws.get("zhao2025").loss(**point, train_tokens=[1e10, 2e10]).round(3).tolist()
+        [2.993, 2.844]
+        """
+        return self.as_loss_law().loss(**variables)
 
     def bare_loss(self, variables: Mapping[str, Any], coefficients: Mapping[str, Any] | None = None) -> Any:
         """The formula alone, unchecked: for callers whose variables are right by construction, and for whatever the
         formula's arithmetic accepts, such as columns of intervals or draws of coefficients."""
-        return self._form().loss(self.coefficients_with({}) if coefficients is None else coefficients, variables)
+        return self.as_loss_law().bare_loss(variables, coefficients)
 
     def quantity(self, name: str, **variables: Any) -> Any:
-        """A named quantity of the law other than its loss; see `quantities`."""
-        if name not in self.quantities:
-            raise InapplicableLaw(f"{self.name} gives no {name}; it gives {', '.join(self.gives)}")
-        wanted = self.quantities[name]
-        inputs = [variable for variable in self.inputs if variable.name in wanted.variables]
-        return _plain(wanted.value(**check_values(inputs, variables, self.name)))
+        """A named quantity of the law other than its loss, for numbers or arrays that broadcast."""
+        raise InapplicableLaw(f"{self.name} gives no {name}; it gives {', '.join(self.gives)}")
 
     def efficiency_leverage(self, **variables: Any) -> Any:
         """Compute that a dense model needs for the same loss, over this model's compute."""
@@ -128,39 +158,115 @@ class Law:
         return self.quantity("batch_tokens", **variables)
 
     def optimum(self, **arguments: Any) -> dict[str, Any]:
-        """What the law says is best; `optimum_rule` lists the arguments and the answers."""
-        rule = self._optimum_rule()
-        checked = self._optimum_arguments(self._without_options(arguments))
-        solved = rule.solve(self.coefficients_with(arguments), **checked)
-        return {name: _plain(value) for name, value in solved.items()}
+        """What the law says is best, by name; `moewright laws NAME` lists the arguments and the answers."""
+        raise InapplicableLaw(f"{self.name} has no optimum; it gives {', '.join(self.gives) or 'a form to fit'}")
+
+    def variables(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, float]:
+        """The law's inputs for a model, in the law's own conventions; InapplicableLaw says why there are none."""
+        raise InapplicableLaw(f"{self.name} gives no number for a model; it gives {', '.join(self.gives)}")
 
     def domain(self, **variables: Any) -> dict[str, Status]:
         """For each variable given: inside, below or above the runs behind the law, and by which factor."""
-        known = {variable.name: variable for variable in self.inputs}
-        given = self._without_options(variables)
-        for name in given:
+        raise InapplicableLaw(f"{self.name} gives no number for a model; it gives {', '.join(self.gives)}")
+
+    def conditions(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, Status]:
+        """Status of what the law's experiments held fixed and its formula has no symbol for."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelLaw(Law):
+    """A law about models, whose variables follow from an architecture and its training tokens."""
+
+    held_fixed: tuple[Variable, ...] = ()
+    """Conditions of its runs that the formula has no symbol for, such as an expansion of 64."""
+    applies: Callable[[Architecture], str | None] = lambda _: None
+    """Why the law says nothing about an architecture, or None if it does."""
+
+    def variables(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, float]:
+        reason = self.applies(architecture)
+        if reason is not None:
+            raise InapplicableLaw(f"{self.name} does not apply: {reason}")
+        if train_tokens is not None:
+            TRAIN_TOKENS.check(train_tokens, self.name)
+        derived: dict[str, float] = {}
+        for variable in self.inputs:
+            value = variable.of(architecture, train_tokens)
+            if value is None and variable.per_token:
+                raise UserError(f"{self.name} needs train_tokens, the number of training tokens")
+            if value is None:
+                raise InapplicableLaw(f"{self.name} takes {variable.name}, which a model and its tokens do not give")
+            derived[variable.name] = float(value)
+        return derived
+
+    def domain(self, **variables: Any) -> dict[str, Status]:
+        known = {variable.name: variable for variable in (*self.inputs, *self.held_fixed)}
+        for name in variables:
             if name not in known:
                 check_names([name], known, self.name, "variable")
-        return {name: status_of(known[name], known[name].check(values, self.name)) for name, values in given.items()}
+        return {
+            name: status_of(known[name], known[name].check(values, self.name)) for name, values in variables.items()
+        }
+
+    def conditions(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, Status]:
+        held = {variable: variable.of(architecture, train_tokens) for variable in self.held_fixed}
+        return {
+            variable.name: status_of(variable, np.asarray(value))
+            for variable, value in held.items()
+            if value is not None
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossForm(ModelLaw):
+    """A formula of the loss, to be fitted to runs."""
+
+    judges: Judgement = UNFITTED
+    form: Form
+    optimum_rule: Optimum | None = None
+    fit_settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Settings of a fit that this form does better with than with the general ones; a comment says why."""
+
+    def as_form(self) -> "LossForm":
+        return self
+
+    def as_loss_law(self) -> "LossLaw":
+        raise InapplicableLaw(f"{self.name} is a form without public coefficients: fit it to your runs first")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossLaw(LossForm):
+    """A formula of the loss with its coefficients."""
+
+    judges: Judgement = MAY_JUDGE
+    coefficients: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=lambda: MappingProxyType({}))
+    """Choices such as the router: option -> value -> coefficients; the first value is the default."""
 
     @property
     def gives(self) -> tuple[str, ...]:
-        """The names of what the law can compute."""
-        names: tuple[str, ...] = ("loss",) if self.form is not None and (self.coefficients or self.options) else ()
-        names += tuple(self.quantities)
-        if self.optimum_rule is not None:
-            names += ("optimum",)
-        return names + (("findings",) if self.findings else ())
+        return ("loss",) if self.optimum_rule is None else ("loss", "optimum")
 
-    def fit(self, table: Any, **settings: Any) -> "FittedLaw":
-        """This law's form fitted to a table: columns by call name, the loss in `loss`; settings of `LawFitter`."""
-        from moewright.laws.fitting.estimator import LawFitter
+    def as_loss_law(self) -> "LossLaw":
+        return self
 
-        known = inspect.signature(LawFitter).parameters
-        for name in settings:
-            if name not in known or name == "law":
-                check_names([name], [other for other in known if other != "law"], "fit", "setting")
-        return LawFitter(self, **settings).fit(table).law_
+    def loss(self, **variables: Any) -> Any:
+        coefficients = self.coefficients_with(variables)
+        checked = check_values(self.inputs, self._without_options(variables), self.name)
+        with np.errstate(over="ignore"):
+            return _plain(self.form.loss(coefficients, checked))
+
+    def bare_loss(self, variables: Mapping[str, Any], coefficients: Mapping[str, Any] | None = None) -> Any:
+        return self.form.loss(self.coefficients_with({}) if coefficients is None else coefficients, variables)
+
+    def optimum(self, **arguments: Any) -> dict[str, Any]:
+        if self.optimum_rule is None:
+            return super().optimum(**arguments)
+        coefficients = self.coefficients_with(arguments)
+        return self.optimum_rule.answer(coefficients, self._without_options(arguments), self.name)
+
+    def domain(self, **variables: Any) -> dict[str, Status]:
+        return super().domain(**self._without_options(variables))
 
     def coefficients_with(self, arguments: Mapping[str, Any]) -> Mapping[str, float]:
         """The coefficients under the options among some arguments, each other option at its default."""
@@ -172,61 +278,58 @@ class Law:
             coefficients |= choices[chosen]
         return coefficients
 
-    # From an architecture
-
-    def variables(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, float]:
-        """The law's inputs for a model, in the law's own conventions; InapplicableLaw says why there are none."""
-        reason = self.applies(architecture)
-        if reason is not None:
-            raise InapplicableLaw(f"{self.name} does not apply: {reason}")
-        if train_tokens is not None:
-            TRAIN_TOKENS.check(train_tokens, self.name)
-        derived: dict[str, float] = {}
-        for variable in self._inputs():
-            value = variable.of(architecture, train_tokens)
-            if value is None and variable.per_token:
-                raise UserError(f"{self.name} needs train_tokens, the number of training tokens")
-            if value is None:
-                raise InapplicableLaw(f"{self.name} takes {variable.name}, which a model and its tokens do not give")
-            derived[variable.name] = float(value)
-        return derived
-
-    def conditions(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, Status]:
-        """Status of what the law's experiments held fixed and its formula has no symbol for."""
-        held = {variable: variable.of(architecture, train_tokens) for variable in self.inputs if not variable.is_input}
-        return {
-            variable.name: status_of(variable, np.asarray(value))
-            for variable, value in held.items()
-            if value is not None
-        }
-
-    # Inside
-
-    def _inputs(self) -> list[Variable]:
-        return [variable for variable in self.inputs if variable.is_input]
-
-    def _form(self) -> Form:
-        if self.form is None:
-            raise InapplicableLaw(f"{self.name} gives no loss; it gives {', '.join(self.gives)}")
-        if not self.coefficients and not self.options:
-            raise InapplicableLaw(f"{self.name} is a form without public coefficients: fit it to your runs first")
-        return self.form
-
-    def _optimum_rule(self) -> Optimum:
-        if self.optimum_rule is None:
-            raise InapplicableLaw(f"{self.name} has no optimum; it gives {', '.join(self.gives) or 'a form to fit'}")
-        return self.optimum_rule
-
-    def _optimum_arguments(self, given: Mapping[str, Any]) -> dict[str, Array]:
-        rule = self._optimum_rule()
-        known = [variable.name for variable in (*rule.arguments, *rule.optional)]
-        if any(name not in known for name in given):
-            check_names(given, known, self.name, "argument")
-        optional = [variable for variable in rule.optional if variable.name in given]
-        return check_values([*rule.arguments, *optional], given, self.name)
-
     def _without_options(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in arguments.items() if name not in self.options}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rule(ModelLaw):
+    """A law of quantities other than a loss: a learning rate, a batch size, a leverage."""
+
+    quantities: Mapping[str, Quantity]
+    optimum_rule: Optimum | None = None
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return (*self.quantities, *(() if self.optimum_rule is None else ("optimum",)))
+
+    def quantity(self, name: str, **variables: Any) -> Any:
+        if name not in self.quantities:
+            return super().quantity(name, **variables)
+        wanted = self.quantities[name]
+        inputs = [variable for variable in self.inputs if variable.name in wanted.variables]
+        return _plain(wanted.value(**check_values(inputs, variables, self.name)))
+
+    def optimum(self, **arguments: Any) -> dict[str, Any]:
+        if self.optimum_rule is None:
+            return super().optimum(**arguments)
+        return self.optimum_rule.answer({}, arguments, self.name)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Allocation(Law):
+    """How a budget of compute divides between the model and its data, without a loss."""
+
+    optimum_rule: Optimum
+    findings: tuple[str, ...] = ()
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return ("optimum", *(("findings",) if self.findings else ()))
+
+    def optimum(self, **arguments: Any) -> dict[str, Any]:
+        return self.optimum_rule.answer({}, arguments, self.name)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finding(Law):
+    """What a study found, in sentences, without a formula."""
+
+    findings: tuple[str, ...]
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return ("findings",)
 
 
 def _plain(value: Any) -> Any:

@@ -35,8 +35,6 @@ class Variable:
     above: float = 0.0
     at_least: float | None = None
     below: float | None = None
-    is_input: bool = True
-    """False for a condition of the experiments that the formula has no symbol for, such as a fixed expansion rate."""
 
     def of(self, architecture: Architecture, train_tokens: Values | None) -> Any:
         """The value for a model (a column for an architecture of columns); None where that needs what was not given."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from moewright.commands.fit import LEVEL, Fit
-from moewright.laws.curves import Curve, marginal_curves, spans_widely
-from moewright.laws.fitting.rows import read_columns, read_loss
+from moewright.laws.fitting.fit_result import LEVEL, Fit
+from moewright.laws.fitting.observations import read_columns, read_loss
+from moewright.laws.marginals import MarginalCurve, marginal_curves, spans_widely
 from moewright.laws.variable import Array
 from moewright.report.panels import Panel, write_html, write_png
 
@@ -14,9 +14,8 @@ from moewright.report.panels import Panel, write_html, write_png
 def fit_panels(fit: Fit) -> dict[str, list[Panel]]:
     """The panels by figure title; rows kept from the fit are among the points."""
     law = fit.law
-    inputs = [variable for variable in law.inputs if variable.is_input]
-    columns = read_columns(fit.table, inputs, {})
-    loss = read_loss(fit.table, law.record.settings["loss"])
+    columns = read_columns(fit.table, law.inputs, {})
+    loss = read_loss(fit.table, law.record.settings.loss)
     predicted = law.predict(fit.table)
     ends = np.array([min(loss.min(), predicted.min()), max(loss.max(), predicted.max())])
     residuals = 100 * (np.log(predicted) - np.log(loss))
@@ -54,7 +53,7 @@ def write_figures(fit: Fit, folder: Path) -> list[Path]:
     return [*pictures, write_html(folder / "fit.html", figures)]
 
 
-def _marginal(fit: Fit, curve: Curve, median: dict[str, float]) -> Panel:
+def _marginal(fit: Fit, curve: MarginalCurve, median: dict[str, float]) -> Panel:
     band = None
     if len(fit.law.record.draws):
         low, high = fit.law.loss_interval(LEVEL, **{**median, curve.variable: curve.values})

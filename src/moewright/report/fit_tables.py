@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from moewright.commands.fit import Fit, optima
-from moewright.laws.fitting.fitted import FitRecord
+from moewright.laws.fitting.fit_record import FitRecord
+from moewright.laws.fitting.fit_result import Fit, optima
 
 _MOST_ROWS = 5
 
@@ -22,8 +22,7 @@ def print_fit(console: Console, fit: Fit) -> None:
         console.print(
             f"- counted from the models, as {record.law} defines them: {', '.join(fit.counted)}", highlight=False
         )
-    if law.form is not None:
-        console.print(escape(law.form.formula), highlight=False)
+    console.print(escape(law.form.formula), highlight=False)
     console.print()
     console.print(_facts(record))
     console.print()
@@ -33,8 +32,8 @@ def print_fit(console: Console, fit: Fit) -> None:
         console.print()
         table = _table("Optimum", "", "value", "90 % interval")
         for name, found in best.items():
-            low, high = found["interval_90"] or (None, None)
-            table.add_row(name, _number(found["value"]), f"{_number(low)} to {_number(high)}")
+            low, high = found.interval_90 or (None, None)
+            table.add_row(name, _number(found.value), f"{_number(low)} to {_number(high)}")
         console.print(table)
     open_ones = [item.name for item in record.identified if not item.pinned]
     if open_ones:
@@ -71,25 +70,23 @@ def _facts(record: FitRecord) -> Table:
     table.columns[1].justify = "left"
     table.add_row("rows", f"{record.num_rows} of {record.num_clusters} configurations")
     table.add_row("error on them", f"RMSE {record.rmse:.4f} nats, {record.rmse_log:.2%}")
-    delta = record.settings["delta"]
-    table.add_row("objective", record.settings["objective"] + (f", delta {delta:.3g}" if delta else ""))
+    delta = record.settings.delta
+    table.add_row("objective", f"{record.settings.objective}{f', delta {delta:.3g}' if delta else ''}")
     if record.tuned is not None:
-        asymptote = record.tuned["asymptote"]
+        asymptote = record.tuned.asymptote
         pinned = "free asymptote" if asymptote is None else f"asymptote {asymptote:.3f}"
-        power = record.tuned["tokens_per_parameter_exponent"]
+        power = record.tuned.tokens_per_parameter_exponent
         choice = f"{pinned}, weights (D/N)^{power:g}"
-        table.add_row("tuned by the best rows", choice if record.tuned["used"] else f"no: {choice} gains too little")
+        table.add_row("tuned by the best rows", choice if record.tuned.used else f"no: {choice} gains too little")
         table.add_row(
             "  error on them, left out",
-            f"{record.tuned['error_log']:.2%} against {record.tuned['error_log_untuned']:.2%} untuned",
+            f"{record.tuned.error_log:.2%} against {record.tuned.error_log_untuned:.2%} untuned",
         )
     if record.holdout is not None:
         held = record.holdout
-        table.add_row(
-            f"{held['rows']:.0f} rows kept from the fit", f"RMSE {held['rmse']:.4f}, bias {held['bias']:+.4f}"
-        )
-        if "coverage_90" in held:
-            table.add_row("  inside their 90 % interval", f"{held['coverage_90']:.0%}")
+        table.add_row(f"{held.rows:.0f} rows kept from the fit", f"RMSE {held.rmse:.4f}, bias {held.bias:+.4f}")
+        if held.coverage_90 is not None:
+            table.add_row("  inside their 90 % interval", f"{held.coverage_90:.0%}")
     if record.failed or len(record.draws):
         table.add_row("bootstrap", f"{len(record.draws)} replicates, {record.failed} failed")
     return table
@@ -107,7 +104,7 @@ def _coefficients(record: FitRecord) -> Table:
             "yes" if item.pinned else "[yellow]no[/yellow]",
             ", ".join(item.moves_with),
         )
-    for name, value in record.settings["fixed"].items():
+    for name, value in record.settings.fix.items():
         table.add_row(name, _number(value), "fixed", "", "")
     return table
 

@@ -6,9 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from moewright.laws.fitting.expected import LOOSE, NOT_IDENTIFIED, PINNED, RULE, Expected
-from moewright.laws.fitting.forecast import Forecast
-from moewright.laws.fitting.leverage import Group
+from moewright.laws.forecasting.expectation import LOOSE, NOT_IDENTIFIED, PINNED, RULE, QuantityForecast, RunGroup
+from moewright.laws.forecasting.forecast import Forecast
 from moewright.quantities import format_count
 
 _COLOURS = {PINNED: "green", LOOSE: "yellow", NOT_IDENTIFIED: "red"}
@@ -49,7 +48,7 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
     console.print(f"[dim]{RULE}. The law is assumed to have no error but noise: real intervals are wider.[/dim]")
 
 
-def _print_expected(console: Console, title: str, rows: list[Expected]) -> None:
+def _print_expected(console: Console, title: str, rows: list[QuantityForecast]) -> None:
     """One table per place (target or arguments), its place above it."""
     places: list[Mapping[str, float]] = []
     for row in rows:
@@ -72,14 +71,14 @@ def _print_expected(console: Console, title: str, rows: list[Expected]) -> None:
         console.print(table)
 
 
-def _why(row: Expected) -> str:
+def _why(row: QuantityForecast) -> str:
     """The share of the fits behind a verdict that the width alone does not explain."""
     shares = ((row.undetermined, "undetermined"), (row.on_bound, "on a bound"), (row.missing, "no value"))
     share, what = max(shares)
     return f", {share:.0%} {what}" if share else ""
 
 
-def _leverage(groups: tuple[Group, ...]) -> Table:
+def _leverage(groups: tuple[RunGroup, ...]) -> Table:
     title = "The first target's loss if runs are left out, those missed most first"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("leave out")
@@ -94,7 +93,7 @@ def _leverage(groups: tuple[Group, ...]) -> Table:
     return table
 
 
-def _widening(group: Group) -> tuple[str, str]:
+def _widening(group: RunGroup) -> tuple[str, str]:
     if group.widening is None or group.widening > _LARGEST_WIDENING:
         return "open", ""
     return f"{group.widening - 1:.0%}", f"{group.widening_per_run:.1%}"

@@ -1,13 +1,13 @@
 """The tables of `moewright laws` and `moewright predict`, made to read well at 80 columns."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from moewright.commands.predict import NEVER_COMPARE, LawPrediction, Prediction
-from moewright.laws.describe import LawDescription, LawList
+from moewright.laws.description import LawDescription, LawList, OptimumDescription, VariableDescription
+from moewright.laws.prediction import NEVER_COMPARE, LawPrediction, Prediction
 from moewright.laws.variable import Status
 from moewright.quantities import format_count
 
@@ -20,8 +20,8 @@ def print_laws(console: Console, listed: LawList) -> None:
     table.add_column("gives", overflow="fold")
     table.add_column("conf.", no_wrap=True)
     for law in listed.laws:
-        gives = ", ".join(law["gives"]) or "a form to fit"
-        table.add_row(law["name"], escape(law["title"]), gives, law["confidence"].split(" ")[0].rstrip(","))
+        gives = ", ".join(law.gives) or "a form to fit"
+        table.add_row(law.name, escape(law.title), gives, law.confidence.split(" ")[0].rstrip(","))
     console.print(table)
     console.print()
     console.print(
@@ -30,33 +30,32 @@ def print_laws(console: Console, listed: LawList) -> None:
     console.print("B two secondary sources, C one; form: to be fitted. Losses never compare across laws.")
 
 
-def print_law(console: Console, described: LawDescription) -> None:
+def print_law(console: Console, law: LawDescription) -> None:
     """One law."""
-    law = described.described
-    console.print(f"[bold]{law['name']}[/bold]: {escape(law['title'])}")
+    console.print(f"[bold]{law.name}[/bold]: {escape(law.title)}")
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("source", escape(law["source"]))
-    facts.add_row("confidence", law["confidence"])
-    facts.add_row("N counts", law["params_convention"])
-    facts.add_row("gives", ", ".join(law["gives"]) or "a form to fit")
-    if law["formula"]:
-        facts.add_row("form", escape(law["formula"]))
-    if law["coefficients"]:
-        facts.add_row("coefficients", _numbers(law["coefficients"]))
-    for option, rows in law["options"].items():
+    facts.add_row("source", escape(law.source))
+    facts.add_row("confidence", law.confidence)
+    facts.add_row("N counts", law.params_convention)
+    facts.add_row("gives", ", ".join(law.gives) or "a form to fit")
+    if law.formula:
+        facts.add_row("form", escape(law.formula))
+    if law.coefficients:
+        facts.add_row("coefficients", _numbers(law.coefficients))
+    for option, rows in law.options.items():
         for value, row in rows.items():
             facts.add_row(f"{option} {value}", _numbers(row))
     console.print(facts)
-    for title, key in (("Variables", "variables"), ("Held fixed in its runs", "held_fixed")):
-        if law[key]:
+    for title, variables in (("Variables", law.variables), ("Held fixed in its runs", law.held_fixed)):
+        if variables:
             console.print()
-            console.print(_variables(title, law[key]))
-    if "optimum" in law:
+            console.print(_variables(title, variables))
+    if law.optimum is not None:
         console.print()
-        console.print(_optimum(law["optimum"]))
-    for note in (*law["findings"], *law["notes"]):
+        console.print(_optimum(law.optimum))
+    for note in (*law.findings, *law.notes):
         console.print(f"- {escape(note)}", highlight=False)
 
 
@@ -69,24 +68,24 @@ def format_value(value: float | None) -> str:
     return format_count(value, 3) if value >= 1000 else f"{value:.4g}"
 
 
-def _numbers(values: dict[str, float]) -> str:
+def _numbers(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.6g}" for name, value in values.items())
 
 
-def _variables(title: str, variables: list[dict[str, Any]]) -> Table:
+def _variables(title: str, variables: Sequence[VariableDescription]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("meaning", overflow="fold")
     table.add_column("from", justify="right", no_wrap=True)
     table.add_column("to", justify="right", no_wrap=True)
     for variable in variables:
-        low, high = format_value(variable["low"]), format_value(variable["high"])
-        table.add_row(variable["name"], escape(variable["meaning"]), low, high)
+        low, high = format_value(variable.low), format_value(variable.high)
+        table.add_row(variable.name, escape(variable.meaning), low, high)
     return table
 
 
-def _optimum(optimum: dict[str, Any]) -> Table:
-    needs = [variable["name"] for variable in optimum["arguments"]]
+def _optimum(optimum: OptimumDescription) -> Table:
+    needs = [variable.name for variable in optimum.arguments]
     table = Table(title="Optimum", title_justify="left", title_style="bold", box=None, pad_edge=False)
     if needs:
         table.title = f"Optimum for a given {', '.join(needs)}"
@@ -94,8 +93,8 @@ def _optimum(optimum: dict[str, Any]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
-    for name, meaning in optimum["answers"].items():
-        value = optimum.get("values", {}).get(name)
+    for name, meaning in optimum.answers.items():
+        value = (optimum.values or {}).get(name)
         table.add_row(name, escape(meaning), "" if value is None else f"{value:.4g}")
     return table
 

@@ -9,7 +9,7 @@ from moewright.architecture.counts import active_params, total_params
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
-from moewright.laws.fitting.rate_optimum import RateOptimum, best_rate
+from moewright.laws.rate_optimum import RateOptimum, best_rate
 from moewright.sweeps.settings.cells import Cell
 from moewright.sweeps.spec import Tuning
 

@@ -5,7 +5,7 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import MAY_JUDGE, Law
+from moewright.laws.law import MAY_JUDGE, LossLaw
 from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
 
@@ -36,7 +36,7 @@ FORM = Form(
     basis=_basis,
 )
 
-LAW = Law(
+LAW = LossLaw(
     name="abnar2025",
     title="Law over total parameters, tokens and sparsity",
     source="Abnar et al. 2025, arXiv 2501.12370",
@@ -68,10 +68,8 @@ LAW = Law(
             at_least=0,
             below=1,
         ),
-        Variable(
-            "train_flops", "6 N_a D", None, 1e21, "FLOPs", derive.six_active_params, per_token=True, is_input=False
-        ),
     ),
+    held_fixed=(Variable("train_flops", "6 N_a D", None, 1e21, "FLOPs", derive.six_active_params, per_token=True),),
     applies=derive.needs_like_experts,
     judges=MAY_JUDGE,
     notes=("explains 68 % of the variance of held-out runs (the authors' R squared)",),

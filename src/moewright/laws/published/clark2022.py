@@ -6,8 +6,8 @@ import numpy as np
 
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, Link
-from moewright.laws.law import MAY_JUDGE, Law
-from moewright.laws.saturation import saturated
+from moewright.laws.formulas import saturated
+from moewright.laws.law import MAY_JUDGE, LossLaw
 from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
 LOG10 = Link(
@@ -41,7 +41,7 @@ def _row(a: float, b: float, c: float, d: float, E_start: float, E_max: float) -
     return {"a": a, "b": b, "c": c, "d": d, "E_start": E_start, "E_max": E_max}
 
 
-LAW = Law(
+LAW = LossLaw(
     name="clark2022",
     title="Bilinear law over per-token parameters and expert count at 130B tokens",
     source="Clark et al. 2022, arXiv 2202.01169, equation 1 and the table of fitted coefficients",
@@ -64,17 +64,11 @@ LAW = Law(
             "parameters",
             derive.active_params_with_embedding,
         ),
-        Variable(
-            "num_experts",
-            "E, full-size experts of a top-1 model; for other models E/K",
-            1,
-            512,
-            "experts",
-            derive.equal_size_experts,
-            at_least=1,
-        ),
-        replace(TRAIN_TOKENS, low=130e9, high=130e9, is_input=False),
-        Variable("top_k", "K", 1, 1, "experts", derive.top_k_or_one, is_input=False),
+        replace(derive.EQUAL_SIZE_EXPERTS, low=1, high=512),
+    ),
+    held_fixed=(
+        replace(TRAIN_TOKENS, low=130e9, high=130e9),
+        Variable("top_k", "K", 1, 1, "experts", derive.top_k_or_one),
     ),
     applies=derive.needs_like_experts,
     judges=MAY_JUDGE,

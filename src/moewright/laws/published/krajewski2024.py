@@ -7,9 +7,9 @@ import numpy as np
 
 from moewright.architecture import counts, variables
 from moewright.laws import derive
-from moewright.laws.allocation import minimise_in_log
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import MAY_JUDGE, Law, Optimum
+from moewright.laws.formulas import minimise_in_log
+from moewright.laws.law import MAY_JUDGE, LossLaw, Optimum
 from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
 EXPANSION = 64  # total over active expert parameters, fixed in the fitted runs
@@ -88,7 +88,7 @@ _GRANULARITY = Variable(
     variables.granularity_krajewski,
 )
 
-LAW = Law(
+LAW = LossLaw(
     name="krajewski2024",
     title="Law of fine-grained experts over total parameters, tokens and granularity",
     source="Krajewski et al. 2024, arXiv 2402.07871",
@@ -108,8 +108,8 @@ LAW = Law(
         ),
         replace(TRAIN_TOKENS, low=16e9, high=130e9),
         _GRANULARITY,
-        Variable("expansion", "E/K", EXPANSION, EXPANSION, "", derive=variables.sparsity_liew, is_input=False),
     ),
+    held_fixed=(Variable("expansion", "E/K", EXPANSION, EXPANSION, "", derive=variables.sparsity_liew),),
     optimum_rule=Optimum(
         arguments=(TRAIN_FLOPS,),
         optional=(_GRANULARITY,),

@@ -8,9 +8,9 @@ import numpy as np
 from moewright.architecture import variables
 from moewright.laws import derive
 from moewright.laws.form import Coefficients
-from moewright.laws.law import Judgement, Law, Optimum, Quantity
-from moewright.laws.published.dense import EPOCH2024
-from moewright.laws.saturation import saturated
+from moewright.laws.formulas import saturated
+from moewright.laws.law import Judgement, Law, Optimum, Quantity, Rule
+from moewright.laws.published.hoffmann2022 import EPOCH2024
 from moewright.laws.variable import TRAIN_FLOPS, Values, Variable, check_values
 
 # The fitted leverage. The paper does not name its logarithms; only base 2 for the granularity and base 10 for the
@@ -47,7 +47,7 @@ def optimum(_: Coefficients, train_flops: Values | None = None) -> dict[str, Any
     return answer
 
 
-LAW = Law(
+LAW = Rule(
     name="ling2025",
     title="Efficiency leverage over activation ratio, granularity and compute",
     source="Ling team 2025, arXiv 2507.17702",

@@ -7,10 +7,9 @@ import numpy as np
 
 from moewright.architecture import counts
 from moewright.laws import derive
-from moewright.laws.allocation import split_six_nd
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import MAY_JUDGE, Law, Optimum, Quantity
-from moewright.laws.saturation import saturated
+from moewright.laws.formulas import saturated, split_six_nd
+from moewright.laws.law import MAY_JUDGE, LossLaw, Optimum, Quantity, Rule
 from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
 PHI = 0.01  # the offset of the expert count, fixed in the authors' code
@@ -61,17 +60,9 @@ def optimum(c: Coefficients, train_flops: Values, num_experts: Values) -> dict[s
     return {**split, "loss": FORM.loss(c, {**split, "num_experts": num_experts})}
 
 
-_EXPERTS = Variable(
-    "num_experts",
-    "E, full-size experts of a top-1 model; for other models E/K",
-    1,
-    32,
-    "experts",
-    derive.equal_size_experts,
-    at_least=1,
-)
+_EXPERTS = replace(derive.EQUAL_SIZE_EXPERTS, low=1, high=32)
 
-LAW = Law(
+LAW = LossLaw(
     name="ludziejewski2025",
     title="Joint law over active parameters, tokens and expert count",
     source="Ludziejewski et al. 2025, arXiv 2502.05172",
@@ -103,8 +94,10 @@ LAW = Law(
         ),
         replace(TRAIN_TOKENS, low=0.5e9, high=80e9),
         _EXPERTS,
-        Variable("total_params", "every parameter", None, 5e9, "parameters", counts.total_params, is_input=False),
-        Variable("top_k", "K", 1, 1, "experts", derive.top_k_or_one, is_input=False),
+    ),
+    held_fixed=(
+        Variable("total_params", "every parameter", None, 5e9, "parameters", counts.total_params),
+        Variable("top_k", "K", 1, 1, "experts", derive.top_k_or_one),
     ),
     optimum_rule=Optimum(
         arguments=(TRAIN_FLOPS, _EXPERTS),
@@ -125,7 +118,7 @@ def _learning_rate(active_params: Values, num_experts: Values) -> Any:
     return np.exp(8.39 - 0.81 * np.log(active_params) - 0.25 * np.log(num_experts))
 
 
-LEARNING_RATE = Law(
+LEARNING_RATE = Rule(
     name="ludziejewski2025_lr",
     title="Peak learning rate by active size and expert count",
     source="Ludziejewski et al. 2025, arXiv 2502.05172",

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, Link, power
-from moewright.laws.law import Law
-from moewright.laws.published.dense import EPOCH2024
-from moewright.laws.published.rules import STEPLAW
-from moewright.laws.saturation import saturated
+from moewright.laws.formulas import saturated
+from moewright.laws.law import LossForm, LossLaw
+from moewright.laws.published.hoffmann2022 import EPOCH2024
+from moewright.laws.published.steplaw import LAW as STEPLAW
 from moewright.laws.variable import Values, Variable
 
 UNIFORM_LOSS = float(np.log(100_352))  # of a guess over the padded vocabulary of the dolma2 tokenizer
@@ -42,7 +42,7 @@ CAPPED = Link(
 )
 
 
-def reducible(active_params: Values, train_tokens: Values, dense: Law = EPOCH2024) -> Any:
+def reducible(active_params: Values, train_tokens: Values, dense: LossLaw = EPOCH2024) -> Any:
     """A/N^alpha + B/D^beta of a dense law, in its nats."""
     c = dense.coefficients
     return c["A"] * power(active_params, -c["alpha"]) + c["B"] * power(train_tokens, -c["beta"])
@@ -60,7 +60,7 @@ def log_rate_deficit(active_params_non_embedding: Values, train_tokens: Values, 
 class Pinned:
     """What the form takes from elsewhere; the defaults are those that predict the other size best."""
 
-    dense: Law = EPOCH2024
+    dense: LossLaw = EPOCH2024
     rate_power: float = 0.5
     """The learning rate's cost goes with the reducible loss to this power."""
 
@@ -146,7 +146,7 @@ FORM = Form(
     link=CAPPED,
 )
 
-LAW = Law(
+LAW = LossForm(
     name="slicing2026",
     title="What the public runs of Slicing and Dicing follow, size and tokens pinned to a dense law",
     source="moewright's own form for the runs of Li et al. 2026, arXiv 2605.11689; docs/public_tables.md",

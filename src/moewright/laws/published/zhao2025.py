@@ -8,7 +8,7 @@ import numpy as np
 from moewright.architecture import counts, variables
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import MAY_JUDGE, Law, Optimum
+from moewright.laws.law import MAY_JUDGE, LossLaw, Optimum
 from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
 # The efficiency-aware N_a/N is where one more unit of N_a/N lowers the loss by less than this. The paper prints its
@@ -80,7 +80,7 @@ _TOTAL = Variable(
     counts.total_params,
 )
 
-LAW = Law(
+LAW = LossLaw(
     name="zhao2025",
     title="Joint law over N, N_a, D, active experts G and shared share S",
     source="Zhao et al. 2025, arXiv 2509.23678",

@@ -2,22 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 import moewright.runs as run_tables
-from moewright.commands.predict import resolve_law
 from moewright.errors import UserError
 from moewright.experiment.collecting.rows import settings_columns
 from moewright.experiment.schedule import peak_learning_rate
-from moewright.laws.conventions import in_conventions
+from moewright.laws import Forecast, Law, forecast, resolve_law
+from moewright.laws.counted_variables import in_conventions
 from moewright.sweeps.plan import PlannedRun, Planner
 from moewright.sweeps.spec import ForecastSettings
-
-if TYPE_CHECKING:
-    from moewright.laws import Forecast
-    from moewright.laws.law import Law
 
 
 def planned_table(planner: Planner, runs: Sequence[PlannedRun]) -> pd.DataFrame:
@@ -40,10 +35,8 @@ def planned_table(planner: Planner, runs: Sequence[PlannedRun]) -> pd.DataFrame:
 
 def forecasts(
     planner: Planner, runs: Sequence[PlannedRun], settings: ForecastSettings, folder: Path
-) -> "tuple[Forecast, ...]":
+) -> tuple[Forecast, ...]:
     """One forecast for each law; files of laws are relative to `folder`. UserError for a law that cannot be."""
-    from moewright.laws import forecast
-
     laws = [_law(name, folder) for name in settings.law]
     truth = None if settings.truth is None else _law(settings.truth, folder)
     table = planned_table(planner, runs)
@@ -65,6 +58,6 @@ def forecasts(
     return tuple(found)
 
 
-def _law(name: str, folder: Path) -> "Law":
+def _law(name: str, folder: Path) -> Law:
     is_file = name.endswith(".json") or "/" in name
     return resolve_law(folder / name if is_file else name)

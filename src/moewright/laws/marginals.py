@@ -14,7 +14,7 @@ _LOG_RATIO = 8.0
 
 
 @dataclass(frozen=True)
-class Curve:
+class MarginalCurve:
     """A law's loss along one variable: values and losses (V,), and whether the steps are even in the logarithm."""
 
     variable: str
@@ -25,15 +25,13 @@ class Curve:
 
 def marginal_curves(
     law: Law, at: Mapping[str, float], ranges: Mapping[str, tuple[float, float]] | None = None, points: int = 80
-) -> dict[str, Curve]:
+) -> dict[str, MarginalCurve]:
     """The curve of every variable, the others as in `at`, over `ranges` or else the law's own fitted range.
 
     Variables without either range, or with a range of one value, are left out.
     """
     curves = {}
     for variable in law.inputs:
-        if not variable.is_input:
-            continue
         low, high = (ranges or {}).get(variable.name, (variable.low, variable.high))
         if low is None or high is None or low == high:
             continue
@@ -42,7 +40,7 @@ def marginal_curves(
         log_steps = spans_widely(low, high)
         values = (np.geomspace if log_steps else np.linspace)(low, high, points)
         loss = np.asarray(law.loss(**{**at, variable.name: values}), dtype=np.float64)
-        curves[variable.name] = Curve(variable.name, values, loss, log_steps)
+        curves[variable.name] = MarginalCurve(variable.name, values, loss, log_steps)
     return curves
 
 

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moewright.errors import UserError
+from moewright.laws.law import Law
 from moewright.laws.variable import Variable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moewright.laws import Law
 
-
-def in_conventions(law: "Law", table: "pd.DataFrame") -> tuple["pd.DataFrame", tuple[str, ...]]:
+def in_conventions(law: Law, table: "pd.DataFrame") -> tuple["pd.DataFrame", tuple[str, ...]]:
     """The table with the law's variables as the law defines them, and the names of those that this added or changed.
 
     Laws disagree on which parameters count and on what sparsity, granularity and the number of experts are. A table
@@ -26,8 +25,6 @@ def in_conventions(law: "Law", table: "pd.DataFrame") -> tuple["pd.DataFrame", t
     tokens = table["train_tokens"] if "train_tokens" in table else [None] * len(table)
     columns: dict[str, list[float]] = {}
     for variable in law.inputs:
-        if not variable.is_input:
-            continue
         values = [_value(variable, text, count) for text, count in zip(table["architecture"], tokens, strict=True)]
         known = [value for value in values if value is not None]
         if len(known) == len(values):

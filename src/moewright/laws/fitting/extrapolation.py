@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moewright.laws.fitting.bootstrap import refit
+from moewright.laws.fitting.observations import Mask, Observations
 from moewright.laws.fitting.problem import Problem
-from moewright.laws.fitting.rows import Mask, Rows
+from moewright.laws.fitting.uncertainty import refit
 from moewright.laws.variable import Array
+from moewright.records import Record
 
 # The asymptote as a share of the lowest loss; NaN leaves it free.
 _ASYMPTOTES = (np.nan, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
@@ -32,7 +33,7 @@ _WORTH_IT = 1.5
 
 
 @dataclass(frozen=True)
-class Tuned:
+class ExtrapolationTest:
     """The best choice, its error (mean RMSE of log loss over the left-out rows), and the choices as good as it.
 
     `choices` has one row per choice: asymptote (NaN: free), exponent, error; the best comes first.
@@ -58,19 +59,33 @@ class Tuned:
         """The power of tokens per parameter that rows weigh."""
         return float(self.choices[0, 1])
 
-    def summary(self) -> dict[str, float | bool | None]:
+    def summary(self) -> "TuningRecord":
         """For the fit's record."""
-        return {
-            "asymptote": self.asymptote,
-            "tokens_per_parameter_exponent": self.exponent,
-            "error_log": float(self.choices[0, 2]),
-            "error_log_untuned": self.free_error,
-            "choices_as_good": len(self.choices),
-            "used": self.worth_it,
-        }
+        return TuningRecord(
+            asymptote=self.asymptote,
+            tokens_per_parameter_exponent=self.exponent,
+            error_log=float(self.choices[0, 2]),
+            error_log_untuned=self.free_error,
+            choices_as_good=len(self.choices),
+            used=self.worth_it,
+        )
 
 
-def tune(problem: Problem, rows: Rows, starts: Array) -> Tuned:
+class TuningRecord(Record):
+    """What the tuning of a fit found, and whether it was taken."""
+
+    asymptote: float | None
+    """None: free."""
+    tokens_per_parameter_exponent: float
+    """Rows weigh tokens per parameter to this power."""
+    error_log: float
+    """RMSE of log loss over the left-out rows, under the best choice."""
+    error_log_untuned: float
+    choices_as_good: int
+    used: bool
+
+
+def tune(problem: Problem, rows: Observations, starts: Array) -> ExtrapolationTest:
     """Try every choice of asymptote and weights from every start (F, P), all in one batch."""
     ratio = tokens_per_parameter(rows)
     exponents = _EXPONENTS if ratio is not None else (0.0,)
@@ -97,7 +112,7 @@ def tune(problem: Problem, rows: Rows, starts: Array) -> Tuned:
     mean_error = np.where(np.isfinite(error), error, np.inf).mean(axis=1)
     ranked = np.argsort(mean_error, kind="stable")
     ranked = ranked[mean_error[ranked] <= _AS_GOOD * mean_error[ranked[0]]]
-    return Tuned(np.column_stack([choices, mean_error])[ranked], float(mean_error[0]))
+    return ExtrapolationTest(np.column_stack([choices, mean_error])[ranked], float(mean_error[0]))
 
 
 def pinned(problem: Problem, u: Array, asymptotes: Array) -> tuple[Array, Mask]:
@@ -110,14 +125,14 @@ def pinned(problem: Problem, u: Array, asymptotes: Array) -> tuple[Array, Mask]:
     return u, held
 
 
-def choice_weights(rows: Rows, exponent: float) -> Array:
+def choice_weights(rows: Observations, exponent: float) -> Array:
     """Row weights (R,) under an exponent, of mean 1."""
     ratio = tokens_per_parameter(rows)
     weights = rows.weights if ratio is None else rows.weights * ratio**exponent
     return np.asarray(weights / weights.mean())
 
 
-def tokens_per_parameter(rows: Rows) -> Array | None:
+def tokens_per_parameter(rows: Observations) -> Array | None:
     """Training tokens over active (else total) parameters, (R,); None without these columns."""
     size = rows.columns.get("active_params", rows.columns.get("total_params"))
     tokens = rows.columns.get("train_tokens")

@@ -1,4 +1,9 @@
-"""A user's table as checked arrays: every complaint names the column, the row and what to do."""
+"""A user's table as checked arrays, and which of its rows to keep from a fit.
+
+Every complaint names the column, the row and what to do. A holdout is written `kind:share` (share of the rows, 0.1
+unless given) or `column=value`: `largest:0.1` most training compute, `best:0.1` lowest loss, `train_tokens:0.2` the top
+of any column, `cluster:0.2` whole configurations, `random:0.2` rows, `split=test` the rows that say so.
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -31,7 +36,7 @@ Clusters = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Rows:
+class Observations:
     """Runs ready to fit: columns by call name, losses, weights (mean 1) and cluster numbers, all of shape (R,)."""
 
     columns: Mapping[str, Array]
@@ -47,7 +52,7 @@ class Rows:
         """How many configurations there are, repeats counted once."""
         return int(self.clusters.max()) + 1
 
-    def where(self, mask: Mask) -> "Rows":
+    def where(self, mask: Mask) -> "Observations":
         """Some of the rows, clusters numbered anew."""
         _, clusters = np.unique(self.clusters[mask], return_inverse=True)
         weights = self.weights[mask] if self.weights[mask].any() else np.ones(int(mask.sum()))
@@ -124,7 +129,7 @@ def read_loss(frame: "pd.DataFrame", name: str) -> Array:
     return loss
 
 
-def read_rows(
+def read_observations(
     table: Any,
     variables: Iterable[Variable],
     *,
@@ -132,7 +137,7 @@ def read_rows(
     weights: str | None = None,
     cluster: str | list[str] | None = None,
     constants: Mapping[str, float] | None = None,
-) -> Rows:
+) -> Observations:
     """Everything a fit needs from a table.
 
     Without `cluster` columns, rows that agree in every variable are one cluster: the same configuration, repeated.
@@ -162,7 +167,7 @@ def read_rows(
         for name in names:
             find_column(frame, name)
         numbers = np.asarray(frame.groupby(names, dropna=False, sort=False).ngroup())
-    return Rows(columns, losses, row_weights / row_weights.mean(), numbers.reshape(-1).astype(np.int64))
+    return Observations(columns, losses, row_weights / row_weights.mean(), numbers.reshape(-1).astype(np.int64))
 
 
 def find_column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
@@ -210,3 +215,62 @@ def _check_unit(values: Array, variable: Variable) -> None:
             f"column {variable.name} jumps from {ordered[place]:g} to {ordered[place + 1]:g} {variable.unit} with no "
             "row between: are some rows in another unit?"
         )
+
+
+# Rows kept from a fit
+
+
+def held_out(holdout: str, rows: Observations, frame: "pd.DataFrame", random: np.random.Generator) -> Mask:
+    """True for the rows to keep from the fit, (R,); UserError where that leaves nothing to fit or to judge by."""
+    if "=" in holdout:
+        name, _, value = holdout.partition("=")
+        mask = rows_with(frame, name, [value])
+        if not mask.any():
+            raise UserError(f"holdout {holdout}: no row has {value!r} in column {name}")
+    else:
+        kind, _, written = holdout.partition(":")
+        share = _share(holdout, written or "0.1")
+        count = max(1, round(share * len(rows)))
+        if kind == "cluster":
+            shuffled = random.permutation(rows.num_clusters)
+            sizes = np.bincount(rows.clusters)[shuffled]
+            mask = np.isin(rows.clusters, shuffled[: int(np.searchsorted(np.cumsum(sizes), count)) + 1])
+        elif kind == "random":
+            mask = np.zeros(len(rows), dtype=bool)
+            mask[random.permutation(len(rows))[:count]] = True
+        else:
+            score = scale(rows) if kind == "largest" else -rows.loss if kind == "best" else read_numbers(frame, kind)
+            mask = score >= np.sort(score)[-count]
+    if mask.all():
+        raise UserError(f"holdout {holdout} leaves no row to fit")
+    return mask
+
+
+def rows_with(frame: "pd.DataFrame", name: str, values: list[str]) -> Mask:
+    """True where a column holds one of some values, (R,); numbers are compared as numbers, the rest as text."""
+    column = find_column(frame, name)
+    found = np.zeros(len(frame), dtype=bool)
+    for value in values:
+        try:
+            found |= np.asarray(column.astype(float) == float(value))
+        except (TypeError, ValueError):
+            found |= np.asarray(column.astype(str) == value)
+    return found
+
+
+def scale(rows: Observations) -> Array:
+    """Training compute as far as the columns tell it: FLOPs, else size x tokens, else size or tokens."""
+    if "train_flops" in rows.columns:
+        return rows.columns["train_flops"]
+    size = rows.columns.get("active_params", rows.columns.get("total_params", np.ones(len(rows))))
+    return size * rows.columns.get("train_tokens", np.ones(len(rows)))
+
+
+def _share(holdout: str, written: str) -> float:
+    try:
+        share = float(written)
+    except ValueError:
+        share = np.nan
+    if not 0 < share < 1:
+        raise UserError(f"holdout {holdout}: the share after the colon must be between 0 and 1")
+    return share

@@ -5,34 +5,41 @@ fitted to each simulated table, and the spread of what the fits find is the inte
 error but noise, so real intervals are wider: a quantity that the forecast cannot pin, the runs will not pin.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moewright.complaints import check_names
+from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.laws.catalogue import get
-from moewright.laws.fitting.assumed import Assumed, default_truth, fitted_truth, own_truth
-from moewright.laws.fitting.build import TooFewRuns
 from moewright.laws.fitting.estimator import LawFitter
-from moewright.laws.fitting.expected import Expected, expect
-from moewright.laws.fitting.leverage import Group, axes_of, leverage
-from moewright.laws.fitting.rows import as_frame, find_column, read_columns
-from moewright.laws.fitting.simulation import simulate
-from moewright.laws.fitting.targets import default_target, read_targets
-from moewright.laws.law import InapplicableLaw, Law
+from moewright.laws.fitting.fit_settings import FitSettings
+from moewright.laws.fitting.observations import as_frame, find_column, read_columns
+from moewright.laws.fitting.problem import TooFewRuns
+from moewright.laws.forecasting.expectation import QuantityForecast, RunGroup, axes_of, expect, leverage
+from moewright.laws.forecasting.simulation import (
+    AssumedTruth,
+    default_target,
+    default_truth,
+    fitted_truth,
+    own_truth,
+    read_targets,
+    simulate,
+)
+from moewright.laws.law import Law
+from moewright.records import Items, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SETTINGS = ("objective", "delta", "over", "fixed", "bounds", "asymptote", "weights", "n_starts")
+_SETTINGS = ("objective", "delta", "over", "fix", "bound", "asymptote", "weights", "starts")
 _MOST_REPLICATES = 10_000
 
 
-@dataclass(frozen=True)
-class Forecast:
+class Forecast(ShownTable, Record):
     """What the planned runs would tell about a law."""
 
     law: str
@@ -49,15 +56,18 @@ class Forecast:
     """How many are free."""
     statuses: Mapping[str, float]
     """Share of the simulated tables by the status of their fit, see `FitRecord.status`; refused: no usable fit."""
-    expected: tuple[Expected, ...]
-    targets: tuple[Mapping[str, float], ...]
-    leverage: tuple[Group, ...]
+    expected: Items[QuantityForecast]
+    targets: Items[Mapping[str, float]]
+    leverage: Items[RunGroup]
     """Values of the axes by how much the first target's prediction hangs on their runs."""
-    messages: tuple[str, ...]
+    messages: Items[str]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, for JSON."""
-        return asdict(self)
+    def _facts(self) -> Mapping[str, Any]:
+        verdicts = Counter(row.verdict for row in self.expected)
+        return {"law": self.law, "runs": self.runs, "configurations": self.configurations, **verdicts}
+
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        return [row.to_dict() for row in self.expected]
 
 
 def forecast(
@@ -77,17 +87,16 @@ def forecast(
     `noise` is the standard deviation of the logarithm of the loss between runs that differ in the seed alone (.01 at a
     loss of 3: .03 nats). `truth` is the law to assume; without it `law` itself, or, for a form without coefficients,
     the form fitted to the losses that the first published law with one for every run gives them. `targets` are models
-    whose loss and optima matter (default: `targets.default_target`). `axes` are columns whose values are ranked by
+    whose loss and optima matter (default: `simulation.default_target`). `axes` are columns whose values are ranked by
     leverage (default: the law's variables with 2 to 12 values). Repeats of a configuration are separate rows.
 
-    `settings` are those of `LawFitter` that set the fit itself: objective, delta, over, fixed, bounds, asymptote,
-    weights, n_starts. Tuning is off: on tables that follow the law it is never taken (see `tuning`). Fewer
+    `settings` are those of `FitSettings` that set the fit itself: objective, delta, over, fix, bound, asymptote,
+    weights, starts. Tuning is off: on tables that follow the law it is never taken (see `extrapolation`). Fewer
     configurations than coefficients are a forecast like any other: nothing is identified. UserError for input that
     cannot be.
     """
     law = get(law) if isinstance(law, str) else law
-    if law.form is None:
-        raise InapplicableLaw(f"{law.name} has no form to fit; it gives {', '.join(law.gives)}")
+    form = law.as_form()
     if not (isinstance(noise, int | float) and 0 < noise < 1):
         raise UserError(f"forecast: the noise is a standard deviation of log loss, between 0 and 1, got {noise}")
     if not 1 <= replicates <= _MOST_REPLICATES:
@@ -96,15 +105,14 @@ def forecast(
         if name not in _SETTINGS:
             check_names([name], _SETTINGS, "forecast", "setting")
     frame = as_frame(table)
-    inputs = [variable for variable in law.inputs if variable.name in law.form.variables]
-    columns = read_columns(frame, inputs, {})
-    asked: tuple[Mapping[str, float], ...] = (default_target(inputs, columns),)
+    columns = read_columns(frame, form.inputs, {})
+    asked: tuple[Mapping[str, float], ...] = (default_target(form.inputs, columns),)
     if targets is not None:
-        asked = read_targets(targets, inputs, law.optimum_rule, law.name)
-    axes = axes_of(frame, law.form.variables) if axes is None else list(axes)
+        asked = read_targets(targets, form.inputs, form.optimum_rule, law.name)
+    axes = axes_of(frame, form.form.variables) if axes is None else list(axes)
     for name in axes:
         find_column(frame, name)
-    fitter = LawFitter(law, n_bootstrap=0, tuning="none", random_state=seed, **settings)
+    fitter = LawFitter(law, FitSettings.from_dict({**settings, "bootstrap": 0, "tuning": "none", "seed": seed}))
     plan: dict[str, Any] = {
         "law": law.name,
         "noise": float(noise),
@@ -123,7 +131,7 @@ def forecast(
             truth=None,
             coefficients=len(error.free),
             statuses={"refused": 1.0},
-            expected=tuple(Expected("coefficient", name) for name in error.free),
+            expected=tuple(QuantityForecast(kind="coefficient", name=name) for name in error.free),
             leverage=(),
             messages=(str(error),),
         )
@@ -137,18 +145,18 @@ def forecast(
         truth=assumed.source,
         coefficients=int(problem.free.sum()),
         statuses=found.statuses,
-        expected=expect(law, problem, values, u, found, asked, noise),
+        expected=expect(form, problem, values, u, found, asked, noise),
         leverage=leverage(problem, u, asked[0], frame, axes),
         messages=(*assumed.notes, *found.messages),
     )
 
 
-def _assume(law: Law, truth: Law | str | None, fitter: LawFitter, table: "pd.DataFrame") -> Assumed:
+def _assume(law: Law, truth: Law | str | None, fitter: LawFitter, table: "pd.DataFrame") -> AssumedTruth:
     if truth is None:
-        if law.coefficients or law.options:
+        if "loss" in law.gives:
             return own_truth(law, table)
         truth = default_truth(law, table)
     truth = get(truth) if isinstance(truth, str) else truth
-    if truth.form is law.form:
+    if truth.as_loss_law().form is law.as_form().form:
         return own_truth(truth, table)
     return fitted_truth(fitter, truth, table)

@@ -3,15 +3,14 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import exp, log, sqrt
+from math import atan, cos, exp, inf, log, pi, sin, sqrt
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from moewright.errors import UserError
-from moewright.laws.fitting.rows import Mask
-from moewright.laws.fitting.student import student_quantile
 from moewright.laws.variable import Array
 
 # More rates join the fit while their mean squared distance from the parabola, per degree of freedom, is at most this
@@ -120,7 +119,9 @@ def best_rate(
     x = np.log(tested)[place]
     messages = _about_diverged(lost, tested)
 
-    def answer(status: str, parabola: _Parabola | None = None, mask: Mask | None = None, **found: Any) -> RateOptimum:
+    def answer(
+        status: str, parabola: _Parabola | None = None, mask: npt.NDArray[np.bool_] | None = None, **found: Any
+    ) -> RateOptimum:
         best = float(tested[lowest]) if len(tested) else None
         values: dict[str, Any] = {
             "rate": best,
@@ -197,7 +198,9 @@ def _noise_of_repeats(residual: Array, rates: int) -> tuple[float | None, int | 
     return (pooled, freedom) if pooled > 0 else (None, None)
 
 
-def _around(lowest: int, x: Array, y: Array, place: npt.NDArray[Any], rates: int, noise: float | None) -> Mask:
+def _around(
+    lowest: int, x: Array, y: Array, place: npt.NDArray[Any], rates: int, noise: float | None
+) -> npt.NDArray[np.bool_]:
     """The runs to fit: at the best rate, its neighbours, and as many more as lie on one parabola within the noise."""
     mask = np.abs(place - lowest) <= 1
     for reach in range(2, rates):
@@ -241,3 +244,35 @@ def _about_diverged(lost: Array, tested: Array) -> list[str]:
             f"yet runs at rates up to {tested.max():.4g} ended well: look at the lost ones before believing"
         )
     return messages
+
+
+# Student's t
+
+
+def student_quantile(share: float, freedom: int | None) -> float:
+    """The value that a share (between .5 and 1) of draws lies below; None degrees of freedom is the normal limit.
+
+    Bisection on the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4, to the last bits of a float.
+    """
+    if not 0.5 <= share < 1:
+        raise ValueError(f"share must be at least .5 and below 1, got {share}")
+    if freedom is None:
+        return NormalDist().inv_cdf(share)
+    low, high = 0.0, 1.0
+    while _between(high, freedom) < 2 * share - 1 and high < inf:
+        high *= 2
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if _between(middle, freedom) < 2 * share - 1 else (low, middle)
+    return middle
+
+
+def _between(value: float, freedom: int) -> float:
+    """The share of draws between -value and value."""
+    angle = atan(value / sqrt(freedom))
+    odd = freedom % 2
+    term = cos(angle) if odd else 1.0
+    total = 0.0
+    for power in range(1 + odd, freedom, 2):
+        total += term
+        term *= cos(angle) ** 2 * power / (power + 1)
+    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total

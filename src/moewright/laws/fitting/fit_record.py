@@ -1,0 +1,101 @@
+"""The file of a fitted law: what was fitted to what, how, and how it went; floats read back to the same bits."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
+
+from moewright.laws.fitting.extrapolation import TuningRecord
+from moewright.laws.fitting.fit_settings import FitSettings
+from moewright.laws.fitting.uncertainty import Identified
+from moewright.records import FileRecord, Items, Pair, Record
+
+
+def _as_numbers(value: Any) -> Any:
+    try:
+        return np.asarray(value, dtype=np.float64) if isinstance(value, list | np.ndarray) else value
+    except (TypeError, ValueError):
+        raise ValueError("a list of numbers is expected") from None
+
+
+_LIST = {"type": "array", "items": {"type": "number"}}
+Numbers = Annotated[npt.NDArray[np.float64], BeforeValidator(_as_numbers), WithJsonSchema(_LIST)]
+Table = Annotated[
+    npt.NDArray[np.float64], BeforeValidator(_as_numbers), WithJsonSchema({"type": "array", "items": _LIST})
+]
+
+
+class HoldoutErrors(Record):
+    """A fitted law against the rows kept from the fit."""
+
+    rows: float
+    rmse: float
+    """Nats."""
+    rmse_log: float | None
+    """None where the law predicts losses below zero, which have no logarithm."""
+    bias: float
+    """Mean of prediction - loss, nats."""
+    coverage_90: float | None = None
+    """Share of the rows inside their 90 % interval; absent without a bootstrap."""
+
+    def to_dict(self, defaults: bool = True) -> dict[str, Any]:
+        return super().to_dict(defaults=False)
+
+
+class FitRecord(FileRecord):
+    """A law's file. Arrays have one row per replicate (B) or per fitted run (R)."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    called = "fitted law"
+
+    format: Literal["moewright-law/2"] = "moewright-law/2"
+    name: str
+    law: str
+    """The published law, or form, that was fitted."""
+    coefficients: Mapping[str, float]
+    ranges: Mapping[str, Pair[float]]
+    """Of the fitted rows, by variable."""
+    settings: FitSettings
+    status: str
+    """converged; bound_hit: a coefficient sits on a bound; not_converged: the solver stopped early;
+    underdetermined: the rows cannot tell coefficients apart, and the law must not be trusted outside them."""
+    messages: Items[str]
+    data_sha256: str
+    num_rows: int
+    num_clusters: int
+    """Configurations: repeats count once."""
+    num_free: int
+    """Coefficients that the fit could change."""
+    objective: float
+    rmse: float
+    """Nats, over the fitted rows."""
+    rmse_log: float
+    draws: Table
+    """Coefficients of the converged replicates, (B, P), in the form's order."""
+    failed: int
+    """Replicates that did not converge and are left out of `draws`."""
+    residuals: Numbers
+    """log(predicted) - log(loss) of the fitted rows, (R,)."""
+    weights: Numbers
+    """Of the fitted rows, (R,)."""
+    identified: Items[Identified]
+    holdout: HoldoutErrors | None = None
+    tuned: TuningRecord | None = None
+
+
+@FitRecord.upgrade(1)
+def _settings_by_the_commands_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 kept settings under other names than the command's."""
+    now = {
+        "fixed": "fix",
+        "bounds": "bound",
+        "n_starts": "starts",
+        "n_bootstrap": "bootstrap",
+        "random_state": "seed",
+    }
+    settings = values.get("settings")
+    if isinstance(settings, dict):
+        settings = {now.get(name, name): value for name, value in settings.items()}
+    return {**values, "settings": settings}

@@ -1,0 +1,89 @@
+"""How a law is fitted: the words and defaults of `moewright fit`, read once and kept in the law's file."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from moewright.complaints import check_names
+from moewright.errors import UserError
+from moewright.laws.law import LossForm
+from moewright.records import Items, Pair, Record
+
+DEFAULT_OBJECTIVE = "robust_log"
+MOST_REPLICATES = 20_000
+MOST_STARTS = 100_000
+
+
+def _without_numpy(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+Number = Annotated[float, BeforeValidator(_without_numpy)]
+Whole = Annotated[int, BeforeValidator(_without_numpy)]
+
+
+class FitSettings(Record):
+    """What a fit does; None leaves a choice to the law, and `resolved` makes it."""
+
+    objective: str | None = None
+    """robust_log, huber_log, squares_log, squares or asymmetric (`problem.OBJECTIVES`); None: the law's own choice,
+    else robust_log."""
+    delta: Number | None = None
+    """Replaces the objective's corner."""
+    over: Number | None = None
+    """Replaces the objective's weight of predictions that are too high."""
+    loss: str = "loss"
+    """Column of the loss."""
+    weights: str | None = None
+    """Column of row weights."""
+    cluster: str | Items[str] | None = None
+    """Columns that name a configuration; None: rows that agree in every variable of the law are one."""
+    fix: Mapping[str, Number] = Field(default_factory=dict)
+    """Coefficients kept at values."""
+    bound: Mapping[str, Pair[Number]] = Field(default_factory=dict)
+    """Coefficients kept between two values."""
+    asymptote: Number | None = None
+    """Pins the loss of an endless model on endless data."""
+    tuning: str | None = None
+    """best: choose asymptote and row weights by predicting the rows of lowest loss (`extrapolation`); none: do not.
+    None: the law's own choice; a fixed asymptote or a weights column turns it off."""
+    holdout: str | None = None
+    """Rows kept from the fit to judge it by, see `observations`."""
+    starts: Whole | None = None
+    """From how many places the search begins; None: 4 to the power of the nonlinear coefficients, at most 64."""
+    bootstrap: Whole = 1000
+    """Replicates for the intervals."""
+    seed: Whole = 0
+    """Of starts, bootstrap and random holdouts."""
+    source: str | None = None
+    """Which public table the file of runs was."""
+    where: Mapping[str, Items[str]] = Field(default_factory=dict)
+    """Rows that were kept: those whose column has one of some values."""
+
+    def resolved(self, law: LossForm) -> "FitSettings":
+        """The settings as they act on a law; UserError for what cannot be."""
+        asymptote = law.form.asymptote
+        fix = dict(self.fix)
+        if self.asymptote is not None:
+            if asymptote is None:
+                raise UserError(f"{law.name} has no asymptote to pin")
+            fix[asymptote] = self.asymptote
+        tuning = self.tuning or law.fit_settings.get("tuning", "none")
+        if tuning not in ("best", "none"):
+            check_names([tuning], ["best", "none"], "fit", "tuning")
+        if self.tuning is None and (self.weights or asymptote in fix):
+            tuning = "none"
+        if tuning == "best" and (asymptote is None or asymptote in fix or self.weights):
+            raise UserError(f"tuning chooses the asymptote and the weights of {law.name}: leave both open")
+        if not 0 <= self.bootstrap <= MOST_REPLICATES:
+            raise UserError(f"bootstrap: replicates are between 0 and {MOST_REPLICATES:,}, got {self.bootstrap}")
+        if self.seed < 0:
+            raise UserError(f"seed: a seed is 0 or more, got {self.seed}")
+        starts = self.starts or min(64, 4 ** len(law.form.nonlinear))
+        if not 1 <= starts <= MOST_STARTS:
+            raise UserError(f"starts are between 1 and {MOST_STARTS:,}, got {starts}")
+        objective = self.objective or law.fit_settings.get("objective", DEFAULT_OBJECTIVE)
+        changes = {"objective": objective, "fix": fix, "asymptote": None, "tuning": tuning, "starts": starts}
+        return self.model_copy(update=changes)

@@ -1,0 +1,230 @@
+"""A law fitted to runs: everything that a published law does, and how sure it is."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from moewright.architecture import Architecture
+from moewright.errors import UserError
+from moewright.files import read_mapping
+from moewright.laws.catalogue import get, names
+from moewright.laws.fitting.fit_record import FitRecord
+from moewright.laws.fitting.observations import as_frame, read_columns
+from moewright.laws.form import Form
+from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
+from moewright.laws.variable import Array, Status, check_values
+
+
+class Interval(NamedTuple):
+    """Ends of an interval, numbers or arrays of the same shape."""
+
+    low: Any
+    high: Any
+
+
+class FittedLaw(Law):
+    """A law whose coefficients come from a table of runs, and the record of its fit.
+
+    It answers what its `law` answers, over the ranges of the fitted rows, and adds intervals.
+    """
+
+    law: LossLaw
+    """The form that was fitted, with these coefficients and ranges."""
+    record: FitRecord
+
+    def __init__(self, law: LossLaw, record: FitRecord) -> None:
+        super().__init__(
+            name=law.name,
+            title=f"{law.title}, fitted to {record.num_rows} runs",
+            source=f"fitted by moewright; form of {law.source}",
+            confidence=record.status,
+            params_convention=law.params_convention,
+            judges=law.judges,
+            inputs=law.inputs,
+            notes=record.messages,
+        )
+        object.__setattr__(self, "law", law)
+        object.__setattr__(self, "record", record)
+
+    @property
+    def status(self) -> str:
+        """converged, bound_hit, not_converged or underdetermined; the record's messages say why."""
+        return self.record.status
+
+    @property
+    def form(self) -> Form:
+        """The formula."""
+        return self.law.form
+
+    @property
+    def coefficients(self) -> Mapping[str, float]:
+        """By name."""
+        return self.law.coefficients
+
+    @property
+    def optimum_rule(self) -> Optimum | None:
+        """What the law can optimise."""
+        return self.law.optimum_rule
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return self.law.gives
+
+    def as_form(self) -> LossForm:
+        return self.law
+
+    def as_loss_law(self) -> LossLaw:
+        return self.law
+
+    def optimum(self, **arguments: Any) -> dict[str, Any]:
+        return self.law.optimum(**arguments)
+
+    def variables(self, architecture: Architecture, *, train_tokens: float | None = None) -> dict[str, float]:
+        return self.law.variables(architecture, train_tokens=train_tokens)
+
+    def domain(self, **variables: Any) -> dict[str, Status]:
+        return self.law.domain(**variables)
+
+    # Tables
+
+    def predict(self, table: Any) -> Array:
+        """Losses (R,) for the rows of a table with the law's variables as columns."""
+        columns = read_columns(as_frame(table), self.inputs, {})
+        with np.errstate(over="ignore"):
+            return np.asarray(self.form.loss(self.coefficients, columns), dtype=np.float64)
+
+    def interval(self, table: Any, level: float = 0.9, noise: bool = True) -> Interval:
+        """Interval of the loss for each row of a table, (R,) each.
+
+        With `noise`, of one new run: the spread of the coefficients' draws and of the residuals, which are drawn as
+        often as their rows weigh and with either sign, for nothing says on which side a law misses where it was not
+        fitted. Without, of the law alone. The same call gives the same interval.
+        """
+        columns = {name: values[None] for name, values in read_columns(as_frame(table), self.inputs, {}).items()}
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = np.asarray(self.form.loss(self._draw_columns(2), columns))
+        if noise:
+            record = self.record
+            freedom = max(record.num_rows - record.num_free, 1)
+            random = np.random.default_rng(0)
+            sign = random.choice([-1.0, 1.0], size=losses.shape)
+            drawn = sign * random.choice(record.residuals, size=losses.shape, p=record.weights / record.weights.sum())
+            # A fit's residuals are smaller than the noise by the freedom that it used up.
+            losses = losses * np.exp(drawn * np.sqrt(record.num_rows / freedom))
+        return _interval(losses, level)
+
+    # Intervals of the law itself, by the spread of its coefficients
+
+    def loss_interval(self, level: float = 0.9, **variables: Any) -> Interval:
+        """Interval of the law's loss at numbers or arrays, by the spread of its coefficients alone."""
+        checked = check_values(self.inputs, variables, self.name)
+        columns = {name: values[None] for name, values in checked.items()}
+        dimensions = max(values.ndim for values in columns.values())
+        return _interval(np.asarray(self.form.loss(self._draw_columns(dimensions), columns)), level)
+
+    def optimum_interval(self, level: float = 0.9, **arguments: Any) -> dict[str, Interval]:
+        """Interval of each answer of `optimum`, by solving for it under every draw."""
+        rule = self.optimum_rule
+        if rule is None:
+            return self.law.optimum(**arguments)  # which says that there is none
+        checked = rule.check(arguments, self.name)
+        dimensions = 1 + max((values.ndim for values in checked.values()), default=0)
+        with np.errstate(all="ignore"):
+            solved = rule.solve(
+                self._draw_columns(dimensions), **{name: values[None] for name, values in checked.items()}
+            )
+        return {name: _interval(np.asarray(values), level) for name, values in solved.items()}
+
+    def coefficient_intervals(self, level: float = 0.9) -> dict[str, Interval]:
+        """Interval of each coefficient."""
+        return {name: _interval(values, level) for name, values in self._draw_columns(1).items()}
+
+    def save(self, path: str | Path) -> None:
+        """Write one JSON file that `laws.load` reads back bit for bit.
+
+        UserError where the form is not one of moewright's, which `load` could not find again.
+        """
+        if self.record.law not in names():
+            raise UserError(
+                f"{self.name}: the form {self.record.law} is not in moewright's list of laws, so no file can name it"
+            )
+        self.record.write(path)
+
+    def _draw_columns(self, dimensions: int) -> dict[str, Array]:
+        """Draws by coefficient, shaped (B, 1, ...) with `dimensions` axes."""
+        draws = self.record.draws
+        if not len(draws):
+            raise InapplicableLaw(f"{self.name} has no bootstrap draws and so no intervals: fit with bootstrap > 0")
+        shape = (len(draws),) + (1,) * (dimensions - 1)
+        return {c.name: draws[:, i].reshape(shape) for i, c in enumerate(self.form.coefficients)}
+
+
+def fitted_law(form: LossForm, record: FitRecord) -> FittedLaw:
+    """A fitted law from its record and the form that was fitted, which gives the meaning of its variables.
+
+    UserError where the two do not go together.
+    """
+    number = len(form.form.coefficients)
+    missing = [item.name for item in form.form.coefficients if item.name not in record.coefficients]
+    if missing:
+        raise UserError(f"damaged fitted law: the coefficient {missing[0]} is missing")
+    if record.draws.size % number:
+        raise UserError(f"damaged fitted law: draws do not have {number} coefficients each")
+    if not record.residuals.shape == record.weights.shape == (record.num_rows,):
+        raise UserError("damaged fitted law: residuals and weights must have one number per row")
+    law = LossLaw(
+        name=record.name,
+        title=form.title,
+        source=form.source,
+        confidence=record.status,
+        params_convention=form.params_convention,
+        # What the published law's runs could not tell, these may.
+        judges=form.judges if form.judges.of_form else MAY_JUDGE,
+        inputs=tuple(
+            replace(variable, low=record.ranges[variable.name][0], high=record.ranges[variable.name][1])
+            for variable in form.inputs
+            if variable.name in record.ranges
+        ),
+        applies=form.applies,
+        form=form.form,
+        optimum_rule=form.optimum_rule,
+        coefficients={item.name: record.coefficients[item.name] for item in form.form.coefficients},
+    )
+    return FittedLaw(law, record.model_copy(update={"draws": record.draws.reshape(-1, number)}))
+
+
+def load(path: str | Path) -> FittedLaw:
+    """The law in a file that `FittedLaw.save` wrote; UserError names the file and what is wrong with it."""
+    path = Path(path)
+    content = read_mapping(path)
+    if not str(content.get("format")).startswith(f"{FitRecord.kind_of_file}/"):
+        expected = f"{FitRecord.kind_of_file}/{FitRecord.version}"
+        raise UserError(f"{path}: not a fitted law: format is {content.get('format')!r}, expected {expected!r}")
+    record = FitRecord.from_dict(content, path)
+    try:
+        return fitted_law(get(record.law).as_form(), record)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def resolve_law(law: str | Path | Law) -> Law:
+    """A law from its name, the file of a fitted one, or itself."""
+    if isinstance(law, Law):
+        return law
+    return load(law) if isinstance(law, Path) or law.endswith(".json") or "/" in law else get(law)
+
+
+def _interval(values: Array, level: float) -> Interval:
+    if not 0 < level < 1:
+        raise UserError(f"the level of an interval is between 0 and 1, got {level}")
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        # An optimum that no draw has is NaN, as the caller sees.
+        warnings.filterwarnings("ignore", "All-NaN slice")
+        low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    if low.ndim == 0:
+        return Interval(float(low), float(high))
+    return Interval(low, high)

@@ -1,0 +1,1 @@
+"""What planned runs would tell about a law, before anyone pays for them."""

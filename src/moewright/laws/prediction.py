@@ -1,0 +1,184 @@
+"""What each scaling law expects of a model, how far it must extrapolate, or why it is silent.
+
+Losses of different laws never compare: each was measured with its own tokenizer, validation set and schedule.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from moewright.architecture import Architecture
+from moewright.display import ShownTable
+from moewright.errors import UserError
+from moewright.laws.catalogue import get, names
+from moewright.laws.derive import caveats
+from moewright.laws.fitting.fitted_law import FittedLaw
+from moewright.laws.law import InapplicableLaw, Law, LossForm, Rule
+from moewright.laws.variable import Status
+from moewright.records import Items, Record
+
+NEVER_COMPARE = (
+    "Losses of different laws never compare: tokenizer, validation set and schedule differ. "
+    "Compare models under one law."
+)
+INTERVAL_LEVEL = 0.9
+
+
+class DomainStatus(Record):
+    """Where one variable lies against the runs behind a law."""
+
+    status: str
+    """inside, below, above or unstated."""
+    factor: float
+    """How many times too far out; 1 inside."""
+    low: float | None
+    high: float | None
+
+
+class LawAnswer(Record):
+    """One law's answer, as JSON gives it."""
+
+    law: str
+    applies: bool
+    reason: str | None
+    loss: float | None
+    loss_interval_90: Items[float] | None
+    quantities: Mapping[str, float]
+    variables: Mapping[str, float]
+    inside: bool | None
+    """Whether all of `domain` is; null where the law is silent."""
+    domain: Mapping[str, DomainStatus]
+
+
+class PredictionAnswer(Record):
+    """Every law's answer about one model, as `moewright predict --json` gives it."""
+
+    model: str
+    train_tokens: float
+    laws: Items[LawAnswer]
+    warnings: Items[str]
+    note: str = NEVER_COMPARE
+
+
+@dataclass(frozen=True)
+class LawPrediction:
+    """One law's answer about one model, or the reason for none."""
+
+    law: str
+    title: str
+    reason: str | None = None
+    """Why the law says nothing; None if it answers."""
+    loss: float | None = None
+    loss_interval: tuple[float, float] | None = None
+    """90 % interval of the law's loss from a fit's draws; None for published laws."""
+    quantities: dict[str, float] = field(default_factory=dict)
+    """What else it gives: efficiency_leverage, learning_rate, batch_tokens."""
+    variables: dict[str, float] = field(default_factory=dict)
+    domain: dict[str, Status] = field(default_factory=dict)
+    """Where each variable, and each condition that the law's runs shared, lies against these runs."""
+
+    @property
+    def outside(self) -> list[Status]:
+        """What lies outside the law's runs, furthest first."""
+        return sorted((s for s in self.domain.values() if s.status in ("below", "above")), key=lambda s: -s.factor)
+
+    def answer(self) -> LawAnswer:
+        """For JSON."""
+        return LawAnswer(
+            law=self.law,
+            applies=self.reason is None,
+            reason=self.reason,
+            loss=self.loss,
+            loss_interval_90=self.loss_interval,
+            quantities=self.quantities,
+            variables=self.variables,
+            inside=None if self.reason is not None else not self.outside,
+            domain={
+                name: DomainStatus(status=status.status, factor=status.factor, low=status.low, high=status.high)
+                for name, status in self.domain.items()
+            },
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction(ShownTable):
+    """Every law's answer about one model."""
+
+    model: str
+    train_tokens: float
+    laws: tuple[LawPrediction, ...]
+    warnings: tuple[str, ...]
+
+    def answer(self) -> PredictionAnswer:
+        """For JSON."""
+        return PredictionAnswer(
+            model=self.model,
+            train_tokens=self.train_tokens,
+            laws=tuple(law.answer() for law in self.laws),
+            warnings=self.warnings,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright predict --json`."""
+        return self.answer().to_dict()
+
+    def _facts(self) -> Mapping[str, Any]:
+        losses = {law.law: round(law.loss, 4) for law in self.laws if law.loss is not None}
+        return {"model": self.model, "train_tokens": self.train_tokens, "losses": losses}
+
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        return [
+            {
+                "law": law.law,
+                "loss": law.loss,
+                "low_90": None if law.loss_interval is None else law.loss_interval[0],
+                "high_90": None if law.loss_interval is None else law.loss_interval[1],
+                **law.quantities,
+                "outside": ", ".join(f"{status.variable} {status.factor:.3g}x" for status in law.outside),
+                "reason": law.reason,
+            }
+            for law in self.laws
+        ]
+
+
+def predict_losses(
+    name: str,
+    architecture: Architecture,
+    train_tokens: float,
+    laws: Iterable[Law] | None = None,
+    warnings: Iterable[str] = (),
+) -> Prediction:
+    """What each law expects of a model trained on so many tokens; None asks every published law that gives a number.
+
+    A law that does not apply is listed with its reason. `name` and `warnings` are carried into the answer.
+    """
+    chosen = list(laws) if laws is not None else [law for law in map(get, names()) if _gives_numbers(law)]
+    answers = tuple(_ask(law, architecture, train_tokens) for law in chosen)
+    return Prediction(name, train_tokens, answers, (*warnings, *caveats(architecture)))
+
+
+def _gives_numbers(law: Law) -> bool:
+    return isinstance(law, LossForm | Rule | FittedLaw)
+
+
+def _ask(law: Law, architecture: Architecture, train_tokens: float) -> LawPrediction:
+    try:
+        if isinstance(law, LossForm) and "loss" not in law.gives:
+            raise InapplicableLaw("its coefficients are not public: fit it to your runs")
+        variables = law.variables(architecture, train_tokens=train_tokens)
+        domain = law.domain(**variables) | law.conditions(architecture, train_tokens=train_tokens)
+        loss = float(law.loss(**variables)) if "loss" in law.gives else None
+        quantities = {}
+        if isinstance(law, Rule):
+            for name, quantity in law.quantities.items():
+                quantities[name] = float(law.quantity(name, **{key: variables[key] for key in quantity.variables}))
+    except InapplicableLaw as reason:
+        return LawPrediction(law.name, law.title, reason=str(reason).removeprefix(f"{law.name} does not apply: "))
+    except UserError as error:
+        # The model has a value for which the formula means nothing.
+        return LawPrediction(law.name, law.title, reason=str(error).removeprefix(f"{law.name}: "))
+    interval = None
+    if isinstance(law, FittedLaw) and len(law.record.draws):
+        low, high = law.loss_interval(INTERVAL_LEVEL, **variables)
+        interval = (float(low), float(high))
+    return LawPrediction(law.name, law.title, None, loss, interval, quantities, variables, domain)
