@@ -146,6 +146,10 @@ class FileRecord(Record):
         """The record in a file. A UserError names the file and the first field that is wrong."""
         return cls.from_dict(read_mapping(Path(path)), path)
 
+    def to_dict(self, defaults: bool = True) -> dict[str, Any]:
+        """Plain values, the format first; see `Record.to_dict`."""
+        return {"format": self.format, **super().to_dict(defaults)}
+
     def write(self, path: str | Path) -> None:
         """Write the file, JSON or YAML by its ending: complete or not at all, an existing one replaced."""
         write_mapping(Path(path), self.to_dict())
@@ -193,7 +197,7 @@ class FileRecord(Record):
             return cls.version_without_format
         kind, _, version = given.partition("/") if isinstance(given, str) else ("", "", "")
         if kind != cls.kind_of_file or not (version.isascii() and version.isdigit()):
-            raise UserError(f"{where}format is {given!r}, expected {expected!r}")
+            raise UserError(f"{where}format: expected {expected!r}, found {given!r}")
         return int(version)
 
 

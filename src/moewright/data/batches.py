@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from moewright.complaints import whole
+from moewright.complaints import number
 from moewright.data.shards import TokenShards
 from moewright.errors import UserError
-from moewright.records import LARGEST_SIZE
 
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, odd; SplitMix64's step
 
@@ -24,7 +23,7 @@ class Batches:
 
     def __init__(self, shards: TokenShards, sequence_length: int, seed: int, shuffle: bool = True) -> None:
         """Raises UserError if the shards are shorter than one sequence and its last target."""
-        whole(sequence_length, "sequence_length", 1, LARGEST_SIZE)
+        number(sequence_length, "sequence_length", at_least=1)
         self.num_sequences = (len(shards) - 1) // sequence_length
         if self.num_sequences < 1:
             raise UserError(

@@ -8,8 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moewright.complaints import whole
-from moewright.data.dataset_record import DatasetRecord, StoredShard, read_record, sha256_of
+from moewright.complaints import number
+from moewright.data.dataset_record import (
+    DatasetFacts,
+    DatasetOutput,
+    DatasetRecord,
+    StoredShard,
+    read_record,
+    sha256_of,
+)
 from moewright.data.shards import DTYPES, TokenShards
 from moewright.errors import UserError
 from moewright.records import LARGEST_SIZE
@@ -39,12 +46,11 @@ class Dataset:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright data prepare --json`."""
-        recorded = {} if self.record is None else self.record.model_dump(mode="json")
-        return {
-            "out": None if self.folder is None else str(self.folder),
-            "fingerprint": self.fingerprint,
-            **recorded,
-        }
+        where = None if self.folder is None else str(self.folder)
+        if self.record is None:
+            return {"out": where, "fingerprint": self.fingerprint}
+        facts = {name: getattr(self.record, name) for name in DatasetFacts.model_fields}
+        return DatasetOutput(out=where, fingerprint=self.fingerprint, **facts).to_dict()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -122,7 +128,7 @@ def open_files(
 
     Raises UserError for bad files, a vocabulary that the tokens exceed, and no validation files.
     """
-    whole(vocab_size, "vocab_size", 1, LARGEST_SIZE)
+    number(vocab_size, "vocab_size", at_least=1, at_most=LARGEST_SIZE)
     if end_of_document is not None and not 0 <= end_of_document < vocab_size:
         raise UserError(f"end_of_document: {end_of_document} is not a token of a vocabulary of {vocab_size:,}")
     empty = next((name for name, files in validation.items() if not files), None)

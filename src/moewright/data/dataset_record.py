@@ -1,22 +1,17 @@
 """What dataset.json says: which tokens a folder holds and how they were made."""
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from moewright.complaints import first_complaint
 from moewright.errors import UserError
-from moewright.files import read_mapping, write_mapping
-from moewright.records import Record, Size
+from moewright.records import FileRecord, Items, Output, Record, Size, Total
 
 RECORD = "dataset.json"
 """The record's name in the folder of a dataset."""
 
-# Counts of tokens and bytes have no such bound as the sizes of a model; JSON readers agree on integers up to 2**53.
-Total = Annotated[int, Field(ge=0, le=2**53)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]
 """A file beside the record: a folder can be moved, and a record cannot point out of it."""
@@ -46,14 +41,14 @@ class Amount(Record):
 class TrainSplit(Record):
     """Training tokens: documents of all sources in one order."""
 
-    files: Annotated[tuple[StoredShard, ...], Field(min_length=1)]
+    files: Annotated[Items[StoredShard], Field(min_length=1)]
     sources: dict[str, Amount]
 
 
 class ValidationSplit(Record):
     """Held-out documents of one source."""
 
-    files: Annotated[tuple[StoredShard, ...], Field(min_length=1)]
+    files: Annotated[Items[StoredShard], Field(min_length=1)]
     amount: Amount
 
 
@@ -67,7 +62,7 @@ class Dropped(Record):
 class Preparation(Record):
     """The settings that, with the documents, decide every byte of the folder."""
 
-    inputs: tuple[str, ...]
+    inputs: Items[str]
     """The names of the files and folders that were read."""
     text_key: str
     source_key: str | None
@@ -80,10 +75,9 @@ class Preparation(Record):
     """The version that wrote the folder."""
 
 
-class DatasetRecord(Record):
-    """All of dataset.json."""
+class DatasetFacts(Record):
+    """What is in a folder of tokens and how it was made."""
 
-    format: Literal["moewright-data/1"]
     vocab_size: Size
     dtype: Literal["uint16", "uint32"]
     end_of_document: Annotated[int, Field(ge=0)]
@@ -93,10 +87,26 @@ class DatasetRecord(Record):
     dropped: Dropped
     preparation: Preparation
 
+
+class DatasetRecord(FileRecord, DatasetFacts):
+    """All of dataset.json."""
+
+    called: ClassVar[str] = "dataset"
+    format: Literal["moewright-data/1"] = "moewright-data/1"
+
     @property
     def stored(self) -> tuple[StoredShard, ...]:
         """Every file of tokens."""
         return (*self.train.files, *(file for split in self.validation.values() for file in split.files))
+
+
+class DatasetOutput(Output, DatasetFacts):
+    """A folder of tokens: where it is, and what dataset.json says of it."""
+
+    command: ClassVar[str] = "data prepare"
+    out: str | None
+    fingerprint: str
+    """SHA-256 over all that decides the tokens."""
 
 
 def read_record(folder: Path) -> DatasetRecord:
@@ -106,17 +116,12 @@ def read_record(folder: Path) -> DatasetRecord:
     path = folder / RECORD
     if not path.is_file():
         raise UserError(f"{folder}: has no {RECORD}; make a dataset with `moewright data prepare`")
-    mapping = read_mapping(path)
-    try:
-        # Through JSON, where pydantic's strict mode takes a list for a tuple.
-        return DatasetRecord.model_validate_json(json.dumps(mapping))
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_complaint(error, 'dataset', DatasetRecord)}") from None
+    return DatasetRecord.read(path)
 
 
 def write_record(folder: Path, record: DatasetRecord) -> None:
     """Write dataset.json."""
-    write_mapping(folder / RECORD, record.model_dump(mode="json"))
+    record.write(folder / RECORD)
 
 
 def sha256_of(path: Path) -> str:

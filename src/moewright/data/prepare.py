@@ -151,7 +151,6 @@ def _encode(
         return write_shards(folder, prefix, spool.documents(numbers), preparation.tokens_per_shard)
 
     record = DatasetRecord(
-        format="moewright-data/1",
         vocab_size=tokenizer.vocab_size,
         dtype=tokenizer.dtype,
         end_of_document=tokenizer.end_of_document,
