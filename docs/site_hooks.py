@@ -78,8 +78,8 @@ def _functions() -> Iterator[str]:
     """The functions of the commands, by their full names."""
     from moewright.commands import COMMANDS
 
-    for function in COMMANDS.values():
-        yield f"{function.__module__}.{function.__name__}"
+    for name in COMMANDS.values():
+        yield f"moewright.commands.{name}.{name}"
 
 
 def _modules(package: str) -> Iterator[str]:
