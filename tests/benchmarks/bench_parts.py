@@ -2,26 +2,24 @@
 
     python -m tests.benchmarks.bench_parts [--precision fp32] [--shape medium]
 
-Parts are run forward and backward, the fastest of several turns, contenders taking turns so that both meet the same
-machine. The profile is torch's, of one step of `bench_training`'s shape: operators by their own time.
+Parts are run forward and backward, each as plain torch defines it and by its twin: the fastest of several turns, in
+which contenders alternate so that both meet the same machine. The profile is torch's, of one step of
+`bench_training`'s shape: operators by their own time.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import rms_norm as torch_rms_norm
-from torch.nn.functional import scaled_dot_product_attention
 
+from moewright.lab.fast import products
+from moewright.lab.fast.choice import Operation
 from moewright.lab.memory import keep_freed_memory
-from moewright.lab.model import products
-from moewright.lab.model.causal import causal_attention
-from moewright.lab.model.experts import run_experts, sort_rows
-from moewright.lab.model.linear import linear
-from moewright.lab.model.loss import head_loss
-from moewright.lab.model.norm import rms_norm
+from moewright.lab.model.moe import sort_rows
+from moewright.lab.model.operations import causal_attention, expert_ffn, head_loss, linear, rms_norm
 from tests.benchmarks.bench_training import HEAD_DIM, LENGTH, SEQUENCES, SHAPES, VOCABULARY, lab_step
 
 TURNS = 12
@@ -90,25 +88,27 @@ def compare_parts(dtype: torch.dtype, shape: dict[str, int]) -> None:
     up = leaf(shape["experts"], 2 * shape["expert_size"], d, scale=0.05, kind=torch.float32)
     down = leaf(shape["experts"], d, shape["expert_size"], scale=0.05, kind=torch.float32)
     chosen = torch.rand(tokens, shape["experts"]).topk(shape["top_k"]).indices
-    gates = leaf(tokens, shape["top_k"], kind=torch.float32)
     rows = sort_rows(chosen, None, shape["experts"])
+    gates = leaf(tokens * shape["top_k"])
     scale = HEAD_DIM**-0.5
-    parts: dict[str, tuple[Callable[[], Tensor], list[Tensor]]] = {
-        "attention": (lambda: causal_attention(q, k, v, scale), [q, k, v]),
-        "attention, torch's": (lambda: scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale), [q, k, v]),
-        "experts, loop": (lambda: run_experts(x, rows, gates, up, down, "silu", True, "loop"), [x, gates, up, down]),
-        "experts, grouped_mm": (
-            lambda: run_experts(x, rows, gates, up, down, "silu", True, "grouped"),
+    parts: dict[str, tuple[Operation[...], tuple[object, ...], list[Tensor]]] = {
+        "attention": (causal_attention, (q, k, v, scale), [q, k, v]),
+        "experts": (
+            expert_ffn,
+            (x, rows.token, gates, rows.counts, up, down, "silu", True),
             [x, gates, up, down],
         ),
-        "projection to 3 d": (lambda: linear(x, matrix), [x, matrix]),
-        "norm": (lambda: rms_norm(x, norm_weight, 1e-6), [x, norm_weight]),
-        "norm, torch's": (lambda: torch_rms_norm(x, (d,), norm_weight.to(dtype), 1e-6), [x, norm_weight]),
-        "head and loss": (lambda: head_loss(x, head, targets, 1 / tokens), [x, head]),
+        "projection to 3 d": (linear, (x, matrix), [x, matrix]),
+        "norm": (rms_norm, (x, norm_weight, 1e-6), [x, norm_weight]),
+        "head and loss": (head_loss, (x, head, targets, 1 / tokens), [x, head]),
     }
+    contenders = {}
+    for name, (operation, arguments, inputs) in parts.items():
+        contenders[f"{name}, twin"] = both_ways(partial(operation.fast, *arguments), inputs)
+        contenders[f"{name}, plain"] = both_ways(partial(operation.plain, *arguments), inputs)
     print("parts, ms forward and backward")
-    for name, milliseconds in fastest({name: both_ways(*part) for name, part in parts.items()}).items():
-        print(f"  {name:22s} {milliseconds:7.2f}")
+    for name, milliseconds in fastest(contenders).items():
+        print(f"  {name:26s} {milliseconds:7.2f}")
 
 
 def profile_step(shape: dict[str, int], precision: str) -> None:

@@ -182,7 +182,7 @@ def test_coordinates_keep_their_size_with_the_width(data: dict[str, Any]) -> Non
             for _ in range(steps):
                 session.next_step()
             with torch.no_grad():
-                outputs.append((session.model.hidden(tokens).hidden, session.model(tokens)[0]))
+                outputs.append((session.model.hidden(tokens)[0], session.model(tokens)[0]))
         (hidden, logits), (hidden_after, logits_after) = outputs
         return float((hidden_after - hidden).abs().mean()), float((logits_after - logits).abs().mean())
 

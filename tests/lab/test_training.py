@@ -26,7 +26,7 @@ from moewright.experiment.recipe import Recipe
 from moewright.files import AppendOnlyFile
 from moewright.lab import beginning, checkpoint_files, loop
 from moewright.lab.model import Transformer
-from moewright.lab.model.moe import Way
+from moewright.lab.model.moe import RoutingMode
 from moewright.lab.session import Session
 from moewright.lab.sharding import World
 from moewright.lab.training import train
@@ -449,12 +449,12 @@ def test_validation_losses_against_whole_logits(tmp_path: Path, data: dict[str, 
     for name in ("near", "far"):
         tokens = torch.from_numpy(np.fromfile(tmp_path / f"{name}.bin", "<u2").astype(np.int64))
         sequences = [tokens[i * tiny.LENGTH : (i + 1) * tiny.LENGTH + 1] for i in range(5)]
-        for key, size, way in (("by_set", 1, None), ("capacity_by_set", 2, capacity)):
+        for key, size, limit in (("by_set", 1, None), ("capacity_by_set", 2, capacity)):
             total = 0.0
             for first in range(0, 5, size):
                 rows = torch.stack(sequences[first : first + size])
                 with torch.no_grad():
-                    logits, _ = model(rows[:, :-1], way=Way(way))
+                    logits, _ = model(rows[:, :-1], mode=RoutingMode(limit))
                 total -= float(logits.log_softmax(-1).gather(-1, rows[:, 1:, None]).sum())
             expected[key][name] = total / (5 * tiny.LENGTH)
     for key, losses in expected.items():

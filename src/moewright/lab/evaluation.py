@@ -9,8 +9,8 @@ import torch
 from moewright.experiment.planning import ValidationSets
 from moewright.experiment.recipe import Recipe
 from moewright.lab.model import Transformer
-from moewright.lab.model.moe import Way
-from moewright.lab.routing_metrics import RoutingTotals
+from moewright.lab.model.balancing import RoutingTotals
+from moewright.lab.model.moe import RoutingMode
 from moewright.lab.sharding import World
 from moewright.lab.step import load
 
@@ -40,9 +40,9 @@ def evaluate(model: Transformer, recipe: Recipe, sets: ValidationSets, members: 
     dispatch = recipe.dispatch
     forced = dispatch.forced == "uniform"
     totals = RoutingTotals(model.moe_layers(), members.device)
-    by_set = _losses(model, recipe, sets, members, Way(None, forced), totals)
+    by_set = _losses(model, recipe, sets, members, RoutingMode(None, forced), totals)
     capacity = dispatch.evaluation_capacity or dispatch.capacity
-    capped = _losses(model, recipe, sets, members, Way(capacity), None) if capacity is not None else {}
+    capped = _losses(model, recipe, sets, members, RoutingMode(capacity), None) if capacity is not None else {}
     tokens = {name: count * recipe.sequence_length for name, count in sets.counts.items()}
     return EvaluationReport(
         loss=_mean(by_set, tokens),
@@ -69,7 +69,7 @@ def _losses(
     recipe: Recipe,
     sets: ValidationSets,
     members: World,
-    way: Way,
+    mode: RoutingMode,
     totals: RoutingTotals | None,
 ) -> dict[str, float]:
     size = recipe.micro_batch_sequences
@@ -83,7 +83,7 @@ def _losses(
             start = starts[min(mine, len(starts) - 1)]
             count = min(size, sets.counts[name] - start)
             inputs, targets, documents = load(batches, start, count, members.device, recipe, sets.end_of_document)
-            loss, routings = model(inputs, targets=targets, document_ids=documents, way=way)
+            loss, routings = model(inputs, targets=targets, document_ids=documents, mode=mode)
             if mine < len(starts):
                 sums[index] += loss
                 if totals is not None:

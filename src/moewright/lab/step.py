@@ -13,9 +13,8 @@ from torch import Tensor
 from moewright.data.batches import Batches, document_ids
 from moewright.experiment.recipe import Recipe
 from moewright.lab.model import Transformer
-from moewright.lab.model.balancing import balance_loss, z_loss
-from moewright.lab.model.moe import Way
-from moewright.lab.routing_metrics import RoutingTotals
+from moewright.lab.model.balancing import RoutingTotals, balance_loss, z_loss
+from moewright.lab.model.moe import RoutingMode
 from moewright.lab.sharding import World
 
 
@@ -52,20 +51,20 @@ def accumulate_gradients(
     count, size = local_micro_batches(recipe, members), recipe.micro_batch_sequences
     first = step * recipe.batch_sequences + members.rank * count * size
     starts = range(first, first + count * size, size)
-    way = Way(recipe.dispatch.capacity, recipe.dispatch.forced == "uniform")
+    mode = RoutingMode(recipe.dispatch.capacity, recipe.dispatch.forced == "uniform")
     moe_layers = model.moe_layers()
     balancing = recipe.balancing
     totals = RoutingTotals(moe_layers, members.device)
     wants_global = any(loss.scope == "global_batch" for loss in balancing.losses)
     global_loads: list[Tensor] | None = None
     if wants_global and count > 1:
-        global_loads = _count_loads(model, recipe, batches, starts, members, way, end_of_document)
+        global_loads = _count_loads(model, recipe, batches, starts, members, mode, end_of_document)
     share = 1 / (count * members.size)
     sums = torch.zeros(2 + len(balancing.losses), dtype=torch.float64, device=members.device)
     for start in starts:
         inputs, targets, documents = load(batches, start, size, members.device, recipe, end_of_document)
         scale = 1 / (recipe.batch_sequences * recipe.sequence_length)
-        loss, routings = model(inputs, targets=targets, loss_scale=scale, document_ids=documents, way=way)
+        loss, routings = model(inputs, targets=targets, loss_scale=scale, document_ids=documents, mode=mode)
         totals.add(routings)
         if wants_global and count == 1:
             global_loads = [members.sum_(routing.loads.sum(0)) for routing in routings]
@@ -100,7 +99,7 @@ def _count_loads(
     batches: Batches,
     starts: Sequence[int],
     members: World,
-    way: Way,
+    mode: RoutingMode,
     end_of_document: int | None,
 ) -> list[Tensor]:
     """Every expert's choices over the whole step, by a forward pass of its own: what the balance of a batch that is
@@ -109,6 +108,6 @@ def _count_loads(
     for start in starts:
         size = recipe.micro_batch_sequences
         inputs, _, documents = load(batches, start, size, members.device, recipe, end_of_document)
-        _, routings = model(inputs, document_ids=documents, way=way, head=False)
+        _, routings = model(inputs, document_ids=documents, mode=mode, head=False)
         totals.add(routings)
     return [members.sum_(loads) for loads in totals.loads]

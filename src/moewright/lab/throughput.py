@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from moewright.lab.model.products import times_transposed
+from moewright.lab.fast.products import times_transposed
 
 _SIZE = 2048
 _SECONDS = 0.4

@@ -1,4 +1,4 @@
-"""The mixture layer and its two implementations against the reference that goes token by token."""
+"""The mixture layer in both implementations against the reference that goes token by token."""
 
 import random
 from collections import Counter
@@ -12,8 +12,9 @@ from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.experiment.routing import Capacity
+from moewright.lab.fast.choice import Implementation, implementation
 from moewright.lab.model import Transformer
-from moewright.lab.model.moe import MoELayer, Routing, Way
+from moewright.lab.model.moe import DROPLESS, MoELayer, Routing, RoutingMode
 from tests.lab.model import reference
 from tests.lab.model.samplers import fill, random_architecture, random_capacity, random_moe, random_valid
 
@@ -113,9 +114,10 @@ def test_layers_equal_the_definition() -> None:
 
         answer = reference.mixture(moe, weights, x, mask, capacity)
         expected = gradients(answer.y, answer.shares, answer.z)
-        for implementation in ("grouped", "loop"):
-            y, routing = layer(x, valid, Way(capacity, implementation=implementation))
-            where = f"case {case}, {implementation}: {moe} {capacity} {valid}"
+        for kind in ("plain", "fast"):
+            with implementation(kind):
+                y, routing = layer(x, valid, RoutingMode(capacity))
+            where = f"case {case}, {kind}: {moe} {capacity} {valid}"
             assert routing.loads.tolist() == answer.loads, where
             assert int(routing.dropped) == answer.dropped, where
             assert routing.tokens.tolist() == mask.sum(1).tolist(), where
@@ -139,32 +141,34 @@ def _layer(dtype: torch.dtype, seed: int = 0, **router: object) -> MoELayer:
     return layer
 
 
-def _results(layer: MoELayer, x: Tensor, way: Way) -> list[Tensor]:
+def _results(layer: MoELayer, x: Tensor, kind: Implementation, mode: RoutingMode = DROPLESS) -> list[Tensor]:
     """Output and gradients, one expert at a time empty or not as the scores have it."""
     x = x.clone().requires_grad_()
-    y, routing = layer(x, None, way)
+    with implementation(kind):
+        y, routing = layer(x, None, mode)
     weigh = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
     loss = (y * weigh).sum() + routing.shares.square().sum()
     return [y, *torch.autograd.grad(loss, (x, *layer.parameters()))]
 
 
-@pytest.mark.parametrize("implementation", ["grouped", "loop"])
-def test_infinite_capacity_is_dropless_bit_for_bit(implementation: str) -> None:
+@pytest.mark.parametrize("kind", ["plain", "fast"])
+def test_infinite_capacity_is_dropless_bit_for_bit(kind: Implementation) -> None:
     layer = _layer(torch.float32)
     x = torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(1))
-    dropless = _results(layer, x, Way(implementation=implementation))
-    infinite = Way(Capacity(factor=float("inf")), implementation=implementation)
-    assert all(map(torch.equal, dropless, _results(layer, x, infinite)))
+    dropless = _results(layer, x, kind)
+    infinite = RoutingMode(Capacity(factor=float("inf")))
+    assert all(map(torch.equal, dropless, _results(layer, x, kind, infinite)))
     layer(x, torch.zeros(2, 7, dtype=torch.bool), infinite)  # nothing but padding
 
 
 def test_forced_choices_are_even() -> None:
     layer = _layer(torch.float64)
     x = torch.randn(3, 6, 24, dtype=torch.float64)
-    y, routing = layer(x, None, Way(forced_uniform=True))
+    y, routing = layer(x, None, RoutingMode(forced_uniform=True))
     assert routing.loads.sum(0).tolist() == [6] * 6 + [6] * 3
-    assert int(layer(x, None, Way(Capacity(factor=1.0), forced_uniform=True))[1].dropped) == 0
-    torch.testing.assert_close(layer(x, None, Way(forced_uniform=True, implementation="grouped"))[0], y)
+    assert int(layer(x, None, RoutingMode(Capacity(factor=1.0), forced_uniform=True))[1].dropped) == 0
+    with implementation("plain"):
+        torch.testing.assert_close(layer(x, None, RoutingMode(forced_uniform=True))[0], y)
 
 
 def test_grouped_product_of_torch_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,27 +176,27 @@ def test_grouped_product_of_torch_agrees(monkeypatch: pytest.MonkeyPatch) -> Non
     calls = []
     original = torch.nn.functional.grouped_mm
     monkeypatch.setattr(
-        "moewright.lab.model.experts.grouped_mm", lambda *a, **k: (calls.append(a[0].dtype), original(*a, **k))[1]
+        torch.nn.functional, "grouped_mm", lambda *a, **k: (calls.append(a[0].dtype), original(*a, **k))[1]
     )
     for seed in range(5):
         layer = _layer(torch.float32, seed, normalize=True)
         x = torch.randn(2, 3 + 8 * seed, 24, generator=torch.Generator().manual_seed(seed))
-        grouped = _results(layer, x, Way(implementation="grouped"))
-        exact = _results(layer.double(), x.double(), Way(implementation="loop"))
+        grouped = _results(layer, x, "plain")
+        exact = _results(layer.double(), x.double(), "fast")
         layer.float()
-        for one, other, truth in zip(grouped, _results(layer, x, Way(implementation="loop")), exact, strict=True):
+        for one, other, truth in zip(grouped, _results(layer, x, "fast"), exact, strict=True):
             for value in (one, other):
                 torch.testing.assert_close(value.double(), truth, rtol=1e-5, atol=2e-5 * truth.abs().max().item())
     assert calls == [torch.float32] * 4 * 5
 
 
-@pytest.mark.parametrize("implementation", ["grouped", "loop"])
-def test_bf16_is_close(implementation: str) -> None:
+@pytest.mark.parametrize("kind", ["plain", "fast"])
+def test_bf16_is_close(kind: Implementation) -> None:
     """Activations in bf16 over weights in fp32; the router sees the rounded input and chooses in fp32."""
     layer = _layer(torch.float32)
     x = torch.randn(2, 20, 24, generator=torch.Generator().manual_seed(2)).to(torch.bfloat16)
-    narrow = _results(layer, x, Way(implementation=implementation))
-    exact = _results(layer.double(), x.double(), Way(implementation="loop"))
+    narrow = _results(layer, x, kind)
+    exact = _results(layer.double(), x.double(), "fast")
     assert narrow[0].dtype == narrow[1].dtype == torch.bfloat16
     assert all(gradient.dtype == torch.float32 for gradient in narrow[2:])
     for one, truth in zip(narrow, exact, strict=True):

@@ -10,15 +10,11 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from moewright.architecture.mixers import Rope, Window
 from moewright.architecture.spec import Architecture
-from moewright.lab.model import Transformer, causal, loss, products
-from moewright.lab.model.activations import activate
-from moewright.lab.model.attention import View
-from moewright.lab.model.causal import causal_attention
-from moewright.lab.model.linear import linear, linears
-from moewright.lab.model.loss import head_loss
+from moewright.lab.fast import blockwise_attention, chunked_loss, products
+from moewright.lab.model import Transformer
+from moewright.lab.model.attention import AttentionContext, attend, rotary_angles
 from moewright.lab.model.moe import Routing
-from moewright.lab.model.norm import rms_norm
-from moewright.lab.model.rotary import angles, rotate
+from moewright.lab.model.operations import activate, head_loss, linear, rms_norm, rotate
 from tests.lab.model.samplers import ACTIVATIONS, fill, random_architecture
 
 
@@ -51,7 +47,7 @@ def test_linear() -> None:
     same_with_gradients(linear(x, a, bias), torch.nn.functional.linear(x, a, bias), [x, a, bias])
     turned = x.transpose(0, 1)
     expected = torch.cat([turned @ a.t(), turned @ b.t()], dim=-1)
-    same_with_gradients(linears(turned, [a, b]), expected, [x, a, b])
+    same_with_gradients(linear(turned, torch.cat([a, b])), expected, [x, a, b])
     assert linear(x.to(torch.bfloat16), a, bias).dtype == torch.bfloat16
 
 
@@ -63,7 +59,7 @@ def test_rotation_is_a_complex_product(channels: int, fraction: float) -> None:
     turns = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
     pairs = torch.complex(x[..., :half], x[..., half : 2 * half]) * torch.polar(torch.ones_like(turns), turns)
     expected = torch.cat([pairs.real, pairs.imag, x[..., 2 * half :]], dim=-1)
-    cos, sin = angles(Rope(theta=theta, fraction=fraction), channels, length, x.device, x.dtype)
+    cos, sin = rotary_angles(Rope(theta=theta, fraction=fraction), channels, length, x.device, x.dtype)
     same_with_gradients(rotate(x, cos, sin), expected, [x])
 
 
@@ -71,15 +67,15 @@ def test_rotation_is_a_complex_product(channels: int, fraction: float) -> None:
 @pytest.mark.parametrize(("heads", "kv_heads", "width"), [(4, 2, 3), (3, 1, 6), (2, 2, 1)])
 def test_causal_attention(monkeypatch: pytest.MonkeyPatch, length: int, heads: int, kv_heads: int, width: int) -> None:
     """The blockwise loop with blocks of 4, above and below the length; as a mask; and torch's own."""
-    monkeypatch.setattr(causal, "BLOCK", 4)
+    monkeypatch.setattr(blockwise_attention, "BLOCK", 4)
     q, k, v = draw(2, heads, length, 3), draw(2, kv_heads, length, 3, seed=1), draw(2, kv_heads, length, width, seed=2)
     per_key = heads // kv_heads
     expected = scaled_dot_product_attention(
         q, k.repeat_interleave(per_key, 1), v.repeat_interleave(per_key, 1), is_causal=True, scale=0.7
     ).transpose(1, 2)
-    same_with_gradients(causal_attention(q, k, v, 0.7), expected, [q, k, v])
+    same_with_gradients(attend(q, k, v, 0.7, None), expected, [q, k, v])
     everything = torch.ones(length, length, dtype=torch.bool).tril()
-    same_with_gradients(causal_attention(q, k, v, 0.7, everything), expected, [q, k, v])
+    same_with_gradients(attend(q, k, v, 0.7, everything), expected, [q, k, v])
 
 
 def test_what_a_token_may_look_at() -> None:
@@ -88,8 +84,8 @@ def test_what_a_token_may_look_at() -> None:
         length, size = r.randrange(1, 9), r.randrange(1, 10)
         window = r.choice((None, Window(size=size), Window(size=size, kind="chunked")))
         documents = [[r.randrange(3) for _ in range(length)] for _ in range(2)] if r.random() < 0.5 else None
-        view = View(length, None if documents is None else torch.tensor(documents))
-        allowed = view.allowed(window, torch.device("cpu"))
+        context = AttentionContext(length, None if documents is None else torch.tensor(documents))
+        allowed = context.mask(window, torch.device("cpu"))
         if allowed is None:
             allowed = torch.ones(length, length, dtype=torch.bool).tril()
         seen = allowed.expand(2, 1, length, length)[:, 0]
@@ -110,7 +106,7 @@ def test_what_a_token_may_look_at() -> None:
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_head_loss(monkeypatch: pytest.MonkeyPatch, rows: int, with_bias: bool) -> None:
     """Against all logits at once; chunks of 4 rows, so that the last is full, short, or the only one."""
-    monkeypatch.setattr(loss, "LOGIT_ROWS", 4)
+    monkeypatch.setattr(chunked_loss, "LOGIT_ROWS", 4)
     hidden, weight, bias = draw(rows, 5), draw(7, 5), draw(7) if with_bias else None
     targets = torch.tensor([(3 * i) % 7 if i % 4 != 1 else -100 for i in range(rows)])
     inputs = [hidden, weight] if bias is None else [hidden, weight, bias]

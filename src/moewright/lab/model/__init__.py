@@ -1,5 +1,5 @@
-"""The model of an Architecture, in torch: what trains, and what checkpoints are made of."""
+"""The model of an Architecture, in torch: what trains, and what checkpoints are made of. Begin with `transformer`."""
 
-from moewright.lab.model.transformer import Output, Transformer
+from moewright.lab.model.transformer import Transformer
 
-__all__ = ["Output", "Transformer"]
+__all__ = ["Transformer"]

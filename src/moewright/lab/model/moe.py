@@ -1,6 +1,6 @@
-"""The mixture-of-experts layer, and what it reports of its routing.
+"""Feed-forwards: dense, and a mixture of experts with what it reports of its routing.
 
-B sequences, T tokens each, N = B x T, E routed experts of all groups, d width.
+Letters: `lab.model.transformer`. The weights of gate and up are one matrix, gate first.
 """
 
 from typing import NamedTuple
@@ -8,27 +8,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from moewright.architecture.feed_forwards import Dense, MoE
+from moewright.architecture.feed_forwards import Activation, Dense, MoE
 from moewright.experiment.routing import Capacity
-from moewright.lab.model.activations import activate
-from moewright.lab.model.attention import weight
-from moewright.lab.model.capacity import expert_capacity, within_capacity
-from moewright.lab.model.experts import Implementation, run_experts, sort_rows
-from moewright.lab.model.linear import linear
-from moewright.lab.model.router import Choices, RouterLayer
+from moewright.lab.model.operations import activate, expert_ffn, linear, parameter
+from moewright.lab.model.router import Choices, RouterLayer, expert_capacity, within_capacity
 
 
-class Way(NamedTuple):
+class RoutingMode(NamedTuple):
     """How the tokens of a forward pass are sent to experts."""
 
     capacity: Capacity | None = None
     """None: dropless."""
     forced_uniform: bool = False
-    implementation: Implementation | None = None
-    """None: by device."""
+    """All experts in turn, whatever the scores."""
 
 
-DROPLESS = Way()
+DROPLESS = RoutingMode()
 
 
 class Routing(NamedTuple):
@@ -49,138 +44,156 @@ class Routing(NamedTuple):
 
 
 class FeedForwardLayer(nn.Module):
-    """A dense feed-forward of a spec in a model of width d."""
+    """A dense feed-forward of F channels in a model of width D."""
 
-    def __init__(self, size: int, gated: bool, activation: str, bias: bool, d: int):
+    def __init__(self, size: int, gated: bool, activation: Activation, bias: bool, width: int):
         super().__init__()
         self.gated, self.activation = gated, activation
-        self.up_proj = weight(2 * size if gated else size, d)  # gate and up as one matrix, gate first
-        self.down_proj = weight(d, size)
-        self.up_bias = weight(2 * size if gated else size) if bias else None
-        self.down_bias = weight(d) if bias else None
+        rows = 2 * size if gated else size
+        self.up_proj, self.down_proj = parameter(rows, width), parameter(width, size)
+        self.up_bias = parameter(rows) if bias else None
+        self.down_bias = parameter(width) if bias else None
 
     @classmethod
-    def of(cls, spec: Dense, d: int) -> "FeedForwardLayer":
+    def of(cls, spec: Dense, width: int) -> "FeedForwardLayer":
         """The layer of a dense spec."""
-        return cls(spec.size, spec.gated, spec.activation, spec.bias, d)
+        return cls(spec.size, spec.gated, spec.activation, spec.bias, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., d) -> (..., d)."""
-        hidden = activate(linear(x, self.up_proj, self.up_bias), self.activation, self.gated)  # type: ignore[arg-type]
+        """x (..., D) -> (..., D)."""
+        hidden = activate(linear(x, self.up_proj, self.up_bias), self.activation, self.gated)
         return linear(hidden, self.down_proj, self.down_bias)
 
 
 class ExpertsLayer(nn.Module):
     """The weights of one group of routed experts."""
 
-    def __init__(self, count: int, size: int, gated: bool, d: int):
+    def __init__(self, count: int, size: int, gated: bool, width: int):
         super().__init__()
         self.gated = gated
-        self.up_proj = weight(count, 2 * size if gated else size, d)  # gate and up as one matrix, gate first
-        self.down_proj = weight(count, d, size)
+        self.up_proj = parameter(count, 2 * size if gated else size, width)
+        self.down_proj = parameter(count, width, size)
 
 
 class MoELayer(nn.Module):
-    """A mixture of experts of a spec in a model of width d."""
+    """A mixture of experts of a spec in a model of width D.
 
-    def __init__(self, spec: MoE, d: int):
+    y[n] = sum over the choices (n, e, gate) that were kept of gate x down[e] act(up[e] x[n]), and beside it what every
+    token passes: shared experts, a parallel dense feed-forward, a bias. Dropless: every choice is kept.
+    """
+
+    def __init__(self, spec: MoE, width: int):
         super().__init__()
         self.spec = spec
-        self.router = RouterLayer(spec, d)
+        self.router = RouterLayer(spec, width)
         self.groups = nn.ModuleList(
-            ExpertsLayer(group.count, group.expert_size, spec.gated, d) for group in spec.groups
+            ExpertsLayer(group.count, group.expert_size, spec.gated, width) for group in spec.groups
         )
         self.shared: FeedForwardLayer | None = None
         self.shared_gate: nn.Parameter | None = None
         if spec.shared is not None:
             size = spec.shared.count * spec.shared.expert_size
-            self.shared = FeedForwardLayer(size, spec.gated, spec.activation, spec.shared.bias, d)
-            self.shared_gate = weight(1, d) if spec.shared.combine == "gated" else None
-        self.output_bias = weight(d) if spec.output_bias else None
-        self.parallel_dense = FeedForwardLayer.of(spec.parallel_dense, d) if spec.parallel_dense else None
+            self.shared = FeedForwardLayer(size, spec.gated, spec.activation, spec.shared.bias, width)
+            self.shared_gate = parameter(1, width) if spec.shared.combine == "gated" else None
+        self.output_bias = parameter(width) if spec.output_bias else None
+        self.parallel_dense = FeedForwardLayer.of(spec.parallel_dense, width) if spec.parallel_dense else None
 
-    def forward(self, x: Tensor, valid: Tensor | None, way: Way) -> tuple[Tensor, Routing]:
-        """x (B, T, d), `valid` (B, T) False for padding -> (B, T, d) and what the routers did."""
-        rows = x.view(-1, x.shape[-1])
-        mask = None if valid is None else valid.reshape(-1, 1)
-        choices = self.router(rows, way.forced_uniform)
-        kept = [self._kept(group, choices, mask, way.capacity) for group in range(len(self.spec.groups))]
-        y = self._routed(rows, choices, kept, way.implementation)
-        y = self._with_shared(y, rows)
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor | None, mode: RoutingMode) -> tuple[Tensor, Routing]:
+        """-> (B, T, D), and what the routers did. `valid_BT` is False for padding."""
+        x_ND = x_BTD.view(-1, x_BTD.shape[-1])
+        valid_N1 = None if valid_BT is None else valid_BT.reshape(-1, 1)
+        choices = self.router(x_ND, mode.forced_uniform)
+        kept = [self._kept(group, choices, valid_N1, mode.capacity) for group in range(len(self.spec.groups))]
+        y_ND = self._with_shared(self._routed(x_ND, choices, kept), x_ND)
         if self.parallel_dense is not None:
-            y = y + self.parallel_dense(rows)
+            y_ND = y_ND + self.parallel_dense(x_ND)
         if self.output_bias is not None:
-            y = y + self.output_bias.to(y.dtype)
-        return y.view_as(x), self._report(choices, kept, valid, x.shape[0])
+            y_ND = y_ND + self.output_bias.to(y_ND.dtype)
+        return y_ND.view_as(x_BTD), self._report(choices, kept, valid_BT, x_BTD.shape[0])
 
-    def _kept(self, index: int, choices: Choices, mask: Tensor | None, capacity: Capacity | None) -> Tensor | None:
+    def _kept(self, index: int, choices: Choices, valid_N1: Tensor | None, capacity: Capacity | None) -> Tensor | None:
         """(N, K) of one group, False where a choice is dropped or padding; None: all are kept."""
-        group, experts = self.spec.groups[index], choices.experts[index]
+        group, experts_NK = self.spec.groups[index], choices.experts[index]
         if capacity is not None:
-            tokens = len(experts) if mask is None else int(mask.sum())
+            tokens = len(experts_NK) if valid_N1 is None else int(valid_N1.sum())
             limit = expert_capacity(capacity, tokens, group.top_k, group.count)
             if limit is not None:
-                return within_capacity(experts, choices.gates[index], mask, limit, capacity.drop)
-        return None if mask is None else mask.expand_as(experts)
+                return within_capacity(experts_NK, choices.gates[index], valid_N1, limit, capacity.drop)
+        return None if valid_N1 is None else valid_N1.expand_as(experts_NK)
 
-    def _routed(
-        self, x: Tensor, choices: Choices, kept: list[Tensor | None], implementation: Implementation | None
-    ) -> Tensor:
-        """The sum over groups of their experts' weighted outputs (N, d)."""
-        y: Tensor | None = None
+    def _routed(self, x_ND: Tensor, choices: Choices, kept: list[Tensor | None]) -> Tensor:
+        """The sum over groups of their experts' weighted outputs (N, D)."""
+        total: Tensor | None = None
         for index, (group, layer) in enumerate(zip(self.spec.groups, self.groups, strict=True)):
             assert isinstance(layer, ExpertsLayer)
-            experts, gates, kept_here = choices.experts[index], choices.gates[index], kept[index]
-            inputs = x
+            experts, gates, kept_here, inputs = choices.experts[index], choices.gates[index], kept[index], x_ND
             if self.spec.router.weigh == "input":  # every choice has an input of its own, and weight 1
-                inputs = (x.unsqueeze(1) * gates.unsqueeze(-1).to(x.dtype)).flatten(0, 1)
+                inputs = (x_ND.unsqueeze(1) * gates.unsqueeze(-1).to(x_ND.dtype)).flatten(0, 1)
                 experts, gates = experts.reshape(-1, 1), torch.ones_like(gates).reshape(-1, 1)
                 kept_here = None if kept_here is None else kept_here.reshape(-1, 1)
             rows = sort_rows(experts, kept_here, group.count)
-            out = run_experts(
-                inputs,
-                rows,
-                gates,
-                layer.up_proj,
-                layer.down_proj,
-                self.spec.activation,
-                self.spec.gated,
-                implementation,
-            )
+            gates_R = gates.reshape(-1)[rows.choice].to(x_ND.dtype)
+            weights = layer.up_proj, layer.down_proj
+            y = expert_ffn(inputs, rows.token, gates_R, rows.counts, *weights, self.spec.activation, self.spec.gated)
             if self.spec.router.weigh == "input":
-                out = out.view(len(x), group.top_k, -1).sum(1)
+                y = y.view(len(x_ND), group.top_k, -1).sum(1)
             if self.spec.combine_groups == "average":
-                out = out * (group.top_k / self.spec.top_k)
-            y = out if y is None else y + out
-        assert y is not None, "a mixture has at least one group"
-        return y
+                y = y * (group.top_k / self.spec.top_k)
+            total = y if total is None else total + y
+        assert total is not None, "a mixture has at least one group"
+        return total
 
-    def _with_shared(self, routed: Tensor, x: Tensor) -> Tensor:
+    def _with_shared(self, routed_ND: Tensor, x_ND: Tensor) -> Tensor:
         if self.shared is None or self.spec.shared is None:
-            return routed
-        shared = self.shared(x)
+            return routed_ND
+        shared_ND = self.shared(x_ND)
         if self.spec.shared.combine == "average":  # OLMo-core: one of K + 1 equal voices
             top_k = self.spec.top_k
-            return shared / (top_k + 1) + routed * (top_k / (top_k + 1))
+            return shared_ND / (top_k + 1) + routed_ND * (top_k / (top_k + 1))
         if self.shared_gate is not None:
-            shared = shared * torch.sigmoid(linear(x, self.shared_gate))
-        return routed + shared
+            shared_ND = shared_ND * torch.sigmoid(linear(x_ND, self.shared_gate))
+        return routed_ND + shared_ND
 
-    def _report(self, choices: Choices, kept: list[Tensor | None], valid: Tensor | None, batch: int) -> Routing:
-        shares = choices.shares.view(batch, -1, choices.shares.shape[-1])
-        z = choices.log_partition.square().mean(-1).view(batch, -1)
-        squares = choices.logits.detach().square().sum(-1).view(batch, -1)
-        if valid is not None:
-            shares, z, squares = shares * valid.unsqueeze(-1), z * valid, squares * valid
-        loads, dropped = [], torch.zeros((), dtype=torch.int64, device=shares.device)
+    def _report(self, choices: Choices, kept: list[Tensor | None], valid_BT: Tensor | None, batch: int) -> Routing:
+        shares_BTE = choices.shares.view(batch, -1, choices.shares.shape[-1])
+        z_BT = choices.log_partition.square().mean(-1).view(batch, -1)
+        squares_BT = choices.logits.detach().square().sum(-1).view(batch, -1)
+        device = shares_BTE.device
+        if valid_BT is not None:
+            shares_BTE, z_BT, squares_BT = shares_BTE * valid_BT.unsqueeze(-1), z_BT * valid_BT, squares_BT * valid_BT
+        loads, dropped = [], torch.zeros((), dtype=torch.int64, device=device)
         for group, experts, kept_here in zip(self.spec.groups, choices.experts, kept, strict=True):
             by_sequence = experts.view(batch, -1)
             chosen = torch.ones_like(by_sequence)
-            if valid is not None:
-                chosen = chosen * valid.repeat_interleave(group.top_k, dim=1)
-            counts = torch.zeros(batch, group.count, dtype=torch.int64, device=shares.device)
-            loads.append(counts.scatter_add_(1, by_sequence, chosen))
+            if valid_BT is not None:
+                chosen = chosen * valid_BT.repeat_interleave(group.top_k, dim=1)
+            counts_BE = torch.zeros(batch, group.count, dtype=torch.int64, device=device)
+            loads.append(counts_BE.scatter_add_(1, by_sequence, chosen))
             if kept_here is not None:
                 dropped = dropped + chosen.sum() - kept_here.sum()
-        length = torch.full((batch,), shares.shape[1], device=shares.device) if valid is None else valid.sum(1)
-        return Routing(torch.cat(loads, dim=1), shares.sum(1), z.sum(1), length, dropped, squares.sum())
+        whole = torch.full((batch,), shares_BTE.shape[1], device=device)
+        tokens_B = whole if valid_BT is None else valid_BT.sum(1)
+        return Routing(torch.cat(loads, dim=1), shares_BTE.sum(1), z_BT.sum(1), tokens_B, dropped, squares_BT.sum())
+
+
+class ExpertRows(NamedTuple):
+    """The kept choices in the order of their experts."""
+
+    token: Tensor
+    """(R,) which token."""
+    choice: Tensor
+    """(R,) position of the choice in the flattened (N, K) tables."""
+    counts: Tensor
+    """(E,) rows of each expert."""
+
+
+def sort_rows(experts_NK: Tensor, kept_NK: Tensor | None, num_experts: int) -> ExpertRows:
+    """Rows from a table of chosen experts; `kept_NK` is False where a choice was dropped or padding."""
+    flat = experts_NK.reshape(-1)
+    if kept_NK is not None:
+        flat = torch.where(kept_NK.reshape(-1), flat, num_experts)  # behind all experts
+    order = torch.argsort(flat, stable=True)
+    counts_E = torch.bincount(flat, minlength=num_experts + 1)[:num_experts]
+    if kept_NK is not None:
+        order = order[: int(counts_E.sum())]
+    return ExpertRows(order // experts_NK.shape[1], order, counts_E)

@@ -1,8 +1,7 @@
-"""Causal softmax attention: torch's kernels, or on a processor a blockwise loop over heads that stays in its cache.
+"""Causal softmax attention on a processor: a blockwise loop over heads that stays in its cache.
 
 The loop does what FlashAttention does (arXiv 2205.14135): scores are made block by block and never kept, the backward
-pass makes them again. It is used where torch's own kernel has no fast case on a processor: plain causal attention.
-Measured against torch's kernel by `python -m tests.benchmarks.bench_parts`.
+pass makes them again. Torch's own kernel has no fast case there: `python -m tests.benchmarks.bench_parts`.
 
 Shapes: B batch, H query heads, G key-value heads (H a multiple), T tokens, D channels of queries and keys, V of values.
 """
@@ -11,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from moewright.lab.model.products import times, times_transposed, transposed_times
+from moewright.lab.fast.products import times, times_transposed, transposed_times
 
 # Rows of queries at a time: 512 x 512 fp32 scores are 1 MB, which a core's cache holds; smaller blocks skip more of the
 # masked half but make more calls.
@@ -83,16 +81,7 @@ def _weights(rows: Tensor, keys: Tensor, future: Tensor, start: int) -> Tensor:
     return torch.softmax(scores, -1)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, allowed: Tensor | None = None) -> Tensor:
-    """Attention of q (B, H, T, D) over k (B, G, T, D) and v (B, G, T, V): (B, T, H, V).
-
-    `allowed` is None (every earlier token) or a mask (T, T) or (B, 1, T, T), True where a token may look; it must
-    already be causal.
-    """
-    if allowed is None and q.device.type == "cpu":
-        out: Tensor = _CausalLoop.apply(q, k, v, scale)
-        return out
-    grouped = q.shape[1] != k.shape[1]
-    return scaled_dot_product_attention(
-        q, k, v, attn_mask=allowed, is_causal=allowed is None, scale=scale, enable_gqa=grouped
-    ).transpose(1, 2)
+def causal_attention(q_BHTC: Tensor, k_BGTC: Tensor, v_BGTC: Tensor, scale: float) -> Tensor:
+    """`operations.causal_attention`."""
+    out_BTHC: Tensor = _CausalLoop.apply(q_BHTC, k_BGTC, v_BGTC, scale)
+    return out_BTHC

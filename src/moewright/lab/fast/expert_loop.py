@@ -1,94 +1,19 @@
-"""Routed experts of one size: two ways to compute the same sum, and the order of rows that both work on.
+"""Routed experts on a processor: one after the other, with a backward pass that keeps the first products only.
 
-    y[t] = sum over the choices (t, e, gate) that were kept of gate x down[e] act(gate_up[e] x[t])
-
-`grouped` puts the rows of each expert together and multiplies them with torch's grouped product where that runs.
-`loop` goes through the experts one by one with a backward pass of its own: what it touches stays in a processor's
-cache, and it keeps nothing but the first product's output. Dropless: every row that was kept is computed.
+What an expert touches stays in the processor's cache. Dropless: every row that was kept is computed.
 
 N tokens, R kept choices, E experts, d width, f expert size (f1: 2f if gated, else f).
 """
 
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grouped_mm
 
 from moewright.architecture.feed_forwards import Activation
-from moewright.lab.model.activations import ACTIVATIONS, Differentiable, activate, gated_gradient
-from moewright.lab.model.products import times, times_transposed, transposed_times
-
-Implementation = Literal["grouped", "loop"]
-
-
-class Rows(NamedTuple):
-    """The kept choices in the order of their experts."""
-
-    token: Tensor
-    """(R,) which token."""
-    choice: Tensor
-    """(R,) position of the choice in the flattened (N, K) tables."""
-    counts: Tensor
-    """(E,) rows of each expert."""
-
-
-def sort_rows(experts: Tensor, kept: Tensor | None, num_experts: int) -> Rows:
-    """Rows from a table of chosen experts (N, K); `kept` (N, K) is False where a choice was dropped or padding."""
-    flat = experts.reshape(-1)
-    if kept is not None:
-        flat = torch.where(kept.reshape(-1), flat, num_experts)  # behind all experts
-    order = torch.argsort(flat, stable=True)
-    counts = torch.bincount(flat, minlength=num_experts + 1)[:num_experts]
-    if kept is not None:
-        order = order[: int(counts.sum())]
-    return Rows(order // experts.shape[1], order, counts)
-
-
-def run_experts(
-    x: Tensor,
-    rows: Rows,
-    gates: Tensor,
-    gate_up: Tensor,
-    down: Tensor,
-    activation: Activation,
-    is_gated: bool,
-    implementation: Implementation | None = None,
-) -> Tensor:
-    """x (N, d), gates (N, K), gate_up (E, f1, d), down (E, d, f) -> (N, d).
-
-    `implementation` None takes `grouped` on accelerators and `loop` on processors.
-    """
-    kind = implementation or ("loop" if x.device.type == "cpu" else "grouped")
-    row_gates = gates.reshape(-1)[rows.choice].to(x.dtype)
-    if kind == "grouped":
-        return _grouped(x, rows, row_gates, gate_up, down, activation, is_gated)
-    act = ACTIVATIONS[activation]
-    counts = rows.counts.tolist()
-    y: Tensor = _Loop.apply(x, row_gates, gate_up, down, rows.token, counts, act, is_gated)
-    return y
-
-
-def _grouped(
-    x: Tensor, rows: Rows, row_gates: Tensor, gate_up: Tensor, down: Tensor, activation: Activation, is_gated: bool
-) -> Tensor:
-    ends = rows.counts.cumsum(0)
-    hidden = grouped_product(x[rows.token], gate_up.to(x.dtype), ends)
-    y = grouped_product(activate(hidden, activation, is_gated), down.to(x.dtype), ends)
-    return torch.zeros_like(x).index_add(0, rows.token, y * row_gates.unsqueeze(-1))
-
-
-def grouped_product(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
-    """rows (R, k) sorted by expert, weights (E, n, k), `ends` (E,) of each expert's rows -> (R, n).
-
-    By torch's grouped product where it takes the dtype and the strides (multiples of 16 bytes), else one by one.
-    """
-    aligned = all(size * rows.element_size() % 16 == 0 for size in weights.shape[1:])
-    if aligned and rows.dtype in (torch.float32, torch.bfloat16, torch.float16) and len(rows):
-        return grouped_mm(rows, weights.transpose(-2, -1), offs=ends.to(torch.int32))
-    parts = rows.tensor_split(ends[:-1].cpu())
-    return torch.cat([part @ weight.t() for part, weight in zip(parts, weights, strict=True)])
+from moewright.lab.fast.elementwise import ACTIVATIONS, Differentiable, gated_gradient
+from moewright.lab.fast.products import times, times_transposed, transposed_times
 
 
 class _Slots(NamedTuple):
@@ -191,3 +116,19 @@ def _activated(hidden: Tensor, act: Differentiable, is_gated: bool) -> tuple[Ten
     gate, up = hidden.chunk(2, dim=-1)
     gate_value = act.value(gate)
     return gate_value * up, gate_value
+
+
+def expert_ffn(
+    x_ND: Tensor,
+    token_R: Tensor,
+    gates_R: Tensor,
+    counts_E: Tensor,
+    up_EFD: Tensor,
+    down_EDF: Tensor,
+    activation: Activation,
+    gated: bool,
+) -> Tensor:
+    """`operations.expert_ffn`."""
+    act = ACTIVATIONS[activation]
+    y_ND: Tensor = _Loop.apply(x_ND, gates_R, up_EFD, down_EDF, token_R, counts_E.tolist(), act, gated)
+    return y_ND

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from moewright.experiment.support import LOGIT_ROWS
-from moewright.lab.model.products import times, times_transposed, transposed_times
+from moewright.lab.fast.products import times, times_transposed, transposed_times
 
 IGNORED = -100
 """Target of a token that is not predicted (torch's and transformers' convention)."""
@@ -52,11 +52,9 @@ class _HeadLoss(torch.autograd.Function):
         return dhidden * grad.to(dhidden.dtype), dweight * grad, None if dbias is None else dbias * grad, None, None
 
 
-def head_loss(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
-    """`scale` times the summed cross-entropy in nats, a scalar in fp32 or better.
-
-    hidden (N, d), weight (V, d), bias (V,), targets (N,) with IGNORED where nothing is predicted. Logits exist for
-    LOGIT_ROWS rows at a time; gradients are computed with them, in the forward pass, so `scale` belongs inside it.
-    """
-    loss: Tensor = _HeadLoss.apply(hidden, weight, bias, targets, scale)
+def head_loss(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, scale: float, bias_V: Tensor | None = None
+) -> Tensor:
+    """`operations.head_loss`. Gradients are computed with the logits, in the forward pass."""
+    loss: Tensor = _HeadLoss.apply(hidden_ND, weight_VD, bias_V, targets_N, scale)
     return loss

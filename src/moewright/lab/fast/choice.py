@@ -1,0 +1,96 @@
+"""Which implementation of an operation runs: decided here, and nowhere else.
+
+    operation           the twin runs                   what it is better at
+    linear              everywhere                      keeps x as it came; oneDNN's products, where those are faster
+    rms_norm            everywhere                      keeps x and one number of each row
+    rotate              everywhere                      writes its result once, keeps nothing of x
+    activate            everywhere                      keeps the first product, and computes the rest again
+    head_loss           everywhere                      never holds the logits of more than `LOGIT_ROWS` tokens
+    causal_attention    on processors                   blocks of scores stay in a core's cache
+    expert_ffn          on processors                   an expert at a time stays in it, and less is kept
+
+Twins that run everywhere save memory on any device. On accelerators attention and experts are torch's own kernels.
+`implementation` overrides this table, for tests and benchmarks.
+"""
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import update_wrapper
+from typing import Generic, Literal, ParamSpec
+
+import torch
+from torch import Tensor
+
+Implementation = Literal["plain", "fast"]
+Arguments = ParamSpec("Arguments")
+
+_forced: ContextVar[Implementation | None] = ContextVar("implementation", default=None)
+
+
+@contextmanager
+def implementation(kind: Implementation | None) -> Iterator[None]:
+    """Run every operation as it is defined ("plain"), or by its twin ("fast"), whatever the table says; None: by it."""
+    before = _forced.set(kind)
+    try:
+        yield
+    finally:
+        _forced.reset(before)
+
+
+class Operation(Generic[Arguments]):
+    """An operation's definition with its twin; a call runs one of them."""
+
+    def __init__(
+        self, plain: Callable[Arguments, Tensor], fast: Callable[Arguments, Tensor], runs: Callable[[Tensor], bool]
+    ):
+        self.plain, self.fast, self.runs = plain, fast, runs
+        update_wrapper(self, plain)
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
+        kind = _forced.get()
+        if kind is None:
+            first = args[0]
+            assert isinstance(first, Tensor), "operations take their input first"
+            kind = "fast" if self.runs(first) else "plain"
+        return self.fast(*args, **kwargs) if kind == "fast" else self.plain(*args, **kwargs)
+
+
+def has_twin(
+    fast: Callable[Arguments, Tensor], *, runs: Callable[[Tensor], bool]
+) -> Callable[[Callable[Arguments, Tensor]], Operation[Arguments]]:
+    """Decorates a definition: `fast` computes the same, and runs for inputs of which `runs` is true."""
+    return lambda plain: Operation(plain, fast, runs)
+
+
+def everywhere(x: Tensor) -> bool:
+    """For any input."""
+    return True
+
+
+def on_processors(x: Tensor) -> bool:
+    """For inputs in a processor's memory."""
+    return x.device.type == "cpu"
+
+
+_HAS_ONEDNN = (
+    platform.machine().lower() in ("x86_64", "amd64")
+    and torch.backends.mkldnn.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+
+
+def by_onednn(a: Tensor) -> bool:
+    """Whether a product whose first matrix is `a` goes to oneDNN rather than to torch.
+
+    In fp32 on x86 processors torch's own products go to MKL, which keeps to AVX2 on processors that are not Intel's;
+    oneDNN, in the same torch, uses what the processor has (`python -m tests.benchmarks.bench_parts` prints both).
+    """
+    return _HAS_ONEDNN and a.dtype == torch.float32 and a.device.type == "cpu" and a.numel() > 0
+
+
+def by_grouped_mm(rows: Tensor, weights: Tensor) -> bool:
+    """Whether torch's grouped product takes these rows (R, k) and weights (E, n, k): it wants strides of 16 bytes."""
+    aligned = all(size * rows.element_size() % 16 == 0 for size in weights.shape[1:])
+    return aligned and rows.dtype in (torch.float32, torch.bfloat16, torch.float16) and len(rows) > 0
