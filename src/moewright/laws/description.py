@@ -1,8 +1,7 @@
 """What is known about a law, as a record: for `moewright laws`, for JSON, for the report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -13,7 +12,7 @@ from moewright.laws.fitting.fit_record import HoldoutErrors
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.law import Allocation, Finding, Law, LossForm, LossLaw, ModelLaw, Optimum, Rule
 from moewright.laws.variable import Variable
-from moewright.records import Items, Reading, Record
+from moewright.records import Items, Output, Reading, Record
 
 
 class VariableDescription(Record):
@@ -54,9 +53,10 @@ class FitDescription(Record):
     tuned: TuningRecord | None
 
 
-class LawDescription(Shown, Record):
-    """Everything about one law, as `moewright laws NAME --json` gives it."""
+class LawDescription(Shown, Output):
+    """Everything about one law."""
 
+    command: ClassVar[str] = "laws NAME"
     name: str
     title: str
     source: str
@@ -96,15 +96,11 @@ class LawLine(Record):
     confidence: str
 
 
-@dataclass(frozen=True, repr=False)
-class LawList(ShownTable):
+class LawList(ShownTable, Output):
     """All laws, one line each."""
 
-    laws: tuple[LawLine, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright laws --json`."""
-        return {"laws": [line.to_dict() for line in self.laws]}
+    command: ClassVar[str] = "laws"
+    laws: Items[LawLine]
 
     def _facts(self) -> Mapping[str, Any]:
         return {"laws": len(self.laws)}
@@ -154,7 +150,7 @@ def describe_all() -> LawList:
         variables = tuple(variable.name for variable in law.inputs)
         line = LawLine(name=law.name, title=law.title, gives=law.gives, variables=variables, confidence=law.confidence)
         lines.append(line)
-    return LawList(tuple(lines))
+    return LawList(laws=tuple(lines))
 
 
 def _fit(law: FittedLaw) -> FitDescription:

@@ -5,7 +5,7 @@ Losses of different laws never compare: each was measured with its own tokenizer
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from moewright.architecture import Architecture
 from moewright.display import ShownTable
@@ -15,7 +15,7 @@ from moewright.laws.derive import caveats
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.law import InapplicableLaw, Law, LossForm, Rule
 from moewright.laws.variable import Status
-from moewright.records import Items, Record
+from moewright.records import Items, Output, Record
 
 NEVER_COMPARE = (
     "Losses of different laws never compare: tokenizer, validation set and schedule differ. "
@@ -50,9 +50,10 @@ class LawAnswer(Record):
     domain: Mapping[str, DomainStatus]
 
 
-class PredictionAnswer(Record):
-    """Every law's answer about one model, as `moewright predict --json` gives it."""
+class PredictionAnswer(Output):
+    """Every law's answer about one model."""
 
+    command: ClassVar[str] = "predict"
     model: str
     train_tokens: float
     laws: Items[LawAnswer]

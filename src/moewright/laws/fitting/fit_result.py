@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from moewright.display import ShownTable
 from moewright.errors import UserError
@@ -16,7 +16,7 @@ from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.fitting.observations import as_frame, rows_with
 from moewright.laws.fitting.uncertainty import Identified
 from moewright.laws.law import Law
-from moewright.records import Items, Record
+from moewright.records import Items, Output, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +31,10 @@ class OptimumEstimate(Record):
     interval_90: Items[float | None]
 
 
-class FitAnswer(Record):
-    """A fit, as `moewright fit --json` gives it; arrays of draws and residuals stay in the saved law."""
+class FitAnswer(Output):
+    """A fit; arrays of draws and residuals stay in the saved law."""
 
+    command: ClassVar[str] = "fit"
     law: str
     status: str
     messages: Items[str]
