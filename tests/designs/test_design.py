@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,10 @@ def test_designs_are_within_budgets_and_buildable(asked: dict[str, object], tmp_
     assert json.loads((tmp_path / "out" / "designs.json").read_text())["designs"][0]["total_params"] > 0
     for name in ("frontier.png", "mixtures.png", "laws.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
-    assert "plotly" in (tmp_path / "out" / "plots.html").read_text()
+    page = (tmp_path / "out" / "plots.html").read_text()
+    assert page.count("<svg") == page.count("<figcaption>") == 3
+    assert all(f">{law}<" in page for law in answer.laws)
+    assert not re.search(r"<script|(src|href)=.(?!#|data:)", page)  # needs no other file
 
 
 def idle(module) -> int:  # type: ignore[no-untyped-def]

@@ -93,9 +93,9 @@ def fit(
     if out is not None:
         found.law.save(out)
     if plots is not None:
-        from moewright.report.fit_figures import write_figures
+        from moewright.report.fit_figures import write_fit_figures
 
-        write_figures(found, Path(plots))
+        write_fit_figures(found, Path(plots))
     return found
 
 

@@ -1,19 +1,23 @@
-"""Three plots of a design run, each as PNG by matplotlib and together as a page by plotly, both offline."""
+"""Three plots of a design run: each law's frontier, the map of mixtures, and every design's regret by law."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moewright.designs.result import Designs
 from moewright.designs.sensitivity import frontier
-from moewright.files import write_text
 from moewright.laws.variable import Array
+from moewright.quantities import format_bytes, format_count
+from moewright.report.design_tables import budget_lines
+from moewright.report.figure_page import COLOURS, Drawing, PageTable, drawing_style, write_page, write_png
 
-# Okabe and Ito's colours, apart for colour-blind readers too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE = (7.6, 4.6)  # inches
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class MixtureGrid:
     top_k: list[int]
     regret: Array
     """(E, K), NaN where nothing was found."""
-    chosen: list[tuple[int, int]]
-    """(column, row) of the listed designs."""
+    listed: dict[tuple[int, int], list[int]]
+    """(column, row) of the listed designs, and their numbers from 1."""
 
 
 def mixture_grid(designs: Designs) -> MixtureGrid:
@@ -37,8 +41,11 @@ def mixture_grid(designs: Designs) -> MixtureGrid:
     for e, k, worst in zip(m.designs.num_experts, m.designs.top_k, m.worst_regret, strict=True):
         place = experts.index(int(e)), top_k.index(int(k))
         regret[place] = np.fmin(regret[place], worst)
-    chosen = [(top_k.index(d.sizes["top_k"]), experts.index(d.sizes["num_experts"])) for d in designs.designs]
-    return MixtureGrid(experts, top_k, regret, chosen)
+    listed: dict[tuple[int, int], list[int]] = {}
+    for number, design in enumerate(designs.designs, start=1):
+        place = top_k.index(design.sizes["top_k"]), experts.index(design.sizes["num_experts"])
+        listed.setdefault(place, []).append(number)
+    return MixtureGrid(experts, top_k, regret, listed)
 
 
 def law_frontiers(designs: Designs) -> tuple[Array, dict[str, Array]]:
@@ -49,107 +56,100 @@ def law_frontiers(designs: Designs) -> tuple[Array, dict[str, Array]]:
     return found.active_params / 1e9, dict(zip(designs.laws, above, strict=True))
 
 
-def write_figures(designs: Designs, folder: Path) -> list[Path]:
-    """frontier.png, mixtures.png, laws.png and plots.html in a folder."""
+def write_design_figures(designs: Designs, folder: Path) -> list[Path]:
+    """frontier.png, mixtures.png, laws.png and the three as plots.html in a folder; returns their paths."""
+    facts = [line.replace("[bold]", "").replace("[/bold]", "") for line in budget_lines(designs.budgets)]
+    facts.append(
+        f"{designs.considered:,} designs considered, {designs.feasible:,} within the budgets; regret is a law's loss "
+        "of a design above the law's own best design there"
+    )
+    with drawing_style():
+        drawings = [_frontier(designs), _mixtures(designs), _laws(designs)]
+        pictures = [write_png(folder, drawing) for drawing in drawings]
+        title = f"{len(designs.designs)} designs within the budgets"
+        return [*pictures, write_page(folder / "plots.html", title, facts, drawings, _table(designs))]
+
+
+def _table(designs: Designs) -> PageTable:
+    sizes = ("experts/top-k+shared", "expert size", "width", "layers")
+    rows = [
+        (
+            str(number),
+            _mixture(design.sizes),
+            *(str(design.sizes[name]) for name in ("expert_size", "hidden_size", "num_layers")),
+            *(format_count(count, 3) for count in (design.total_params, design.active_params)),
+            format_bytes(design.memory_bytes, 3),
+            f"{design.worst_regret:.4f}",
+        )
+        for number, design in enumerate(designs.designs, start=1)
+    ]
+    return PageTable(("", *sizes, "total", "active", "memory", "worst regret"), rows)
+
+
+def _frontier(designs: Designs) -> Drawing:
+    title = "Each law's best loss against active parameters, other budgets as given"
     x, curves = law_frontiers(designs)
-    drawn = [
-        _png(folder / "frontier.png", lambda axes, figure: _draw_frontier(axes, figure, x, curves)),
-        _png(folder / "mixtures.png", lambda axes, figure: _draw_mixtures(axes, figure, designs)),
-        _png(folder / "laws.png", lambda axes, figure: _draw_laws(axes, figure, designs)),
-    ]
-    page = folder / "plots.html"
-    parts = [
-        figure.to_html(full_html=False, include_plotlyjs=number == 0, div_id=f"figure-{number}")
-        for number, figure in enumerate(_pages(designs, x, curves))
-    ]
-    body = "\n".join(parts)
-    write_text(page, f'<!doctype html>\n<html><head><meta charset="utf-8"></head><body>\n{body}\n</body></html>\n')
-    return [*drawn, page]
-
-
-_FRONTIER_TITLE = "Each law's best loss against active parameters, other budgets as given"
-_FRONTIER_X = "active parameters at most, billions"
-_FRONTIER_Y = "loss above the last point, nats"
-_MAP_TITLE = "Worst regret by experts and top-k, nats (crosses: listed designs)"
-_LAWS_TITLE = "Regret of each design by law, nats"
-
-
-def _png(path: Path, draw: Callable[[Any, Any], None]) -> Path:
-    from matplotlib.figure import Figure  # no pyplot: it keeps global state and may look for a screen
-
-    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
-    draw(figure.add_subplot(), figure)
-    temporary = path.with_name(f".{path.name}.partial")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
-    return path
-
-
-def _draw_frontier(axes: Any, _: Any, x: Array, curves: dict[str, Array]) -> None:
-    from matplotlib.ticker import NullFormatter
-
+    figure, axes = _figure(title)
     for number, (law, y) in enumerate(curves.items()):
-        axes.plot(x, y, marker="o", markersize=3, color=_colour(number), label=law)
-    axes.set(title=_FRONTIER_TITLE, xlabel=_FRONTIER_X, ylabel=_FRONTIER_Y, xscale="log")
+        axes.plot(x, y, marker="o", markersize=3.5, color=_colour(number), label=law)
+    axes.set(xlabel="active parameters at most, billions", ylabel="loss above the last point, nats", xscale="log")
     axes.set_xticks(x, [f"{value:.3g}" for value in x])
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
     axes.legend()
+    caption = (
+        "What fewer active parameters cost under each law: its best loss when they are bounded, above its best loss at "
+        "the last point. Levels never compare between laws; slopes do."
+    )
+    return Drawing("frontier", title, caption, figure)
 
 
-def _draw_mixtures(axes: Any, figure: Any, designs: Designs) -> None:
+def _mixtures(designs: Designs) -> Drawing:
+    title = "Worst regret by experts and top-k, nats (numbers: listed designs)"
     grid = mixture_grid(designs)
     low, high = _focus(grid.regret)
-    image = axes.imshow(grid.regret, aspect="auto", origin="lower", cmap="viridis_r", vmin=low, vmax=high)
-    axes.set_xticks(range(len(grid.top_k)), grid.top_k)
-    axes.set_yticks(range(len(grid.experts)), grid.experts)
-    axes.scatter(*zip(*grid.chosen, strict=True), marker="x", color="red")
-    axes.set(title=_MAP_TITLE, xlabel="top-k", ylabel="experts")
-    figure.colorbar(image, ax=axes, extend="max")
+    figure, axes = _figure(title)
+    axes.grid(visible=False)
+    mesh = axes.pcolormesh(grid.regret, cmap="viridis_r", vmin=low, vmax=high, edgecolors="white", linewidth=1)
+    axes.set_xticks(np.arange(len(grid.top_k)) + 0.5, [str(k) for k in grid.top_k])
+    axes.set_yticks(np.arange(len(grid.experts)) + 0.5, [str(e) for e in grid.experts])
+    for (column, row), numbers in grid.listed.items():
+        words: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "fontweight": "bold", "color": "#222"}
+        box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.9}
+        axes.text(column + 0.5, row + 0.5, _numbers(numbers), bbox=box, **words)
+    axes.set(xlabel="top-k", ylabel="experts")
+    axes.tick_params(length=0)
+    bar = figure.colorbar(mesh, ax=axes, extend="max", label="nats")
+    bar.outline.set_visible(False)
+    caption = (
+        "The best design of each number of experts and top-k, by its largest regret over the laws. Exact for the "
+        "listed designs, elsewhere the best that the search met; empty: nothing is within the budgets."
+    )
+    return Drawing("mixtures", title, caption, figure)
 
 
-def _draw_laws(axes: Any, figure: Any, designs: Designs) -> None:
+def _laws(designs: Designs) -> Drawing:
+    title = "Regret of each design by law, nats"
+    figure, axes = _figure(title)
+    axes.grid(visible=False, axis="x")
     places = np.arange(len(designs.designs))
     width = 0.8 / len(designs.laws)
     for number, law in enumerate(designs.laws):
         values = [design.regret[law] for design in designs.designs]
         axes.bar(places + number * width - 0.4, values, width, align="edge", color=_colour(number), label=law)
     axes.set_xticks(places, [f"{n}\n{_mixture(d.sizes)}" for n, d in enumerate(designs.designs, start=1)], fontsize=7)
-    axes.set(title=_LAWS_TITLE, xlabel="design (E/K+shared)", ylabel="regret, nats")
+    axes.set(xlabel="design (experts/top-k+shared)", ylabel="regret, nats")
     figure.legend(loc="outside lower center", fontsize=8, ncols=len(designs.laws))
+    caption = "Where the laws disagree about a design. The first is the one whose tallest bar is the lowest."
+    return Drawing("laws", title, caption, figure)
 
 
-def _pages(designs: Designs, x: Array, curves: dict[str, Array]) -> Sequence[Any]:
-    from plotly.graph_objects import Bar, Figure, Heatmap, Scatter
+def _figure(title: str) -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure  # no pyplot: it keeps global state and may look for a screen
 
-    grid = mixture_grid(designs)
-    first = Figure(
-        [
-            Scatter(x=x, y=y, mode="lines+markers", line={"color": _colour(number)}, name=law)
-            for number, (law, y) in enumerate(curves.items())
-        ]
-    )
-    first.update_xaxes(title=_FRONTIER_X, type="log")
-    first.update_yaxes(title=_FRONTIER_Y)
-    low, high = _focus(grid.regret)
-    labels = {"x": [str(k) for k in grid.top_k], "y": [str(e) for e in grid.experts]}
-    second = Figure([Heatmap(z=grid.regret, **labels, zmin=low, zmax=high, colorscale="Viridis", reversescale=True)])
-    crosses = {"x": [labels["x"][k] for k, _ in grid.chosen], "y": [labels["y"][e] for _, e in grid.chosen]}
-    second.add_trace(Scatter(**crosses, mode="markers", marker={"symbol": "x", "color": "red"}, name="listed"))
-    second.update_xaxes(title="top-k", type="category")
-    second.update_yaxes(title="experts", type="category")
-    numbered = [f"{n}: {_mixture(d.sizes)}" for n, d in enumerate(designs.designs, start=1)]
-    third = Figure(
-        [
-            Bar(x=numbered, y=[d.regret[law] for d in designs.designs], name=law, marker={"color": _colour(number)})
-            for number, law in enumerate(designs.laws)
-        ]
-    )
-    third.update_yaxes(title="regret, nats")
-    titles = (_FRONTIER_TITLE, _MAP_TITLE, _LAWS_TITLE)
-    return [
-        figure.update_layout(title=title, template="plotly_white", height=460)
-        for figure, title in zip((first, second, third), titles, strict=True)
-    ]
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    return figure, axes
 
 
 def _focus(regrets: Array) -> tuple[float, float]:
@@ -158,9 +158,14 @@ def _focus(regrets: Array) -> tuple[float, float]:
     return 0.9 * least, max(5 * least, 0.02)
 
 
+def _numbers(numbers: list[int]) -> str:
+    """1, 2 and more: the first two have room in a cell."""
+    return ",".join(map(str, numbers[:2])) + ("…" if len(numbers) > 2 else "")
+
+
 def _mixture(sizes: dict[str, int]) -> str:
     return f"{sizes['num_experts']}/{sizes['top_k']}+{sizes['shared_experts']}"
 
 
 def _colour(number: int) -> str:
-    return _COLOURS[number % len(_COLOURS)]
+    return COLOURS[number % len(COLOURS)]

@@ -8,7 +8,7 @@ from moewright.designs.result import Design, Designs
 from moewright.files import new_folder, write_mapping, write_text
 from moewright.hf.sources import SPEC
 from moewright.quantities import format_bytes, format_count
-from moewright.report.design_figures import write_figures
+from moewright.report.design_figures import write_design_figures
 from moewright.report.design_tables import SIZE_WORDS, budget_lines, size_ranges
 
 HF_CONFIG = "config.json"
@@ -28,7 +28,7 @@ def write_designs(designs: Designs, folder: str | Path) -> Path:
             write_mapping(place / HF_CONFIG, design.architecture.to_hf(design.family))
             write_text(place / RATIONALE, rationale(designs, number))
         designs.record().write(partial / "designs.json")
-        write_figures(designs, partial)
+        write_design_figures(designs, partial)
     return folder
 
 
