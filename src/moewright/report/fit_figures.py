@@ -131,7 +131,7 @@ def _draw(title: str, panels: Sequence[Panel]) -> "Figure":
     return figure
 
 
-def _tick(value: float, _: int) -> str:
+def _tick(value: float, _: float) -> str:
     """A number on an axis: 200M, 0.05."""
     letter, size = next(((letter, size) for letter, size in _LETTERS if value >= size), ("", 1.0))
     return f"{value / size:g}{letter}"
