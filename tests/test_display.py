@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moewright.display import MOST_ROWS, Shown, ShownTable
+from moewright.records import Record
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +38,23 @@ def test_a_repr_is_one_short_line() -> None:
     assert repr(Facts({"draws": np.zeros((1000, 5)), "best": np.float64(0.5), "ok": True})) == (
         "Facts(draws=1000 x 5 values, best=0.5, ok=yes)"
     )
+
+
+class Line(ShownTable, Record):
+    loss: float
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {"loss": self.loss}
+
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        return [self.to_dict()]
+
+
+def test_a_record_shows_itself_like_any_result() -> None:
+    line = Line(loss=2.5)
+    assert repr(line) == str(line) == "Line(loss=2.5)"
+    assert line.to_frame()["loss"].tolist() == [2.5]
+    assert "<td>2.5</td>" in line._repr_html_()
 
 
 values = st.one_of(

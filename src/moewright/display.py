@@ -34,6 +34,9 @@ class Shown:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={_coded(value)}' for name, value in self._facts().items())})"
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def _repr_html_(self) -> str:
         rows = "".join(
             f'<tr><th style="text-align: left">{escape(name)}</th><td>{escape(_written(value))}</td></tr>'
