@@ -5,7 +5,9 @@ neither a signature nor a check loads pandas, or the room whose object might hav
 """
 
 import ast
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from functools import cache, wraps
 from inspect import Parameter, cleandoc, signature
 from numbers import Integral, Real
@@ -18,7 +20,10 @@ from moewright.errors import UserError
 Inputs = ParamSpec("Inputs")
 Result = TypeVar("Result")
 
-LONGEST = 60
+LONGEST_TEXT, LONGEST_NAME = 4096, 255
+"""Characters of an argument and bytes of a file's name: Linux' PATH_MAX and NAME_MAX."""
+SHOWN = 60
+"""Characters of a value that a complaint repeats."""
 _UNFIT = object()
 _TEXTS = ("str", "WeightFormatName", "CacheDtype")
 """What text may be; which names a format has, the room that owns it says."""
@@ -111,7 +116,8 @@ def is_list(parameter: Parameter) -> bool:
 def check(value: Any, kind: ast.expr, where: str) -> Any:
     """The value as the annotation has it: numpy's numbers as Python's, any iterable as a list. UserError if unfit."""
     members = _members(kind)
-    for member in members:
+    is_path = any(_name(member) == "Path" for member in members)
+    for member in members if is_usable(value, is_path) else []:
         found = _read(value, member, where)
         if found is not _UNFIT:
             return found
@@ -124,9 +130,7 @@ def check(value: Any, kind: ast.expr, where: str) -> Any:
 def _read(value: Any, kind: ast.expr, where: str) -> Any:
     name, inner = _name(kind), _inner(kind)
     if name in _TEXTS:
-        return value if isinstance(value, str) and "\0" not in value else _UNFIT
-    if name == "Path":
-        return value if isinstance(value, Path) and "\0" not in str(value) else _UNFIT
+        return value if isinstance(value, str) else _UNFIT
     if name == "Any" or (name == "None" and value is None):
         return value
     if name == "bool":
@@ -143,11 +147,20 @@ def _read(value: Any, kind: ast.expr, where: str) -> Any:
     return value if name in (each.__name__ for each in type(value).__mro__) else _UNFIT
 
 
+def is_usable(value: Any, is_path: bool) -> bool:
+    """Whether a text or a path is one that files and messages can take; anything else is, as far as this goes."""
+    if not isinstance(value, str | Path):
+        return True
+    text = str(value)
+    fits = not is_path or all(len(os.fsencode(part)) <= LONGEST_NAME for part in text.split("/"))
+    return "\0" not in text and len(text) <= LONGEST_TEXT and fits
+
+
 def _is_list(value: Any) -> bool:
     """Whether a value is a list of things: no text, and no frame, which would be a list of its columns."""
     if isinstance(value, Sequence | Set | Iterator):
         return not isinstance(value, str | bytes | bytearray)
-    return hasattr(value, "__array__") and not hasattr(value, "columns")
+    return getattr(value, "shape", ()) != () and not hasattr(value, "columns")  # an array, or a column of a frame
 
 
 def _number(value: Any, whole: bool) -> Any:
@@ -161,11 +174,20 @@ def as_list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
+@contextmanager
+def writing(path: str | Path, where: str) -> Iterator[None]:
+    """UserError for a place of the user's choice where nothing can be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{where}: {path} cannot be written: {error.strerror or error}") from None
+
+
 def shown(value: Any) -> str:
     """A value in a complaint: plain ones as they are written, shortened; others by their class."""
     if value is None or isinstance(value, str | bytes | bool | int | float | Path):
         text = str(value) if isinstance(value, Path) else repr(value)
-        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+        return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moewright.commands.checking import as_list, command
+from moewright.commands.checking import as_list, command, writing
 from moewright.complaints import number, whole
 from moewright.errors import UserError
-from moewright.laws import Fit, FitSettings, Law, resolve_law
-from moewright.laws.fitting.fit_result import fit_runs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from moewright.laws import Fit, Law
 
 LARGEST_SEED = 2**63 - 1
 
@@ -67,7 +67,11 @@ def fit(
     Raises:
         UserError: For a table or a setting that cannot be used.
     """
+    if out is not None and Path(out).is_dir():
+        raise UserError(f"out: {out} is a folder; name a file")
     import moewright.runs as run_tables
+    from moewright.laws import FitSettings, resolve_law
+    from moewright.laws.fitting.fit_result import fit_runs
 
     kept = _by_name(where, "where", lambda text, _: text.split(","))
     settings = FitSettings.from_dict(
@@ -78,7 +82,7 @@ def fit(
             "bootstrap": bootstrap,
             "loss": loss,
             "weights": weights,
-            "cluster": cluster,
+            "cluster": as_list(cluster) or None,
             "objective": objective,
             "tuning": tuning,
             "asymptote": asymptote,
@@ -91,11 +95,13 @@ def fit(
     table = run_tables.load(runs, source) if isinstance(runs, str | Path) else run_tables.prepare(runs)
     found = fit_runs(chosen, table, settings)
     if out is not None:
-        found.law.save(out)
+        with writing(out, "out"):
+            found.law.save(out)
     if plots is not None:
         from moewright.report.fit_figures import write_fit_figures
 
-        write_fit_figures(found, Path(plots))
+        with writing(plots, "plots"):
+            write_fit_figures(found, Path(plots))
     return found
 
 

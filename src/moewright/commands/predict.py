@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moewright.architecture.spec import Architecture
 from moewright.commands.checking import as_list, command
-from moewright.hf.sources import load_architecture
-from moewright.laws import Law, Prediction, resolve_law
-from moewright.laws.prediction import predict_losses
-from moewright.quantities import parse_count
+
+if TYPE_CHECKING:
+    from moewright.architecture import Architecture
+    from moewright.laws import Law, Prediction
 
 
 @command
@@ -37,6 +36,11 @@ def predict(
     Raises:
         UserError: For what cannot be read.
     """
+    from moewright.hf.sources import load_architecture
+    from moewright.laws import resolve_law
+    from moewright.laws.prediction import predict_losses
+    from moewright.quantities import parse_count
+
     loaded = load_architecture(config)
     tokens = parse_count(train_tokens, "train-tokens")
     chosen = None if law is None else [resolve_law(each) for each in as_list(law)]
