@@ -12,12 +12,12 @@ import pytest
 
 import moewright
 from moewright import Architecture, UserError
+from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, LatentAttention, Rope, Window
 from moewright.architecture.spec import Layer, Norm
 from moewright.exporters import FORMATS
 from moewright.exporters.megatron import vocab_multiple
-from moewright.exporters.target_conventions import canonical
 from tests.exporters import reference
 from tests.exporters.samplers import SAMPLERS, anything
 

@@ -19,15 +19,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from moewright import Architecture, UserError
+from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import ExpertGroup, MoE
 from moewright.architecture.mixers import Attention, LatentAttention, Rope
 from moewright.architecture.spec import Layer, Norm
 from moewright.data.prepare import prepare
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.routing import BalanceLoss
-from moewright.exporters.huggingface import WITH_BALANCE_LOSS
-from moewright.exporters.target_conventions import canonical
 from moewright.hf.families import EXPORT_ORDER
+from moewright.hf.training_config import WITH_BALANCE_LOSS
 from moewright.lab.hf_weights import export_run, from_hf_tensors, read_checkpoint, to_hf_tensors, write_checkpoint
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import balance_loss

@@ -9,13 +9,13 @@ import json
 import shlex
 from typing import Any
 
+from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert, group_score_experts
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.exporters.target_conventions import (
     BIAS_UPDATE_RATE,
     Written,
-    canonical,
     refuse,
     refuse_differences,
     summed_over_layers,

@@ -9,13 +9,13 @@ leniently and read back as OLMo-core understands it; where the reading is anothe
 import json
 from typing import Any, Literal
 
+from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert, group_score_experts
 from moewright.architecture.mixers import Attention, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.exporters.target_conventions import (
     BIAS_UPDATE_RATE,
     Written,
-    canonical,
     divided_by_all_layers,
     refuse,
     refuse_differences,

@@ -10,11 +10,12 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
+from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert, group_score_experts
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.errors import UserError
-from moewright.exporters.target_conventions import BIAS_UPDATE_RATE, Written, canonical, refuse, refuse_differences
+from moewright.exporters.target_conventions import BIAS_UPDATE_RATE, Written, refuse, refuse_differences
 
 NAME = "torchtitan"
 VERSION = "0.3.0"

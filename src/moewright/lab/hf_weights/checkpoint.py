@@ -1,6 +1,5 @@
 """Folders that transformers loads: config, weights, tokenizer; written from the lab's model and read into it."""
 
-import json
 import re
 import shutil
 import warnings
@@ -13,19 +12,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.experiment.run_folder import MODEL
 from moewright.experiment.trained import find_trained
-from moewright.exporters.huggingface import export as export_config
-from moewright.exporters.target_conventions import canonical
 from moewright.files import new_folder, read_mapping, write_mapping
-from moewright.hf.config import read_config
+from moewright.hf.config import read_config, write_config
 from moewright.hf.sources import SPEC
-from moewright.lab.hf_weights.names import FAMILIES
-from moewright.lab.hf_weights.tensors import from_hf_tensors, to_hf_tensors
+from moewright.hf.training_config import write_training_config
+from moewright.lab.hf_weights.tensors import FAMILIES, from_hf_tensors, to_hf_tensors
 
 StoredAs = Literal["fp32", "bf16"]
 
@@ -58,7 +56,7 @@ def write_checkpoint(
     if dtype not in _DTYPES:
         raise UserError(f"dtype: expected one of {', '.join(_DTYPES)}, got {dtype!r}")
     stored = architecture.model_copy(update={"weights_format": dtype})
-    config = json.loads(export_config(stored, balance_loss, family).files["config.json"])
+    config, _ = write_training_config(stored, balance_loss, family)
     _refuse_unlike(architecture, config["model_type"])
     tokens = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
     for name, token in tokens.items():
@@ -107,7 +105,7 @@ def read_checkpoint(folder: str | Path) -> tuple[Architecture, dict[str, Tensor]
         warnings.warn(message, stacklevel=2)
     prediction_blocks = imported.architecture.mtp_layers
     architecture = imported.architecture.model_copy(update={"mtp_layers": 0})
-    canonical(architecture, merge_shared=False).to_hf(family)  # refuses keys that transformers' module ignores
+    write_config(canonical(architecture, merge_shared=False), family)  # refuses keys that transformers' module ignores
     _refuse_unlike(architecture, family)
     tensors = _load(folder)
     behind = range(architecture.num_layers, architecture.num_layers + prediction_blocks)  # numbered on from the layers
