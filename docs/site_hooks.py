@@ -49,7 +49,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     if HELP in markdown:
         markdown = markdown.replace(HELP, _help())
     if FUNCTIONS in markdown:
-        markdown = markdown.replace(FUNCTIONS, "\n\n".join(f"::: {name}" for name in _functions()))
+        markdown = markdown.replace(FUNCTIONS, "\n\n".join(_functions()))
     return MODULES.sub(lambda match: "\n\n".join(f"::: {name}" for name in _modules(match["package"])), markdown)
 
 
@@ -75,11 +75,11 @@ def _moved(markdown: str, folder: str, page: str) -> str:
 
 
 def _functions() -> Iterator[str]:
-    """The functions of the commands, by their full names."""
+    """The functions of the commands, under the names that users give them."""
     from moewright.commands import COMMANDS
 
     for name in COMMANDS.values():
-        yield f"moewright.commands.{name}.{name}"
+        yield f"::: moewright.commands.{name}.{name}\n    options: {{heading: moewright.{name}}}"
 
 
 def _modules(package: str) -> Iterator[str]:

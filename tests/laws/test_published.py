@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from moewright import UserError, laws
+from moewright.laws.law import LossLaw
 from moewright.laws.published.krajewski2024 import model_of_width
 from moewright.laws.published.ludziejewski2025 import at_experts
 from tests.laws.tables import clark_s_base, joint_moe
@@ -285,3 +286,20 @@ def test_marginal_curves_have_the_shapes_of_the_paper() -> None:
     assert found["active_experts"] == pytest.approx(best["active_experts"], abs=0.02)
     assert found["shared_ratio"] == pytest.approx(best["shared_ratio"], abs=5e-4)
     assert curves["train_tokens"].loss[0] == law.loss(**{**at, "train_tokens": 10e9})
+
+
+def test_an_optimum_that_is_not_there_is_no_number() -> None:
+    """A fit may end with any coefficient at 0 or below; the shipped small mixtures give zhao2025 m = 0."""
+    tried = 0
+    for name in laws.names():
+        law = laws.get(name)
+        if not isinstance(law, LossLaw) or law.optimum_rule is None:
+            continue
+        given = {variable.name: 1e21 for variable in law.optimum_rule.arguments}
+        coefficients = dict(law.coefficients_with({}))
+        for changed in coefficients:
+            for value in (0.0, -coefficients[changed]):
+                found = law.optimum_rule.answer({**coefficients, changed: value}, given, name)
+                assert all(isinstance(answer, float) for answer in found.values())
+                tried += 1
+    assert tried > 40

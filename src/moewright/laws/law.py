@@ -60,8 +60,13 @@ class Optimum:
         return check_values([*self.arguments, *optional], given, owner)
 
     def answer(self, coefficients: Mapping[str, Any], given: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        """Numbers or arrays by the names in `answers`."""
-        solved = self.solve(coefficients, **self.check(given, owner))
+        """Numbers or arrays by the names in `answers`; NaN or infinite where there is no optimum.
+
+        A fit may leave a coefficient at 0 or below, where a closed form divides by it or takes its root.
+        """
+        numbers = {name: np.asarray(value, dtype=np.float64)[()] for name, value in coefficients.items()}
+        with np.errstate(all="ignore"):
+            solved = self.solve(numbers, **self.check(given, owner))
         return {name: _plain(value) for name, value in solved.items()}
 
 
