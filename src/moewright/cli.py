@@ -88,7 +88,8 @@ def _option(path: str, parameter: Parameter, text: str, is_first: bool) -> Param
     if is_first and parameter.kind is not Parameter.KEYWORD_ONLY:
         told: Any = typer.Argument(help=text)
     else:
-        text += "" if needed or parameter.default in (None, False) else f" [default: {parameter.default}]"
+        has_default = not needed and parameter.default is not None and takes is not bool
+        text += f" [default: {parameter.default}]" if has_default else ""
         told = typer.Option(
             f"--{written(name)}", help=text, metavar=None if takes is bool else metavar(parameter), show_default=False
         )

@@ -15,7 +15,6 @@ from typing import Any, Self, get_args
 
 from pydantic import BaseModel
 
-import moewright
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
 
@@ -204,5 +203,5 @@ def _imports(source: str) -> Iterator[str]:
 
 def _file(module: str) -> Path | None:
     """The source of a module of this package; None for a name inside a module."""
-    base = Path(moewright.__file__).parent.joinpath(*module.split(".")[1:])
+    base = Path(__file__).parents[1].joinpath(*module.split(".")[1:])
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
