@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import atan, cos, exp, inf, log, pi, sin, sqrt
 from statistics import NormalDist
 from typing import Any
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from moewright.errors import UserError
 from moewright.laws.variable import Array
+from moewright.records import Items, Pair, Record
 
 # More rates join the fit while their mean squared distance from the parabola, per degree of freedom, is at most this
 # many times the variance of a run; `best_rate` gives the measurement behind it.
@@ -20,13 +21,12 @@ _FEWEST = 3
 _LARGEST_LOG = log(sys.float_info.max)
 
 
-@dataclass(frozen=True)
-class RateOptimum:
+class RateOptimum(Record):
     """The best learning rate, how sure it is, and how it was found."""
 
     rate: float | None
     """The parabola's vertex where `status` is inside, else the best rate tested; None if every run diverged."""
-    interval: tuple[float, float] | None
+    interval: Pair[float] | None
     """Where the vertex lies at `level`; None where the runs do not bound it, or nothing says how noisy they are."""
     loss: float | None
     """Nats: the parabola's at its vertex, or the mean of the runs at the best rate tested."""
@@ -40,15 +40,11 @@ class RateOptimum:
     noise: float | None
     """Standard deviation of the loss between seeds, nats: as stated, or from repeated rates."""
     level: float
-    used: tuple[float, ...]
+    used: Items[float]
     """The rates that the parabola was fitted to."""
     diverged: int
     """Runs without a finite loss, left out."""
-    messages: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, for JSON."""
-        return asdict(self)
+    messages: Items[str]
 
 
 @dataclass(frozen=True)

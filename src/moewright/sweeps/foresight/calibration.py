@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
@@ -15,6 +14,7 @@ from moewright.sweeps.foresight.probe import probe
 from moewright.sweeps.foresight.shapes import Shape, shape_of, spread
 from moewright.sweeps.foresight.speed import SpeedModel, fit_speed
 from moewright.sweeps.running.executors import Job, LocalExecutor
+from moewright.sweeps.sweep_answers import CalibrationAnswer
 
 SECONDS = 20.0
 """Of measuring, the start of the processes apart."""
@@ -71,16 +71,16 @@ class Calibration:
         share = steps / recipe.total_steps
         return self.start_seconds + steps * step + share * evaluations(recipe) * validation_tokens * token
 
-    def to_dict(self) -> dict[str, Any]:
+    def answer(self) -> CalibrationAnswer:
         """For JSON."""
-        return {
-            "source": self.source,
-            "error": self.error,
-            "start_seconds": self.start_seconds,
-            "validation_share": self.validation_share,
-            "shapes_measured": len(self.measured),
-            "seconds_per": {kind: dict(model.coefficients) for kind, model in self.models.items()},
-        }
+        return CalibrationAnswer(
+            source=self.source,
+            error=self.error,
+            start_seconds=self.start_seconds,
+            validation_share=self.validation_share,
+            shapes_measured=len(self.measured),
+            seconds_per={kind: dict(model.coefficients) for kind, model in self.models.items()},
+        )
 
 
 def evaluations(recipe: Recipe) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
@@ -25,6 +26,14 @@ from moewright.sweeps.running.standing import Standing
 from moewright.sweeps.running.sweeping import load
 from moewright.sweeps.running.worker import newest_step
 from moewright.sweeps.spec import ForecastSettings
+from moewright.sweeps.sweep_answers import (
+    DiskAnswer,
+    DriftAnswer,
+    DryRunAnswer,
+    DuplicateCell,
+    InvalidCell,
+    SweepTotals,
+)
 
 if TYPE_CHECKING:
     from moewright.laws import Forecast
@@ -32,8 +41,8 @@ if TYPE_CHECKING:
 OpenProgress = Callable[[], AbstractContextManager[Progress]]
 
 
-@dataclass(frozen=True)
-class DryRun:
+@dataclass(frozen=True, repr=False)
+class DryRun(ShownTable):
     """What a sweep comes to."""
 
     out: Path | None
@@ -75,36 +84,54 @@ class DryRun:
         """How many runs are in each stage."""
         return dict(Counter(each.run.stage for each in self.runs))
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright sweep --dry-run --json`."""
+    def _facts(self) -> Mapping[str, Any]:
         return {
-            "out": None if self.out is None else str(self.out),
+            "runs": len(self.runs),
+            "left": len(self.left),
             "executor": self.executor,
             "jobs": self.jobs,
-            "totals": {
-                "runs": len(self.runs),
-                "stages": self.stages,
-                "states": self.states,
-                "more_tuning": self.more_tuning,
-                "left": len(self.left),
-                "train_flops": sum(each.run.sizes["train_flops"] for each in self.left),
-                "train_tokens": sum(each.run.sizes["train_tokens"] for each in self.left),
-                "seconds": self.seconds,
-                "most_seconds": self.most_seconds,
-            },
-            "disk_bytes": {**asdict(self.disk), "fits": self.disk.fits},
-            "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "runs": [each.to_dict(self.keep) for each in self.runs],
-            "invalid": [{"settings": cell.settings, "problem": cell.problem} for cell in self.plan.invalid],
-            "problems": [{"settings": run.settings, "problem": problem} for run, problem in self.problems],
-            "merged": self.plan.merged,
-            "duplicates": [
-                {"settings": cell.settings, "same_as": other.settings} for cell, other in self.plan.duplicates
-            ],
-            "drifts": [asdict(drift) for drift in self.drifts],
-            "warnings": dict(self.warnings),
-            "forecasts": [each.to_dict() for each in self.forecasts],
+            "seconds": self.seconds,
+            "problems": len(self.problems),
         }
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = [each.answer(self.keep).to_dict() for each in self.runs]
+        return [{**row.pop("settings"), **row} for row in rows]
+
+    def answer(self) -> DryRunAnswer:
+        """For JSON."""
+        return DryRunAnswer(
+            out=None if self.out is None else str(self.out),
+            executor=self.executor,
+            jobs=self.jobs,
+            totals=SweepTotals(
+                runs=len(self.runs),
+                stages=self.stages,
+                states=self.states,
+                more_tuning=self.more_tuning,
+                left=len(self.left),
+                train_flops=sum(each.run.sizes["train_flops"] for each in self.left),
+                train_tokens=int(sum(each.run.sizes["train_tokens"] for each in self.left)),
+                seconds=self.seconds,
+                most_seconds=self.most_seconds,
+            ),
+            disk_bytes=DiskAnswer(**asdict(self.disk), fits=self.disk.fits),
+            calibration=None if self.calibration is None else self.calibration.answer(),
+            runs=tuple(each.answer(self.keep) for each in self.runs),
+            invalid=tuple(InvalidCell(settings=cell.settings, problem=str(cell.problem)) for cell in self.plan.invalid),
+            problems=tuple(InvalidCell(settings=run.settings, problem=problem) for run, problem in self.problems),
+            merged=self.plan.merged,
+            duplicates=tuple(
+                DuplicateCell(settings=cell.settings, same_as=other.settings) for cell, other in self.plan.duplicates
+            ),
+            drifts=tuple(DriftAnswer(**asdict(drift)) for drift in self.drifts),
+            warnings=dict(self.warnings),
+            forecasts=self.forecasts,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright sweep --dry-run --json`."""
+        return self.answer().to_dict()
 
 
 def dry_run(

@@ -7,6 +7,7 @@ from typing import Any
 from moewright.experiment.states import State
 from moewright.sweeps.foresight.timetable import Task
 from moewright.sweeps.plan import Plan, PlannedRun, Planner
+from moewright.sweeps.sweep_answers import ExpectedRun
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,21 @@ class Expected:
     seconds: float | None
     """That it will still take. None where this machine cannot tell: on Slurm, or for a run that cannot be."""
 
-    def to_dict(self, keep: str) -> dict[str, Any]:
-        """A row of --json."""
+    def answer(self, keep: str) -> ExpectedRun:
+        """A row of JSON."""
         run = self.run
-        return {
-            "id": None if run.awaits_rate else run.id,
-            "settings": run.settings,
-            "stage": run.stage,
-            "group": run.group,
-            "state": self.state,
-            **run.sizes,
-            "kept_disk_bytes": run.kept_bytes(keep),
-            "learning_rate": self.learning_rate,
-            "seconds": self.seconds,
-        }
+        sizes: dict[str, Any] = dict(run.sizes)
+        return ExpectedRun(
+            id=None if run.awaits_rate else run.id,
+            settings=run.settings,
+            stage=run.stage,
+            group=run.group,
+            state=self.state,
+            **sizes,
+            kept_disk_bytes=int(run.kept_bytes(keep)),
+            learning_rate=self.learning_rate,
+            seconds=self.seconds,
+        )
 
 
 def tasks_of(planner: Planner, runs: Sequence[Expected]) -> list[Task]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment.states import STATES, last_end, read_attempts
 from moewright.experiment.sweep_layout import SWEEP, attempts_file
@@ -14,10 +15,11 @@ from moewright.sweeps.running.folder import check_folder, note_specification, ru
 from moewright.sweeps.running.scheduler import Scheduler, Watcher
 from moewright.sweeps.running.standing import Snapshot, Standing
 from moewright.sweeps.spec import LoadedSweep
+from moewright.sweeps.sweep_answers import InvalidCell, SweepAnswer, TunedAnswer
 
 
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(frozen=True, repr=False)
+class SweepResult(ShownTable):
     """How a sweep stands when nothing more can be done in it."""
 
     snapshot: Snapshot
@@ -47,24 +49,31 @@ class SweepResult:
         """Whether every run is done, or diverged: a result too."""
         return set(self.counts) <= {"done", "diverged"}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright sweep --json`."""
+    def _facts(self) -> dict[str, Any]:
+        return {"out": str(self.snapshot.out), **self.counts}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        plan, states = self.snapshot.plan, self.snapshot.states
+        return [{"id": run.id, **run.settings, "state": states.get(run.id)} for run in plan.runs if not run.awaits_rate]
+
+    def answer(self) -> SweepAnswer:
+        """For JSON."""
         plan = self.snapshot.plan
-        return {
-            "out": str(self.snapshot.out),
-            "states": self.counts,
-            "runs": self.snapshot.states,
-            "invalid": [{"settings": cell.settings, "problem": cell.problem} for cell in plan.invalid],
-            "merged": plan.merged,
-            "tuned": {
-                name: {
-                    "multiplier": found.multiplier,
-                    "points": [list(point) for point in found.points],
-                    "optimum": None if found.optimum is None else found.optimum.to_dict(),
-                }
+        return SweepAnswer(
+            out=str(self.snapshot.out),
+            states=dict(self.counts),
+            runs=dict(self.snapshot.states),
+            invalid=tuple(InvalidCell(settings=cell.settings, problem=str(cell.problem)) for cell in plan.invalid),
+            merged=plan.merged,
+            tuned={
+                name: TunedAnswer(multiplier=found.multiplier, points=found.points, optimum=found.optimum)
                 for name, found in plan.tuned.items()
             },
-        }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright sweep --json`."""
+        return self.answer().to_dict()
 
 
 def sweep(
