@@ -23,7 +23,7 @@ from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import ExpertGroup, MoE
 from moewright.architecture.mixers import Attention, LatentAttention, Rope
 from moewright.architecture.spec import Layer, Norm
-from moewright.data.prepare import prepare
+from moewright.data.preparation import prepare
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.routing import BalanceLoss
 from moewright.hf.families import EXPORT_ORDER

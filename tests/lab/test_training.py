@@ -19,7 +19,7 @@ import torch
 
 from moewright import files
 from moewright.architecture.counts import training_flops_per_token
-from moewright.data.prepare import prepare
+from moewright.data.preparation import prepare
 from moewright.errors import UserError
 from moewright.experiment import planning, run_folder
 from moewright.experiment.recipe import Recipe

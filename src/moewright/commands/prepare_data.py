@@ -48,7 +48,7 @@ def prepare_data(
     Raises:
         UserError: For every bad input, and when the folder cannot be written.
     """
-    from moewright.data import prepare
+    from moewright.data.preparation import prepare
 
     return prepare(
         as_list(sources),
