@@ -4,20 +4,38 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from moewright.architecture.counts import mtp_params, total_params
 from moewright.complaints import hint, number
+from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.experiment.trained import Trained, find_trained, run_of
 from moewright.exporters import FORMATS
 from moewright.exporters.target_conventions import Written
 from moewright.files import new_folder, write_text
 from moewright.hf.sources import Source, load_architecture
+from moewright.records import Items, Output
 
 
-@dataclass(frozen=True)
-class Export:
+class ExportAnswer(Output):
+    """A model in a framework's terms."""
+
+    command: ClassVar[str] = "export"
+    out: str | None
+    format: str
+    files: Items[str]
+    step: int | None
+    """Of the checkpoint whose weights were written; null for a design."""
+    notes: Items[str]
+    """Conventions that were converted, and what the framework is told that the spec does not say."""
+    total_params: int
+    mtp_params: int
+    warnings: Items[str]
+
+
+@dataclass(frozen=True, repr=False)
+class Export(Shown):
     """A model in a framework's terms."""
 
     format: str
@@ -51,19 +69,26 @@ class Export:
                 write_text(partial / name, contents)
         return folder
 
+    def answer(self) -> ExportAnswer:
+        """For JSON."""
+        written = None if self.folder is None else sorted(path.name for path in self.folder.iterdir())
+        return ExportAnswer(
+            out=None if self.folder is None else str(self.folder),
+            format=self.format,
+            files=tuple(sorted(self.files) if written is None else written),
+            step=None if self.trained is None else self.trained.step,
+            notes=self.notes,
+            total_params=self.total_params,
+            mtp_params=self.mtp_params,
+            warnings=self.warnings,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright export --json`."""
-        written = None if self.folder is None else sorted(path.name for path in self.folder.iterdir())
-        return {
-            **({"out": str(self.folder)} if self.folder is not None else {}),
-            "format": self.format,
-            "files": sorted(self.files) if written is None else written,
-            "step": None if self.trained is None else self.trained.step,
-            "notes": list(self.notes),
-            "total_params": self.total_params,
-            "mtp_params": self.mtp_params,
-            "warnings": list(self.warnings),
-        }
+        return self.answer().to_dict()
+
+    def _facts(self) -> dict[str, Any]:
+        return {"format": self.format, "files": sorted(self.files), "total_params": self.total_params}
 
 
 def export_to(format: str, design: Source, balance_loss: float | str | None = None) -> Export:
