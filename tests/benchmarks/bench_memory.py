@@ -60,11 +60,10 @@ def held(arguments: tuple[dict[str, int], str, int, int, bool, int]) -> tuple[fl
     import torch
 
     from moewright.experiment.planning import expected_memory
-    from moewright.lab.initialization import initialize
-    from moewright.lab.memory import keep_freed_memory
+    from moewright.lab.machine import keep_freed_memory
     from moewright.lab.model import Transformer
     from moewright.lab.model.balancing import balance_loss
-    from moewright.lab.optimizer import build_optimizers
+    from moewright.lab.optimization import build_optimizers, initialize
 
     *settings, steps = arguments
     keep_freed_memory()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from moewright.lab.fast import products
 from moewright.lab.fast.choice import Operation
-from moewright.lab.memory import keep_freed_memory
+from moewright.lab.machine import keep_freed_memory
 from moewright.lab.model.moe import sort_rows
 from moewright.lab.model.operations import causal_attention, expert_ffn, head_loss, linear, rms_norm
 from tests.benchmarks.bench_training import HEAD_DIM, LENGTH, SEQUENCES, SHAPES, VOCABULARY, lab_step

@@ -61,10 +61,10 @@ def lab_step(shape: dict[str, int], precision: str, dense: bool) -> Callable[[An
 
     from moewright.experiment.recipe import Initialization
     from moewright.experiment.routing import BalanceLoss
-    from moewright.lab.initialization import initialize
-    from moewright.lab.memory import keep_freed_memory
+    from moewright.lab.machine import keep_freed_memory
     from moewright.lab.model import Transformer
     from moewright.lab.model.balancing import balance_loss
+    from moewright.lab.optimization import initialize
 
     keep_freed_memory()
     model = Transformer(architecture(shape, dense), torch.bfloat16 if precision == "bf16" else None)
@@ -176,7 +176,7 @@ def main() -> None:
     import torch
 
     from moewright.architecture.counts import active_params, total_params, training_flops_per_token
-    from moewright.lab.throughput import matmul_peak
+    from moewright.lab.machine import matmul_peak
 
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     tokens = SEQUENCES * LENGTH

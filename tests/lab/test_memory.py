@@ -9,9 +9,9 @@ from moewright.architecture import Architecture
 from moewright.errors import UserError
 from moewright.experiment.planning import check_memory, expected_memory
 from moewright.experiment.recipe import Initialization, Recipe
-from moewright.lab.initialization import initialize
-from moewright.lab.memory import free_memory
+from moewright.lab.machine import free_memory
 from moewright.lab.model import Transformer
+from moewright.lab.optimization import initialize
 
 CASES = 12
 

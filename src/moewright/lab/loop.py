@@ -16,12 +16,11 @@ from moewright.errors import OtherProcessError, RunStopped
 from moewright.experiment import run_folder
 from moewright.experiment.planning import RunPlan
 from moewright.files import AppendOnlyFile
-from moewright.lab.memory import peak_memory
+from moewright.lab.machine import matmul_peak, peak_memory
 from moewright.lab.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.lab.progress import training_progress
 from moewright.lab.session import Session
 from moewright.lab.step import StepLosses
-from moewright.lab.throughput import matmul_peak
 
 PATIENCE = 20
 """Steps in a row, after the warm-up, that may be worse than guessing every token alike before a run has diverged."""

@@ -16,10 +16,9 @@ from moewright.experiment.schedule import peak_learning_rate, schedule_share
 from moewright.files import read_mapping
 from moewright.lab import checkpoint_files, sharding
 from moewright.lab.evaluation import EvaluationReport, evaluate
-from moewright.lab.initialization import initialize
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import update_selection_bias
-from moewright.lab.optimizer import build_optimizers
+from moewright.lab.optimization import build_optimizers, initialize
 from moewright.lab.sharding import World
 from moewright.lab.step import StepLosses, accumulate_gradients
 

@@ -12,7 +12,7 @@ from moewright.experiment.planning import open_data, plan_with
 from moewright.experiment.recipe import Recipe
 from moewright.lab.beginning import begin, lock
 from moewright.lab.loop import Result, TrainingLoop
-from moewright.lab.memory import free_memory, keep_freed_memory
+from moewright.lab.machine import free_memory, keep_freed_memory
 from moewright.lab.session import Session
 from moewright.lab.sharding import world
 

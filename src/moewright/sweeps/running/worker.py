@@ -118,12 +118,11 @@ def take_cores(threads: int, cores: Sequence[int]) -> None:
 
 
 def _train(recipe: dict[str, Any], folder: Path) -> End:
-    import torch
-
     from moewright.experiment.recipe import Recipe
+    from moewright.lab.machine import use_threads
     from moewright.lab.training import train
 
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    use_threads(int(os.environ["OMP_NUM_THREADS"]))
     result = train(Recipe.from_dict(recipe), folder, show=False)
     return "finished" if result.state == "finished" else "interrupted"
 

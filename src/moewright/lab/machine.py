@@ -1,17 +1,27 @@
-"""Memory: what there is for a run, and what it took; and keeping what was freed."""
+"""The machine under a run: its threads, its memory, and what it can do in matrix products."""
 
 import ctypes
 import os
 import resource
 import sys
+import time
 
 import torch
 
 from moewright.experiment.planning import free_host_memory
+from moewright.lab.fast.products import times_transposed
 
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD = 64 * 2**20
+# Of the square products that are timed, and for how long each kind is.
+_SIZE = 2048
+_SECONDS = 0.4
+
+
+def use_threads(count: int) -> None:
+    """Of this process, for torch's operators."""
+    torch.set_num_threads(count)
 
 
 def keep_freed_memory() -> bool:
@@ -44,3 +54,30 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform.startswith("linux") else 1)
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of square products of size 2048, the best of several, by torch's product or the one that training uses.
+
+    Utilization is measured against it: what training reaches of what this machine does, not of a data sheet.
+    """
+    a, b = (torch.randn(_SIZE, _SIZE, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for product in (times_transposed, lambda x, y: torch.mm(x, y.t())):
+        product(a, b)  # builds kernels
+        end = time.perf_counter() + _SECONDS
+        while True:
+            _synchronize(device)
+            start = time.perf_counter()
+            product(a, b)
+            _synchronize(device)
+            stop = time.perf_counter()
+            best = min(best, stop - start)
+            if stop > end:
+                break
+    return 2 * _SIZE**3 / best
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
