@@ -45,7 +45,7 @@ Reading = Annotated[float | None, BeforeValidator(_none_if_not_finite)]
 class Record(BaseModel):
     """Base of all records: immutable, no unknown fields, no silent type conversion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     called: ClassVar[str] = ""
     """What complaints about the record as a whole name it; by default its class, or the KIND of its file."""
