@@ -1,0 +1,57 @@
+"""What commands print with --json is what their record classes say: it reads back into the class, nothing lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moewright.data.dataset_record import DatasetOutput
+from moewright.designs.design_record import DesignsRecord
+from moewright.exporters.exported import ExportAnswer
+from moewright.hardware.inspection_record import InspectionRecord
+from moewright.laws.description import LawDescription, LawList
+from moewright.laws.prediction import PredictionAnswer
+from moewright.records import Output
+from tests.test_cli import run
+
+MODEL = "examples/configs/deepseek-v3.json"
+SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1e11", "--top", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "record"),
+    [
+        (("inspect", MODEL), InspectionRecord),
+        (("inspect", "examples/configs/jamba-v0.1.json", "--hardware", "H100", "--devices", "8"), InspectionRecord),
+        (("predict", MODEL, "--train-tokens", "2T"), PredictionAnswer),
+        (("laws",), LawList),
+        (("laws", "zhao2025"), LawDescription),
+        (("laws", "docs/slicing2026.json"), LawDescription),
+        (("design", *SMALL), DesignsRecord),
+        (("export", "examples/configs/olmoe-1b-7b.json", "--format", "hf", "--out", "{out}"), ExportAnswer),
+        (("data", "prepare", "examples/data/moby-dick.txt", "--vocab-size", "400", "--out", "{out}"), DatasetOutput),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_outputs_read_back(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], record: type[Output]
+) -> None:
+    written = [argument.format(out=tmp_path / "out") for argument in arguments]
+    code, out, err = run(capsys, *written, "--json")
+    assert code == 0, err
+    values: dict[str, Any] = json.loads(out)
+    read = record.from_dict(values)
+    assert read.to_dict() == values
+    assert set(values) <= set(record.json_schema()["properties"])
+
+
+def test_the_folder_of_designs_keeps_the_same_record(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = run(capsys, "design", *SMALL, "--out", str(tmp_path / "out"), "--json")
+    assert code == 0, err
+    kept = DesignsRecord.read(tmp_path / "out" / "designs.json")
+    assert kept == DesignsRecord.from_dict(json.loads(out))
+    assert [design.architecture for design in kept.designs] == [
+        design.architecture.load(tmp_path / "out" / f"design-{number:02d}" / "architecture.yaml")
+        for number, design in enumerate(kept.designs, start=1)
+    ]
