@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from moewright.runs import diagnose, load, prepare
-from moewright.runs.robust import robust_scale
+from moewright.runs.diagnosis import robust_scale
 from tests.runs.public_data import FILES, public_table
 
 

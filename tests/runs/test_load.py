@@ -11,9 +11,7 @@ from moewright.architecture import counts
 from moewright.architecture.variables import granularity_krajewski, shared_ratio_zhao, sparsity_abnar
 from moewright.errors import UserError
 from moewright.runs import derive, load, prepare, require
-from moewright.runs.importers.slicing_models import backbone
-from moewright.runs.importers.slicing_names import Group
-from moewright.runs.importers.slicing_sizes import Size
+from moewright.runs.importers.slicing_models import SlicingGroup, SlicingSize, backbone
 
 GOOD = pd.DataFrame(
     {
@@ -125,8 +123,8 @@ def test_configurations_differ_by_settings_not_by_seed_or_loss() -> None:
 
 def test_variables_from_an_architecture_are_those_of_the_architecture() -> None:
     models = [
-        backbone(Size(64, 3, 4, 1e6), (Group(0.25, 8, 2),), 0.5),
-        backbone(Size(96, 2, 4, 1e6), (Group(0.5, 4, 1), Group(0.125, 16, 4)), 0.0),
+        backbone(SlicingSize(64, 3, 4, 1e6), (SlicingGroup(0.25, 8, 2),), 0.5),
+        backbone(SlicingSize(96, 2, 4, 1e6), (SlicingGroup(0.5, 4, 1), SlicingGroup(0.125, 16, 4)), 0.0),
     ]
     frame = pd.DataFrame({"architecture": [str(_json(model)) for model in models], "loss": [3.0, 2.9]})
     table = prepare(frame)

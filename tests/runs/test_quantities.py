@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moewright.runs.quantities import parse_quantities, parse_quantity
+from moewright.runs.validation import parse_quantities, parse_quantity
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,7 @@ from moewright.architecture.counts import active_params, total_params
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.errors import UserError
-from moewright.runs.importers.slicing_models import backbone
-from moewright.runs.importers.slicing_names import Group
-from moewright.runs.importers.slicing_sizes import VOCAB_SIZE
-from moewright.runs.importers.slicing_sizes import Size as SlicingSize
+from moewright.runs.importers.slicing_models import VOCAB_SIZE, SlicingGroup, SlicingSize, backbone
 from moewright.sweeps.settings.dials import DIALS, reshape
 from moewright.sweeps.settings.values import MisfitError
 
@@ -173,7 +170,7 @@ def test_slicing_and_dicing_grid(size: tuple[int, int, int]) -> None:
                 assert sizes(mixture(made)) == (experts, top_k, 4 * width // slices, int(share * 4 * width))
                 if experts == 1 and not shared:
                     continue  # the importer calls that dense
-                group = Group(multiplier=1 / slices, experts=experts, top_k=top_k)
+                group = SlicingGroup(multiplier=1 / slices, experts=experts, top_k=top_k)
                 theirs = backbone(SlicingSize(width, layers, heads, 0), (group,), float(share))
                 assert total_params(made) == total_params(theirs)
                 assert active_params(made) == active_params(theirs)

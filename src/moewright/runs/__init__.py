@@ -8,7 +8,7 @@ from moewright.runs.columns import SCHEMA, Column
 from moewright.runs.derived import derive
 from moewright.runs.diagnosis import diagnose
 from moewright.runs.importers import IMPORTERS, import_source
-from moewright.runs.reading import read_frame
+from moewright.runs.table_files import read_frame
 from moewright.runs.validation import require, validate
 
 __all__ = ["IMPORTERS", "SCHEMA", "Column", "derive", "diagnose", "load", "prepare", "require", "validate"]

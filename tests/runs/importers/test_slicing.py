@@ -10,10 +10,8 @@ from moewright.architecture import counts
 from moewright.errors import UserError
 from moewright.runs import load, prepare
 from moewright.runs.importers import import_source
-from moewright.runs.importers.slicing_models import backbone
-from moewright.runs.importers.slicing_names import Group, read_name
-from moewright.runs.importers.slicing_schedules import mean_rate
-from moewright.runs.importers.slicing_sizes import SIZES, size_of
+from moewright.runs.importers.slicing import mean_rate
+from moewright.runs.importers.slicing_models import SIZES, SlicingGroup, backbone, read_name, size_of
 from tests.runs.public_data import public_table
 
 PREFIX = "2025_07_02-07_52_21_lr_sweep_5XD_dropless_lf_lowlb_olmo2_20M"
@@ -35,12 +33,12 @@ def test_counts_of_the_dense_backbones_are_the_authors() -> None:
     without |= {"400M": 530889120, "1.0B": 1342261248}
     for label, count in without.items():
         size = SIZES["olmo2", label]
-        model = backbone(size, (Group(1.0, 1, 1),), 0.0)
+        model = backbone(size, (SlicingGroup(1.0, 1, 1),), 0.0)
         qk_norms = 2 * size.hidden_size * size.num_layers
         assert counts.total_params_non_embedding(model) - qk_norms == count
     with_all = {"10M": 9745008, "20M": 19859040, "50M": 52782000}
     for label, count in with_all.items():
-        assert counts.total_params(backbone(SIZES["olmo2b", label], (Group(1.0, 1, 1),), 0.0)) == count
+        assert counts.total_params(backbone(SIZES["olmo2b", label], (SlicingGroup(1.0, 1, 1),), 0.0)) == count
 
 
 def test_every_run_of_the_table_is_there(table: pd.DataFrame) -> None:
@@ -61,7 +59,7 @@ def test_names_and_columns_agree_but_where_known(table: pd.DataFrame) -> None:
         for name, column in zip(by_name, table["shared_mult"], strict=True)
         if (name.shared_multiplier or 0.0) != column
     ]
-    assert [name.groups for name in default_shared] == [(Group(1.0, 4, 1),)]
+    assert [name.groups for name in default_shared] == [(SlicingGroup(1.0, 4, 1),)]
 
 
 def test_the_third_group_comes_from_the_name(table: pd.DataFrame) -> None:
@@ -180,7 +178,7 @@ def test_names_are_read_as_they_are_written(groups: list[tuple[int, int, int]], 
     top_ks = ",".join(str(k) for _, _, k in groups)
     sweep = "lr_sweep_5XD_lf" if biased else "lr_sweep_5XD"
     name = read_name(f"2025_07_02-07_52_21_{sweep}_olmo2_50M_e{experts}x{multipliers}c{top_ks}{gen}_lr=0.004")
-    assert name.groups == tuple(Group(2.0**-m, e, k) for e, m, k in groups)
+    assert name.groups == tuple(SlicingGroup(2.0**-m, e, k) for e, m, k in groups)
     assert (name.family, name.size, name.data_multiple, name.loss_free_bias) == ("olmo2", "50M", 5.0, biased)
     assert name.learning_rate == 0.004
     if gen:

@@ -21,7 +21,7 @@ from moewright.experiment.states import STATES, Observed, observe, observe_run, 
 from moewright.files import read_mapping
 from moewright.runs.columns import SCHEMA
 from moewright.runs.derived import read_architecture
-from moewright.runs.writing import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, write_frame
+from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, write_frame
 
 AXIS_PREFIX = "axis_"
 """A column `axis_<setting>` holds what a sweep's axis set; mappings and lists as JSON."""

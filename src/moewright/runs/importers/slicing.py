@@ -19,17 +19,17 @@ import warnings
 import pandas as pd
 
 from moewright.errors import UserError
-from moewright.runs.importers.slicing_models import describe_models
-from moewright.runs.importers.slicing_names import Group, RunName, read_name
-from moewright.runs.importers.slicing_schedules import mean_rate, warmup_steps
-from moewright.runs.importers.slicing_sizes import (
+from moewright.runs.importers.slicing_models import (
     BATCH_TOKENS,
     TOKENS_PER_NOMINAL_PARAM,
-    Size,
+    RunName,
+    SlicingGroup,
+    SlicingSize,
+    describe_models,
+    read_name,
     size_of,
 )
-from moewright.runs.quantities import parse_quantities
-from moewright.runs.validation import require
+from moewright.runs.validation import parse_quantities, require
 
 CAPACITY_FACTOR = 1.2  # the sweeps' routing "default"
 LOSS_FREE_STEP = 0.001
@@ -110,9 +110,9 @@ def import_slicing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     return table
 
 
-def _sizes(frame: pd.DataFrame, names: list[RunName], where: str) -> list[Size]:
+def _sizes(frame: pd.DataFrame, names: list[RunName], where: str) -> list[SlicingSize]:
     labels = frame["model_size"] if "model_size" in frame else pd.Series(None, index=frame.index, dtype=object)
-    sizes: dict[tuple[str, str], Size] = {}
+    sizes: dict[tuple[str, str], SlicingSize] = {}
     found = []
     for row, (name, label) in enumerate(zip(names, labels, strict=True)):
         # The name is what was launched; the column may use the authors' later labels (80M for olmo2_10M).
@@ -126,15 +126,15 @@ def _sizes(frame: pd.DataFrame, names: list[RunName], where: str) -> list[Size]:
     return found
 
 
-def _groups(frame: pd.DataFrame, names: list[RunName], where: str) -> list[tuple[Group, ...]]:
+def _groups(frame: pd.DataFrame, names: list[RunName], where: str) -> list[tuple[SlicingGroup, ...]]:
     """The columns' groups, with the third and further ones from the name; the name's alone without columns."""
-    by_column: list[list[Group]] = [[] for _ in names]
+    by_column: list[list[SlicingGroup]] = [[] for _ in names]
     for number in (1, 2):
         parts = [f"g{number}_mult", f"g{number}_experts", f"g{number}_topk"]
         if all(part in frame for part in parts):
             for row, (m, e, k) in enumerate(frame[parts].fillna(0).itertuples(index=False)):
                 if e > 0:
-                    by_column[row].append(Group(float(m), int(e), int(k)))
+                    by_column[row].append(SlicingGroup(float(m), int(e), int(k)))
     found = []
     for row, (columns, name) in enumerate(zip(by_column, names, strict=True)):
         groups = name.groups if list(name.groups[: len(columns)]) == columns else tuple(columns)
@@ -172,3 +172,34 @@ def _shared_multipliers(frame: pd.DataFrame, names: list[RunName]) -> list[float
 
 def _routing_in(name: str) -> str:
     return "dropless" if "dropless" in name.split("_") else "default"
+
+
+# Schedules of the learning rate, and the mean rate that a run gets from its peak rate
+#
+# The cosine sweeps warm up for 2,000 steps (the authors' sweep defaults), which is longer than the whole run of the two
+# smallest models: their rate only ever rises. For the WSD sweep the training script's own 50 steps of warm-up and of
+# decay are taken: with 2,000 steps of warm-up it would coincide with the cosine at 10M, where it ends 0.1 nat lower.
+
+COSINE_WARMUP = 2000
+COSINE_FLOOR = 0.1  # of the peak rate
+WSD_WARMUP = 50
+WSD_DECAY = 50
+
+
+def is_wsd(schedule: str) -> bool:
+    """Warm-up, stable, decay; every other name is taken for the cosine."""
+    return schedule.strip().lower().startswith("wsd")
+
+
+def warmup_steps(schedule: str) -> int:
+    """Steps of linear warm-up."""
+    return WSD_WARMUP if is_wsd(schedule) else COSINE_WARMUP
+
+
+def mean_rate(schedule: str, steps: float) -> float:
+    """The learning rate's mean over all steps, in units of the peak rate."""
+    if is_wsd(schedule):
+        return max(1 - (WSD_WARMUP + WSD_DECAY) / (2 * steps), 0.5)  # two triangles beside a plateau
+    rising = min(steps, COSINE_WARMUP)
+    falling = (steps - rising) * (1 + COSINE_FLOOR) / 2  # a cosine's mean lies half-way between its ends
+    return (rising**2 / (2 * COSINE_WARMUP) + falling) / steps
