@@ -26,7 +26,7 @@ def predict(
     >>> import moewright
     >>> prediction = moewright.predict("examples/configs/olmoe-1b-7b.json", "5T", law="zhao2025")
     >>> round(prediction.laws[0].loss, 3)
-    2.263
+    2.258
 
     Args:
         config: HF config.json, its folder, or a moewright architecture file.

@@ -21,6 +21,7 @@ import numpy as np
 
 from moewright.architecture import Architecture
 from moewright.complaints import check_names
+from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.laws.form import Form
 from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Variable, check_values, status_of
@@ -92,8 +93,8 @@ NO_LOSS = Judgement(reason="it gives no loss")
 UNFITTED = Judgement(reason="it is a form to fit to your runs first")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Law:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Law(Shown):
     """What all laws have. Losses of different laws never compare: tokenizer, data and schedule differ.
 
     Every question can be put to every law: one that it cannot answer is an `InapplicableLaw` with the reason.
@@ -118,6 +119,16 @@ class Law:
         """The names of what the law can compute or say."""
         return ()
 
+    def _facts(self) -> Mapping[str, Any]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "gives": ", ".join(self.gives) or "a form to fit",
+            "inputs": [variable.name for variable in self.inputs],
+            "source": self.source,
+            "confidence": self.confidence,
+        }
+
     def as_form(self) -> "LossForm":
         """The law as a form to fit."""
         raise InapplicableLaw(f"{self.name} has no form to fit; it gives {', '.join(self.gives)}")
@@ -137,7 +148,7 @@ class Law:
         >>> round(laws.get("zhao2025").loss(**point, train_tokens=2e10), 6)
         2.844121
         >>> laws.get("zhao2025").loss(**point, train_tokens=[1e10, 2e10]).round(3).tolist()
-        [2.993, 2.844]
+        [2.997, 2.844]
         """
         return self.as_loss_law().loss(**variables)
 
@@ -179,7 +190,7 @@ class Law:
         return {}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ModelLaw(Law):
     """A law about models, whose variables follow from an architecture and its training tokens."""
 
@@ -222,7 +233,7 @@ class ModelLaw(Law):
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LossForm(ModelLaw):
     """A formula of the loss, to be fitted to runs."""
 
@@ -239,7 +250,7 @@ class LossForm(ModelLaw):
         raise InapplicableLaw(f"{self.name} is a form without public coefficients: fit it to your runs first")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LossLaw(LossForm):
     """A formula of the loss with its coefficients."""
 
@@ -287,7 +298,7 @@ class LossLaw(LossForm):
         return {name: value for name, value in arguments.items() if name not in self.options}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Rule(ModelLaw):
     """A law of quantities other than a loss: a learning rate, a batch size, a leverage."""
 
@@ -311,7 +322,7 @@ class Rule(ModelLaw):
         return self.optimum_rule.answer({}, arguments, self.name)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Allocation(Law):
     """How a budget of compute divides between the model and its data, without a loss."""
 
@@ -326,7 +337,7 @@ class Allocation(Law):
         return self.optimum_rule.answer({}, arguments, self.name)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Finding(Law):
     """What a study found, in sentences, without a formula."""
 

@@ -1,7 +1,7 @@
 """The best learning rate of one model from a few tested ones: a parabola of the loss in the logarithm of the rate."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import atan, cos, exp, inf, log, pi, sin, sqrt
 from statistics import NormalDist
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.laws.variable import Array
 from moewright.records import Items, Pair, Record
@@ -21,7 +22,7 @@ _FEWEST = 3
 _LARGEST_LOG = log(sys.float_info.max)
 
 
-class RateOptimum(Record):
+class RateOptimum(Shown, Record):
     """The best learning rate, how sure it is, and how it was found."""
 
     rate: float | None
@@ -45,6 +46,9 @@ class RateOptimum(Record):
     diverged: int
     """Runs without a finite loss, left out."""
     messages: Items[str]
+
+    def _facts(self) -> Mapping[str, Any]:
+        return {name: getattr(self, name) for name in ("status", "rate", "interval", "loss")}
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,11 @@ def best_rate(
     .9 with this choice of rates; on the lopsided curves above .50, .41 and .32.
 
     UserError for rates that are not positive, sequences of unlike length, and a level or noise that cannot be.
+
+    >>> from moewright import laws
+    >>> found = laws.best_rate([1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3], [3.21, 3.12, 3.08, 3.10, 3.24], noise=0.005)
+    >>> found.status, round(found.rate, 5), [round(end, 5) for end in found.interval]
+    ('inside', 0.00045, [0.00042, 0.0005])
     """
     given, y = _checked(rates, losses, noise, level)
     finite = np.isfinite(y)

@@ -19,6 +19,11 @@ def load(path: str | Path, source: str | None = None) -> pd.DataFrame:
 
     With `source`, the file is one of the public tables in `IMPORTERS` and is mapped to the schema, its other columns
     kept. Raises UserError, in one line naming row and column, for whatever cannot be right.
+
+    >>> from moewright import runs
+    >>> table = runs.load("examples/small_mixtures/runs.parquet")
+    >>> len(table), float(table["loss"].min().round(3))
+    (130, 4.312)
     """
     frame = read_frame(path)
     if source is not None:

@@ -158,7 +158,7 @@ def _with_spread(row: QuantityForecast, truth: float, values: Array, limits: tup
     if not np.isfinite(truth):
         return row.model_copy(update=known)
     width = (max(high, truth) - min(low, truth)) / abs(truth) if truth else np.inf
-    known["relative_width"] = width if np.isfinite(width) else None
+    known["relative_width"] = float(width) if np.isfinite(width) else None
     if max(row.on_bound, row.undetermined, missing) <= _MOST_UNUSABLE:
         known["verdict"] = PINNED if width <= limits[0] else LOOSE if width <= limits[1] else NOT_IDENTIFIED
     return row.model_copy(update=known)

@@ -94,6 +94,13 @@ def forecast(
     weights, starts. Tuning is off: on tables that follow the law it is never taken (see `extrapolation`). Fewer
     configurations than coefficients are a forecast like any other: nothing is identified. UserError for input that
     cannot be.
+
+    >>> from moewright import laws
+    >>> sizes, tokens = [1e8, 2e8, 4e8, 8e8] * 3, [2e9] * 4 + [8e9] * 4 + [3.2e10] * 4
+    >>> plan = {"total_params": sizes, "train_tokens": tokens}
+    >>> found = laws.forecast("epoch2024", plan, noise=0.003, replicates=20)
+    >>> {row.name: row.verdict for row in found.expected if row.kind == "coefficient"}
+    {'alpha': 'loose', 'beta': 'loose', 'E': 'pinned', 'A': 'not identified', 'B': 'not identified'}
     """
     law = get(law) if isinstance(law, str) else law
     form = law.as_form()
