@@ -89,13 +89,13 @@ class SearchProblem:
         """The space of the groups."""
         return self.groups.space
 
-    def derived(self, candidates: Candidates) -> DesignVariables:
+    def variables(self, candidates: Candidates) -> DesignVariables:
         """The variables of designs."""
         return DesignVariables(candidates, self.budgets, self.space)
 
     def losses(self, candidates: Candidates) -> Array:
         """(laws, designs)."""
-        at = self.derived(candidates)
+        at = self.variables(candidates)
         return np.stack([np.broadcast_to(losses(judge, at), len(candidates)) for judge in self.judges])
 
 
@@ -166,20 +166,20 @@ def best_of_each_law(
     step = problem.space.expert_size_step
 
     def bounds_of_all(chunk: SizeRanges) -> Array:
-        ends = problem.derived(chunk.groups), problem.derived(chunk.widest)
+        ends = problem.variables(chunk.groups), problem.variables(chunk.widest)
         return np.stack([least_losses(judge, *ends) for judge in problem.judges])
 
     def improve(number: int, chunks: list[SizeRanges], lows: list[Array]) -> None:
         judge = problem.judges[number]
 
         def bounds(ranges: SizeRanges) -> Array:
-            return least_losses(judge, problem.derived(ranges.groups), problem.derived(ranges.widest))
+            return least_losses(judge, problem.variables(ranges.groups), problem.variables(ranges.widest))
 
         def threshold(_: SizeRanges) -> float:
             return float(best[number]) + ROUNDING_NATS
 
         def offer(designs: Candidates, single: bool) -> None:
-            values = losses(judge, problem.derived(designs))
+            values = losses(judge, problem.variables(designs))
             row = int(values.argmin())
             if values[row] < best[number]:
                 best[number], winners[number] = values[row], designs.take([row])

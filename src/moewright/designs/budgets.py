@@ -68,6 +68,10 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
     """Budgets from what a user wrote, by option name with underscores; UserError for what is missing or contradictory.
 
     Names as in Budgets, but `memory` (of each device) and `train_...` in any written form.
+
+    >>> budgets = make_budgets({"memory": "80GB", "devices": 2, "active_params": "3B", "train_tokens": "2T"})
+    >>> f"{budgets.memory_bytes:.3g}", f"{budgets.active_params:.3g}", budgets.training
+    ('1.6e+11', '3e+09', 'train_tokens')
     """
     written = {name: value for name, value in given.items() if value is not None}
     memory = parse_bytes(written["memory"], "memory") if "memory" in written else None

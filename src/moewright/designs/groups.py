@@ -103,7 +103,12 @@ class Groups:
 
 
 def groups_of(space: Space) -> Groups:
-    """The groups of a space; UserError names the rule that leaves none."""
+    """The groups of a space; UserError names the rule that leaves none.
+
+    >>> groups = groups_of(Space(widths=(1024,), experts=(64,)))
+    >>> len(groups), groups.num_designs
+    (1036, 65268)
+    """
     return Groups(np.array(space.shapes(), dtype=np.int64), np.array(space.mixtures(), dtype=np.int64), space)
 
 

@@ -16,7 +16,13 @@ _Ends = tuple[Any, Any]
 
 
 class Interval(np.lib.mixins.NDArrayOperatorsMixin):
-    """Values that lie between `low` and `high`, arrays of one shape; functions enclose their results."""
+    """Values that lie between `low` and `high`, arrays of one shape; functions enclose their results.
+
+    >>> x = Interval(np.array([1.0]), np.array([4.0]))
+    >>> root = x**0.5
+    >>> root.low.tolist(), root.high.tolist()
+    ([1.0], [2.0])
+    """
 
     __slots__ = ("high", "low")
 

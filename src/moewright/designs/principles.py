@@ -175,7 +175,15 @@ def conflict_scale(ratio: float, granularity: float) -> float:
 
 
 def sparsity_at(num_experts: float, ratio: float, granularity: float) -> float | None:
-    """s = E/K that fills both budgets; None where that would take less than one active expert."""
+    """s = E/K that fills both budgets; None where that would take less than one active expert.
+
+    OLMoE's budgets (arXiv 2409.02060): total over active 6.25, d/d_e = 2.
+
+    >>> [round(sparsity_at(experts, 6.25, 2), 2) for experts in (32, 64, 128)]
+    [11.11, 8.0, 7.02]
+    >>> sparsity_at(20, 6.25, 2) is None
+    True
+    """
     active = (num_experts + expert_offset(granularity)) / ratio - expert_offset(granularity)
     return num_experts / active if active >= 1 else None
 

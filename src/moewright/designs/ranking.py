@@ -70,14 +70,14 @@ class _Incumbents:
         threshold = self.threshold(ranges)
         found = np.full(len(ranges), np.inf)
         left, worst = np.arange(len(ranges)), np.full(len(ranges), -np.inf)  # rows that no law has dropped yet
-        ends = self._problem.derived(ranges.groups), self._problem.derived(ranges.widest)
+        ends = self._problem.variables(ranges.groups), self._problem.variables(ranges.widest)
         for judge, best in zip(self._problem.judges, self._best, strict=True):
             worst = np.maximum(worst, least_losses(judge, *ends) - best)
             keep = worst < threshold[left]
             if not keep.all():
                 left, worst = left[keep], worst[keep]
                 part = ranges.take(left)
-                ends = self._problem.derived(part.groups), self._problem.derived(part.widest)
+                ends = self._problem.variables(part.groups), self._problem.variables(part.widest)
         found[left] = worst
         return found
 
@@ -165,7 +165,7 @@ def _bootstrap_ranking(
     problem: SearchProblem, judge: JudgingLaw, law: FittedLaw, finalists: Candidates
 ) -> BootstrapRanking:
     draws = law.record.draws
-    at = problem.derived(finalists)
+    at = problem.variables(finalists)
     columns = {v.name: np.broadcast_to(np.asarray(at.of(v), dtype=np.float64), len(finalists)) for v in judge.inputs}
     favourite = int(np.argmin(judge.evaluate(columns)))
     wins, above = np.zeros(len(finalists)), np.zeros(len(finalists))

@@ -99,6 +99,13 @@ def export_to(format: str, design: Source, balance_loss: float | str | None = No
     `balance_loss` is the coefficient of the auxiliary loss in moewright's convention: per layer 1 when balanced,
     averaged over the layers with experts. None: no such loss.
     Raises UserError naming the fields that the framework cannot express.
+
+    >>> exported = export_to("megatron", "examples/configs/qwen3-30b-a3b.json", balance_loss=0.01)
+    >>> sorted(exported.files), exported.total_params
+    (['megatron_config.json', 'pretrain_gpt_args.sh'], 30532122624)
+    >>> export_to("torchtitan", "examples/configs/gpt-oss-20b.json")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    moewright.errors.UserError: torchtitan cannot express ...
     """
     if format not in FORMATS:
         raise UserError(f"format: {format!r} is not one that moewright writes{hint(format, FORMATS)}")

@@ -96,15 +96,15 @@ def test_bounds_hold_over_whole_ranges(budget: dict[str, float]) -> None:
     some = chunk.take(r.choice(len(chunk), 3000))
     first = 64 * r.integers(2, 9, len(some))
     last = first + 64 * r.integers(0, 25, len(some))
-    ends = problem.derived(some.with_expert_size(first)), problem.derived(some.with_expert_size(last))
+    ends = problem.variables(some.with_expert_size(first)), problem.variables(some.with_expert_size(last))
     for judge in problem.judges:
         bound = least_losses(judge, *ends)
         for share in (0.0, 0.1, 0.4, 0.7, 1.0):
             sizes = first + ((last - first) * share).astype(np.int64) // 64 * 64
-            values = losses(judge, problem.derived(some.with_expert_size(sizes)))
+            values = losses(judge, problem.variables(some.with_expert_size(sizes)))
             assert np.all(bound <= values + 1e-12), judge.name
         single = first == last
-        values = losses(judge, problem.derived(some.with_expert_size(first)))
+        values = losses(judge, problem.variables(some.with_expert_size(first)))
         assert bound[single] == pytest.approx(values[single], abs=1e-12)
 
 
