@@ -141,6 +141,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
             raise UserError(f"out: {folder} exists and is not an empty folder; name a new one")
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except UserError:  # a ValueError too
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"out: {folder} cannot be made: {getattr(error, 'strerror', None) or error}") from None
     with renamed_at_the_end(partial, folder):

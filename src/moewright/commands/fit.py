@@ -85,7 +85,7 @@ def fit(
             "cluster": as_list(cluster) or None,
             "objective": objective,
             "tuning": tuning,
-            "asymptote": asymptote,
+            "asymptote": None if asymptote is None else number(asymptote, "asymptote"),
             "fix": _by_name(fix, "fix", _as_number),
             "bound": _by_name(bound, "bound", _as_range),
             "seed": whole(seed, "seed", 0, LARGEST_SEED),

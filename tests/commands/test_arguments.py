@@ -1,0 +1,367 @@
+"""Wrong arguments of every kind: one line that names the argument, in Python and on the command line the same."""
+
+import inspect
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import moewright
+from moewright import UserError
+from moewright.commands import COMMANDS
+from tests.test_cli import run
+
+OLMOE = "examples/configs/olmoe-1b-7b.json"
+TABLE = pd.DataFrame({"total_params": [1e9, 2e9], "train_tokens": [1e10, 2e10], "loss": [3.0, 2.9]})
+
+GOOD: dict[str, dict[str, Any]] = {
+    "inspect": {"config": OLMOE},
+    "predict": {"config": OLMOE, "train_tokens": "2T"},
+    "describe_laws": {"name": "zhao2025"},
+    "fit": {"runs": TABLE, "law": "hoffmann2022"},
+    "design": {"total_params": "3B", "train_tokens": "2T"},
+    "train": {"spec": "examples/train/tiny.yaml", "dry_run": True},
+    "sweep": {"spec": "examples/sweeps/tiny.yaml", "dry_run": True},
+    "collect_runs": {"path": "examples"},
+    "export": {"design": OLMOE, "format": "hf"},
+    "prepare_data": {"sources": ["README.md"], "out": "new", "vocab_size": 300},
+}
+KINDS = {
+    "inspect": "config:source tokens_per_sequence:int? batch:int weights_dtype:text kv_dtype:text hardware:name? "
+    "devices:int?",
+    "predict": "config:source train_tokens:quantity law:names?",
+    "describe_laws": "name:name?",
+    "fit": "runs:table law:name source:text? where:pairs? holdout:text? bootstrap:int loss:text weights:text? "
+    "cluster:texts? objective:text? tuning:text? asymptote:float? fix:pairs? bound:pairs? seed:int out:path? "
+    "plots:path?",
+    "design": "memory:quantity? total_params:quantity? active_params:quantity? decode_tokens_per_second:quantity? "
+    "time_to_first_token:quantity? train_tokens:quantity? train_flops:quantity? train_device_hours:quantity? "
+    "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
+    "space:path? like:source? law:names? top:int out:path? print_space:flag",
+    "train": "spec:path out:path? dry_run:flag quiet:flag",
+    "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
+    "forecast:texts? noise:float? quiet:flag",
+    "collect_runs": "path:path out:path? curves:path?",
+    "export": "design:source format:text out:path? balance_loss:quantity?",
+    "prepare_data": "sources:paths out:path tokenizer:path? vocab_size:int? text_key:text? source_key:text? "
+    "document_separator:text? end_of_document:text? validation_share:float seed:int tokens_per_shard:int",
+}
+NEVER = (object(), b"1", 3j, ..., print, Decimal(1), moewright.Architecture, TABLE["loss"].map)
+NO_TEXT = (3, True, 1.5, np.float64(2.0))
+NO_PATH = (*NO_TEXT, "", "a\0b", "x" * 300, "x" * 5000, Path("a\0b"))
+WRONG: dict[str, tuple[Any, ...]] = {
+    "int": ("3", 3.0, True, math.nan, [3], {}, np.float64(3)),
+    "float": ("3", True, [1.0], {}, np.array([1.0])),
+    "quantity": (True, [1], {}, Path("x"), "a\0b"),
+    "text": (*NO_TEXT, Path("x"), ["x"], {}, "a\0b"),
+    "texts": (*NO_TEXT, Path("x"), {}, [3], ["x", None], TABLE),
+    "name": (*NO_TEXT, ["x"], {}, TABLE, "a\0b"),
+    "names": (*NO_TEXT, {}, [3], [["x"]], [None], TABLE),
+    "path": (*NO_PATH[:2], *NO_PATH[3:], ["x"], TABLE),
+    "paths": (*NO_TEXT, {}, [3], [None], TABLE),
+    "source": (*NO_TEXT, ["x"], TABLE, {3: 4}, "a\0b", "x" * 300),
+    "table": (*NO_TEXT, ["x"], {}, TABLE["loss"], "a\0b", "x" * 300),
+    "pairs": (*NO_TEXT, [3], {3: 4}, Path("x"), TABLE),
+    "flag": (1, 0, "yes", "", [], np.float64(1)),
+}
+"""What each kind refuses whatever it means; `?` after a kind: None is one of its values."""
+
+
+def one_line(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """The complaint about a call, which must be one line."""
+    with pytest.raises(UserError) as raised:
+        call(*args, **kwargs)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_argument_refuses_what_is_no_value_of_its_kind(name: str) -> None:
+    function = getattr(moewright, name)
+    kinds = dict(pair.split(":") for pair in KINDS[name].split())
+    assert list(kinds) == list(inspect.signature(function).parameters)
+    for argument, kind in kinds.items():
+        never = () if kind.rstrip("?") in ("pairs",) else NEVER
+        for value in (*never, *WRONG[kind.rstrip("?")], *(() if kind.endswith("?") else (None,))):
+            message = one_line(function, **{**GOOD[name], argument: value})
+            assert message.startswith(argument.replace("_", "-"))
+            assert ": expected " in message
+            assert ", found " in message
+            assert len(message) < 200
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_names_and_numbers_of_arguments(name: str) -> None:
+    function = getattr(moewright, name)
+    parameters = inspect.signature(function).parameters
+    good = GOOD[name]
+    for argument, parameter in parameters.items():
+        message = one_line(function, **good, **{f"{argument}s": 1})
+        assert message.startswith(f"{argument}s: {name} has no such argument")
+        assert "did you mean" in message
+        if parameter.default is inspect.Parameter.empty:
+            rest = {key: value for key, value in good.items() if key != argument}
+            assert one_line(function, **rest) == f"{argument.replace('_', '-')}: missing; give {argument}=..."
+    assert "qqqq: " in one_line(function, **good, qqqq=1)
+    assert one_line(function, *[1] * 30).startswith(f"{name}: takes ")
+    first = next(iter(parameters))
+    if parameters[first].kind is not inspect.Parameter.KEYWORD_ONLY:
+        assert one_line(function, good[first], **good) == f"{first}: given twice, by its place and by its name"
+
+
+def test_the_nearest_argument_is_named() -> None:
+    assert one_line(moewright.inspect, OLMOE, batc=1) == "batc: inspect has no such argument; did you mean batch?"
+    assert "did you mean law?" in one_line(moewright.predict, OLMOE, "2T", laws="zhao2025")
+    assert "did you mean seed?" in one_line(moewright.fit, TABLE, "zhao2025", seeds=1)
+    assert "did you mean bound?" in one_line(moewright.fit, TABLE, "zhao2025", bounds={})
+
+
+def test_numbers_of_numpy_and_lists_of_any_kind_are_taken() -> None:
+    found = moewright.inspect(OLMOE, batch=np.int64(3), tokens_per_sequence=np.int32(7))  # type: ignore[arg-type]
+    assert (found.batch, found.tokens_per_sequence) == (3, 7)
+    assert type(found.batch) is int
+    asked = [("zhao2025", "abnar2025"), {"zhao2025": 1}.keys(), iter(["zhao2025"]), np.array(["zhao2025"])]
+    for law in asked:
+        answers = moewright.predict(OLMOE, np.float64(2e12), law=law).laws
+        assert answers[0].law == "zhao2025"
+
+
+# The same on the command line
+
+BAD: dict[str, list[dict[str, Any]]] = {
+    "inspect": [
+        {"config": "{tmp}/missing.json"},
+        {"config": "{tmp}"},
+        {"config": "README.md"},
+        {"config": OLMOE, "batch": 0},
+        {"config": OLMOE, "batch": -1},
+        {"config": OLMOE, "batch": 10**30},
+        {"config": OLMOE, "batch": "3.5"},
+        {"config": OLMOE, "batch": "many"},
+        {"config": OLMOE, "tokens_per_sequence": "4k"},
+        {"config": OLMOE, "weights_dtype": "bf17"},
+        {"config": OLMOE, "kv_dtype": ""},
+        {"config": OLMOE, "hardware": "H1000"},
+        {"config": OLMOE, "hardware": "H100", "devices": 0},
+        {"config": OLMOE, "devices": 2},
+    ],
+    "predict": [
+        {"config": "{tmp}/missing.json", "train_tokens": "2T"},
+        {"config": "{tmp}", "train_tokens": "2T"},
+        {"config": OLMOE, "train_tokens": ""},
+        {"config": OLMOE, "train_tokens": "2TB"},
+        {"config": OLMOE, "train_tokens": "-1"},
+        {"config": OLMOE, "train_tokens": "nan"},
+        {"config": OLMOE, "train_tokens": "1e999"},
+        {"config": OLMOE, "train_tokens": "2T", "law": ["zhao2026"]},
+        {"config": OLMOE, "train_tokens": "2T", "law": ["zhao2025", ""]},
+        {"config": OLMOE, "train_tokens": "2T", "law": ["{tmp}/missing.json"]},
+        {"config": OLMOE, "train_tokens": "2T", "law": ["{tmp}/"]},
+    ],
+    "laws": [
+        {"name": "zhao2026"},
+        {"name": "zhao"},
+        {"name": "x"},
+        {"name": "{tmp}"},
+        {"name": "{tmp}/missing.json"},
+        {"name": "README.md"},
+        {"name": "examples/configs/dbrx.json"},
+        {"name": "x" * 300},
+        {"name": "a=b"},
+        {"name": "../zhao2025"},
+    ],
+    "fit": [
+        {"runs": "{tmp}/missing.csv", "law": "zhao2025"},
+        {"runs": "{tmp}", "law": "zhao2025"},
+        {"runs": "{runs}", "law": "zhao2026"},
+        {"runs": "{runs}", "law": "hoffmann2022", "source": "nobody"},
+        {"runs": "{runs}", "law": "hoffmann2022", "where": ["kind"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "where": ["kind=a"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "holdout": "largest:2"},
+        {"runs": "{runs}", "law": "hoffmann2022", "bootstrap": -1},
+        {"runs": "{runs}", "law": "hoffmann2022", "bootstrap": "1.5"},
+        {"runs": "{runs}", "law": "hoffmann2022", "loss": "los"},
+        {"runs": "{runs}", "law": "hoffmann2022", "objective": "hubr"},
+        {"runs": "{runs}", "law": "hoffmann2022", "tuning": "worst"},
+        {"runs": "{runs}", "law": "hoffmann2022", "asymptote": math.nan},
+        {"runs": "{runs}", "law": "hoffmann2022", "fix": ["E=nan"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "fix": ["E=1.7", "E=1.8"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "fix": ["nobody=1"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "bound": ["alpha=2:1"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "seed": -1},
+        {"runs": "{runs}", "law": "hoffmann2022", "bootstrap": 0, "out": "{tmp}"},
+    ],
+    "design": [
+        {"total_params": "3B"},
+        {"train_tokens": "2T"},
+        {"total_params": "", "train_tokens": "2T"},
+        {"total_params": "nan", "train_tokens": "2T"},
+        {"total_params": "-3B", "train_tokens": "2T"},
+        {"memory": "80", "train_tokens": "2T"},
+        {"total_params": "3B", "train_tokens": "2T", "top": 0},
+        {"total_params": "3B", "train_tokens": "2T", "top": "ten"},
+        {"total_params": "3B", "train_tokens": "2T", "context": -1},
+        {"total_params": "3B", "train_tokens": "2T", "vocab_size": 0},
+        {"total_params": "3B", "train_tokens": "2T", "weights_dtype": "bf17"},
+        {"total_params": "3B", "train_tokens": "2T", "space": "{tmp}"},
+        {"total_params": "3B", "train_tokens": "2T", "law": ["nothing"]},
+        {"total_params": "3B", "train_tokens": "2T", "print_space": True},
+        {"like": "{tmp}/missing.json", "train_tokens": "2T"},
+    ],
+    "train": [
+        {"spec": "examples/train/tiny.yaml"},
+        {"spec": "examples/train/tiny.yaml", "out": "{tmp}/run", "dry_run": True},
+        {"spec": "{tmp}/missing.yaml", "dry_run": True},
+        {"spec": "{tmp}", "dry_run": True},
+        {"spec": "README.md", "dry_run": True},
+        {"spec": OLMOE, "dry_run": True},
+        {"spec": "{runs}", "dry_run": True},
+        {"spec": "x" * 300, "dry_run": True},
+        {"spec": "", "dry_run": True},
+        {"spec": "examples/sweeps/tiny.yaml", "dry_run": True},
+    ],
+    "sweep": [
+        {"spec": "examples/sweeps/tiny.yaml"},
+        {"spec": "examples/sweeps/tiny.yaml", "dry_run": True, "watch": True},
+        {"spec": "examples/sweeps/tiny.yaml", "dry_run": True, "add": True},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "noise": 0.1},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "forecast": ["zhao2025"]},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "jobs": 0},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "jobs": "two"},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "executor": "slurmm"},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "watch": True},
+        {"spec": "{tmp}/missing.yaml", "dry_run": True},
+        {"spec": "examples/train/tiny.yaml", "dry_run": True},
+    ],
+    "runs": [
+        {"path": "{tmp}/missing"},
+        {"path": "README.md"},
+        {"path": "examples/configs"},
+        {"path": ""},
+        {"path": "x" * 300},
+        {"path": "examples", "out": "{tmp}/runs.xls"},
+        {"path": "examples", "out": "{tmp}"},
+        {"path": "examples", "curves": "{tmp}/curves.txt"},
+        {"path": "examples", "out": ""},
+        {"path": "{runs}"},
+    ],
+    "export": [
+        {"design": OLMOE, "format": "jax", "out": "{tmp}/new"},
+        {"design": OLMOE, "format": "", "out": "{tmp}/new"},
+        {"design": OLMOE, "format": "megatorn", "out": "{tmp}/new"},
+        {"design": OLMOE, "format": "hf", "out": "examples"},
+        {"design": OLMOE, "format": "hf", "out": "README.md/new"},
+        {"design": "{tmp}/missing.json", "format": "hf", "out": "{tmp}/new"},
+        {"design": "{tmp}", "format": "hf", "out": "{tmp}/new"},
+        {"design": OLMOE, "format": "megatron", "out": "{tmp}/new", "balance_loss": "much"},
+        {"design": OLMOE, "format": "megatron", "out": "{tmp}/new", "balance_loss": "-1"},
+        {"design": OLMOE, "format": "megatron", "out": "{tmp}/new", "balance_loss": "nan"},
+        {"design": "examples/hybrid.yaml", "format": "megatron", "out": "{tmp}/new"},
+    ],
+    "data prepare": [
+        {"sources": ["{tmp}/missing.txt"], "out": "{tmp}/new", "vocab_size": 300},
+        {"sources": ["{tmp}"], "out": "{tmp}/new", "vocab_size": 300},
+        {"sources": ["README.md"], "out": "{tmp}/new"},
+        {"sources": ["README.md"], "out": "{tmp}/new", "vocab_size": 3},
+        {"sources": ["README.md"], "out": "{tmp}/new", "vocab_size": "many"},
+        {"sources": ["README.md"], "out": "{tmp}/new", "tokenizer": "{tmp}/missing.json"},
+        {"sources": ["README.md"], "out": "{tmp}/new", "vocab_size": 300, "validation_share": 0.7},
+        {"sources": ["README.md"], "out": "{tmp}/new", "vocab_size": 300, "validation_share": "half"},
+        {"sources": ["README.md"], "out": "{tmp}/new", "vocab_size": 300, "seed": -1},
+        {"sources": ["README.md"], "out": "examples", "vocab_size": 300},
+        {"sources": ["README.md"], "out": "{tmp}/new", "vocab_size": 300, "text_key": "text"},
+        {"sources": ["README.md"], "out": "{tmp}/new", "vocab_size": 300, "tokens_per_shard": 0},
+    ],
+}
+"""By command, arguments with something wrong in each; text where the command line cannot say it otherwise."""
+
+
+def filled(arguments: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """With the places of the test's own files."""
+    table = tmp_path.parent / f"{tmp_path.name}.csv"
+    if not table.exists():
+        TABLE.to_csv(table, index=False)
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, list):
+            return [fill(item) for item in value]
+        return value.format(tmp=tmp_path, runs=table) if isinstance(value, str) else value
+
+    return {name: fill(value) for name, value in arguments.items()}
+
+
+def as_typed(path: str, arguments: dict[str, Any]) -> list[str]:
+    """The command line that says the same."""
+    first, parameter = next(iter(inspect.signature(getattr(moewright, COMMANDS[path])).parameters.items()))
+    typed = path.split()
+    for name, value in arguments.items():
+        for item in value if isinstance(value, list) else [value]:
+            if name == first and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                typed.append(str(item))
+            else:
+                typed += [f"--{name.replace('_', '-')}", *([] if item is True else [str(item)])]
+    return typed
+
+
+CASES = [(path, number) for path, cases in BAD.items() for number in range(len(cases))]
+
+
+@pytest.mark.parametrize(("path", "number"), CASES)
+def test_python_and_the_command_line_say_the_same(
+    path: str, number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = filled(BAD[path][number], tmp_path)
+    message = one_line(getattr(moewright, COMMANDS[path]), **arguments)
+    code, out, err = run(capsys, *as_typed(path, arguments))
+    assert (code, out) == (2, "")
+    assert err == f"moewright: {' '.join(message.split())}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", BAD)
+def test_a_process_ends_with_2_and_one_line(path: str, tmp_path: Path) -> None:
+    assert len(BAD[path]) >= 10
+    for case in (BAD[path][0], BAD[path][-1]):
+        typed = as_typed(path, filled(case, tmp_path))
+        done = subprocess.run([sys.executable, "-m", "moewright", *typed], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("moewright: ")
+        assert done.stderr.count("\n") == 1
+
+
+anything = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.lists(st.text() | st.integers(), max_size=2)
+    | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_whatever_is_given_is_answered_or_refused_in_one_line(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(["inspect", "predict", "describe_laws", "export", "design", "train", "sweep"]))
+    function = getattr(moewright, name)
+    arguments = [one for one in inspect.signature(function).parameters if one not in ("out", "dry_run", "total_params")]
+    good = {"design": {"total_params": "1", "train_tokens": "2T"}}.get(name, GOOD[name])  # no model is as small
+    given_ = {**good, data.draw(st.sampled_from(arguments)): data.draw(anything)}
+    answered = True
+    try:
+        function(**given_)
+    except UserError as error:
+        answered = "\n" not in str(error)
+    assert answered
