@@ -9,7 +9,7 @@ from moewright.designs.branch_and_bound import FeasibleSet, best_of_each_law, se
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import join
 from moewright.designs.groups import groups_of
-from moewright.designs.intervals import Interval
+from moewright.designs.intervals import IntervalColumn
 from moewright.designs.judges import choose_judges, least_losses, losses
 from moewright.designs.ranking import rank
 from moewright.designs.space import Space
@@ -113,9 +113,9 @@ def test_intervals_enclose() -> None:
     r = np.random.default_rng(1)
     low = r.uniform(-3, 3, (2, 2000))
     high = low + r.uniform(0, 2, (2, 2000))
-    x, y = (Interval(low[i], high[i]) for i in range(2))
+    x, y = (IntervalColumn(low[i], high[i]) for i in range(2))
     a, b = r.uniform(low, high)
-    positive = Interval(np.exp(low[0]), np.exp(high[0]))
+    positive = IntervalColumn(np.exp(low[0]), np.exp(high[0]))
     for interval, value in (
         (x + y, a + b),
         (x - y, a - b),

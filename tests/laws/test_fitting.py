@@ -276,6 +276,37 @@ def test_saved_laws_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert (tmp_path / "third.json").read_bytes() == (tmp_path / "law.json").read_bytes()
 
 
+def test_a_fitted_law_has_a_law() -> None:
+    """It answers as its law does, its name, source and ranges are its own, and it can be fitted again."""
+    table = synthetic_dense(0, rows=40)
+    fitted = laws.fit_law("hoffmann2022", table, bootstrap=0, name="mine")
+    assert isinstance(fitted, laws.Law)
+    assert fitted.law.coefficients == fitted.coefficients
+    assert fitted.as_form().form is laws.get("hoffmann2022").as_form().form
+    assert (fitted.name, fitted.confidence, fitted.record.law) == ("mine", fitted.status, "hoffmann2022")
+    assert fitted.inputs[0].low == table["total_params"].min()
+    again = laws.fit_law(fitted, table, bootstrap=0)
+    assert dict(again.coefficients) == dict(fitted.coefficients)
+    assert (again.record.law, again.title.count("fitted")) == ("hoffmann2022", 1)
+    with pytest.raises(laws.InapplicableLaw, match="mine gives no learning_rate"):
+        fitted.learning_rate()
+
+
+def test_files_of_the_first_version_load_to_the_same_bits(tmp_path: Path) -> None:
+    old = json.loads(Path("examples/small_mixtures/liew2026.json").read_text())
+    assert old["format"] == "moewright-law/1"
+    law = laws.load("examples/small_mixtures/liew2026.json")
+    assert dict(law.coefficients) == old["coefficients"]
+    assert law.record.draws.tolist() == old["draws"]
+    assert law.record.residuals.tolist() == old["residuals"]
+    settings = law.record.settings
+    assert (settings.seed, settings.bootstrap, settings.starts) == (0, 1000, 4)
+    law.save(tmp_path / "new.json")
+    new = json.loads((tmp_path / "new.json").read_text())
+    assert new["format"] == "moewright-law/2"
+    assert {name for name in new if new[name] != old[name]} == {"format", "settings"}
+
+
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     fitted = laws.fit_law("hoffmann2022", synthetic_dense(0, rows=30), bootstrap=5)
     fitted.save(tmp_path / "law.json")

@@ -253,6 +253,32 @@ def test_what_a_law_does_not_give_is_said() -> None:
         laws.get("hoffmann2022").efficiency_leverage()
 
 
+@pytest.mark.parametrize("name", laws.names())
+def test_every_question_can_be_put_to_every_law(name: str) -> None:
+    """It answers, or says in one line that names the law what it gives instead."""
+    law = laws.get(name)
+    point = {variable.name: 0.5 if variable.below == 1 else 8.0 for variable in law.inputs}
+    questions = {
+        "loss": lambda: law.loss(**point),
+        "optimum": lambda: law.optimum(),
+        "learning_rate": lambda: law.learning_rate(**point),
+        "domain": lambda: law.domain(**point),
+        "form": lambda: law.as_form(),
+        "loss law": lambda: law.as_loss_law(),
+        "fit": lambda: laws.fit_law(law, {"loss": [3.0]}),
+    }
+    refused = {}
+    for question, ask in questions.items():
+        try:
+            ask()
+        except UserError as error:
+            refused[question] = str(error)
+    assert not any("\n" in reason for reason in refused.values())
+    assert all(name in reason for question, reason in refused.items() if question != "fit")
+    assert len(repr(law)) < 400
+    assert ("loss" in law.gives) == isinstance(law, laws.LossLaw)
+
+
 def test_published_laws_start_without_fitting_libraries() -> None:
     code = (
         "import sys, moewright, moewright.laws as laws; laws.describe_all(); laws.get('zhao2025').optimum(); "

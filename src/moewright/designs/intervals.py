@@ -15,10 +15,10 @@ import numpy.typing as npt
 _Ends = tuple[Any, Any]
 
 
-class Interval(np.lib.mixins.NDArrayOperatorsMixin):
+class IntervalColumn(np.lib.mixins.NDArrayOperatorsMixin):
     """Values that lie between `low` and `high`, arrays of one shape; functions enclose their results.
 
-    >>> x = Interval(np.array([1.0]), np.array([4.0]))
+    >>> x = IntervalColumn(np.array([1.0]), np.array([4.0]))
     >>> root = x**0.5
     >>> root.low.tolist(), root.high.tolist()
     ([1.0], [2.0])
@@ -33,7 +33,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         rule = _RULES.get(ufunc)
         if rule is None or method != "__call__" or kwargs:
             return NotImplemented
-        return Interval(*rule(*inputs))
+        return IntervalColumn(*rule(*inputs))
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function is np.ones_like:
@@ -44,17 +44,17 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 def interval(one: Any, other: Any) -> Any:
     """The interval of two values in any order; a plain array where they are equal, whose results are then exact."""
     one, other = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    return one if np.array_equal(one, other) else Interval(np.minimum(one, other), np.maximum(one, other))
+    return one if np.array_equal(one, other) else IntervalColumn(np.minimum(one, other), np.maximum(one, other))
 
 
 def lower(values: Any) -> Any:
     """The lower ends, or the values themselves if they are no interval."""
-    return values.low if isinstance(values, Interval) else values
+    return values.low if isinstance(values, IntervalColumn) else values
 
 
 def upper(values: Any) -> Any:
     """The upper ends, or the values themselves if they are no interval."""
-    return values.high if isinstance(values, Interval) else values
+    return values.high if isinstance(values, IntervalColumn) else values
 
 
 def _increasing(function: Callable[[Any], Any]) -> Callable[[Any], _Ends]:
@@ -69,11 +69,11 @@ def _hull(*values: Any) -> _Ends:
 
 
 def _multiply(x: Any, y: Any) -> _Ends:
-    if isinstance(x, Interval) and isinstance(y, Interval):
+    if isinstance(x, IntervalColumn) and isinstance(y, IntervalColumn):
         if x.low.min(initial=0.0) >= 0 and y.low.min(initial=0.0) >= 0:
             return x.low * y.low, x.high * y.high
         return _hull(x.low * y.low, x.low * y.high, x.high * y.low, x.high * y.high)
-    interval, factor = (x, y) if isinstance(x, Interval) else (y, x)
+    interval, factor = (x, y) if isinstance(x, IntervalColumn) else (y, x)
     if np.ndim(factor) == 0:
         ends = (interval.low * factor, interval.high * factor)
         return ends if factor >= 0 else ends[::-1]
@@ -81,14 +81,14 @@ def _multiply(x: Any, y: Any) -> _Ends:
 
 
 def _reciprocal(x: Any) -> Any:
-    if not isinstance(x, Interval):
+    if not isinstance(x, IntervalColumn):
         return 1 / x
     if np.any((x.low <= 0) & (x.high >= 0)):
         # Nothing is known of a quotient whose divisor may be 0.
         through = (x.low <= 0) & (x.high >= 0)
         with np.errstate(divide="ignore"):
-            return Interval(np.where(through, -np.inf, 1 / x.high), np.where(through, np.inf, 1 / x.low))
-    return Interval(1 / x.high, 1 / x.low)
+            return IntervalColumn(np.where(through, -np.inf, 1 / x.high), np.where(through, np.inf, 1 / x.low))
+    return IntervalColumn(1 / x.high, 1 / x.low)
 
 
 def _divide(x: Any, y: Any) -> _Ends:
@@ -97,7 +97,7 @@ def _divide(x: Any, y: Any) -> _Ends:
 
 
 def _power(x: Any, y: Any) -> _Ends:
-    if isinstance(x, Interval) and not isinstance(y, Interval) and np.ndim(y) == 0 and y == 2:
+    if isinstance(x, IntervalColumn) and not isinstance(y, IntervalColumn) and np.ndim(y) == 0 and y == 2:
         crosses = (x.low < 0) & (x.high > 0)
         low, high = _hull(x.low**2, x.high**2)
         return np.where(crosses, 0.0, low), high

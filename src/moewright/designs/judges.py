@@ -14,7 +14,7 @@ import numpy as np
 from moewright.architecture import Architecture, counts
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, columns
-from moewright.designs.intervals import Interval, interval, lower, upper
+from moewright.designs.intervals import IntervalColumn, interval, lower, upper
 from moewright.designs.space import Space
 from moewright.errors import UserError
 from moewright.laws import FittedLaw, Law, derive, resolve_law
@@ -164,7 +164,7 @@ def _through_dense(how: Judgement, variables: Mapping[str, Any]) -> Any:
     assert how.dense is not None
     assert how.dense_flops is not None
     compute = how.dense_flops(variables)
-    if isinstance(compute, Interval):  # the loss falls as the compute grows
+    if isinstance(compute, IntervalColumn):  # the loss falls as the compute grows
         low, high = (how.dense.optimum(train_flops=end(compute))["loss"] for end in (upper, lower))
-        return Interval(low, high)
+        return IntervalColumn(low, high)
     return how.dense.optimum(train_flops=compute)["loss"]
