@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moewright.complaints import MISSPELT, check_names, hint, near_name, number, one_of, several, whole
+from moewright.complaints import MISSPELT, check_names, hint, near_name, number, one_of, whole
 from moewright.errors import UserError
 
 names = st.lists(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), min_size=1)
@@ -44,7 +44,6 @@ def test_what_is_right_is_returned() -> None:
     assert number(np.float32(0.5), "share", above=0, at_most=0.5) == 0.5
     assert number(2, "share") == 2.0
     assert one_of("bf16", "dtype", {"bf16": 2}) == "bf16"
-    assert several(("a", "b"), "law") == ["a", "b"]
     check_names(["a", "b"], ["b", "a"], "f", "argument")
 
 
@@ -64,8 +63,6 @@ def test_what_is_right_is_returned() -> None:
         (lambda: number(0.6, "share", above=0, at_most=0.5), "share: 0.6 must be above 0 and at most 0.5"),
         (lambda: one_of("bf17", "dtype", ["bf16", "fp8"]), "dtype: unknown 'bf17'; did you mean bf16?"),
         (lambda: one_of(3, "dtype", ["bf16", "fp8"]), "dtype: unknown 3; known: bf16, fp8"),
-        (lambda: several("zhao2025", "law"), "law: expected a list, found 'zhao2025'; write ['zhao2025']"),
-        (lambda: several(3, "law"), "law: expected a list, found 3; write [3]"),
         (lambda: check_names(["aa"], ["a"], "f", "argument"), "f has no argument 'aa': did you mean a? it takes a"),
         (lambda: check_names([], ["a", "b"], "f", "argument"), "f needs the argument a; it takes a, b"),
     ],

@@ -89,13 +89,6 @@ def one_of(value: Any, name: str, known: Iterable[Any]) -> Any:
     return value
 
 
-def several(values: Any, name: str) -> list[Any]:
-    """The items of a list; UserError for a text by itself, whose letters nobody means, and for what is no list."""
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise UserError(f"{name}: expected a list, found {values!r}; write [{values!r}]")
-    return list(values)
-
-
 def check_names(given: Iterable[str], wanted: Iterable[str], owner: str, what: str) -> None:
     """UserError for the first unknown name, with the nearest known one, or else for the first missing one."""
     given, wanted = list(given), list(wanted)
