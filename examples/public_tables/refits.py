@@ -63,11 +63,7 @@ def refits(clark: pd.DataFrame, joint: pd.DataFrame) -> str:
 
 def published_coefficient(law: str, name: str) -> float:
     """Of the law's first option, where it has several."""
-    published = laws.get(law)
-    first = {name: next(iter(choices.values())) for name, choices in published.options.items()}
-    return {**published.coefficients, **{key: value for choice in first.values() for key, value in choice.items()}}[
-        name
-    ]
+    return laws.get(law).as_loss_law().coefficients_with({})[name]
 
 
 def _columns(table: pd.DataFrame, *names: str) -> dict[str, np.ndarray]:
