@@ -14,6 +14,7 @@ from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.exporters.target_conventions import (
+    ASSUMED_CONTEXT,
     BIAS_UPDATE_RATE,
     Written,
     refuse,
@@ -26,8 +27,6 @@ Settings = dict[str, dict[str, Any]]
 NAME = "megatron"
 VERSION = "0.16.1"
 ARGUMENTS, CONFIG = "pretrain_gpt_args.sh", "megatron_config.json"
-# pretrain_gpt.py must be told a longest sequence; with rotary embeddings it changes no weight.
-ASSUMED_CONTEXT = 4096
 # Megatron-LM pads the vocabulary to a multiple of this times the tensor-parallel degree; its own default.
 VOCAB_MULTIPLE = 128
 # What MLATransformerConfig takes for the settings of YaRN that pretrain_gpt.py has no argument for.

@@ -15,13 +15,17 @@ from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.errors import UserError
-from moewright.exporters.target_conventions import BIAS_UPDATE_RATE, Written, refuse, refuse_differences
+from moewright.exporters.target_conventions import (
+    ASSUMED_CONTEXT,
+    BIAS_UPDATE_RATE,
+    Written,
+    refuse,
+    refuse_differences,
+)
 
 NAME = "torchtitan"
 VERSION = "0.3.0"
 MODULE, CONFIG = "moewright_torchtitan.py", "torchtitan_model.json"
-# Rotary tables are made this long where the spec gives no longest context; training at a longer one is an error there.
-ASSUMED_CONTEXT = 4096
 # torchtitan ranks a group of experts by its best two (models/common/moe.py, _get_node_limited_routing_scores).
 GROUP_SCORE_EXPERTS = 2
 
