@@ -86,7 +86,7 @@ def _option(path: str, parameter: Parameter, text: str, is_first: bool) -> Param
     takes: Any = list[str] if is_list(parameter) else bool if names == ["bool"] else str
     needed = parameter.default is Parameter.empty or name in NEEDED.get(path, ())
     if is_first and parameter.kind is not Parameter.KEYWORD_ONLY:
-        told: Any = typer.Argument(help=text)
+        told: Any = typer.Argument(help=text, metavar=name.upper())
     else:
         has_default = not needed and parameter.default is not None and takes is not bool
         text += f" [default: {parameter.default}]" if has_default else ""

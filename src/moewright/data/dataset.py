@@ -18,12 +18,13 @@ from moewright.data.dataset_record import (
     sha256_of,
 )
 from moewright.data.shards import DTYPES, TokenShards
+from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.records import LARGEST_SIZE
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(ShownTable):
     """Training tokens and validation sets of one vocabulary."""
 
     train: TokenShards
@@ -51,6 +52,20 @@ class Dataset:
             return {"out": where, "fingerprint": self.fingerprint}
         facts = {name: getattr(self.record, name) for name in DatasetFacts.model_fields}
         return DatasetOutput(out=where, fingerprint=self.fingerprint, **facts).to_dict()
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "folder": self.folder,
+            "vocab_size": self.vocab_size,
+            "train_tokens": len(self.train),
+            "validation_tokens": sum(map(len, self.validation.values())),
+        }
+
+    def _rows(self) -> list[dict[str, Any]]:
+        held_out = [
+            {"split": "validation", "source": name, "tokens": len(set_)} for name, set_ in self.validation.items()
+        ]
+        return [{"split": "train", "source": "all", "tokens": len(self.train)}, *held_out]
 
     @cached_property
     def fingerprint(self) -> str:

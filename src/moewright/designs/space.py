@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.records import FileRecord
 
@@ -22,7 +23,7 @@ _CountAxis = Annotated[
 ]
 
 
-class Space(FileRecord):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
+class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
     """Every combination of these sizes that keeps every rule; the default holds over 10^8 of them."""
 
     format: Literal["moewright-space/1"] = "moewright-space/1"
@@ -92,6 +93,9 @@ class Space(FileRecord):  # the fields' descriptions are the rules' reasons, pri
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} has a value twice")
         return self
+
+    def _facts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("widths", "depths", "experts", "top_k", "vocab_size", "target")}
 
     def shapes(self) -> list[tuple[int, ...]]:
         """(width, depth, dense_first, heads, kv_heads, head_dim) of every shape that keeps the rules.
