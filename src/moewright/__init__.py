@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from moewright.experiment.planning import RunPlan
     from moewright.experiment.recipe import Recipe
     from moewright.exporters.exported import Export
+    from moewright.hardware import Device
     from moewright.lab.loop import Result
-    from moewright.laws import Fit, Prediction
+    from moewright.laws import Fit, Law, Prediction
+    from moewright.laws.description import LawDescription, LawList
     from moewright.sweeps.foresight.dry_run import DryRun
     from moewright.sweeps.running.sweeping import SweepResult
 
@@ -47,10 +49,14 @@ __all__ = [
     "Architecture",
     "Dataset",
     "Designs",
+    "Device",
     "DryRun",
     "Export",
     "Fit",
     "Inspection",
+    "Law",
+    "LawDescription",
+    "LawList",
     "Prediction",
     "Recipe",
     "Result",
@@ -85,14 +91,18 @@ _CLASSES = {
     "Architecture": "architecture",
     "Dataset": "data.dataset",
     "Designs": "designs.result",
+    "Device": "hardware",
     "DryRun": "sweeps.foresight.dry_run",
     "Export": "exporters.exported",
     "Fit": "laws",
     "Inspection": "commands.inspect",
-    "RunPlan": "experiment.planning",
+    "Law": "laws",
+    "LawDescription": "laws.description",
+    "LawList": "laws.description",
     "Prediction": "laws",
     "Recipe": "experiment.recipe",
     "Result": "lab.loop",
+    "RunPlan": "experiment.planning",
     "RunTable": "experiment.collecting.collection",
     "Space": "designs.space",
     "SweepResult": "sweeps.running.sweeping",

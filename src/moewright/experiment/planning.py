@@ -9,6 +9,7 @@ from typing import Any
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
 from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset, open_dataset, open_files
+from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
@@ -19,8 +20,8 @@ from moewright.quantities import format_bytes
 _GPU_DRIVERS = ("/proc/driver/nvidia", "/dev/kfd")
 
 
-@dataclass(frozen=True)
-class RunPlan:
+@dataclass(frozen=True, repr=False)
+class RunPlan(Shown):
     """What a recipe comes to."""
 
     recipe: Recipe
@@ -31,6 +32,11 @@ class RunPlan:
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright train --dry-run --json`."""
         return {**self.facts, "warnings": list(self.warnings)}
+
+    def _facts(self) -> dict[str, Any]:
+        told = self.to_dict()
+        names = ("total_params", "active_params", "train_tokens", "steps", "peak_learning_rate", "train_flops")
+        return {**{name: told[name] for name in names}, "warnings": len(self.warnings)}
 
 
 class ValidationSets:

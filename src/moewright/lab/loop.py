@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from moewright.architecture.counts import training_flops_per_token
+from moewright.display import Shown
 from moewright.errors import OtherProcessError, RunStopped
 from moewright.experiment import run_folder
 from moewright.experiment.planning import RunPlan
@@ -26,8 +27,8 @@ PATIENCE = 20
 """Steps in a row, after the warm-up, that may be worse than guessing every token alike before a run has diverged."""
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """How a run ended."""
 
     folder: Path
@@ -44,6 +45,9 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright train --json`."""
         return {"out": str(self.folder), **self.summary}
+
+    def _facts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("folder", "state", "step", "tokens", "loss")}
 
 
 class TrainingLoop:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 import moewright.runs as run_tables
+from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment import run_folder
 from moewright.experiment.collecting.curves import read_curves
@@ -25,11 +26,13 @@ from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, 
 
 AXIS_PREFIX = "axis_"
 """A column `axis_<setting>` holds what a sweep's axis set; mappings and lists as JSON."""
+SHOWN_COLUMNS = ("run_id", "state", "active_params", "total_params", "train_tokens", "learning_rate", "loss")
+"""Of a run table in a notebook; the frame has all."""
 UNDER_WAY = ("pending", "running")
 
 
-@dataclass(frozen=True)
-class RunTable:
+@dataclass(frozen=True, repr=False)
+class RunTable(ShownTable):
     """The run table of a folder, and what should be known before it is fitted."""
 
     folder: Path
@@ -56,6 +59,17 @@ class RunTable:
             "written": [str(path) for path in self.written],
             "runs": as_records(self.table),
         }
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table itself, one row per run."""
+        return self.table
+
+    def _facts(self) -> dict[str, Any]:
+        return {"folder": self.folder, "runs": len(self.table), **self.states, "findings": len(self.findings)}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        columns = [name for name in SHOWN_COLUMNS if name in self.table]
+        return [{str(name): value for name, value in row.items()} for row in self.table[columns].to_dict("records")]
 
 
 def collect(folder: str | Path, out: str | Path | None = None, curves: str | Path | None = None) -> RunTable:
