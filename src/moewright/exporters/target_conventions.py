@@ -10,10 +10,10 @@ from moewright.records import Record
 
 # DeepSeek-V3 report (arXiv 2412.19437), section 4.2; also the default of megatron-core 0.16.1 and torchtitan 0.3.0.
 BIAS_UPDATE_RATE = 0.001
-# Differences that one line of refusal can hold.
 # Where the spec gives no longest context: Megatron-LM's pretrain_gpt.py must be told a longest sequence, which with
 # rotary embeddings changes no weight; torchtitan makes its rotary tables this long, and training beyond is an error.
 ASSUMED_CONTEXT = 4096
+# Differences that one line of refusal can hold.
 LONGEST_REFUSAL = 6
 
 
