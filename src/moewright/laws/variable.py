@@ -51,15 +51,20 @@ class Variable:
             raise UserError(f"{owner}: {self.name} must be a number or an array of numbers") from None
         if not np.all(np.isfinite(array)):
             raise UserError(f"{owner}: {self.name} has a value that is not a finite number")
-        if self.at_least is not None:
-            wrong, rule = array < self.at_least, f"at least {self.at_least:g}"
-        else:
-            wrong, rule = array <= self.above, f"above {self.above:g}"
-        if self.below is not None:
-            wrong, rule = wrong | (array >= self.below), f"{rule} and below {self.below:g}"
+        wrong, rule = self.outside(array)
         if np.any(wrong):
             raise UserError(f"{owner}: {self.name} must be {rule}, got {array[wrong].flat[0]:g}")
         return array
+
+    def outside(self, values: Array) -> tuple[npt.NDArray[np.bool_], str]:
+        """Which values the formula means nothing for, and what they must be, in words."""
+        if self.at_least is not None:
+            wrong, rule = values < self.at_least, f"at least {self.at_least:g}"
+        else:
+            wrong, rule = values <= self.above, f"above {self.above:g}"
+        if self.below is not None:
+            wrong, rule = wrong | (values >= self.below), f"{rule} and below {self.below:g}"
+        return np.asarray(wrong), rule
 
 
 TRAIN_TOKENS = Variable("train_tokens", "D, training tokens", unit="tokens", derive=lambda _: 1.0, per_token=True)

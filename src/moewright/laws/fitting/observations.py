@@ -108,12 +108,7 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
             columns[variable.name] = np.full(len(frame), float(fixed[variable.name]))
             continue
         values = read_numbers(frame, variable.name)
-        if variable.at_least is not None:
-            wrong, rule = values < variable.at_least, f"at least {variable.at_least:g}"
-        else:
-            wrong, rule = values <= variable.above, f"above {variable.above:g}"
-        if variable.below is not None:
-            wrong, rule = wrong | (values >= variable.below), f"{rule} and below {variable.below:g}"
+        wrong, rule = variable.outside(values)
         _complain(wrong, values, variable.name, f"must be {rule}")
         if variable.unit in _COUNTED:
             _check_unit(values, variable)
