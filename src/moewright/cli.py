@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -24,8 +24,12 @@ SAYS_WHAT_IT_WROTE = ("design", "fit", "export", "data prepare")
 MOST_NAMES = 8
 
 
-def make_app() -> typer.Typer:
-    """The command line: a command for each line of `COMMANDS`."""
+def make_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line: a command for each line of `COMMANDS`, or only the one that the words begin with.
+
+    Making the others would take longer than some commands do.
+    """
+    asked = [path for path in COMMANDS if path.split() == list(words[: path.count(" ") + 1])]
     plain: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
     root = typer.Typer(
         name="moewright",
@@ -34,12 +38,14 @@ def make_app() -> typer.Typer:
         **plain,
     )
     groups = {"": root, **{name: typer.Typer(help=text, **plain) for name, text in GROUPS.items()}}
-    for path, name in COMMANDS.items():
+    for path in asked or COMMANDS:
+        name = COMMANDS[path]
         function = getattr(import_module(f"moewright.commands.{name}"), name)
         group, _, last = path.rpartition(" ")
         groups[group].command(last, help=summary(function))(_callback(path, function))
     for name in GROUPS:
-        root.add_typer(groups[name], name=name)
+        if groups[name].registered_commands:
+            root.add_typer(groups[name], name=name)
     return root
 
 
@@ -121,7 +127,7 @@ def _exit_code(result: Any, values: Mapping[str, Any]) -> int:
 def main() -> NoReturn:
     """Run the command line. Exit 0: done; 2: the input is wrong (one line on stderr); 1: it broke."""
     try:
-        sys.exit(make_app()(standalone_mode=False))
+        sys.exit(make_app(sys.argv[1:])(standalone_mode=False))
     except UserError as error:
         _fail(str(error))
     except UsageError as error:

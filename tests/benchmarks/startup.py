@@ -3,7 +3,8 @@
     python tests/benchmarks/startup.py
 
 All are whole processes, run in turn. Printed are medians of wall time and of processor time, which a busy machine
-disturbs less, each with its ratio to the bare import; and for `inspect` the modules that take longest to import.
+disturbs less, each with its ratio to the bare import. Beside them the same for imports alone, by `-X importtime`: the
+sum over all modules that the process loads, the least of each over the rounds.
 """
 
 import os
@@ -27,13 +28,14 @@ COMMANDS = {
     "design --help": [*MOEWRIGHT, "design", "--help"],
 }
 ALLOWED = 1.5
-"""`inspect` within this many times the bare import."""
+"""The imports of `inspect` within this many times the bare import."""
 
 
-def main(rounds: int = 21) -> int:
-    """Time the commands in turn, so that a busy machine slows all of them; 1 if `inspect` starts too slowly."""
+def main(rounds: int = 11) -> int:
+    """Time the commands in turn, so that a busy machine slows all of them; 1 if `inspect` imports for too long."""
     wall: dict[str, list[float]] = {name: [] for name in COMMANDS}
     processor: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    imports: dict[str, dict[str, int]] = {name: {} for name in COMMANDS}
     for _ in range(rounds):
         for name, command in COMMANDS.items():
             start, before = time.perf_counter(), os.times()
@@ -42,31 +44,33 @@ def main(rounds: int = 21) -> int:
             after = os.times()
             spent = after.children_user + after.children_system - before.children_user - before.children_system
             processor[name].append(spent)
-    print(f"{'':32s}{'wall':>8s}{'ratio':>8s}{'processor':>12s}{'ratio':>8s}")
+            for module, microseconds in import_times(command).items():
+                imports[name][module] = min(microseconds, imports[name].get(module, microseconds))
+    print("".join(f"{word:>{width}}" for word, width in (("wall", 41), ("processor", 18), ("imports", 18))))
+    ratios = {}
     for name in COMMANDS:
-        seconds, busy = statistics.median(wall[name]), statistics.median(processor[name])
-        ratios = [value / statistics.median(times[BARE]) for value, times in ((seconds, wall), (busy, processor))]
-        print(f"{name:32s}{seconds * 1e3:5.0f} ms{ratios[0]:6.2f} x{busy * 1e3:9.0f} ms{ratios[1]:6.2f} x")
-    slow = statistics.median(processor["inspect CONFIG"]) > ALLOWED * statistics.median(processor[BARE])
-    print(
-        f"\ninspect within {ALLOWED} x: {'no' if slow else 'yes'}\n\nslowest imports of inspect, with what they bring:"
-    )
-    for microseconds, module in slowest_imports(8):
-        print(f"{microseconds / 1e3:8.1f} ms  {module}")
-    return int(slow)
+        figures = [
+            (statistics.median(wall[name]), statistics.median(wall[BARE])),
+            (statistics.median(processor[name]), statistics.median(processor[BARE])),
+            (sum(imports[name].values()) / 1e6, sum(imports[BARE].values()) / 1e6),
+        ]
+        print(f"{name:32s}" + "".join(f"{own * 1e3:6.0f} ms{own / bare:6.2f} x " for own, bare in figures))
+        ratios[name] = figures[-1][0] / figures[-1][1]
+    fits = ratios["inspect CONFIG"] <= ALLOWED
+    print(f"\nimports of inspect within {ALLOWED} x: {'yes' if fits else 'no'}\n\nits slowest own modules:")
+    own = {module: time for module, time in imports["inspect CONFIG"].items() if module.startswith("moewright")}
+    for module in sorted(own, key=lambda module: -own[module])[:8]:
+        print(f"{own[module] / 1e3:8.1f} ms  {module}")
+    return int(not fits)
 
 
-def slowest_imports(most: int) -> list[tuple[int, str]]:
-    """(microseconds, module) of the imports that take longest, their own imports included."""
-    told = subprocess.run(
-        [sys.executable, "-X", "importtime", *COMMANDS["inspect CONFIG"][1:]],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stderr
-    lines = re.findall(r"^import time:\s+\d+ \|\s+(\d+) \|\s+([\w.]+)$", told, re.MULTILINE)
-    return sorted(((int(time), module) for time, module in lines), reverse=True)[:most]
+def import_times(command: list[str]) -> dict[str, int]:
+    """Microseconds that each module of a Python process takes, without those that it imports."""
+    traced = [command[0], "-X", "importtime", *command[1:]]
+    told = subprocess.run(traced, capture_output=True, text=True, check=True).stderr
+    lines = re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s+([\w.]+)$", told, re.MULTILINE)
+    return {module: int(microseconds) for microseconds, module in lines}
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 21))
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 11))
