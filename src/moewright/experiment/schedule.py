@@ -2,9 +2,9 @@
 
 import math
 
-from moewright import laws
 from moewright.architecture import Architecture
 from moewright.experiment.recipe import LawRate, Recipe, Schedule
+from moewright.laws import get
 
 
 def peak_learning_rate(recipe: Recipe) -> float:
@@ -15,7 +15,7 @@ def peak_learning_rate(recipe: Recipe) -> float:
 
 def advised_rate(rate: LawRate, architecture: Architecture, train_tokens: int) -> float:
     """Peak learning rate by a law's own definition of the model's size (`moewright laws NAME`)."""
-    law = laws.get(rate.law)
+    law = get(rate.law)
     variables = law.variables(architecture, train_tokens=train_tokens)
     return rate.multiplier * float(law.learning_rate(**variables))
 
