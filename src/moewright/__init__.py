@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from moewright.commands.design import design
     from moewright.commands.export import export
     from moewright.commands.fit import fit
-    from moewright.commands.inspect import Inspection, inspect
+    from moewright.commands.inspect import inspect
     from moewright.commands.predict import predict
     from moewright.commands.prepare_data import prepare_data
     from moewright.commands.sweep import sweep
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from moewright.experiment.recipe import Recipe
     from moewright.exporters.exported import Export
     from moewright.hardware import Device
+    from moewright.hardware.inspection import Inspection
     from moewright.lab.loop import Result
     from moewright.laws import Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
@@ -95,7 +96,7 @@ _CLASSES = {
     "DryRun": "sweeps.foresight.dry_run",
     "Export": "exporters.exported",
     "Fit": "laws",
-    "Inspection": "commands.inspect",
+    "Inspection": "hardware.inspection",
     "Law": "laws",
     "LawDescription": "laws.description",
     "LawList": "laws.description",

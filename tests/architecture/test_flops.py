@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from moewright.architecture.context import compressed_entries, mean_context
-from moewright.architecture.counts import matmul_flops_per_token, mixing_flops
+from moewright.architecture.counts import compressed_entries, matmul_flops_per_token, mean_context, mixing_flops
 from moewright.architecture.mixers import Window
 from moewright.hf.config import read_config
 from tests.hf import oracle

@@ -12,8 +12,7 @@ from moewright import Architecture, UserError
 from moewright.architecture.counts import active_params, params, total_params
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
 from moewright.architecture.mixers import Attention
-from moewright.architecture.repeats import Run, find_runs
-from moewright.architecture.spec import Layer
+from moewright.architecture.spec import Layer, Run, find_runs
 from moewright.hf.config import read_config
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from moewright.architecture.storage import WEIGHT_FORMATS, weights_bytes
-from moewright.architecture.weights import Weight
+from moewright.architecture.inventory import Weight
+from moewright.architecture.weight_formats import WEIGHT_FORMATS, weights_bytes
 from moewright.hf.config import read_config
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import moewright
 from moewright import UserError
 from moewright.exporters.exported import Export
-from moewright.hf.sources import Source
+from moewright.hf.loading import Source
 from tests.exporters.samplers import SAMPLERS, anything
 from tests.exporters.tools import COUNTERS
 

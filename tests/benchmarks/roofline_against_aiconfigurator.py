@@ -16,8 +16,8 @@ from pathlib import Path
 
 from moewright.architecture import Architecture
 from moewright.hardware import SPEED_OF_LIGHT, decode_tokens_per_second, load_device
-from moewright.hardware.experts import distinct_experts
-from moewright.hf.sources import load_architecture
+from moewright.hardware.placement import distinct_experts
+from moewright.hf.loading import load_architecture
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 # Its name for the weights, ours.

@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicCache
 
 from moewright.hardware import Device, Efficiency, decode_tokens_per_second, time_to_first_token
 from moewright.hardware.devices import Node
-from moewright.hf.sources import load_architecture
+from moewright.hf.loading import load_architecture
 
 MODELS: dict[str, PretrainedConfig] = {
     "qwen3_moe": Qwen3MoeConfig(

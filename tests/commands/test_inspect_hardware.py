@@ -9,7 +9,7 @@ from rich.console import Console
 
 import moewright
 from moewright.hardware import decode_tokens_per_second
-from moewright.hf.sources import load_architecture
+from moewright.hf.loading import load_architecture
 from moewright.report.inspection_tables import print_inspection
 from tests.test_cli import run
 

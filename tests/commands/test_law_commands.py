@@ -9,6 +9,7 @@ import pytest
 import moewright
 from moewright import Architecture, UserError, laws
 from moewright.architecture import counts
+from moewright.hf import from_config
 from moewright.laws.prediction import LawPrediction
 from tests.laws.tables import synthetic_dense, synthetic_zhao
 from tests.test_cli import CONFIGS, run
@@ -39,7 +40,7 @@ def by_law(model: object, **settings: object) -> dict[str, LawPrediction]:
 
 def test_variables_of_deepseek_v3() -> None:
     # 256 experts of width 2048, 8 active, 1 shared of the same width, d = 7168; 671B parameters in the report.
-    architecture = Architecture.from_hf(DEEPSEEK)
+    architecture = from_config(DEEPSEEK)
     total, active = counts.total_params(architecture), counts.active_params(architecture)
     vocabulary = 2 * 129_280 * 7168
     expected = {

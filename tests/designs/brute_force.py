@@ -11,7 +11,7 @@ from moewright.architecture.counts import active_params, total_params, training_
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Layer, Repeat
-from moewright.architecture.storage import weights_bytes
+from moewright.architecture.weight_formats import weights_bytes
 
 VOCABULARY = 1000
 CONTEXT = 512

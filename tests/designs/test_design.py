@@ -11,11 +11,12 @@ import pytest
 import moewright
 from moewright import Architecture, UserError
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
-from moewright.architecture.storage import weights_bytes
+from moewright.architecture.weight_formats import weights_bytes
 from moewright.designs.candidates import build, columns
 from moewright.designs.groups import groups_of
 from moewright.designs.principles import best_num_experts, conflict_scale, sparsity_at
 from moewright.designs.space import Space
+from moewright.hf import from_config, to_config
 from moewright.report.design_folder import write_designs
 from tests.hf import oracle
 
@@ -55,7 +56,7 @@ def test_designs_are_within_budgets_and_buildable(asked: dict[str, object], tmp_
     for number, design in enumerate(answer.designs, start=1):
         folder = tmp_path / "out" / f"design-{number:02d}"
         assert Architecture.load(folder / "architecture.yaml") == design.architecture
-        assert Architecture.from_hf(folder) == design.architecture
+        assert from_config(folder) == design.architecture
         config = json.loads((folder / "config.json").read_text())
         module = oracle.build(config.pop("model_type"), config)
         assert oracle.count(module) == design.total_params
@@ -84,7 +85,7 @@ def test_dense_first_layers_and_all_targets_export() -> None:
         space = Space.model_validate({**lists, "shared_experts": [shared], "target": target, "vocab_size": 1000})
         answer = moewright.design(total_params="60M", train_tokens="1B", space=space, top=1)
         (design,) = answer.designs
-        config = design.architecture.to_hf(design.family)
+        config = to_config(design.architecture, design.family)
         assert oracle.count(oracle.build(config.pop("model_type"), config)) == design.total_params
         assert [layer.feed_forward.kind for layer in design.architecture.iter_layers()] == ["dense"] * 3 + ["moe"] * 5
 

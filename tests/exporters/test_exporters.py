@@ -18,6 +18,7 @@ from moewright.architecture.mixers import Attention, LatentAttention, Rope, Wind
 from moewright.architecture.spec import Layer, Norm
 from moewright.exporters import FORMATS
 from moewright.exporters.megatron import vocab_multiple
+from moewright.hf import from_config
 from tests.exporters import reference
 from tests.exporters.samplers import SAMPLERS, anything
 
@@ -32,7 +33,7 @@ RENORMALISED = Router(normalize=True)
 def read_back(target: str, files: Any) -> Architecture:
     """The architecture in the files, shared experts as one."""
     if target == "hf":
-        return canonical(Architecture.from_hf(json.loads(files["config.json"])))
+        return canonical(from_config(json.loads(files["config.json"])))
     module = importlib.import_module(f"moewright.exporters.{FORMATS[target]}")
     architecture: Architecture = module.read(json.loads(files[CONFIGS[target]]))
     return architecture
@@ -223,7 +224,7 @@ def test_no_balance_loss_is_written_as_none() -> None:
     ("target", "architecture", "named"),
     [
         ("torchtitan", small(), "no balance loss"),
-        ("hf", Architecture.from_hf("examples/configs/deepseek-v3.json"), "deepseek_v3 has no balance loss"),
+        ("hf", from_config("examples/configs/deepseek-v3.json"), "deepseek_v3 has no balance loss"),
         ("megatron", small(layers=0, dense=2), "no mixture-of-experts layer"),
     ],
 )

@@ -7,7 +7,7 @@ from moewright.architecture.cache import cache_bytes_per_sequence, layer_cache_b
 from moewright.architecture.feed_forwards import Dense
 from moewright.architecture.mixers import Attention, GatedDeltaNet, Indexer, LatentAttention, Mixer, Window
 from moewright.architecture.spec import Layer
-from moewright.hardware.work import step_flops
+from moewright.hardware.roofline import step_flops
 
 LATENT = {
     "num_heads": 2,

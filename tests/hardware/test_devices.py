@@ -10,7 +10,7 @@ import moewright
 from moewright.errors import UserError
 from moewright.hardware import known_devices, load_device, memory_per_device
 from moewright.hardware.placement import place
-from moewright.hf.sources import load_architecture
+from moewright.hf.loading import load_architecture
 
 QWEN = "examples/configs/qwen3-30b-a3b.json"
 OWN: dict[str, Any] = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from moewright.hardware.experts import distinct_experts, most_loaded
+from moewright.hardware.placement import distinct_experts, most_loaded
 
 
 @pytest.mark.parametrize(

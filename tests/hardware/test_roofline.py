@@ -19,7 +19,7 @@ from moewright.hardware import (
     time_to_first_token,
     training_seconds,
 )
-from moewright.hf.sources import load_architecture
+from moewright.hf.loading import load_architecture
 
 IDEAL = load_device("H100").model_copy(update={"efficiency": SPEED_OF_LIGHT})
 

@@ -9,7 +9,7 @@ from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Layer, Repeat
 from moewright.errors import UserError
 from moewright.hardware import Parallelism, training_device_hours, training_memory
-from moewright.hf.sources import load_architecture
+from moewright.hf.loading import load_architecture
 
 
 def gpt(width: int, layers: int, heads: int, vocabulary: int = 51200) -> Architecture:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from moewright import Architecture, UserError
+from moewright import UserError
 from moewright.architecture.counts import total_params
-from moewright.hf.config import read_config
+from moewright.hf.config import from_config, read_config, to_config
 from moewright.hf.families import EXPORT_ORDER
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
@@ -24,13 +24,13 @@ def test_round_trip(family: str) -> None:
     for _ in range(RANDOM_CONFIGS):
         values = SAMPLERS[family](r)
         architecture = read_config(oracle.saved_config(oracle.build(family, values))).architecture
-        config = json.loads(json.dumps(architecture.to_hf(family)))
+        config = json.loads(json.dumps(to_config(architecture, family)))
         assert read_config(config).architecture == architecture
         assert read_config(config).warnings == ()
         kind = config.pop("model_type")
         assert oracle.count(oracle.build(kind, config)) == total_params(architecture)
         # Without a name some family is found, and it too gives the architecture back.
-        assert read_config(architecture.to_hf()).architecture == architecture
+        assert read_config(to_config(architecture)).architecture == architecture
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_round_trip(family: str) -> None:
     ],
 )
 def test_published_models_find_their_family(name: str, family: str) -> None:
-    architecture = Architecture.from_hf(f"examples/configs/{name}.json")
-    config = architecture.to_hf()
+    architecture = from_config(f"examples/configs/{name}.json")
+    config = to_config(architecture)
     assert config["model_type"] == family
     assert read_config(config).architecture == architecture
 
@@ -66,16 +66,16 @@ def test_published_models_find_their_family(name: str, family: str) -> None:
     ],
 )
 def test_what_a_family_cannot_express_is_named(name: str, family: str | None, refused: str) -> None:
-    architecture = Architecture.from_hf(f"examples/configs/{name}.json")
+    architecture = from_config(f"examples/configs/{name}.json")
     with pytest.raises(UserError, match=refused):
-        architecture.to_hf(family)
+        to_config(architecture, family)
 
 
-def test_from_hf_warns(tmp_path: Path) -> None:
+def test_from_config_warns(tmp_path: Path) -> None:
     config: dict[str, Any] = json.loads(Path("examples/configs/mixtral-8x7b.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_expert_layers": 3}))
     with pytest.warns(UserWarning, match="num_expert_layers"):
-        Architecture.from_hf(tmp_path)
+        from_config(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Architecture.from_hf(config)
+        from_config(config)

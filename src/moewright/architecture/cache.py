@@ -1,11 +1,15 @@
 """What a sequence keeps in memory while it is generated: keys and values, latents, states."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Literal
+from typing import Any, Generic, Literal
 
 from moewright.architecture.mixers import (
-    Attention,
+    AnyAttention,
+    AnyMixer,
     CompressedAttention,
     GatedDeltaNet,
     KimiDeltaAttention,
@@ -17,7 +21,8 @@ from moewright.architecture.mixers import (
     ShortConvolution,
     Window,
 )
-from moewright.architecture.spec import Architecture, Layer
+from moewright.architecture.sizes import F, N, N_co, total
+from moewright.architecture.spec import AnyLayer, Countable
 from moewright.records import Record
 
 LatentCache = Literal["latent", "decompressed"]
@@ -33,20 +38,20 @@ STATE_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Growing:
+class Growing(Generic[N_co]):
     """Cache entries of `elements` numbers, one for every `tokens_per_entry` tokens, kept for `limit` tokens at most."""
 
-    elements: int
+    elements: N_co
     tokens_per_entry: int = 1
     limit: int | None = None
     most_read: int | None = None
     """Entries that one token reads at most, where an indexer chooses them; None: all that are kept."""
 
-    def at(self, tokens: int) -> int:
+    def at(self, tokens: int) -> N_co:
         """Elements kept after so many tokens."""
         return self.elements * self._entries(tokens)
 
-    def read_at(self, tokens: int) -> int:
+    def read_at(self, tokens: int) -> N_co:
         """Elements that the last of so many tokens reads."""
         entries = self._entries(tokens)
         return self.elements * (entries if self.most_read is None else min(entries, self.most_read))
@@ -57,22 +62,27 @@ class Growing:
 
 
 @dataclass(frozen=True)
-class LayerCache:
+class LayerCache(Generic[N_co]):
     """One layer's cache for one sequence, in elements."""
 
-    growing: tuple[Growing, ...] = ()
-    convolution_state: int = 0
-    recurrent_state: int = 0
+    growing: tuple[Growing[N_co], ...] = ()
+    convolution_state: N_co | int = 0
+    recurrent_state: N_co | int = 0
+
+
+def layer_cache(mixer: AnyMixer[N], d: N, latent_cache: LatentCache = "latent") -> LayerCache[N]:
+    """What a mixer in a model of width d keeps for one sequence."""
+    cache: LayerCache[N] = _layer_cache(mixer, d, latent_cache)
+    return cache
 
 
 @singledispatch
-def layer_cache(mixer: Record, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
-    """What a mixer in a model of width d keeps for one sequence."""
+def _layer_cache(mixer: Record, d: Any, latent_cache: LatentCache = "latent") -> LayerCache[Any]:
     raise NotImplementedError(type(mixer).__name__)
 
 
-@layer_cache.register
-def _attention(mixer: Attention, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(AnyAttention)
+def _attention(mixer: AnyAttention[N], d: N, latent_cache: LatentCache = "latent") -> LayerCache[N]:
     return LayerCache((Growing(2 * mixer.num_kv_heads * mixer.head_dim, limit=_limit(mixer.window)),))
 
 
@@ -80,8 +90,8 @@ def _limit(window: Window | None) -> int | None:
     return window.size if window else None
 
 
-@layer_cache.register
-def _latent_attention(mixer: LatentAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(LatentAttention)
+def _latent_attention(mixer: LatentAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     rope = mixer.qk_rope_head_dim
     if latent_cache == "latent":
         elements = mixer.kv_lora_rank + rope
@@ -94,8 +104,8 @@ def _latent_attention(mixer: LatentAttention, d: int, latent_cache: LatentCache 
     return LayerCache(tuple(growing))
 
 
-@layer_cache.register
-def _compressed_attention(mixer: CompressedAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(CompressedAttention)
+def _compressed_attention(mixer: CompressedAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     # Keys and values are one tensor. The at most compress_rate tokens that wait for their entry are left out.
     growing = [Growing(mixer.head_dim, limit=mixer.window.size)]
     if mixer.compress_rate is not None:
@@ -106,124 +116,137 @@ def _compressed_attention(mixer: CompressedAttention, d: int, latent_cache: Late
     return LayerCache(tuple(growing))
 
 
-@layer_cache.register
-def _mixture_of_attention(mixer: MixtureOfAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(MixtureOfAttention)
+def _mixture_of_attention(mixer: MixtureOfAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     return LayerCache((Growing(2 * mixer.num_kv_heads * mixer.head_dim),))
 
 
-@layer_cache.register
-def _gated_delta_net(mixer: GatedDeltaNet, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(GatedDeltaNet)
+def _gated_delta_net(mixer: GatedDeltaNet, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     keys, values = mixer.num_key_heads * mixer.key_head_dim, mixer.num_value_heads * mixer.value_head_dim
     return LayerCache(
         convolution_state=(2 * keys + values) * mixer.conv_kernel, recurrent_state=values * mixer.key_head_dim
     )
 
 
-@layer_cache.register
-def _kimi_delta_attention(mixer: KimiDeltaAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(KimiDeltaAttention)
+def _kimi_delta_attention(mixer: KimiDeltaAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     width = mixer.num_heads * mixer.head_dim
     return LayerCache(convolution_state=3 * width * mixer.conv_kernel, recurrent_state=width * mixer.head_dim)
 
 
-@layer_cache.register
-def _lightning_attention(mixer: LightningAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(LightningAttention)
+def _lightning_attention(mixer: LightningAttention, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     return LayerCache(recurrent_state=mixer.num_heads * mixer.head_dim * mixer.head_dim)
 
 
-@layer_cache.register
-def _mamba(mixer: Mamba, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(Mamba)
+def _mamba(mixer: Mamba, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     inner = mixer.inner_size
     return LayerCache(convolution_state=inner * mixer.conv_kernel, recurrent_state=inner * mixer.state_size)
 
 
-@layer_cache.register
-def _mamba2(mixer: Mamba2, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(Mamba2)
+def _mamba2(mixer: Mamba2, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     inner = mixer.num_heads * mixer.head_dim
     convolved = inner + 2 * mixer.num_groups * mixer.state_size
     return LayerCache(convolution_state=convolved * mixer.conv_kernel, recurrent_state=inner * mixer.state_size)
 
 
-@layer_cache.register
-def _short_convolution(mixer: ShortConvolution, d: int, latent_cache: LatentCache = "latent") -> LayerCache:
+@_layer_cache.register(ShortConvolution)
+def _short_convolution(mixer: ShortConvolution, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
     return LayerCache(convolution_state=d * mixer.kernel)
 
 
-def _layer_caches(architecture: Architecture, latent_cache: LatentCache) -> list[tuple[int, LayerCache]]:
-    d = architecture.hidden_size
-    return [(times, layer_cache(layer.mixer, d, latent_cache)) for times, layer in architecture.layer_runs()]
+# Of a whole model, or of one layer of it
 
 
 def layer_kv_bytes_per_token(
-    architecture: Architecture, layer: Layer, dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
-) -> float:
+    architecture: Countable[F], layer: AnyLayer[F], dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
+) -> F:
     """Bytes that one more token adds to one layer's cache while its window is not full yet."""
     cache = layer_cache(layer.mixer, architecture.hidden_size, latent_cache)
-    return sum(growing.elements / growing.tokens_per_entry for growing in cache.growing) * CACHE_BYTES[dtype]
+    elements = (growing.elements / growing.tokens_per_entry for growing in cache.growing)
+    return total(elements, 0 * architecture.hidden_size) * CACHE_BYTES[dtype]
 
 
 def kv_bytes_per_token(
-    architecture: Architecture, dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
-) -> float:
+    architecture: Countable[F], dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
+) -> F:
     """Bytes that one more token adds to a sequence's cache while no window is full yet.
 
     A fraction where an entry stands for several tokens.
+
+    >>> from moewright.hf import load_architecture
+    >>> deepseek = load_architecture("examples/configs/deepseek-v3.json").architecture
+    >>> kv_bytes_per_token(deepseek), kv_bytes_per_token(deepseek, latent_cache="decompressed")
+    (70272.0, 4997120.0)
     """
-    return sum(
+    each = (
         times * layer_kv_bytes_per_token(architecture, layer, dtype, latent_cache)
         for times, layer in architecture.layer_runs()
     )
+    return total(each, 0 * architecture.hidden_size)
 
 
 def kv_bytes_per_token_beyond_windows(
-    architecture: Architecture, dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
-) -> float:
+    architecture: Countable[F], dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
+) -> F:
     """Bytes that one more token adds once every window is full."""
-    elements = sum(
+    elements = (
         times * growing.elements / growing.tokens_per_entry
         for times, cache in _layer_caches(architecture, latent_cache)
         for growing in cache.growing
         if growing.limit is None
     )
-    return elements * CACHE_BYTES[dtype]
+    return total(elements, 0 * architecture.hidden_size) * CACHE_BYTES[dtype]
 
 
-def state_bytes_per_sequence(architecture: Architecture, dtype: CacheDtype = "bf16") -> int:
+def state_bytes_per_sequence(architecture: Countable[N], dtype: CacheDtype = "bf16") -> N:
     """Bytes of the states that do not grow: convolution states in `dtype`, recurrent states in fp32."""
-    return sum(times * _state_bytes(cache, dtype) for times, cache in _layer_caches(architecture, "latent"))
+    each = (times * _state_bytes(cache, dtype) for times, cache in _layer_caches(architecture, "latent"))
+    return total(each, 0 * architecture.hidden_size)
 
 
 def cache_bytes_per_sequence(
-    architecture: Architecture, tokens: int, dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
-) -> int:
+    architecture: Countable[N], tokens: int, dtype: CacheDtype = "bf16", latent_cache: LatentCache = "latent"
+) -> N:
     """Bytes of cache and state that a sequence of so many tokens holds, windows applied."""
-    elements = sum(
+    elements = (
         times * growing.at(tokens)
         for times, cache in _layer_caches(architecture, latent_cache)
         for growing in cache.growing
     )
-    return elements * CACHE_BYTES[dtype] + state_bytes_per_sequence(architecture, dtype)
+    grown = total(elements, 0 * architecture.hidden_size) * CACHE_BYTES[dtype]
+    return grown + state_bytes_per_sequence(architecture, dtype)
 
 
 def layer_cache_bytes_per_sequence(
-    architecture: Architecture, layer: Layer, tokens: int, dtype: CacheDtype = "bf16"
-) -> int:
+    architecture: Countable[N], layer: AnyLayer[N], tokens: int, dtype: CacheDtype = "bf16"
+) -> N:
     """Bytes of cache and state that one layer holds for a sequence of so many tokens, latents stored as such."""
     cache = layer_cache(layer.mixer, architecture.hidden_size)
-    return sum(growing.at(tokens) for growing in cache.growing) * CACHE_BYTES[dtype] + _state_bytes(cache, dtype)
+    grown = total((growing.at(tokens) for growing in cache.growing), 0 * architecture.hidden_size)
+    return grown * CACHE_BYTES[dtype] + _state_bytes(cache, dtype)
 
 
 def layer_cache_bytes_moved_per_step(
-    architecture: Architecture, layer: Layer, tokens: int, dtype: CacheDtype = "bf16"
-) -> int:
+    architecture: Countable[N], layer: AnyLayer[N], tokens: int, dtype: CacheDtype = "bf16"
+) -> N:
     """Bytes that generating the token at position `tokens` reads and writes in one layer's cache.
 
     Entries are read (of sparse attention only the chosen ones, and its index), the new one counted among them; states
     are read and written back.
     """
     cache = layer_cache(layer.mixer, architecture.hidden_size)
-    read = sum(growing.read_at(tokens) for growing in cache.growing) * CACHE_BYTES[dtype]
-    return read + 2 * _state_bytes(cache, dtype)
+    read = total((growing.read_at(tokens) for growing in cache.growing), 0 * architecture.hidden_size)
+    return read * CACHE_BYTES[dtype] + 2 * _state_bytes(cache, dtype)
 
 
-def _state_bytes(cache: LayerCache, dtype: CacheDtype) -> int:
+def _layer_caches(architecture: Countable[N], latent_cache: LatentCache) -> Sequence[tuple[N, LayerCache[N]]]:
+    d = architecture.hidden_size
+    return [(times, layer_cache(layer.mixer, d, latent_cache)) for times, layer in architecture.layer_runs()]
+
+
+def _state_bytes(cache: LayerCache[N], dtype: CacheDtype) -> N | int:
     return cache.convolution_state * CACHE_BYTES[dtype] + cache.recurrent_state * STATE_BYTES

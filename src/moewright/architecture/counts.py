@@ -1,6 +1,6 @@
 """How many parameters an architecture has, and how many FLOPs a token costs.
 
-Everything here sums the inventory of `weights.py`. Conventions:
+Everything here sums the inventory of `inventory.py`. Conventions:
 
 - total: every parameter; tied embeddings once; multi-token-prediction blocks apart (`mtp_params`).
 - active: parameters that one token multiplies with; of routed experts its top_k. The input embedding, of which a token
@@ -9,12 +9,24 @@ Everything here sums the inventory of `weights.py`. Conventions:
   of linear mixers. Norms, softmax, activations, rotary embedding and the router's selection are left out.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import singledispatch
+from __future__ import annotations
 
-from moewright.architecture.context import compressed_entries, mean_context
+from collections.abc import Iterable
+from functools import singledispatch
+from typing import Any
+
+from moewright.architecture.inventory import (
+    COMPONENTS,
+    Component,
+    Weight,
+    inventory,
+    layer_weights,
+    norm_weights,
+    part_weights,
+)
 from moewright.architecture.mixers import (
-    Attention,
+    AnyAttention,
+    AnyMixer,
     CompressedAttention,
     GatedDeltaNet,
     KimiDeltaAttention,
@@ -24,181 +36,213 @@ from moewright.architecture.mixers import (
     Mamba2,
     MixtureOfAttention,
     ShortConvolution,
+    Window,
 )
-from moewright.architecture.spec import Architecture, Layer
-from moewright.architecture.weights import (
-    COMPONENTS,
-    Component,
-    Weight,
-    layer_weights,
-    norm_weights,
-    outer_weights,
-    part_weights,
-)
+from moewright.architecture.sizes import F, N, total
+from moewright.architecture.spec import AnyLayer, Countable
 from moewright.records import Record
 
 FLOPS_CONVENTION = (
     "2 per multiply-add; head in, input embedding out; causal attention at the stated length; training = 3 x forward"
 )
 BACKWARD_FACTOR = 2  # a matrix product's backward pass is two products of the same size (Kaplan 2020, section 2.1)
+DEFAULT_TOKENS_PER_SEQUENCE = 4096
+"""Long enough that attention shows in the FLOPs, and what most pretraining runs use."""
+
+# Parameters
 
 
-def inventory(architecture: Architecture) -> Iterator[tuple[int, Weight]]:
-    """Every weight with the number of layers that have it."""
-    for weight in outer_weights(architecture):
-        yield 1, weight
-    for times, layer in architecture.layer_runs():
-        for weight in _layer_weights(architecture, layer):
-            yield times, weight
-
-
-def params(architecture: Architecture) -> dict[Component, int]:
+def params(architecture: Countable[N]) -> dict[Component, N]:
     """Parameters by component."""
-    return _by_component((weight.component, times * weight.params) for times, weight in inventory(architecture))
+    return _by_component(
+        ((weight.component, times * weight.params) for times, weight in inventory(architecture)), _none(architecture)
+    )
 
 
-def total_params(architecture: Architecture) -> int:
-    """N: every parameter."""
-    return sum(times * weight.params for times, weight in inventory(architecture))
+def total_params(architecture: Countable[N]) -> N:
+    """N: every parameter.
+
+    >>> from moewright.hf import load_architecture
+    >>> total_params(load_architecture("examples/configs/deepseek-v3.json").architecture)
+    671026419200
+    """
+    return total((times * weight.params for times, weight in inventory(architecture)), _none(architecture))
 
 
-def total_params_non_embedding(architecture: Architecture) -> int:
+def total_params_non_embedding(architecture: Countable[N]) -> N:
     """N less the input embedding and the head."""
     counts = params(architecture)
-    return sum(counts.values()) - counts["embedding"] - counts["lm_head"]
+    return total(counts.values(), _none(architecture)) - counts["embedding"] - counts["lm_head"]
 
 
-def active(architecture: Architecture, count_embedding: bool = True) -> dict[Component, int]:
+def active(architecture: Countable[N], count_embedding: bool = True) -> dict[Component, N]:
     """Active parameters by component.
 
     `count_embedding` False leaves out the input embedding, unless it is tied: then it is multiplied with as the head,
     and counted once, under embedding.
     """
     counts_embedding = count_embedding or architecture.tie_embeddings
-    return _by_component(
+    counted = (
         (weight.component, times * weight.active_params)
         for times, weight in inventory(architecture)
         if weight.use != "lookup" or counts_embedding
     )
+    return _by_component(counted, _none(architecture))
 
 
-def active_params(architecture: Architecture, count_embedding: bool = True) -> int:
-    """N_a: parameters that one token multiplies with; see `active`."""
-    return sum(active(architecture, count_embedding).values())
+def active_params(architecture: Countable[N], count_embedding: bool = True) -> N:
+    """N_a: parameters that one token multiplies with; see `active`.
+
+    >>> from moewright.hf import load_architecture
+    >>> deepseek = load_architecture("examples/configs/deepseek-v3.json").architecture
+    >>> active_params(deepseek), active_params(deepseek, count_embedding=False)
+    (37552297984, 36625618944)
+    """
+    return total(active(architecture, count_embedding).values(), _none(architecture))
 
 
-def active_params_non_embedding(architecture: Architecture) -> int:
+def active_params_non_embedding(architecture: Countable[N]) -> N:
     """N_a less the input embedding and the head."""
     counts = active(architecture)
-    return sum(counts.values()) - counts["embedding"] - counts["lm_head"]
+    return total(counts.values(), _none(architecture)) - counts["embedding"] - counts["lm_head"]
 
 
-def mtp_params(architecture: Architecture) -> int:
+def mtp_params(architecture: Countable[N]) -> N:
     """Parameters of the multi-token-prediction blocks, embedding and head shared with the model.
 
     Each block is one more layer like the last, a projection of two hidden states to one, and three norms
     (DeepSeek-V3, arXiv 2412.19437, section 2.2).
     """
     if not architecture.mtp_layers:
-        return 0
+        return _none(architecture)
     d = architecture.hidden_size
-    *_, (_, last) = architecture.layer_runs()
-    block = _layer_weights(architecture, last)
-    block += [Weight("eh_proj", "other", d, 2 * d), *norm_weights("mtp_norms", architecture.norm, d, 3)]
-    return architecture.mtp_layers * sum(weight.params for weight in block)
+    _, last = architecture.layer_runs()[-1]
+    block = layer_weights(architecture, last) + norm_weights("mtp_norms", architecture.norm, d, 3)
+    block.append(Weight("eh_proj", "other", d, 2 * d))
+    return architecture.mtp_layers * total((weight.params for weight in block), _none(architecture))
 
 
-def matmul_flops_per_token(architecture: Architecture) -> int:
-    """FLOPs of all products with weight matrices for one token, forward."""
-    products = sum(times * weight.active_params for times, weight in inventory(architecture) if weight.use == "matmul")
-    return 2 * (products + _tied_head(architecture))
-
-
-def mixing_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
-    """FLOPs between tokens (scores and values, states) for one token, forward, on average over a causal sequence."""
-    return sum(times * mixing_flops(layer.mixer, tokens_per_sequence) for times, layer in architecture.layer_runs())
-
-
-def forward_flops(architecture: Architecture, tokens_per_sequence: int) -> dict[Component, float]:
-    """FLOPs of a forward pass over one token by component, on average over a causal sequence of the given length."""
-    flops: dict[Component, float] = dict.fromkeys(COMPONENTS, 0.0)
-    for times, weight in inventory(architecture):
-        if weight.use in ("matmul", "convolution"):
-            flops[weight.component] += 2 * times * weight.active_params
-    flops["lm_head"] += 2 * _tied_head(architecture)
-    for times, layer in architecture.layer_runs():
-        flops[_component(layer, architecture)] += times * mixing_flops(layer.mixer, tokens_per_sequence)
-    return flops
-
-
-def forward_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
-    """FLOPs of a forward pass over one token of a sequence of the given length, on average."""
-    return sum(forward_flops(architecture, tokens_per_sequence).values())
-
-
-def layer_forward_flops(architecture: Architecture, layer: Layer, tokens_per_sequence: int) -> float:
-    """FLOPs of one layer's forward pass over one token, on average over a causal sequence of the given length."""
-    weights = _layer_weights(architecture, layer)
-    products = sum(weight.active_params for weight in weights if weight.use in ("matmul", "convolution"))
-    return 2 * products + mixing_flops(layer.mixer, tokens_per_sequence)
-
-
-def layer_params(architecture: Architecture, layer: Layer) -> dict[Component, int]:
+def layer_params(architecture: Countable[N], layer: AnyLayer[N]) -> dict[Component, N]:
     """One layer's parameters by component."""
-    return _by_component((weight.component, weight.params) for weight in _layer_weights(architecture, layer))
+    counted = ((weight.component, weight.params) for weight in layer_weights(architecture, layer))
+    return _by_component(counted, _none(architecture))
 
 
-def layer_active(architecture: Architecture, layer: Layer) -> dict[Component, int]:
+def layer_active(architecture: Countable[N], layer: AnyLayer[N]) -> dict[Component, N]:
     """One layer's active parameters by component."""
-    return _by_component((weight.component, weight.active_params) for weight in _layer_weights(architecture, layer))
+    counted = ((weight.component, weight.active_params) for weight in layer_weights(architecture, layer))
+    return _by_component(counted, _none(architecture))
 
 
-def _layer_weights(architecture: Architecture, layer: Layer) -> list[Weight]:
-    return layer_weights(layer, architecture.hidden_size, architecture.norm, architecture.hyper_connections)
+def _none(architecture: Countable[N]) -> N:
+    """No parameters, as a number or a column."""
+    return 0 * architecture.hidden_size
 
 
-def _by_component(counts: Iterable[tuple[Component, int]]) -> dict[Component, int]:
-    sums: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+def _by_component(counts: Iterable[tuple[Component, N | int]], none: N) -> dict[Component, N]:
+    sums: dict[Component, N] = dict.fromkeys(COMPONENTS, none)
     for component, count in counts:
-        sums[component] += count
+        sums[component] = sums[component] + count
     return sums
 
 
-def _tied_head(architecture: Architecture) -> int:
-    # A tied head multiplies with the embedding, and has no weight of its own in the inventory.
-    return architecture.vocab_size * architecture.hidden_size if architecture.tie_embeddings else 0
+# FLOPs
 
 
-def _component(layer: Layer, architecture: Architecture) -> Component:
-    return part_weights(layer.mixer, architecture.hidden_size)[0].component
+def matmul_flops_per_token(architecture: Countable[N]) -> N:
+    """FLOPs of all products with weight matrices for one token, forward."""
+    products = (times * weight.active_params for times, weight in inventory(architecture) if weight.use == "matmul")
+    return 2 * (total(products, _none(architecture)) + _tied_head(architecture))
 
 
-def training_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
-    """FLOPs of a forward and backward pass over one token; recomputed activations are not counted."""
+def mixing_flops_per_token(architecture: Countable[F], tokens_per_sequence: int) -> F:
+    """FLOPs between tokens (scores and values, states) for one token, forward, on average over a causal sequence."""
+    return total(
+        (times * mixing_flops(layer.mixer, tokens_per_sequence) for times, layer in architecture.layer_runs()),
+        0.0 * architecture.hidden_size,
+    )
+
+
+def forward_flops(architecture: Countable[F], tokens_per_sequence: int) -> dict[Component, F]:
+    """FLOPs of a forward pass over one token by component, on average over a causal sequence of the given length."""
+    flops: dict[Component, F] = dict.fromkeys(COMPONENTS, 0.0 * architecture.hidden_size)
+    for times, weight in inventory(architecture):
+        if weight.use in ("matmul", "convolution"):
+            flops[weight.component] = flops[weight.component] + 2 * times * weight.active_params
+    flops["lm_head"] = flops["lm_head"] + 2 * _tied_head(architecture)
+    for times, layer in architecture.layer_runs():
+        component = part_weights(layer.mixer, architecture.hidden_size)[0].component
+        flops[component] = flops[component] + times * mixing_flops(layer.mixer, tokens_per_sequence)
+    return flops
+
+
+def forward_flops_per_token(architecture: Countable[F], tokens_per_sequence: int) -> F:
+    """FLOPs of a forward pass over one token of a sequence of the given length, on average."""
+    return total(forward_flops(architecture, tokens_per_sequence).values(), 0.0 * architecture.hidden_size)
+
+
+def layer_forward_flops(architecture: Countable[F], layer: AnyLayer[F], tokens_per_sequence: int) -> F:
+    """FLOPs of one layer's forward pass over one token, on average over a causal sequence of the given length."""
+    weights = layer_weights(architecture, layer)
+    products = (weight.active_params for weight in weights if weight.use in ("matmul", "convolution"))
+    return 2 * total(products, 0 * architecture.hidden_size) + mixing_flops(layer.mixer, tokens_per_sequence)
+
+
+def training_flops_per_token(architecture: Countable[F], tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE) -> F:
+    """FLOPs of a forward and backward pass over one token; recomputed activations are not counted.
+
+    >>> from moewright.hf import load_architecture
+    >>> deepseek = load_architecture("examples/configs/deepseek-v3.json").architecture
+    >>> f"{training_flops_per_token(deepseek, 4096):.4g}"
+    '2.504e+11'
+    """
     return (1 + BACKWARD_FACTOR) * forward_flops_per_token(architecture, tokens_per_sequence)
 
 
-def six_n_flops_per_token(architecture: Architecture, count_embedding: bool = True) -> int:
+def training_flops(
+    architecture: Countable[F], train_tokens: float | F, tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE
+) -> F:
+    """FLOPs of training on so many tokens: 3 x forward, nothing recomputed.
+
+    Of a run, `train_tokens` are the tokens that it is trained on: whole steps, each of a whole batch.
+    """
+    return train_tokens * training_flops_per_token(architecture, tokens_per_sequence)
+
+
+def six_n_flops_per_token(architecture: Countable[N], count_embedding: bool = True) -> N:
     """The usual estimate of training FLOPs, 6 N_a, attention left out (Kaplan 2020)."""
     return 6 * active_params(architecture, count_embedding)
 
 
-@singledispatch
-def mixing_flops(mixer: Record, tokens: int) -> float:
+def _tied_head(architecture: Countable[N]) -> N:
+    # A tied head multiplies with the embedding, and has no weight of its own in the inventory.
+    return (architecture.vocab_size if architecture.tie_embeddings else 0) * architecture.hidden_size
+
+
+# Between tokens
+
+
+def mixing_flops(mixer: AnyMixer[F], tokens: int) -> F:
     """FLOPs per token that a mixer spends on other tokens, forward, on average over a causal sequence.
 
     Linear mixers are counted in their recurrent form: the products with the state only, 2 per multiply-add. Chunked
     kernels spend more.
     """
+    flops: F = _mixing_flops(mixer, tokens)
+    return flops
+
+
+@singledispatch
+def _mixing_flops(mixer: Record, tokens: int) -> Any:
     raise NotImplementedError(type(mixer).__name__)
 
 
-@mixing_flops.register
-def _attention(mixer: Attention, tokens: int) -> float:
+@_mixing_flops.register(AnyAttention)
+def _attention(mixer: AnyAttention[F], tokens: int) -> F:
     return 4 * mixer.num_heads * mixer.head_dim * mean_context(tokens, mixer.window)
 
 
-@mixing_flops.register
+@_mixing_flops.register(LatentAttention)
 def _latent_attention(mixer: LatentAttention, tokens: int) -> float:
     # Decompressed heads, as in training and prefill.
     width = mixer.num_heads * (mixer.qk_nope_head_dim + mixer.qk_rope_head_dim + mixer.v_head_dim)
@@ -209,7 +253,7 @@ def _latent_attention(mixer: LatentAttention, tokens: int) -> float:
     return 2 * width * mean_context(tokens, indexer.top_k) + scoring * mean_context(tokens, None)
 
 
-@mixing_flops.register
+@_mixing_flops.register(CompressedAttention)
 def _compressed_attention(mixer: CompressedAttention, tokens: int) -> float:
     width = mixer.num_heads * mixer.head_dim
     context = mean_context(tokens, mixer.window)
@@ -223,37 +267,64 @@ def _compressed_attention(mixer: CompressedAttention, tokens: int) -> float:
     return 4 * width * context + scoring
 
 
-@mixing_flops.register
+@_mixing_flops.register(MixtureOfAttention)
 def _mixture_of_attention(mixer: MixtureOfAttention, tokens: int) -> float:
     return 4 * mixer.top_k * mixer.num_kv_heads * mixer.head_dim * mean_context(tokens, None)
 
 
-@mixing_flops.register
+@_mixing_flops.register(GatedDeltaNet)
 def _gated_delta_net(mixer: GatedDeltaNet, tokens: int) -> float:
     # Three products with the state: what it predicts for the key, the update, the read-out.
     return 6 * mixer.num_value_heads * mixer.key_head_dim * mixer.value_head_dim
 
 
-@mixing_flops.register
+@_mixing_flops.register(KimiDeltaAttention)
 def _kimi_delta_attention(mixer: KimiDeltaAttention, tokens: int) -> float:
     return 6 * mixer.num_heads * mixer.head_dim * mixer.head_dim
 
 
-@mixing_flops.register
+@_mixing_flops.register(LightningAttention)
 def _lightning_attention(mixer: LightningAttention, tokens: int) -> float:
     return 4 * mixer.num_heads * mixer.head_dim * mixer.head_dim  # update and read-out
 
 
-@mixing_flops.register
+@_mixing_flops.register(Mamba)
 def _mamba(mixer: Mamba, tokens: int) -> float:
     return 4 * mixer.inner_size * mixer.state_size
 
 
-@mixing_flops.register
+@_mixing_flops.register(Mamba2)
 def _mamba2(mixer: Mamba2, tokens: int) -> float:
     return 4 * mixer.num_heads * mixer.head_dim * mixer.state_size
 
 
-@mixing_flops.register
+@_mixing_flops.register(ShortConvolution)
 def _short_convolution(mixer: ShortConvolution, tokens: int) -> float:
     return 0.0
+
+
+def mean_context(tokens: int, limit: Window | int | None) -> float:
+    """How many earlier tokens a token looks at, itself included: the mean over positions t = 1..tokens.
+
+    `limit` is None (all t), a number (at most so many) or a Window.
+    """
+    if limit is None:
+        return (tokens + 1) / 2
+    size = limit.size if isinstance(limit, Window) else limit
+    if isinstance(limit, Window) and limit.kind == "chunked":
+        blocks, rest = divmod(tokens, size)
+        return (blocks * _triangle(size) + _triangle(rest)) / tokens
+    ramp = min(tokens, size)
+    return (_triangle(ramp) + (tokens - ramp) * size) / tokens
+
+
+def compressed_entries(tokens: int, rate: int, limit: int | None) -> float:
+    """Mean over t = 1..tokens of floor(t / rate), at most `limit`: entries of `rate` tokens each, once complete."""
+    ramp = tokens if limit is None else min(tokens, limit * rate - 1)
+    whole = ramp // rate
+    on_ramp = rate * _triangle(whole - 1) + whole * (ramp - whole * rate + 1)
+    return (on_ramp + (tokens - ramp) * (limit or 0)) / tokens
+
+
+def _triangle(n: int) -> int:
+    return n * (n + 1) // 2

@@ -1,22 +1,27 @@
 """Feed-forwards: the half of a layer that works on each token by itself, dense or routed."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal
 
 from pydantic import Field, model_validator
 
+from moewright.architecture.sizes import N_co, total
 from moewright.records import Count, Positive, Record, Size
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2"]
 
 
-class Dense(Record):
+class AnyDense(Record, Generic[N_co]):
     """One feed-forward for every token; gated means three matrices (SwiGLU, arXiv 2002.05202), else two."""
 
     kind: Literal["dense"] = "dense"
-    size: Size
+    size: N_co
     gated: bool = True
     bias: bool = False
     activation: Activation = "silu"
+
+
+class Dense(AnyDense[Size]):
+    """One feed-forward for every token, of one model."""
 
 
 class Router(Record):
@@ -58,12 +63,16 @@ def group_score_experts(router: Router) -> int:
     return 1 if router.score == "softmax" else 2
 
 
-class ExpertGroup(Record):
+class AnyExpertGroup(Record, Generic[N_co]):
     """Routed experts of one size; of `count` experts each token uses `top_k`."""
 
-    count: Size
-    expert_size: Size
-    top_k: Size
+    count: N_co
+    expert_size: N_co
+    top_k: N_co
+
+
+class ExpertGroup(AnyExpertGroup[Size]):
+    """Routed experts of one size, of one model."""
 
     @model_validator(mode="after")
     def _top_k_exists(self) -> "ExpertGroup":
@@ -72,17 +81,23 @@ class ExpertGroup(Record):
         return self
 
 
-class SharedExpert(Record):
+class AnySharedExpert(Record, Generic[N_co]):
     """Experts that every token uses: `count` of width `expert_size`, run as one of width count x expert_size."""
 
-    count: Size = 1
-    expert_size: Size
+    count: N_co
+    expert_size: N_co
     combine: Literal["sum", "average", "gated"] = "sum"
     """sum: added to the routed output. average: shared/(K+1) + routed K/(K+1). gated: times a learned sigmoid."""
     bias: bool = False
 
 
-class MoE(Record):
+class SharedExpert(AnySharedExpert[Size]):
+    """Experts that every token uses, of one model."""
+
+    count: Size = 1
+
+
+class AnyMoE(Record, Generic[N_co]):
     """A mixture of experts: router, one or more groups of routed experts, and what runs beside them.
 
     With several groups, `router_per_group` says whether each group has a router of its own (which then chooses that
@@ -90,12 +105,12 @@ class MoE(Record):
     """
 
     kind: Literal["moe"] = "moe"
-    groups: Annotated[tuple[ExpertGroup, ...], Field(min_length=1, strict=False)]
+    groups: tuple[AnyExpertGroup[N_co], ...]
     router: Router = Router()
     router_per_group: bool = False
     combine_groups: Literal["sum", "average"] = "sum"
     """sum: the groups' outputs are added. average: each counts by its share of the top_k (arXiv 2605.11689)."""
-    shared: SharedExpert | None = None
+    shared: AnySharedExpert[N_co] | None = None
     gated: bool = True
     expert_bias: bool = False
     """Biases in every routed expert (gpt-oss)."""
@@ -108,8 +123,26 @@ class MoE(Record):
     identity_input_weights: bool = False
     """True where the module keeps never-used input projections for the identity experts (transformers' longcat_flash);
     they are counted as parameters, and never as active."""
-    parallel_dense: Dense | None = None
+    parallel_dense: AnyDense[N_co] | None = None
     """A dense feed-forward on the same input (LongCat-Flash's shortcut, Arctic's dense residual)."""
+
+    @property
+    def num_experts(self) -> N_co:
+        """Routed experts that have weights, over all groups."""
+        return total((group.count for group in self.groups[1:]), self.groups[0].count)
+
+    @property
+    def top_k(self) -> N_co:
+        """Routed experts that one token uses, over all groups."""
+        return total((group.top_k for group in self.groups[1:]), self.groups[0].top_k)
+
+
+class MoE(AnyMoE[Size]):
+    """A mixture of experts, of one model."""
+
+    groups: Annotated[tuple[ExpertGroup, ...], Field(min_length=1, strict=False)]
+    shared: SharedExpert | None = None
+    parallel_dense: Dense | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "MoE":
@@ -126,16 +159,6 @@ class MoE(Record):
         if self.combine_groups == "average" and len(self.groups) == 1:
             raise ValueError("combine_groups: average needs at least two groups")
         return self
-
-    @property
-    def num_experts(self) -> int:
-        """Routed experts that have weights, over all groups."""
-        return sum(group.count for group in self.groups)
-
-    @property
-    def top_k(self) -> int:
-        """Routed experts that one token uses, over all groups."""
-        return sum(group.top_k for group in self.groups)
 
 
 FeedForward = Annotated[Dense | MoE, Field(discriminator="kind")]

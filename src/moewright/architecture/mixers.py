@@ -1,13 +1,14 @@
 """Mixers: the half of a layer that moves information between tokens.
 
-Each class states sizes only. The weights that follow from them are in `weights.py`, the cache in `cache.py`.
+Each class states sizes only. The weights that follow from them are in `inventory.py`, the cache in `cache.py`.
 All sizes are numbers of channels or heads.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal
 
 from pydantic import Field, model_validator
 
+from moewright.architecture.sizes import N_co
 from moewright.records import Positive, Record, Size
 
 
@@ -29,13 +30,17 @@ class Window(Record):
     """sliding: the last `size` tokens. chunked: the tokens of the current block of `size`."""
 
 
-class Attention(Record):
+class AnyMixer(Record, Generic[N_co]):
+    """A mixer whose sizes are whole numbers, or columns of them."""
+
+
+class AnyAttention(AnyMixer[N_co], Generic[N_co]):
     """Softmax attention with grouped keys and values: MHA, GQA and MQA (Ainslie et al. 2023, arXiv 2305.13245)."""
 
     kind: Literal["attention"] = "attention"
-    num_heads: Size
-    num_kv_heads: Size
-    head_dim: Size
+    num_heads: N_co
+    num_kv_heads: N_co
+    head_dim: N_co
     qkv_bias: bool = False
     output_bias: bool = False
     qk_norm: Literal["per_head", "full", "unweighted"] | None = None
@@ -47,6 +52,10 @@ class Attention(Record):
     """One learned logit per head that joins the softmax."""
     window: Window | None = None
     rope: Rope | None = None
+
+
+class Attention(AnyAttention[Size]):
+    """Softmax attention with grouped keys and values, of one model."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Attention":
@@ -66,7 +75,7 @@ class Indexer(Record):
     """True where the layer reuses an earlier layer's choice: no weights and no cache of its own (GLM-5)."""
 
 
-class LatentAttention(Record):
+class LatentAttention(AnyMixer[Size]):
     """Multi-head latent attention, MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
 
     kind: Literal["latent_attention"] = "latent_attention"
@@ -93,7 +102,7 @@ class LatentAttention(Record):
         return self
 
 
-class CompressedAttention(Record):
+class CompressedAttention(AnyMixer[Size]):
     """DeepSeek-V4's attention: one shared key-value head read through a window, and beyond it in compressed entries.
 
     Source: the deepseek_v4 module of transformers 5.23. One entry stands for `compress_rate` tokens; `overlap` marks
@@ -122,7 +131,7 @@ class CompressedAttention(Record):
         return self
 
 
-class MixtureOfAttention(Record):
+class MixtureOfAttention(AnyMixer[Size]):
     """Attention whose query and output projections are routed experts over shared keys and values.
 
     Source: JetMoE (arXiv 2404.07413) after MoA (arXiv 2210.05144).
@@ -142,7 +151,7 @@ class MixtureOfAttention(Record):
         return self
 
 
-class GatedDeltaNet(Record):
+class GatedDeltaNet(AnyMixer[Size]):
     """Linear attention by the gated delta rule (Yang et al. 2024, arXiv 2412.06464), as in Qwen3-Next."""
 
     kind: Literal["gated_delta_net"] = "gated_delta_net"
@@ -159,7 +168,7 @@ class GatedDeltaNet(Record):
         return self
 
 
-class KimiDeltaAttention(Record):
+class KimiDeltaAttention(AnyMixer[Size]):
     """Kimi delta attention, KDA: the delta rule with one decay per channel (arXiv 2510.26692)."""
 
     kind: Literal["kimi_delta_attention"] = "kimi_delta_attention"
@@ -170,7 +179,7 @@ class KimiDeltaAttention(Record):
     """Rank of the decay and output gates; None: full projections (Ling 3)."""
 
 
-class LightningAttention(Record):
+class LightningAttention(AnyMixer[Size]):
     """Linear attention with a fixed decay per head (MiniMax-01, arXiv 2501.08313)."""
 
     kind: Literal["lightning_attention"] = "lightning_attention"
@@ -178,7 +187,7 @@ class LightningAttention(Record):
     head_dim: Size
 
 
-class Mamba(Record):
+class Mamba(AnyMixer[Size]):
     """Selective state space, first version (Gu and Dao 2023, arXiv 2312.00752), with Jamba's inner norms."""
 
     kind: Literal["mamba"] = "mamba"
@@ -191,7 +200,7 @@ class Mamba(Record):
     inner_norms: bool = False
 
 
-class Mamba2(Record):
+class Mamba2(AnyMixer[Size]):
     """State space duality (Dao and Gu 2024, arXiv 2405.21060)."""
 
     kind: Literal["mamba2"] = "mamba2"
@@ -210,7 +219,7 @@ class Mamba2(Record):
         return self
 
 
-class ShortConvolution(Record):
+class ShortConvolution(AnyMixer[Size]):
     """A gated short convolution (LFM2, Liquid AI 2025)."""
 
     kind: Literal["short_convolution"] = "short_convolution"

@@ -1,22 +1,21 @@
 """The description of a decoder that everything else stands on: a list of layers between an embedding and a head."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from moewright.architecture.feed_forwards import FeedForward, MoE
-from moewright.architecture.mixers import Mixer
-from moewright.architecture.repeats import Run, find_runs
+from moewright.architecture.feed_forwards import AnyDense, AnyMoE, FeedForward, MoE
+from moewright.architecture.mixers import AnyMixer, Mixer
+from moewright.architecture.sizes import N_co
+from moewright.files import read_mapping, write_mapping
 from moewright.records import Count, FileRecord, Positive, Record, Size
-
-if TYPE_CHECKING:
-    from moewright.hf.config import HFImport
 
 # Ten times the deepest published decoders.
 LARGEST_LAYER_COUNT = 1000
 
+NormPlaces = Literal["pre", "post", "sandwich", "parallel"]
 WeightFormatName = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 
 
@@ -33,7 +32,7 @@ class Layer(Record):
 
     mixer: Mixer
     feed_forward: FeedForward
-    norms: Literal["pre", "post", "sandwich", "parallel"] = "pre"
+    norms: NormPlaces = "pre"
     """pre: before each sublayer. post: on each sublayer's output (OLMo 2). sandwich: both. parallel: one norm feeds
     both sublayers, whose outputs are added together (Cohere)."""
 
@@ -53,6 +52,52 @@ def _layer_or_repeat(value: Any) -> str:
 LayerOrRepeat = Annotated[
     Annotated[Layer, Tag("layer")] | Annotated[Repeat, Tag("repeat")], Discriminator(_layer_or_repeat)
 ]
+
+
+class AnyLayer(Protocol[N_co]):
+    """What counting asks of a layer: a `Layer`, or one whose sizes are columns."""
+
+    @property
+    def mixer(self) -> AnyMixer[N_co]:
+        """One of `Mixer`, or its form with columns."""
+
+    @property
+    def feed_forward(self) -> AnyDense[N_co] | AnyMoE[N_co]:
+        """Dense or routed."""
+
+    @property
+    def norms(self) -> NormPlaces:
+        """Where the norms are."""
+
+
+class Countable(Protocol[N_co]):
+    """What counting asks of an architecture: an `Architecture`, or many at once (`ArchitectureColumns`).
+
+    The fields mean what they mean in `Architecture`.
+    """
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> N_co: ...
+    @property
+    def num_layers(self) -> N_co: ...
+    @property
+    def tie_embeddings(self) -> bool: ...
+    @property
+    def norm(self) -> Norm: ...
+    @property
+    def lm_head_bias(self) -> bool: ...
+    @property
+    def hyper_connections(self) -> int: ...
+    @property
+    def mtp_layers(self) -> int: ...
+
+    def layer_runs(self) -> Sequence[tuple[N_co, AnyLayer[N_co]]]:
+        """How often each written layer occurs in the whole model, in the order of writing."""
+
+    def moe_layers(self) -> Sequence[tuple[N_co, AnyMoE[N_co]]]:
+        """The mixtures of experts with how often each occurs."""
 
 
 class Architecture(FileRecord):
@@ -118,40 +163,11 @@ class Architecture(FileRecord):
     @classmethod
     def load(cls, path: str | Path) -> "Architecture":
         """Read a moewright YAML or JSON file."""
-        from moewright.files import read_mapping
-
         return cls.from_dict(read_mapping(Path(path)))
 
     def save(self, path: str | Path) -> None:
         """Write a moewright file, YAML or JSON by the ending; an existing file is replaced in one step."""
-        from moewright.files import write_mapping
-
         write_mapping(Path(path), self.to_dict())
-
-    @classmethod
-    def from_hf(cls, source: "str | Path | dict[str, Any]") -> "Architecture":
-        """The architecture of a Hugging Face config.json (a path, its folder, or its contents).
-
-        Warnings about the config are issued through the `warnings` module; `moewright.hf.read_config`
-        returns them instead.
-        """
-        import warnings
-
-        from moewright.hf.config import read_config
-
-        imported: HFImport = read_config(source)
-        for message in imported.warnings:
-            warnings.warn(message, stacklevel=2)
-        return imported.architecture
-
-    def to_hf(self, family: str | None = None) -> dict[str, Any]:
-        """The contents of a Hugging Face config.json of a family that expresses this architecture exactly.
-
-        `family` is a model_type; None takes the first that can. A UserError names what cannot be expressed.
-        """
-        from moewright.hf.config import write_config
-
-        return write_config(self, family)
 
 
 def repeat_compactly(layers: list[Layer]) -> tuple[Layer | Repeat, ...]:
@@ -192,3 +208,48 @@ def _multiplicities(layers: Iterable[Layer | Repeat], times: int) -> Iterator[tu
             yield times, item
         else:
             yield from _multiplicities(item.layers, times * item.repeat)
+
+
+# Runs and repeated patterns, found again from the plain list
+
+
+class Run(NamedTuple):
+    """`pattern` (positions in the plain list) written once and repeated `times`; a nested run is a Run itself."""
+
+    times: int
+    pattern: "list[int | Run]"
+
+
+def find_runs(keys: Sequence[Hashable]) -> "list[int | Run]":
+    """Write a list as runs: at each position take the pattern whose repeats save the most items.
+
+    The result depends on the keys only, so equal lists always get equal runs. Patterns nest one level: within a
+    repeated pattern only repeats of single items are folded again. At worst quadratic in the number of items.
+    """
+    return _fold(keys, 0, len(keys), longest_pattern=len(keys))
+
+
+def _fold(keys: Sequence[Hashable], start: int, stop: int, longest_pattern: int) -> "list[int | Run]":
+    runs: list[int | Run] = []
+    while start < stop:
+        best_saved, best_period, best_times = 0, 1, 1
+        for period in range(1, min(longest_pattern, (stop - start) // 2) + 1):
+            if best_saved >= stop - start - period:  # no longer pattern can save more
+                break
+            times = _times(keys, start, stop, period)
+            if (times - 1) * period > best_saved:
+                best_saved, best_period, best_times = (times - 1) * period, period, times
+        if best_times == 1:
+            runs.append(start)
+        else:
+            runs.append(Run(best_times, _fold(keys, start, start + best_period, longest_pattern=1)))
+        start += best_period * best_times
+    return runs
+
+
+def _times(keys: Sequence[Hashable], start: int, stop: int, period: int) -> int:
+    """How often the pattern keys[start:start+period] stands there in a row."""
+    end = start + period
+    while end < stop and keys[end] == keys[end - period]:
+        end += 1
+    return (end - start) // period

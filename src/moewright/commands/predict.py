@@ -36,7 +36,7 @@ def predict(
     Raises:
         UserError: For what cannot be read.
     """
-    from moewright.hf.sources import load_architecture
+    from moewright.hf.loading import load_architecture
     from moewright.laws import resolve_law
     from moewright.laws.prediction import predict_losses
     from moewright.quantities import parse_count

@@ -8,7 +8,7 @@ from moewright.designs.budgets import Budgets
 from moewright.designs.design_record import PublishedRecord
 from moewright.designs.judges import JudgingLaw, loss_of
 from moewright.errors import UserError
-from moewright.hf.sources import Loaded, Source, load_architecture
+from moewright.hf.loading import Loaded, Source, load_architecture
 from moewright.laws import InapplicableLaw
 from moewright.laws.variable import Array
 

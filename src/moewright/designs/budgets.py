@@ -5,7 +5,7 @@ from typing import Any
 
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.spec import WeightFormatName
-from moewright.architecture.storage import WEIGHT_FORMATS
+from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import one_of, whole
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count

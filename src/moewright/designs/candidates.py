@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from moewright.architecture.columns import (
+    ArchitectureColumns,
+    AttentionColumns,
+    DenseColumns,
+    ExpertGroupColumns,
+    LayerColumns,
+    MoEColumns,
+    SharedExpertColumns,
+)
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, Rope
-from moewright.architecture.spec import Architecture, Layer, Repeat
+from moewright.architecture.spec import Architecture, Layer
 from moewright.designs.space import Space, Target
 
 Column = npt.NDArray[np.int64]
@@ -90,26 +99,19 @@ def empty() -> Candidates:
     return Candidates(**nothing)
 
 
-def columns(candidates: Candidates, vocab_size: int) -> Architecture:
-    """An architecture whose size fields are the candidates' columns.
-
-    It is made without validation, which could not read columns; the counting functions can.
-    """
+def columns(candidates: Candidates, vocab_size: int) -> ArchitectureColumns:
+    """The candidates as one architecture of columns, which the counting functions take."""
     c = candidates
-    mixer = _construct(
-        Attention, num_heads=c.num_heads, num_kv_heads=c.num_kv_heads, head_dim=c.head_dim, qk_norm="per_head"
+    mixer = AttentionColumns(
+        num_heads=c.num_heads, num_kv_heads=c.num_kv_heads, head_dim=c.head_dim, qk_norm="per_head"
     )
-    group = _construct(ExpertGroup, count=c.num_experts, expert_size=c.expert_size, top_k=c.top_k)
-    shared = _construct(SharedExpert, count=c.shared_experts, expert_size=c.expert_size)
-    mixture = _construct(Layer, mixer=mixer, feed_forward=_construct(MoE, groups=(group,), shared=shared))
-    layers = [_construct(Repeat, repeat=c.num_layers - c.dense_first, layers=(mixture,))]
+    group = ExpertGroupColumns(count=c.num_experts, expert_size=c.expert_size, top_k=c.top_k)
+    shared = SharedExpertColumns(count=c.shared_experts, expert_size=c.expert_size)
+    mixture = LayerColumns(mixer, MoEColumns(groups=(group,), shared=shared))
+    runs = [(c.num_layers - c.dense_first, mixture)]
     if c.dense_first.any():
-        dense = _construct(Layer, mixer=mixer, feed_forward=_construct(Dense, size=_dense_size(c)))
-        layers.insert(0, _construct(Repeat, repeat=c.dense_first, layers=(dense,)))
-    architecture: Architecture = _construct(
-        Architecture, vocab_size=vocab_size, hidden_size=c.hidden_size, layers=tuple(layers)
-    )
-    return architecture
+        runs.insert(0, (c.dense_first, LayerColumns(mixer, DenseColumns(size=_dense_size(c)))))
+    return ArchitectureColumns(vocab_size=vocab_size, hidden_size=c.hidden_size, runs=tuple(runs))
 
 
 def family_of(shared_experts: int, target: Target) -> str:
@@ -155,7 +157,3 @@ def build(candidate: Candidates, space: Space, context: int) -> Architecture:
 
 def _dense_size(candidates: Candidates) -> Column:
     return (candidates.top_k + candidates.shared_experts) * candidates.expert_size
-
-
-def _construct(part: Any, **values: Any) -> Any:
-    return part.model_construct(**values)

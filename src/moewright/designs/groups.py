@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from moewright.architecture import Architecture, counts
+from moewright.architecture import counts
+from moewright.architecture.columns import ArchitectureColumns
 from moewright.designs.candidates import SIZES, Candidates, Column, columns
 from moewright.designs.space import Space
 
@@ -95,7 +96,7 @@ class Groups:
         if self.tokens_per_sequence is not None:
             tokens = self.tokens_per_sequence
 
-            def training_flops(architecture: Architecture) -> Any:
+            def training_flops(architecture: ArchitectureColumns) -> Column:
                 return counts.training_flops_per_token(architecture, tokens)
 
             counted["training_flops"] = training_flops

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture import Architecture, counts
+from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, columns
 from moewright.designs.intervals import IntervalColumn, interval, lower, upper
@@ -73,7 +74,7 @@ class DesignVariables:
         return value * self.train_tokens if variable.per_token else value
 
 
-def training_tokens(architecture: Architecture, budgets: Budgets) -> Any:
+def training_tokens(architecture: Countable[Any], budgets: Budgets) -> Any:
     """Training tokens: the budget's, or what its FLOPs or device-hours pay for (a column for columns)."""
     if budgets.train_tokens is not None:
         return budgets.train_tokens

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moewright.architecture import Architecture, cache, counts, storage
+from moewright.architecture import cache, counts, weight_formats
+from moewright.architecture.sizes import N
+from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, Column, columns
 from moewright.designs.groups import Groups
@@ -27,7 +29,7 @@ class Limit:
     """Field of Budgets."""
     option: str
     most: float
-    cost: Callable[[Architecture], Any]
+    cost: Callable[[Countable[Any]], Any]
     is_line: bool = True
     """An exact straight line of whole numbers in the expert size; block formats round, and times have corners."""
 
@@ -36,7 +38,7 @@ def limits(budgets: Budgets) -> tuple[Limit, ...]:
     """The budgets that bound a model, cheapest to count first."""
     b = budgets
     load = {"batch": b.batch, "context": b.context, "weights_dtype": b.weights_dtype, "kv_dtype": b.kv_dtype}
-    plain = storage.WEIGHT_FORMATS[b.weights_dtype].quantized == "nothing"
+    plain = weight_formats.WEIGHT_FORMATS[b.weights_dtype].quantized == "nothing"
     found = []
     if b.total_params is not None:
         found.append(Limit("total_params", "total-params", b.total_params, counts.total_params))
@@ -50,14 +52,14 @@ def limits(budgets: Budgets) -> tuple[Limit, ...]:
 
         device, n = load_device(b.hardware), b.devices
 
-        def on_fullest(a: Architecture) -> Any:
+        def on_fullest(a: Countable[Any]) -> Any:
             held = memory_per_device(a, device, devices=n, **load)  # type: ignore[arg-type]
             return held.weights + held.cache
 
-        def seconds_per_token(a: Architecture) -> Any:
+        def seconds_per_token(a: Countable[Any]) -> Any:
             return 1 / decode_tokens_per_second(a, device, devices=n, **load)[0]  # type: ignore[arg-type]
 
-        def seconds_to_first(a: Architecture) -> Any:
+        def seconds_to_first(a: Countable[Any]) -> Any:
             return time_to_first_token(a, device, devices=n, **load)[1]  # type: ignore[arg-type]
 
         if b.device_memory_bytes is not None:
@@ -82,10 +84,11 @@ def show_budget(limit: Limit, value: float, nearest: bool = False) -> str:
     return format_count(value) if limit.name.endswith("params") else format_bytes(value)
 
 
-def memory_bytes(architecture: Architecture, budgets: Budgets) -> int:
+def memory_bytes(architecture: Countable[N], budgets: Budgets) -> N:
     """Bytes of the weights and of the cache of all sequences, under the budgets' conditions."""
     sequence = cache.cache_bytes_per_sequence(architecture, budgets.context, budgets.kv_dtype)
-    return storage.weights_bytes(architecture, budgets.weights_dtype) + budgets.batch * sequence
+    held: N = weight_formats.weights_bytes(architecture, budgets.weights_dtype) + budgets.batch * sequence
+    return held
 
 
 def sizes_within(groups: Candidates, bounds: tuple[Limit, ...], space: Space) -> tuple[Candidates, Column]:

@@ -22,7 +22,7 @@ from moewright.designs.result import Design, Designs, Favourite, MixtureMap, Und
 from moewright.designs.sensitivity import constraint_modes, shadow_prices
 from moewright.designs.space import Space, load_space
 from moewright.errors import UserError
-from moewright.hf.sources import Source
+from moewright.hf.loading import Source
 from moewright.laws import Law, get
 from moewright.laws.variable import Array
 from moewright.records import LARGEST_SIZE
@@ -121,7 +121,7 @@ def _designs(
             "active_params": counts.active_params(architecture),
             "memory_bytes": memory_bytes(architecture, problem.budgets),
         }
-        same = all(one[name] == column[row] for name, column in taken.items())  # type: ignore[index]
+        same = all(one[name] == column[row] for name, column in taken.items())
         assert same, "the columns and the built architecture describe unlike models"
         tokens = float(training_tokens(architecture, problem.budgets))
         per_token = counts.training_flops_per_token(architecture, problem.budgets.tokens_per_sequence)

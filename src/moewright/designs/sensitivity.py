@@ -89,7 +89,7 @@ def _mode(problem: SearchProblem, held: Held, amount: float, first: Candidates, 
         held,
         amount,
         designs,
-        tuple(int(value) for value in active),  # type: ignore[attr-defined]  # a column
+        tuple(int(value) for value in active),
         tuple(judge.name for judge in problem.judges),
     )
 

@@ -14,7 +14,7 @@ from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.support import LOGIT_ROWS
-from moewright.hardware.training_memory import Parallelism, TrainingMemory, training_memory
+from moewright.hardware.pretraining import Parallelism, TrainingMemory, training_memory
 from moewright.quantities import format_bytes
 
 _GPU_DRIVERS = ("/proc/driver/nvidia", "/dev/kfd")
@@ -108,7 +108,7 @@ def training_flops(recipe: Recipe) -> float:
     return tokens * training_flops_per_token(recipe.architecture, recipe.sequence_length)
 
 
-def expected_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
+def expected_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory[float]:
     """What inspect's accounting expects of this recipe on one process, the framework's own base apart."""
     stage = 3 if recipe.parallel == "shard" else 0
     return training_memory(
@@ -123,7 +123,7 @@ def expected_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     )
 
 
-def check_memory(recipe: Recipe, free_bytes: float | None, processes: int = 1) -> TrainingMemory:
+def check_memory(recipe: Recipe, free_bytes: float | None, processes: int = 1) -> TrainingMemory[float]:
     """What `expected_memory` gives. Raises UserError if that is more than a process's `free_bytes` (None: not known),
     before anything is allocated."""
     expected = expected_memory(recipe, processes)

@@ -14,7 +14,7 @@ from moewright.errors import UserError
 from moewright.experiment.routing import Balancing, Dispatch, NonNegative, check_pooling
 from moewright.experiment.support import check_trainable
 from moewright.files import read_mapping
-from moewright.hf.sources import load_architecture
+from moewright.hf.loading import load_architecture
 from moewright.quantities import parse_count
 from moewright.records import Count, FileRecord, Positive, Record, Size
 

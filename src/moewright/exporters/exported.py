@@ -14,7 +14,7 @@ from moewright.experiment.trained import Trained, find_trained, run_of
 from moewright.exporters import FORMATS
 from moewright.exporters.target_conventions import Written
 from moewright.files import new_folder, write_text
-from moewright.hf.sources import Source, load_architecture
+from moewright.hf.loading import Source, load_architecture
 from moewright.records import Items, Output
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
-from moewright.architecture.compare import differences
+from moewright.architecture.differences import differences
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.records import Record

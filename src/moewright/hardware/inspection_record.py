@@ -3,10 +3,10 @@
 from typing import ClassVar, Literal
 
 from moewright.architecture.feed_forwards import FeedForward
+from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import Mixer
 from moewright.architecture.spec import WeightFormatName
-from moewright.architecture.weights import Component
-from moewright.hardware.efficiency import Efficiency
+from moewright.hardware.devices import Efficiency
 from moewright.records import Items, Output, Pair, Record
 
 Number = int | float

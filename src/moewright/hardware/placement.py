@@ -8,19 +8,28 @@
   2412.19437, section 3.4).
 - Router, norms and what merges residual streams are small and on every device.
 
-That sizes divide evenly is not checked: fractions of a head or of a sequence are counted as they come.
+That sizes divide evenly is not checked: fractions of a head or of a sequence are counted as they come. Routing is
+taken as balanced: which experts a batch touches, and how many of them on one device, are expectations.
 """
 
+from __future__ import annotations
+
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from moewright.architecture.mixers import Attention, CompressedAttention, LatentAttention, MixtureOfAttention
+from moewright.architecture.mixers import (
+    AnyAttention,
+    AnyMixer,
+    CompressedAttention,
+    LatentAttention,
+    MixtureOfAttention,
+)
+from moewright.architecture.sizes import F
 from moewright.complaints import whole
 from moewright.errors import UserError
 from moewright.hardware.devices import Device
-from moewright.records import Record
 
 # Beyond eight, products of one layer get small and all-reduces long; servers of eight are the common unit.
 LARGEST_GROUP = 8
@@ -66,18 +75,44 @@ def place(device: Device, devices: int) -> Placement:
     return Placement(tensor, devices // tensor, node.bandwidth, link, between)
 
 
-def splits_by_sequence(mixer: Record) -> bool:
+def splits_by_sequence(mixer: AnyMixer[F]) -> bool:
     """Whether a group splits this mixer by sequences instead of by heads."""
     return isinstance(mixer, LatentAttention | CompressedAttention)
 
 
-def mixer_shards(mixer: Record, placement: Placement, sequences: int) -> int:
+def mixer_shards(mixer: AnyMixer[F], placement: Placement, sequences: int) -> int:
     """Over how many devices of a group with so many sequences a mixer's work is split."""
     return min(placement.tensor, sequences) if splits_by_sequence(mixer) else placement.tensor
 
 
-def cache_shards(mixer: Record, placement: Placement, sequences: int) -> Any:
+def cache_shards(mixer: AnyMixer[F], placement: Placement, sequences: int) -> F | int:
     """Over how many of them the cache is split: by key-value heads, each of which is kept whole."""
-    if isinstance(mixer, Attention | MixtureOfAttention):
-        return np.minimum(placement.tensor, mixer.num_kv_heads)
+    if isinstance(mixer, AnyAttention | MixtureOfAttention):
+        shards: F = np.minimum(placement.tensor, mixer.num_kv_heads)
+        return shards
     return mixer_shards(mixer, placement, sequences)
+
+
+def distinct_experts(num_experts: F | float, top_k: F | float, tokens: F | float) -> F | float:
+    """Expected number of distinct experts that `tokens` tokens use in one layer: E (1 - (1 - K/E)^T).
+
+    Each token draws K different experts of E, all equally likely and independently of other tokens; an expert escapes
+    one token with probability 1 - K/E. Real routing is less even and touches fewer.
+
+    >>> distinct_experts(128, 8, tokens=16)
+    82.4...
+    """
+    touched: F | float = num_experts * (1 - (1 - top_k / num_experts) ** tokens)
+    return touched
+
+
+def most_loaded(touched: F | float, experts: F | float, devices: int) -> F | float:
+    """Expected number of touched experts on the device that has most of them, as a bound.
+
+    With a mean of m to a device the largest of D Poisson counts is near m + sqrt(2 m ln D) (Gaussian extreme value);
+    it cannot exceed the touched experts, nor those that live on one device.
+    """
+    mean = touched / devices
+    bound = mean + np.sqrt(2 * mean * math.log(devices))
+    most: F | float = np.minimum(np.minimum(bound, touched), np.maximum(experts / devices, 1.0))
+    return most

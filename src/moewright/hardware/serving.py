@@ -1,21 +1,26 @@
 """The figures of serving that budgets are made of: tokens per second, time to first token, memory on each device.
 
-Each takes a single architecture or one whose sizes are columns, and gives numbers or columns accordingly. A device is
-its name, a file or a Device; a range is (low, high).
+Each takes a single architecture or one of columns, and gives numbers or columns accordingly. A device is its name, a
+file or a Device; a range is (low, high).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Generic
 
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype, layer_cache_bytes_per_sequence
-from moewright.architecture.spec import Architecture, WeightFormatName
-from moewright.architecture.storage import WEIGHT_FORMATS
-from moewright.architecture.weights import Weight, layer_weights, outer_weights, part_weights
+from moewright.architecture.inventory import Weight, layer_weights, outer_weights, part_weights
+from moewright.architecture.sizes import F, total
+from moewright.architecture.spec import Countable, WeightFormatName
+from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import one_of, whole
 from moewright.hardware.devices import Hardware, load_device
 from moewright.hardware.placement import Placement, cache_shards, place, splits_by_sequence
-from moewright.hardware.roofline import pass_times
-from moewright.hardware.work import Load
+from moewright.hardware.roofline import Load, pass_times
+
+if TYPE_CHECKING:
+    from moewright.architecture.sizes import Column
 
 # What a runtime leaves free for activations, buffers and fragments: vLLM's gpu_memory_utilization is 0.9 by default
 # (its documentation, 2024).
@@ -23,7 +28,7 @@ RESERVE = 0.1
 
 
 def decode_tokens_per_second(
-    architecture: Architecture,
+    architecture: Countable[F],
     device: Hardware,
     *,
     devices: int = 1,
@@ -31,7 +36,7 @@ def decode_tokens_per_second(
     context: int,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
-) -> tuple[Any, Any]:
+) -> tuple[F, F]:
     """Tokens per second of each sequence while `batch` sequences, each `context` tokens long, are generated together.
 
     Returns (low, high) from the device's efficiency ranges; times `batch` it is the total. Whether the model fits is
@@ -42,7 +47,7 @@ def decode_tokens_per_second(
 
 
 def time_to_first_token(
-    architecture: Architecture,
+    architecture: Countable[F],
     device: Hardware,
     *,
     devices: int = 1,
@@ -50,7 +55,7 @@ def time_to_first_token(
     context: int,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
-) -> tuple[Any, Any]:
+) -> tuple[F, F]:
     """Seconds until `batch` prompts of `context` tokens each, computed in one pass, give their first token.
 
     Returns (low, high) from the device's efficiency ranges; waiting in a queue is not counted. Raises UserError for an
@@ -59,7 +64,7 @@ def time_to_first_token(
     return _pass_seconds(architecture, device, devices, Load("prefill", batch, context, weights_dtype, kv_dtype))
 
 
-def _pass_seconds(architecture: Architecture, hardware: Hardware, devices: int, load: Load) -> tuple[Any, Any]:
+def _pass_seconds(architecture: Countable[F], hardware: Hardware, devices: int, load: Load) -> tuple[F, F]:
     check_load(load)
     device = load_device(hardware)
     fast, slow = pass_times(architecture, device, load, place(device, devices))
@@ -75,33 +80,33 @@ def check_load(load: Load) -> None:
 
 
 @dataclass(frozen=True)
-class DeviceMemory:
-    """Bytes on the fullest device. Numbers or columns."""
+class DeviceMemory(Generic[F]):
+    """Bytes on the fullest device."""
 
-    weights: Any
-    cache: Any
+    weights: F
+    cache: F
     reserve: float
     """Kept free for activations and buffers."""
     capacity: float
 
     @property
-    def needed(self) -> Any:
+    def needed(self) -> F:
         """Weights, cache and reserve."""
         return self.weights + self.cache + self.reserve
 
     @property
-    def spare(self) -> Any:
+    def spare(self) -> F:
         """What is left; negative where it does not fit."""
         return self.capacity - self.needed
 
     @property
-    def fits(self) -> Any:
+    def fits(self) -> bool | Column:
         """Whether everything fits."""
         return self.spare >= 0
 
 
 def memory_per_device(
-    architecture: Architecture,
+    architecture: Countable[F],
     device: Hardware,
     *,
     devices: int = 1,
@@ -109,7 +114,7 @@ def memory_per_device(
     context: int,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
-) -> DeviceMemory:
+) -> DeviceMemory[F]:
     """Bytes of weights and cache on the fullest device, placed by the rules of `placement`.
 
     `context` tokens of each of `batch` sequences are in the cache. A tenth of the device is kept free. Raises UserError
@@ -126,36 +131,39 @@ def memory_per_device(
     )
 
 
-def _weights_per_device(architecture: Architecture, placement: Placement, dtype: WeightFormatName) -> Any:
+def _weights_per_device(architecture: Countable[F], placement: Placement, dtype: WeightFormatName) -> F:
     stored = WEIGHT_FORMATS[dtype]
     tensor, devices = placement.tensor, placement.devices
 
-    def share(weight: Weight, whole: bool) -> Any:
+    def share(weight: Weight[F], whole: bool) -> F | float:
         size = stored.weight_bytes(weight)
         if weight.component == "routed_experts" and weight.use == "matmul":
             # Whole experts: the fullest device has the quotient rounded up.
             return size * (-(-weight.copies // devices) / weight.copies)
         return size if whole or weight.component in ("router", "norm", "other") else size / tensor
 
-    total: Any = sum(share(weight, whole=False) for weight in outer_weights(architecture))
+    none = 0 * architecture.hidden_size
+    held = total((share(weight, whole=False) for weight in outer_weights(architecture)), none)
     for times, layer in architecture.layer_runs():
-        weights = layer_weights(layer, architecture.hidden_size, architecture.norm, architecture.hyper_connections)
         in_mixer = len(part_weights(layer.mixer, architecture.hidden_size))
         whole_mixer = splits_by_sequence(layer.mixer)
-        total = total + times * sum(
-            share(weight, whole=whole_mixer and number < in_mixer) for number, weight in enumerate(weights)
+        shares = (
+            share(weight, whole=whole_mixer and number < in_mixer)
+            for number, weight in enumerate(layer_weights(architecture, layer))
         )
-    return total
+        held = held + times * total(shares, none)
+    return held
 
 
 def _cache_per_device(
-    architecture: Architecture, placement: Placement, batch: int, context: int, dtype: CacheDtype
-) -> Any:
+    architecture: Countable[F], placement: Placement, batch: int, context: int, dtype: CacheDtype
+) -> F:
     sequences = placement.sequences(batch)
-    return sum(
+    each = (
         times
         * sequences
         * layer_cache_bytes_per_sequence(architecture, layer, context, dtype)
         / cache_shards(layer.mixer, placement, sequences)
         for times, layer in architecture.layer_runs()
     )
+    return total(each, 0.0 * architecture.hidden_size)

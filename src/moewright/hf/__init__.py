@@ -1,6 +1,22 @@
-"""Hugging Face config.json in and out, by reading the file alone; one module a family."""
+"""Hugging Face config.json in and out, by reading the file alone: no torch, no transformers. One module a family.
 
-from moewright.hf.config import HFImport, config_path, get_family, read_config, write_config
-from moewright.hf.sources import Loaded, load_architecture
+    architecture = hf.from_config("path/to/config.json")
+    config = hf.to_config(architecture, "qwen3_moe")
 
-__all__ = ["HFImport", "Loaded", "config_path", "get_family", "load_architecture", "read_config", "write_config"]
+`read_config` returns the warnings too, and `load_architecture` reads moewright's own files as well.
+"""
+
+from moewright.hf.config import HFImport, config_path, from_config, get_family, read_config, to_config
+from moewright.hf.loading import Loaded, Source, load_architecture
+
+__all__ = [
+    "HFImport",
+    "Loaded",
+    "Source",
+    "config_path",
+    "from_config",
+    "get_family",
+    "load_architecture",
+    "read_config",
+    "to_config",
+]

@@ -1,6 +1,7 @@
 """Hugging Face config.json in and out, by reading the file alone: no torch, no transformers."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -8,16 +9,13 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from moewright.architecture.compare import differences
+from moewright.architecture.differences import differences
 from moewright.architecture.spec import Architecture
 from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
 from moewright.files import read_mapping
+from moewright.hf.config_reader import Config, Family
 from moewright.hf.families import EXPORT_ORDER, MODULES, WRAPPERS
-from moewright.hf.family import Family
-from moewright.hf.keys import Config
-
-__all__ = ["HFImport", "config_path", "get_family", "read_config", "write_config"]
 
 _TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
 
@@ -66,16 +64,35 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
     return HFImport(architecture, family, (*notes, *config.finish()))
 
 
-def write_config(architecture: Architecture, model_type: str | None = None) -> dict[str, Any]:
-    """The config.json contents of an architecture; `model_type` None takes the first family that can express it.
+def from_config(source: str | Path | dict[str, Any]) -> Architecture:
+    """The architecture of a Hugging Face config.json: a path to it, to its folder, or its contents.
+
+    What `read_config` returns as warnings is issued through the `warnings` module. Raises UserError as it does.
+
+    >>> mixtral = from_config("examples/configs/mixtral-8x7b.json")
+    >>> mixtral.num_layers, mixtral.hidden_size, mixtral.vocab_size
+    (32, 4096, 32000)
+    """
+    imported = read_config(source)
+    for message in imported.warnings:
+        warnings.warn(message, stacklevel=2)
+    return imported.architecture
+
+
+def to_config(architecture: Architecture, family: str | None = None) -> dict[str, Any]:
+    """The contents of a config.json of an architecture; `family` (a model_type) None takes the first that expresses it.
 
     The result is read back and compared, so it describes exactly this architecture. Raises UserError naming the
     fields that the family (or, without one, the nearest family) cannot express.
+
+    >>> config = to_config(from_config("examples/configs/mixtral-8x7b.json"))
+    >>> config["model_type"], config["num_local_experts"], config["num_experts_per_tok"]
+    ('mixtral', 8, 2)
     """
-    if model_type is not None:
-        attempt = _attempt(architecture, model_type)
+    if family is not None:
+        attempt = _attempt(architecture, family)
         if attempt.differences:
-            raise UserError(f"{model_type} cannot express {'; '.join(attempt.differences[:6])}")
+            raise UserError(f"{family} cannot express {'; '.join(attempt.differences[:6])}")
         return attempt.config
     attempts = {}
     for candidate in EXPORT_ORDER:

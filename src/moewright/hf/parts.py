@@ -6,7 +6,7 @@ from typing import Any, Literal
 from moewright.architecture.feed_forwards import Activation, Dense, ExpertGroup, FeedForward, MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, Indexer, LatentAttention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm, WeightFormatName
-from moewright.hf.keys import HF_ACTIVATIONS, Config
+from moewright.hf.config_reader import HF_ACTIVATIONS, Config
 
 
 def without(defaults: Mapping[str, Any], *keys: str) -> dict[str, Any]:

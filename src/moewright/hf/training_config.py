@@ -5,7 +5,7 @@ from typing import Any
 from moewright.architecture.canonical import canonical
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
-from moewright.hf.config import write_config
+from moewright.hf.config import to_config
 
 # Families that moewright writes whose modules have a balance loss (transformers 5.23, load_balancing_loss_func).
 WITH_BALANCE_LOSS = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
@@ -19,7 +19,7 @@ def write_training_config(
     `balance_loss` is the coefficient of the auxiliary loss in moewright's convention: per layer 1 when balanced,
     averaged over the layers with experts. None: no such loss. UserError names what the family, or none, can express.
     """
-    config = write_config(canonical(architecture, merge_shared=False), family)  # families count their shared experts
+    config = to_config(canonical(architecture, merge_shared=False), family)  # families count their shared experts
     family = config["model_type"]
     notes = [f"family: {family}"]
     if balance_loss is not None:

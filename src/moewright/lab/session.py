@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from moewright.architecture.compare import differences
+from moewright.architecture.differences import differences
 from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset
 from moewright.errors import RunStopped, UserError

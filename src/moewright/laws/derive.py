@@ -2,35 +2,37 @@
 
 from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.feed_forwards import MoE
+from moewright.architecture.sizes import F, N
+from moewright.architecture.spec import Countable
 from moewright.laws.variable import Variable
 
 
-def active_params_with_embedding(architecture: Architecture) -> float:
+def active_params_with_embedding(architecture: Countable[N]) -> N:
     """Parameters that a token uses, input embedding and head included whatever the publisher counts."""
     return counts.active_params(architecture)
 
 
-def six_active_params(architecture: Architecture) -> float:
+def six_active_params(architecture: Countable[N]) -> N:
     """6 N_a with embeddings: FLOPs per training token by the usual estimate."""
     return 6 * active_params_with_embedding(architecture)
 
 
-def six_active_params_non_embedding(architecture: Architecture) -> float:
+def six_active_params_non_embedding(architecture: Countable[N]) -> N:
     """6 N_a without embedding and head."""
     return 6 * counts.active_params_non_embedding(architecture)
 
 
-def equal_size_experts(architecture: Architecture) -> float:
+def equal_size_experts(architecture: Countable[F]) -> F | float:
     """E of a top-1 model with experts K times as wide: E / K; 1 for a dense model."""
     return variables.sparsity_liew(architecture) if architecture.moe_layers() else 1.0
 
 
-def idle_share(architecture: Architecture) -> float:
+def idle_share(architecture: Countable[F]) -> F | float:
     """(E - K) / E; 0 for a dense model."""
     return variables.sparsity_abnar(architecture) if architecture.moe_layers() else 0.0
 
 
-def top_k_or_one(architecture: Architecture) -> float:
+def top_k_or_one(architecture: Countable[F]) -> F | float:
     """K; 1 for a dense model."""
     return variables.top_k(architecture) if architecture.moe_layers() else 1.0
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moewright.architecture import Architecture
+from moewright.architecture.spec import Countable
 from moewright.complaints import check_names
 from moewright.errors import UserError
 
@@ -28,15 +28,16 @@ class Variable:
     low: float | None = None
     high: float | None = None
     unit: str = ""
-    derive: Callable[[Architecture], float] | None = None
-    """Computes the variable from an architecture; None for what a model and its training tokens do not give."""
+    derive: Callable[[Countable[Any]], Any] | None = None
+    """Computes the variable from an architecture, or a column of it from one of columns; None for what a model and its
+    training tokens do not give."""
     per_token: bool = False
     """`derive` gives the value for one training token, to be multiplied by their number."""
     above: float = 0.0
     at_least: float | None = None
     below: float | None = None
 
-    def of(self, architecture: Architecture, train_tokens: Values | None) -> Any:
+    def of(self, architecture: Countable[Any], train_tokens: Values | None) -> Any:
         """The value for a model (a column for an architecture of columns); None where that needs what was not given."""
         if self.derive is None or (self.per_token and train_tokens is None):
             return None

@@ -6,7 +6,8 @@ from pathlib import Path
 from moewright.designs.principles import Principle
 from moewright.designs.result import Design, Designs
 from moewright.files import new_folder, write_mapping, write_text
-from moewright.hf.sources import SPEC
+from moewright.hf import to_config
+from moewright.hf.loading import SPEC
 from moewright.quantities import format_bytes, format_count
 from moewright.report.design_figures import write_design_figures
 from moewright.report.design_tables import SIZE_WORDS, budget_lines, size_ranges
@@ -25,7 +26,7 @@ def write_designs(designs: Designs, folder: str | Path) -> Path:
         for number, design in enumerate(designs.designs, start=1):
             place = partial / f"design-{number:02d}"
             design.architecture.save(place / SPEC)
-            write_mapping(place / HF_CONFIG, design.architecture.to_hf(design.family))
+            write_mapping(place / HF_CONFIG, to_config(design.architecture, design.family))
             write_text(place / RATIONALE, rationale(designs, number))
         designs.record().write(partial / "designs.json")
         write_design_figures(designs, partial)

@@ -3,8 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from moewright.hardware.assess import Assessment, Range, StageTime
-from moewright.hardware.training import MODEL_FLOPS_UTILISATION
+from moewright.hardware.assessment import Assessment, Range, StageTime
+from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
 from moewright.quantities import format_bytes, format_count
 
 _NAMES = {

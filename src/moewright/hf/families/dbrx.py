@@ -3,8 +3,7 @@
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Architecture, Norm
-from moewright.hf.family import Family
-from moewright.hf.keys import Config
+from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, stack
 
 

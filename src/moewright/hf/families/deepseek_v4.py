@@ -3,8 +3,7 @@
 from moewright.architecture.feed_forwards import MoE, Router
 from moewright.architecture.mixers import CompressedAttention, Window
 from moewright.architecture.spec import Architecture
-from moewright.hf.family import Family
-from moewright.hf.keys import Config
+from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, build, experts, indexer, shared_experts, stack
 
 _SLIDING, _SPARSE, _HEAVY = "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"

@@ -3,8 +3,7 @@
 from moewright.architecture.feed_forwards import Router
 from moewright.architecture.mixers import Rope, Window
 from moewright.architecture.spec import Architecture
-from moewright.hf.family import Family
-from moewright.hf.keys import Config
+from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack, without
 
 # What transformers takes where the config states no rotary scaling at all.

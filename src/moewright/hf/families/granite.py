@@ -5,8 +5,7 @@ from typing import Any
 from moewright.architecture.feed_forwards import Dense, FeedForward, Router, SharedExpert
 from moewright.architecture.mixers import Attention, Mamba2, Rope, Window
 from moewright.architecture.spec import Architecture
-from moewright.hf.family import Family
-from moewright.hf.keys import Config
+from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack
 
 

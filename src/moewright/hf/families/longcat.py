@@ -2,8 +2,7 @@
 
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router
 from moewright.architecture.spec import Architecture
-from moewright.hf.family import Family
-from moewright.hf.keys import Config
+from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, build, dense, latent_attention, stack
 
 

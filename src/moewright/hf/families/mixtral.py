@@ -5,8 +5,7 @@ from typing import Any
 from moewright.architecture.feed_forwards import Router
 from moewright.architecture.mixers import Attention, Window
 from moewright.architecture.spec import Architecture, Norm
-from moewright.hf.family import Family
-from moewright.hf.keys import Config
+from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
     NO_EXPERTS,

@@ -20,8 +20,8 @@ from moewright.errors import UserError
 from moewright.experiment.run_folder import MODEL
 from moewright.experiment.trained import find_trained
 from moewright.files import new_folder, read_mapping, write_mapping
-from moewright.hf.config import read_config, write_config
-from moewright.hf.sources import SPEC
+from moewright.hf.config import read_config, to_config
+from moewright.hf.loading import SPEC
 from moewright.hf.training_config import write_training_config
 from moewright.lab.hf_weights.tensors import FAMILIES, from_hf_tensors, to_hf_tensors
 
@@ -105,7 +105,7 @@ def read_checkpoint(folder: str | Path) -> tuple[Architecture, dict[str, Tensor]
         warnings.warn(message, stacklevel=2)
     prediction_blocks = imported.architecture.mtp_layers
     architecture = imported.architecture.model_copy(update={"mtp_layers": 0})
-    write_config(canonical(architecture, merge_shared=False), family)  # refuses keys that transformers' module ignores
+    to_config(canonical(architecture, merge_shared=False), family)  # refuses keys that transformers' module ignores
     _refuse_unlike(architecture, family)
     tensors = _load(folder)
     behind = range(architecture.num_layers, architecture.num_layers + prediction_blocks)  # numbered on from the layers

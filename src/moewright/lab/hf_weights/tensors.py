@@ -196,7 +196,7 @@ def to_hf_tensors(
 ) -> dict[str, Tensor]:
     """The tensors of a checkpoint of `family`, by name, from the state of the lab's model.
 
-    The family must express the architecture (`Architecture.to_hf` says whether); names and shapes are checked here.
+    The family must express the architecture (`hf.to_config` says whether); names and shapes are checked here.
     Experts stand one by one, as in published files. The result may share memory with `model_state`. `rope_interleave`
     is the config's key of deepseek_v3, true where it is absent. Raises UserError for tensors that are missing, not of
     the model, or misshapen.

@@ -10,7 +10,7 @@ from moewright.architecture.counts import active_params, total_params, training_
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
-from moewright.hf.sources import load_architecture
+from moewright.hf.loading import load_architecture
 from moewright.sweeps.settings.axes import TOKENS, Axis, Point, product
 from moewright.sweeps.settings.dials import BACKBONE, DIALS, reshape
 from moewright.sweeps.settings.keys import check_key, check_recipe, with_setting

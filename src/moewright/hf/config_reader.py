@@ -1,12 +1,14 @@
-"""Typed, watchful access to the contents of a config.json: every value is checked, every key is accounted for."""
+"""What a family of config.json files is, and typed, watchful access to one: every value is checked, every key is
+accounted for."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from moewright.architecture.feed_forwards import Activation
 from moewright.architecture.mixers import Rope
-from moewright.architecture.spec import LARGEST_LAYER_COUNT
+from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture
 from moewright.complaints import MISSPELT, near_name
 from moewright.errors import UserError
 from moewright.records import LARGEST_SIZE
@@ -45,6 +47,27 @@ HF_ACTIVATIONS: dict[Activation, str] = {
     "relu": "relu",
     "relu2": "relu2",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One model_type. Sources: the configuration and modeling modules of transformers 5.23, and published configs."""
+
+    model_type: str
+    class_name: str
+    """The causal-LM class, for `architectures` in an exported config."""
+    read: Callable[["Config"], Architecture]
+    defaults: Mapping[str, Any]
+    """What an absent key means. Sizes are not in here: without them there is no model to count."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other spellings of a key -> the one that `read` uses."""
+    neutral: tuple[str, ...] = ()
+    """Known keys that change neither counts nor routing as the spec states it."""
+    active_counts_embedding: bool = True
+    """Whether this family's publishers count the input embedding among the active parameters that they print."""
+    write: Callable[[Architecture], dict[str, Any]] | None = None
+    """The config of an architecture that this family may express. It need not check that the family can: the caller
+    reads the result back and compares. None: moewright does not export to this family."""
 
 
 class Config:

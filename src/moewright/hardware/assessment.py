@@ -6,7 +6,6 @@ from typing import Any, Literal
 from moewright.architecture.cache import CacheDtype
 from moewright.architecture.spec import Architecture, WeightFormatName
 from moewright.hardware.devices import Device, Hardware, load_device
-from moewright.hardware.experts import distinct_experts
 from moewright.hardware.inspection_record import (
     AssessmentRecord,
     ComponentTimeRecord,
@@ -17,12 +16,16 @@ from moewright.hardware.inspection_record import (
     PrefillRecord,
     TrainingMemoryRecord,
 )
-from moewright.hardware.placement import Placement, place
-from moewright.hardware.roofline import Bound, pass_times
+from moewright.hardware.placement import Placement, distinct_experts, place
+from moewright.hardware.pretraining import (
+    MODEL_FLOPS_UTILISATION,
+    Parallelism,
+    TrainingMemory,
+    training_memory,
+    training_seconds,
+)
+from moewright.hardware.roofline import Bound, Load, Stage, pass_times, pass_traffic
 from moewright.hardware.serving import DeviceMemory, check_load, memory_per_device
-from moewright.hardware.training import MODEL_FLOPS_UTILISATION, training_seconds
-from moewright.hardware.training_memory import Parallelism, TrainingMemory, training_memory
-from moewright.hardware.work import Load, Stage, pass_traffic
 
 Range = tuple[float, float]
 
@@ -64,11 +67,11 @@ class Assessment:
     weights_dtype: WeightFormatName
     kv_dtype: CacheDtype
     compute_dtype: str
-    memory: DeviceMemory
+    memory: DeviceMemory[float]
     decode: StageTime
     prefill: StageTime
     training_tokens_per_day: Range
-    training_memory: dict[int, TrainingMemory]
+    training_memory: dict[int, TrainingMemory[float]]
     """By ZeRO stage, over all devices data-parallel, one sequence of `context` tokens on each."""
     training_expert_parallel: int
 

@@ -1,18 +1,22 @@
 """The inventory: every weight tensor that a part of an architecture has.
 
-Parameters, active parameters, matmul FLOPs and bytes are all sums over this one list (`counts.py`, `storage.py`), so
-a tensor is written down once. The functions use nothing but + - * // on the sizes, so a spec whose size fields hold
-int64 arrays (one entry per candidate, made with `model_construct`) is counted column by column by the same code.
+Parameters, active parameters, matmul FLOPs and bytes are all sums over this one list (`counts.py`,
+`weight_formats.py`), so a tensor is written down once. The functions use nothing but + - * // on the sizes, so the same
+code counts one model (int) and many (columns of int64; see `sizes.py`).
 
 Matrices are given as (outputs, inputs). d is hidden_size.
 """
 
-from functools import singledispatch
-from typing import Literal, NamedTuple
+from __future__ import annotations
 
-from moewright.architecture.feed_forwards import Dense, MoE
+from collections.abc import Iterator
+from functools import singledispatch
+from typing import Any, Generic, Literal, NamedTuple
+
+from moewright.architecture.feed_forwards import AnyDense, AnyMoE
 from moewright.architecture.mixers import (
-    Attention,
+    AnyAttention,
+    AnyMixer,
     CompressedAttention,
     GatedDeltaNet,
     Indexer,
@@ -24,7 +28,8 @@ from moewright.architecture.mixers import (
     MixtureOfAttention,
     ShortConvolution,
 )
-from moewright.architecture.spec import Architecture, Layer, Norm
+from moewright.architecture.sizes import N
+from moewright.architecture.spec import AnyLayer, Countable, Norm
 from moewright.records import Record
 
 Component = Literal[
@@ -42,49 +47,58 @@ Component = Literal[
 COMPONENTS: tuple[Component, ...] = Component.__args__  # type: ignore[attr-defined]
 
 
-class Weight(NamedTuple):
+class Weight(NamedTuple, Generic[N]):
     """`copies` tensors of outputs x inputs elements, of which one token uses `active` copies."""
 
     name: str
     component: Component
-    outputs: int
-    inputs: int = 1
-    copies: int = 1
-    active: int = 1
+    outputs: N | int
+    inputs: N | int = 1
+    copies: N | int = 1
+    active: N | int = 1
     use: Literal["matmul", "convolution", "elementwise", "lookup"] = "matmul"
     """What a token does with it: a matrix product, a depthwise convolution, an elementwise operation, a row read."""
 
     @property
-    def params(self) -> int:
+    def params(self) -> N | int:
         """Elements in all copies."""
         return self.copies * self.outputs * self.inputs
 
     @property
-    def active_params(self) -> int:
+    def active_params(self) -> N | int:
         """Elements that one token uses."""
         return self.active * self.outputs * self.inputs
 
 
-def vector(name: str, component: Component, length: int, copies: int = 1, active: int = 1) -> Weight:
+def inventory(architecture: Countable[N]) -> Iterator[tuple[N | int, Weight[N]]]:
+    """Every weight with the number of layers that have it."""
+    for weight in outer_weights(architecture):
+        yield 1, weight
+    for times, layer in architecture.layer_runs():
+        for weight in layer_weights(architecture, layer):
+            yield times, weight
+
+
+def vector(name: str, component: Component, length: N | int, copies: N | int = 1, active: N | int = 1) -> Weight[N]:
     """A norm weight, a bias or another elementwise parameter."""
     return Weight(name, component, length, 1, copies, active, "elementwise")
 
 
-def layer_weights(layer: Layer, d: int, norm: Norm, hyper_connections: int = 0) -> list[Weight]:
-    """All weights of one layer."""
+def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight[N]]:
+    """All weights of one layer: the mixer's first, then the feed-forward's, then the rest."""
+    d = architecture.hidden_size
+    weights = part_weights(layer.mixer, d) + part_weights(layer.feed_forward, d)
     norms = {"pre": 2, "post": 2, "sandwich": 4, "parallel": 1}[layer.norms]
-    return [
-        *part_weights(layer.mixer, d),
-        *part_weights(layer.feed_forward, d),
-        *norm_weights("layer_norms", norm, d, norms),
-        *(2 * _hyper_connection(hyper_connections, d) if hyper_connections else []),
-    ]
+    weights += norm_weights("layer_norms", architecture.norm, d, norms)
+    if architecture.hyper_connections:
+        weights += 2 * _hyper_connection(architecture.hyper_connections, d)
+    return weights
 
 
-def outer_weights(architecture: Architecture) -> list[Weight]:
+def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
     """All weights outside the layers: embedding, final norm, head."""
     d, vocabulary = architecture.hidden_size, architecture.vocab_size
-    weights = [Weight("embed_tokens", "embedding", vocabulary, d, use="lookup")]
+    weights: list[Weight[N]] = [Weight("embed_tokens", "embedding", vocabulary, d, use="lookup")]
     if not architecture.tie_embeddings:
         weights.append(Weight("lm_head", "lm_head", vocabulary, d))
     if architecture.lm_head_bias:
@@ -97,27 +111,32 @@ def outer_weights(architecture: Architecture) -> list[Weight]:
     return weights
 
 
-def norm_weights(name: str, norm: Norm, d: int, count: int) -> list[Weight]:
+def norm_weights(name: str, norm: Norm, d: N, count: int) -> list[Weight[N]]:
     """`count` norms over d channels."""
     return [vector(name, "norm", d * (2 if norm.bias else 1), count, count)]
 
 
-def _hyper_connection(streams: int, d: int) -> list[Weight]:
+def _hyper_connection(streams: int, d: N) -> list[Weight[N]]:
     # One mixing of `streams` residuals before and after a sublayer, and among themselves.
     mixing = (2 + streams) * streams
     return [Weight("hc.fn", "other", mixing, streams * d), vector("hc.base_scale", "other", mixing + 3)]
 
 
-@singledispatch
-def part_weights(part: Record, d: int) -> list[Weight]:
+def part_weights(part: AnyMixer[N] | AnyDense[N] | AnyMoE[N], d: N) -> list[Weight[N]]:
     """The weights of a mixer or feed-forward in a model of width d."""
+    weights: list[Weight[N]] = _part_weights(part, d)
+    return weights
+
+
+@singledispatch
+def _part_weights(part: Record, d: Any) -> list[Weight[Any]]:
     raise NotImplementedError(type(part).__name__)
 
 
-@part_weights.register
-def _attention(mixer: Attention, d: int) -> list[Weight]:
+@_part_weights.register(AnyAttention)
+def _attention(mixer: AnyAttention[N], d: N) -> list[Weight[N]]:
     queries, keys = mixer.num_heads * mixer.head_dim, mixer.num_kv_heads * mixer.head_dim
-    weights = [
+    weights: list[Weight[N]] = [
         Weight("q_proj", "attention", queries, d),
         Weight("k_proj", "attention", keys, d),
         Weight("v_proj", "attention", keys, d),
@@ -141,12 +160,12 @@ def _attention(mixer: Attention, d: int) -> list[Weight]:
     return weights
 
 
-def _output_gate(kind: Literal["per_channel", "per_head"], heads: int, head_dim: int, d: int) -> Weight:
+def _output_gate(kind: Literal["per_channel", "per_head"], heads: N, head_dim: N, d: N) -> Weight[N]:
     return Weight("g_proj", "attention", heads * head_dim if kind == "per_channel" else heads, d)
 
 
-@part_weights.register
-def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight]:
+@_part_weights.register(LatentAttention)
+def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight[int]]:
     heads, latent, rope = mixer.num_heads, mixer.kv_lora_rank, mixer.qk_rope_head_dim
     queries = heads * (mixer.qk_nope_head_dim + rope)
     values = heads * mixer.v_head_dim
@@ -176,15 +195,15 @@ def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight]:
     return weights
 
 
-def _indexer(indexer: Indexer, query_rank: int, d: int) -> list[Weight]:
+def _indexer(indexer: Indexer, query_rank: int, d: int) -> list[Weight[int]]:
     return [
         Weight("indexer.q_proj", "attention", indexer.num_heads * indexer.head_dim, query_rank),
         Weight("indexer.head_weights", "attention", indexer.num_heads, d),
     ]
 
 
-@part_weights.register
-def _compressed_attention(mixer: CompressedAttention, d: int) -> list[Weight]:
+@_part_weights.register(CompressedAttention)
+def _compressed_attention(mixer: CompressedAttention, d: int) -> list[Weight[int]]:
     queries = mixer.num_heads * mixer.head_dim
     groups, rank = mixer.output_groups, mixer.output_lora_rank
     weights = [
@@ -205,7 +224,7 @@ def _compressed_attention(mixer: CompressedAttention, d: int) -> list[Weight]:
     return weights
 
 
-def _compressor(head_dim: int, rate: int, overlap: bool, d: int) -> list[Weight]:
+def _compressor(head_dim: int, rate: int, overlap: bool, d: int) -> list[Weight[int]]:
     width = head_dim * (2 if overlap else 1)
     return [
         Weight("compressor.kv_proj", "attention", width, d),
@@ -215,8 +234,8 @@ def _compressor(head_dim: int, rate: int, overlap: bool, d: int) -> list[Weight]
     ]
 
 
-@part_weights.register
-def _mixture_of_attention(mixer: MixtureOfAttention, d: int) -> list[Weight]:
+@_part_weights.register(MixtureOfAttention)
+def _mixture_of_attention(mixer: MixtureOfAttention, d: int) -> list[Weight[int]]:
     width = mixer.num_kv_heads * mixer.head_dim
     experts, chosen = mixer.num_experts, mixer.top_k
     return [
@@ -228,8 +247,8 @@ def _mixture_of_attention(mixer: MixtureOfAttention, d: int) -> list[Weight]:
     ]
 
 
-@part_weights.register
-def _gated_delta_net(mixer: GatedDeltaNet, d: int) -> list[Weight]:
+@_part_weights.register(GatedDeltaNet)
+def _gated_delta_net(mixer: GatedDeltaNet, d: int) -> list[Weight[int]]:
     keys = mixer.num_key_heads * mixer.key_head_dim
     heads, values = mixer.num_value_heads, mixer.num_value_heads * mixer.value_head_dim
     return [
@@ -242,8 +261,8 @@ def _gated_delta_net(mixer: GatedDeltaNet, d: int) -> list[Weight]:
     ]
 
 
-@part_weights.register
-def _kimi_delta_attention(mixer: KimiDeltaAttention, d: int) -> list[Weight]:
+@_part_weights.register(KimiDeltaAttention)
+def _kimi_delta_attention(mixer: KimiDeltaAttention, d: int) -> list[Weight[int]]:
     width, rank = mixer.num_heads * mixer.head_dim, mixer.gate_rank
     if rank is None:
         gates = [Weight("f_proj", "linear_mixer", width, d), Weight("g_proj", "linear_mixer", width, d)]
@@ -268,8 +287,8 @@ def _kimi_delta_attention(mixer: KimiDeltaAttention, d: int) -> list[Weight]:
     ]
 
 
-@part_weights.register
-def _lightning_attention(mixer: LightningAttention, d: int) -> list[Weight]:
+@_part_weights.register(LightningAttention)
+def _lightning_attention(mixer: LightningAttention, d: int) -> list[Weight[int]]:
     width = mixer.num_heads * mixer.head_dim
     return [
         Weight("qkv_proj", "linear_mixer", 3 * width, d),
@@ -279,8 +298,8 @@ def _lightning_attention(mixer: LightningAttention, d: int) -> list[Weight]:
     ]
 
 
-@part_weights.register
-def _mamba(mixer: Mamba, d: int) -> list[Weight]:
+@_part_weights.register(Mamba)
+def _mamba(mixer: Mamba, d: int) -> list[Weight[int]]:
     inner, state, rank = mixer.inner_size, mixer.state_size, mixer.time_step_rank
     weights = [
         Weight("in_proj", "linear_mixer", 2 * inner, d),
@@ -301,8 +320,8 @@ def _mamba(mixer: Mamba, d: int) -> list[Weight]:
     return weights
 
 
-@part_weights.register
-def _mamba2(mixer: Mamba2, d: int) -> list[Weight]:
+@_part_weights.register(Mamba2)
+def _mamba2(mixer: Mamba2, d: int) -> list[Weight[int]]:
     heads, inner = mixer.num_heads, mixer.num_heads * mixer.head_dim
     convolved = inner + 2 * mixer.num_groups * mixer.state_size
     weights = [
@@ -319,8 +338,8 @@ def _mamba2(mixer: Mamba2, d: int) -> list[Weight]:
     return weights
 
 
-@part_weights.register
-def _short_convolution(mixer: ShortConvolution, d: int) -> list[Weight]:
+@_part_weights.register(ShortConvolution)
+def _short_convolution(mixer: ShortConvolution, d: int) -> list[Weight[int]]:
     weights = [
         Weight("in_proj", "linear_mixer", 3 * d, d),
         Weight("conv", "linear_mixer", d, mixer.kernel, use="convolution"),
@@ -331,8 +350,8 @@ def _short_convolution(mixer: ShortConvolution, d: int) -> list[Weight]:
     return weights
 
 
-@part_weights.register
-def _dense(feed_forward: Dense, d: int) -> list[Weight]:
+@_part_weights.register(AnyDense)
+def _dense(feed_forward: AnyDense[N], d: N) -> list[Weight[N]]:
     weights = _feed_forward_matrices("", "dense_ffn", feed_forward.size, d, feed_forward.gated)
     if feed_forward.bias:
         inner = feed_forward.size * (2 if feed_forward.gated else 1)
@@ -341,18 +360,17 @@ def _dense(feed_forward: Dense, d: int) -> list[Weight]:
 
 
 def _feed_forward_matrices(
-    prefix: str, component: Component, size: int, d: int, gated: bool, copies: int = 1, active: int = 1
-) -> list[Weight]:
-    names = ("gate_proj", "up_proj") if gated else ("up_proj",)
-    return [
-        *(Weight(prefix + name, component, size, d, copies, active) for name in names),
-        Weight(prefix + "down_proj", component, d, size, copies, active),
-    ]
+    prefix: str, component: Component, size: N, d: N, gated: bool, copies: N | int = 1, active: N | int = 1
+) -> list[Weight[N]]:
+    up = ["gate_proj", "up_proj"] if gated else ["up_proj"]
+    weights: list[Weight[N]] = [Weight(prefix + name, component, size, d, copies, active) for name in up]
+    weights.append(Weight(prefix + "down_proj", component, d, size, copies, active))
+    return weights
 
 
-@part_weights.register
-def _moe(moe: MoE, d: int) -> list[Weight]:
-    weights: list[Weight] = []
+@_part_weights.register(AnyMoE)
+def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
+    weights: list[Weight[N]] = []
     choices = moe.num_experts + moe.identity_experts
     weights.append(Weight("router", "router", choices, d))
     if moe.router.bias:

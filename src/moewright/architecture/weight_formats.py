@@ -1,11 +1,13 @@
 """Bytes that the weights take in memory, by storage format. All experts are resident, used or not."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 
-from moewright.architecture.counts import inventory
-from moewright.architecture.spec import Architecture, Layer, WeightFormatName
-from moewright.architecture.weights import Weight, layer_weights
+from moewright.architecture.inventory import Weight, inventory, layer_weights
+from moewright.architecture.sizes import N, total
+from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class WeightFormat:
     """Outputs x inputs that share a scale; 0 stands for the whole side."""
     scale_bytes: int = 0
 
-    def weight_bytes(self, weight: Weight) -> int:
+    def weight_bytes(self, weight: Weight[N]) -> N | int:
         """Bytes of all copies of a weight."""
         if not self.quantizes(weight):
             return self.rest_bytes * weight.params
@@ -29,7 +31,8 @@ class WeightFormat:
         blocks = _blocks(weight.outputs, high) * _blocks(weight.inputs, wide)
         return weight.params * self.bits // 8 + weight.copies * blocks * self.scale_bytes
 
-    def quantizes(self, weight: Weight) -> bool:
+    def quantizes(self, weight: Weight[N]) -> bool:
+        """Whether a weight is stored in few bits."""
         if self.quantized == "routed_experts":
             return weight.component == "routed_experts" and weight.use == "matmul"
         # Embedding, head, router and small vectors stay in high precision in every published scheme.
@@ -37,7 +40,7 @@ class WeightFormat:
         return self.quantized == "layer_matrices" and weight.use == "matmul" and weight.component not in kept
 
 
-def _blocks(side: int, size: int) -> int:
+def _blocks(side: N | int, size: int) -> N | int:
     """Blocks of `size` along a side, rounded up; size 0: one block for the whole side, none if that is empty."""
     return -(-side // size) if size else 1 * (side > 0)
 
@@ -66,14 +69,21 @@ WEIGHT_FORMATS: dict[WeightFormatName, WeightFormat] = {
 }
 
 
-def layer_weights_bytes(architecture: Architecture, layer: Layer, weight_format: WeightFormatName = "bf16") -> int:
+def layer_weights_bytes(architecture: Countable[N], layer: AnyLayer[N], weight_format: WeightFormatName = "bf16") -> N:
     """Bytes of one layer's weights in the named format."""
     stored = WEIGHT_FORMATS[weight_format]
-    weights = layer_weights(layer, architecture.hidden_size, architecture.norm, architecture.hyper_connections)
-    return sum(stored.weight_bytes(weight) for weight in weights)
+    each = (stored.weight_bytes(weight) for weight in layer_weights(architecture, layer))
+    return total(each, 0 * architecture.hidden_size)
 
 
-def weights_bytes(architecture: Architecture, weight_format: WeightFormatName = "bf16") -> int:
-    """Bytes of all weights in the named format, multi-token-prediction blocks apart."""
+def weights_bytes(architecture: Countable[N], weight_format: WeightFormatName = "bf16") -> N:
+    """Bytes of all weights in the named format, multi-token-prediction blocks apart.
+
+    >>> from moewright.hf import load_architecture
+    >>> deepseek = load_architecture("examples/configs/deepseek-v3.json").architecture
+    >>> weights_bytes(deepseek), weights_bytes(deepseek, "fp8")
+    (1342052838400, 672870891520)
+    """
     stored = WEIGHT_FORMATS[weight_format]
-    return sum(times * stored.weight_bytes(weight) for times, weight in inventory(architecture))
+    each = (times * stored.weight_bytes(weight) for times, weight in inventory(architecture))
+    return total(each, 0 * architecture.hidden_size)

@@ -1,0 +1,298 @@
+"""What a model is: exact counts, memory and FLOPs of any architecture, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from moewright.architecture import cache, counts, variables, weight_formats
+from moewright.architecture.cache import CACHE_BYTES, CacheDtype, LatentCache
+from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
+from moewright.architecture.inventory import Component
+from moewright.architecture.mixers import LatentAttention
+from moewright.architecture.spec import Architecture, Layer, WeightFormatName
+from moewright.complaints import one_of, whole
+from moewright.display import ShownTable
+from moewright.errors import UserError
+from moewright.hardware.inspection_record import (
+    FlopsRecord,
+    GranularityRecord,
+    InspectionRecord,
+    LayerRecord,
+    MoERecord,
+)
+from moewright.hf.loading import Loaded
+
+if TYPE_CHECKING:
+    from moewright.hardware.assessment import Assessment
+    from moewright.hardware.devices import Hardware
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """Equal layers: how many there are in the model, and one of them."""
+
+    count: int
+    layer: Layer
+    params: dict[Component, int]
+    active: dict[Component, int]
+    """Parameters of one such layer by component, in total and active."""
+    forward_flops: float
+    """For one token, at the inspection's sequence length."""
+    kv_bytes_per_token: float
+    weights_bytes: int
+    """Of one such layer, in the inspection's formats."""
+
+
+@dataclass(frozen=True, repr=False)
+class Inspection(ShownTable):
+    """Everything that `moewright inspect` shows. Parameters are exact; bytes and FLOPs follow the stated settings."""
+
+    name: str
+    family: str | None
+    architecture: Architecture
+    warnings: tuple[str, ...]
+    params: dict[Component, int]
+    active: dict[Component, int]
+    active_counts_embedding: bool
+    """Whether `active` includes the input embedding; by the convention of the family's publisher."""
+    active_with_embedding: int
+    active_without_embedding: int
+    mtp_params: int
+    layers: tuple[LayerRun, ...]
+    moe: MoERecord | None
+    tokens_per_sequence: int
+    forward_flops_by_component: dict[Component, float]
+    mixing_flops: float
+    six_n_flops: int
+    weights_dtype: WeightFormatName
+    weights_bytes: dict[WeightFormatName, int]
+    batch: int
+    kv_dtype: CacheDtype
+    kv_bytes_per_token: dict[LatentCache, float]
+    kv_bytes_per_token_beyond_windows: float
+    state_bytes_per_sequence: int
+    cache_bytes_per_sequence: int
+    hardware: Assessment | None = None
+    """On a device, where one was asked about; its context is `tokens_per_sequence`."""
+
+    @property
+    def total_params(self) -> int:
+        """Every parameter."""
+        return sum(self.params.values())
+
+    @property
+    def active_params(self) -> int:
+        """Parameters that one token multiplies with, by the publisher's convention for the embedding."""
+        return sum(self.active.values())
+
+    @property
+    def forward_flops(self) -> float:
+        """FLOPs of a forward pass over one token."""
+        return sum(self.forward_flops_by_component.values())
+
+    @property
+    def training_flops(self) -> float:
+        """FLOPs of forward and backward over one token."""
+        return (1 + counts.BACKWARD_FACTOR) * self.forward_flops
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "total_params": self.total_params,
+            "active_params": self.active_params,
+            "layers": self.architecture.num_layers,
+            "experts": None if self.moe is None else f"{self.moe.num_experts}, {self.moe.top_k} active",
+            "forward_flops_per_token": self.forward_flops,
+            "kv_bytes_per_token": self.kv_bytes_per_token["latent"],
+        }
+
+    def _rows(self) -> list[dict[str, Any]]:
+        parts = self.forward_flops_by_component
+        return [
+            {"component": name, "params": count, "active": self.active[name], "forward_flops_per_token": parts[name]}
+            for name, count in self.params.items()
+        ]
+
+    def record(self) -> InspectionRecord:
+        """What `moewright inspect --json` prints."""
+        embedding = "counted" if self.active_counts_embedding else "not counted"
+        return InspectionRecord(
+            name=self.name,
+            family=self.family,
+            total_params=self.total_params,
+            active_params=self.active_params,
+            active_convention=f"input embedding {embedding}, as in the publisher's figure; head counted",
+            active_params_with_embedding=self.active_with_embedding,
+            active_params_without_embedding=self.active_without_embedding,
+            total_params_non_embedding=counts.total_params_non_embedding(self.architecture),
+            active_params_non_embedding=counts.active_params_non_embedding(self.architecture),
+            params=self.params,
+            active=self.active,
+            mtp_params=self.mtp_params,
+            num_layers=self.architecture.num_layers,
+            layers=tuple(
+                LayerRecord(
+                    count=run.count,
+                    mixer=run.layer.mixer,
+                    feed_forward=run.layer.feed_forward,
+                    norms=run.layer.norms,
+                    params=run.params,
+                    active=run.active,
+                    forward_flops_per_token=run.forward_flops,
+                    kv_bytes_per_token=_whole(run.kv_bytes_per_token),
+                    weights_bytes=run.weights_bytes,
+                )
+                for run in self.layers
+            ),
+            moe=self.moe,
+            flops_per_token=FlopsRecord(
+                forward=self.forward_flops,
+                forward_by_component=self.forward_flops_by_component,
+                training=self.training_flops,
+                mixing=self.mixing_flops,
+                six_n=self.six_n_flops,
+                tokens_per_sequence=self.tokens_per_sequence,
+                convention=counts.FLOPS_CONVENTION,
+            ),
+            weights_dtype=self.weights_dtype,
+            weights_bytes=self.weights_bytes[self.weights_dtype],
+            weights_bytes_by_dtype=self.weights_bytes,
+            published_dtype=self.architecture.weights_format,
+            kv_dtype=self.kv_dtype,
+            kv_bytes_per_token=_whole(self.kv_bytes_per_token["latent"]),
+            kv_bytes_per_token_decompressed=_whole(self.kv_bytes_per_token["decompressed"]),
+            kv_bytes_per_token_beyond_windows=_whole(self.kv_bytes_per_token_beyond_windows),
+            kv_convention="latent attention stored as its latent; kv_bytes_per_token_decompressed otherwise",
+            state_bytes_per_sequence=self.state_bytes_per_sequence,
+            cache_bytes_per_sequence=self.cache_bytes_per_sequence,
+            batch=self.batch,
+            cache_bytes=self.batch * self.cache_bytes_per_sequence,
+            hardware=self.hardware.record() if self.hardware else None,
+            warnings=self.warnings,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of the record."""
+        return self.record().to_dict()
+
+
+def inspect_loaded(
+    loaded: Loaded,
+    *,
+    tokens_per_sequence: int | None = None,
+    batch: int = 1,
+    weights_dtype: WeightFormatName = "bf16",
+    kv_dtype: CacheDtype = "bf16",
+    hardware: Hardware | None = None,
+    devices: int | None = None,
+) -> Inspection:
+    """Count a model that is read; the arguments are those of `moewright.inspect`.
+
+    Raises UserError for numbers and names that make no sense.
+    """
+    a = loaded.architecture
+    notes = list(loaded.warnings)
+    whole(batch, "batch")
+    one_of(weights_dtype, "weights-dtype", weight_formats.WEIGHT_FORMATS)
+    one_of(kv_dtype, "kv-dtype", CACHE_BYTES)
+    if tokens_per_sequence is None:
+        tokens_per_sequence = min(DEFAULT_TOKENS_PER_SEQUENCE, a.max_context or DEFAULT_TOKENS_PER_SEQUENCE)
+    elif whole(tokens_per_sequence, "tokens-per-sequence") > (a.max_context or tokens_per_sequence):
+        notes.append(f"{tokens_per_sequence} tokens are more than the {a.max_context} that the model was made for")
+    if hardware is None and devices is not None:
+        raise UserError("devices: needs hardware; say which device with --hardware NAME")
+    assessed = None
+    if hardware is not None:
+        from moewright.hardware.assessment import assess  # brings numpy, which counting does not need
+
+        assessed = assess(
+            a,
+            hardware,
+            devices=1 if devices is None else devices,
+            batch=batch,
+            context=tokens_per_sequence,
+            weights_dtype=weights_dtype,
+            kv_dtype=kv_dtype,
+        )
+    return Inspection(
+        name=loaded.name,
+        family=loaded.family,
+        architecture=a,
+        warnings=tuple(notes),
+        params=counts.params(a),
+        active=counts.active(a, loaded.active_counts_embedding),
+        active_counts_embedding=loaded.active_counts_embedding,
+        active_with_embedding=counts.active_params(a),
+        active_without_embedding=counts.active_params(a, count_embedding=False),
+        mtp_params=counts.mtp_params(a),
+        layers=tuple(
+            LayerRun(
+                count=count,
+                layer=layer,
+                params=counts.layer_params(a, layer),
+                active=counts.layer_active(a, layer),
+                forward_flops=counts.layer_forward_flops(a, layer, tokens_per_sequence),
+                kv_bytes_per_token=cache.layer_kv_bytes_per_token(a, layer, kv_dtype),
+                weights_bytes=weight_formats.layer_weights_bytes(a, layer, weights_dtype),
+            )
+            for count, layer in a.layer_runs()
+        ),
+        moe=_moe_anatomy(a, loaded.active_counts_embedding),
+        tokens_per_sequence=tokens_per_sequence,
+        forward_flops_by_component=counts.forward_flops(a, tokens_per_sequence),
+        mixing_flops=counts.mixing_flops_per_token(a, tokens_per_sequence),
+        six_n_flops=counts.six_n_flops_per_token(a, loaded.active_counts_embedding),
+        weights_dtype=weights_dtype,
+        weights_bytes={name: weight_formats.weights_bytes(a, name) for name in weight_formats.WEIGHT_FORMATS},
+        batch=batch,
+        kv_dtype=kv_dtype,
+        kv_bytes_per_token={
+            "latent": cache.kv_bytes_per_token(a, kv_dtype, "latent"),
+            "decompressed": cache.kv_bytes_per_token(a, kv_dtype, "decompressed"),
+        },
+        kv_bytes_per_token_beyond_windows=cache.kv_bytes_per_token_beyond_windows(a, kv_dtype),
+        state_bytes_per_sequence=cache.state_bytes_per_sequence(a, kv_dtype),
+        cache_bytes_per_sequence=cache.cache_bytes_per_sequence(a, tokens_per_sequence, kv_dtype),
+        hardware=assessed,
+    )
+
+
+def has_latent_attention(architecture: Architecture) -> bool:
+    """Whether the cache's size depends on how the runtime stores latent attention."""
+    return any(isinstance(layer.mixer, LatentAttention) for _, layer in architecture.layer_runs())
+
+
+def _moe_anatomy(a: Architecture, count_embedding: bool) -> MoERecord | None:
+    """The experts in every paper's words; None for a dense model."""
+    layers = a.moe_layers()
+    if not layers:
+        return None
+    shared = [(times, moe.shared.count if moe.shared else 0) for times, moe in layers]
+    widths = {moe.shared.expert_size if moe.shared else 0 for _, moe in layers}
+    return MoERecord(
+        layers=sum(times for times, _ in layers),
+        uniform=len({moe.model_dump_json() for _, moe in layers}) == 1 and len(layers[0][1].groups) == 1,
+        num_experts=_whole(variables.num_experts(a)),
+        top_k=_whole(variables.top_k(a)),
+        expert_size=_whole(variables.expert_size(a)),
+        shared_experts=_whole(sum(times * count for times, count in shared) / sum(times for times, _ in shared)),
+        shared_expert_size=widths.pop() if len(widths) == 1 else None,
+        sparsity=_whole(variables.sparsity_liew(a)),
+        sparsity_abnar=variables.sparsity_abnar(a),
+        granularity=GranularityRecord(
+            liew=variables.granularity_liew(a),
+            krajewski=variables.granularity_krajewski(a),
+            ling=variables.granularity_ling(a),
+        ),
+        expert_multiplier=variables.expert_multiplier_slicing(a),
+        G=_whole(variables.active_experts_zhao(a)),
+        S=variables.shared_ratio_zhao(a),
+        activation_ratio=sum(counts.active(a, count_embedding).values()) / counts.total_params(a),
+        activation_ratio_experts=variables.activation_ratio_ling(a),
+    )
+
+
+def _whole(value: float) -> float | int:
+    """An integer where the value is one, so that counts print as counts."""
+    return int(value) if float(value).is_integer() else value

@@ -1,0 +1,307 @@
+"""What training takes: memory on the fullest device, and time.
+
+States after ZeRO (arXiv 1910.02054, section 3): mixed-precision Adam keeps 2 bytes of weight, 2 of gradient and 12 of
+optimizer state for each parameter; stage 1 shares the optimizer state over the data-parallel devices, stage 2 the
+gradients too, stage 3 the weights too. Buffers of communication and fragments are not counted.
+
+Activations are counted as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1): every tensor that a backward pass
+needs, in 2-byte formats. Theirs is a dense GPT layer with dropout, 34 d bytes for each token besides the scores.
+Extended here:
+
+- A projection's output is kept where something nonlinear consumes it (queries, keys, values, gates); a projection back
+  into the residual, or out of a low rank, keeps its input. The layer's normed input is kept once for each sublayer, and
+  so is what each norm reads. Dropout is gone, and scores are not kept: fused attention recomputes them (FlashAttention,
+  arXiv 2205.14135). For d_ff = 4 d without gates and full heads that gives 2d + 2d (norms' inputs), 2d + 8d (attention:
+  input, queries, keys, values, output) and 2d + 16d (feed-forward): 32 d, which is theirs less the two dropout masks.
+- Norms of queries and keys keep what they read, beside the normed queries and keys that attention keeps.
+- A routed expert works on copies of its tokens. Each token keeps, for each of its K experts, the copy (d), what the
+  expert keeps (as a feed-forward of expert_size), and its output before it is weighed (d); and for the router the
+  scores and their softmax in fp32. Routing is balanced, so a device gets as many copies as it sends, whatever the
+  expert-parallel degree; `imbalance` multiplies the copies where it is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal
+
+import numpy as np
+from pydantic import Field
+
+from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE, training_flops
+from moewright.architecture.feed_forwards import AnyMoE
+from moewright.architecture.inventory import Weight, layer_weights, outer_weights
+from moewright.architecture.sizes import F, total
+from moewright.architecture.spec import AnyLayer, Countable
+from moewright.complaints import number
+from moewright.errors import UserError
+from moewright.hardware.devices import Hardware, load_device
+from moewright.hardware.placement import place
+from moewright.records import Record, Size
+
+BYTES = 2  # bf16
+FP32_BYTES = 4
+# Projections back into the residual: their inputs are kept, their outputs are not.
+_TO_RESIDUAL = ("o_proj", "o_b_proj", "out_proj", "output_experts", "down_proj")
+
+Optimizer = Literal["adamw", "adamw_bf16_moments", "adamw_8bit", "muon"]
+OPTIMIZER_BYTES: dict[Optimizer, int] = {
+    "adamw": 12,  # fp32 copy of the weights and two fp32 moments (ZeRO, section 3.1)
+    "adamw_bf16_moments": 8,  # fp32 copy, moments in bf16 (DeepSeek-V3, arXiv 2412.19437, section 3.3.3)
+    "adamw_8bit": 6,  # fp32 copy, moments in 8 bits (arXiv 2110.02861); their block scales are left out
+    "muon": 8,  # fp32 copy and one fp32 momentum (arXiv 2502.16982); the few AdamW parameters are counted alike
+}
+_MASTER_BYTES = 4  # of the fp32 copy that OPTIMIZER_BYTES includes
+
+Recompute = Literal["attention_scores", "experts", "layers"]
+Precision = Literal["bf16", "fp32", "bf16_products"]
+
+
+@dataclass(frozen=True)
+class _Widths:
+    """Bytes of one number."""
+
+    weight: int
+    gradient: int
+    activation: int
+    has_master: bool
+    """Whether the optimizer holds a wider copy of the weights."""
+
+
+_WIDTHS: dict[Precision, _Widths] = {
+    "bf16": _Widths(weight=2, gradient=2, activation=2, has_master=True),
+    "fp32": _Widths(weight=4, gradient=4, activation=4, has_master=False),
+    # fp32 weights, each with a bf16 copy that the backward pass reads again, as in automatic mixed precision
+    "bf16_products": _Widths(weight=4 + 2, gradient=4, activation=2, has_master=False),
+}
+
+
+class Parallelism(Record):
+    """How training is spread: data x tensor x pipeline devices."""
+
+    data: Size = 1
+    tensor: Size = 1
+    """With sequence parallelism, so that norms' activations are split too (arXiv 2205.05198, section 4.2.2)."""
+    pipeline: Size = 1
+    expert: Size | None = None
+    """Devices that share one copy of the experts, out of data x tensor; None: those of the tensor group."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+
+    @property
+    def devices(self) -> int:
+        """All devices."""
+        return self.data * self.tensor * self.pipeline
+
+    @property
+    def expert_devices(self) -> int:
+        """`expert`, or what stands for it."""
+        return self.expert or self.tensor
+
+
+@dataclass(frozen=True)
+class TrainingMemory(Generic[F]):
+    """Bytes on the fullest device."""
+
+    weights: F
+    gradients: F
+    optimizer: F
+    activations: F
+    logits: F
+    """Of the last stage in fp32, as far as they are not hidden behind what the first stage holds."""
+
+    @property
+    def total(self) -> F:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits
+
+
+def training_memory(
+    architecture: Countable[F],
+    parallelism: Parallelism | None = None,
+    *,
+    micro_batch: int = 1,
+    tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE,
+    optimizer: Optimizer = "adamw",
+    precision: Precision = "bf16",
+    gradient_dtype: Literal["bf16", "fp32"] | None = None,
+    recompute: Recompute = "attention_scores",
+    imbalance: float = 1.0,
+    logit_rows: int | None = None,
+) -> TrainingMemory[F]:
+    """Bytes on the fullest device while one micro-batch (or, in a pipeline, one for each stage) is under way.
+
+    `micro_batch` sequences of `tokens_per_sequence` tokens. `precision`: bf16 is ZeRO's mixed precision; fp32 has no
+    narrower copies; bf16_products keeps weights and gradients in fp32 and computes in bf16. `gradient_dtype` None
+    follows the precision. `recompute` "experts" keeps only the first products of routed experts, "layers" only each
+    layer's input and one layer's rest; `imbalance` is the share of expert copies on the fullest device over the mean.
+    `logit_rows`: logits, and their gradient beside them, exist for so many tokens at a time; None: for all, as one
+    tensor. Raises UserError for degrees that do not divide.
+    """
+    spread = parallelism or Parallelism()
+    if (spread.data * spread.tensor) % spread.expert_devices:
+        raise UserError(f"expert: {spread.expert_devices} must divide data x tensor = {spread.data * spread.tensor}")
+    number(imbalance, "imbalance", at_least=1)
+    common, experts = _params_per_device(architecture, spread)
+    widths = _WIDTHS[precision]
+    gradient_bytes = {None: widths.gradient, "bf16": 2, "fp32": FP32_BYTES}[gradient_dtype]
+
+    def state(bytes_per_param: int, shared_from: int) -> F:
+        sharing = spread.zero_stage >= shared_from
+        copies_of_experts = spread.data * spread.tensor // spread.expert_devices
+        parts = (common / (spread.data if sharing else 1), experts / (copies_of_experts if sharing else 1))
+        return bytes_per_param * (parts[0] + parts[1])
+
+    tokens = micro_batch * tokens_per_sequence
+    activations, spare = _activations(architecture, spread, tokens, recompute, imbalance, widths.activation)
+    rows = tokens if logit_rows is None else 2 * min(tokens, logit_rows)
+    logits: F = np.maximum(rows * architecture.vocab_size * FP32_BYTES / spread.tensor - spare, 0.0)
+    return TrainingMemory(
+        weights=state(widths.weight, shared_from=3),
+        gradients=state(gradient_bytes, shared_from=2),
+        optimizer=state(OPTIMIZER_BYTES[optimizer] - (0 if widths.has_master else _MASTER_BYTES), shared_from=1),
+        activations=activations,
+        logits=logits,
+    )
+
+
+def _params_per_device(architecture: Countable[F], spread: Parallelism) -> tuple[F, F]:
+    """Parameters on the fullest device before ZeRO: all but routed experts, routed experts.
+
+    Layers are spread evenly over the stages; of embedding and head, which are on the first and the last, only one
+    counts where there are several.
+    """
+    none = 0 * architecture.hidden_size
+    outer = total((weight.params for weight in outer_weights(architecture)), none)
+    if spread.pipeline > 1:
+        outer = architecture.vocab_size * architecture.hidden_size
+    routed = in_layers = none
+    for times, layer in architecture.layer_runs():
+        weights = layer_weights(architecture, layer)
+        in_layers = in_layers + times * total((weight.params for weight in weights), none)
+        in_experts = (weight.params for weight in weights if weight.component == "routed_experts")
+        routed = routed + times * total(in_experts, none)
+    common = (outer + (in_layers - routed) / spread.pipeline) / spread.tensor
+    return common, routed / (spread.pipeline * spread.expert_devices)
+
+
+def _activations(
+    architecture: Countable[F],
+    spread: Parallelism,
+    tokens: int,
+    recompute: Recompute,
+    imbalance: float,
+    number_bytes: int,
+) -> tuple[F, F]:
+    """Bytes of activations of the first stage, and how many fewer the last stage holds."""
+    none = 0.0 * architecture.hidden_size
+    by_layer = [
+        (
+            times,
+            layer_activation_bytes_per_token(
+                architecture, layer, imbalance, number_bytes=number_bytes, recompute_experts=recompute == "experts"
+            ),
+        )
+        for times, layer in architecture.layer_runs()
+    ]
+    if recompute == "layers":  # every layer's input is held, and one layer's rest is computed again
+        fullest = none
+        for _, kept in by_layer:
+            fullest = np.maximum(fullest, kept)
+        held = architecture.num_layers * number_bytes * architecture.hidden_size
+        first, last = held + fullest, held / spread.pipeline + fullest
+    else:
+        held = total((times * kept for times, kept in by_layer), none)
+        first, last = held, held / spread.pipeline
+    # A stage holds L/p layers; one-forward-one-backward keeps p micro-batches under way in the first stage and one in
+    # the last (arXiv 2205.05198, section 4.2.3).
+    share = tokens / spread.tensor
+    return share * first, share * (first - last)
+
+
+def layer_activation_bytes_per_token(
+    architecture: Countable[F],
+    layer: AnyLayer[F],
+    imbalance: float = 1.0,
+    *,
+    number_bytes: int = BYTES,
+    recompute_experts: bool = False,
+) -> F:
+    """Bytes that one layer keeps for one token's backward pass, attention scores recomputed.
+
+    `number_bytes` is the width of an activation; scores of routers are fp32 whatever it is.
+    """
+    d = architecture.hidden_size
+    none = 0.0 * d
+    weights = layer_weights(architecture, layer)
+    products = [weight for weight in weights if weight.use in ("matmul", "convolution")]
+    kept = total((_kept(weight, d, imbalance, recompute_experts) for weight in products), none)
+    norm_weights = total((weight.params for weight in weights if weight.component == "norm"), none)
+    norms = norm_weights / (2 if architecture.norm.bias else 1)
+    if any(weight.name == "qk_norm" for weight in weights):
+        kept = total((weight.outputs for weight in products if weight.name in ("q_proj", "k_proj")), kept)
+    inputs = 2 * d  # of the two sublayers, after their norms
+    held: F = number_bytes * (kept + norms + inputs)
+    feed_forward = layer.feed_forward
+    if isinstance(feed_forward, AnyMoE):
+        copies_and_outputs = (0 if recompute_experts else imbalance) * feed_forward.top_k * 2 * d
+        scores = 2 * (feed_forward.num_experts + feed_forward.identity_experts)
+        held = held + number_bytes * copies_and_outputs + FP32_BYTES * scores
+    return held
+
+
+def _kept(weight: Weight[F], d: F, imbalance: float, recompute_experts: bool) -> F | float:
+    if weight.component == "router":  # counted in fp32 with the softmax
+        return 0
+    if recompute_experts and weight.component == "routed_experts" and weight.name.endswith(_TO_RESIDUAL):
+        return 0
+    copies = weight.active * (imbalance if weight.component == "routed_experts" else 1)
+    if weight.name.endswith(_TO_RESIDUAL):
+        return copies * weight.inputs
+    if weight.use == "convolution":
+        return copies * weight.outputs
+    from_low_rank = weight.inputs * (weight.inputs != d)
+    return copies * (weight.outputs + from_low_rank)
+
+
+# Time
+
+# Model FLOPs utilisation, of the bf16 peak. Computed from published runs by 6 N_a D over devices x hours x 989 TFLOP/s:
+# OLMoE-1B-7B 0.18 (5.1T tokens in some 10 days on 256 H100, arXiv 2409.02060), DeepSeek-V3 0.34 (14.8T tokens in 2.664M
+# H800 hours, with fp8 products, arXiv 2412.19437, table 1). Printed: dense Llama 3 405B 0.38 to 0.43 (arXiv 2407.21783,
+# table 4). High: a little above the best of them, assumed.
+MODEL_FLOPS_UTILISATION = (0.18, 0.45)
+
+
+def training_seconds(
+    architecture: Countable[F],
+    train_tokens: float,
+    device: Hardware,
+    devices: int = 1,
+    *,
+    tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE,
+    dtype: Literal["bf16", "fp32"] = "bf16",
+    utilisation: tuple[float, float] = MODEL_FLOPS_UTILISATION,
+) -> tuple[F, F]:
+    """Seconds of wall time to train on so many tokens, (low, high) over the range of utilisation.
+
+    FLOPs are those of `training_flops`; nothing that is recomputed is counted, as in the definition of utilisation
+    (PaLM, arXiv 2204.02311, appendix B). Times `devices` it is device time. Numbers or columns. Raises UserError for an
+    unknown device and impossible numbers.
+    """
+    number(train_tokens, "train-tokens", above=0)
+    low, high = utilisation
+    if not 0 < low <= high <= 1:
+        raise UserError(f"utilisation: expected 0 < low <= high <= 1, found {low} and {high}")
+    found = load_device(device)
+    place(found, devices)  # only whole nodes, and no more than a network joins
+    flops = training_flops(architecture, train_tokens, tokens_per_sequence)
+    peak = devices * found.peak_flops[found.compute_dtype(dtype)]
+    return flops / (peak * high), flops / (peak * low)
+
+
+def training_device_hours(
+    architecture: Countable[F], train_tokens: float, device: Hardware, devices: int = 1, **settings: Any
+) -> tuple[F, F]:
+    """`training_seconds` (whose settings it takes) times the number of devices, in hours: (low, high)."""
+    low, high = training_seconds(architecture, train_tokens, device, devices, **settings)
+    return devices * low / 3600, devices * high / 3600
