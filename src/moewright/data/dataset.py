@@ -51,7 +51,7 @@ class Dataset(ShownTable):
         if self.record is None:
             return {"out": where, "fingerprint": self.fingerprint}
         facts = {name: getattr(self.record, name) for name in DatasetFacts.model_fields}
-        return DatasetOutput(out=where, fingerprint=self.fingerprint, **facts).to_dict()
+        return DatasetOutput(out=where, fingerprint=self.fingerprint, format=self.record.format, **facts).to_dict()
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -107,6 +107,8 @@ class DatasetOutput(Output, DatasetFacts):
     out: str | None
     fingerprint: str
     """SHA-256 over all that decides the tokens."""
+    format: str
+    """Of dataset.json."""
 
 
 def read_record(folder: Path) -> DatasetRecord:
