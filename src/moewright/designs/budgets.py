@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
+from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
 from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import one_of, whole
@@ -12,8 +13,6 @@ from moewright.quantities import format_count, parse_bytes, parse_count
 from moewright.records import LARGEST_SIZE, Record
 
 DEFAULT_CONTEXT = 32_768
-# Of pretraining; long enough that attention shows in the FLOPs, and what most pretraining runs use.
-DEFAULT_TOKENS_PER_SEQUENCE = 4096
 
 TRAINING = ("train_tokens", "train_flops", "train_device_hours")
 NEED_HARDWARE = ("decode_tokens_per_second", "time_to_first_token", "train_device_hours")
