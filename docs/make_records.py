@@ -122,7 +122,8 @@ def _docstrings(record: type[BaseModel]) -> dict[str, str]:
     """The text below each field of a class and of those that it is made from."""
     texts: dict[str, str] = {}
     for part in reversed(record.__mro__):
-        if not part.__module__.startswith("moewright.") or part.__module__ == Record.__module__:
+        is_generic = "[" in part.__name__  # pydantic makes these; the class that it makes them from follows
+        if is_generic or not part.__module__.startswith("moewright.") or part.__module__ == Record.__module__:
             continue
         (defined,) = ast.parse(dedent(inspect.getsource(part))).body
         assert isinstance(defined, ast.ClassDef)
