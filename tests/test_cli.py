@@ -1,12 +1,15 @@
 """The command line: its frozen names, its exit codes, one JSON object, one line for a user's mistake."""
 
 import json
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import moewright
 from moewright import cli
 
 CONFIGS = sorted(Path("examples/configs").glob("*.json"))
@@ -134,3 +137,30 @@ def test_module_and_command_are_the_same() -> None:
     out = subprocess.check_output([sys.executable, "-m", "moewright", "--help"], text=True)
     assert "inspect" in out
     assert "design" in out
+
+
+def test_version_and_the_completion_of_shells() -> None:
+    def process(*arguments: str, **environment: str) -> str:
+        script = "import sys; sys.argv[0] = 'moewright'; from moewright.cli import main; main()"
+        command = [sys.executable, "-c", script, *arguments]
+        return subprocess.check_output(command, text=True, env={**os.environ, **environment})
+
+    assert process("--version") == f"moewright {moewright.__version__}\n"
+    assert "complete" in process("--show-completion", "bash", SHELL="/bin/bash")
+    for typed, meant in (("moewright inspect --ba", "--batch"), ("moewright data p", "prepare")):
+        asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_MOEWRIGHT_COMPLETE": "complete_bash"}
+        assert process(**asked).split() == [meant]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "moewright", "laws", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert moewright.__version__ == version("moewright")
