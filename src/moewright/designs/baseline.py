@@ -32,7 +32,7 @@ class PublishedModel:
     """Laws that say nothing about it, with the reason."""
     warnings: tuple[str, ...]
 
-    def record(self) -> PublishedRecord:
+    def answer(self) -> PublishedRecord:
         """For JSON."""
         return PublishedRecord(**{name: getattr(self, name) for name in PublishedRecord.model_fields})
 

@@ -43,7 +43,7 @@ class PrincipleChoice:
     design: Candidates
     regret: dict[str, float]
 
-    def record(self) -> PrincipleRecord:
+    def answer(self) -> PrincipleRecord:
         """For JSON."""
         return PrincipleRecord(**self.design.sizes(0), regret=self.regret)
 

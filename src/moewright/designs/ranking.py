@@ -136,7 +136,7 @@ class BootstrapRanking:
     ranges: dict[str, tuple[int, int]]
     """Of each size over the undecided finalists."""
 
-    def record(self) -> BootstrapRecord:
+    def answer(self) -> BootstrapRecord:
         """For JSON."""
         return BootstrapRecord(
             draws=self.num_draws,

@@ -68,7 +68,7 @@ class Design:
             for law, domain in self.domain.items()
         }
 
-    def record(self) -> DesignRecord:
+    def answer(self) -> DesignRecord:
         """For JSON."""
         return DesignRecord(
             architecture=self.architecture,
@@ -100,7 +100,7 @@ class UndecidedSet:
     count: int
     ranges: dict[str, tuple[int, int]]
 
-    def record(self) -> WithinNoiseRecord:
+    def answer(self) -> WithinNoiseRecord:
         """For JSON."""
         return WithinNoiseRecord(within=self.within, count=self.count, **self.ranges)
 
@@ -113,7 +113,7 @@ class Favourite:
     active_params: int
     regret: dict[str, float]
 
-    def record(self) -> FavouriteRecord:
+    def answer(self) -> FavouriteRecord:
         """For JSON."""
         return FavouriteRecord(**self.sizes, active_params=self.active_params, regret=self.regret)
 
@@ -186,21 +186,21 @@ class Designs(ShownTable):
         """By law and budget: change of the best loss, in nats, for 10 % more of the budget."""
         return self.prices.by_law
 
-    def record(self) -> DesignsRecord:
+    def answer(self) -> DesignsRecord:
         """What `moewright design --json` prints and designs.json holds."""
         p, t = self.principles, self.trade_off
         return DesignsRecord(
             budgets=self.budgets,
             space=self.space,
-            designs=tuple(design.record() for design in self.designs),
+            designs=tuple(design.answer() for design in self.designs),
             laws=self.laws,
-            favourites={law: favourite.record() for law, favourite in self.favourites.items()},
+            favourites={law: favourite.answer() for law, favourite in self.favourites.items()},
             law_optimum=self.optimum,
-            indistinguishable=self.undecided.record(),
-            fitted={law: ranking.record() for law, ranking in self.bootstrap.items()},
-            modes=tuple(mode.record() for mode in self.modes),
+            indistinguishable=self.undecided.answer(),
+            fitted={law: ranking.answer() for law, ranking in self.bootstrap.items()},
+            modes=tuple(mode.answer() for mode in self.modes),
             principles=PrinciplesRecord(
-                **{name: choice.record() for name, choice in p.choices.items()},
+                **{name: choice.answer() for name, choice in p.choices.items()},
                 liew_ranking=tuple(SizesRecord(**p.liew.sizes(row)) for row in range(len(p.liew))),
                 trade_off=TradeOffRecord(
                     ratio=t.ratio,
@@ -214,11 +214,11 @@ class Designs(ShownTable):
             shadow_prices=self.shadow_prices,
             shadow_price_of=MORE,
             exchange_rates=self.prices.exchange(),
-            like=self.published.record() if self.published else None,
+            like=self.published.answer() if self.published else None,
             search=SearchRecord(candidates=self.considered, feasible=self.feasible, seconds=self.seconds),
             warnings=self.warnings,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of the record."""
-        return self.record().to_dict()
+        """The fields of `moewright design --json`."""
+        return self.answer().to_dict()

@@ -40,7 +40,7 @@ class ConstraintMode:
     active_params: tuple[int, ...]
     laws: tuple[str, ...]
 
-    def record(self) -> ModeRecord:
+    def answer(self) -> ModeRecord:
         """For JSON."""
         first, *own = (
             SizedRecord(**self.designs.sizes(row), active_params=self.active_params[row])

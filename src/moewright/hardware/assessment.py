@@ -92,7 +92,7 @@ class Assessment:
         low, high = self.training_tokens_per_day
         return self.devices * 24e12 / high, self.devices * 24e12 / low
 
-    def record(self) -> AssessmentRecord:
+    def answer(self) -> AssessmentRecord:
         """The `hardware` object of `moewright inspect --json`."""
         memory, placement = self.memory, self.placement
         return AssessmentRecord(

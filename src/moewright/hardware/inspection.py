@@ -114,7 +114,7 @@ class Inspection(ShownTable):
             for name, count in self.params.items()
         ]
 
-    def record(self) -> InspectionRecord:
+    def answer(self) -> InspectionRecord:
         """What `moewright inspect --json` prints."""
         embedding = "counted" if self.active_counts_embedding else "not counted"
         return InspectionRecord(
@@ -168,13 +168,13 @@ class Inspection(ShownTable):
             cache_bytes_per_sequence=self.cache_bytes_per_sequence,
             batch=self.batch,
             cache_bytes=self.batch * self.cache_bytes_per_sequence,
-            hardware=self.hardware.record() if self.hardware else None,
+            hardware=self.hardware.answer() if self.hardware else None,
             warnings=self.warnings,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of the record."""
-        return self.record().to_dict()
+        """The fields of `moewright inspect --json`."""
+        return self.answer().to_dict()
 
 
 def inspect_loaded(

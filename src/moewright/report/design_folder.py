@@ -28,7 +28,7 @@ def write_designs(designs: Designs, folder: str | Path) -> Path:
             design.architecture.save(place / SPEC)
             write_mapping(place / HF_CONFIG, to_config(design.architecture, design.family))
             write_text(place / RATIONALE, rationale(designs, number))
-        designs.record().write(partial / "designs.json")
+        designs.answer().write(partial / "designs.json")
         write_design_figures(designs, partial)
     return folder
 
