@@ -53,7 +53,7 @@ def copy_runs(run: Path, out: Path, count: int) -> None:
             "id": name,
             "settings": {"num_experts": group["count"]},
             "stage": "main",
-            "group": number // 10,
+            "group": str(number // 10),
             "recipe": record["recipe"],
             "data_fingerprint": record["data"]["fingerprint"],
             "code": "c0de",

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from moewright.experiment.states import read_attempts
-from moewright.experiment.sweep_layout import RUNS
+from moewright.experiment.attempts import read_attempts
+from moewright.experiment.sweep_folder import RUNS
 from moewright.sweeps.running.sweeping import look
 from tests.sweeps.adversary import KILLS, STOPS, Adversary, Victim, check_attempts, check_results, write_sweep
 
@@ -144,7 +144,7 @@ def ending(victim: Victim) -> Iterator[None]:
 def begins(out: Path) -> dict[str, int]:
     """How many attempts began, by the name of the file that says so."""
     files = (out / "attempts").glob("*.jsonl")
-    return {path.name: sum(record["event"] == "begin" for record in read_attempts(path)) for path in files}
+    return {path.name: sum(record.event == "begin" for record in read_attempts(path)) for path in files}
 
 
 def print_table(victim: Victim, calm_seconds: float, seconds: float, attempts: dict[str, int], mounted: bool) -> None:

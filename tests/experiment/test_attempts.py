@@ -1,26 +1,34 @@
 """Attempts as noted: which failures count, against a rule that reads the history forwards; a full disk."""
 
 from pathlib import Path
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moewright.experiment.attempts import NO_SPACE, failures_in_a_row, next_attempt, note_begin, note_end
-from moewright.experiment.states import read_attempts
-from moewright.experiment.sweep_layout import ATTEMPTS, attempts_file
+from moewright.experiment.attempts import (
+    NO_SPACE,
+    Attempt,
+    AttemptBegin,
+    AttemptEnd,
+    failures_in_a_row,
+    next_attempt,
+    note_begin,
+    note_end,
+    read_attempts,
+)
+from moewright.experiment.sweep_folder import ATTEMPTS, attempts_file
 
 RUN = "0123456789ab"
 ENDS = st.sampled_from(["failed", "failed", "interrupted", "timed-out", "finished", None])
 HISTORIES = st.lists(st.tuples(st.integers(0, 2), ENDS), max_size=12)
 
 
-def records(history: list[tuple[int, str | None]]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def records(history: list[tuple[int, str | None]]) -> list[Attempt]:
+    found: list[Attempt] = []
     for attempt, (step, end) in enumerate(history, start=1):
-        found.append({"event": "begin", "attempt": attempt, "step": step})
+        found.append(AttemptBegin(attempt=attempt, step=step))
         if end is not None:
-            found.append({"event": "end", "attempt": attempt, "end": end})
+            found.append(AttemptEnd(attempt=attempt, end=end))
     return found
 
 
@@ -39,7 +47,7 @@ def test_failures_in_a_row_against_reading_forwards(history: list[tuple[int, str
 def test_numbers_follow_whatever_is_noted() -> None:
     assert next_attempt([]) == 1
     assert next_attempt(records([(0, "failed"), (5, None)])) == 3
-    assert next_attempt([{"event": "end", "attempt": 7}]) == 8  # its beginning was lost
+    assert next_attempt([AttemptEnd(attempt=7)]) == 8  # its beginning was lost
 
 
 def test_a_full_disk_is_not_the_runs_fault(tmp_path: Path) -> None:
@@ -49,7 +57,7 @@ def test_a_full_disk_is_not_the_runs_fault(tmp_path: Path) -> None:
     note_begin(tmp_path, RUN, 2, step=0, threads=1)
     note_end(tmp_path, RUN, 2, "failed", "broken")
     found = read_attempts(attempts_file(tmp_path, RUN))
-    assert [record.get("end") for record in found] == [None, "interrupted", None, "failed"]
+    assert [getattr(record, "end", None) for record in found] == [None, "interrupted", None, "failed"]
     assert failures_in_a_row(found, 0) == 1
 
 

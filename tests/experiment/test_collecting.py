@@ -18,8 +18,11 @@ from moewright.architecture import counts
 from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
 from moewright.experiment.collecting.collection import RunTable, collect
-from moewright.experiment.collecting.tail import TAIL, read_tail
+from moewright.experiment.collecting.learning_curves import TAIL, read_tail
+from moewright.experiment.identity import TRAINING_VERSION
 from moewright.experiment.recipe import Recipe
+from moewright.experiment.sweep_folder import CellRecord, cell_path
+from moewright.files import read_objects
 from moewright.lab import loop
 from moewright.lab.training import train
 from tests.lab import tiny
@@ -80,25 +83,26 @@ def test_rows_are_the_facts_of_the_runs(made: Path) -> None:
     for name in RECIPES:
         row, folder = row_of(collected, name), made / "out" / name
         record, status = run_folder.read_run(folder), run_folder.read_status(folder)
-        recipe, facts = Recipe.from_dict(record["recipe"]), record["facts"]
+        recipe, facts = Recipe.from_dict(record.recipe), record.facts
+        assert status is not None
         model = recipe.architecture
         assert row["source"] == name
-        assert row["total_params"] == facts["total_params"] == counts.total_params(model)
-        assert row["active_params"] == facts["active_params"] == counts.active_params(model)
+        assert row["total_params"] == facts.total_params == counts.total_params(model)
+        assert row["active_params"] == facts.active_params == counts.active_params(model)
         assert row["total_params_non_embedding"] == counts.total_params_non_embedding(model)
         assert row["active_params_non_embedding"] == counts.active_params_non_embedding(model)
         assert (row["num_layers"], row["hidden_size"], row["num_heads"]) == (2, 32, 4)
-        assert row["learning_rate"] == facts["peak_learning_rate"]
+        assert row["learning_rate"] == facts.peak_learning_rate
         assert row["train_tokens"] == recipe.train_tokens == STEPS * recipe.batch_tokens
-        assert row["train_flops"] == pytest.approx(facts["train_flops"], rel=1e-12)
+        assert row["train_flops"] == pytest.approx(facts.train_flops, rel=1e-12)
         assert row["batch_tokens"] == recipe.batch_tokens
         assert row["seed"] == recipe.seed
-        assert row["data_fingerprint"] == record["data"]["fingerprint"]
-        assert row["torch_version"] == record["provenance"]["versions"]["torch"]
-        assert row["threads"] == record["provenance"]["machine"]["threads"]
-        assert row["schedule_fraction"] == status["step"] / STEPS
-        assert row["tokens_done"] == status["tokens"]
-        records = list(run_folder.read_metrics(folder))
+        assert row["data_fingerprint"] == record.data.fingerprint
+        assert row["torch_version"] == record.provenance.versions["torch"]
+        assert row["threads"] == record.provenance.machine.threads
+        assert row["schedule_fraction"] == status.step / STEPS
+        assert row["tokens_done"] == status.tokens
+        records = list(read_objects(folder / run_folder.METRICS))
         assert (row["started"], row["ended"]) == (records[0]["time"], records[-1]["time"])
         train_losses = [record["loss"] for record in records if record["kind"] == "train"][-10:]
         assert row["train_loss"] == pytest.approx(np.mean(train_losses), rel=1e-12)
@@ -106,12 +110,12 @@ def test_rows_are_the_facts_of_the_runs(made: Path) -> None:
             assert math.isnan(row["loss"])
             continue
         final = [record for record in records if record["kind"] == "evaluation"][-1]
-        assert row["loss"] == final["loss"] == status["loss"]
+        assert row["loss"] == final["loss"] == status.loss
         assert {name: row[f"loss_{name}"] for name in ("near", "far")} == final["by_set"]
         assert row["evaluation"] == "far+near: all sequences of 16"
-        assert row["tokens_per_second"] == status["tokens_per_second"]
-        assert row["peak_memory_bytes"] == status["peak_memory_bytes"]
-        if "routing" in final and final["routing"]["max_violation"]:
+        assert row["tokens_per_second"] == status.tokens_per_second
+        assert row["peak_memory_bytes"] == status.peak_memory_bytes
+        if final.get("routing"):
             assert row["max_violation"] == pytest.approx(np.mean(final["routing"]["max_violation"]))
             assert row["dead_experts"] == sum(final["routing"]["dead_experts"])
 
@@ -182,7 +186,7 @@ def test_a_step_that_was_trained_again_counts_once(folder: Path, tmp_path: Path)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "curves.csv.gz"), curves)
     mine = curves[curves["run_id"] == "a/mixture"]
     whole = {}  # the last one counts, by the words of the run folder
-    for record in run_folder.read_metrics(folder / "a" / "mixture"):
+    for record in read_objects(folder / "a" / "mixture" / run_folder.METRICS):
         if record["kind"] in ("train", "evaluation"):
             whole[record["kind"], record["step"]] = (record["loss"], record.get("learning_rate", math.nan))
     assert len(mine) == len(whole) == STEPS + 1
@@ -211,7 +215,7 @@ def test_the_tail_of_a_long_file_is_that_of_all_its_records(tmp_path: Path) -> N
         losses = [record["loss"] for record in records if record["kind"] == "train"][-10:]
         assert tail.train_loss == pytest.approx(np.mean(losses))
         assert tail.evaluation is not None
-        assert (tail.evaluation["step"], tail.step) == (evaluated, 2000)
+        assert (tail.evaluation.step, tail.step) == (evaluated, 2000)
         assert (tail.started, tail.ended, tail.steps_back) == (1.0, records[-1]["time"], 0.0)
 
 
@@ -300,19 +304,28 @@ def sweep(folder: Path, tmp_path: Path) -> Path:
         shutil.move(folder / name, out / "runs" / run)
         record = run_folder.read_run(out / "runs" / run)
         end = {"interrupted": "timed-out", "diverged": "diverged"}.get(name, "finished")
-        write_cell(out, run, record["recipe"], record["data"]["fingerprint"], {"axis": name, "dispatch": {"n": number}})
+        write_cell(out, run, record.recipe, record.data.fingerprint, {"axis": name, "dispatch": {"n": number}})
         attempts = [
             {"event": "begin", "attempt": 1, "time": 1e9},
             {"event": "end", "attempt": 1, "time": 1.1e9, "end": end},
         ]
         (out / "attempts" / f"{run}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in attempts))
-    write_cell(out, "f" * 12, record["recipe"], record["data"]["fingerprint"], {"axis": None, "other": 3})
+    write_cell(out, "f" * 12, record.recipe, record.data.fingerprint, {"axis": None, "other": 3})
     return out
 
 
 def write_cell(out: Path, run: str, recipe: dict[str, Any], fingerprint: str, settings: dict[str, Any]) -> None:
-    values = {"id": run, "settings": settings, "stage": "main", "group": 7, "recipe": recipe, "code": "c1"}
-    (out / "cells" / f"{run}.json").write_text(json.dumps({**values, "data_fingerprint": fingerprint}))
+    cell = CellRecord(
+        id=run,
+        settings=settings,
+        stage="main",
+        group="7",
+        recipe=recipe,
+        data_fingerprint=fingerprint,
+        training_version=TRAINING_VERSION,
+        code="c1",
+    )
+    cell.write(cell_path(out, run))
 
 
 def test_a_sweep_has_its_states_stages_and_axes(sweep: Path) -> None:
@@ -366,7 +379,7 @@ def test_a_sweep_whose_files_do_not_fit_together(sweep: Path) -> None:
 def fittable(folder: Path, rows: int) -> None:
     """Copies of a run with other tokens, whose losses follow a law of them and of nothing else."""
     source = folder / "a" / "mixture"
-    record, status = run_folder.read_run(source), run_folder.read_status(source)
+    record, status = (json.loads((source / name).read_text()) for name in ("run.json", "status.json"))
     for number in range(rows):
         copy = folder / "c" / f"{number:02d}"
         copy.mkdir(parents=True)

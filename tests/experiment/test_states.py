@@ -8,26 +8,29 @@ import platform
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moewright.experiment import locks, run_folder, states
+from moewright.experiment.attempts import Attempt, AttemptBegin, AttemptEnd, read_attempts
 from moewright.experiment.locks import is_locked, take_lock
-from moewright.experiment.states import STATES, observe, observe_run, read_attempts, state_of, sweep_time
-from moewright.experiment.sweep_layout import ATTEMPTS, RUNS, attempts_file, attempts_lock
+from moewright.experiment.run_folder import RunStatus
+from moewright.experiment.states import STATES, observe, observe_run, state_of, sweep_time
+from moewright.experiment.sweep_folder import ATTEMPTS, RUNS, attempts_file, attempts_lock
 
 RUN = "0123456789ab"
 ENDS = ("finished", "interrupted", "timed-out", "diverged", "failed", None)
 
 
-def begin(attempt: int, host: str | None = None) -> dict[str, Any]:
-    return {"event": "begin", "attempt": attempt, "time": 1.0, "host": host or platform.node(), "pid": 1}
+def begin(attempt: int, host: str | None = None) -> AttemptBegin:
+    return AttemptBegin(attempt=attempt, time=1.0, host=host or platform.node(), pid=1)
 
 
-def end(attempt: int, how: str) -> dict[str, Any]:
-    return {"event": "end", "attempt": attempt, "time": 2.0, "end": how, "reason": "because"}
+def end(attempt: int, how: str) -> AttemptEnd:
+    return AttemptEnd(attempt=attempt, time=2.0, end=how, reason="because")
 
 
 def expected(said: str | None, ends: tuple[str | None, ...], locked: bool, alive: bool) -> str:
@@ -48,25 +51,30 @@ def test_every_combination() -> None:
     histories = [(), *((how,) for how in ENDS), *itertools.product(ENDS, ENDS)]
     seen = set()
     for said in (None, "", "running", "interrupted", "failed", "finished", "diverged"):
-        status = None if said is None else ({"state": said} if said else {})
+        status = RunStatus.from_dict({"state": said}) if said else None
         for ends, locked, alive in itertools.product(histories, (False, True), (False, True)):
-            records = []
+            records: list[Attempt] = []
             for number, how in enumerate(ends, start=1):
                 records += [begin(number), *([end(number, how)] if how else [])]
-            found = state_of(status, records, locked=locked, alive_elsewhere=alive)
+            found = state_of(status, records, has_folder=said is not None, locked=locked, alive_elsewhere=alive)
             assert found == expected(said, ends, locked, alive), (said, ends, locked, alive)
             seen.add(found)
     assert seen == set(STATES)
 
 
 def test_an_end_of_an_earlier_attempt_that_is_noted_late_does_not_count() -> None:
-    assert state_of({}, [begin(1), begin(2), end(1, "failed")], locked=False) == "interrupted"
-    assert state_of({}, [begin(2), end(2, "timed-out")], locked=False) == "timed-out"  # the first lines were lost
+    late, lost = [begin(1), begin(2), end(1, "failed")], [begin(2), end(2, "timed-out")]
+    assert state_of(None, late, has_folder=True, locked=False) == "interrupted"
+    assert state_of(None, lost, has_folder=True, locked=False) == "timed-out"  # the first lines were lost
 
 
-def write(out: Path, records: list[dict[str, Any]], status: str | None = None) -> None:
+def line(record: Attempt | dict[str, Any]) -> str:
+    return json.dumps(record if isinstance(record, dict) else record.to_dict()) + "\n"
+
+
+def write(out: Path, records: Sequence[Attempt | dict[str, Any]], status: str | None = None) -> None:
     (out / ATTEMPTS).mkdir(parents=True, exist_ok=True)
-    attempts_file(out, RUN).write_text("".join(json.dumps(record) + "\n" for record in records))
+    attempts_file(out, RUN).write_text("".join(line(record) for record in records))
     if status is not None:
         (out / RUNS / RUN).mkdir(parents=True, exist_ok=True)
         (out / RUNS / RUN / "status.json").write_text(status)
@@ -76,11 +84,11 @@ def test_files_cut_anywhere_give_a_state(tmp_path: Path) -> None:
     """400 pairs of files cut at random places, or with random bytes in them."""
     draw = random.Random(6)
     records = [begin(1), end(1, "failed"), begin(2), end(2, "timed-out")]
-    whole = "".join(json.dumps(record) + "\n" for record in records).encode()
+    whole = "".join(map(line, records)).encode()
     status = json.dumps({"state": "running", "step": 3}, indent=2).encode()
     write(tmp_path, records, status.decode())
     assert observe(tmp_path, RUN).state == "timed-out"
-    cuts = {len(line) for line in itertools.accumulate(whole.splitlines(keepends=True))}
+    cuts = {len(part) for part in itertools.accumulate(whole.splitlines(keepends=True))}
     for _ in range(400):
         place = draw.randrange(len(whole) + 1)
         damaged = whole[:place] if draw.random() < 0.5 else whole[:place] + draw.randbytes(9) + whole[place + 9 :]

@@ -23,8 +23,8 @@ from moewright.data.preparation import prepare
 from moewright.errors import UserError
 from moewright.experiment import planning, run_folder
 from moewright.experiment.recipe import Recipe
-from moewright.files import AppendOnlyFile
-from moewright.lab import beginning, checkpoint_files, loop
+from moewright.files import AppendOnlyFile, read_objects
+from moewright.lab import checkpoint_files, loop
 from moewright.lab.model import Transformer
 from moewright.lab.model.moe import RoutingMode
 from moewright.lab.session import Session
@@ -54,6 +54,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "document_mask": True,
     },
 }
+
+
+def status_of(folder: Path) -> run_folder.RunStatus:
+    """status.json; before the first checkpoint, a run at its beginning."""
+    return run_folder.read_status(folder) or run_folder.RunStatus(state="running")
 
 
 class Killed(BaseException):
@@ -98,9 +103,9 @@ def test_command_killed_and_continued(
         before = before[: before.rindex(b'"loss"')]  # as if it had been killed in the middle of a line
         log.write_bytes(before)
     else:
-        assert (err, run_folder.read_status(folder)["state"]) == ("", "interrupted")
+        assert (err, status_of(folder).state) == ("", "interrupted")
         assert "the same command continues it" in out
-    assert run_folder.read_status(folder).get("step", 0) < steps, "the signal came too late to test anything"
+    assert status_of(folder).step < steps, "the signal came too late to test anything"
 
     assert train(file, folder, show=False).state == "finished"
     assert log.read_bytes().startswith(before)
@@ -146,7 +151,7 @@ def test_killed_at_every_kind_of_moment(
 
     monkeypatch.setattr(Session, "next_step", mortal("step", Session.next_step))
     monkeypatch.setattr(checkpoint_files, "save_file", mortal("tensors", checkpoint_files.save_file))
-    monkeypatch.setattr(checkpoint_files, "write_mapping", mortal("state", checkpoint_files.write_mapping))
+    monkeypatch.setattr(run_folder.CheckpointState, "write", mortal("state", run_folder.CheckpointState.write))
     monkeypatch.setattr(checkpoint_files.shutil, "rmtree", rmtree)
     monkeypatch.setattr(checkpoint_files, "keep_newest", mortal("removal", checkpoint_files.keep_newest))
     monkeypatch.setattr(AppendOnlyFile, "write", mortal("metrics", AppendOnlyFile.write))
@@ -179,7 +184,7 @@ def test_same_recipe_same_run(tmp_path: Path, data: dict[str, Any]) -> None:
     a, b, c = (tiny.metrics(tmp_path / name) for name in "abc")
     assert a == b
     assert all(one["loss"] != other["loss"] for one, other in zip(a, c, strict=True) if one["kind"] == "train")
-    train(Recipe.from_dict(run_folder.read_run(tmp_path / "a")["recipe"]), tmp_path / "d", show=False)
+    train(Recipe.from_dict(run_folder.read_run(tmp_path / "a").recipe), tmp_path / "d", show=False)
     assert tiny.metrics(tmp_path / "d") == a
 
 
@@ -239,7 +244,7 @@ def assert_diverged(capsys: pytest.CaptureFixture[str], file: str, folder: Path,
     assert len(err.splitlines()) == 1
     assert said in err
     assert err.endswith(f"the last good checkpoint is {folder}/checkpoints/step-{kept:08d}\n")
-    assert run_folder.read_status(folder)["state"] == "diverged"
+    assert status_of(folder).state == "diverged"
     weights = checkpoint_files.load_tensors(run_folder.checkpoints(folder)[-1], run_folder.MODEL)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())
     code, _, err = run(capsys, "train", file, "--out", str(folder))
@@ -334,14 +339,14 @@ def test_full_disk(
 
         patch.setattr(Session, "next_step", next_step)
         if what == "begin":
-            patch.setattr(beginning, "write_mapping", full)
+            patch.setattr(run_folder.RunRecord, "write", full)
         code, out, err = run(capsys, "train", file, "--out", str(folder))
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert f"{folder} cannot be written: No space left on device" in err
     if what != "begin":
         kept = run_folder.checkpoints(folder)[-1]
         assert err.endswith(f"the last good checkpoint is {kept}\n")
-        assert run_folder.read_status(folder)["state"] == "failed"
+        assert status_of(folder).state == "failed"
     assert train(file, folder, show=False).state == "finished"
     train(file, tmp_path / "whole", show=False)
     tiny.assert_same_end(folder, tmp_path / "whole")
@@ -386,7 +391,7 @@ def test_mirrors_get_the_numbers_of_the_file(
         assert train(recipe, tmp_path / "run", show=False).state == "finished"
     written = {
         (record["step"], record["kind"]): record
-        for record in run_folder.read_metrics(tmp_path / "run")
+        for record in read_objects(tmp_path / "run" / run_folder.METRICS)
         if record["kind"] in ("train", "evaluation")
     }
     assert logged["wandb"].keys() == logged["mlflow"].keys() == written.keys()
@@ -416,16 +421,16 @@ def test_speed_is_flops_over_the_peak(tmp_path: Path, data: dict[str, Any]) -> N
     began = time.monotonic()
     result = train(recipe, tmp_path / "run", show=False)
     seconds = time.monotonic() - began
-    records = list(run_folder.read_metrics(tmp_path / "run"))
+    records = list(read_objects(tmp_path / "run" / run_folder.METRICS))
     peak = records[0]["matmul_peak_flops"]
     flops = training_flops_per_token(recipe.architecture, tiny.LENGTH)
     trained = [record for record in records if record["kind"] == "train"]
     for record in [*trained, records[-1]]:
-        assert record["mfu"] == pytest.approx(record["tokens_per_second"] * flops / peak, rel=1e-12)
+        assert record["matmul_utilization"] == pytest.approx(record["tokens_per_second"] * flops / peak, rel=1e-12)
     steps = sum(128 / record["tokens_per_second"] for record in trained)
-    assert 5 * 128 / result.summary["tokens_per_second"] == pytest.approx(steps, rel=1e-9)
+    assert 5 * 128 / (result.summary.tokens_per_second or 0) == pytest.approx(steps, rel=1e-9)
     assert steps < seconds
-    assert result.summary["peak_memory_bytes"] > result.summary["expected_memory_bytes"] > 0
+    assert (result.summary.peak_memory_bytes or 0) > (result.summary.expected_memory_bytes or 0) > 0
 
 
 # Evaluation

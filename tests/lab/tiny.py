@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from moewright.experiment import run_folder
+from moewright.files import read_objects
 from moewright.lab.session import Session
 
 VOCAB, LENGTH, BATCH = 64, 16, 8
 """Tokens of the vocabulary and of a sequence, sequences of an optimizer step."""
-MEASURED = ("time", "tokens_per_second", "mfu", "matmul_peak_flops", "peak_memory_bytes")
+MEASURED = ("time", "tokens_per_second", "matmul_utilization", "matmul_peak_flops", "peak_memory_bytes")
 """Fields of metrics that differ from run to run."""
 
 
@@ -75,7 +76,7 @@ def recipe(data: dict[str, Any], steps: int = 10, **changes: Any) -> dict[str, A
 
 def metrics(folder: Path, *kinds: str) -> list[dict[str, Any]]:
     """The run's records without what is measured; of some kinds only, where they are named."""
-    records = [record for record in run_folder.read_metrics(folder) if not kinds or record["kind"] in kinds]
+    records = [record for record in read_objects(folder / run_folder.METRICS) if not kinds or record["kind"] in kinds]
     return [{key: value for key, value in record.items() if key not in MEASURED} for record in records]
 
 

@@ -19,9 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moewright.experiment.run_folder import read_status
-from moewright.experiment.sweep_layout import JOBS, RUNS, run_path
-from moewright.sweeps.running.worker import newest_step
+from moewright.experiment.run_folder import newest_step, read_status
+from moewright.experiment.sweep_folder import JOBS, RUNS, run_path
 from tests.lab import tiny
 from tests.slurm.checks import Checks
 from tests.slurm.trouble import ROOT, Cluster, Queue, StuckError, Submitter, say, slurm, wait_for
@@ -66,10 +65,16 @@ def reach_limit(sweep: Submitter, run: str, checks: Checks) -> None:
 
     wait_for("the end of an attempt at its time limit", look)
     notes = sweep.attempts(run)
-    say(f"limited: {notes[1]['end']}, {notes[1]['time'] - notes[0]['time']:.0f} s after the worker began")
+    say(f"limited: {sweep.ends(run)[0]}, {(notes[1].time or 0) - (notes[0].time or 0):.0f} s after the worker began")
     step = newest_step(run_path(sweep.out, run))
     checks.add("time limit of 4 min: noted, with a checkpoint", f"{sweep.ends(run)[0]}, step {step}",
                sweep.ends(run)[0] == "timed-out" and step >= HOLD_AT)  # fmt: skip
+
+
+def loss_of(out: Path, run: str) -> float | None:
+    """The loss of a run of a sweep."""
+    status = read_status(run_path(out, run))
+    return None if status is None else status.loss
 
 
 def cancel(sweep: Submitter, queue: Queue, checks: Checks) -> Later:
@@ -84,9 +89,9 @@ def cancel(sweep: Submitter, queue: Queue, checks: Checks) -> Later:
     def later() -> None:
         seen, others = sweep.ends(run), queue.seen[sweep.out / JOBS / run] - {job}
         checks.add("scancel: a checkpoint; a new job goes on from it",
-                   f"{', '.join(map(str, seen))}; from step {sweep.begun(run)['step']}, {len(others)} new job",
+                   f"{', '.join(map(str, seen))}; from step {sweep.begun(run).step}, {len(others)} new job",
                    seen[0] == "interrupted" and seen[-1] == "finished" and len(others) == len(seen) - 1
-                   and sweep.begun(run, 2)["step"] == step >= HOLD_AT)  # fmt: skip
+                   and sweep.begun(run, 2).step == step >= HOLD_AT)  # fmt: skip
 
     return later
 
@@ -102,9 +107,9 @@ def kill_worker(sweep: Submitter, checks: Checks) -> Later:
     def later() -> None:
         seen = sweep.ends(run)
         checks.add("kill -9 of a worker: a new job goes on",
-                   f"{', '.join(map(str, seen))}; from step {sweep.begun(run, 2)['step']}",
+                   f"{', '.join(map(str, seen))}; from step {sweep.begun(run, 2).step}",
                    seen[0] == "failed" and seen[-1] == "finished"
-                   and sweep.begun(run, 2)["step"] == step >= CHECKPOINT_STEPS)  # fmt: skip
+                   and sweep.begun(run, 2).step == step >= CHECKPOINT_STEPS)  # fmt: skip
 
     return later
 
@@ -121,9 +126,9 @@ def requeue(sweep: Submitter, queue: Queue, checks: Checks) -> Later:
     def later() -> None:
         seen, jobs = sweep.ends(run), queue.seen[sweep.out / JOBS / run]
         checks.add("scontrol requeue: a checkpoint; the same job goes on",
-                   f"{', '.join(map(str, seen))}; from step {sweep.begun(run)['step']}, {len(jobs)} job",
+                   f"{', '.join(map(str, seen))}; from step {sweep.begun(run).step}, {len(jobs)} job",
                    seen == ["interrupted", "finished"] and jobs == {job}
-                   and sweep.begun(run)["step"] == step >= HOLD_AT)  # fmt: skip
+                   and sweep.begun(run).step == step >= HOLD_AT)  # fmt: skip
 
     return later
 
@@ -176,7 +181,7 @@ def compare(sweep: Submitter, local: Path, checks: Checks) -> None:
     same = 0
     for run in runs:
         tiny.assert_same_end(run_path(sweep.out, run), run_path(local, run))
-        same += read_status(run_path(sweep.out, run))["loss"] == read_status(run_path(local, run))["loss"]
+        same += loss_of(sweep.out, run) == loss_of(local, run)
     is_right = same == len(runs) and (runs == expected or len(runs) == 1)
     checks.add(f"{sweep.out.name}: the bits of the local sweep's runs",
                f"{same} of {len(runs)} runs", is_right)  # fmt: skip

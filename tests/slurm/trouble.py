@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from moewright.experiment.collecting.tail import read_tail
-from moewright.experiment.states import last_end, read_attempts
-from moewright.experiment.sweep_layout import ATTEMPTS, JOBS, attempts_file, run_path
-from moewright.sweeps.running.worker import newest_step
+from moewright.experiment.attempts import Attempt, AttemptBegin, AttemptEnd, begins, last_end, read_attempts
+from moewright.experiment.collecting.learning_curves import read_tail
+from moewright.experiment.run_folder import newest_step
+from moewright.experiment.sweep_folder import ATTEMPTS, JOBS, attempts_file, run_path
 
 ROOT = Path(__file__).parents[2]
 START = time.monotonic()
@@ -145,18 +145,18 @@ class Submitter:
 
     # Its runs
 
-    def attempts(self, run: str) -> list[dict[str, Any]]:
+    def attempts(self, run: str) -> list[Attempt]:
         """The notes of a run's workers."""
         return read_attempts(attempts_file(self.out, run))
 
     def ends(self, run: str) -> list[str | None]:
         """How its attempts ended, in their order; None for one that is under way."""
-        ends = {note["attempt"]: note["end"] for note in self.attempts(run) if note["event"] == "end"}
-        return [ends.get(note["attempt"]) for note in self.attempts(run) if note["event"] == "begin"]
+        ends = {note.attempt: note.end for note in self.attempts(run) if isinstance(note, AttemptEnd)}
+        return [ends.get(note.attempt) for note in begins(self.attempts(run))]
 
-    def begun(self, run: str, attempt: int = 0) -> dict[str, Any]:
+    def begun(self, run: str, attempt: int = 0) -> AttemptBegin:
         """The beginning of an attempt; of the last one if none is named."""
-        return [note for note in self.attempts(run) if note["event"] == "begin"][attempt - 1]
+        return begins(self.attempts(run))[attempt - 1]
 
     def hold_one(self, step: int, untouched: bool = True) -> str:
         """Halt the worker of a run that wrote a checkpoint at or after a step, so that it does not end too soon."""
@@ -182,7 +182,7 @@ class Submitter:
 
     def signal(self, run: str, number: int) -> None:
         """To the worker of a run."""
-        pid = self.begun(run)["pid"]
+        pid = self.begun(run).pid
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
@@ -193,7 +193,7 @@ class Submitter:
     def waits_for_signal(self, run: str, number: int) -> bool:
         """Whether a halted worker has got a signal that it will find when it goes on."""
         try:
-            status = Path(f"/proc/{self.begun(run)['pid']}/status").read_text().split()
+            status = Path(f"/proc/{self.begun(run).pid}/status").read_text().split()
         except OSError:
             return False
         return bool(int(status[status.index("ShdPnd:") + 1], 16) >> (number - 1) & 1)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from moewright.experiment import run_folder
-from moewright.experiment.states import read_attempts
-from moewright.experiment.sweep_layout import ATTEMPTS, CELLS, RUNS
+from moewright.experiment.attempts import begins, read_attempts
+from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS
 from tests.lab.tiny import BATCH, LENGTH, metrics, recipe, write_tokens
 
 KILLS = ("worker", "controller", "submitter", "everything")
@@ -151,8 +151,8 @@ class Victim:
         found = set()
         for path in (self.out / ATTEMPTS).glob("*.jsonl"):
             records = read_attempts(path)
-            ended = {record["attempt"] for record in records if record["event"] == "end" and open_only}
-            found |= {it["pid"] for it in records if it["event"] == "begin" and it["attempt"] not in ended}
+            ended = {record.attempt for record in records if record.event == "end" and open_only}
+            found |= {it.pid for it in begins(records) if it.pid is not None and it.attempt not in ended}
         return found
 
     def kill(self, kind: str, draw: random.Random) -> bool:
@@ -318,14 +318,14 @@ def check_attempts(out: Path) -> dict[str, int]:
     counts = {}
     for run in runs:
         records = read_attempts(out / ATTEMPTS / f"{run}.jsonl")
-        begun = [record["attempt"] for record in records if record["event"] == "begin"]
+        begun = [record.attempt for record in records if record.event == "begin"]
         assert begun == list(range(1, len(begun) + 1)), (run, records)
         # One after another: an end is noted, if at all, before the next one begins.
-        order = [(record["attempt"], record["event"] == "end") for record in records]
+        order = [(record.attempt, record.event == "end") for record in records]
         assert order == sorted(set(order)), (run, records)
-        ends = [record["attempt"] for record in records if record.get("end") == "finished"]
+        ends = [record.attempt for record in records if getattr(record, "end", None) == "finished"]
         assert ends == [len(begun)], (run, records)
-        assert run_folder.read_status(out / RUNS / run)["state"] == "finished"
+        assert run_folder.read_status(out / RUNS / run).state == "finished"  # type: ignore[union-attr]
         counts[run] = len(begun)
     return counts
 
@@ -337,7 +337,7 @@ def check_results(folder: Path, expected: Path, steps: int) -> None:
     assert {path.name for path in checkpoint.iterdir()} == {run_folder.MODEL, run_folder.STATE}
     wanted = expected / run_folder.CHECKPOINTS / checkpoint.name
     assert (checkpoint / run_folder.MODEL).read_bytes() == (wanted / run_folder.MODEL).read_bytes()
-    assert run_folder.read_status(folder)["loss"] == run_folder.read_status(expected)["loss"]
+    assert run_folder.read_status(folder).loss == run_folder.read_status(expected).loss  # type: ignore[union-attr]
     lines = effective_lines(folder)
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, steps + 1))
     assert [line["step"] for line in lines if line["kind"] == "evaluation"][-1] == steps

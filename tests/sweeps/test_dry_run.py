@@ -18,7 +18,7 @@ from moewright.architecture.counts import active_params, total_params
 from moewright.errors import UserError
 from moewright.experiment.attempts import note_begin, note_end
 from moewright.experiment.collecting.collection import collect
-from moewright.experiment.sweep_layout import run_path
+from moewright.experiment.sweep_folder import run_path
 from moewright.lab.training import train
 from moewright.report.dry_run_tables import print_dry_run
 from moewright.sweeps.foresight import dry_run as module

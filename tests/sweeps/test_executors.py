@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from moewright.errors import UserError
-from moewright.experiment.sweep_layout import JOBS
+from moewright.experiment.sweep_folder import JOBS
 from moewright.sweeps.running.executors import LocalExecutor, SlurmExecutor
 from moewright.sweeps.running.slurm import ClusterSilent
 from moewright.sweeps.spec import Execution

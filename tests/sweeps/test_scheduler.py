@@ -12,10 +12,17 @@ import pytest
 
 from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
-from moewright.experiment.attempts import next_attempt, note_begin, note_end
+from moewright.experiment.attempts import (
+    AttemptBegin,
+    AttemptEnd,
+    last_end,
+    next_attempt,
+    note_begin,
+    note_end,
+    read_attempts,
+)
 from moewright.experiment.locks import take_lock
-from moewright.experiment.states import read_attempts
-from moewright.experiment.sweep_layout import CELLS, JOBS, STOP, attempts_file, attempts_lock, run_path
+from moewright.experiment.sweep_folder import CELLS, JOBS, STOP, attempts_file, attempts_lock, run_path
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running import scheduler
 from moewright.sweeps.running.executors import Job
@@ -57,15 +64,15 @@ class FakeExecutor:
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
         return list(jobs)
 
-    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
         self.stopped += [job.run for job in jobs]
         return True
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         return []
 
-    def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
-        return set(begun["cores"])
+    def slots_of(self, begun: AttemptBegin) -> set[int]:
+        return set(begun.cores)
 
     def tries(self) -> dict[str, int]:
         """How often each run was submitted."""
@@ -108,7 +115,12 @@ def begin(out: Path, run: str, cores: Sequence[int] = (0,)) -> int:
 
 def set_status(out: Path, run: str, **values: Any) -> None:
     run_path(out, run).mkdir(parents=True, exist_ok=True)
-    run_folder.write_status(run_path(out, run), **values)
+    run_folder.RunStatus(**values).write(run_path(out, run) / run_folder.STATUS)
+
+
+def last_end_of(out: Path, run: str) -> str | None:
+    found = last_end(read_attempts(attempts_file(out, run)))
+    return None if found is None else found.end
 
 
 def finish(out: Path, run: str) -> None:
@@ -139,8 +151,8 @@ def test_failures_are_retried_and_then_left_alone(tmp_path: Path, badly: Does) -
     states = run_once(out, planner, executor)
     assert states == {run: "failed" if run == bad else "done" for run in ids(planner)}
     assert executor.tries() == {run: 3 if run == bad else 1 for run in ids(planner)}
-    ends = [record for record in read_attempts(attempts_file(out, bad)) if record["event"] == "end"]
-    assert [end["end"] for end in ends] == ["failed"] * 3
+    ends = [record for record in read_attempts(attempts_file(out, bad)) if isinstance(record, AttemptEnd)]
+    assert [end.end for end in ends] == ["failed"] * 3
     assert all(end["reason"] for end in ends)
     # An orphan that still loads shall not begin beside the next one.
     assert {path.parent.parent.name for path in (out / JOBS).glob(f"*/*/{STOP}")} == {bad}
@@ -165,7 +177,7 @@ def test_a_death_is_noted_for_the_attempt_that_died(tmp_path: Path) -> None:
     executor = FakeExecutor(be_second_and_die)
     assert list(run_once(out, planner, executor).values()) == ["done"]
     records = read_attempts(attempts_file(out, ids(planner)[0]))
-    assert [(one["attempt"], one.get("end")) for one in records] == [
+    assert [(one.attempt, getattr(one, "end", None)) for one in records] == [
         (1, None),
         (1, "interrupted"),
         (2, None),
@@ -249,7 +261,7 @@ def test_a_full_disk_stops_the_submitter(tmp_path: Path, monkeypatch: pytest.Mon
             run_once(tmp_path / "out", planner, executor)
         assert len(executor.submitted) == tries
     (run,) = executor.tries()
-    ends = [record.get("end") for record in read_attempts(attempts_file(tmp_path / "out", run))]
+    ends = [getattr(record, "end", None) for record in read_attempts(attempts_file(tmp_path / "out", run))]
     assert ends == [None, "interrupted"]  # no fault of the run
     free = 10**12
     executor.does = finish
@@ -314,7 +326,7 @@ def test_what_a_worker_left_to_do_that_was_killed_at_the_very_end(tmp_path: Path
     assert set(run_once(out, planner, executor).values()) == {"done"}
     assert executor.tries() == {ids(planner)[1]: 1}
     for run in ids(planner):
-        assert read_attempts(attempts_file(out, run))[-1]["end"] == "finished"
+        assert last_end_of(out, run) == "finished"
         assert not list((run_path(out, run) / run_folder.CHECKPOINTS).glob("*"))
 
 

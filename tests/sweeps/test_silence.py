@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from moewright.experiment.attempts import note_begin, note_end
-from moewright.experiment.states import read_attempts
-from moewright.experiment.sweep_layout import ATTEMPTS, CELLS, JOBS, attempts_file, run_path
+from moewright.experiment.attempts import AttemptEnd, note_begin, note_end, read_attempts
+from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, JOBS, attempts_file, run_path
 from moewright.files import write_mapping
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running import scheduler
@@ -117,6 +116,6 @@ def test_jobs_of_an_earlier_submitter(tmp_path: Path, planner: Planner) -> None:
     states, events = run_sweep(out, planner, cluster)
     assert states == {"done"}
     assert events[0].endswith("followed: 1")
-    ends = [(note["attempt"], note["end"]) for note in read_attempts(attempts_file(out, run)) if note["event"] == "end"]
+    ends = [(note.attempt, note.end) for note in read_attempts(attempts_file(out, run)) if isinstance(note, AttemptEnd)]
     assert [attempt for name, attempt in cluster.submitted if name == run] == [1, 2]
     assert ends == [(1, "interrupted"), (2, "finished")]

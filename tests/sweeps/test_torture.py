@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.sweep_layout import ATTEMPTS, CELLS, RUNS
+from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS
 from moewright.lab.training import train
 from moewright.sweeps.running.sweeping import look
 from tests.sweeps.adversary import Adversary, Victim, check_attempts, check_results, write_sweep

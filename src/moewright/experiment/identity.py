@@ -52,7 +52,8 @@ class RunIdentity:
     """What a law advises may change with the law. None: not recorded."""
     data: str | None
     """The fingerprint of the tokens. None: not recorded."""
-    training_version: int
+    training_version: int | None
+    """None: not known."""
 
     @classmethod
     def of(cls, recipe: Recipe, data_fingerprint: str, training_version: int = TRAINING_VERSION) -> Self:
@@ -61,7 +62,7 @@ class RunIdentity:
 
     @classmethod
     def recorded(
-        cls, recipe: Mapping[str, Any], peak: float | None, data_fingerprint: str | None, training_version: int
+        cls, recipe: Mapping[str, Any], peak: float | None, data_fingerprint: str | None, training_version: int | None
     ) -> Self:
         """The identity of a run as a file records it, whose recipe an older version may have resolved."""
         rounded = None if peak is None else float(f"{peak:.{_RATE_DIGITS}g}")

@@ -12,6 +12,7 @@ from moewright.data.dataset import Dataset, open_dataset, open_files
 from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
+from moewright.experiment.run_folder import ExpectedMemory, RunFacts
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.support import LOGIT_ROWS
 from moewright.hardware.pretraining import Parallelism, TrainingMemory, training_memory
@@ -26,8 +27,11 @@ class RunPlan(Shown):
 
     recipe: Recipe
     warnings: tuple[str, ...]
-    facts: dict[str, Any]
-    """For people and --json: sizes, tokens, steps, learning rate, FLOPs, memory."""
+    facts: RunFacts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright train --dry-run --json`."""
+        return {**self.facts.to_dict(), "warnings": list(self.warnings)}
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright train --dry-run --json`."""
@@ -86,19 +90,18 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, free_bytes: floa
     epochs = recipe.train_tokens / len(dataset.train)
     if epochs > 1:
         notes.append(f"the run goes {epochs:.2f} times through its {len(dataset.train):,} training tokens")
-    facts = {
-        "total_params": total_params(architecture),
-        "active_params": active_params(architecture),
-        "train_tokens": recipe.train_tokens,
-        "epochs": epochs,
-        "steps": recipe.total_steps,
-        "peak_learning_rate": peak_learning_rate(recipe),
-        "train_flops": training_flops(recipe),
-        "expected_memory_bytes": {
-            "total": float(expected.total),
-            **{name: float(value) for name, value in vars(expected).items()},
-        },
-    }
+    facts = RunFacts(
+        total_params=total_params(architecture),
+        active_params=active_params(architecture),
+        train_tokens=recipe.train_tokens,
+        epochs=epochs,
+        steps=recipe.total_steps,
+        peak_learning_rate=peak_learning_rate(recipe),
+        train_flops=training_flops(recipe),
+        expected_memory_bytes=ExpectedMemory(
+            total=float(expected.total), **{name: float(value) for name, value in vars(expected).items()}
+        ),
+    )
     return RunPlan(recipe, tuple(notes), facts)
 
 

@@ -6,12 +6,38 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from moewright.records import Count, Items, Record
 
 _PACKAGES = ("moewright", "torch", "numpy", "tokenizers", "safetensors")
 
 
-def provenance(capability: str, threads: int, gpus: Sequence[str]) -> dict[str, Any]:
+class Machine(Record):
+    """The machine that a run began on."""
+
+    node: str
+    system: str
+    processor: str
+    capability: str
+    """The instruction set that torch's kernels used."""
+    threads: Count
+    """Of torch."""
+    gpus: Items[str]
+    slurm_job: str | None
+
+
+class Provenance(Record):
+    """Where and with what a run began."""
+
+    versions: dict[str, str]
+    """Of moewright and the packages that decide what it computes."""
+    python: str
+    commit: str | None
+    """Of moewright's own checkout, with + if it was changed; None for an installed package."""
+    machine: Machine
+
+
+def provenance(capability: str, threads: int, gpus: Sequence[str]) -> Provenance:
     """Versions, machine and the commit of moewright's own checkout, where there is one.
 
     `capability`: the instruction set that torch's kernels use; `threads`: of torch; `gpus`: their names.
@@ -22,20 +48,20 @@ def provenance(capability: str, threads: int, gpus: Sequence[str]) -> dict[str, 
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {
-        "versions": versions,
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "machine": {
-            "node": platform.node(),
-            "system": platform.platform(),
-            "processor": _processor(),
-            "capability": capability,
-            "threads": threads,
-            "gpus": list(gpus),
-            "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        },
-    }
+    return Provenance(
+        versions=versions,
+        python=platform.python_version(),
+        commit=_commit(),
+        machine=Machine(
+            node=platform.node(),
+            system=platform.platform(),
+            processor=_processor(),
+            capability=capability,
+            threads=threads,
+            gpus=tuple(gpus),
+            slurm_job=os.environ.get("SLURM_JOB_ID"),
+        ),
+    )
 
 
 def _commit() -> str | None:

@@ -1,50 +1,179 @@
-"""The folder of a run: what it is, its metrics, where its checkpoints are. No torch.
+"""The folder of a run, and the records in it: what it is, how far it came, where its checkpoints are. No torch.
 
-run.json         the resolved recipe and where it ran; written once
+run.json         what the run is and where it began (`RunRecord`); written once
 architecture.yaml
-metrics.jsonl    append-only, one JSON object a line, never rewritten
-status.json      how far it came and how it ended
-checkpoints/step-00001200/  model.safetensors, optimizer.safetensors, state.json
+metrics.jsonl    append-only, one JSON object a line (`experiment.metrics`), never rewritten
+status.json      how far it came and how it ended (`RunStatus`)
+checkpoints/step-00001200/  model.safetensors, optimizer.safetensors, state.json (`CheckpointState`)
 """
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field
 
 from moewright.errors import UserError
-from moewright.files import finite, read_mapping, read_objects, write_mapping
+from moewright.experiment.provenance import Provenance
+from moewright.records import Count, FileRecord, Items, Reading, Record, Total
 
 RUN, STATUS, METRICS, CHECKPOINTS = "run.json", "status.json", "metrics.jsonl", "checkpoints"
 LOCK = ".lock"
 """Held by the process that trains here."""
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
+_STEP = re.compile(r"step-(\d+)")
 
-def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
-    """The records of a run in the order of writing, without lines that were cut short.
+UTILIZATION = AliasChoices("matmul_utilization", "mfu")
+"""`mfu` was its name until 34ba6fa, although the peak is this machine's, not its maker's."""
 
-    Steps that were trained again after an interruption occur again, with the same values; the last one counts.
-    """
-    return read_objects(folder / METRICS)
-
-
-def write_status(folder: Path, **values: Any) -> None:
-    """Replace status.json in one step."""
-    write_mapping(folder / STATUS, finite(values))
+Outcome = Literal["running", "finished", "interrupted", "diverged", "failed"]
+"""What status.json says of a run: running until an attempt's end is known."""
 
 
-def read_status(folder: Path) -> dict[str, Any]:
-    """status.json; empty before the first checkpoint."""
-    return read_mapping(folder / STATUS) if (folder / STATUS).is_file() else {}
+class ExpectedMemory(Record):
+    """Bytes on one process, the framework's own base apart; see `hardware.training_memory`."""
+
+    total: float
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    logits: float
+
+
+class RunFacts(Record):
+    """What a recipe comes to."""
+
+    total_params: Total
+    active_params: Total
+    train_tokens: Total
+    """Of the recipe; whole batches may go a little beyond."""
+    epochs: float
+    steps: Count
+    peak_learning_rate: float
+    train_flops: float
+    """Of all steps, which are whole batches."""
+    expected_memory_bytes: ExpectedMemory
+
+
+class RunData(Record):
+    """The tokens of a run."""
+
+    fingerprint: str
+    train_tokens: Total
+    """That there are."""
+
+
+class RunRecord(FileRecord):
+    """run.json: what a run is, and where it began."""
+
+    format: Literal["moewright-run/2"] = "moewright-run/2"
+    recipe: dict[str, Any]
+    """Resolved; `Recipe.from_dict` takes it."""
+    training_version: int
+    """See `identity.TRAINING_VERSION`."""
+    code: str | None
+    """The digest of the sources that began it; for the record only. None: not recorded."""
+    facts: RunFacts
+    warnings: Items[str]
+    data: RunData
+    tokenizer: str | None = None
+    """A tokenizer.json, or its folder; if it is not absolute, its path starts at the run's folder."""
+    end_of_document: Count | None = None
+    processes: Count
+    device: str
+    """cpu or cuda."""
+    provenance: Provenance
+
+
+@RunRecord.upgrade(1)
+def _with_version(values: dict[str, Any]) -> dict[str, Any]:
+    """Before there were versions, all code was of version 1, and FLOPs were those of the recipe's tokens."""
+    facts, recipe = values.get("facts"), values.get("recipe")
+    if isinstance(facts, dict) and isinstance(recipe, dict):
+        given = (facts.get("train_flops"), facts.get("steps"), recipe.get("batch_tokens"), facts.get("train_tokens"))
+        flops, steps, batch, tokens = (each if isinstance(each, int | float) else 0 for each in given)
+        if tokens:
+            facts = {**facts, "train_flops": flops * (steps * batch / tokens)}
+    return {**values, "facts": facts, "training_version": 1, "code": None}
+
+
+class RunOutcome(Record):
+    """How far a run came, and how it ended."""
+
+    state: Outcome
+    step: Count = 0
+    """Optimizer steps done."""
+    tokens: Total | None = None
+    """Training tokens seen."""
+    loss: Reading = None
+    """The last validation loss, dropless, in nats per token."""
+    tokens_per_second: Reading = None
+    """Of the steps of the last attempt."""
+    matmul_utilization: Reading = Field(None, validation_alias=UTILIZATION)
+    """FLOP/s of those steps over what this machine reached in matrix products when the attempt began."""
+    peak_memory_bytes: Total | None = None
+    expected_memory_bytes: float | None = None
+    reason: str | None = None
+    """Why it ended so."""
+
+
+class RunStatus(FileRecord, RunOutcome):
+    """status.json."""
+
+    format: Literal["moewright-status/1"] = "moewright-status/1"
+    version_without_format = 1
+
+
+class CheckpointState(FileRecord):
+    """state.json of a checkpoint: where the run stands, beside its tensors."""
+
+    format: Literal["moewright-checkpoint/1"] = "moewright-checkpoint/1"
+    version_without_format = 1
+    step: Count
+    """Optimizer steps done."""
+    tokens: Total
+    """Training tokens seen."""
+    next_sequence: Total
+    """The first position of the training data that was not seen yet."""
+    steps_worse_than_guessing: Count
+    """In a row, up to now."""
+
+
+def read_run(folder: Path) -> RunRecord:
+    """run.json of a run folder. Raises UserError."""
+    if not (folder / RUN).is_file():
+        raise UserError(f"{folder}: no {RUN} in it, so it is not the folder of a run")
+    return RunRecord.read(folder / RUN)
+
+
+def read_status(folder: Path) -> RunStatus | None:
+    """status.json; None before the first checkpoint. Raises UserError."""
+    return RunStatus.read(folder / STATUS) if (folder / STATUS).is_file() else None
+
+
+# Checkpoints by their steps
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where a run's checkpoint after so many steps lies."""
+    return folder / CHECKPOINTS / f"step-{step:08d}"
+
+
+def checkpoint_step(checkpoint: Path) -> int | None:
+    """The step in the name of a checkpoint's folder; None for another folder."""
+    found = _STEP.fullmatch(checkpoint.name)
+    return int(found.group(1)) if found else None
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(path for path in (folder / CHECKPOINTS).glob("step-*") if (path / STATE).is_file())
+    found = {checkpoint_step(path): path for path in (folder / CHECKPOINTS).glob("step-*") if (path / STATE).is_file()}
+    return [found[step] for step in sorted(step for step in found if step is not None)]
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """run.json of a run folder."""
-    if not (folder / RUN).is_file():
-        raise UserError(f"{folder}: no {RUN} in it, so it is not the folder of a run")
-    return read_mapping(folder / RUN)
+def newest_step(folder: Path) -> int:
+    """The step of the newest complete checkpoint of a run; 0 without one."""
+    found = checkpoints(folder)
+    return checkpoint_step(found[-1]) or 0 if found else 0

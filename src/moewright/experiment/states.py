@@ -7,16 +7,17 @@ beginning without an end and no lock. No clock of a machine is trusted: times in
 import os
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from moewright.errors import UserError
 from moewright.experiment import run_folder
+from moewright.experiment.attempts import Attempt, begins, last_end, read_attempts
 from moewright.experiment.locks import is_locked
-from moewright.experiment.sweep_layout import ATTEMPTS, attempts_file, attempts_lock, run_path
-from moewright.files import read_objects
+from moewright.experiment.run_folder import RunStatus
+from moewright.experiment.sweep_folder import ATTEMPTS, attempts_file, attempts_lock, run_path
 
 State = Literal["pending", "running", "done", "failed", "diverged", "timed-out", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)
@@ -30,20 +31,21 @@ _ENDS: dict[str, State] = {"failed": "failed", "timed-out": "timed-out", "diverg
 
 
 def state_of(
-    status: Mapping[str, Any] | None,
-    attempts: Sequence[Mapping[str, Any]],
+    status: RunStatus | None,
+    attempts: Sequence[Attempt],
     *,
+    has_folder: bool,
     locked: bool,
     alive_elsewhere: bool = False,
 ) -> State:
     """The state of a run.
 
-    `status` is its status.json: None without a run folder, empty while there is no such file. `attempts` are the
-    records of `read_attempts`. `locked`: a process holds the lock. `alive_elsewhere`: the last attempt is another
-    machine's and wrote recently. Only status.json makes a run done: it is written after the last checkpoint, so an
-    attempt that says finished without it is run again, from that checkpoint.
+    `status` is its status.json; None while there is no such file, or it is damaged. `attempts` are those of
+    `read_attempts`. `has_folder`: the run's folder is there. `locked`: a process holds the lock. `alive_elsewhere`: the
+    last attempt is another machine's and wrote recently. Only status.json makes a run done: it is written after the
+    last checkpoint, so an attempt that says finished without it is run again, from that checkpoint.
     """
-    said = status.get("state") if status is not None else None
+    said = None if status is None else status.state
     if said == "finished":
         return "done"
     if said == "diverged":
@@ -54,28 +56,10 @@ def state_of(
         end = last_end(attempts)
         if end is None:
             return "running" if alive_elsewhere else "interrupted"
-        return _ENDS.get(str(end.get("end")), "interrupted")
-    if status is None:
+        return _ENDS.get(end.end or "", "interrupted")
+    if not has_folder:
         return "pending"
     return "failed" if said == "failed" else "interrupted"
-
-
-def last_end(attempts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The record that ends the last attempt; None if it has not ended, or there is none."""
-    last = max((record["attempt"] for record in attempts), default=0)
-    ends = [record for record in attempts if record["attempt"] == last and record["event"] == "end"]
-    return ends[-1] if ends else None
-
-
-def read_attempts(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's attempts in the order of writing; none without the file. Damaged lines are left out."""
-    if not path.is_file():
-        return []
-    return [
-        record
-        for record in read_objects(path)
-        if record.get("event") in ("begin", "end") and type(record.get("attempt")) is int
-    ]
 
 
 @dataclass(frozen=True)
@@ -83,9 +67,10 @@ class Observed:
     """A run as its files show it."""
 
     state: State
-    status: dict[str, Any] | None
-    """status.json; None without a run folder, empty without the file or where it is damaged."""
-    attempts: list[dict[str, Any]]
+    has_folder: bool
+    status: RunStatus | None
+    """status.json; None without the file or where it is damaged."""
+    attempts: list[Attempt]
     problem: str | None = None
     """What is wrong with status.json, in one line."""
 
@@ -94,11 +79,11 @@ def observe(out: Path, run: str, now: float | None = None) -> Observed:
     """A run of a sweep. `now` is `sweep_time(out)`, taken once for many runs; None: not known."""
     folder, lock = run_path(out, run), attempts_lock(out, run)
     seen = _observe(folder, attempts_file(out, run), (lock, folder / run_folder.LOCK))
-    begun = [record for record in seen.attempts if record["event"] == "begin"]
-    is_elsewhere = bool(begun) and begun[-1].get("host") != platform.node()
+    begun = begins(seen.attempts)
+    is_elsewhere = bool(begun) and begun[-1].host != platform.node()
     if seen.state == "interrupted" and is_elsewhere and now is not None:
         alive = now - _last_written(out, run) < RECENT_SECONDS
-        state = state_of(seen.status, seen.attempts, locked=False, alive_elsewhere=alive)
+        state = state_of(seen.status, seen.attempts, has_folder=seen.has_folder, locked=False, alive_elsewhere=alive)
         return replace(seen, state=state)
     return seen
 
@@ -113,19 +98,19 @@ def _observe(folder: Path, attempts_at: Path | None, locks: Sequence[Path]) -> O
     for _ in range(_READINGS):
         locked = any(map(is_locked, locks))
         attempts = read_attempts(attempts_at) if attempts_at is not None else []
+        has_folder = folder.is_dir()
         status, problem = _read_status(folder)
         if any(map(is_locked, locks)) == locked:
             break
-    return Observed(state_of(status, attempts, locked=locked), status, attempts, problem)
+    state = state_of(status, attempts, has_folder=has_folder, locked=locked)
+    return Observed(state, has_folder, status, attempts, problem)
 
 
-def _read_status(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
-    if not folder.is_dir():
-        return None, None
+def _read_status(folder: Path) -> tuple[RunStatus | None, str | None]:
     try:
         return run_folder.read_status(folder), None
     except UserError as error:
-        return {}, str(error)
+        return None, str(error)
 
 
 def file_system_time(folder: Path) -> float | None:

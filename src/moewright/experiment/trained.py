@@ -1,13 +1,10 @@
 """Finding the weights of a run: which checkpoint of a run folder counts. No torch."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from moewright.errors import UserError
-from moewright.experiment.run_folder import CHECKPOINTS, MODEL, RUN, STATE, checkpoints, read_run
-
-_STEP = re.compile(r"step-(\d+)")
+from moewright.experiment.run_folder import CHECKPOINTS, MODEL, RUN, STATE, checkpoint_step, checkpoints, read_run
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,11 @@ def find_trained(path: str | Path, step: int | None = None) -> Trained:
     if run is None:
         raise UserError(f"{path}: not the folder of a run (no {RUN}), nor a checkpoint of one")
     if run != path:
-        found = _STEP.fullmatch(path.resolve().name)
-        step = int(found.group(1)) if found and step is None else step
+        step = checkpoint_step(path.resolve()) if step is None else step
     complete = {
-        int(found.group(1)): folder
+        found: folder
         for folder in checkpoints(run)
-        if (found := _STEP.fullmatch(folder.name)) and _is_checkpoint(folder)
+        if (found := checkpoint_step(folder)) is not None and _is_checkpoint(folder)
     }
     if not complete:
         raise UserError(f"{run}: no complete checkpoint ({CHECKPOINTS}/step-*/ with {MODEL} and {STATE})")
@@ -57,21 +53,16 @@ def find_trained(path: str | Path, step: int | None = None) -> Trained:
         )
     step = max(complete) if step is None else step
     record = read_run(run)
-    end = record.get("end_of_document")
-    if end is not None and (not isinstance(end, int) or isinstance(end, bool)):
-        raise UserError(f"{run / RUN}: end_of_document: expected a token id or null, got {end!r}")
-    return Trained(run, complete[step], step, _tokenizer(run, record.get("tokenizer")), end)
+    return Trained(run, complete[step], step, _tokenizer(run, record.tokenizer), record.end_of_document)
 
 
 def _is_checkpoint(folder: Path) -> bool:
     return (folder / MODEL).is_file() and (folder / STATE).is_file()
 
 
-def _tokenizer(run: Path, stated: object) -> Path | None:
+def _tokenizer(run: Path, stated: str | None) -> Path | None:
     if stated is None:
         return None
-    if not isinstance(stated, str):
-        raise UserError(f"{run / RUN}: tokenizer: expected a path or null, got {stated!r}")
     path = run / stated
     path = path / "tokenizer.json" if path.is_dir() else path
     if not path.is_file():

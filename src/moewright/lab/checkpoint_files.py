@@ -5,27 +5,34 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from moewright.errors import UserError
-from moewright.experiment.run_folder import CHECKPOINTS, MODEL, OPTIMIZER, STATE, checkpoints
-from moewright.files import renamed_at_the_end, write_mapping
+from moewright.experiment.run_folder import (
+    CHECKPOINTS,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    CheckpointState,
+    checkpoint_path,
+    checkpoints,
+)
+from moewright.files import renamed_at_the_end
 
 
 def write_checkpoint(
-    folder: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
+    folder: Path, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: CheckpointState
 ) -> Path:
     """Write a checkpoint: complete under its name, or not there at all. Raises OSError when the disk is full.
 
     One that is there already stays: a run comes to the same step with the same values.
     """
-    parent = folder / CHECKPOINTS
+    target = checkpoint_path(folder, state.step)
+    parent = target.parent
     parent.mkdir(exist_ok=True)
-    target = parent / f"step-{step:08d}"
     if (target / STATE).is_file():
         return target
     partial = Path(tempfile.mkdtemp(dir=parent, prefix=".partial-"))
@@ -36,7 +43,7 @@ def write_checkpoint(
             except SafetensorError as error:  # its own name for what the operating system said
                 raise OSError(28, f"{name}: {error}") from None
             _flush(partial / name)
-        write_mapping(partial / STATE, {"step": step, **state})
+        state.write(partial / STATE)
         _flush(partial / STATE)
     return target
 

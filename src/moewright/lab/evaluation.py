@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from moewright.experiment.metrics import RoutingMetrics
 from moewright.experiment.planning import ValidationSets
 from moewright.experiment.recipe import Recipe
 from moewright.lab.model import Transformer
@@ -27,12 +27,8 @@ class EvaluationReport:
     """With the recipe's evaluation capacity; None where there is none."""
     capacity_by_set: dict[str, float]
     tokens_by_set: dict[str, int]
-    routing: dict[str, list[Any]]
-    """By layer, dropless; see `RoutingTotals.metrics`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the metrics file."""
-        return {name: value for name, value in vars(self).items() if value not in (None, {})}
+    routing: RoutingMetrics
+    """By layer, dropless."""
 
 
 def evaluate(model: Transformer, recipe: Recipe, sets: ValidationSets, members: World) -> EvaluationReport:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 
@@ -15,7 +15,17 @@ from moewright.architecture.counts import training_flops_per_token
 from moewright.display import Shown
 from moewright.errors import OtherProcessError, RunStopped
 from moewright.experiment import run_folder
+from moewright.experiment.metrics import (
+    AnyLine,
+    AttemptLine,
+    AuxiliaryLoss,
+    CheckpointLine,
+    EndLine,
+    EvaluationLine,
+    TrainLine,
+)
 from moewright.experiment.planning import RunPlan
+from moewright.experiment.run_folder import METRICS, STATUS, Outcome, RunStatus
 from moewright.files import AppendOnlyFile
 from moewright.lab.machine import matmul_peak, peak_memory
 from moewright.lab.mirrors import Mirror, flat_numbers, open_mirrors
@@ -38,7 +48,7 @@ class Result(Shown):
     tokens: int
     loss: float | None
     """The last validation loss, dropless, in nats per token."""
-    summary: dict[str, Any]
+    summary: RunStatus
     is_first: bool = True
     """Whether this is the process that writes and prints, of several."""
 
@@ -78,7 +88,8 @@ class TrainingLoop:
                 with self.members.together():
                     self._open(stack)
                 show = stack.enter_context(training_progress(self.recipe, session.tokens)) if self.show else None
-                self._note({"kind": "resume" if self.resumed else "start", "matmul_peak_flops": self.peak})
+                kind: Literal["resume", "start"] = "resume" if self.resumed else "start"
+                self._note(AttemptLine(kind=kind, matmul_peak_flops=self.peak, time=time.time()))
                 while not session.is_done and not self.members.any(self.interrupted or self.failure is not None):
                     began = time.monotonic()
                     losses, norm, rate = session.next_step()
@@ -122,7 +133,7 @@ class TrainingLoop:
     def _finish(self) -> Result:
         session = self.session
         self._check_metrics()
-        state = "finished" if session.is_done else "interrupted"
+        state: Outcome = "finished" if session.is_done else "interrupted"
         if session.is_done:
             self._evaluate()
         self._save()
@@ -130,30 +141,30 @@ class TrainingLoop:
         is_first = self.members.is_first
         return Result(self.folder, state, session.step, session.tokens, self.loss, summary, is_first)
 
-    def _end(self, state: str, **more: Any) -> dict[str, Any]:
+    def _end(self, state: Outcome, reason: str | None = None) -> RunStatus:
         """Write how it ended."""
         speed = self.trained_steps * self.recipe.batch_tokens / self.trained_seconds if self.trained_seconds else None
-        summary = {
-            "state": state,
-            "step": self.session.step,
-            "tokens": self.session.tokens,
-            "loss": self.loss,
-            "tokens_per_second": speed,
-            "mfu": None if speed is None else speed * self.flops_per_token / self.peak,
-            "peak_memory_bytes": peak_memory(self.members.device),
-            "expected_memory_bytes": self.planned.facts["expected_memory_bytes"]["total"],
-            **more,
-        }
-        self._note({"kind": "end", **summary})
-        self._write_status(**summary)
-        return summary
+        status = RunStatus(
+            state=state,
+            step=self.session.step,
+            tokens=self.session.tokens,
+            loss=self.loss,
+            tokens_per_second=speed,
+            matmul_utilization=None if speed is None else speed * self.flops_per_token / self.peak,
+            peak_memory_bytes=peak_memory(self.members.device),
+            expected_memory_bytes=self.planned.facts.expected_memory_bytes.total,
+            reason=reason,
+        )
+        self._note(EndLine.of(status, time.time()))
+        self._write_status(status)
+        return status
 
-    def _write_status(self, **values: Any) -> None:
+    def _write_status(self, status: RunStatus) -> None:
         """Replace status.json."""
         self._check_metrics()
         with self.members.together():
             if self.members.is_first:
-                run_folder.write_status(self.folder, **values)
+                status.write(self.folder / STATUS)
 
     def _fail(self, error: OSError) -> NoReturn:
         """The disk is full, or gone."""
@@ -161,7 +172,7 @@ class TrainingLoop:
         where = f"; the last good checkpoint is {kept[-1]}" if kept else "; there is no checkpoint yet"
         reason = f"step {self.session.step}: {self.folder} cannot be written: {error.strerror or error}{where}"
         with suppress(OSError):  # perhaps nor can this be
-            run_folder.write_status(self.folder, state="failed", step=self.session.step, reason=reason)
+            RunStatus(state="failed", step=self.session.step, reason=reason).write(self.folder / STATUS)
         raise RunStopped(reason) from None
 
     def _watch_divergence(self, cross_entropy: float) -> None:
@@ -180,28 +191,27 @@ class TrainingLoop:
         if step % self.recipe.log_every_steps and not self.session.is_done and step != 1:
             return
         balancing = self.recipe.balancing
-        record: dict[str, Any] = {
-            "kind": "train",
-            "step": step,
-            "tokens": self.session.tokens,
-            "loss": losses.cross_entropy,
-            "learning_rate": rate,
-            "gradient_norm": norm,
-            "tokens_per_second": speed,
-            "mfu": speed * self.flops_per_token / self.peak,
-        }
-        if losses.totals.layers:
-            record["balance_loss"] = [
-                {"raw": value / each.weight, "scaled": value}
+        line = TrainLine(
+            step=step,
+            tokens=self.session.tokens,
+            loss=losses.cross_entropy,
+            learning_rate=rate,
+            gradient_norm=norm,
+            tokens_per_second=speed,
+            matmul_utilization=speed * self.flops_per_token / self.peak,
+            balance_loss=tuple(
+                AuxiliaryLoss(raw=value / each.weight, scaled=value)
                 for value, each in zip(losses.balance, balancing.losses, strict=True)
-            ]
-            record["z_loss"] = {"raw": losses.z / balancing.z_loss, "scaled": losses.z} if balancing.z_loss else None
-            record["routing"] = losses.totals.metrics()
-        self._note(record)
+            ),
+            z_loss=AuxiliaryLoss(raw=losses.z / balancing.z_loss, scaled=losses.z) if balancing.z_loss else None,
+            routing=losses.totals.metrics() if losses.totals.layers else None,
+            time=time.time(),
+        )
+        self._note(line)
 
     def _evaluate(self) -> None:
         report = self.session.evaluate()
-        self._note({"kind": "evaluation", "step": self.session.step, "tokens": self.session.tokens, **report.to_dict()})
+        self._note(EvaluationLine(step=self.session.step, tokens=self.session.tokens, **vars(report), time=time.time()))
         if not math.isfinite(report.loss):
             raise RunStopped(f"step {self.session.step}: the validation loss is not finite")
         self.loss = report.loss
@@ -216,26 +226,29 @@ class TrainingLoop:
         self._check_metrics()
         self.session.save(self.folder)
         self.last_saved = (time.monotonic(), self.session.tokens)
-        self._note({"kind": "checkpoint", "step": self.session.step, "tokens": self.session.tokens})
-        self._write_status(state="running", step=self.session.step, tokens=self.session.tokens, loss=self.loss)
+        step, tokens = self.session.step, self.session.tokens
+        self._note(CheckpointLine(step=step, tokens=tokens, time=time.time()))
+        self._write_status(RunStatus(state="running", step=step, tokens=tokens, loss=self.loss))
 
-    def _note(self, record: dict[str, Any]) -> None:
+    def _note(self, line: AnyLine) -> None:
         """One line of metrics, and to the mirrors."""
         if self.metrics is None:
             return
+        values = line.to_dict(defaults=False)
         try:
-            self.metrics.write({**record, "time": time.time()})
+            self.metrics.write(values)
         except OSError as error:
             self.failure = error
             return
-        if self.mirror is not None and record["kind"] in ("train", "evaluation"):
-            self.mirror(flat_numbers(record, f"{record['kind']}/"), record["step"])
+        if self.mirror is not None and isinstance(line, TrainLine | EvaluationLine):
+            del values["time"]
+            self.mirror(flat_numbers(values, f"{line.kind}/"), line.step)
 
     def _open(self, stack: ExitStack) -> None:
         """Where the metrics go; in the first process only."""
         if not self.members.is_first:
             return
-        self.metrics = AppendOnlyFile(self.folder / run_folder.METRICS)
+        self.metrics = AppendOnlyFile(self.folder / METRICS)
         stack.callback(self.metrics.close)
         if self.recipe.mirrors:
             self.mirror = open_mirrors(self.recipe.mirrors, self.folder.resolve().name, self.recipe.to_dict())

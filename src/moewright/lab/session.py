@@ -1,7 +1,6 @@
 """A run in memory: model, optimizers, data and where it stands; and its way to and from a checkpoint."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,9 +10,8 @@ from moewright.data.dataset import Dataset
 from moewright.errors import RunStopped, UserError
 from moewright.experiment.planning import ValidationSets
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.run_folder import MODEL, OPTIMIZER, STATE
+from moewright.experiment.run_folder import MODEL, OPTIMIZER, STATE, CheckpointState
 from moewright.experiment.schedule import peak_learning_rate, schedule_share
-from moewright.files import read_mapping
 from moewright.lab import checkpoint_files, sharding
 from moewright.lab.evaluation import EvaluationReport, evaluate
 from moewright.lab.model import Transformer
@@ -125,21 +123,22 @@ class Session:
         if bad is not None:  # the last step's update went too far, which the next step's loss would have shown
             raise RunStopped(f"step {self.step}: {bad} is not finite")
         if self.members.is_first:
-            state = {
-                "tokens": self.tokens,
-                "next_sequence": self.step * self.recipe.batch_sequences,
-                "steps_worse_than_guessing": self.steps_worse_than_guessing,
-            }
-            checkpoint_files.write_checkpoint(folder, self.step, model, optimizer, state)
+            state = CheckpointState(
+                step=self.step,
+                tokens=self.tokens,
+                next_sequence=self.step * self.recipe.batch_sequences,
+                steps_worse_than_guessing=self.steps_worse_than_guessing,
+            )
+            checkpoint_files.write_checkpoint(folder, model, optimizer, state)
             checkpoint_files.keep_newest(folder, self.recipe.checkpoints.keep)
 
     def restore(self, checkpoint: Path) -> None:
         """Go on exactly from where a checkpoint was written."""
-        state: dict[str, Any] = read_mapping(checkpoint / STATE)
+        state = CheckpointState.read(checkpoint / STATE)
         self._copy_weights(checkpoint_files.load_tensors(checkpoint, MODEL), checkpoint)
         self.optimizers.load_state(checkpoint_files.load_tensors(checkpoint, OPTIMIZER))
-        self.step = state["step"]
-        self.steps_worse_than_guessing = state["steps_worse_than_guessing"]
+        self.step = state.step
+        self.steps_worse_than_guessing = state.steps_worse_than_guessing
 
     @torch.no_grad()
     def _copy_weights(self, tensors: dict[str, torch.Tensor], source: Path) -> None:

@@ -44,14 +44,13 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
             for note in planned.warnings:
                 print(f"warning: {note}", file=sys.stderr)
         status = run_folder.read_status(folder)
-        if status.get("state") == "finished":
-            loss = status.get("loss")
-            return Result(folder, "finished", status["step"], status["tokens"], loss, status, members.is_first)
+        if status is not None and status.state == "finished":
+            return Result(folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first)
         with members.together():  # all have the same files before them, and fail alike
             session = Session(recipe, dataset, members)
             found = run_folder.checkpoints(folder)
             if found:
                 session.restore(found[-1])
         training = TrainingLoop(session, folder, planned, resumed=bool(found), show=show)
-        training.loss = status.get("loss")
+        training.loss = None if status is None else status.loss
         return training.run()

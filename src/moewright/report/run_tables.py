@@ -89,15 +89,18 @@ def _findings(findings: "tuple[Finding, ...]") -> Table:
 def print_training_plan(console: Console, planned: "RunPlan") -> None:
     """What a recipe comes to."""
     facts = planned.facts
-    memory = facts["expected_memory_bytes"]
+    memory = facts.expected_memory_bytes
     rows = [
-        ("parameters", f"{format_count(facts['total_params'])} total, {format_count(facts['active_params'])} active"),
-        ("training tokens", f"{format_count(facts['train_tokens'])} in {facts['steps']:,} steps"),
-        ("epochs", f"{facts['epochs']:.3f}"),
-        ("peak learning rate", f"{facts['peak_learning_rate']:.3g}"),
-        ("training FLOPs", f"{facts['train_flops']:.3g}"),
-        ("memory expected", f"{format_bytes(memory['total'])} and torch's own"),
-        *((f"  {name}", format_bytes(memory[name])) for name in ("weights", "gradients", "optimizer", "activations")),
+        ("parameters", f"{format_count(facts.total_params)} total, {format_count(facts.active_params)} active"),
+        ("training tokens", f"{format_count(facts.train_tokens)} in {facts.steps:,} steps"),
+        ("epochs", f"{facts.epochs:.3f}"),
+        ("peak learning rate", f"{facts.peak_learning_rate:.3g}"),
+        ("training FLOPs", f"{facts.train_flops:.3g}"),
+        ("memory expected", f"{format_bytes(memory.total)} and torch's own"),
+        *(
+            (f"  {name}", format_bytes(getattr(memory, name)))
+            for name in ("weights", "gradients", "optimizer", "activations")
+        ),
     ]
     console.print(_table("What the run will take", rows))
     for note in planned.warnings:
@@ -107,7 +110,7 @@ def print_training_plan(console: Console, planned: "RunPlan") -> None:
 def print_training_result(console: Console, result: "Result") -> None:
     """How a run ended."""
     summary = result.summary
-    speed, mfu = summary.get("tokens_per_second"), summary.get("mfu")
+    speed, utilization = summary.tokens_per_second, summary.matmul_utilization
     rows = [
         ("state", result.state),
         ("steps", f"{result.step:,}"),
@@ -115,10 +118,11 @@ def print_training_result(console: Console, result: "Result") -> None:
     ]
     if result.loss is not None:
         rows.append(("validation loss", f"{result.loss:.4f} nats per token"))
-    if speed:
-        rows.append(("speed", f"{format_count(speed, 3)} tokens/s, {mfu:.1%} of the machine's matrix products"))
-    peak, expected = summary["peak_memory_bytes"], summary["expected_memory_bytes"]
-    rows.append(("memory", f"{format_bytes(peak)} at most; expected {format_bytes(expected)} and torch's own"))
+    if speed and utilization is not None:
+        rows.append(("speed", f"{format_count(speed, 3)} tokens/s, {utilization:.1%} of the machine's matrix products"))
+    peak, expected = summary.peak_memory_bytes, summary.expected_memory_bytes
+    if peak is not None and expected is not None:
+        rows.append(("memory", f"{format_bytes(peak)} at most; expected {format_bytes(expected)} and torch's own"))
     console.print(_table(f"Run {result.folder}", rows))
     if result.state == "interrupted":
         console.print("the same command continues it", markup=False)

@@ -14,9 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from moewright.experiment.collecting.tail import read_tail
+from moewright.experiment.collecting.learning_curves import read_tail
 from moewright.experiment.states import STATES
-from moewright.experiment.sweep_layout import run_path
+from moewright.experiment.sweep_folder import run_path
 from moewright.quantities import format_count
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """`moewright runs`: the run table, made anew from the files of runs at any time, while they run too. No torch."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,14 +13,13 @@ import pandas as pd
 import moewright.runs as run_tables
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.experiment import run_folder
-from moewright.experiment.collecting.curves import read_curves
+from moewright.experiment.attempts import begins
 from moewright.experiment.collecting.findings import Finding, about_attempts, about_mixtures, about_run, finding
-from moewright.experiment.collecting.folders import RunSource, find_runs, is_sweep
-from moewright.experiment.collecting.rows import at, fact_columns, number, outcome_columns, settings_columns
-from moewright.experiment.collecting.tail import read_tail
+from moewright.experiment.collecting.learning_curves import read_curves, read_tail
+from moewright.experiment.collecting.run_rows import fact_columns, outcome_columns, settings_columns
+from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord
 from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
-from moewright.files import read_mapping
+from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
 from moewright.runs.columns import SCHEMA
 from moewright.runs.derived import read_architecture
 from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, write_frame
@@ -29,6 +29,16 @@ AXIS_PREFIX = "axis_"
 SHOWN_COLUMNS = ("run_id", "state", "active_params", "total_params", "train_tokens", "learning_rate", "loss")
 """Of a run table in a notebook; the frame has all."""
 UNDER_WAY = ("pending", "running")
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """One run that should be in the table."""
+
+    run_id: str
+    folder: Path
+    cell: Path | None = None
+    """What a sweep says the run is; None outside of sweeps, and where the file is missing."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,38 +121,36 @@ def collect(folder: str | Path, out: str | Path | None = None, curves: str | Pat
 
 def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tuple[dict[str, Any], list[Finding]]:
     """A run's row and what is wrong with it. Raises UserError, which names the file, and OSError."""
+    cell = None if source.cell is None else CellRecord.read(source.cell)
+    run = RunRecord.read(source.folder / RUN) if (source.folder / RUN).is_file() else None
+    if run is not None:
+        where, recipe, fingerprint = source.folder / RUN, run.recipe, run.data.fingerprint
+    elif cell is not None and source.cell is not None:
+        where, recipe, fingerprint = source.cell, cell.recipe, cell.data_fingerprint
+    else:
+        raise UserError(f"{source.folder}: no {RUN} says what this run is")
     seen = observe(folder, source.run_id, now) if swept else observe_run(source.folder)
     if seen.problem is not None:
         raise UserError(seen.problem)
-    cell = None if source.cell is None else _mapping_with_recipe(source.cell)
-    has_begun = (source.folder / run_folder.RUN).is_file()
-    if cell is None and not has_begun:
-        raise UserError(f"{source.folder}: no {run_folder.RUN} says what this run is")
-    run = _mapping_with_recipe(source.folder / run_folder.RUN) if has_begun else None
-    described = run if run is not None else cell
-    assert described is not None
-    status, tail = seen.status or {}, read_tail(source.folder)
-    fingerprint = at(run, "data.fingerprint") if run is not None else at(described, "data_fingerprint")
+    tail = read_tail(source.folder)
     row: dict[str, Any] = {
         "run_id": source.run_id,
         "source": source.folder.relative_to(folder).as_posix(),
     }
-    where = source.folder / run_folder.RUN if run is not None else source.cell
     try:
-        row |= settings_columns(described["recipe"], fingerprint)
+        row |= settings_columns(recipe, fingerprint)
         read_architecture(row["architecture"])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if run is not None:
-        known = fact_columns(
-            run, row["train_tokens"], row["batch_tokens"], number(status, "tokens") if seen.state == "done" else None
-        )
+        tokens = seen.status.tokens if seen.status is not None and seen.state == "done" else None
+        known = fact_columns(run, row["batch_tokens"], tokens)
         row |= {name: value for name, value in known.items() if value is not None}
-    row |= outcome_columns(run or {}, row["batch_tokens"], seen.state, status, tail)
+    row |= outcome_columns(recipe, None if run is None else run.facts.steps, seen.state, seen.status, tail)
     if swept:
-        row |= _sweep_columns(cell or {}, seen)
+        row |= _sweep_columns(cell, seen)
     found = [
-        *about_run(source.run_id, run, cell, seen.state, status, tail),
+        *about_run(source.run_id, run, cell, seen.state, seen.status, tail),
         *about_attempts(source.run_id, seen.attempts, now),
     ]
     if swept and cell is None:
@@ -150,21 +158,13 @@ def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tu
     return row, found
 
 
-def _mapping_with_recipe(path: Path) -> dict[str, Any]:
-    values = read_mapping(path)
-    if not isinstance(values.get("recipe"), dict):
-        raise UserError(f"{path}: no recipe in it")
-    return values
-
-
-def _sweep_columns(cell: dict[str, Any], seen: Observed) -> dict[str, Any]:
-    settings = cell.get("settings")
+def _sweep_columns(cell: CellRecord | None, seen: Observed) -> dict[str, Any]:
     return {
-        "stage": cell.get("stage"),
-        "group": _plain(cell.get("group")),
-        "code": cell.get("code"),
-        "attempts": sum(record["event"] == "begin" for record in seen.attempts),
-        **{f"{AXIS_PREFIX}{name}": _plain(value) for name, value in (settings or {}).items()},
+        "stage": None if cell is None else cell.stage,
+        "group": None if cell is None else cell.group,
+        "code": None if cell is None else cell.code,
+        "attempts": len(begins(seen.attempts)),
+        **{f"{AXIS_PREFIX}{name}": _plain(value) for name, value in ({} if cell is None else cell.settings).items()},
     }
 
 
@@ -238,9 +238,63 @@ def _write(
     if curves is not None:
         known = set(table["run_id"])
         try:
-            long = read_curves(source for source in sources if source.run_id in known)
+            long = read_curves((source.run_id, source.folder) for source in sources if source.run_id in known)
         except OSError as error:
             raise UserError(f"curves: {error.filename} cannot be read: {error.strerror}") from None
         write_frame(long, Path(curves), LONG_ENDINGS, "curves")
         written.append(Path(curves))
     return tuple(written)
+
+
+# Where the runs of a folder are
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is that of a sweep."""
+    return (folder / SWEEP).is_file() or (folder / CELLS).is_dir()
+
+
+def find_runs(folder: Path) -> list[RunSource]:
+    """The runs of a sweep, of one run folder, or of all run folders below; in the order of their names.
+
+    Hidden folders are skipped, and nothing inside a run folder is looked at. Raises UserError if there is no such
+    folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give a sweep's or a run's folder, or one that holds runs")
+    if is_sweep(folder):
+        cells = {path.stem for path in _entries(folder / CELLS) if path.suffix == ".json"}
+        begun = {path.name for path in _entries(folder / RUNS) if path.is_dir()}
+        tried = {path.stem for path in _entries(folder / ATTEMPTS) if path.suffix == ".jsonl"}
+        found = [
+            RunSource(run, run_path(folder, run), folder / CELLS / f"{run}.json" if run in cells else None)
+            for run in sorted(cells | begun | tried)
+        ]
+    elif _is_run(folder):
+        found = [RunSource(folder.resolve().name, folder)]
+    else:
+        found = [RunSource(path.relative_to(folder).as_posix(), path) for path in _below(folder)]
+    if not found:
+        raise UserError(f"{folder}: holds no runs (no {RUN} in it or below)")
+    return found
+
+
+def _below(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    # A folder that cannot be listed stands among the runs, so that reading it names it.
+    for place, folders, files in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
+        if {RUN, METRICS, STATUS} & set(files) and Path(place) != folder:
+            found.append(Path(place))
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".") and name != CHECKPOINTS]
+    return sorted(found)
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (RUN, METRICS, STATUS))
+
+
+def _entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]

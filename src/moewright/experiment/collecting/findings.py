@@ -1,13 +1,16 @@
 """What is wrong with runs as files, beyond what a table of numbers shows. No torch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
-from moewright.experiment.collecting.rows import at, number
-from moewright.experiment.collecting.tail import Tail
+from moewright.experiment.attempts import Attempt
+from moewright.experiment.collecting.learning_curves import Tail
 from moewright.experiment.identity import RunIdentity
+from moewright.experiment.run_folder import RunRecord, RunStatus
+from moewright.experiment.states import State
+from moewright.experiment.sweep_folder import CellRecord
 from moewright.runs.columns import FINISHED
 
 Finding = dict[str, Any]
@@ -17,6 +20,7 @@ CLOCK_SLACK = 5.0
 """Seconds by which clocks of one cluster may differ, or be set back, without a word."""
 
 ONE_VALUE = {
+    "training_version": "training versions",
     "code": "training code",
     "commit": "commits",
     "moewright_version": "versions of moewright",
@@ -37,49 +41,47 @@ def finding(run_id: str, problem: str, column: str, detail: str, row: int | None
 
 def about_run(
     run_id: str,
-    run: Mapping[str, Any] | None,
-    cell: Mapping[str, Any] | None,
-    state: str,
-    status: Mapping[str, Any],
+    run: RunRecord | None,
+    cell: CellRecord | None,
+    state: State,
+    status: RunStatus | None,
     tail: Tail,
 ) -> Iterator[Finding]:
     """What does not fit together within one run."""
     if run is not None and cell is not None:
-        planned = RunIdentity.recorded(
-            cell["recipe"], None, at(cell, "data_fingerprint"), cell.get("training_version", 1)
-        )
-        begun = RunIdentity.recorded(run["recipe"], None, at(run, "data.fingerprint"), run.get("training_version", 1))
+        # Without peak rates, which cells do not record.
+        planned = RunIdentity.recorded(cell.recipe, None, cell.data_fingerprint, cell.training_version)
+        begun = RunIdentity.recorded(run.recipe, None, run.data.fingerprint, run.training_version)
         changed = planned.difference(begun)
         if changed is not None:
-            column = {"data": "data_fingerprint"}.get(changed, f"recipe.{changed}")
+            column = {"data": "data_fingerprint", "training_version": changed}.get(changed, f"recipe.{changed}")
             yield finding(run_id, "changed", column, "run.json and the sweep's cell differ")
     if tail.steps_back > CLOCK_SLACK:
         yield finding(
             run_id, "clock", "time", f"metrics.jsonl: a record is {tail.steps_back:.0f} s older than the last"
         )
-    if state != "done":
+    if state != "done" or status is None:
         return
     final = tail.evaluation
-    if final is None or final.get("step") != status.get("step"):
+    if final is None or final.step != status.step:
         yield finding(run_id, "incomplete", "metrics.jsonl", "the last evaluation is not there; only `loss` is known")
-    elif final.get("loss") != status.get("loss"):
+    elif final.loss != status.loss:
         yield finding(run_id, "changed", "loss", "status.json and the last evaluation of metrics.jsonl differ")
 
 
-def about_attempts(run_id: str, attempts: Sequence[Mapping[str, Any]], now: float | None) -> Iterator[Finding]:
+def about_attempts(run_id: str, attempts: Sequence[Attempt], now: float | None) -> Iterator[Finding]:
     """Times that cannot be; `now` is the file system's."""
     begun: dict[int, float] = {}
     for record in attempts:
-        written = number(record, "time")
-        if written is None:
+        if record.time is None:
             continue
-        which = f"attempt {record['attempt']}"
-        if now is not None and written > now + CLOCK_SLACK:
-            what = f"{which}: its {record['event']} lies {written - now:.0f} s in the future of the file system"
+        which = f"attempt {record.attempt}"
+        if now is not None and record.time > now + CLOCK_SLACK:
+            what = f"{which}: its {record.event} lies {record.time - now:.0f} s in the future of the file system"
             yield finding(run_id, "clock", "time", what)
-        if record["event"] == "begin":
-            begun[record["attempt"]] = written
-        elif written < begun.get(record["attempt"], written) - CLOCK_SLACK:
+        if record.event == "begin":
+            begun[record.attempt] = record.time
+        elif record.time < begun.get(record.attempt, record.time) - CLOCK_SLACK:
             yield finding(run_id, "clock", "time", f"{which} ended before it began")
 
 

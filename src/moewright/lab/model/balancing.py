@@ -7,12 +7,12 @@ several groups under one router it is still 1 when each group is balanced in its
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from moewright.architecture.feed_forwards import MoE
+from moewright.experiment.metrics import RoutingMetrics
 from moewright.experiment.routing import BalanceLoss, SelectionBias, check_pooling
 from moewright.lab.model.moe import MoELayer, Routing
 
@@ -120,33 +120,27 @@ class RoutingTotals:
         """What to add up over processes, in place."""
         return [*self.loads, *self.shares, self.rest]
 
-    def metrics(self) -> dict[str, list[Any]]:
-        """By layer: max_violation (largest load over even load - 1; arXiv 2408.15664, equation 4), load_entropy (of the
-        loads' shares over its largest value, 1 when even), dead_experts (without any choice), drop_fraction (of the
-        choices), router_logit_norm (root mean over tokens of the squared norm), balance (sum of relative load x mean
-        share over the whole step, averaged over routers: 1 when even) and z (mean squared log-partition), both raw."""
-        rows: dict[str, list[Any]] = {
-            "max_violation": [],
-            "load_entropy": [],
-            "dead_experts": [],
-            "drop_fraction": [],
-            "router_logit_norm": [],
-            "balance": [],
-            "z": [],
+    def metrics(self) -> RoutingMetrics:
+        """The numbers by layer, over the whole step."""
+        rows = [self._row(index) for index in range(len(self.layers))]
+        names = RoutingMetrics.model_fields
+        return RoutingMetrics.model_validate({name: [row[name] for row in rows] for name in names})
+
+    def _row(self, index: int) -> dict[str, float]:
+        layer, loads = self.layers[index], self.loads[index]
+        tokens, dropped, squares, z = self.rest[index].tolist()
+        tokens = max(tokens, 1.0)
+        relative = relative_loads(layer.spec, loads)
+        routers = len(layer.router.router_slices())
+        return {
+            "max_violation": round(float(relative.max()) - 1, 6),
+            "load_entropy": round(_entropy(layer, loads), 6),
+            "dead_experts": int((loads == 0).sum()),
+            "drop_fraction": round(dropped / (tokens * layer.spec.top_k), 6),
+            "router_logit_norm": round((squares / tokens) ** 0.5, 6),
+            "balance": round(float((relative * self.shares[index]).sum()) / tokens / routers, 6),
+            "z": round(z / tokens, 6),
         }
-        for index, (layer, loads) in enumerate(zip(self.layers, self.loads, strict=True)):
-            tokens, dropped, squares, z = self.rest[index].tolist()
-            tokens = max(tokens, 1.0)
-            relative = relative_loads(layer.spec, loads)
-            routers = len(layer.router.router_slices())
-            rows["max_violation"].append(round(float(relative.max()) - 1, 6))
-            rows["balance"].append(round(float((relative * self.shares[index]).sum()) / tokens / routers, 6))
-            rows["z"].append(round(z / tokens, 6))
-            rows["load_entropy"].append(round(_entropy(layer, loads), 6))
-            rows["dead_experts"].append(int((loads == 0).sum()))
-            rows["drop_fraction"].append(round(dropped / (tokens * layer.spec.top_k), 6))
-            rows["router_logit_norm"].append(round((squares / tokens) ** 0.5, 6))
-        return rows
 
 
 def _entropy(layer: MoELayer, loads: Tensor) -> float:

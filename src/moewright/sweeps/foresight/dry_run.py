@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from moewright.display import ShownTable
 from moewright.errors import UserError
+from moewright.experiment.run_folder import newest_step
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
-from moewright.experiment.sweep_layout import run_path
+from moewright.experiment.sweep_folder import run_path
 from moewright.sweeps.foresight.calibration import Calibration, Progress, calibrate
 from moewright.sweeps.foresight.checks import Checked, Drift, check_runs, drifts
 from moewright.sweeps.foresight.disk import Disk, disk_use
@@ -24,7 +25,6 @@ from moewright.sweeps.running.executors import EXECUTORS, Executor, LocalExecuto
 from moewright.sweeps.running.folder import check_folder
 from moewright.sweeps.running.standing import Standing
 from moewright.sweeps.running.sweeping import load
-from moewright.sweeps.running.worker import newest_step
 from moewright.sweeps.spec import ForecastSettings
 from moewright.sweeps.sweep_answers import (
     DiskAnswer,

@@ -5,11 +5,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from moewright.experiment.run_folder import read_metrics
+from moewright.experiment.attempts import Attempt, begins
+from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics
 from moewright.experiment.states import Observed
-from moewright.experiment.sweep_layout import run_path
+from moewright.experiment.sweep_folder import run_path
 from moewright.sweeps.foresight.calibration import Calibration, Measured, calibration_of
 from moewright.sweeps.foresight.shapes import shape_of
 from moewright.sweeps.plan import PlannedRun
@@ -29,18 +29,20 @@ def calibration_of_finished(
         seen = observed.get(run.id)
         if seen is None or seen.state != "done" or not _is_alike(seen.attempts, threads):
             continue
-        begin, end = seen.attempts
-        speed = (seen.status or {}).get("tokens_per_second")
-        times = {record["kind"]: record["time"] for record in read_metrics(run_path(out, run.id))}
-        if not speed or not {"train", "evaluation"} <= times.keys():
+        speed = None if seen.status is None else seen.status.tokens_per_second
+        lines = list(read_metrics(run_path(out, run.id)))
+        trained = [line for line in lines if isinstance(line, TrainLine)]
+        evaluated = [line for line in lines if isinstance(line, EvaluationLine)]
+        if not speed or not trained or not evaluated:
             continue
         step = run.recipe.batch_tokens / speed
-        tokens = _validation_tokens(run_path(out, run.id))
-        lasted = times["evaluation"] - times["train"]
+        tokens = sum(evaluated[-1].tokens_by_set.values())
+        lasted = evaluated[-1].time - trained[-1].time
         share = lasted / tokens * speed if tokens else None
         measured.append(Measured(shape_of(run.recipe), step, share))
-        starts.append(end["time"] - begin["time"] - run.recipe.total_steps * step - lasted)
-        used.append(seen.attempts)
+        began, ended = (record.time or 0.0 for record in seen.attempts)
+        starts.append(ended - began - run.recipe.total_steps * step - lasted)
+        used.append((str(begins(seen.attempts)[0].cores), began, ended))
     wanted = {shape_of(run.recipe).key for run in runs}
     found = {each.shape.key for each in measured}
     if len(found) < min(FEWEST_SHAPES, len(wanted)):
@@ -49,25 +51,19 @@ def calibration_of_finished(
     return calibration_of(source, measured, statistics.median(starts) + _between(used))
 
 
-def _is_alike(attempts: Sequence[Mapping[str, Any]], threads: int) -> bool:
-    if [record["event"] for record in attempts] != ["begin", "end"]:
+def _is_alike(attempts: Sequence[Attempt], threads: int) -> bool:
+    if [record.event for record in attempts] != ["begin", "end"]:
         return False
-    begin = attempts[0]
-    return begin.get("host") == platform.node() and begin.get("threads") == threads
+    begin = begins(attempts)[0]
+    return begin.host == platform.node() and begin.threads == threads
 
 
-def _validation_tokens(folder: Path) -> int:
-    """Of the run's last evaluation."""
-    last = [record for record in read_metrics(folder) if record["kind"] == "evaluation"][-1]
-    return sum(last.get("tokens_by_set", {}).values())
-
-
-def _between(attempts: Sequence[Sequence[Mapping[str, Any]]]) -> float:
+def _between(attempts: Sequence[tuple[str, float, float]]) -> float:
     """Seconds from the end of a run to the beginning of the next one on the same cores, in the median: what starting a
-    process takes before the run notes its beginning."""
+    process takes before the run notes its beginning. `attempts`: cores, beginning and end of each."""
     by_cores: dict[str, list[tuple[float, float]]] = {}
-    for begin, end in attempts:
-        by_cores.setdefault(str(begin.get("cores")), []).append((begin["time"], end["time"]))
+    for cores, began, ended in attempts:
+        by_cores.setdefault(cores, []).append((began, ended))
     gaps = [
         after[0] - before[1]
         for spans in by_cores.values()

@@ -7,7 +7,7 @@ import pandas as pd
 
 import moewright.runs as run_tables
 from moewright.errors import UserError
-from moewright.experiment.collecting.rows import settings_columns
+from moewright.experiment.collecting.run_rows import settings_columns
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.laws import Forecast, Law, forecast, resolve_law
 from moewright.laws.counted_variables import in_conventions

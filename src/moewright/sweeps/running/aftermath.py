@@ -5,12 +5,13 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from moewright.experiment.attempts import NO_SPACE, next_attempt, note_begin, note_end
+from moewright.experiment.attempts import NO_SPACE, last_end, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.locks import take_lock
-from moewright.experiment.states import Observed, last_end, read_attempts
-from moewright.experiment.sweep_layout import STOP, attempts_file, attempts_lock, run_path
+from moewright.experiment.run_folder import newest_step
+from moewright.experiment.states import Observed
+from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
 from moewright.sweeps.running.executors import Job
-from moewright.sweeps.running.worker import complete, newest_step
+from moewright.sweeps.running.worker import complete
 
 SPARE_BYTES = 64 * 2**20
 """A disk with less room than that is full."""

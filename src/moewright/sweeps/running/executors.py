@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import submitit
 
 from moewright.errors import UserError
-from moewright.experiment.sweep_layout import JOBS, STOP
+from moewright.experiment.attempts import AttemptBegin
+from moewright.experiment.sweep_folder import JOBS, STOP
 from moewright.sweeps.running.slurm import ClusterSilent, is_silence, live_jobs, my_jobs
 from moewright.sweeps.running.slurm_parameters import sbatch_parameters
 from moewright.sweeps.running.worker import work
@@ -68,7 +69,7 @@ class Executor(Protocol):
     def ended(self, jobs: Sequence[Job]) -> list[Job]:
         """Those that are no longer under way or waiting."""
 
-    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
         """Ask them to write a checkpoint and end, and workers of other submitters, by the notes of their beginnings.
 
         Returns whether they will: waiting for that makes sense.
@@ -77,7 +78,7 @@ class Executor(Protocol):
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """Jobs of these runs that are under way or waiting, and can be followed: an earlier submitter's."""
 
-    def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
+    def slots_of(self, begun: AttemptBegin) -> set[int]:
         """The slots that a worker of another submitter takes up, by the note of its beginning."""
 
 
@@ -131,12 +132,12 @@ class LocalExecutor:
         """Those whose process is gone."""
         return [job for job in jobs if job.handle.done()]
 
-    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
         """SIGTERM to their controllers, which pass it on; a file for workers that are too young to hear of it."""
         for begun in foreign:
-            if begun.get("host") == platform.node() and begun.get("job") == self.name:
+            if begun.host == platform.node() and begun.job == self.name and begun.pid is not None:
                 with suppress(ProcessLookupError):
-                    os.kill(begun["pid"], signal.SIGTERM)
+                    os.kill(begun.pid, signal.SIGTERM)
         for job in jobs:
             with suppress(OSError):  # a full disk
                 (job.folder / STOP).touch()
@@ -154,9 +155,9 @@ class LocalExecutor:
         """Of each job."""
         return len(self._cores[0])
 
-    def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
+    def slots_of(self, begun: AttemptBegin) -> set[int]:
         """Those whose cores it has."""
-        cores = set(begun.get("cores", ()))
+        cores = set(begun.cores)
         return {slot for slot, own in enumerate(self._cores) if cores & set(own)}
 
 
@@ -223,11 +224,11 @@ class SlurmExecutor:
         live = live_jobs([job.handle.job_id for job in jobs]) if jobs else {}
         return [job for job in jobs if job.handle.job_id not in live]
 
-    def stop(self, jobs: Sequence[Job], foreign: Sequence[Mapping[str, Any]]) -> bool:
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
         """No: the cluster goes on without the submitter, and the next one finds the runs in their files."""
         return False
 
-    def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
+    def slots_of(self, begun: AttemptBegin) -> set[int]:
         """None: the cluster gives each job its own cores."""
         return set()
 

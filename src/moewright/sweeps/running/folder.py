@@ -11,11 +11,21 @@ from typing import Any
 from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
 from moewright.experiment.locks import take_lock
-from moewright.experiment.sweep_layout import ATTEMPTS, CELLS, JOBS, RUNS, SWEEP
+from moewright.experiment.sweep_folder import (
+    ATTEMPTS,
+    CELLS,
+    JOBS,
+    RUNS,
+    SWEEP,
+    CellRecord,
+    NotedSpecification,
+    SweepRecord,
+    cell_path,
+    read_cells,
+)
 from moewright.files import read_mapping, write_mapping
 from moewright.sweeps.plan import PlannedRun, Planner
 
-FORMAT = "moewright-sweep-folder/1"
 _LOCK, _HOLDER = ".lock", ".submitter.json"
 
 
@@ -34,7 +44,7 @@ def submitting(out: Path) -> Iterator[None]:
         with _lock(out):
             write_mapping(out / _HOLDER, {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
             if not (out / SWEEP).is_file():  # the first thing to be seen: a folder without it is no sweep's
-                write_mapping(out / SWEEP, {"format": FORMAT, "specifications": []})
+                SweepRecord().write(out / SWEEP)
             for name in (CELLS, ATTEMPTS, RUNS, JOBS):
                 (out / name).mkdir(exist_ok=True)
             yield
@@ -63,9 +73,7 @@ def check_folder(out: Path) -> None:
     if not out.is_dir():
         raise UserError(f"out: {out} is not a folder")
     if (out / SWEEP).is_file():
-        known = read_mapping(out / SWEEP)
-        if known.get("format") != FORMAT:
-            raise UserError(f"{out / SWEEP}: format is {known.get('format')!r}, not {FORMAT!r}; name a new folder")
+        SweepRecord.read(out / SWEEP)
         return
     others = [path.name for path in out.iterdir() if not path.name.startswith(".")]
     if run_folder.RUN in others:
@@ -77,33 +85,29 @@ def check_folder(out: Path) -> None:
 def note_specification(out: Path, specification: dict[str, Any], code: str) -> None:
     """Add a specification to the ones that were run here, unless it is the last one."""
     path = out / SWEEP
-    known = read_mapping(path)
-    entry = {"specification": specification, "code": code}
-    before = known["specifications"][-1] if known["specifications"] else None
-    if before is None or {key: before[key] for key in entry} != entry:
-        known["specifications"].append({**entry, "time": time.time()})
-        write_mapping(path, known)
+    known = SweepRecord.read(path).specifications
+    if not known or (known[-1].specification, known[-1].code) != (specification, code):
+        noted = NotedSpecification(specification=specification, code=code, time=time.time())
+        SweepRecord(specifications=(*known, noted)).write(path)
 
 
 def note_run(out: Path, planner: Planner, run: PlannedRun) -> None:
     """Write what a run is, once; again only when it serves another stage too."""
-    path = out / CELLS / f"{run.id}.json"
-    if path.is_file() and read_mapping(path).get("stage") == run.stage:
+    path = cell_path(out, run.id)
+    if path.is_file() and CellRecord.read(path).stage == run.stage:
         return
-    write_mapping(
-        path,
-        {
-            "id": run.id,
-            "settings": run.settings,
-            "stage": run.stage,
-            "group": run.group,
-            "recipe": run.recipe.to_dict(),
-            "data_fingerprint": planner.fingerprint(run.recipe),
-            "training_version": planner.training_version,
-            "code": planner.code,
-            "warnings": list(run.recipe.warnings),
-        },
+    cell = CellRecord(
+        id=run.id,
+        settings=run.settings,
+        stage=run.stage,
+        group=run.group,
+        recipe=run.recipe.to_dict(),
+        data_fingerprint=planner.fingerprint(run.recipe),
+        training_version=planner.training_version,
+        code=planner.code,
+        warnings=run.recipe.warnings,
     )
+    cell.write(path)
 
 
 def _holder(out: Path) -> str:
@@ -119,20 +123,16 @@ def runs_beside(out: Path, planner: Planner, add: bool) -> int:
 
     Then it is another sweep's folder, or other tokens or other code would train everything again: seldom meant.
     """
-    cells = {path.stem: path for path in (out / CELLS).glob("*.json")}
-    own = {run.id for run in planner.plan({}).known} & cells.keys()
+    cells = {path.stem for path in (out / CELLS).glob("*.json")}
+    own = {run.id for run in planner.plan({}).known} & cells
     if not cells or own or add:
         return len(cells) - len(own)
-    try:
-        other = read_mapping(next(iter(cells.values())))
-    except UserError:
-        other = {}
+    other = next(iter(read_cells(out).values()), None)
     why = "it is another sweep's"
-    version = other.get("training_version", 1)
-    if version != planner.training_version:
-        why = f"other code trained them (training version {version}, now {planner.training_version}), or it is another"
-        why += " sweep's"
-    elif other.get("data_fingerprint") not in (None, *map(planner.fingerprint, planner.recipes)):
+    if other is not None and other.training_version != planner.training_version:
+        version = "unknown" if other.training_version is None else other.training_version
+        why = f"other code trained them (training version {version}, now {planner.training_version}), or {why}"
+    elif other is not None and other.data_fingerprint not in map(planner.fingerprint, planner.recipes):
         why = "they have other tokens"
     raise UserError(
         f"out: {out} holds {len(cells):,} runs and none of this specification's: {why}; name a new folder, or --add "

@@ -3,13 +3,13 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from moewright.errors import RunStopped
-from moewright.experiment.attempts import NO_SPACE, next_attempt
-from moewright.experiment.states import Observed, last_end, sweep_time
+from moewright.experiment.attempts import NO_SPACE, AttemptBegin, begins, last_end, next_attempt
+from moewright.experiment.states import Observed, sweep_time
 from moewright.quantities import format_bytes
 from moewright.sweeps.plan import PlannedRun, Planner
 from moewright.sweeps.running.aftermath import SPARE_BYTES, make_up, note_death
@@ -85,9 +85,9 @@ class Scheduler:
         observed = self._standing.observed
         return [run for run, seen in observed.items() if seen.state == "running" and run not in self._jobs]
 
-    def _begun(self, runs: Iterable[str]) -> list[Mapping[str, Any]]:
+    def _begun(self, runs: Iterable[str]) -> list[AttemptBegin]:
         """How the last attempts at them began."""
-        begun = [[one for one in self._standing.observed[run].attempts if one["event"] == "begin"] for run in runs]
+        begun = [begins(self._standing.observed[run].attempts) for run in runs]
         return [records[-1] for records in begun if records]
 
     def _snapshot(self) -> Snapshot:
@@ -199,9 +199,9 @@ class Scheduler:
     def _tell(self, run: str, seen: Observed) -> None:
         snapshot = self._snapshot()
         done = Counter(snapshot.states.values())["done"]
-        loss = (seen.status or {}).get("loss") if seen.state == "done" else None
+        loss = seen.status.loss if seen.status is not None and seen.state == "done" else None
         end = last_end(seen.attempts)
-        reason = end.get("reason") if end is not None and seen.state != "done" else None
+        reason = end.reason if end is not None and seen.state != "done" else None
         what = f" {loss:.4f} nats" if loss is not None else f": {reason}" if reason else ""
         (planned,) = (one for one in snapshot.plan.known if one.id == run)
         named = ", ".join(f"{name} {value}" for name, value in planned.label.items())

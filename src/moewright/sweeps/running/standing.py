@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moewright.experiment.attempts import failures_in_a_row
+from moewright.experiment.run_folder import newest_step
 from moewright.experiment.states import Observed, State, observe, sweep_time
-from moewright.experiment.sweep_layout import run_path
+from moewright.experiment.sweep_folder import run_path
 from moewright.sweeps.plan import Plan, PlannedRun, Planner
-from moewright.sweeps.running.worker import newest_step
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Standing:
     def _add_loss(self, run: str, losses: dict[str, float | None]) -> None:
         seen = self.observed[run]
         if seen.state == "done":
-            losses[run] = (seen.status or {}).get("loss")
+            losses[run] = None if seen.status is None else seen.status.loss
         elif seen.state == "diverged":
             losses[run] = math.inf
         elif self.has_failed(run):

@@ -7,8 +7,9 @@ from typing import Any
 
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.experiment.states import STATES, last_end, read_attempts
-from moewright.experiment.sweep_layout import SWEEP, attempts_file
+from moewright.experiment.attempts import last_end, read_attempts
+from moewright.experiment.states import STATES
+from moewright.experiment.sweep_folder import SWEEP, attempts_file
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running.executors import EXECUTORS
 from moewright.sweeps.running.folder import check_folder, note_specification, runs_beside, submitting
@@ -42,7 +43,7 @@ class SweepResult(ShownTable):
     def reason(self, run: str) -> str | None:
         """Why the last attempt at a run ended as it did, where it said so."""
         end = last_end(read_attempts(attempts_file(self.snapshot.out, run)))
-        return None if end is None else end.get("reason")
+        return None if end is None else end.reason
 
     @property
     def is_complete(self) -> bool:

@@ -12,10 +12,9 @@ from typing import Any
 
 from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
-from moewright.experiment.attempts import End, next_attempt, note_begin, note_end
+from moewright.experiment.attempts import Ending, last_end, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.locks import take_lock
-from moewright.experiment.states import last_end, read_attempts
-from moewright.experiment.sweep_layout import STOP, attempts_file, attempts_lock, run_path
+from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
 
 _LOCK_SECONDS = 5.0
 """A worker that was killed a moment ago lets go of its lock at once; another that lives keeps it for longer."""
@@ -61,14 +60,14 @@ def complete(out: Path, run: str, keep: str) -> bool:
     If its worker was killed after that and before it noted the end, what it left to do is done here.
     """
     folder = run_path(out, run)
-    state = run_folder.read_status(folder).get("state")
-    if state not in ("finished", "diverged"):
+    status = run_folder.read_status(folder)
+    if status is None or status.state not in ("finished", "diverged"):
         return False
     attempts = read_attempts(attempts_file(out, run))
     if attempts and last_end(attempts) is None:
-        if state == "finished":
+        if status.state == "finished":
             keep_of_checkpoints(folder, keep)
-        note_end(out, run, next_attempt(attempts) - 1, state)
+        note_end(out, run, next_attempt(attempts) - 1, status.state)
     return True
 
 
@@ -85,15 +84,16 @@ def _attempt(
     take_cores(threads, cores)
     folder = run_path(out, run)
     attempt = next_attempt(read_attempts(attempts_file(out, run)))
-    note_begin(out, run, attempt, step=newest_step(folder), threads=threads, cores=list(cores), job=job)
-    end: End = "failed"
+    note_begin(out, run, attempt, step=run_folder.newest_step(folder), threads=threads, cores=list(cores), job=job)
+    end: Ending = "failed"
     reason: str | None = None
     try:
         end = _train(recipe, folder)
         if end == "interrupted" and told.time_is_up:
             end = "timed-out"
     except RunStopped as stopped:
-        end = "diverged" if run_folder.read_status(folder).get("state") == "diverged" else "failed"
+        status = run_folder.read_status(folder)
+        end = "diverged" if status is not None and status.state == "diverged" else "failed"
         reason = str(stopped)
     except UserError as error:
         reason = str(error)
@@ -117,7 +117,7 @@ def take_cores(threads: int, cores: Sequence[int]) -> None:
         os.environ[name] = str(threads)
 
 
-def _train(recipe: dict[str, Any], folder: Path) -> End:
+def _train(recipe: dict[str, Any], folder: Path) -> Ending:
     from moewright.experiment.recipe import Recipe
     from moewright.lab.machine import use_threads
     from moewright.lab.training import train
@@ -125,12 +125,6 @@ def _train(recipe: dict[str, Any], folder: Path) -> End:
     use_threads(int(os.environ["OMP_NUM_THREADS"]))
     result = train(Recipe.from_dict(recipe), folder, show=False)
     return "finished" if result.state == "finished" else "interrupted"
-
-
-def newest_step(folder: Path) -> int:
-    """The step of the newest complete checkpoint of a run; 0 without one."""
-    found = run_folder.checkpoints(folder)
-    return int(found[-1].name.removeprefix("step-")) if found else 0
 
 
 def keep_of_checkpoints(folder: Path, keep: str) -> None:

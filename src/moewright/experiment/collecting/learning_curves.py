@@ -1,14 +1,17 @@
-"""The end of a run's metrics: its last records, without reading what came before. No torch."""
+"""What a run's metrics say: their end, without reading what came before, and the whole learning curve. No torch."""
 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 
+import pandas as pd
+
+from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics
 from moewright.experiment.run_folder import METRICS
 
 HEAD, TAIL = 4096, 65536
@@ -32,8 +35,8 @@ class Tail:
     """Mean over the last 10 logged steps, in nats per token."""
     drop_fraction: float | None = None
     """Share of the choices dropped in the last logged step, averaged over layers."""
-    evaluation: Mapping[str, Any] | None = None
-    """The last record of that kind; None if there is none."""
+    evaluation: EvaluationLine | None = None
+    """The last one; None if there is none."""
     steps_back: float = 0.0
     """The largest number of seconds by which a record is older than the one before it."""
 
@@ -61,46 +64,79 @@ def read_tail(folder: Path) -> Tail:
     return _summary(head, block, train, evaluation)
 
 
-def _last_records(block: bytes) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+def _last_records(block: bytes) -> tuple[list[TrainLine], EvaluationLine | None]:
     """The last training records of distinct steps, newest first, and the last evaluation."""
-    train: list[dict[str, Any]] = []
-    evaluation: dict[str, Any] | None = None
+    train: list[TrainLine] = []
+    evaluation: EvaluationLine | None = None
     for line in reversed(block.splitlines()):
         is_train = b'"kind": "train"' in line[:40]
         if (is_train and len(train) == AVERAGED) or (not is_train and b'"kind": "evaluation"' not in line[:40]):
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = (TrainLine if is_train else EvaluationLine).model_validate(json.loads(line))
+        except (ValueError, RecursionError):  # cut short, or damaged
             continue
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-            continue
-        if not is_train:
+        if isinstance(record, EvaluationLine):
             evaluation = evaluation or record
-        elif all(record["step"] < later["step"] for later in train):  # else it was trained again, later in the file
+        elif all(record.step < later.step for later in train):  # else it was trained again, later in the file
             train.append(record)
         if evaluation is not None and len(train) == AVERAGED:
             break
     return train, evaluation
 
 
-def _summary(head: bytes, block: bytes, train: list[dict[str, Any]], evaluation: dict[str, Any] | None) -> Tail:
+def _summary(head: bytes, block: bytes, train: list[TrainLine], evaluation: EvaluationLine | None) -> Tail:
     times = [float(text) for text in (*_TIME.findall(head)[:1], *_TIME.findall(block))]
-    losses = [record["loss"] for record in train if isinstance(record.get("loss"), float)]
+    losses = [record.loss for record in train if record.loss is not None]
     return Tail(
         started=times[0] if times else None,
         ended=times[-1] if times else None,
-        step=train[0]["step"] if train else None,
+        step=train[0].step if train else None,
         train_loss=sum(losses) / len(losses) if losses else None,
-        drop_fraction=mean_of(train[0].get("routing"), "drop_fraction") if train else None,
+        drop_fraction=mean(train[0].routing.drop_fraction) if train and train[0].routing is not None else None,
         evaluation=evaluation,
         steps_back=max((before - after for before, after in pairwise(times) if before > after), default=0.0),
     )
 
 
-def mean_of(routing: object, name: str) -> float | None:
-    """The mean over layers of one of the routing metrics; None where there are none."""
-    values = routing.get(name) if isinstance(routing, Mapping) else None
-    if not isinstance(values, list) or not values or not all(isinstance(value, int | float) for value in values):
-        return None
-    return sum(values) / len(values)
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean over layers; None without layers, or where one has no finite value."""
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(values) else None
+
+
+# The whole curve
+
+
+class CurvePoint(NamedTuple):
+    """A row of the table of learning curves."""
+
+    run_id: str
+    kind: Literal["train", "evaluation"]
+    step: int
+    tokens: float | None
+    loss: float | None
+    """In nats per token."""
+    learning_rate: float | None
+    """Of a training step."""
+
+
+def read_curves(runs: Iterable[tuple[str, Path]]) -> pd.DataFrame:
+    """Learning curves of runs (id, folder) as one long table: a row per run, kind and logged step, in this order.
+
+    Steps that were trained again after an interruption count once, with what was written last. Runs without metrics
+    have no rows. Raises OSError.
+    """
+    rows: list[CurvePoint] = []
+    for run_id, folder in runs:
+        if not (folder / METRICS).is_file():
+            continue
+        latest: dict[tuple[bool, int], CurvePoint] = {}
+        for line in read_metrics(folder):
+            if isinstance(line, TrainLine | EvaluationLine):
+                rate = line.learning_rate if isinstance(line, TrainLine) else None
+                point = CurvePoint(run_id, line.kind, line.step, line.tokens, line.loss, rate)
+                latest[isinstance(line, EvaluationLine), line.step] = point
+        rows += [latest[key] for key in sorted(latest)]
+    frame = pd.DataFrame(rows, columns=pd.Index(CurvePoint._fields))
+    return frame.astype({"step": "int64", "tokens": float, "loss": float, "learning_rate": float})

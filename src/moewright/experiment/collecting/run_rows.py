@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from moewright.errors import UserError
-from moewright.experiment.collecting.tail import Tail, mean_of
+from moewright.experiment.collecting.learning_curves import Tail, mean
 from moewright.experiment.identity import decisive_settings, digest
+from moewright.experiment.metrics import EvaluationLine, RoutingMetrics
+from moewright.experiment.run_folder import RunRecord, RunStatus
 from moewright.experiment.states import State
 from moewright.runs.columns import LOSS_PREFIX
 
@@ -51,94 +53,89 @@ def config_digest(recipe: Mapping[str, Any], fingerprint: str | None) -> str:
     return digest({"recipe": decisive_settings(recipe, without=("seed",)), "data": fingerprint})[:16]
 
 
-def fact_columns(run: Mapping[str, Any], planned: float, batch: float, seen: float | None) -> dict[str, Any]:
+def fact_columns(run: RunRecord, batch: float, seen: float | None) -> dict[str, Any]:
     """What run.json adds: facts of the plan, and where it runs.
 
-    `planned`: the recipe's tokens; `batch`: those of a step. `seen`: those of a finished run, whole batches and so
-    perhaps some more.
+    `batch`: the tokens of a step. `seen`: those of a finished run, whole batches and so perhaps some more than planned.
     """
+    facts, made, machine = run.facts, run.provenance, run.provenance.machine
     columns = {
-        "learning_rate": number(run, "facts.peak_learning_rate"),
-        "train_flops": number(run, "facts.train_flops"),
-        "epochs": number(run, "facts.epochs"),
-        "commit": at(run, "provenance.commit"),
-        "moewright_version": at(run, "provenance.versions.moewright"),
-        "torch_version": at(run, "provenance.versions.torch"),
-        "python_version": at(run, "provenance.python"),
-        "node": at(run, "provenance.machine.node"),
-        "processor": at(run, "provenance.machine.processor"),
-        "capability": at(run, "provenance.machine.capability"),
-        "gpus": "+".join(map(str, at(run, "provenance.machine.gpus") or [])) or None,
-        "threads": number(run, "provenance.machine.threads"),
-        "slurm_job": at(run, "provenance.machine.slurm_job"),
-        "device": at(run, "device"),
-        "processes": number(run, "processes"),
+        "learning_rate": facts.peak_learning_rate,
+        "train_flops": facts.train_flops,
+        "epochs": facts.epochs,
+        "training_version": run.training_version,
+        "commit": made.commit,
+        "moewright_version": made.versions.get("moewright"),
+        "torch_version": made.versions.get("torch"),
+        "python_version": made.python,
+        "node": machine.node,
+        "processor": machine.processor,
+        "capability": machine.capability,
+        "gpus": "+".join(machine.gpus) or None,
+        "threads": machine.threads,
+        "slurm_job": machine.slurm_job,
+        "device": run.device,
+        "processes": run.processes,
     }
     if seen is not None:
-        flops = columns["train_flops"]
-        steps = number(run, "facts.steps")
-        # Before there were training versions, FLOPs were those of the recipe's tokens, not of whole batches.
-        counted = steps * batch if "training_version" in run and steps is not None else planned
-        columns["train_flops"] = None if flops is None else flops * seen / counted
+        columns["train_flops"] = facts.train_flops * seen / (facts.steps * batch) if facts.steps else None
         columns["train_tokens"] = seen
     return columns
 
 
 def outcome_columns(
-    run: Mapping[str, Any], batch: float, state: State, status: Mapping[str, Any], tail: Tail
+    recipe: Mapping[str, Any], steps: int | None, state: State, status: RunStatus | None, tail: Tail
 ) -> dict[str, Any]:
-    """How the run went; `batch`: tokens a step.
+    """How the run went; `steps`: that it is to have, where that is known.
 
     Losses are those of a finished run only: a loss on the way is another quantity.
     """
-    step = tail.step if tail.step is not None and state != "done" else number(status, "step")
-    columns = {
+    done = None if status is None else status.step
+    step = tail.step if tail.step is not None and state != "done" else done
+    batch = number(recipe, "batch_tokens")
+    columns: dict[str, Any] = {
         "state": state,
         "status": STATUSES.get(state, "unfinished"),
         "loss": None,
         "train_loss": tail.train_loss,
-        "schedule_fraction": _over(step, number(run, "facts.steps")),
-        "tokens_done": None if step is None else step * batch,
-        "tokens_per_second": number(status, "tokens_per_second"),
-        "mfu": number(status, "mfu"),
-        "peak_memory_bytes": number(status, "peak_memory_bytes"),
+        "schedule_fraction": _over(step, steps),
+        "tokens_done": None if step is None or batch is None else step * batch,
+        "tokens_per_second": None if status is None else status.tokens_per_second,
+        "matmul_utilization": None if status is None else status.matmul_utilization,
+        "peak_memory_bytes": None if status is None else status.peak_memory_bytes,
         "drop_fraction": tail.drop_fraction,
         "started": tail.started,
         "ended": tail.ended,
         "seconds": None if tail.started is None or tail.ended is None else tail.ended - tail.started,
-        "reason": status.get("reason"),
+        "reason": None if status is None else status.reason,
     }
-    if state != "done":
+    if state != "done" or status is None:
         return columns
-    columns["loss"] = number(status, "loss")
+    columns["loss"] = status.loss
     final = tail.evaluation
-    if final is None or final.get("step") != status.get("step"):
-        return columns
-    return columns | _evaluation_columns(at(run, "recipe") or {}, final)
+    return columns if final is None or final.step != status.step else columns | _evaluation_columns(recipe, final)
 
 
-def _evaluation_columns(recipe: Mapping[str, Any], final: Mapping[str, Any]) -> dict[str, Any]:
-    by_set, capped, bits = (_numbers(final.get(name)) for name in ("by_set", "capacity_by_set", "bits_per_byte"))
-    counts = _numbers(final.get("tokens_by_set"))
+def _evaluation_columns(recipe: Mapping[str, Any], final: EvaluationLine) -> dict[str, Any]:
+    by_set, capped, bits = map(_known, (final.by_set, final.capacity_by_set, final.bits_per_byte))
     limit, forced = at(recipe, "evaluation.sequences"), at(recipe, "dispatch.forced")
     amount = "all" if limit is None else f"first {limit}"
-    routing = final.get("routing")
-    dead = routing.get("dead_experts") if isinstance(routing, Mapping) else None
+    routing = final.routing or RoutingMetrics()
     return {
         "evaluation": f"{'+'.join(sorted(by_set))}: {amount} sequences of {recipe.get('sequence_length')}"
         + (f", routing forced {forced}" if forced else ""),
         **{f"{LOSS_PREFIX}{name}": value for name, value in by_set.items()},
-        "capacity_loss": number(final, "capacity_loss"),
+        "capacity_loss": final.capacity_loss,
         **{f"capacity_{LOSS_PREFIX}{name}": value for name, value in capped.items()},
-        "bits_per_byte": _pooled_bits(by_set, bits, counts),
+        "bits_per_byte": _pooled_bits(by_set, bits, final.tokens_by_set),
         **{f"bits_per_byte_{name}": value for name, value in bits.items()},
-        "max_violation": mean_of(routing, "max_violation"),
-        "load_entropy": mean_of(routing, "load_entropy"),
-        "dead_experts": float(sum(dead)) if isinstance(dead, list) and all(map(_is_number, dead)) else None,
+        "max_violation": mean(routing.max_violation),
+        "load_entropy": mean(routing.load_entropy),
+        "dead_experts": float(sum(routing.dead_experts)) if final.routing is not None else None,
     }
 
 
-def _pooled_bits(by_set: dict[str, float], bits: dict[str, float], counts: dict[str, float]) -> float | None:
+def _pooled_bits(by_set: dict[str, float], bits: dict[str, float], counts: Mapping[str, int]) -> float | None:
     """Bits per byte over the text of all sets: their nats together over their bytes together."""
     if not by_set or not (by_set.keys() == bits.keys() == counts.keys()) or not all(bits.values()):
         return None
@@ -172,10 +169,8 @@ def _over(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else part / whole
 
 
-def _numbers(values: object) -> dict[str, float]:
-    if not isinstance(values, Mapping):
-        return {}
-    return {str(name): float(value) for name, value in values.items() if _is_number(value)}
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _is_number(value: object) -> TypeGuard[float]:

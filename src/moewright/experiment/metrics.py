@@ -1,0 +1,126 @@
+"""The lines of metrics.jsonl: what a run notes while it trains. No torch.
+
+The file is append-only and never rewritten. Steps that were trained again after an interruption occur again, with the
+same values; the last one counts. `kind` stands first in a line and `time` last, which readers of long files rely on.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field
+
+from moewright.experiment.run_folder import METRICS, UTILIZATION, RunOutcome
+from moewright.records import Count, Items, LineRecord, Reading, Record, Total, read_lines
+
+
+class MetricsLine(LineRecord):
+    """Any line."""
+
+    model_config = ConfigDict(extra="ignore")  # what a newer version adds is passed over
+
+
+class RoutingMetrics(Record):
+    """What the routers of a step did, by layer with experts."""
+
+    model_config = ConfigDict(extra="ignore")
+    max_violation: Items[Reading] = ()
+    """Largest load over the even load, minus 1 (arXiv 2408.15664, equation 4)."""
+    load_entropy: Items[Reading] = ()
+    """Entropy of the loads' shares over its largest value: 1 when even."""
+    dead_experts: Items[Count] = ()
+    """Experts without any choice."""
+    drop_fraction: Items[Reading] = ()
+    """Share of the choices that capacity dropped."""
+    router_logit_norm: Items[Reading] = ()
+    """Root mean over tokens of the squared norm of the logits."""
+    balance: Items[Reading] = ()
+    """Sum of relative load x mean share, averaged over routers: 1 when even."""
+    z: Items[Reading] = ()
+    """Mean squared log-partition."""
+
+
+class AuxiliaryLoss(Record):
+    """A loss beside the cross-entropy."""
+
+    raw: Reading
+    scaled: Reading
+    """Times its weight."""
+
+
+class AttemptLine(MetricsLine):
+    """Training begins, from nothing or from a checkpoint."""
+
+    kind: Literal["start", "resume"]
+    matmul_peak_flops: Reading = None
+    """FLOP/s of all processes in matrix products, measured now."""
+    time: float
+    """Unix time by the clock of the machine that writes; so in all lines."""
+
+
+class TrainLine(MetricsLine):
+    """An optimizer step."""
+
+    kind: Literal["train"] = "train"
+    step: Count
+    tokens: Total | None = None
+    loss: Reading = None
+    """Cross-entropy of the step's batch, before the step, in nats per token."""
+    learning_rate: Reading = None
+    gradient_norm: Reading = None
+    """Before clipping."""
+    tokens_per_second: Reading = None
+    matmul_utilization: Reading = Field(None, validation_alias=UTILIZATION)
+    balance_loss: Items[AuxiliaryLoss] = ()
+    """For each of the recipe's balance losses."""
+    z_loss: AuxiliaryLoss | None = None
+    routing: RoutingMetrics | None = None
+    time: float
+
+
+class EvaluationLine(MetricsLine):
+    """Validation losses in nats per token."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    step: Count
+    tokens: Total | None = None
+    loss: Reading = None
+    """Over the tokens of all sets, dropless."""
+    by_set: dict[str, Reading] = Field({})
+    bits_per_byte: dict[str, Reading] = Field({})
+    """Of the sets whose bytes are known; dropless."""
+    capacity_loss: Reading = None
+    """With the recipe's evaluation capacity; None where there is none."""
+    capacity_by_set: dict[str, Reading] = Field({})
+    tokens_by_set: dict[str, Total] = Field({})
+    routing: RoutingMetrics | None = None
+    time: float
+
+
+class CheckpointLine(MetricsLine):
+    """A checkpoint was written."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: Count
+    tokens: Total
+    time: float
+
+
+class EndLine(MetricsLine, RunOutcome):
+    """An attempt ended."""
+
+    kind: Literal["end"] = "end"
+    time: float
+
+    @classmethod
+    def of(cls, outcome: RunOutcome, time: float) -> Self:
+        """The line that says how an attempt ended."""
+        return cls.model_validate({name: getattr(outcome, name) for name in RunOutcome.model_fields} | {"time": time})
+
+
+AnyLine = AttemptLine | TrainLine | EvaluationLine | CheckpointLine | EndLine
+
+
+def read_metrics(folder: Path) -> Iterator[MetricsLine]:
+    """The lines of a run in the order of writing, without those that were cut short. Raises OSError."""
+    return read_lines(folder / METRICS, AttemptLine, TrainLine, EvaluationLine, CheckpointLine, EndLine)

@@ -1,0 +1,134 @@
+"""The folder of a sweep, and the records in it that say which runs it has. No torch.
+
+sweep.json           every specification that was ever run here (`SweepRecord`)
+cells/<id>.json      what a run is (`CellRecord`); written once
+attempts/<id>.jsonl  append-only: a line when a worker begins and one when it ends (`experiment.attempts`); <id>.lock is
+                     held in between
+runs/<id>/           the run's own folder (`experiment.run_folder`)
+jobs/<id>/<attempt>/ submitit's files; a file `stop` there asks a worker that has not begun not to
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from moewright.errors import UserError
+from moewright.experiment import run_folder
+from moewright.experiment.identity import FORMER_CODE, RunIdentity
+from moewright.experiment.recipe import Recipe
+from moewright.experiment.schedule import peak_learning_rate
+from moewright.records import FileRecord, Items, Record
+
+SWEEP, CELLS, ATTEMPTS, RUNS, JOBS = "sweep.json", "cells", "attempts", "runs", "jobs"
+STOP = "stop"
+
+Stage = Literal["tune", "main", "tune+main"]
+"""What a run of a sweep is for: to find a learning rate, a cell's result, or both."""
+
+
+def attempts_file(out: Path, run: str) -> Path:
+    """Where a run's attempts are noted."""
+    return out / ATTEMPTS / f"{run}.jsonl"
+
+
+def attempts_lock(out: Path, run: str) -> Path:
+    """What the worker that is at a run holds."""
+    return out / ATTEMPTS / f"{run}.lock"
+
+
+def run_path(out: Path, run: str) -> Path:
+    """The run's own folder."""
+    return out / RUNS / run
+
+
+def cell_path(out: Path, run: str) -> Path:
+    """What a run is."""
+    return out / CELLS / f"{run}.json"
+
+
+class NotedSpecification(Record):
+    """A specification that was run in a folder."""
+
+    specification: dict[str, Any]
+    """As it was given, with the recipe that it names."""
+    code: str
+    """The digest of the sources; for the record only."""
+    time: float
+    """Unix time by the clock of the submitter's machine."""
+
+
+class SweepRecord(FileRecord):
+    """sweep.json: every specification that was ever run in a folder."""
+
+    format: Literal["moewright-sweep-folder/1"] = "moewright-sweep-folder/1"
+    specifications: Items[NotedSpecification] = ()
+
+
+class CellRecord(FileRecord):
+    """cells/<id>.json: what a run of a sweep is."""
+
+    format: Literal["moewright-cell/1"] = "moewright-cell/1"
+    version_without_format = 0
+    id: str
+    settings: dict[str, Any]
+    """What the axes set, and the seed."""
+    stage: Stage
+    group: str | None
+    """Whose learning rate it shares, in words; None without tuning."""
+    recipe: dict[str, Any]
+    """Resolved; `Recipe.from_dict` takes it."""
+    data_fingerprint: str
+    training_version: int | None
+    """See `identity.TRAINING_VERSION`. None: of code before there were versions, not known to compute the same."""
+    code: str | None
+    """The digest of the sources that planned it; for the record only."""
+    warnings: Items[str] = ()
+
+    def identity(self) -> RunIdentity:
+        """What makes it the run that it is. Raises UserError for a recipe that this version cannot read."""
+        rate = self.recipe.get("learning_rate")
+        peak = rate if isinstance(rate, float) else peak_learning_rate(Recipe.from_dict(self.recipe))
+        return RunIdentity.recorded(self.recipe, peak, self.data_fingerprint, self.training_version)
+
+
+@CellRecord.upgrade(0)
+def _with_version(values: dict[str, Any]) -> dict[str, Any]:
+    """Before there were versions, the digest of the sources stood for them."""
+    return {**values, "training_version": FORMER_CODE.get(str(values.get("code")))}
+
+
+def read_cells(out: Path) -> dict[str, CellRecord]:
+    """What is known of the runs of a folder, by id; damaged files are left out."""
+    found = {}
+    for path in sorted((out / CELLS).glob("*.json")):
+        try:
+            found[path.stem] = CellRecord.read(path)
+        except UserError:
+            continue
+    return found
+
+
+def names_in_folder(out: Path, cells: Mapping[str, CellRecord]) -> dict[str, str]:
+    """What the runs of a folder are called there, by the id that `identity.run_id` gives them now.
+
+    A run keeps the name that it was begun under, so that a folder whose runs an older version named goes on as it is.
+    Of several that are the same run by now, the one that came farthest counts.
+    """
+    names: dict[str, str] = {}
+    for name, cell in cells.items():
+        try:
+            now = cell.identity().id
+        except UserError:  # of a recipe that cannot be trained any more
+            continue
+        if now not in names or _progress(out, name) > _progress(out, names[now]):
+            names[now] = name
+    return names
+
+
+def _progress(out: Path, run: str) -> tuple[bool, int]:
+    folder = run_path(out, run)
+    try:
+        status = run_folder.read_status(folder)
+    except UserError:
+        status = None
+    return status is not None and status.state in ("finished", "diverged"), run_folder.newest_step(folder)
