@@ -33,10 +33,6 @@ class RunPlan(Shown):
         """The fields of `moewright train --dry-run --json`."""
         return {**self.facts.to_dict(), "warnings": list(self.warnings)}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright train --dry-run --json`."""
-        return {**self.facts, "warnings": list(self.warnings)}
-
     def _facts(self) -> dict[str, Any]:
         told = self.to_dict()
         names = ("total_params", "active_params", "train_tokens", "steps", "peak_learning_rate", "train_flops")

@@ -54,7 +54,7 @@ class Result(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright train --json`."""
-        return {"out": str(self.folder), **self.summary}
+        return {"out": str(self.folder), **self.summary.to_dict()}
 
     def _facts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("folder", "state", "step", "tokens", "loss")}
