@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from moewright.architecture import cache, counts, variables, weight_formats
+from moewright.architecture import cache, counts, weight_formats
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype, LatentCache
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
 from moewright.architecture.inventory import Component
@@ -14,18 +14,13 @@ from moewright.architecture.spec import Architecture, Layer, WeightFormatName
 from moewright.complaints import one_of, whole
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.hardware.inspection_record import (
-    FlopsRecord,
-    GranularityRecord,
-    InspectionRecord,
-    LayerRecord,
-    MoERecord,
-)
+from moewright.hardware.mixture_anatomy import MoERecord, as_whole, moe_anatomy
 from moewright.hf.loading import Loaded
 
 if TYPE_CHECKING:
     from moewright.hardware.assessment import Assessment
     from moewright.hardware.devices import Hardware
+    from moewright.hardware.inspection_record import InspectionRecord
 
 
 @dataclass(frozen=True)
@@ -116,6 +111,8 @@ class Inspection(ShownTable):
 
     def answer(self) -> InspectionRecord:
         """What `moewright inspect --json` prints."""
+        from moewright.hardware.inspection_record import FlopsRecord, InspectionRecord, LayerRecord  # slow to build
+
         embedding = "counted" if self.active_counts_embedding else "not counted"
         return InspectionRecord(
             name=self.name,
@@ -140,7 +137,7 @@ class Inspection(ShownTable):
                     params=run.params,
                     active=run.active,
                     forward_flops_per_token=run.forward_flops,
-                    kv_bytes_per_token=_whole(run.kv_bytes_per_token),
+                    kv_bytes_per_token=as_whole(run.kv_bytes_per_token),
                     weights_bytes=run.weights_bytes,
                 )
                 for run in self.layers
@@ -160,9 +157,9 @@ class Inspection(ShownTable):
             weights_bytes_by_dtype=self.weights_bytes,
             published_dtype=self.architecture.weights_format,
             kv_dtype=self.kv_dtype,
-            kv_bytes_per_token=_whole(self.kv_bytes_per_token["latent"]),
-            kv_bytes_per_token_decompressed=_whole(self.kv_bytes_per_token["decompressed"]),
-            kv_bytes_per_token_beyond_windows=_whole(self.kv_bytes_per_token_beyond_windows),
+            kv_bytes_per_token=as_whole(self.kv_bytes_per_token["latent"]),
+            kv_bytes_per_token_decompressed=as_whole(self.kv_bytes_per_token["decompressed"]),
+            kv_bytes_per_token_beyond_windows=as_whole(self.kv_bytes_per_token_beyond_windows),
             kv_convention="latent attention stored as its latent; kv_bytes_per_token_decompressed otherwise",
             state_bytes_per_sequence=self.state_bytes_per_sequence,
             cache_bytes_per_sequence=self.cache_bytes_per_sequence,
@@ -238,7 +235,7 @@ def inspect_loaded(
             )
             for count, layer in a.layer_runs()
         ),
-        moe=_moe_anatomy(a, loaded.active_counts_embedding),
+        moe=moe_anatomy(a, loaded.active_counts_embedding),
         tokens_per_sequence=tokens_per_sequence,
         forward_flops_by_component=counts.forward_flops(a, tokens_per_sequence),
         mixing_flops=counts.mixing_flops_per_token(a, tokens_per_sequence),
@@ -261,38 +258,3 @@ def inspect_loaded(
 def has_latent_attention(architecture: Architecture) -> bool:
     """Whether the cache's size depends on how the runtime stores latent attention."""
     return any(isinstance(layer.mixer, LatentAttention) for _, layer in architecture.layer_runs())
-
-
-def _moe_anatomy(a: Architecture, count_embedding: bool) -> MoERecord | None:
-    """The experts in every paper's words; None for a dense model."""
-    layers = a.moe_layers()
-    if not layers:
-        return None
-    shared = [(times, moe.shared.count if moe.shared else 0) for times, moe in layers]
-    widths = {moe.shared.expert_size if moe.shared else 0 for _, moe in layers}
-    return MoERecord(
-        layers=sum(times for times, _ in layers),
-        uniform=len({moe.model_dump_json() for _, moe in layers}) == 1 and len(layers[0][1].groups) == 1,
-        num_experts=_whole(variables.num_experts(a)),
-        top_k=_whole(variables.top_k(a)),
-        expert_size=_whole(variables.expert_size(a)),
-        shared_experts=_whole(sum(times * count for times, count in shared) / sum(times for times, _ in shared)),
-        shared_expert_size=widths.pop() if len(widths) == 1 else None,
-        sparsity=_whole(variables.sparsity_liew(a)),
-        sparsity_abnar=variables.sparsity_abnar(a),
-        granularity=GranularityRecord(
-            liew=variables.granularity_liew(a),
-            krajewski=variables.granularity_krajewski(a),
-            ling=variables.granularity_ling(a),
-        ),
-        expert_multiplier=variables.expert_multiplier_slicing(a),
-        G=_whole(variables.active_experts_zhao(a)),
-        S=variables.shared_ratio_zhao(a),
-        activation_ratio=sum(counts.active(a, count_embedding).values()) / counts.total_params(a),
-        activation_ratio_experts=variables.activation_ratio_ling(a),
-    )
-
-
-def _whole(value: float) -> float | int:
-    """An integer where the value is one, so that counts print as counts."""
-    return int(value) if float(value).is_integer() else value

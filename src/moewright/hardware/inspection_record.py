@@ -7,10 +7,9 @@ from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import Mixer
 from moewright.architecture.spec import WeightFormatName
 from moewright.hardware.devices import Efficiency
+from moewright.hardware.mixture_anatomy import MoERecord, Number
 from moewright.records import Items, Output, Pair, Record
 
-Number = int | float
-"""A mean over layers that differ: an integer where it is one."""
 ByComponent = dict[Component, int]
 Limit = Literal["memory", "compute", "communication", "overhead"]
 
@@ -27,36 +26,6 @@ class LayerRecord(Record):
     forward_flops_per_token: float
     kv_bytes_per_token: Number
     weights_bytes: int
-
-
-class GranularityRecord(Record):
-    """Granularity in each paper's definition."""
-
-    liew: float
-    krajewski: float
-    ling: float
-
-
-class MoERecord(Record):
-    """The experts in every paper's words."""
-
-    layers: int
-    uniform: bool
-    num_experts: Number
-    top_k: Number
-    expert_size: Number
-    shared_experts: Number
-    shared_expert_size: int | None
-    sparsity: Number
-    sparsity_abnar: float
-    granularity: GranularityRecord
-    expert_multiplier: float
-    G: Number
-    """Active experts, shared ones counted (arXiv 2509.23678)."""
-    S: float
-    """Share of the active experts that are shared (arXiv 2509.23678)."""
-    activation_ratio: float
-    activation_ratio_experts: float
 
 
 class FlopsRecord(Record):

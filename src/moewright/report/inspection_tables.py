@@ -23,7 +23,7 @@ from moewright.architecture.mixers import (
 from moewright.architecture.spec import Layer, Repeat
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.hardware.inspection import Inspection, has_latent_attention
-from moewright.hardware.inspection_record import MoERecord
+from moewright.hardware.mixture_anatomy import MoERecord
 from moewright.quantities import format_bytes, format_count
 from moewright.records import Record
 
