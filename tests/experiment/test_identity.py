@@ -82,6 +82,6 @@ def test_the_code_digest_follows_what_training_imports_and_no_more(monkeypatch: 
         return code_digest()
 
     before = version()
-    assert version(**{"moewright.lab.step": "changed"}) != before
+    assert version(**{"moewright.lab.losses": "changed"}) != before
     assert version(**{"moewright.laws.law": "changed"}) == before
     identity.code_digest.cache_clear()

@@ -18,7 +18,7 @@ from moewright.architecture.counts import active_params, total_params, training_
 from moewright.experiment import run_folder
 from moewright.experiment.recipe import Recipe, Schedule
 from moewright.experiment.schedule import peak_learning_rate, schedule_share
-from moewright.lab import beginning
+from moewright.lab import training
 from moewright.lab.training import train
 from tests.lab import tiny
 from tests.test_cli import run
@@ -135,7 +135,7 @@ def test_commands_that_are_refused(tmp_path: Path, data: Values, capsys: pytest.
         code, out, err = run(capsys, "train", *arguments)
         assert (code, out, len(err.splitlines())) == (2, "", 1), err
         assert said in err
-    with beginning.lock(tmp_path / "locked"):
+    with training.lock(tmp_path / "locked"):
         code, _, err = run(capsys, "train", recipe, "--out", str(tmp_path / "locked"))
     assert (code, err) == (2, f"moewright: out: another process is training in {tmp_path / 'locked'}\n")
     assert (tmp_path / "full" / "letter.txt").read_text() == "mine"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from moewright.lab import beginning
+from moewright.lab import training
 from moewright.lab.training import train
 from tests.lab import tiny
 
@@ -82,7 +82,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path, data: dict[str, Any]) ->
     with pytest.MonkeyPatch.context() as patch:
         tiny.interrupt_after(patch, 2)
         assert train(files["from one"], several / "from one", show=False).state == "interrupted"
-    with beginning.lock(several / "locked"):
+    with training.lock(several / "locked"):
         runs = [(file, several / name, *events.get(name, (None, None))) for name, file in files.items()]
         printed, said = two_processes(tmp_path, runs)
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from moewright.experiment import planning
 from moewright.experiment.recipe import Recipe
+from moewright.lab.losses import accumulate_gradients
 from moewright.lab.model import Transformer
 from moewright.lab.optimization import initialize, rate_factor
 from moewright.lab.session import Session
 from moewright.lab.sharding import World
-from moewright.lab.step import accumulate_gradients
 from tests.lab import tiny
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -1,15 +1,17 @@
-"""The loop of a run: steps, and what happens between them."""
+"""The loop of a run: steps, what happens between them, and the progress bar."""
 
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moewright.architecture.counts import training_flops_per_token
 from moewright.display import Shown
@@ -24,14 +26,15 @@ from moewright.experiment.metrics import (
     EvaluationLine,
     TrainLine,
 )
+from moewright.experiment.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.experiment.planning import RunPlan
+from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import METRICS, STATUS, Outcome, RunStatus
 from moewright.files import AppendOnlyFile
+from moewright.lab.losses import StepLosses
 from moewright.lab.machine import matmul_peak, peak_memory
-from moewright.lab.mirrors import Mirror, flat_numbers, open_mirrors
-from moewright.lab.progress import training_progress
 from moewright.lab.session import Session
-from moewright.lab.step import StepLosses
+from moewright.quantities import format_count
 
 PATIENCE = 20
 """Steps in a row, after the warm-up, that may be worse than guessing every token alike before a run has diverged."""
@@ -273,3 +276,29 @@ class TrainingLoop:
         finally:
             for name, handler in before.items():
                 signal.signal(name, handler)
+
+
+_SMOOTHING = 0.9
+
+
+@contextmanager
+def training_progress(recipe: Recipe, tokens: int) -> Iterator[Callable[[int, float, float], None]]:
+    """A bar on standard error, if that is a terminal; yields what takes tokens done, loss and tokens per second."""
+    columns = (
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    console = Console(stderr=True, highlight=False)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=recipe.train_tokens, completed=tokens, text="first step")
+        smooth: float | None = None
+
+        def show(done: int, loss: float, speed: float) -> None:
+            nonlocal smooth
+            smooth = loss if smooth is None else _SMOOTHING * smooth + (1 - _SMOOTHING) * loss
+            text = f"{format_count(done, 3)} tokens, {format_count(speed, 3)}/s, loss {smooth:.3f}"
+            progress.update(task, completed=done, text=text)
+
+        yield show

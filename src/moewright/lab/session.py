@@ -13,12 +13,11 @@ from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import MODEL, OPTIMIZER, STATE, CheckpointState
 from moewright.experiment.schedule import peak_learning_rate, schedule_share
 from moewright.lab import checkpoint_files, sharding
-from moewright.lab.evaluation import EvaluationReport, evaluate
+from moewright.lab.losses import EvaluationReport, StepLosses, accumulate_gradients, evaluate
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import update_selection_bias
 from moewright.lab.optimization import build_optimizers, initialize
 from moewright.lab.sharding import World
-from moewright.lab.step import StepLosses, accumulate_gradients
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 

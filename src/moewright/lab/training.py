@@ -1,20 +1,25 @@
 """`moewright train`: a run from its recipe to its last checkpoint, through interruptions."""
 
+import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
-from moewright.errors import RunStopped
+from moewright.data.dataset import Dataset
+from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
-from moewright.experiment.planning import open_data, plan_with
+from moewright.experiment.identity import TRAINING_VERSION, RunIdentity, code_digest
+from moewright.experiment.locks import take_lock
+from moewright.experiment.planning import RunPlan, open_data, plan_with
+from moewright.experiment.provenance import provenance
 from moewright.experiment.recipe import Recipe
-from moewright.lab.beginning import begin, lock
-from moewright.lab.loop import Result, TrainingLoop
+from moewright.lab.loop import TrainingLoop, Result
 from moewright.lab.machine import free_memory, keep_freed_memory
 from moewright.lab.session import Session
-from moewright.lab.sharding import world
+from moewright.lab.sharding import World, world
 
 
 def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) -> Result:
@@ -45,7 +50,9 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
                 print(f"warning: {note}", file=sys.stderr)
         status = run_folder.read_status(folder)
         if status is not None and status.state == "finished":
-            return Result(folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first)
+            return Result(
+                folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first
+            )
         with members.together():  # all have the same files before them, and fail alike
             session = Session(recipe, dataset, members)
             found = run_folder.checkpoints(folder)
@@ -54,3 +61,68 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
         training = TrainingLoop(session, folder, planned, resumed=bool(found), show=show)
         training.loss = None if status is None else status.loss
         return training.run()
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the run folder: two trainers would write over each other."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = take_lock(folder / run_folder.LOCK)
+    except OSError as error:
+        raise UserError(f"out: {folder} cannot be used: {error.strerror}") from None
+    if handle is None:
+        raise UserError(f"out: another process is training in {folder}")
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World) -> None:
+    """Write a new run's description, or check that the folder's run is this one."""
+    recipe = planned.recipe
+    if (folder / run_folder.RUN).exists():
+        _check_same(folder, recipe, dataset.fingerprint)
+        if not (folder / "architecture.yaml").exists():
+            recipe.architecture.save(folder / "architecture.yaml")
+        status = run_folder.read_status(folder)
+        if status is not None and status.state == "diverged":
+            raise UserError(f"out: the run in {folder} diverged; change the recipe and name a new folder")
+        return
+    # A process that was killed while it wrote run.json leaves its lock and a hidden file behind.
+    if any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise UserError(f"out: {folder} is not empty and holds no run; name a new folder")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    record = run_folder.RunRecord(
+        recipe=recipe.to_dict(),
+        training_version=TRAINING_VERSION,
+        code=code_digest(),
+        facts=planned.facts,
+        warnings=planned.warnings,
+        data=run_folder.RunData(fingerprint=dataset.fingerprint, train_tokens=len(dataset.train)),
+        tokenizer=None if dataset.tokenizer is None else str(dataset.tokenizer),
+        end_of_document=dataset.end_of_document,
+        processes=members.size,
+        device=members.device.type,
+        provenance=provenance(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), gpus),
+    )
+    record.write(folder / run_folder.RUN)
+    recipe.architecture.save(folder / "architecture.yaml")
+
+
+def _check_same(folder: Path, recipe: Recipe, fingerprint: str) -> None:
+    before = run_folder.read_run(folder)
+    recorded = RunIdentity.recorded(
+        before.recipe, before.facts.peak_learning_rate, before.data.fingerprint, before.training_version
+    )
+    changed = recorded.difference(RunIdentity.of(recipe, fingerprint))
+    if changed == "data":
+        raise UserError(f"out: {folder} was begun on other tokens than {recipe.data} holds now")
+    if changed == "training_version":
+        raise UserError(
+            f"out: {folder} was begun by code that computes other losses (training version {before.training_version}, "
+            f"now {TRAINING_VERSION}); go on with the moewright that began it, or name a new folder"
+        )
+    if changed is not None:
+        raise UserError(f"out: {folder} holds a run of another recipe, which differs in {changed}; name a new folder")
