@@ -1,5 +1,8 @@
 """The exceptions that the command line prints as one line."""
 
+LAB_PACKAGES = ("torch", "safetensors", "tokenizers")
+"""What the extra `lab` installs."""
+
 
 class UserError(ValueError):
     """Says in one line what is wrong, where, and what to do. The command line prints it and exits with 2."""
@@ -11,3 +14,10 @@ class RunStopped(RuntimeError):  # noqa: N818  (not always an error of anyone's)
 
 class OtherProcessError(RuntimeError):
     """Another process of the same run failed, and says why. The command line prints nothing and exits with 1."""
+
+
+def needs_the_lab(error: ModuleNotFoundError) -> Exception:
+    """What to raise for a module that is not there: what to install where it is one of the lab's packages."""
+    if error.name not in LAB_PACKAGES:
+        return error
+    return UserError(f'{error.name} is not installed; pip install "moewright[lab]"')

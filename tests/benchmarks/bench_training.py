@@ -10,7 +10,8 @@ transformers runs with each experts_implementation that this machine's memory ho
 weights for every choice: 17 GB and more here) and, in bf16, with bf16 weights as well as with autocast on fp32 weights;
 its best one counts. The lab runs as `moewright train` does: fp32 weights, products in the precision. The dense model
 has the same active parameters. Printed: median tokens per second, the ratio of medians with the least and largest ratio
-of a round, MFU by inspect's FLOPs against the best matrix product that the machine does in that precision, and memory.
+of a round, utilization by inspect's FLOPs against the best matrix product that the machine does in that precision,
+and memory.
 """
 
 import argparse
@@ -199,7 +200,7 @@ def main() -> None:
                 print(f"  {key:32s} {tokens / medians[key]:8.0f} tokens/s   {memory / 1e9:5.2f} GB", end="")
                 if key == "lab":
                     flops = training_flops_per_token(model, LENGTH)
-                    print(f"   MFU {flops * tokens / medians[key] / peak:.1%}", end="")
+                    print(f"   utilization {flops * tokens / medians[key] / peak:.1%}", end="")
                 print()
             for label, other in (("against transformers' best", peer), ("overhead against dense", "lab dense")):
                 pairs = [b / a for a, b in zip(results["lab"][0], results[other][0], strict=True)]

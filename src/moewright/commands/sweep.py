@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from moewright.commands.checking import as_list, command
-from moewright.commands.train import needs_the_lab
-from moewright.errors import UserError
+from moewright.errors import UserError, needs_the_lab
 
 if TYPE_CHECKING:
     from moewright.sweeps.foresight.dry_run import DryRun

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from moewright.commands.checking import command
-from moewright.errors import UserError
+from moewright.errors import UserError, needs_the_lab
 
 if TYPE_CHECKING:
     from moewright.experiment.planning import RunPlan
     from moewright.experiment.recipe import Recipe
     from moewright.lab.loop import Result
-
-LAB_PACKAGES = ("torch", "safetensors", "tokenizers")
 
 
 @overload
@@ -55,10 +53,3 @@ def train(
     except ModuleNotFoundError as error:
         raise needs_the_lab(error) from None
     return train_recipe(spec, out, show=not quiet)
-
-
-def needs_the_lab(error: ModuleNotFoundError) -> Exception:
-    """What to raise for a module that is not there: what to install where it is one of the lab's packages."""
-    if error.name not in LAB_PACKAGES:
-        return error
-    return UserError(f'{error.name} is not installed; pip install "moewright[lab]"')

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moewright.errors import UserError
+from moewright.errors import UserError, needs_the_lab
 from moewright.files import write_text
 
 if TYPE_CHECKING:
@@ -120,6 +120,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 def _library() -> Any:  # a module, loaded when first needed
     try:
         import tokenizers
-    except ImportError:
-        raise UserError('the package tokenizers is missing; run: pip install "moewright[lab]"') from None
+    except ModuleNotFoundError as error:
+        raise needs_the_lab(error) from None
     return tokenizers

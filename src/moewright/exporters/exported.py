@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from moewright.architecture.counts import mtp_params, total_params
 from moewright.complaints import hint, number
 from moewright.display import Shown
-from moewright.errors import UserError
+from moewright.errors import UserError, needs_the_lab
 from moewright.experiment.trained import Trained, find_trained, run_of
 from moewright.exporters import FORMATS
 from moewright.exporters.target_conventions import Written
@@ -62,7 +62,7 @@ class Export(Shown):
             try:
                 from moewright.lab.hf_weights import export_run  # torch
             except ModuleNotFoundError as error:
-                raise UserError(f"weights need {error.name}: pip install 'moewright[lab]'") from None
+                raise needs_the_lab(error) from None
             return export_run(self.trained.checkpoint, folder, balance_loss=self.balance_loss)
         with new_folder(folder) as partial:
             for name, contents in self.files.items():
