@@ -16,7 +16,7 @@ from moewright.experiment.locks import take_lock
 from moewright.experiment.planning import RunPlan, open_data, plan_with
 from moewright.experiment.provenance import provenance
 from moewright.experiment.recipe import Recipe
-from moewright.lab.loop import TrainingLoop, Result
+from moewright.lab.loop import Result, TrainingLoop
 from moewright.lab.machine import free_memory, keep_freed_memory
 from moewright.lab.session import Session
 from moewright.lab.sharding import World, world
@@ -50,9 +50,7 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
                 print(f"warning: {note}", file=sys.stderr)
         status = run_folder.read_status(folder)
         if status is not None and status.state == "finished":
-            return Result(
-                folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first
-            )
+            return Result(folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first)
         with members.together():  # all have the same files before them, and fail alike
             session = Session(recipe, dataset, members)
             found = run_folder.checkpoints(folder)
