@@ -71,8 +71,9 @@ def _callback(path: str, function: Callable[..., Any]) -> Callable[..., None]:
         was_given = {name: value for name, value in given.items() if value is not None and value not in (False, [], ())}
         values = {name: from_text(value, parameters[name]) for name, value in was_given.items()}
         result = function(**values)
-        if getattr(result, "is_first", True):  # of several processes that train together, one speaks
-            _tell(result, values if path in SAYS_WHAT_IT_WROTE else {}, as_json)
+        if not getattr(result, "is_first", True):  # of several processes that train together, one speaks
+            return
+        _tell(result, values if path in SAYS_WHAT_IT_WROTE else {}, as_json)
         raise typer.Exit(_exit_code(result, values))
 
     texts = helps(function)
