@@ -13,20 +13,19 @@ from scipy.optimize import nnls
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.sweeps.foresight.calibration import Calibration, Measured, calibrate, calibration_of, evaluations
-from moewright.sweeps.foresight.shapes import Shape, shape_of, spread
-from moewright.sweeps.foresight.speed import TERMS, SpeedModel, fit_speed
-from moewright.sweeps.foresight.timetable import Task, makespan
-from moewright.sweeps.running.executors import LocalExecutor
-from moewright.sweeps.spec import Execution
+from moewright.sweeps.foresight.makespan import Task, makespan
+from moewright.sweeps.foresight.step_speed import TERMS, SpeedModel, StepShape, fit_speed, shape_of, spread
+from moewright.sweeps.running.local_executor import LocalExecutor
+from moewright.sweeps.sweep_spec import Execution
 from tests.lab.tiny import architecture, recipe
 
 SCALES = {"flops": 1e9, "layers": 4.0, "experts": 60.0, "params": 1e6}
 
 
-def shapes(number: int, seed: int) -> list[Shape]:
+def shapes(number: int, seed: int) -> list[StepShape]:
     r = np.random.default_rng(seed)
     return [
-        Shape(f"s{i}", "fp32 adamw", {name: scale * r.lognormal() for name, scale in SCALES.items()})
+        StepShape(f"s{i}", "fp32 adamw", {name: scale * r.lognormal() for name, scale in SCALES.items()})
         for i in range(number)
     ]
 
@@ -69,7 +68,7 @@ def test_a_model_of_few_shapes_has_fewer_terms_than_them(number: int) -> None:
 
 def test_the_spread_begins_with_the_largest_and_meets_every_kind_early() -> None:
     some = shapes(12, 5)
-    some[7] = Shape("other", "bf16 adamw", some[7].work)
+    some[7] = StepShape("other", "bf16 adamw", some[7].work)
     order = spread(some)
     assert sorted(shape.key for shape in order) == sorted(shape.key for shape in some)
     assert order[0] == max(some, key=lambda shape: shape.work["flops"])

@@ -14,8 +14,8 @@ from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.errors import UserError
 from moewright.runs.importers.slicing_models import VOCAB_SIZE, SlicingGroup, SlicingSize, backbone
-from moewright.sweeps.settings.dials import DIALS, reshape
-from moewright.sweeps.settings.values import MisfitError
+from moewright.sweeps.settings.recipe_settings import MisfitError
+from moewright.sweeps.settings.reshaping import DIALS, reshape
 
 WIDTH = 48
 

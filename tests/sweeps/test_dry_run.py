@@ -24,10 +24,10 @@ from moewright.report.dry_run_tables import print_dry_run
 from moewright.sweeps.foresight import dry_run as module
 from moewright.sweeps.foresight.calibration import Calibration
 from moewright.sweeps.foresight.dry_run import DryRun, dry_run
-from moewright.sweeps.foresight.planned_table import planned_table
-from moewright.sweeps.foresight.speed import SpeedModel
+from moewright.sweeps.foresight.run_forecasts import planned_table
+from moewright.sweeps.foresight.step_speed import SpeedModel
 from moewright.sweeps.plan import Planner
-from moewright.sweeps.running.folder import note_run, note_specification, submitting
+from moewright.sweeps.running.submitting import note_run, note_specification, submitting
 from moewright.sweeps.running.sweeping import load
 from tests.lab.tiny import recipe
 

@@ -10,9 +10,10 @@ import pytest
 
 from moewright.errors import UserError
 from moewright.experiment.sweep_folder import JOBS
-from moewright.sweeps.running.executors import LocalExecutor, SlurmExecutor
-from moewright.sweeps.running.slurm import ClusterSilent
-from moewright.sweeps.spec import Execution
+from moewright.sweeps.running.local_executor import LocalExecutor
+from moewright.sweeps.running.slurm_executor import SlurmExecutor
+from moewright.sweeps.running.slurm_queue import ClusterSilent
+from moewright.sweeps.sweep_spec import Execution
 
 RUN = "0123456789ab"
 

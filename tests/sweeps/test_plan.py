@@ -10,8 +10,8 @@ import pytest
 from moewright.errors import UserError
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.sweeps.plan import Planner
-from moewright.sweeps.running.folder import note_run, runs_beside
-from moewright.sweeps.spec import LoadedSweep
+from moewright.sweeps.running.submitting import note_run, runs_beside
+from moewright.sweeps.sweep_spec import LoadedSweep
 from tests.lab.tiny import architecture, recipe
 
 EXPERTS = {"grid": {"num_experts": [4, 8], "learning_rate": [0.01, 0.02]}}

@@ -25,11 +25,11 @@ from moewright.experiment.locks import take_lock
 from moewright.experiment.sweep_folder import CELLS, JOBS, STOP, attempts_file, attempts_lock, run_path
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running import scheduler
-from moewright.sweeps.running.executors import Job
-from moewright.sweeps.running.folder import check_folder, note_specification, submitting
+from moewright.sweeps.running.executor import Job
 from moewright.sweeps.running.scheduler import Scheduler
+from moewright.sweeps.running.submitting import check_folder, note_specification, submitting
 from moewright.sweeps.running.worker import work
-from moewright.sweeps.spec import LoadedSweep
+from moewright.sweeps.sweep_spec import LoadedSweep
 from tests.lab.tiny import recipe, write_tokens
 
 Usage = namedtuple("Usage", "total used free")
@@ -276,7 +276,7 @@ def test_a_disk_that_is_full_at_the_start(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(28, os.strerror(28))
 
     planner = planner_of(tmp_path)
-    place = "moewright.sweeps.running.folder" if where == "write_mapping" else "moewright.sweeps.running.scheduler"
+    place = "moewright.sweeps.running.submitting" if where == "write_mapping" else "moewright.sweeps.running.scheduler"
     with monkeypatch.context() as patch:
         patch.setattr(f"{place}.{where}", full)
         with pytest.raises(RunStopped, match="No space left on device"):

@@ -11,10 +11,10 @@ from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, JOBS, attempts_fi
 from moewright.files import write_mapping
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running import scheduler
-from moewright.sweeps.running.executors import Job
+from moewright.sweeps.running.executor import Job
 from moewright.sweeps.running.scheduler import Scheduler
-from moewright.sweeps.running.slurm import ClusterSilent
-from moewright.sweeps.spec import LoadedSweep
+from moewright.sweeps.running.slurm_queue import ClusterSilent
+from moewright.sweeps.sweep_spec import LoadedSweep
 from tests.lab.tiny import recipe, write_tokens
 
 

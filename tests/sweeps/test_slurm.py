@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from moewright.errors import UserError
-from moewright.sweeps.running import slurm
-from moewright.sweeps.running.slurm import ClusterSilent, live_jobs
+from moewright.sweeps.running import slurm_queue as slurm
+from moewright.sweeps.running.slurm_queue import ClusterSilent, live_jobs
 
 # What Slurm 22.05 does: arrays are folded without --array, --jobs refuses a single forgotten id, the user's SQUEUE_*
 # variables stand in for options that are not given.

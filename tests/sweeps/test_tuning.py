@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from moewright.errors import UserError
-from moewright.sweeps.spec import Tuning
-from moewright.sweeps.tuning import Tuned, tune
+from moewright.sweeps.rate_tuning import TunedRate, tune
+from moewright.sweeps.sweep_spec import Tuning
 
 Losses = Callable[[float], Sequence[float | None]]
 
@@ -18,7 +18,7 @@ def parabola(best: float, curvature: float = 0.1) -> Losses:
     return lambda rate: [4 + curvature * math.log(rate / best) ** 2]
 
 
-def settle(tuning: Tuning, losses: Losses) -> tuple[tuple[float, ...], Tuned]:
+def settle(tuning: Tuning, losses: Losses) -> tuple[tuple[float, ...], TunedRate]:
     """Run what is asked for until nothing more is, as a sweep does: losses are known only of rates that were tried."""
     done: set[float] = set()
 

@@ -14,12 +14,12 @@ from rich.table import Table
 from moewright.quantities import format_bytes, format_count
 from moewright.report.forecast_tables import print_forecast
 from moewright.report.sweep_tables import format_duration, shown
-from moewright.sweeps.foresight.checks import WORTH_WARNING
+from moewright.sweeps.foresight.preflight import WORTH_WARNING
 
 if TYPE_CHECKING:
     from moewright.sweeps.foresight.calibration import Progress as Tell
     from moewright.sweeps.foresight.dry_run import DryRun
-    from moewright.sweeps.foresight.remaining import Expected
+    from moewright.sweeps.foresight.makespan import RemainingRun
 
 
 _MOST_CELLS = 60
@@ -50,14 +50,14 @@ class CellRow:
 
 def cell_rows(planned: "DryRun") -> list[CellRow]:
     """The cells in the order of the axes."""
-    by_cell: dict[int, list[Expected]] = {}
+    by_cell: dict[int, list[RemainingRun]] = {}
     # Tuning runs stand first in a plan; the cells' own order is that of the others.
     for each in sorted(planned.runs, key=lambda each: each.run.stage == "tune"):
         by_cell.setdefault(id(each.run.cell), []).append(each)
     return [_row(runs) for runs in by_cell.values()]
 
 
-def _row(runs: "Sequence[Expected]") -> CellRow:
+def _row(runs: "Sequence[RemainingRun]") -> CellRow:
     first = runs[0]
     tuning = sum(each.run.stage == "tune" for each in runs)
     seconds = [each.seconds for each in runs if each.is_left and each.seconds is not None]

@@ -21,7 +21,7 @@ from moewright.quantities import format_count
 
 if TYPE_CHECKING:
     from moewright.sweeps.plan import PlannedRun
-    from moewright.sweeps.running.standing import Snapshot
+    from moewright.sweeps.running.sweep_state import SweepSnapshot
     from moewright.sweeps.running.sweeping import SweepResult
 
 
@@ -117,14 +117,14 @@ class SweepProgress:
         """One line, with the time of day."""
         self._console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, highlight=False, soft_wrap=True)
 
-    def refresh(self, snapshot: "Snapshot") -> None:
+    def refresh(self, snapshot: "SweepSnapshot") -> None:
         """Draw again, at most once a second."""
         if self._live is not None and time.monotonic() - self._drawn > _REFRESH_SECONDS:
             self._drawn = time.monotonic()
             self._live.update(overview(snapshot), refresh=True)
 
 
-def overview(snapshot: "Snapshot") -> Group:
+def overview(snapshot: "SweepSnapshot") -> Group:
     """The whole view."""
     plan, states = snapshot.plan, snapshot.states
     counts = Counter(states.values())
@@ -156,7 +156,7 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _done_share(snapshot: "Snapshot", run: "PlannedRun") -> tuple[float, float | None, float | None]:
+def _done_share(snapshot: "SweepSnapshot", run: "PlannedRun") -> tuple[float, float | None, float | None]:
     """Of a run under way: the share of its tokens, its recent training loss, and its tokens per second."""
     tail = read_tail(run_path(snapshot.out, run.id))
     if tail.step is None or tail.started is None or tail.ended is None:
@@ -166,7 +166,7 @@ def _done_share(snapshot: "Snapshot", run: "PlannedRun") -> tuple[float, float |
     return tokens / run.recipe.train_tokens, tail.train_loss, tokens / seconds if seconds > 0 else None
 
 
-def remaining_seconds(snapshot: "Snapshot") -> float | None:
+def remaining_seconds(snapshot: "SweepSnapshot") -> float | None:
     """Until the end, from the FLOPs per second of the runs that are under way or done; None before there is one."""
     speeds = []
     left = 0.0

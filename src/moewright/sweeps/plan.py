@@ -12,9 +12,9 @@ from moewright.experiment.identity import TRAINING_VERSION, code_digest, run_id
 from moewright.experiment.planning import check_vocabulary, open_data, training_flops
 from moewright.experiment.recipe import LawRate, Recipe
 from moewright.experiment.schedule import peak_learning_rate
+from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, round_rate, tune
 from moewright.sweeps.settings.cells import Cell, resolve_cells
-from moewright.sweeps.spec import LoadedSweep, SweepSpec
-from moewright.sweeps.tuning import Group, Tuned, group_cells, round_rate, tune
+from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
 
 Stage = Literal["tune", "main", "tune+main"]
 
@@ -70,12 +70,12 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """All runs that a specification comes to, as far as the results so far decide them."""
 
     runs: tuple[PlannedRun, ...]
     """Distinct; the tuning runs first."""
-    tuned: dict[str, Tuned]
+    tuned: dict[str, TunedRate]
     """By group: the learning rates found so far."""
     invalid: tuple[Cell, ...]
     """Cells that no model can have, each with its problem."""
@@ -107,7 +107,7 @@ class Planner:
         self.datasets: dict[str, Dataset] = {}
         for cell in self.cells:
             check_vocabulary(self.dataset(_recipe(cell)), _recipe(cell))
-        self.groups: dict[str, Group] = group_cells(self.spec.tuning, self.cells) if self.spec.tuning else {}
+        self.groups: dict[str, TuningGroup] = group_cells(self.spec.tuning, self.cells) if self.spec.tuning else {}
         self._group_of = {id(cell): group.name for group in self.groups.values() for cell in group.cells}
         self._made: dict[tuple[int, int, float | None], PlannedRun] = {}
 
@@ -127,7 +127,7 @@ class Planner:
         """Of its tokens."""
         return self.dataset(recipe).fingerprint
 
-    def plan(self, losses: Mapping[str, float | None]) -> Plan:
+    def plan(self, losses: Mapping[str, float | None]) -> SweepPlan:
         """The runs, given the loss of each one that ended, by id; inf for one that diverged, None for one that failed.
 
         The same results always give the same plan: nothing else is remembered between stages.
@@ -135,7 +135,7 @@ class Planner:
         runs: dict[str, PlannedRun] = {}
         merged = 0
         duplicates: dict[int, tuple[Cell, Cell]] = {}
-        tuned: dict[str, Tuned] = {}
+        tuned: dict[str, TunedRate] = {}
         for group in self.groups.values():
             assert self.spec.tuning is not None
             tried, found = tune(self.spec.tuning, lambda *which, g=group: self._trial_loss(g, losses, *which))
@@ -160,14 +160,16 @@ class Planner:
                 else:
                     merged += 1
                     duplicates[id(cell)] = cell, before.cell
-        return Plan(tuple(runs.values()), tuned, self.invalid, merged, tuple(duplicates.values()))
+        return SweepPlan(tuple(runs.values()), tuned, self.invalid, merged, tuple(duplicates.values()))
 
     @property
     def _tuning_seeds(self) -> Sequence[int]:
         assert self.spec.tuning is not None
         return self.spec.tuning.seeds or self.spec.seeds[:1]
 
-    def _trial_loss(self, group: Group, losses: Mapping[str, float | None], multiplier: float) -> list[float | None]:
+    def _trial_loss(
+        self, group: TuningGroup, losses: Mapping[str, float | None], multiplier: float
+    ) -> list[float | None]:
         """The losses of a group's tuning runs at a multiplier, as far as they ended."""
         ids = [self._run(group.cell, seed, multiplier, "tune").id for seed in self._tuning_seeds]
         return [losses[one] for one in ids if one in losses] if all(one in losses for one in ids) else []

@@ -1,19 +1,26 @@
 """How long the runs of a sweep take on this machine: from steps measured now, or from runs that are done."""
 
+import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from moewright.errors import UserError
+from moewright.experiment.attempts import Attempt, begins
+from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics
 from moewright.experiment.recipe import Recipe
+from moewright.experiment.states import Observed
+from moewright.experiment.sweep_folder import run_path
 from moewright.files import read_objects
 from moewright.sweeps.foresight.probe import probe
-from moewright.sweeps.foresight.shapes import Shape, shape_of, spread
-from moewright.sweeps.foresight.speed import SpeedModel, fit_speed
-from moewright.sweeps.running.executors import Job, LocalExecutor
+from moewright.sweeps.foresight.step_speed import SpeedModel, StepShape, fit_speed, shape_of, spread
+from moewright.sweeps.plan import PlannedRun
+from moewright.sweeps.running.executor import Job
+from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.sweep_answers import CalibrationAnswer
 
 SECONDS = 20.0
@@ -30,7 +37,7 @@ Progress = Callable[[int, int], None]
 class Measured:
     """One shape as it ran."""
 
-    shape: Shape
+    shape: StepShape
     step_seconds: float
     validation_share: float | None = None
     """Time of a validation token over a training token's."""
@@ -56,7 +63,7 @@ class Calibration:
         """The largest of the models' leave-one-out errors, relative; None where too few shapes were measured."""
         return max((model.error for model in self.models.values() if model.error is not None), default=None)
 
-    def step_seconds(self, shape: Shape) -> float:
+    def step_seconds(self, shape: StepShape) -> float:
         """As measured, or else as the model of its kind says; of another kind, the slowest model's."""
         if shape.key in self.measured:
             return self.measured[shape.key]
@@ -171,3 +178,62 @@ def _means(measured: Sequence[Measured]) -> dict[str, float]:
     for each in measured:
         found.setdefault(each.shape.key, []).append(each.step_seconds)
     return {key: statistics.fmean(values) for key, values in found.items()}
+
+
+FEWEST_SHAPES = 3
+"""Kinds of step among the finished runs; with fewer the others' times are no more than guesses."""
+
+
+def calibration_of_finished(
+    out: Path, runs: Iterable[PlannedRun], observed: Mapping[str, Observed], threads: int
+) -> Calibration | None:
+    """What the finished runs of a sweep say, those of one attempt on this machine with so many threads; None if they
+    are of too few kinds."""
+    measured, starts, used = [], [], []
+    runs = list(runs)
+    for run in runs:
+        seen = observed.get(run.id)
+        if seen is None or seen.state != "done" or not _is_alike(seen.attempts, threads):
+            continue
+        speed = None if seen.status is None else seen.status.tokens_per_second
+        lines = list(read_metrics(run_path(out, run.id)))
+        trained = [line for line in lines if isinstance(line, TrainLine)]
+        evaluated = [line for line in lines if isinstance(line, EvaluationLine)]
+        if not speed or not trained or not evaluated:
+            continue
+        step = run.recipe.batch_tokens / speed
+        tokens = sum(evaluated[-1].tokens_by_set.values())
+        lasted = evaluated[-1].time - trained[-1].time
+        share = lasted / tokens * speed if tokens else None
+        measured.append(Measured(shape_of(run.recipe), step, share))
+        began, ended = (record.time or 0.0 for record in seen.attempts)
+        starts.append(ended - began - run.recipe.total_steps * step - lasted)
+        used.append((str(begins(seen.attempts)[0].cores), began, ended))
+    wanted = {shape_of(run.recipe).key for run in runs}
+    found = {each.shape.key for each in measured}
+    if len(found) < min(FEWEST_SHAPES, len(wanted)):
+        return None
+    source = f"from {len(measured)} finished runs, {len(found)} of {len(wanted)} kinds of step"
+    return calibration_of(source, measured, statistics.median(starts) + _between(used))
+
+
+def _is_alike(attempts: Sequence[Attempt], threads: int) -> bool:
+    if [record.event for record in attempts] != ["begin", "end"]:
+        return False
+    begin = begins(attempts)[0]
+    return begin.host == platform.node() and begin.threads == threads
+
+
+def _between(attempts: Sequence[tuple[str, float, float]]) -> float:
+    """Seconds from the end of a run to the beginning of the next one on the same cores, in the median: what starting a
+    process takes before the run notes its beginning. `attempts`: cores, beginning and end of each."""
+    by_cores: dict[str, list[tuple[float, float]]] = {}
+    for cores, began, ended in attempts:
+        by_cores.setdefault(cores, []).append((began, ended))
+    gaps = [
+        after[0] - before[1]
+        for spans in by_cores.values()
+        for before, after in pairwise(sorted(spans))
+        if after[0] >= before[1]
+    ]
+    return statistics.median(gaps) if gaps else 0.0

@@ -13,19 +13,16 @@ from moewright.experiment.run_folder import newest_step
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import run_path
-from moewright.sweeps.foresight.calibration import Calibration, Progress, calibrate
-from moewright.sweeps.foresight.checks import Checked, Drift, check_runs, drifts
-from moewright.sweeps.foresight.disk import Disk, disk_use
-from moewright.sweeps.foresight.finished import calibration_of_finished
-from moewright.sweeps.foresight.planned_table import forecasts
-from moewright.sweeps.foresight.remaining import Expected, further_tuning, tasks_of
-from moewright.sweeps.foresight.timetable import makespan
-from moewright.sweeps.plan import Plan, PlannedRun, Planner
-from moewright.sweeps.running.executors import EXECUTORS, Executor, LocalExecutor
-from moewright.sweeps.running.folder import check_folder
-from moewright.sweeps.running.standing import Standing
-from moewright.sweeps.running.sweeping import load
-from moewright.sweeps.spec import ForecastSettings
+from moewright.sweeps.foresight.calibration import Calibration, Progress, calibrate, calibration_of_finished
+from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, makespan, tasks_of
+from moewright.sweeps.foresight.preflight import Checked, Disk, Drift, check_runs, disk_use, drifts
+from moewright.sweeps.foresight.run_forecasts import forecasts
+from moewright.sweeps.plan import PlannedRun, Planner, SweepPlan
+from moewright.sweeps.running.executor import Executor
+from moewright.sweeps.running.local_executor import LocalExecutor
+from moewright.sweeps.running.submitting import check_folder
+from moewright.sweeps.running.sweep_state import SweepState
+from moewright.sweeps.running.sweeping import load, make_executor
 from moewright.sweeps.sweep_answers import (
     DiskAnswer,
     DriftAnswer,
@@ -34,6 +31,7 @@ from moewright.sweeps.sweep_answers import (
     InvalidCell,
     SweepTotals,
 )
+from moewright.sweeps.sweep_spec import ForecastSettings
 
 if TYPE_CHECKING:
     from moewright.laws import Forecast
@@ -51,8 +49,8 @@ class DryRun(ShownTable):
     """Runs at a time; on Slurm the most that are handed over."""
     keep: str
     """What stays of checkpoints; see `Execution.keep`."""
-    plan: Plan
-    runs: tuple[Expected, ...]
+    plan: SweepPlan
+    runs: tuple[RemainingRun, ...]
     more_tuning: int
     """Tuning runs that come on top at most, where best rates turn out at ends of their lists."""
     calibration: Calibration | None
@@ -70,7 +68,7 @@ class DryRun(ShownTable):
     forecasts: "tuple[Forecast, ...]"
 
     @property
-    def left(self) -> tuple[Expected, ...]:
+    def left(self) -> tuple[RemainingRun, ...]:
         """The runs that are still to be carried out."""
         return tuple(each for each in self.runs if each.is_left)
 
@@ -144,23 +142,21 @@ def dry_run(
     noise: float | None = None,
     progress: OpenProgress | None = None,
 ) -> DryRun:
-    """Plan a sweep, check every run, measure how fast this machine is, and forecast what the runs can tell.
+    """SweepPlan a sweep, check every run, measure how fast this machine is, and forecast what the runs can tell.
 
     With `out`, runs that are done there cost nothing, and if there are enough of them their speeds are used instead of
     measuring. `forecast` (laws) and `noise` replace those of the specification. `out` stays as it is. Raises
     UserError for bad input.
     """
     loaded = load(spec)
-    if executor not in EXECUTORS:
-        raise UserError(f"executor: {executor!r} is none of {', '.join(EXECUTORS)}")
     folder = None if out is None else Path(out).absolute()
     if folder is not None:
         check_folder(folder)
     settings = _forecast_settings(loaded.spec.forecast, forecast, noise)
-    runner = EXECUTORS[executor](loaded.spec.execution, jobs)
+    runner = make_executor(executor, loaded.spec.execution, jobs)
     planner = Planner(loaded)
-    standing = Standing(folder or Path(), planner)
-    plan = standing.plan
+    sweep_state = SweepState(folder or Path(), planner)
+    plan = sweep_state.plan
     checked = check_runs(planner, plan.runs)
     found: tuple[Forecast, ...] = ()
     if settings is not None:
@@ -168,14 +164,14 @@ def dry_run(
         found = forecasts(planner, main, settings, loaded.folder if forecast is None else Path())
     states: dict[str, State] = {run.id: "pending" for run in plan.runs}
     if folder is not None:
-        states |= {run.id: standing.observed[run.id].state for run in plan.known}
+        states |= {run.id: sweep_state.observed[run.id].state for run in plan.known}
     left = [run for run in plan.runs if states[run.id] not in ("done", "diverged") and run.id not in checked.problems]
     if folder is not None:
-        left = [run for run in left if run.awaits_rate or not standing.has_failed(run.id)]
-    calibration = _calibrate(runner, plan, left, standing if folder is not None else None, progress)
+        left = [run for run in left if run.awaits_rate or not sweep_state.has_failed(run.id)]
+    calibration = _calibrate(runner, plan, left, sweep_state if folder is not None else None, progress)
     is_left = {run.id for run in left}
     runs = tuple(
-        Expected(
+        RemainingRun(
             run,
             states[run.id],
             None if run.awaits_rate else peak_learning_rate(run.recipe),
@@ -222,15 +218,15 @@ def _forecast_settings(
 
 def _calibrate(
     runner: Executor,
-    plan: Plan,
+    plan: SweepPlan,
     left: Sequence[PlannedRun],
-    standing: Standing | None,
+    sweep_state: SweepState | None,
     progress: OpenProgress | None,
 ) -> Calibration | None:
     if not isinstance(runner, LocalExecutor) or not left:
         return None
-    if standing is not None:
-        known = calibration_of_finished(standing.out, plan.runs, standing.observed, runner.threads)
+    if sweep_state is not None:
+        known = calibration_of_finished(sweep_state.out, plan.runs, sweep_state.observed, runner.threads)
         if known is not None:
             return known
     with progress() if progress is not None else nullcontext(lambda done, total: None) as tell:

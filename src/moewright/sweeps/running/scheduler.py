@@ -1,23 +1,55 @@
 """The submitter's loop: hand over what can start, look at what ended, until nothing is left to do."""
 
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from moewright.errors import RunStopped
 from moewright.experiment.attempts import NO_SPACE, AttemptBegin, begins, last_end, next_attempt
 from moewright.experiment.states import Observed, sweep_time
 from moewright.quantities import format_bytes
 from moewright.sweeps.plan import PlannedRun, Planner
-from moewright.sweeps.running.aftermath import SPARE_BYTES, make_up, note_death
-from moewright.sweeps.running.executors import Executor, Job
-from moewright.sweeps.running.folder import note_run
-from moewright.sweeps.running.interruption import Told, interruptible
-from moewright.sweeps.running.slurm import ClusterSilent
-from moewright.sweeps.running.standing import Snapshot, Standing
+from moewright.sweeps.running.executor import Executor, Job
+from moewright.sweeps.running.run_endings import SPARE_BYTES, make_up, note_death
+from moewright.sweeps.running.slurm_queue import ClusterSilent
+from moewright.sweeps.running.submitting import note_run
+from moewright.sweeps.running.sweep_state import SweepSnapshot, SweepState
+
+
+class StopRequest:
+    """What signals said."""
+
+    to_stop = False
+
+
+@contextmanager
+def interruptible() -> Iterator[StopRequest]:
+    """Ctrl-C and SIGTERM are heard between jobs, so that none is started and forgotten; a second one at once."""
+    request = StopRequest()
+
+    def interrupt(signum: int, frame: Any) -> None:
+        if request.to_stop:
+            raise KeyboardInterrupt
+        request.to_stop = True
+
+    before = {}
+    try:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(name) is not signal.SIG_IGN:
+                before[name] = signal.signal(name, interrupt)
+    except ValueError:  # not the main thread: its owner handles signals
+        pass
+    try:
+        yield request
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
 
 _POLL_SECONDS = 0.25
 _FOREIGN_SECONDS = 3.0
@@ -27,12 +59,12 @@ _STOP_SECONDS = 120.0
 
 
 class Watcher(Protocol):
-    """Who is told what happens."""
+    """Who is request what happens."""
 
     def event(self, text: str) -> None:
         """One line."""
 
-    def refresh(self, snapshot: Snapshot) -> None:
+    def refresh(self, snapshot: SweepSnapshot) -> None:
         """How things stand; called often."""
 
 
@@ -41,8 +73,8 @@ class Scheduler:
 
     def __init__(self, out: Path, planner: Planner, executor: Executor, watcher: Watcher, retry_failed: bool):
         self.out, self.planner, self.executor, self.watcher = out, planner, executor, watcher
-        self._standing = Standing(out, planner, forgive=retry_failed)
-        self._note(list(self._standing.plan.known))
+        self._sweep_state = SweepState(out, planner, forgive=retry_failed)
+        self._note(list(self._sweep_state.plan.known))
         self._jobs: dict[str, Job] = {}
         self._unsure = True
         """There may be jobs that this process does not know of: an earlier submitter's, or one that sbatch lost."""
@@ -53,21 +85,21 @@ class Scheduler:
         self._stopped: str | None = None
         """Why nothing more is submitted."""
 
-    def run(self) -> Snapshot:
+    def run(self) -> SweepSnapshot:
         """Until every run has ended. Raises RunStopped when the disk is full, KeyboardInterrupt after Ctrl-C."""
         keep = self.planner.spec.execution.keep
-        for run, seen in self._standing.observed.items():
+        for run, seen in self._sweep_state.observed.items():
             make_up(self.out, run, seen, keep)
-        with interruptible() as told:
+        with interruptible() as request:
             looked = time.monotonic()
             while True:
                 self._collect()
                 if time.monotonic() - looked > _FOREIGN_SECONDS:
                     self._look_at_foreign()
                     looked = time.monotonic()
-                self._hand_over(told)
+                self._hand_over(request)
                 self.watcher.refresh(self._snapshot())
-                if told.to_stop:
+                if request.to_stop:
                     self._stop()
                     raise KeyboardInterrupt
                 if not self._jobs and not self._foreign and not self._unsure:
@@ -82,17 +114,17 @@ class Scheduler:
     @property
     def _foreign(self) -> list[str]:
         """Runs that workers of an earlier submitter are at."""
-        observed = self._standing.observed
+        observed = self._sweep_state.observed
         return [run for run, seen in observed.items() if seen.state == "running" and run not in self._jobs]
 
     def _begun(self, runs: Iterable[str]) -> list[AttemptBegin]:
         """How the last attempts at them began."""
-        begun = [begins(self._standing.observed[run].attempts) for run in runs]
+        begun = [begins(self._sweep_state.observed[run].attempts) for run in runs]
         return [records[-1] for records in begun if records]
 
-    def _snapshot(self) -> Snapshot:
-        snapshot = self._standing.snapshot()
-        return Snapshot(snapshot.out, snapshot.plan, {**snapshot.states, **dict.fromkeys(self._jobs, "running")})
+    def _snapshot(self) -> SweepSnapshot:
+        snapshot = self._sweep_state.snapshot()
+        return SweepSnapshot(snapshot.out, snapshot.plan, {**snapshot.states, **dict.fromkeys(self._jobs, "running")})
 
     def _note(self, runs: list[PlannedRun]) -> None:
         for run in runs:
@@ -100,25 +132,27 @@ class Scheduler:
 
     def _startable(self) -> Iterator[PlannedRun]:
         """In the order of starting: tuning first, and long runs before short ones, so that none is left at the end."""
-        for run in sorted(self._standing.plan.known, key=lambda run: (run.stage == "main", -run.sizes["train_flops"])):
-            state = self._standing.observed[run.id].state
+        for run in sorted(
+            self._sweep_state.plan.known, key=lambda run: (run.stage == "main", -run.sizes["train_flops"])
+        ):
+            state = self._sweep_state.observed[run.id].state
             if run.id in self._jobs or state in ("running", "done", "diverged"):
                 continue
-            if run.id not in self._timed_out and not self._standing.has_failed(run.id):
+            if run.id not in self._timed_out and not self._sweep_state.has_failed(run.id):
                 yield run
 
-    def _hand_over(self, told: Told) -> None:
+    def _hand_over(self, request: StopRequest) -> None:
         try:
             if self._unsure:
                 self._adopt()
-            self._fill(told)
+            self._fill(request)
         except ClusterSilent as silence:
             self._unsure = True
             self._wait(silence)
 
     def _adopt(self) -> None:
         """Find jobs before any run is started: none is to have two."""
-        observed = self._standing.observed
+        observed = self._sweep_state.observed
         unknown = [run for run in observed if run not in self._jobs and observed[run].state not in ("done", "diverged")]
         jobs = self.executor.adopt(self.out, unknown)
         self._jobs |= {job.run: job for job in jobs}
@@ -126,7 +160,7 @@ class Scheduler:
         if jobs:
             self.watcher.event(f"jobs that were submitted before and are followed: {len(jobs)}")
 
-    def _fill(self, told: Told) -> None:
+    def _fill(self, request: StopRequest) -> None:
         """Hand over runs while there are free slots and disk."""
         if self._stopped is not None:
             return
@@ -136,9 +170,9 @@ class Scheduler:
         free = [slot for slot in range(self.executor.slots) if slot not in taken]
         if not free:
             return
-        reserved = sum(run.sizes["peak_disk_bytes"] for run in self._standing.plan.known if run.id in self._jobs)
+        reserved = sum(run.sizes["peak_disk_bytes"] for run in self._sweep_state.plan.known if run.id in self._jobs)
         for slot, run in zip(free, list(self._startable()), strict=False):
-            if told.to_stop:
+            if request.to_stop:
                 return
             reserved += run.sizes["peak_disk_bytes"]
             there = shutil.disk_usage(self.out).free
@@ -149,7 +183,7 @@ class Scheduler:
                 )
                 self.watcher.event(self._stopped)
                 return
-            attempt = next_attempt(self._standing.observed[run.id].attempts)
+            attempt = next_attempt(self._sweep_state.observed[run.id].attempts)
             self._jobs[run.id] = self.executor.submit(self.out, run.id, attempt, run.recipe.to_dict(), slot)
 
     def _wait(self, silence: ClusterSilent) -> None:
@@ -173,13 +207,13 @@ class Scheduler:
         for job in ended:
             del self._jobs[job.run]
             self._look_at_ended(job, now)
-        self._note(self._standing.replan())
+        self._note(self._sweep_state.replan())
 
     def _look_at_ended(self, job: Job, now: float | None) -> None:
-        seen = self._standing.look_at(job.run, now)
+        seen = self._sweep_state.look_at(job.run, now)
         if seen.state not in ("running", "done", "diverged"):
             note_death(self.out, job)
-            seen = self._standing.look_at(job.run, now)
+            seen = self._sweep_state.look_at(job.run, now)
         if seen.state == "timed-out" and self.planner.spec.execution.after_time_limit == "stop":
             self._timed_out.add(job.run)
         self._is_over(job.run, seen)
@@ -191,10 +225,10 @@ class Scheduler:
     def _look_at_foreign(self) -> None:
         now = sweep_time(self.out)
         for run in self._foreign:
-            seen = self._standing.look_at(run, now)
+            seen = self._sweep_state.look_at(run, now)
             if seen.state != "running":
                 self._is_over(run, seen)
-                self._note(self._standing.replan())
+                self._note(self._sweep_state.replan())
 
     def _tell(self, run: str, seen: Observed) -> None:
         snapshot = self._snapshot()
@@ -213,7 +247,7 @@ class Scheduler:
         """After Ctrl-C: workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
         self.watcher.event(self.executor.stopping)
         for run in self._foreign:
-            self._standing.look_at(run, None)
+            self._sweep_state.look_at(run, None)
         if not self.executor.stop(list(self._jobs.values()), self._begun(self._foreign)):
             return
         end = time.monotonic() + _STOP_SECONDS
@@ -221,6 +255,6 @@ class Scheduler:
             time.sleep(_POLL_SECONDS)
             for job in self.executor.ended(list(self._jobs.values())):
                 del self._jobs[job.run]
-                self._standing.look_at(job.run, None)
+                self._sweep_state.look_at(job.run, None)
             for run in self._foreign:
-                self._standing.look_at(run, None)
+                self._sweep_state.look_at(run, None)

@@ -1,6 +1,7 @@
 """`moewright sweep`: from a specification to finished runs, through interruptions."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,21 @@ from moewright.experiment.attempts import last_end, read_attempts
 from moewright.experiment.states import STATES
 from moewright.experiment.sweep_folder import SWEEP, attempts_file
 from moewright.sweeps.plan import Planner
-from moewright.sweeps.running.executors import EXECUTORS
-from moewright.sweeps.running.folder import check_folder, note_specification, runs_beside, submitting
+from moewright.sweeps.running.executor import Executor
+from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.running.scheduler import Scheduler, Watcher
-from moewright.sweeps.running.standing import Snapshot, Standing
-from moewright.sweeps.spec import LoadedSweep
+from moewright.sweeps.running.slurm_executor import SlurmExecutor
+from moewright.sweeps.running.submitting import check_folder, note_specification, runs_beside, submitting
+from moewright.sweeps.running.sweep_state import SweepSnapshot, SweepState
 from moewright.sweeps.sweep_answers import InvalidCell, SweepAnswer, TunedAnswer
+from moewright.sweeps.sweep_spec import Execution, LoadedSweep
 
 
 @dataclass(frozen=True, repr=False)
 class SweepResult(ShownTable):
     """How a sweep stands when nothing more can be done in it."""
 
-    snapshot: Snapshot
+    snapshot: SweepSnapshot
 
     @property
     def counts(self) -> dict[str, int]:
@@ -95,11 +98,9 @@ def sweep(
     """
     loaded = load(spec)
     folder = Path(out).absolute()
-    if executor not in EXECUTORS:
-        raise UserError(f"executor: {executor!r} is none of {', '.join(EXECUTORS)}")
     check_folder(folder)
     planner = Planner(loaded)
-    runner = EXECUTORS[executor](loaded.spec.execution, jobs)
+    runner = make_executor(executor, loaded.spec.execution, jobs)
     with submitting(folder):
         runs_beside(folder, planner, add)
         note_specification(folder, loaded.to_dict(), planner.code)
@@ -115,7 +116,21 @@ def look(spec: "str | Path | dict[str, Any]", out: str | Path) -> SweepResult:
     check_folder(folder)
     planner = Planner(load(spec))
     runs_beside(folder, planner, add=False)
-    return SweepResult(Standing(folder, planner).snapshot())
+    return SweepResult(SweepState(folder, planner).snapshot())
+
+
+EXECUTORS: dict[str, Callable[[Execution, int | None], Executor]] = {
+    "local": LocalExecutor,
+    "slurm": SlurmExecutor,
+}
+"""By the name that `--executor` takes."""
+
+
+def make_executor(name: str, execution: Execution, jobs: int | None) -> Executor:
+    """An executor for so many jobs at a time. UserError for an unknown name, and for what it cannot do."""
+    if name not in EXECUTORS:
+        raise UserError(f"executor: {name!r} is none of {', '.join(EXECUTORS)}")
+    return EXECUTORS[name](execution, jobs)
 
 
 def load(spec: "str | Path | dict[str, Any]") -> LoadedSweep:
@@ -129,5 +144,5 @@ class _Silent:
     def event(self, text: str) -> None:
         pass
 
-    def refresh(self, snapshot: Snapshot) -> None:
+    def refresh(self, snapshot: SweepSnapshot) -> None:
         pass

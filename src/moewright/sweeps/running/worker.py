@@ -1,7 +1,6 @@
 """What a job does: one run, from where it stands, with its attempt noted. Torch is imported when training begins."""
 
 import os
-import shutil
 import signal
 import time
 import traceback
@@ -12,9 +11,10 @@ from typing import Any
 
 from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
-from moewright.experiment.attempts import Ending, last_end, next_attempt, note_begin, note_end, read_attempts
+from moewright.experiment.attempts import Ending, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.locks import take_lock
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
+from moewright.sweeps.running.run_endings import complete, keep_of_checkpoints
 
 _LOCK_SECONDS = 5.0
 """A worker that was killed a moment ago lets go of its lock at once; another that lives keeps it for longer."""
@@ -38,7 +38,7 @@ def work(
     `Execution`. `job_folder`: submitit's.
     """
     folder = Path(out)
-    with _signals() as told:
+    with _heeded_signals() as signals:
         lock = _wait_for_lock(attempts_lock(folder, run))
         if lock is None:
             return "busy"
@@ -49,26 +49,9 @@ def work(
             # Asked before the signals were heard: submitit's controller and Python's start both lose some.
             if (Path(job_folder) / STOP).exists():
                 return "stopped"
-            return _attempt(folder, run, recipe, threads, cores, keep, job, told)
+            return _attempt(folder, run, recipe, threads, cores, keep, job, signals)
         finally:
             os.close(lock)
-
-
-def complete(out: Path, run: str, keep: str) -> bool:
-    """Whether a run is over, done or diverged, after which no worker begins. The caller holds its lock.
-
-    If its worker was killed after that and before it noted the end, what it left to do is done here.
-    """
-    folder = run_path(out, run)
-    status = run_folder.read_status(folder)
-    if status is None or status.state not in ("finished", "diverged"):
-        return False
-    attempts = read_attempts(attempts_file(out, run))
-    if attempts and last_end(attempts) is None:
-        if status.state == "finished":
-            keep_of_checkpoints(folder, keep)
-        note_end(out, run, next_attempt(attempts) - 1, status.state)
-    return True
 
 
 def _attempt(
@@ -79,7 +62,7 @@ def _attempt(
     cores: Sequence[int],
     keep: str,
     job: str,
-    told: "_Told",
+    signals: "_Signals",
 ) -> str:
     take_cores(threads, cores)
     folder = run_path(out, run)
@@ -89,7 +72,7 @@ def _attempt(
     reason: str | None = None
     try:
         end = _train(recipe, folder)
-        if end == "interrupted" and told.time_is_up:
+        if end == "interrupted" and signals.time_is_up:
             end = "timed-out"
     except RunStopped as stopped:
         status = run_folder.read_status(folder)
@@ -98,7 +81,7 @@ def _attempt(
     except UserError as error:
         reason = str(error)
     except KeyboardInterrupt:  # a signal before the first step
-        end = "timed-out" if told.time_is_up else "interrupted"
+        end = "timed-out" if signals.time_is_up else "interrupted"
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         traceback.print_exc()  # into the job's log
@@ -127,34 +110,22 @@ def _train(recipe: dict[str, Any], folder: Path) -> Ending:
     return "finished" if result.state == "finished" else "interrupted"
 
 
-def keep_of_checkpoints(folder: Path, keep: str) -> None:
-    """Remove what need not stay of a finished run's checkpoints."""
-    if keep == "all":
-        return
-    kept = run_folder.checkpoints(folder)[-1:] if keep == "model" else []
-    for path in (folder / run_folder.CHECKPOINTS).glob("*"):
-        if path not in kept:  # an older one, or what a killed process left half there
-            shutil.rmtree(path, ignore_errors=True)
-    for checkpoint in kept:
-        (checkpoint / run_folder.OPTIMIZER).unlink(missing_ok=True)
-
-
-class _Told:
+class _Signals:
     """What signals said."""
 
     time_is_up = False
 
 
 @contextmanager
-def _signals() -> Iterator[_Told]:
+def _heeded_signals() -> Iterator[_Signals]:
     """SIGUSR2, submitit's warning before the time limit, and SIGTERM end the run with a checkpoint.
 
     The training loop puts its own handler of SIGTERM in place, and this one back.
     """
-    told = _Told()
+    signals = _Signals()
 
     def time_is_up(signum: int, frame: Any) -> None:
-        told.time_is_up = True
+        signals.time_is_up = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(signum: int, frame: Any) -> None:
@@ -165,7 +136,7 @@ def _signals() -> Iterator[_Told]:
         signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
     }
     try:
-        yield told
+        yield signals
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)

@@ -34,7 +34,7 @@ class _Stated(Record):
         return values
 
 
-class Shape(_Stated):
+class LadderShape(_Stated):
     """One rung of a ladder, written out."""
 
     hidden_size: Size
@@ -50,7 +50,7 @@ class Ladder(_Stated):
     """hidden_size = num_layers x width_per_layer."""
     head_dim: Size | None = None
     """num_heads = hidden_size / head_dim."""
-    shapes: Annotated[tuple[Shape, ...], Field(min_length=1, strict=False)] | None = None
+    shapes: Annotated[tuple[LadderShape, ...], Field(min_length=1, strict=False)] | None = None
     """Instead of the dial: the rungs themselves."""
     tokens_per_active_param: Positive | None = None
     tokens_per_total_param: Positive | None = None

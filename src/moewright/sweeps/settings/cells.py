@@ -1,8 +1,10 @@
-"""The cells of a sweep: every point of the axes' product as a recipe with exact counts, or the reason why not."""
+"""The cells of a sweep: every point of the product of its axes as a recipe with exact counts, or the reason why not."""
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,63 @@ from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.hf.loading import load_architecture
 from moewright.sweeps.settings.axes import TOKENS, Axis, Point, product
-from moewright.sweeps.settings.dials import BACKBONE, DIALS, reshape
-from moewright.sweeps.settings.keys import check_key, check_recipe, with_setting
 from moewright.sweeps.settings.mixtures import COUNTS, SHARES, changes_mixtures
-from moewright.sweeps.settings.tokens import (
-    BY_PARAMS,
-    check_rules,
-    recipe_tokens,
-    tokens_by_flops,
-    tokens_by_params,
-    train_flops,
+from moewright.sweeps.settings.recipe_settings import (
+    MisfitError,
+    amount,
+    check_key,
+    check_recipe,
+    fraction,
+    with_setting,
 )
-from moewright.sweeps.settings.values import MisfitError, amount
+from moewright.sweeps.settings.reshaping import BACKBONE, DIALS, reshape
+
+BY_PARAMS = {"tokens_per_active_param": active_params, "tokens_per_total_param": total_params}
+
+
+def check_rules(settings: Mapping[str, Any]) -> None:
+    """UserError for a rule's value that is no positive number."""
+    for rule in BY_PARAMS:
+        if rule in settings and fraction(settings[rule], rule) == 0:
+            raise UserError(f"{rule}: {settings[rule]!r} must be above 0")
+    if "train_flops" in settings:
+        amount(settings["train_flops"], "train_flops")
+
+
+def recipe_tokens(values: Mapping[str, Any]) -> int:
+    """A recipe's train_tokens."""
+    return _size(values, "train_tokens")
+
+
+def tokens_by_params(rule: str, value: Any, architecture: Architecture, values: Mapping[str, Any]) -> int:
+    """Tokens times the model's active or total parameters (input embedding included), rounded up to whole batches."""
+    batch = _size(values, "batch_tokens")
+    return math.ceil(fraction(value, rule) * BY_PARAMS[rule](architecture) / batch) * batch
+
+
+def train_flops(architecture: Architecture, tokens: int, values: Mapping[str, Any]) -> float:
+    """FLOPs of a training run, attention at the recipe's sequence_length included."""
+    return tokens * training_flops_per_token(architecture, _size(values, "sequence_length"))
+
+
+def tokens_by_flops(flops: float, architecture: Architecture, values: Mapping[str, Any]) -> int:
+    """The whole number of batches whose training FLOPs are nearest to those given, as tokens; MisfitError for none."""
+    batch = _size(values, "batch_tokens")
+    of_a_batch = train_flops(architecture, batch, values)
+    batches = math.floor(Fraction(flops) / Fraction(of_a_batch) + Fraction(1, 2))
+    if batches < 1:
+        raise MisfitError(f"train_flops = {flops:.4g} are less than half of one batch, {of_a_batch:.4g}")
+    return batches * batch
+
+
+def _size(values: Mapping[str, Any], name: str) -> int:
+    if name not in values:
+        raise UserError(f"{name}: the recipe has none, and the cells' tokens follow from it; state it")
+    size = int(amount(values[name], name))
+    if size < 1:
+        raise UserError(f"{name}: {values[name]!r} must be at least 1")
+    return size
+
 
 _OWN = (*DIALS, *BY_PARAMS, "train_flops")
 """Settings that are no keys of a recipe."""

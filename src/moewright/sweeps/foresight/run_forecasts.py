@@ -12,7 +12,7 @@ from moewright.experiment.schedule import peak_learning_rate
 from moewright.laws import Forecast, Law, forecast, resolve_law
 from moewright.laws.counted_variables import in_conventions
 from moewright.sweeps.plan import PlannedRun, Planner
-from moewright.sweeps.spec import ForecastSettings
+from moewright.sweeps.sweep_spec import ForecastSettings
 
 
 def planned_table(planner: Planner, runs: Sequence[PlannedRun]) -> pd.DataFrame:

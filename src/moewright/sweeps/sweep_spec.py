@@ -1,4 +1,4 @@
-"""The description of a sweep, as people write it: a recipe, what varies, and how the runs are carried out. No torch."""
+"""The description of a sweep, as people write it: a recipe, what varies, and how the runs are carried out."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal

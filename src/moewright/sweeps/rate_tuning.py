@@ -11,7 +11,7 @@ from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.laws.rate_optimum import RateOptimum, best_rate
 from moewright.sweeps.settings.cells import Cell
-from moewright.sweeps.spec import Tuning
+from moewright.sweeps.sweep_spec import Tuning
 
 # Sizes that cells can be grouped by, beside the settings of the axes.
 SIZES: dict[str, Callable[[Recipe], float]] = {
@@ -27,7 +27,7 @@ SIZES: dict[str, Callable[[Recipe], float]] = {
 
 
 @dataclass(frozen=True)
-class Group:
+class TuningGroup:
     """Cells that share a learning rate."""
 
     name: str
@@ -38,7 +38,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedRate:
     """What the tuning of a group says so far."""
 
     multiplier: float | None
@@ -49,7 +49,7 @@ class Tuned:
     """The parabola; None while runs are missing."""
 
 
-def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, Group]:
+def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, TuningGroup]:
     """The groups by name, in the order of their first cells. UserError for a name that no cell has."""
     grouped: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -59,10 +59,12 @@ def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, Group]:
     for key in tuning.cell:
         if key not in known:
             raise UserError(f"tuning.cell: no axis sets {key!r}{hint(key, known)}")
-    return {name: Group(name, tuple(members), _chosen(tuning, name, members)) for name, members in grouped.items()}
+    return {
+        name: TuningGroup(name, tuple(members), _chosen(tuning, name, members)) for name, members in grouped.items()
+    }
 
 
-def tune(tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]) -> tuple[tuple[float, ...], Tuned]:
+def tune(tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]) -> tuple[tuple[float, ...], TunedRate]:
     """The multipliers that a group needs, and what their results say.
 
     `losses_at` gives the losses of the runs at a multiplier: none while one is missing, inf for one that diverged, None
@@ -73,7 +75,7 @@ def tune(tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]) -
     for extension in range(tuning.extend + 1):
         found = {multiplier: losses_at(multiplier) for multiplier in tried}
         if not all(found.values()):
-            return tuple(tried), Tuned(None, (), None)
+            return tuple(tried), TunedRate(None, (), None)
         points = tuple((rate, loss) for rate, losses in found.items() for loss in losses if loss is not None)
         optimum = (
             best_rate([rate for rate, _ in points], [loss for _, loss in points], tuning.noise) if points else None
@@ -88,7 +90,7 @@ def tune(tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]) -
         if beyond is None:
             break
         tried = sorted([*tried, beyond])
-    return tuple(tried), Tuned(winner, points, optimum)
+    return tuple(tried), TunedRate(winner, points, optimum)
 
 
 def _beyond(tried: Sequence[float], best: float) -> float | None:

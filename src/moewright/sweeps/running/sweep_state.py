@@ -8,20 +8,20 @@ from moewright.experiment.attempts import failures_in_a_row
 from moewright.experiment.run_folder import newest_step
 from moewright.experiment.states import Observed, State, observe, sweep_time
 from moewright.experiment.sweep_folder import run_path
-from moewright.sweeps.plan import Plan, PlannedRun, Planner
+from moewright.sweeps.plan import PlannedRun, Planner, SweepPlan
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class SweepSnapshot:
     """How a sweep stands at one moment."""
 
     out: Path
-    plan: Plan
+    plan: SweepPlan
     states: dict[str, State]
     """Of the runs that are known; the others await their learning rate."""
 
 
-class Standing:
+class SweepState:
     """The runs of a specification and what is known of them. Each is looked at once, and again when asked."""
 
     def __init__(self, out: Path, planner: Planner, forgive: bool = False):
@@ -29,7 +29,7 @@ class Standing:
         self.out, self.planner, self._forgive = out, planner, forgive
         self.observed: dict[str, Observed] = {}
         self._forgiven: dict[str, int] = {}
-        self.plan = Plan((), {}, (), 0)
+        self.plan = SweepPlan((), {}, (), 0)
         self.replan()
 
     def replan(self) -> list[PlannedRun]:
@@ -60,9 +60,9 @@ class Standing:
         failures = self._failures(run) - self._forgiven.get(run, 0)
         return self.observed[run].state == "failed" and failures > self.planner.spec.execution.retries
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> SweepSnapshot:
         """Of this moment."""
-        return Snapshot(self.out, self.plan, {run.id: self.observed[run.id].state for run in self.plan.known})
+        return SweepSnapshot(self.out, self.plan, {run.id: self.observed[run.id].state for run in self.plan.known})
 
     def _failures(self, run: str) -> int:
         attempts = self.observed[run].attempts

@@ -1,17 +1,17 @@
-"""What the submitter makes up for when a worker was killed before it could say or do it. No torch."""
+"""What is left to do when a run has ended: by its worker, or by the submitter where that was killed before."""
 
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from moewright.experiment import run_folder
 from moewright.experiment.attempts import NO_SPACE, last_end, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.locks import take_lock
 from moewright.experiment.run_folder import newest_step
 from moewright.experiment.states import Observed
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
-from moewright.sweeps.running.executors import Job
-from moewright.sweeps.running.worker import complete
+from moewright.sweeps.running.executor import Job
 
 SPARE_BYTES = 64 * 2**20
 """A disk with less room than that is full."""
@@ -51,3 +51,32 @@ def make_up(out: Path, run: str, seen: Observed, keep: str) -> None:
         complete(out, run, keep)
     finally:
         os.close(lock)
+
+
+def complete(out: Path, run: str, keep: str) -> bool:
+    """Whether a run is over, done or diverged, after which no worker begins. The caller holds its lock.
+
+    If its worker was killed after that and before it noted the end, what it left to do is done here.
+    """
+    folder = run_path(out, run)
+    status = run_folder.read_status(folder)
+    if status is None or status.state not in ("finished", "diverged"):
+        return False
+    attempts = read_attempts(attempts_file(out, run))
+    if attempts and last_end(attempts) is None:
+        if status.state == "finished":
+            keep_of_checkpoints(folder, keep)
+        note_end(out, run, next_attempt(attempts) - 1, status.state)
+    return True
+
+
+def keep_of_checkpoints(folder: Path, keep: str) -> None:
+    """Remove what need not stay of a finished run's checkpoints."""
+    if keep == "all":
+        return
+    kept = run_folder.checkpoints(folder)[-1:] if keep == "model" else []
+    for path in (folder / run_folder.CHECKPOINTS).glob("*"):
+        if path not in kept:  # an older one, or what a killed process left half there
+            shutil.rmtree(path, ignore_errors=True)
+    for checkpoint in kept:
+        (checkpoint / run_folder.OPTIMIZER).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The folder of a sweep as the submitter uses it: whose it is, which specifications and runs it knows. No torch."""
+"""The folder of a sweep as the submitter uses it: whose it is, which specifications and runs it knows."""
 
 import os
 import platform

@@ -1,0 +1,98 @@
+"""What runs the jobs of a sweep: the interface of executors, a job that was handed over, and what each job is told.
+
+A new executor is a file beside `local_executor.py` and a line in `EXECUTORS` of `sweeping.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from moewright.errors import UserError
+from moewright.experiment.attempts import AttemptBegin
+from moewright.experiment.sweep_folder import JOBS
+from moewright.sweeps.sweep_spec import Execution
+
+if TYPE_CHECKING:
+    import submitit
+
+SIGNAL_SECONDS = 60
+"""Before its time limit a job is told to write a checkpoint; a tenth of the limit where that is less."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that was handed over."""
+
+    run: str
+    slot: int
+    handle: "submitit.Job[Any]"
+    folder: Path
+    """Of submitit's files."""
+
+    @property
+    def attempt(self) -> int:
+        """The number that its worker was to note; a job that Slurm requeues makes further ones. See `_job_folder`."""
+        return int(self.folder.name.partition(".")[0])
+
+    @property
+    def log(self) -> str:
+        """The end of what it printed to standard error."""
+        return "".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("*.err")))
+
+
+class Executor(Protocol):
+    """Takes runs, and knows which are still under way."""
+
+    name: str
+    slots: int
+    """Jobs at a time."""
+    stopping: str
+    """What becomes of the jobs when the submitter is told to stop, in words."""
+
+    def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
+        """Hand over a run."""
+
+    def ended(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those that are no longer under way or waiting."""
+
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
+        """Ask them to write a checkpoint and end, and workers of other submitters, by the notes of their beginnings.
+
+        Returns whether they will: waiting for that makes sense.
+        """
+
+    def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
+        """Jobs of these runs that are under way or waiting, and can be followed: an earlier submitter's."""
+
+    def slots_of(self, begun: AttemptBegin) -> set[int]:
+        """The slots that a worker of another submitter takes up, by the note of its beginning."""
+
+
+def the_submitit() -> Any:
+    """submitit, which starts processes and jobs: planning and looking on go without it. UserError if it is missing."""
+    try:
+        import submitit
+    except ModuleNotFoundError as error:
+        raise UserError(f'{error.name} is not installed; pip install "moewright[lab]"') from None
+    return submitit
+
+
+def worker_arguments(name: str, folder: Path, execution: Execution) -> dict[str, Any]:
+    """What a worker is told wherever it runs."""
+    return {"keep": execution.keep, "job": name, "job_folder": str(folder)}
+
+
+def new_job_folder(out: Path, run: str, attempt: int) -> Path:
+    """A folder that no earlier job had: submitit names files by process ids, which come again."""
+    folder = out / JOBS / run / str(attempt)
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = out / JOBS / run / f"{attempt}.{number}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def signal_seconds(minutes: float) -> int:
+    return round(min(SIGNAL_SECONDS, 60 * minutes / 10))

@@ -1,0 +1,98 @@
+"""Jobs as processes of this machine, each with cores of its own, through submitit."""
+
+import os
+import platform
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import UserError
+from moewright.experiment.attempts import AttemptBegin
+from moewright.experiment.sweep_folder import STOP
+from moewright.sweeps.running.executor import Job, new_job_folder, signal_seconds, the_submitit, worker_arguments
+from moewright.sweeps.running.worker import work
+from moewright.sweeps.sweep_spec import Execution
+
+_WITHOUT_LIMIT_MINUTES = 60 * 24 * 365.0
+"""submitit's local jobs must have a time limit: a year."""
+
+
+class LocalExecutor:
+    """Processes of this machine: each slot has cores of its own, so that many small runs fill the machine."""
+
+    name = "local"
+    stopping = "stopping: the workers write their checkpoints; Ctrl-C again leaves them to it"
+
+    def __init__(self, execution: Execution, jobs: int | None):
+        """Raises UserError if the jobs need more cores than there are."""
+        cores = sorted(os.sched_getaffinity(0))
+        per_run = execution.cores_per_run or max(1, len(cores) // (jobs or len(cores)))
+        self.slots = jobs or max(1, len(cores) // per_run)
+        if self.slots * per_run > len(cores):
+            raise UserError(
+                f"jobs: {self.slots} at a time with {per_run} cores each need more than the {len(cores)} cores here; "
+                "lower --jobs or execution.cores_per_run"
+            )
+        self._cores = [cores[slot * per_run : (slot + 1) * per_run] for slot in range(self.slots)]
+        self._execution = execution
+
+    def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
+        """Start a process."""
+        folder = new_job_folder(out, run, attempt)
+        told = worker_arguments(self.name, folder, self._execution)
+        return Job(run, slot, self.start(folder, slot, work, str(out), run, dict(recipe), **told), folder)
+
+    def start(self, folder: Path, slot: int, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Call a function in a process of its own, told `threads` and `cores` of the slot. Returns submitit's job."""
+        execution = self._execution
+        executor = the_submitit().LocalExecutor(folder)
+        minutes = execution.time_limit or _WITHOUT_LIMIT_MINUTES
+        first = slot * execution.gpus_per_run
+        gpus = [execution.gpus[(first + i) % len(execution.gpus)] for i in range(execution.gpus_per_run)]
+        executor.update_parameters(
+            timeout_min=minutes,
+            signal_delay_s=signal_seconds(minutes),
+            gpus_per_node=len(gpus),
+            visible_gpus=gpus,
+        )
+        cores = self._cores[slot]
+        # Ctrl-C in a terminal reaches all processes there; workers hear of it from the submitter, by SIGTERM.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return executor.submit(function, *arguments, threads=len(cores), cores=cores, **named)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def ended(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those whose process is gone."""
+        return [job for job in jobs if job.handle.done()]
+
+    def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
+        """SIGTERM to their controllers, which pass it on; a file for workers that are too young to hear of it."""
+        for begun in foreign:
+            if begun.host == platform.node() and begun.job == self.name and begun.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(begun.pid, signal.SIGTERM)
+        for job in jobs:
+            with suppress(OSError):  # a full disk
+                (job.folder / STOP).touch()
+            process = job.handle._process  # type: ignore[attr-defined]  # submitit's cancel sends SIGINT, which kills
+            if process is not None and process.poll() is None:
+                process.terminate()
+        return True
+
+    def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
+        """None: processes are known to their parent alone; the locks of the runs tell of them."""
+        return []
+
+    @property
+    def threads(self) -> int:
+        """Of each job."""
+        return len(self._cores[0])
+
+    def slots_of(self, begun: AttemptBegin) -> set[int]:
+        """Those whose cores it has."""
+        cores = set(begun.cores)
+        return {slot for slot, own in enumerate(self._cores) if cores & set(own)}
