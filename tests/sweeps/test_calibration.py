@@ -113,7 +113,7 @@ def test_a_run_takes_its_start_its_steps_and_its_evaluations(data: dict[str, Any
     assert made.run_seconds(given, 300) == pytest.approx(3 + 10 * 0.5 + 2 * 300 * 0.25 * 0.5 / 128)
     half = 3 + 5 * 0.5 + 300 * 0.25 * 0.5 / 128
     assert made.run_seconds(given, 300, done_steps=5) == pytest.approx(half)
-    json.dumps(made.to_dict(), allow_nan=False)
+    json.dumps(made.answer().to_dict(), allow_nan=False)
 
 
 def test_a_kind_that_was_not_measured_is_taken_for_the_slowest() -> None:

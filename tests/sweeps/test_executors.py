@@ -4,11 +4,13 @@ scripts on PATH; tests/slurm/run_sweep.py has the real one."""
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from moewright.errors import UserError
+from moewright.experiment.attempts import AttemptBegin
 from moewright.experiment.sweep_folder import JOBS
 from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.running.slurm_executor import SlurmExecutor
@@ -36,6 +38,11 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def execution(**values: object) -> Execution:
     return Execution.model_validate(values)
+
+
+def begun(cores: Sequence[int]) -> AttemptBegin:
+    """The note of a worker on some cores."""
+    return AttemptBegin(attempt=1, cores=tuple(cores))
 
 
 def options(tmp_path: Path, **values: object) -> dict[str, str]:
@@ -202,14 +209,14 @@ def test_each_slot_has_cores_of_its_own(monkeypatch, cores, jobs, per_run, expec
     executor = LocalExecutor(execution(cores_per_run=per_run), jobs)
     assert executor.slots == len(expected)
     for slot, own in enumerate(expected):
-        assert executor.slots_of({"cores": own}) == {slot}
+        assert executor.slots_of(begun(own)) == {slot}
 
 
 def test_cores_of_other_submitters(monkeypatch):
     use_cores(monkeypatch, 2, 3, 6, 7)  # a share of a machine
     executor = LocalExecutor(execution(cores_per_run=2), None)
-    assert executor.slots_of({"cores": [3, 6]}) == {0, 1}
-    assert executor.slots_of({"cores": [0, 1]}) == executor.slots_of({}) == set()
+    assert executor.slots_of(begun([3, 6])) == {0, 1}
+    assert executor.slots_of(begun([0, 1])) == executor.slots_of(begun([])) == set()
 
 
 @pytest.mark.parametrize(

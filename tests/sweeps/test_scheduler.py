@@ -153,7 +153,7 @@ def test_failures_are_retried_and_then_left_alone(tmp_path: Path, badly: Does) -
     assert executor.tries() == {run: 3 if run == bad else 1 for run in ids(planner)}
     ends = [record for record in read_attempts(attempts_file(out, bad)) if isinstance(record, AttemptEnd)]
     assert [end.end for end in ends] == ["failed"] * 3
-    assert all(end["reason"] for end in ends)
+    assert all(end.reason for end in ends)
     # An orphan that still loads shall not begin beside the next one.
     assert {path.parent.parent.name for path in (out / JOBS).glob(f"*/*/{STOP}")} == {bad}
 
