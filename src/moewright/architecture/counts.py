@@ -64,7 +64,7 @@ def total_params(architecture: Countable[N]) -> N:
 
     >>> from moewright.hf import load_architecture
     >>> total_params(load_architecture("examples/configs/deepseek-v3.json").architecture)
-    671026419200
+    671026404352
     """
     return total((times * weight.params for times, weight in inventory(architecture)), _none(architecture))
 
@@ -96,7 +96,7 @@ def active_params(architecture: Countable[N], count_embedding: bool = True) -> N
     >>> from moewright.hf import load_architecture
     >>> deepseek = load_architecture("examples/configs/deepseek-v3.json").architecture
     >>> active_params(deepseek), active_params(deepseek, count_embedding=False)
-    (37552297984, 36625618944)
+    (37552282624, 36625603584)
     """
     return total(active(architecture, count_embedding).values(), _none(architecture))
 
@@ -194,7 +194,7 @@ def training_flops_per_token(architecture: Countable[F], tokens_per_sequence: in
     >>> from moewright.hf import load_architecture
     >>> deepseek = load_architecture("examples/configs/deepseek-v3.json").architecture
     >>> f"{training_flops_per_token(deepseek, 4096):.4g}"
-    '2.504e+11'
+    '2.505e+11'
     """
     return (1 + BACKWARD_FACTOR) * forward_flops_per_token(architecture, tokens_per_sequence)
 

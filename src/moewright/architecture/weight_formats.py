@@ -82,7 +82,7 @@ def weights_bytes(architecture: Countable[N], weight_format: WeightFormatName = 
     >>> from moewright.hf import load_architecture
     >>> deepseek = load_architecture("examples/configs/deepseek-v3.json").architecture
     >>> weights_bytes(deepseek), weights_bytes(deepseek, "fp8")
-    (1342052838400, 672870891520)
+    (1342052808704, 673150552416)
     """
     stored = WEIGHT_FORMATS[weight_format]
     each = (times * stored.weight_bytes(weight) for times, weight in inventory(architecture))
