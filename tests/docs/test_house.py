@@ -1,0 +1,94 @@
+"""The house as docs/architecture.md draws it: every room is there, no name means two things, no circle, one lab.
+
+Which way imports go is in pyproject.toml, and `lint-imports` checks it in CI.
+"""
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+from tests.docs.pages import ROOT
+
+SOURCES = ROOT / "src" / "moewright"
+PAGE = ROOT / "docs" / "architecture.md"
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module by its dotted name, but for files that are copied into exports."""
+    for path in sorted(SOURCES.rglob("*.py")):
+        if "templates" not in path.parts:
+            parts = path.relative_to(SOURCES.parent).with_suffix("").parts
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+def imports(name: str, path: Path, known: set[str]) -> set[str]:
+    """The modules that one imports, inside functions and for types too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name in known}
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & known
+            if not inner <= known:
+                found.add(node.module)
+    return found - {name}
+
+
+def test_no_circle() -> None:
+    known = dict(modules())
+    graph = {name: imports(name, path, set(known)) for name, path in known.items()}
+    # `moewright` itself only hands names on, when they are asked for.
+    graph.pop("moewright")
+    try:
+        tuple(TopologicalSorter({name: some - {"moewright"} for name, some in graph.items()}).static_order())
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_nothing_stands_on_the_roof() -> None:
+    known = dict(modules())
+    above = [name for name, path in known.items() if "moewright" in imports(name, path, set(known))]
+    assert set(above) <= {"moewright.cli", "moewright.__main__"}
+
+
+def test_every_room_is_drawn() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    missing = [name for name, path in modules() if path.stem not in ("__init__", "__main__") and path.name not in page]
+    families = [name for name in missing if ".families." in name or ".published." in name or ".importers." in name]
+    assert not set(missing) - set(families)
+    packages = [path.parent.name for _, path in modules() if path.stem == "__init__" and path.parent != SOURCES]
+    assert not [name for name in packages if f"{name}/" not in page]
+
+
+def test_a_name_means_one_thing() -> None:
+    files, classes = defaultdict(list), defaultdict(list)
+    for name, path in modules():
+        if path.stem not in ("__init__", "__main__"):
+            files[path.stem].append(name)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes[node.name].append(name)
+    # A command's file has the name of its function, and shows a command that may have the name of a family or law.
+    twice = {stem: names for stem, names in {**files, **classes}.items() if len(names) > 1}
+    assert not twice
+
+
+def test_everything_but_the_lab_imports_without_torch() -> None:
+    names = [name for name, _ in modules() if not name.startswith("moewright.lab") and not name.endswith("__main__")]
+    program = (
+        "import importlib, sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'submitit', 'tokenizers', 'safetensors'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
