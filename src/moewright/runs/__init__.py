@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from moewright.runs.columns import SCHEMA, Column
 from moewright.runs.derived import derive
 from moewright.runs.diagnosis import diagnose
 from moewright.runs.importers import IMPORTERS, import_source
+from moewright.runs.schema import SCHEMA, Column
 from moewright.runs.table_files import read_frame
 from moewright.runs.validation import require, validate
 

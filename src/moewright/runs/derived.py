@@ -15,7 +15,7 @@ from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.feed_forwards import Dense, MoE
 from moewright.architecture.mixers import Attention
 from moewright.errors import UserError
-from moewright.runs.columns import FINISHED, GROUP_SEPARATOR
+from moewright.runs.schema import FINISHED, GROUP_SEPARATOR
 from moewright.runs.validation import name_row
 
 # Columns that name or judge a run instead of setting it; `config_id` is equal for runs equal in all the others.

@@ -12,7 +12,7 @@ import pandas as pd
 from moewright.complaints import MISSPELT, hint, near_name
 from moewright.errors import UserError
 from moewright.quantities import COUNT_UNITS, split_quantity
-from moewright.runs.columns import BY_NAME, FINISHED, Column, column_for
+from moewright.runs.schema import BY_NAME, FINISHED, Column, column_for
 
 EXPECTED = "a number such as 2000000000, 2e9, 2B or 2T"
 

@@ -20,8 +20,8 @@ from moewright.experiment.collecting.run_rows import fact_columns, outcome_colum
 from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord
 from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
-from moewright.runs.columns import SCHEMA
 from moewright.runs.derived import read_architecture
+from moewright.runs.schema import SCHEMA
 from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, write_frame
 
 AXIS_PREFIX = "axis_"

@@ -11,7 +11,7 @@ from moewright.experiment.identity import RunIdentity
 from moewright.experiment.run_folder import RunRecord, RunStatus
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import CellRecord
-from moewright.runs.columns import FINISHED
+from moewright.runs.schema import FINISHED
 
 Finding = dict[str, Any]
 """row (from 1; None: of no one row), run_id, problem, column, detail."""

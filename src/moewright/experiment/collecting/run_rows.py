@@ -11,7 +11,7 @@ from moewright.experiment.identity import decisive_settings, digest
 from moewright.experiment.metrics import EvaluationLine, RoutingMetrics
 from moewright.experiment.run_folder import RunRecord, RunStatus
 from moewright.experiment.states import State
-from moewright.runs.columns import LOSS_PREFIX
+from moewright.runs.schema import LOSS_PREFIX
 
 STATUSES: dict[State, str] = {"done": "finished", "diverged": "diverged", "failed": "failed"}
 """The run table's status of a state; of any other, unfinished."""

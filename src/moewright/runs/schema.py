@@ -1,9 +1,4 @@
-"""The schema of the run table, as one list: what each column means, its unit, and which values it may hold.
-
-A run table has one row per training run. Only `loss` and whatever the law at hand needs are necessary; every other
-column is optional, and columns that are not listed here are kept as they are. Names that a law uses (the call names)
-are columns like any other.
-"""
+"""The schema of the run table, as one list: what each column means, its unit, and which values it may hold."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from moewright.runs.columns import SCHEMA, column_for
+from moewright.runs.schema import SCHEMA, column_for
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "run_table.md"
 
