@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from moewright.errors import UserError
+from moewright.experiment.identity import FORMER_CODE
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.sweeps.plan import Planner
-from moewright.sweeps.running.submitting import note_run, runs_beside
+from moewright.sweeps.running.submitting import note_run, runs_beside, submitting
+from moewright.sweeps.running.sweeping import planner_in
 from moewright.sweeps.sweep_spec import LoadedSweep
 from tests.lab.tiny import architecture, recipe
 
@@ -164,3 +166,22 @@ def test_the_folder_of_another_sweep_is_refused(data: dict[str, Any], tmp_path: 
     first._made.clear()
     with pytest.raises(UserError, match="other code trained them"):
         runs_beside(out, first, add=False)
+
+
+def test_runs_keep_the_names_that_an_older_version_gave_them(data: dict[str, Any], tmp_path: Path) -> None:
+    """Cells as commit 34ba6fa wrote them: without a version, and named by the digest of its sources."""
+    values = spec(data)
+    loaded, made = LoadedSweep.from_dict(values), planner(values)
+    out = tmp_path / "out"
+    with submitting(out):
+        for run in made.plan({}).known:
+            note_run(out, made, run)
+    for number, path in enumerate(sorted((out / "cells").iterdir())):
+        cell = json.loads(path.read_text())
+        del cell["format"], cell["training_version"]
+        name = f"{number:012x}"
+        (path.parent / f"{name}.json").write_text(json.dumps({**cell, "id": name, "code": next(iter(FORMER_CODE))}))
+        path.unlink()
+    again = planner_in(out, loaded)
+    assert sorted(run.id for run in again.plan({}).known) == [f"{number:012x}" for number in range(4)]
+    assert runs_beside(out, again, add=False) == 0

@@ -182,6 +182,8 @@ def _totals(planned: "DryRun") -> Table:
 def _time(planned: "DryRun") -> str:
     if planned.executor != "local":
         return f"not estimated: --executor {planned.executor} runs elsewhere, and only this machine can be measured"
+    if planned.left and planned.calibration is None:
+        return "unknown: this machine cannot be measured (see the warning)"
     if planned.seconds is None or planned.calibration is None:
         return "nothing is left to do"
     text = f"{format_duration(planned.seconds)} on this machine, {planned.jobs} at a time"

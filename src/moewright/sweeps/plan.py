@@ -93,8 +93,12 @@ class SweepPlan:
 class Planner:
     """The cells of a specification, resolved once; `plan` follows the results."""
 
-    def __init__(self, loaded: LoadedSweep):
-        """Raises UserError for a specification that cannot be run, or whose data is not there."""
+    def __init__(self, loaded: LoadedSweep, names: Mapping[str, str] | None = None):
+        """`names`: what runs are called in the sweep's folder, by the id that they have now; others are called by it.
+
+        Raises UserError for a specification that cannot be run, or whose data is not there.
+        """
+        self._names = names or {}
         self.spec: SweepSpec = loaded.spec
         cells = resolve_cells(loaded.recipe, loaded.beside, loaded.spec.axes)
         self.invalid = tuple(cell for cell in cells if cell.recipe is None)
@@ -179,7 +183,8 @@ class Planner:
         if key not in self._made:
             recipe = _with_rate(_recipe(cell), multiplier).model_copy(update={"seed": seed})
             identity = run_id(recipe, self.fingerprint(recipe), self.training_version)
-            self._made[key] = PlannedRun(cell, recipe, stage, self._group_of.get(id(cell)), identity)
+            name = self._names.get(identity, identity)
+            self._made[key] = PlannedRun(cell, recipe, stage, self._group_of.get(id(cell)), name)
         made = self._made[key]
         return made if made.stage == stage else replace(made, stage=stage)
 

@@ -17,12 +17,12 @@ from moewright.sweeps.foresight.calibration import Calibration, Progress, calibr
 from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, makespan, tasks_of
 from moewright.sweeps.foresight.preflight import Checked, Disk, Drift, check_runs, disk_use, drifts
 from moewright.sweeps.foresight.run_forecasts import forecasts
-from moewright.sweeps.plan import PlannedRun, Planner, SweepPlan
-from moewright.sweeps.running.executor import Executor
+from moewright.sweeps.plan import PlannedRun, SweepPlan
+from moewright.sweeps.running.executor import Executor, missing_lab
 from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.running.submitting import check_folder
 from moewright.sweeps.running.sweep_state import SweepState
-from moewright.sweeps.running.sweeping import load, make_executor
+from moewright.sweeps.running.sweeping import load, make_executor, planner_in
 from moewright.sweeps.sweep_answers import (
     DiskAnswer,
     DriftAnswer,
@@ -142,11 +142,13 @@ def dry_run(
     noise: float | None = None,
     progress: OpenProgress | None = None,
 ) -> DryRun:
-    """SweepPlan a sweep, check every run, measure how fast this machine is, and forecast what the runs can tell.
+    """Plan a sweep, check every run, measure how fast this machine is, and forecast what the runs can tell.
 
     With `out`, runs that are done there cost nothing, and if there are enough of them their speeds are used instead of
     measuring. `forecast` (laws) and `noise` replace those of the specification. `out` stays as it is. Raises
     UserError for bad input.
+
+    Without torch nothing is measured: the times are unknown then, and a warning says so.
     """
     loaded = load(spec)
     folder = None if out is None else Path(out).absolute()
@@ -154,7 +156,7 @@ def dry_run(
         check_folder(folder)
     settings = _forecast_settings(loaded.spec.forecast, forecast, noise)
     runner = make_executor(executor, loaded.spec.execution, jobs)
-    planner = Planner(loaded)
+    planner = planner_in(folder, loaded)
     sweep_state = SweepState(folder or Path(), planner)
     plan = sweep_state.plan
     checked = check_runs(planner, plan.runs)
@@ -169,6 +171,9 @@ def dry_run(
     if folder is not None:
         left = [run for run in left if run.awaits_rate or not sweep_state.has_failed(run.id)]
     calibration = _calibrate(runner, plan, left, sweep_state if folder is not None else None, progress)
+    warnings = dict(checked.warnings)
+    if calibration is None and left and isinstance(runner, LocalExecutor):
+        warnings[f"times are unknown: {missing_lab()}"] = len(planner.cells)
     is_left = {run.id for run in left}
     runs = tuple(
         RemainingRun(
@@ -195,7 +200,7 @@ def dry_run(
         disk=disk_use(left, planner.spec.execution.keep, runner.slots, folder or Path()),
         drifts=drifts(planner),
         problems=tuple((run, checked.problems[run.id]) for run in plan.runs if run.id in checked.problems),
-        warnings=checked.warnings,
+        warnings=warnings,
         forecasts=found,
     )
 
@@ -229,6 +234,8 @@ def _calibrate(
         known = calibration_of_finished(sweep_state.out, plan.runs, sweep_state.observed, runner.threads)
         if known is not None:
             return known
+    if missing_lab() is not None:
+        return None
     with progress() if progress is not None else nullcontext(lambda done, total: None) as tell:
         return calibrate([run.recipe for run in left], runner, tell)
 

@@ -5,6 +5,7 @@ A new executor is a file beside `local_executor.py` and a line in `EXECUTORS` of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,6 +77,18 @@ def the_submitit() -> Any:
     except ModuleNotFoundError as error:
         raise UserError(f'{error.name} is not installed; pip install "moewright[lab]"') from None
     return submitit
+
+
+def missing_lab() -> str | None:
+    """What to install before runs can be started or measured, in one line; None: nothing. Loads neither package."""
+    for name in ("submitit", "torch"):
+        try:
+            is_there = find_spec(name) is not None
+        except (ImportError, ValueError):
+            is_there = False
+        if not is_there:
+            return f'{name} is not installed; pip install "moewright[lab]"'
+    return None
 
 
 def worker_arguments(name: str, folder: Path, execution: Execution) -> dict[str, Any]:

@@ -151,7 +151,8 @@ def sbatch_parameters(execution: Execution, signal_seconds: int | None) -> dict[
         raise UserError(f"execution.slurm.{_ADDITIONAL}: {additional!r} is no mapping of sbatch's options")
     for name in (*given, *additional):
         _refuse(name)
-    _check_names(given)
+    if given:
+        _check_names(given)
     parameters: dict[str, Any] = {
         "use_srun": False,
         "cpus_per_task": execution.cores_per_run or 1,

@@ -10,9 +10,9 @@ from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment.attempts import last_end, read_attempts
 from moewright.experiment.states import STATES
-from moewright.experiment.sweep_folder import SWEEP, attempts_file
+from moewright.experiment.sweep_folder import SWEEP, attempts_file, names_in_folder, read_cells
 from moewright.sweeps.plan import Planner
-from moewright.sweeps.running.executor import Executor
+from moewright.sweeps.running.executor import Executor, missing_lab
 from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.running.scheduler import Scheduler, Watcher
 from moewright.sweeps.running.slurm_executor import SlurmExecutor
@@ -99,8 +99,11 @@ def sweep(
     loaded = load(spec)
     folder = Path(out).absolute()
     check_folder(folder)
-    planner = Planner(loaded)
+    planner = planner_in(folder, loaded)
     runner = make_executor(executor, loaded.spec.execution, jobs)
+    missing = missing_lab()
+    if missing is not None:
+        raise UserError(missing)
     with submitting(folder):
         runs_beside(folder, planner, add)
         note_specification(folder, loaded.to_dict(), planner.code)
@@ -114,9 +117,14 @@ def look(spec: "str | Path | dict[str, Any]", out: str | Path) -> SweepResult:
     if not (folder / SWEEP).is_file():
         raise UserError(f"out: {out} holds no sweep; start one with `moewright sweep SPEC --out {out}`")
     check_folder(folder)
-    planner = Planner(load(spec))
+    planner = planner_in(folder, load(spec))
     runs_beside(folder, planner, add=False)
     return SweepResult(SweepState(folder, planner).snapshot())
+
+
+def planner_in(folder: Path | None, loaded: LoadedSweep) -> Planner:
+    """The planner of a sweep in its folder, whose runs keep the names that they were begun under."""
+    return Planner(loaded, None if folder is None else names_in_folder(folder, read_cells(folder)))
 
 
 EXECUTORS: dict[str, Callable[[Execution, int | None], Executor]] = {
