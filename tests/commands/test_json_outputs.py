@@ -8,6 +8,9 @@ import pytest
 
 from moewright.data.dataset_record import DatasetOutput
 from moewright.designs.design_record import DesignsRecord
+from moewright.experiment.collecting.collection import RunsAnswer
+from moewright.experiment.planning import PlanAnswer
+from moewright.experiment.run_folder import TrainAnswer
 from moewright.exporters.exported import ExportAnswer
 from moewright.hardware.inspection_record import InspectionRecord
 from moewright.laws.description import LawDescription, LawList
@@ -37,13 +40,29 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
 def test_outputs_read_back(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], record: type[Output]
 ) -> None:
-    written = [argument.format(out=tmp_path / "out") for argument in arguments]
-    code, out, err = run(capsys, *written, "--json")
+    assert_reads_back(capsys, record, *(argument.format(out=tmp_path / "out") for argument in arguments))
+
+
+def assert_reads_back(capsys: pytest.CaptureFixture[str], record: type[Output], *arguments: str) -> None:
+    """What a command prints is a record of this class, nothing lost."""
+    code, out, err = run(capsys, *arguments, "--json")
     assert code == 0, err
     values: dict[str, Any] = json.loads(out)
     read = record.from_dict(values)
     assert read.to_dict() == values
     assert set(values) <= set(record.json_schema()["properties"])
+
+
+def test_outputs_about_runs_read_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from tests.lab import tiny
+
+    recipe = tiny.save(tiny.recipe(tiny.write_tokens(tmp_path), steps=3), tmp_path / "recipe.json")
+    assert_reads_back(capsys, PlanAnswer, "train", recipe, "--dry-run")
+    assert_reads_back(capsys, TrainAnswer, "train", recipe, "--out", str(tmp_path / "runs" / "one"))
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "run.json").write_text("{")
+    assert_reads_back(capsys, RunsAnswer, "runs", str(tmp_path / "runs"), "--out", str(tmp_path / "runs.csv"))
 
 
 def test_the_folder_of_designs_keeps_the_same_record(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

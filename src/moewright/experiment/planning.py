@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
 from moewright.data.batches import Batches
@@ -17,8 +17,17 @@ from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.support import LOGIT_ROWS
 from moewright.hardware.pretraining import Parallelism, TrainingMemory, training_memory
 from moewright.quantities import format_bytes
+from moewright.records import Items, Output
 
 _GPU_DRIVERS = ("/proc/driver/nvidia", "/dev/kfd")
+
+
+class PlanAnswer(Output, RunFacts):
+    """What a recipe comes to; nothing is trained."""
+
+    command: ClassVar[str] = "train --dry-run"
+    warnings: Items[str]
+    """About the recipe and its data."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,14 +38,17 @@ class RunPlan(Shown):
     warnings: tuple[str, ...]
     facts: RunFacts
 
+    def answer(self) -> PlanAnswer:
+        """For JSON."""
+        return PlanAnswer(**dict(self.facts), warnings=self.warnings)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright train --dry-run --json`."""
-        return {**self.facts.to_dict(), "warnings": list(self.warnings)}
+        return self.answer().to_dict()
 
     def _facts(self) -> dict[str, Any]:
-        told = self.to_dict()
         names = ("total_params", "active_params", "train_tokens", "steps", "peak_learning_rate", "train_flops")
-        return {**{name: told[name] for name in names}, "warnings": len(self.warnings)}
+        return {**{name: getattr(self.facts, name) for name in names}, "warnings": len(self.warnings)}
 
 
 class ValidationSets:

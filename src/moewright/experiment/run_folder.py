@@ -9,13 +9,13 @@ checkpoints/step-00001200/  model.safetensors, optimizer.safetensors, state.json
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field
 
 from moewright.errors import UserError
 from moewright.experiment.provenance import Provenance
-from moewright.records import Count, FileRecord, Items, Reading, Record, Total
+from moewright.records import Count, FileRecord, Items, Output, Reading, Record, Total
 
 RUN, STATUS, METRICS, CHECKPOINTS = "run.json", "status.json", "metrics.jsonl", "checkpoints"
 LOCK = ".lock"
@@ -124,6 +124,20 @@ class RunStatus(FileRecord, RunOutcome):
 
     format: Literal["moewright-status/1"] = "moewright-status/1"
     version_without_format = 1
+
+
+class TrainAnswer(Output, RunOutcome):
+    """A run that ended: where it is, and what status.json says of it."""
+
+    command: ClassVar[str] = "train"
+    out: str
+    format: str
+    """Of status.json."""
+
+    @classmethod
+    def of(cls, folder: Path, status: RunStatus) -> Self:
+        """The answer about a run in its folder."""
+        return cls(out=str(folder), **dict(status))
 
 
 class CheckpointState(FileRecord):

@@ -29,7 +29,7 @@ from moewright.experiment.metrics import (
 from moewright.experiment.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.experiment.planning import RunPlan
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.run_folder import METRICS, STATUS, Outcome, RunStatus
+from moewright.experiment.run_folder import METRICS, STATUS, Outcome, RunStatus, TrainAnswer
 from moewright.files import AppendOnlyFile
 from moewright.lab.losses import StepLosses
 from moewright.lab.machine import matmul_peak, peak_memory
@@ -55,9 +55,13 @@ class Result(Shown):
     is_first: bool = True
     """Whether this is the process that writes and prints, of several."""
 
+    def answer(self) -> TrainAnswer:
+        """For JSON."""
+        return TrainAnswer.of(self.folder, self.summary)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright train --json`."""
-        return {"out": str(self.folder), **self.summary.to_dict()}
+        return self.answer().to_dict()
 
     def _facts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("folder", "state", "step", "tokens", "loss")}

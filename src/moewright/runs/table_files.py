@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -93,7 +94,7 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
 }
 
 
-def as_records(frame: pd.DataFrame) -> list[dict[str, object]]:
+def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as plain mappings for JSON: what is missing or not finite is None."""
     plain = frame.astype(object)
     plain = plain.where(frame.notna(), None).replace({float("inf"): None, float("-inf"): None})

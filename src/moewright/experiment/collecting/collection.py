@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -14,12 +14,20 @@ import moewright.runs as run_tables
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment.attempts import begins
-from moewright.experiment.collecting.findings import Finding, about_attempts, about_mixtures, about_run, finding
+from moewright.experiment.collecting.findings import (
+    Finding,
+    RunFinding,
+    about_attempts,
+    about_mixtures,
+    about_run,
+    finding,
+)
 from moewright.experiment.collecting.learning_curves import read_curves, read_tail
 from moewright.experiment.collecting.run_rows import fact_columns, outcome_columns, settings_columns
 from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord
 from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
+from moewright.records import Items, Output
 from moewright.runs.derived import read_architecture
 from moewright.runs.schema import SCHEMA
 from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, write_frame
@@ -41,6 +49,21 @@ class RunSource:
     """What a sweep says the run is; None outside of sweeps, and where the file is missing."""
 
 
+class RunsAnswer(Output):
+    """The run table of a folder, and what should be known before it is fitted."""
+
+    command: ClassVar[str] = "runs"
+    folder: str
+    is_sweep: bool
+    states: dict[str, int]
+    """How many runs are in each state."""
+    findings: Items[RunFinding]
+    written: Items[str]
+    """Files."""
+    runs: Items[dict[str, bool | int | float | str | None]]
+    """One row per run, by the columns of docs/run_table.md; null for what is missing or not finite."""
+
+
 @dataclass(frozen=True, repr=False)
 class RunTable(ShownTable):
     """The run table of a folder, and what should be known before it is fitted."""
@@ -59,16 +82,20 @@ class RunTable(ShownTable):
         counts = Counter(self.table["state"])
         return {state: counts[state] for state in STATES if counts[state]}
 
+    def answer(self) -> RunsAnswer:
+        """For JSON."""
+        return RunsAnswer(
+            folder=str(self.folder),
+            is_sweep=self.is_sweep,
+            states=self.states,
+            findings=tuple(RunFinding(**each) for each in self.findings),
+            written=tuple(str(path) for path in self.written),
+            runs=tuple(as_records(self.table)),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright runs --json`."""
-        return {
-            "folder": str(self.folder),
-            "is_sweep": self.is_sweep,
-            "states": self.states,
-            "findings": list(self.findings),
-            "written": [str(path) for path in self.written],
-            "runs": as_records(self.table),
-        }
+        return self.answer().to_dict()
 
     def to_frame(self) -> pd.DataFrame:
         """The table itself, one row per run."""

@@ -11,10 +11,23 @@ from moewright.experiment.identity import RunIdentity
 from moewright.experiment.run_folder import RunRecord, RunStatus
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import CellRecord
+from moewright.records import Record
 from moewright.runs.schema import FINISHED
 
 Finding = dict[str, Any]
-"""row (from 1; None: of no one row), run_id, problem, column, detail."""
+"""The fields of a `RunFinding`."""
+
+
+class RunFinding(Record):
+    """What is wrong with a run, or with all of them."""
+
+    row: int | None
+    """Of the table, from 1; null for a run that is not in it, and for all."""
+    run_id: str
+    problem: str
+    column: str
+    detail: str
+
 
 CLOCK_SLACK = 5.0
 """Seconds by which clocks of one cluster may differ, or be set back, without a word."""
