@@ -2,13 +2,14 @@
 
 import json
 import random
+from importlib import import_module
 
 import pytest
 
 from moewright.architecture import Architecture
 from moewright.architecture.counts import total_params
 from moewright.hf.config import read_config
-from moewright.hf.families import MODULES, WRAPPERS
+from moewright.hf.families import FILES, MODULES, WRAPPERS
 from tests.hf import oracle
 from tests.hf.samplers import NEEDED_FIELDS, SAMPLERS
 
@@ -19,6 +20,11 @@ def test_every_family_has_a_sampler() -> None:
     # kimi_k2 is deepseek_v3 under another name; the others are language models inside multimodal configs.
     others = {"kimi_k2", "dots3_note_text", "qwen3_vl_moe_text", "glm4v_moe_text"}
     assert set(MODULES) - set(SAMPLERS) == others
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_every_file_is_registered_with_its_families(name: str) -> None:
+    assert set(import_module(f"moewright.hf.families.{name}").FAMILIES) == set(FILES[name])
 
 
 @pytest.mark.parametrize("family", sorted(SAMPLERS))

@@ -105,6 +105,23 @@ class Architecture(FileRecord):
 
     However the repeats are written, they are stored in one canonical form, so two architectures are equal when their
     plain lists of layers and their other fields are.
+
+    >>> from moewright.architecture.feed_forwards import ExpertGroup, MoE
+    >>> from moewright.architecture.mixers import Attention
+    >>> layer = Layer(
+    ...     mixer=Attention(num_heads=8, num_kv_heads=2, head_dim=64),
+    ...     feed_forward=MoE(groups=(ExpertGroup(count=32, expert_size=256, top_k=4),)),
+    ... )
+    >>> small = Architecture(vocab_size=32_000, hidden_size=512, layers=(Repeat(repeat=12, layers=(layer,)),))
+    >>> small.num_layers
+    12
+    >>> small == Architecture(vocab_size=32_000, hidden_size=512, layers=[layer] * 12)
+    True
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     small.save(f"{folder}/small.yaml")
+    ...     Architecture.load(f"{folder}/small.yaml") == small
+    True
     """
 
     format: Literal["moewright-architecture/1"] = "moewright-architecture/1"

@@ -68,7 +68,12 @@ def expert_multiplier_slicing(architecture: Countable[F]) -> F:
 
 
 def active_experts_zhao(architecture: Countable[F]) -> F:
-    """G: active experts, routed and shared, in units of d_e (arXiv 2509.23678)."""
+    """G: active experts, routed and shared, in units of d_e (arXiv 2509.23678).
+
+    >>> from moewright.hf import load_architecture
+    >>> active_experts_zhao(load_architecture("examples/configs/deepseek-v3.json").architecture)
+    9.0
+    """
     return top_k(architecture) + shared_experts(architecture)
 
 

@@ -177,7 +177,12 @@ Hardware = str | Path | Device
 
 
 def load_device(hardware: Hardware) -> Device:
-    """The device that a user means. Raises UserError naming what is unknown and the nearest known name."""
+    """The device that a user means. Raises UserError naming what is unknown and the nearest known name.
+
+    >>> h100 = load_device("H100")
+    >>> h100.memory, h100.memory_bandwidth, h100.peak_flops["bf16"]
+    (80000000000.0, 3350000000000.0, 989400000000000.0)
+    """
     if isinstance(hardware, Device):
         return hardware
     path, name = _as_file(str(hardware))

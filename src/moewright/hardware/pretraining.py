@@ -136,6 +136,12 @@ def training_memory(
     layer's input and one layer's rest; `imbalance` is the share of expert copies on the fullest device over the mean.
     `logit_rows`: logits, and their gradient beside them, exist for so many tokens at a time; None: for all, as one
     tensor. Raises UserError for degrees that do not divide.
+
+    >>> from moewright.hf import load_architecture
+    >>> olmoe = load_architecture("examples/configs/olmoe-1b-7b.json").architecture
+    >>> held = training_memory(olmoe, Parallelism(data=8, zero_stage=1), tokens_per_sequence=4096)
+    >>> f"{held.total / 1e9:.1f} GB"
+    '49.1 GB'
     """
     spread = parallelism or Parallelism()
     if (spread.data * spread.tensor) % spread.expert_devices:

@@ -41,6 +41,12 @@ def decode_tokens_per_second(
 
     Returns (low, high) from the device's efficiency ranges; times `batch` it is the total. Whether the model fits is
     `memory_per_device`'s question. Raises UserError for an unknown device and impossible numbers.
+
+    >>> from moewright.hf import load_architecture
+    >>> qwen = load_architecture("examples/configs/qwen3-30b-a3b.json").architecture
+    >>> low, high = decode_tokens_per_second(qwen, "H100", devices=2, batch=16, context=32768)
+    >>> f"{low:.0f} to {high:.0f}"
+    '24 to 63'
     """
     fast, slow = _pass_seconds(architecture, device, devices, Load("decode", batch, context, weights_dtype, kv_dtype))
     return 1 / slow, 1 / fast
