@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -85,7 +85,7 @@ def _table(heading: str, rows: list[tuple[str, type[Record]]]) -> str:
 
 def _kind(record: type[LineRecord]) -> str:
     field = record.model_fields.get("event") or record.model_fields.get("kind")
-    return record.__name__ if field is None else str(field.default)
+    return record.__name__ if field is None else ", ".join(get_args(field.annotation))
 
 
 def _schema_name(record: type[Record]) -> str:

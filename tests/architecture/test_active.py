@@ -46,6 +46,7 @@ def touched(module: torch.nn.Module) -> int:
     for name, parameter in module.named_parameters():
         expert_tensor = "experts" in name.split(".") or "input_linear" in name or "output_linear" in name
         if expert_tensor and "shared" not in name and parameter.dim() >= 2:
+            assert parameter.grad is not None
             used = parameter.grad.flatten(1).abs().sum(1) > 0  # one row for each expert
             total += int(used.sum()) * parameter[0].numel()
         elif parameter.grad is not None or not parameter.requires_grad:  # a frozen bias takes part in the choice
@@ -100,8 +101,8 @@ def test_published_pairs(name: str) -> None:
 
 def as_printed(value: float, printed: str) -> bool:
     """Equal to the printed digits, rounded or cut off (Qwen and GLM cut: 3.353 is printed as 3.3, 106.85 as 106)."""
-    digits = len(printed.partition(".")[2])
-    return abs(value - float(printed)) <= 0.5 * 10**-digits or 0 <= value - float(printed) < 10**-digits
+    last: float = 10 ** -len(printed.partition(".")[2])
+    return abs(value - float(printed)) <= 0.5 * last or 0 <= value - float(printed) < last
 
 
 def test_kimi_k2() -> None:

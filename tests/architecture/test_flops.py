@@ -54,8 +54,9 @@ def count_flops(module: torch.nn.Module, tokens: torch.Tensor) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(tokens)
     by_module = counter.get_flop_counts()
-    angles = sum(sum(flops.values()) for name, flops in by_module.items() if name.endswith("rotary_emb"))
-    return sum(by_module["Global"].values()) - angles
+    angles: int = sum(sum(flops.values()) for name, flops in by_module.items() if name.endswith("rotary_emb"))
+    whole: int = sum(by_module["Global"].values())
+    return whole - angles
 
 
 def test_mean_context_by_brute_force() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
 
 
-def expand(runs):  # type: ignore[no-untyped-def]
+def expand(runs: Iterable[int | Run]) -> Iterator[int]:
     """The plain list behind runs, as positions."""
     for run in runs:
         if isinstance(run, Run):

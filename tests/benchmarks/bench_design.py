@@ -7,6 +7,7 @@ same laws' formulas on plain arrays of a chunk's size, which is what trying ever
 
 import resource
 import time
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from moewright.designs.budgets import make_budgets
 from moewright.designs.groups import CHUNK_ROWS
 from moewright.designs.judges import choose_judges
 
-BUDGETS: dict[str, dict[str, object]] = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "three budgets": {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"},
     "fixed FLOPs": {"memory": "80GB", "active_params": "3B", "train_flops": "1e23"},
     "two H100s": {
@@ -36,7 +37,7 @@ def main() -> None:
     print(f"numpy alone, all laws on arrays of {CHUNK_ROWS:,}: {rate:.3g} designs a second")
     for name, budgets in BUDGETS.items():
         start, processor = time.perf_counter(), time.process_time()
-        answer = moewright.design(**budgets)  # type: ignore[arg-type]
+        answer = moewright.design(**budgets)
         seconds, busy = time.perf_counter() - start, time.process_time() - processor
         considered = answer.considered / seconds
         print(

@@ -51,20 +51,24 @@ def both_ways(forward: Callable[[], Tensor], inputs: list[Tensor]) -> Callable[[
     return run
 
 
+def both_products(x: Tensor, w: Tensor, g: Tensor) -> dict[str, Callable[[], object]]:
+    """The three products of a layer, from its inputs, weights and output's gradient: the lab's and torch's."""
+    return {
+        "forward": lambda: products.times_transposed(x, w),
+        "forward torch": lambda: torch.mm(x, w.t()),
+        "input gradient": lambda: products.times(g, w),
+        "input gradient torch": lambda: torch.mm(g, w),
+        "weight gradient": lambda: products.transposed_times(g, x),
+        "weight gradient torch": lambda: torch.mm(g.t(), x),
+    }
+
+
 def compare_products(dtype: torch.dtype) -> None:
     """GFLOP/s of the three products of a layer by torch and by what the lab uses."""
     print("products, GFLOP/s: the lab's / torch's")
     for rows, outputs, inputs in PRODUCTS:
         x, w, g = (torch.randn(*s).to(dtype) for s in ((rows, inputs), (outputs, inputs), (rows, outputs)))
-        contenders: dict[str, Callable[[], object]] = {
-            "forward": lambda x=x, w=w: products.times_transposed(x, w),
-            "forward torch": lambda x=x, w=w: torch.mm(x, w.t()),
-            "input gradient": lambda g=g, w=w: products.times(g, w),
-            "input gradient torch": lambda g=g, w=w: torch.mm(g, w),
-            "weight gradient": lambda g=g, x=x: products.transposed_times(g, x),
-            "weight gradient torch": lambda g=g, x=x: torch.mm(g.t(), x),
-        }
-        rates = {name: 2e-6 * rows * outputs * inputs / ms for name, ms in fastest(contenders).items()}
+        rates = {name: 2e-6 * rows * outputs * inputs / ms for name, ms in fastest(both_products(x, w, g)).items()}
         cells = [
             f"{name} {rates[name]:.0f} / {rates[f'{name} torch']:.0f}"
             for name in ("forward", "input gradient", "weight gradient")
@@ -102,7 +106,7 @@ def compare_parts(dtype: torch.dtype, shape: dict[str, int]) -> None:
         "norm": (rms_norm, (x, norm_weight, 1e-6), [x, norm_weight]),
         "head and loss": (head_loss, (x, head, targets, 1 / tokens), [x, head]),
     }
-    contenders = {}
+    contenders: dict[str, Callable[[], object]] = {}
     for name, (operation, arguments, inputs) in parts.items():
         contenders[f"{name}, twin"] = both_ways(partial(operation.fast, *arguments), inputs)
         contenders[f"{name}, plain"] = both_ways(partial(operation.plain, *arguments), inputs)

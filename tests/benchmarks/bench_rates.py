@@ -52,7 +52,7 @@ def main() -> None:
                 found = best_rate(np.exp(x), y, noise)
                 answers = {
                     "best tested": x[best],
-                    "best_rate": np.log(found.rate),
+                    "best_rate": float("nan") if found.rate is None else np.log(found.rate),
                     "three rates": vertex(x, y, 1),
                     "five rates": vertex(x, y, 2),
                     "all rates": vertex(x, y, count),

@@ -44,11 +44,11 @@ def copy_runs(run: Path, out: Path, count: int) -> None:
         group["count"] = experts + number // 10
         record["recipe"]["seed"] = number % 10
         record["facts"]["peak_learning_rate"] = 1e-3 * (1 + number % 7)
-        folder = out / "runs" / name
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps(record, indent=2))
+        copy = out / "runs" / name
+        copy.mkdir(parents=True)
+        (copy / "run.json").write_text(json.dumps(record, indent=2))
         for file, text in texts.items():
-            (folder / file).write_text(text)
+            (copy / file).write_text(text)
         cell = {
             "id": name,
             "settings": {"num_experts": group["count"]},

@@ -87,11 +87,12 @@ def lab_step(shape: dict[str, int], precision: str, dense: bool) -> Callable[[An
 def peer_step(shape: dict[str, int], precision: str, implementation: str) -> Callable[[Any], None]:
     """A training step of transformers' Qwen3-MoE, or of Qwen3 for a dense model."""
     import torch
-    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+    from transformers import AutoConfig, Qwen3MoeForCausalLM
 
     name, _, autocast = implementation.partition(" ")
     heads = shape["hidden"] // HEAD_DIM
-    config = Qwen3MoeConfig(
+    config = AutoConfig.for_model(
+        "qwen3_moe",
         vocab_size=VOCABULARY,
         hidden_size=shape["hidden"],
         num_hidden_layers=shape["layers"],

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def measure(rounds: int) -> dict[str, float]:
     best = dict.fromkeys(COMMANDS, float("inf"))
     for _ in range(rounds):
         for name, command in COMMANDS.items():
-            best[name] = min(best[name], seconds_of(lambda command=command: run(command)))
+            best[name] = min(best[name], seconds_of(partial(run, command)))
     return {name: round(seconds, 4) for name, seconds in best.items()}
 
 

@@ -15,13 +15,14 @@ import tempfile
 from pathlib import Path
 
 from moewright.architecture import Architecture
+from moewright.architecture.spec import WeightFormatName
 from moewright.hardware import SPEED_OF_LIGHT, decode_tokens_per_second, load_device
 from moewright.hardware.placement import distinct_experts
 from moewright.hf.loading import load_architecture
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 # Its name for the weights, ours.
-MODELS = {
+MODELS: dict[str, tuple[str, WeightFormatName]] = {
     "qwen3-30b-a3b": ("bfloat16", "bf16"),
     "mixtral-8x7b": ("bfloat16", "bf16"),
     "deepseek-v3": ("fp8_block", "fp8"),

@@ -11,10 +11,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, OlmoeConfig, PretrainedConfig, Qwen3MoeConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from moewright.hardware import Device, Efficiency, decode_tokens_per_second, time_to_first_token
@@ -22,7 +23,8 @@ from moewright.hardware.devices import Node
 from moewright.hf.loading import load_architecture
 
 MODELS: dict[str, PretrainedConfig] = {
-    "qwen3_moe": Qwen3MoeConfig(
+    "qwen3_moe": AutoConfig.for_model(
+        "qwen3_moe",
         vocab_size=32000,
         hidden_size=768,
         num_hidden_layers=8,
@@ -33,7 +35,8 @@ MODELS: dict[str, PretrainedConfig] = {
         num_experts_per_tok=2,
         moe_intermediate_size=768,
     ),
-    "olmoe": OlmoeConfig(
+    "olmoe": AutoConfig.for_model(
+        "olmoe",
         vocab_size=32000,
         hidden_size=1024,
         num_hidden_layers=6,
@@ -105,7 +108,8 @@ def measure_gaps() -> tuple[float, float]:
     """Seconds that a layer and an expert take with next to nothing to compute: tiny models, one and four experts."""
 
     def tiny(experts: int, layers: int) -> float:
-        config = Qwen3MoeConfig(
+        config = AutoConfig.for_model(
+            "qwen3_moe",
             vocab_size=64,
             hidden_size=32,
             num_hidden_layers=layers,
@@ -124,7 +128,7 @@ def measure_gaps() -> tuple[float, float]:
     return per_layer_with_one - per_expert, per_expert
 
 
-def build(config: PretrainedConfig) -> torch.nn.Module:
+def build(config: PretrainedConfig) -> PreTrainedModel:
     """The model with random weights in fp32. Experts one after another, as the roofline's gaps assume."""
     torch.manual_seed(0)
     config._attn_implementation = "sdpa"
@@ -133,7 +137,7 @@ def build(config: PretrainedConfig) -> torch.nn.Module:
 
 
 @torch.inference_mode()
-def measure(model: torch.nn.Module, stage: str, batch: int, context: int, repeats: int = 9) -> float:
+def measure(model: PreTrainedModel, stage: str, batch: int, context: int, repeats: int = 9) -> float:
     """Median seconds of one pass."""
     vocabulary = model.config.vocab_size
     prompt = torch.randint(0, vocabulary, (batch, context))
@@ -171,7 +175,7 @@ def main() -> None:
         device = measure_device()  # anew for each model: others on the machine come and go
         describe(device)
         for stage, batch, context in CASES:
-            settings = {"batch": batch, "context": context, "weights_dtype": "fp32", "kv_dtype": "fp32"}
+            settings: dict[str, Any] = {"batch": batch, "context": context, "weights_dtype": "fp32", "kv_dtype": "fp32"}
             if stage == "decode":
                 low, high = (1 / rate for rate in reversed(decode_tokens_per_second(architecture, device, **settings)))
             else:

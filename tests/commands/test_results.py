@@ -1,7 +1,7 @@
 """What commands return: one line in a terminal, a table in a notebook, plain values for JSON, a frame for a table."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         return result if name == "train" else moewright.collect_runs(tmp_path / "run")
     if name == "data":
         return moewright.prepare_data("examples/data/moby-dick.txt", tmp_path / "tokens", vocab_size=300)
-    return {
+    results: dict[str, Callable[[], Any]] = {
         "inspect": lambda: moewright.inspect(OLMOE, hardware="H100"),
         "predict": lambda: moewright.predict(OLMOE, "2T"),
         "design": lambda: moewright.design(total_params="1B", train_tokens="20B", top=2),
@@ -47,7 +47,8 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         "law": lambda: moewright.describe_laws("zhao2025"),
         "fit": lambda: moewright.fit(TABLE, "hoffmann2022", bootstrap=20),
         "export": lambda: moewright.export(OLMOE, "hf", tmp_path / "out"),
-    }[name]()
+    }
+    return results[name]()
 
 
 TABLES = ("inspect", "predict", "design", "laws", "fit", "data", "sweep", "dry sweep", "runs")

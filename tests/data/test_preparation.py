@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_order_of_input_decides_nothing(tmp_path: Path) -> None:
     write_lines(tmp_path / "in.jsonl", rows)
     write_lines(tmp_path / "again" / "in.jsonl", shuffled)
 
-    def files(name: str, folder: str, **settings: int) -> dict[str, bytes]:
+    def files(name: str, folder: str, **settings: Any) -> dict[str, bytes]:
         prepare([tmp_path / folder / "in.jsonl"], tmp_path / name, vocab_size=400, source_key="source", **settings)
         return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
 

@@ -1,6 +1,8 @@
 """Shards as other programs write them, read back against plain numpy; and files that are no shards."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +29,13 @@ def as_llm_c(path: Path, tokens: np.ndarray) -> None:
         file.write(tokens.tobytes())
 
 
-WRITERS = {"nanogpt.bin": as_nanogpt, "olmo-core.npy": as_nanogpt, "numpy.npy": np.save, "llm-c.bin": as_llm_c}
+Writer = Callable[[Path, np.ndarray], object]
+WRITERS: dict[str, Writer] = {
+    "nanogpt.bin": as_nanogpt,
+    "olmo-core.npy": as_nanogpt,
+    "numpy.npy": np.save,
+    "llm-c.bin": as_llm_c,
+}
 
 
 @given(
@@ -121,14 +129,15 @@ def test_own_files_are_checked(tmp_path: Path) -> None:
     other = open_files(late, {"own": good}, vocab_size=502, end_of_document=0)
     assert dataset.fingerprint != other.fingerprint
     open_files(late, {"own": good}, vocab_size=500)  # the first tokens do not show it
-    for said, change in {
+    wrong: dict[str, dict[str, Any]] = {
         "late.npy: has token 500, but the vocabulary is 500": {"check_tokens": True},
         "validation: no files": {"validation": {}},
         "validation set 'own': no files": {"validation": {"own": []}},
         "vocab_size: expected an integer from 1 to 10^8, found 0": {"vocab_size": 0},
         "end_of_document: 500": {"end_of_document": 500},
         "bytes_per_token: 'other' is no validation set; they are own": {"bytes_per_token": {"other": 1.0}},
-    }.items():
+    }
+    for said, change in wrong.items():
         with pytest.raises(UserError) as complaint:
             open_files(**{"train": late, "validation": {"own": good}, "vocab_size": 500, **change})
         assert said in str(complaint.value)

@@ -1,6 +1,7 @@
 """Byte-level BPE: any text comes back; separators in a text are text; the same texts give the same tokenizer."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,14 +75,15 @@ def test_a_given_tokenizer_neither_adds_nor_cuts(tmp_path: Path) -> None:
 def test_bad_tokenizers(tmp_path: Path, chapters: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "no.json").write_text("{}")
     path = wordlevel(tmp_path / "endless.json", "?", "call")
-    for said, make in {
+    wrong: dict[str, Callable[[], object]] = {
         "absent.json: cannot be read": lambda: load_tokenizer(tmp_path / "absent.json"),
         "no.json: not a Hugging Face tokenizer.json": lambda: load_tokenizer(tmp_path / "no.json"),
         "endless.json: has none of <|endoftext|>": lambda: load_tokenizer(path),
         "end-of-document: '<end>' is not a token": lambda: load_tokenizer(path, "<end>"),
         "vocab-size: 256 is too small": lambda: train_tokenizer(chapters, 256),
         "vocab-size: the text has pairs for 260 tokens": lambda: train_tokenizer(["abc abc"], 1000),
-    }.items():
+    }
+    for said, make in wrong.items():
         with pytest.raises(UserError) as complaint:
             make()
         assert said in str(complaint.value)

@@ -49,7 +49,7 @@ def test_the_laws_that_may_judge_say_so() -> None:
 def test_the_search_equals_trying_everything(seed: int) -> None:
     r = np.random.default_rng(seed)
     lists, asked = random_question(r)
-    names = PUBLISHED if seed % 3 else (PUBLISHED[seed // 3 % len(PUBLISHED)],)
+    names: tuple[str, ...] = PUBLISHED if seed % 3 else (PUBLISHED[seed // 3 % len(PUBLISHED)],)
     if "train_flops" in asked:  # clark2022 does not see tokens, which then differ
         names = tuple(name for name in names if name != "clark2022") or ("abnar2025",)
     expected = brute_force.solve(lists, asked, names)

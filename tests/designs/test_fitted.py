@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,8 +30,8 @@ def own_law() -> FittedLaw:
 def test_a_fitted_law_joins_with_its_draws(own_law: FittedLaw, tmp_path: Path) -> None:
     path = tmp_path / "own.json"
     own_law.save(path)
-    budgets = {"total_params": "7B", "active_params": "1.3B", "train_tokens": "5T"}
-    answer = moewright.design(**budgets, law=[str(path)], top=3)  # type: ignore[arg-type]
+    budgets: dict[str, Any] = {"total_params": "7B", "active_params": "1.3B", "train_tokens": "5T"}
+    answer = moewright.design(**budgets, law=[str(path)], top=3)
     assert answer.laws == (
         "zhao2025",
         "ludziejewski2025",
@@ -40,10 +41,10 @@ def test_a_fitted_law_joins_with_its_draws(own_law: FittedLaw, tmp_path: Path) -
         "ling2025",
         own_law.name,
     )
-    alone = moewright.design(**budgets, law=own_law, top=3)  # type: ignore[arg-type]
+    alone = moewright.design(**budgets, law=own_law, top=3)
     # Joined to the published ones unless a name restricts them.
     assert alone.laws == answer.laws
-    pair = moewright.design(**budgets, law=["zhao2025", own_law], top=3)  # type: ignore[arg-type]
+    pair = moewright.design(**budgets, law=["zhao2025", own_law], top=3)
     assert pair.laws == ("zhao2025", own_law.name)
     ranking = pair.bootstrap[own_law.name]
     assert ranking.num_draws == len(own_law.record.draws)
@@ -58,12 +59,12 @@ def test_a_fitted_law_joins_with_its_draws(own_law: FittedLaw, tmp_path: Path) -
 
 
 def test_a_law_without_tokens_may_not_judge_at_fixed_flops(own_law: FittedLaw) -> None:
-    budgets = {"total_params": "7B", "train_flops": "1e22"}
-    assert "clark2022" not in moewright.design(**budgets, top=1).laws  # type: ignore[arg-type]
+    budgets: dict[str, Any] = {"total_params": "7B", "train_flops": "1e22"}
+    assert "clark2022" not in moewright.design(**budgets, top=1).laws
     with pytest.raises(UserError, match="clark2022 does not see training tokens"):
-        moewright.design(**budgets, law=["clark2022"])  # type: ignore[arg-type]
+        moewright.design(**budgets, law=["clark2022"])
     with pytest.raises(UserError, match="does not see training tokens"):
-        moewright.design(**budgets, law=own_law)  # type: ignore[arg-type]
+        moewright.design(**budgets, law=own_law)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,8 @@ def test_law_files_from_another_version(own_law: FittedLaw, tmp_path: Path) -> N
     path = tmp_path / "own.json"
     own_law.save(path)
     content = json.loads(path.read_text())
-    for change in ({"format": "moewright-law/9"}, {"law": "zhao1999"}, {"coefficients": {}}):
+    changes: list[dict[str, Any]] = [{"format": "moewright-law/9"}, {"law": "zhao1999"}, {"coefficients": {}}]
+    for change in changes:
         path.write_text(json.dumps({**content, **change}))
         with pytest.raises(UserError, match=r"own\.json"):
             moewright.design(total_params="7B", train_tokens="1T", law=str(path))

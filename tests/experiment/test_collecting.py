@@ -4,7 +4,6 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs: four finished, one interrupted, one diverged; and folders that hold none."""
     place = tmp_path_factory.mktemp("runs")
     (place / "tokens").mkdir()
@@ -72,7 +71,9 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 
 def row_of(collected: RunTable, name: str) -> "pd.Series[Any]":
-    return collected.table.set_index("run_id").loc[name]
+    row = collected.table.set_index("run_id").loc[name]
+    assert isinstance(row, pd.Series)
+    return row
 
 
 def test_rows_are_the_facts_of_the_runs(made: Path) -> None:

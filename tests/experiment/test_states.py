@@ -8,13 +8,14 @@ import platform
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moewright.experiment import locks, run_folder, states
+from moewright.experiment import run_folder, states
 from moewright.experiment.attempts import Attempt, AttemptBegin, AttemptEnd, read_attempts
 from moewright.experiment.locks import is_locked, take_lock
 from moewright.experiment.run_folder import RunStatus
@@ -63,7 +64,8 @@ def test_every_combination() -> None:
 
 
 def test_an_end_of_an_earlier_attempt_that_is_noted_late_does_not_count() -> None:
-    late, lost = [begin(1), begin(2), end(1, "failed")], [begin(2), end(2, "timed-out")]
+    late: list[Attempt] = [begin(1), begin(2), end(1, "failed")]
+    lost: list[Attempt] = [begin(2), end(2, "timed-out")]
     assert state_of(None, late, has_folder=True, locked=False) == "interrupted"
     assert state_of(None, lost, has_folder=True, locked=False) == "timed-out"  # the first lines were lost
 
@@ -83,7 +85,7 @@ def write(out: Path, records: Sequence[Attempt | dict[str, Any]], status: str | 
 def test_files_cut_anywhere_give_a_state(tmp_path: Path) -> None:
     """400 pairs of files cut at random places, or with random bytes in them."""
     draw = random.Random(6)
-    records = [begin(1), end(1, "failed"), begin(2), end(2, "timed-out")]
+    records: list[Attempt] = [begin(1), end(1, "failed"), begin(2), end(2, "timed-out")]
     whole = "".join(map(line, records)).encode()
     status = json.dumps({"state": "running", "step": 3}, indent=2).encode()
     write(tmp_path, records, status.decode())
@@ -105,7 +107,7 @@ def test_files_cut_anywhere_give_a_state(tmp_path: Path) -> None:
 
 
 def test_records_of_another_shape_are_left_out(tmp_path: Path) -> None:
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"event": "pause", "attempt": 1},
         {"event": "begin"},
         {"event": "end", "attempt": "1"},
@@ -147,7 +149,7 @@ def test_whoever_looks_at_a_lock_does_not_keep_it_from_being_taken(
     lock.touch()
     looking = os.open(lock, os.O_RDONLY)
     fcntl.flock(looking, fcntl.LOCK_SH)
-    monkeypatch.setattr(locks.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+    monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
     handle = take_lock(lock)
     assert handle is not None
     os.close(handle)

@@ -43,4 +43,5 @@ def balance_loss(probabilities: np.ndarray, top_k: int) -> float:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return shares

@@ -5,6 +5,7 @@ Sizes are drawn independently, so that an exporter that confuses two of them is 
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from moewright import Architecture
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
@@ -164,7 +165,7 @@ def hf(r: random.Random) -> Architecture:
         router = Router(normalize=True, score_after_top_k=flag(r)) if kind == "mixtral" or flag(r) else Router()
         moe = experts(r, router, None)
         norm = "per_head" if kind == "qwen3_moe" else None
-        feed_forwards = some_dense(r, layers, moe) if kind == "qwen3_moe" else [moe] * layers
+        feed_forwards: list[Dense | MoE] = some_dense(r, layers, moe) if kind == "qwen3_moe" else [moe] * layers
         return model(r, [attention(r, qk_norm=norm)] * layers, feed_forwards)
     moe = experts(r, deepseek_router(r).model_copy(update={"selection_bias": "buffer"}), None)
     if flag(r):
@@ -203,7 +204,7 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
         if moe.router.num_groups == 1:
             unlike = (*moe.groups, ExpertGroup(count=3, expert_size=7, top_k=1))
             changes.append(layer.model_copy(update={"feed_forward": moe.model_copy(update={"groups": unlike})}))
-        for change in (
+        in_experts: tuple[dict[str, Any], ...] = (
             {"groups": (group.model_copy(update={"expert_size": group.expert_size + 1}),)},
             {"expert_bias": True},
             {"output_bias": True},
@@ -219,7 +220,8 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
             {"shared": SharedExpert(expert_size=11, combine="gated")},
             {"shared": SharedExpert(expert_size=11, combine="average")},
             {"shared": SharedExpert(expert_size=11, bias=True)},
-        ):
+        )
+        for change in in_experts:
             changes.append(layer.model_copy(update={"feed_forward": moe.model_copy(update=change)}))
     layers[index] = r.choice(changes)
     outer = r.choice(({}, {}, {"hyper_connections": 2}, {"mtp_layers": 1}, {"lm_head_bias": True}))

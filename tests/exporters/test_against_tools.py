@@ -163,7 +163,8 @@ def test_transformers_balance_loss() -> None:
 
     weight = balance_settings("hf", small(layers=1), 0.01)["router_aux_loss_coef"]
     logits, meant = unbalanced(1, top_k=2)
-    theirs = load_balancing_loss_func(tuple(torch.tensor(x) for x in logits), EXPERTS, 2)
+    by_layer: Any = tuple(torch.tensor(x) for x in logits)
+    theirs = load_balancing_loss_func(by_layer, EXPERTS, 2)
     assert weight * float(theirs) == pytest.approx(meant, rel=1e-5)
 
 

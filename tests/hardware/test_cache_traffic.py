@@ -1,5 +1,7 @@
 """What one decoding step moves in the cache, by hand."""
 
+from typing import Any
+
 import pytest
 
 from moewright.architecture import Architecture
@@ -9,7 +11,7 @@ from moewright.architecture.mixers import Attention, GatedDeltaNet, Indexer, Lat
 from moewright.architecture.spec import Layer
 from moewright.hardware.roofline import step_flops
 
-LATENT = {
+LATENT: dict[str, Any] = {
     "num_heads": 2,
     "q_lora_rank": 8,
     "kv_lora_rank": 16,

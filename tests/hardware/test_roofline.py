@@ -1,5 +1,7 @@
 """The roofline against arithmetic by hand, its limits, and its directions."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,7 +57,7 @@ def test_a_large_prompt_is_computed_at_the_peak() -> None:
 
 
 def test_quantized_weights_are_read_and_multiplied_as_stored() -> None:
-    load = {"context": 16384, "batch": 8}
+    load: dict[str, Any] = {"context": 16384, "batch": 8}
     in_bf16, in_fp8, in_int4 = (
         time_to_first_token(QWEN, IDEAL, weights_dtype=name, **load)[0] for name in ("bf16", "fp8", "int4")
     )
@@ -124,7 +126,7 @@ models = st.sampled_from(
 @settings(max_examples=60, deadline=None)
 @given(models, devices, formats, st.integers(1, 512), st.integers(1, 2**17))
 def test_directions(model: Architecture, device: Device, weights: WeightFormatName, batch: int, context: int) -> None:
-    load = {"batch": batch, "context": context, "weights_dtype": weights}
+    load: dict[str, Any] = {"batch": batch, "context": context, "weights_dtype": weights}
     low, high = decode_tokens_per_second(model, device, **load)
     first_low, first_high = time_to_first_token(model, device, **load)
     assert 0 < low <= high
@@ -163,10 +165,11 @@ def test_columns_equal_single_architectures(count: int, batch: int, weights: Wei
     some = next(groups_of(space).chunks())
     candidates = some.take(np.random.default_rng(7).choice(len(some), 25, replace=False)).with_expert_size(640)
     together = columns(candidates, vocab_size=50304)
-    load = {"devices": count, "batch": batch, "context": 3000, "weights_dtype": weights}
+    load: dict[str, Any] = {"devices": count, "batch": batch, "context": 3000, "weights_dtype": weights}
     rates = decode_tokens_per_second(together, "B200", **load)
     first = time_to_first_token(together, "B200", **load)
     memory = memory_per_device(together, "B200", **load)
+    fits = np.asarray(memory.fits)
     days = training_seconds(together, 1e12, "B200", count)
     for row in range(len(candidates)):
         one = build(candidates.take([row]), space, 4096)
@@ -176,7 +179,7 @@ def test_columns_equal_single_architectures(count: int, batch: int, weights: Wei
         alone = memory_per_device(one, "B200", **load)
         assert memory.weights[row] == pytest.approx(alone.weights)
         assert memory.cache[row] == pytest.approx(alone.cache)
-        assert memory.fits[row] == alone.fits
+        assert fits[row] == alone.fits
 
 
 def test_all_reduces_by_hand() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from moewright import Architecture
 from moewright.hf.config import read_config
@@ -73,7 +73,7 @@ def random_lab_model(architecture: Architecture, r: random.Random) -> Transforme
 
 
 @torch.no_grad()
-def random_hf_model(family: str, values: dict[str, Any], r: random.Random) -> torch.nn.Module:
+def random_hf_model(family: str, values: dict[str, Any], r: random.Random) -> PreTrainedModel:
     model = oracle.build(family, values, "cpu").eval()
     randomize(model.state_dict(), r)
     model.tie_weights()
@@ -86,11 +86,12 @@ def lab_model(architecture: Architecture, state: dict[str, Tensor]) -> Transform
     return model
 
 
-def load(folder: Path) -> torch.nn.Module:
+def load(folder: Path) -> PreTrainedModel:
     """from_pretrained, with every tensor found and none left over."""
-    model, info = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, output_loading_info=True, attn_implementation="eager", experts_implementation="eager"
     )
+    model, info = loaded
     assert not any(info.values()), info
     return model.eval()
 
@@ -100,7 +101,7 @@ def random_tokens(architecture: Architecture, r: random.Random) -> Tensor:
 
 
 @torch.no_grad()
-def largest_difference(model: Transformer, theirs: torch.nn.Module, tokens: Tensor) -> float:
+def largest_difference(model: Transformer, theirs: PreTrainedModel, tokens: Tensor) -> float:
     """Of the logits, over their largest magnitude."""
     ours = model(tokens)[0]
     expected = theirs(tokens).logits

@@ -15,13 +15,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from safetensors.torch import save_file
 
 from moewright import cli
 from moewright.lab import checkpoint_files, loop, sharding, training
 from moewright.lab.session import Session
 
-TAKE_STEP, SAVE = Session.next_step, checkpoint_files.save_file
+TAKE_STEP = Session.next_step
 
 
 def no_space(*_: Any) -> None:
@@ -31,21 +33,22 @@ def no_space(*_: Any) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    loop.matmul_peak = lambda *_: 1e9  # type: ignore[assignment]
+    patch = pytest.MonkeyPatch()  # until the process ends
+    patch.setattr(loop, "matmul_peak", lambda *_: 1e9)
     runs = Path(sys.argv[1])
     with sharding.world() as members:
-        training.world = lambda: nullcontext(members)  # type: ignore[assignment]
+        patch.setattr(training, "world", lambda: nullcontext(members))
         for recipe, folder, when, what in json.loads(runs.read_text()):
-            checkpoint_files.save_file = SAVE
+            patch.setattr(checkpoint_files, "save_file", save_file)
 
             def next_step(self: Session, when: int | None = when, what: str | None = what) -> Any:
                 if self.step == when and what == "signal" and members.rank == 1:
                     os.kill(os.getpid(), signal.SIGTERM)
                 if self.step == when and what == "full":
-                    checkpoint_files.save_file = no_space
+                    patch.setattr(checkpoint_files, "save_file", no_space)
                 return TAKE_STEP(self)
 
-            Session.next_step = next_step  # type: ignore[method-assign]
+            patch.setattr(Session, "next_step", next_step)
             sys.argv = ["moewright", "train", recipe, "--out", folder, "--json"]
             try:
                 cli.main()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from moewright.experiment import planning
+from moewright.data.dataset import open_files
 from moewright.experiment.recipe import Recipe
 from moewright.lab.losses import accumulate_gradients
 from moewright.lab.model import Transformer
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 def begin(data: dict[str, Any], **changes: Any) -> Session:
     """A session of a run that does not begin yet."""
-    dataset = planning.open_files(data["train"], data["validation"], data["vocab_size"], data["dtype"])
+    dataset = open_files(data["train"], data["validation"], data["vocab_size"], data["dtype"])
     return Session(Recipe.from_dict(tiny.recipe(data, **changes)), dataset, World(0, 1, torch.device("cpu")))
 
 
@@ -86,7 +86,7 @@ def test_muon_takes_each_matrix_apart(data: dict[str, Any]) -> None:
     assert sum(tensor.numel() for tensor in session.optimizers.tensors.values()) == sum(
         p.numel() for p in session.model.parameters()
     )
-    up = session.model.layers[1].feed_forward.groups[0].up_proj
+    up = session.model.get_parameter("layers.1.feed_forward.groups.0.up_proj")
     size = up.shape[1] // 2
     alone = [torch.nn.Parameter(up.detach()[2, rows].clone()) for rows in (slice(0, size), slice(size, None))]
     theirs = torch.optim.Muon(alone, momentum=0.9, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
@@ -107,7 +107,8 @@ def test_micro_batches_add_up(data: dict[str, Any], size: int) -> None:
     whole, parts = (gradients(begin(data, **changes, micro_batch_sequences=each)) for each in (8, size))
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-7, msg=name)
-    alone, changed = (gradients(begin(data, balancing=each)) for each in ({}, changes["balancing"]))
+    settings: tuple[Any, ...] = ({}, changes["balancing"])
+    alone, changed = (gradients(begin(data, balancing=each)) for each in settings)
     router = "layers.0.feed_forward.router.weight"
     assert not torch.allclose(alone[router], changed[router], rtol=1e-2)
 

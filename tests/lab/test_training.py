@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from moewright import files
 from moewright.architecture.counts import training_flops_per_token
+from moewright.data.dataset import open_files
 from moewright.data.preparation import prepare
 from moewright.errors import UserError
-from moewright.experiment import planning, run_folder
+from moewright.experiment import run_folder
 from moewright.experiment.recipe import Recipe
 from moewright.files import AppendOnlyFile, read_objects
 from moewright.lab import checkpoint_files, loop
@@ -150,9 +151,9 @@ def test_killed_at_every_kind_of_moment(
             removed(*arguments, **named)
 
     monkeypatch.setattr(Session, "next_step", mortal("step", Session.next_step))
-    monkeypatch.setattr(checkpoint_files, "save_file", mortal("tensors", checkpoint_files.save_file))
+    monkeypatch.setattr(checkpoint_files, "save_file", mortal("tensors", save_file))
     monkeypatch.setattr(run_folder.CheckpointState, "write", mortal("state", run_folder.CheckpointState.write))
-    monkeypatch.setattr(checkpoint_files.shutil, "rmtree", rmtree)
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
     monkeypatch.setattr(checkpoint_files, "keep_newest", mortal("removal", checkpoint_files.keep_newest))
     monkeypatch.setattr(AppendOnlyFile, "write", mortal("metrics", AppendOnlyFile.write))
     folder, before = tmp_path / "killed", b""
@@ -232,6 +233,7 @@ def poison_after(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> No
         taken = take_step(self)
         if self.step == step:
             with torch.no_grad():
+                assert self.model.lm_head is not None
                 self.model.lm_head.mul_(value)
         return taken
 
@@ -280,7 +282,9 @@ def test_gradient_that_is_not_finite_is_named(
 
     def spoiled(self: Session) -> float:
         if self.step == 2:
-            self.model.layers[1].mixer.o_proj.grad[0, 0] = math.inf
+            gradient = self.model.get_parameter("layers.1.mixer.o_proj").grad
+            assert gradient is not None
+            gradient[0, 0] = math.inf
         return clip(self)
 
     monkeypatch.setattr(Session, "_clip", spoiled)
@@ -334,7 +338,7 @@ def test_full_disk(
             if calls == 4 and what == "checkpoint":
                 patch.setattr(checkpoint_files, "save_file", full)
             if calls == 4 and what == "metrics":
-                patch.setattr(files.os, "write", half_a_line)
+                patch.setattr(os, "write", half_a_line)
             return take_step(self)
 
         patch.setattr(Session, "next_step", next_step)
@@ -487,7 +491,7 @@ def test_evaluation_changes_nothing(tmp_path: Path, data: dict[str, Any]) -> Non
 
 def opened(data: dict[str, Any]) -> tuple[Any, World]:
     """Dataset and processes for a session in this process."""
-    dataset = planning.open_files(data["train"], data["validation"], data["vocab_size"], data["dtype"])
+    dataset = open_files(data["train"], data["validation"], data["vocab_size"], data["dtype"])
     return dataset, World(0, 1, torch.device("cpu"))
 
 

@@ -1,5 +1,7 @@
 """Tables that no law should be fitted to: one clear line for each, or a status that says so."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from tests.laws.tables import synthetic_dense
 GOOD = pd.DataFrame(synthetic_dense(0, rows=30))
 
 
-def with_value(column: str, value: object) -> pd.DataFrame:
+def with_value(column: str, value: Any) -> pd.DataFrame:
     table = GOOD.astype(object)
     table.loc[7, column] = value
     return table
@@ -64,7 +66,7 @@ def test_wrong_tables_are_named(table: object, said: str) -> None:
         ({"delta": -1.0}, "delta must be above 0"),
     ],
 )
-def test_wrong_settings_are_named(setting: dict[str, object], said: str) -> None:
+def test_wrong_settings_are_named(setting: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         laws.fit_law("hoffmann2022", GOOD, **{"bootstrap": 0, **setting})
 

@@ -1,6 +1,7 @@
 """The forecast against scipy's fits, the bootstrap of real fits, the law's own slopes, and plans known to be blind."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def test_widths_are_those_of_independent_fits() -> None:
     """200 tables with other noise, fitted by scipy: every coefficient's and the prediction's width within 25 %."""
     plan, noise = dense_plan(), 0.005
     found = laws.forecast("epoch2024", plan, noise, replicates=200, objective="squares_log")
-    truth = laws.get("epoch2024")
+    truth = laws.get("epoch2024").as_loss_law()
     names = ("E", "A", "alpha", "B", "beta")
     start = np.array([truth.coefficients[name] for name in names])
     size, tokens = plan["total_params"].to_numpy(), plan["train_tokens"].to_numpy()
@@ -94,7 +95,7 @@ def test_leverage_is_what_leaving_runs_out_does() -> None:
         {"total_params": 10 ** random.uniform(7.5, 9.5, 80), "train_tokens": np.tile([1e9, 4e9, 16e9, 64e9], 20)}
     )
     target = {"total_params": 1e10, "train_tokens": 2e11}
-    settings = {"replicates": 120, "targets": target, "objective": "squares_log"}
+    settings: dict[str, Any] = {"replicates": 120, "targets": target, "objective": "squares_log"}
     everything = laws.forecast("epoch2024", plan, 0.003, **settings)
     dearest = everything.leverage[0]
     assert (dearest.axis, dearest.value, dearest.runs) == ("train_tokens", 64e9, 20)
@@ -158,7 +159,11 @@ def test_the_joint_law_is_judged_by_its_optima() -> None:
 
 def test_truths() -> None:
     plan = mixture_plan()
-    fitted = laws.fit_law("liew2026", plan.assign(loss=laws.get("zhao2025").bare_loss(plan)), bootstrap=0)
+    fitted = laws.fit_law(
+        "liew2026",
+        plan.assign(loss=laws.get("zhao2025").bare_loss({str(name): plan[name] for name in plan})),
+        bootstrap=0,
+    )
     by_file = laws.forecast("liew2026", plan, 0.003, replicates=5, truth=fitted)
     assert by_file.truth is not None
     assert by_file.truth.startswith("liew2026-fitted")

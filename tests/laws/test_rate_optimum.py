@@ -12,7 +12,7 @@ from moewright import UserError
 from moewright.laws import best_rate
 from moewright.laws.rate_optimum import student_quantile
 
-RATES = 1e-3 * 2.0 ** np.arange(-2, 3)
+RATES: np.ndarray = 1e-3 * 2.0 ** np.arange(-2, 3)
 
 
 def parabola(rates: np.ndarray, best: float, curvature: float, floor: float) -> np.ndarray:
@@ -59,6 +59,7 @@ def test_it_is_numpys_parabola_and_its_own_inequality() -> None:
         found = best_rate(RATES, losses, 0.01, level=0.8)
         if found.status != "inside":
             continue
+        assert found.rate is not None
         x = np.log(found.used)
         coefficients, covariance = np.polyfit(x, losses[np.isin(RATES, found.used)], 2, cov="unscaled")
         assert np.log(found.rate) == pytest.approx(-coefficients[1] / (2 * coefficients[0]), abs=1e-9)

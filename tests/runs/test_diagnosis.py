@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,7 +48,7 @@ def test_nothing_is_found_in_a_clean_table(seed: int) -> None:
     ],
 )
 def test_each_kind_of_bad_row_is_found_and_no_other(
-    row: int, changes: dict[str, object], problem: str, column: str
+    row: int, changes: dict[str, Any], problem: str, column: str
 ) -> None:
     table = clean_table()
     for name, value in changes.items():

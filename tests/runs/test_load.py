@@ -2,6 +2,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ def test_the_same_table_from_every_format(tmp_path: Path, ending: str) -> None:
         ("total_params", "-2B", r"row 2 .*column total_params .*-2e\+09 is impossible"),
     ],
 )
-def test_a_bad_value_is_named_by_row_and_column(column: str, value: object, message: str) -> None:
+def test_a_bad_value_is_named_by_row_and_column(column: str, value: Any, message: str) -> None:
     frame = GOOD.astype({column: object})
     frame.loc[1, column] = value
     with pytest.raises(UserError, match=message) as raised:

@@ -187,7 +187,7 @@ class Submitter:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return
-        if str(self.out).encode() in command:
+        if pid is not None and str(self.out).encode() in command:
             os.kill(pid, number)
 
     def waits_for_signal(self, run: str, number: int) -> bool:

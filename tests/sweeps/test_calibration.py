@@ -125,7 +125,8 @@ def test_a_kind_that_was_not_measured_is_taken_for_the_slowest() -> None:
 
 def slow_clock(tasks: list[Task], slots: int) -> int:
     """The same rules, second by second."""
-    waiting, under_way, now = list(range(len(tasks))), {}, 0
+    waiting, now = list(range(len(tasks))), 0
+    under_way: dict[int, int] = {}
     while waiting or under_way:
         for i in [i for i, end in under_way.items() if end == now]:
             del under_way[i]

@@ -237,16 +237,17 @@ def test_recipes_that_no_sweep_can_use() -> None:
         with pytest.raises(UserError) as caught:
             cells(*axes, **changes)
         assert said in str(caught.value)
-    for missing, axes in (
+    incomplete: list[tuple[str, list[dict[str, Any]]]] = [
         ("batch_tokens", [top_k]),
         ("train_tokens", [top_k]),
         ("architecture", [{"points": [{"architecture": tiny.architecture()}], "hold": ["flops"]}]),
         ("train_tokens", [{"grid": {"top_k": [1]}, "hold": ["flops"]}]),
-    ):
+    ]
+    for missing, needing in incomplete:
         given = values()
         del given[missing]
         with pytest.raises(UserError, match=missing):
-            resolve_cells(given, Path(), [Axis.model_validate(axis) for axis in axes])
+            resolve_cells(given, Path(), [Axis.model_validate(axis) for axis in needing])
 
 
 def test_groups_are_set_by_a_mix() -> None:
@@ -254,7 +255,7 @@ def test_groups_are_set_by_a_mix() -> None:
     share = {"active_share": "1/2", "total_share": "1/2"}
     mix = [{"expert_share": "3/16", **share}, {"expert_share": "3/8", **share}]
     (mixed,) = cells({"grid": {"mix": [mix], "total_ratio": [4]}, "hold": ["active"]})
-    base = {"architecture": recipe(mixed).architecture.to_dict()}
+    base: dict[str, Any] = {"architecture": recipe(mixed).architecture.to_dict()}
     made = cells({"ladder": LADDER}, **base)
     assert [[g.expert_size for g in mixtures(cell)[0].groups] for cell in made] == [[12, 24], [24, 48], [48, 96]]
     with pytest.raises(UserError, match="expert_size: the architecture's experts are of 2 groups; set them with mix"):

@@ -140,7 +140,8 @@ def test_widths_stay_on_every_rung(ratio: Fraction, share: Fraction, shared: Fra
         numbers = [share * active, (1 - shared) / share, count, shared * active]
         assert any(number.denominator > 1 for number in numbers) or count < (1 - shared) / share
         return
-    count, top_k, size, shared_width = sizes(mixture(made))
+    found: tuple[Any, ...] = sizes(mixture(made))
+    count, top_k, size, shared_width = found
     assert (top_k * size + shared_width, count * size + shared_width) == (active, ratio * active)
     assert (size, shared_width) == (share * active, shared * active)
     assert made == reshape(reshape(base, rung), experts, ["active"])

@@ -77,7 +77,8 @@ def test_runs_are_those_of_the_planner_with_exact_counts(data: dict[str, Any], t
 def test_no_results_make_more_tuning_runs_than_were_announced(data: dict[str, Any], best: str) -> None:
     given = spec(data, tuning=TUNING)
     announced = dry_run(given).more_tuning
-    planner, losses = Planner(load(given)), {}
+    planner = Planner(load(given))
+    losses: dict[str, float] = {}
     first = sum(run.stage == "tune" for run in planner.plan({}).runs)
     sign = 1 if best == "lowest" else -1
     for _ in range(6):
@@ -113,6 +114,7 @@ def test_finished_runs_cost_nothing_and_tell_the_speed(data: dict[str, Any], tmp
     # Three kinds of step by experts, all of which are among the five.
     assert planned.calibration.source == "from 5 finished runs, 3 of 3 kinds of step"
     assert planned.seconds == planned.runs[-1].seconds
+    assert planned.seconds is not None
     assert 0 < planned.seconds < 600
     printed = text(planned)
     assert "5 done, 1 pending; 1 to do" in printed

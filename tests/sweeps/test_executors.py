@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
@@ -20,8 +21,14 @@ from moewright.sweeps.sweep_spec import Execution
 RUN = "0123456789ab"
 
 
+class Install(Protocol):
+    """Replaces Slurm's commands by scripts."""
+
+    def __call__(self, **scripts: str) -> None: ...
+
+
 @pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Slurm's commands, each a script of sh. sbatch keeps a copy of the file that it is given."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -53,7 +60,7 @@ def options(tmp_path: Path, **values: object) -> dict[str, str]:
     return {**dict(found), "command": text.partition("# command")[2].strip()}
 
 
-def test_the_file_for_sbatch(commands, tmp_path):
+def test_the_file_for_sbatch(commands: Install, tmp_path: Path) -> None:
     folder = tmp_path / "out" / JOBS / RUN / "1"
     given = options(
         tmp_path,
@@ -85,12 +92,14 @@ def test_the_file_for_sbatch(commands, tmp_path):
 @pytest.mark.parametrize(
     ("limit", "minutes", "seconds"), [("30s", "1", 3), ("2m", "2", 12), ("150s", "3", 15), ("2h", "120", 60)]
 )
-def test_the_signal_comes_before_the_limit(commands, tmp_path, limit, minutes, seconds):
+def test_the_signal_comes_before_the_limit(
+    commands: Install, tmp_path: Path, limit: str, minutes: str, seconds: int
+) -> None:
     given = options(tmp_path, time_limit=limit)
     assert (given["time"], given["signal"]) == (minutes, f"B:USR2@{seconds}")
 
 
-def test_no_limit_is_none(commands, tmp_path):
+def test_no_limit_is_none(commands: Install, tmp_path: Path) -> None:
     """And what nobody asked for is not there: gpus, memory."""
     given = options(tmp_path)
     assert not {"time", "gpus-per-node", "mem", "partition"} & given.keys()
@@ -114,7 +123,7 @@ def test_no_limit_is_none(commands, tmp_path):
         ({"mem_gb": 4, "mem": "4G"}, "mem and mem_gb are both given"),
     ],
 )
-def test_parameters_that_are_refused(commands, slurm, message):
+def test_parameters_that_are_refused(commands: Install, slurm: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         SlurmExecutor(execution(slurm=slurm), None)
     assert message in str(caught.value)
@@ -122,14 +131,14 @@ def test_parameters_that_are_refused(commands, slurm, message):
     assert "\n" not in str(caught.value)
 
 
-def test_no_slurm_here(tmp_path, monkeypatch):
+def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     executor = SlurmExecutor(execution(), None)  # enough for a dry run
     with pytest.raises(UserError, match=r"sbatch: not found.*--executor local"):
         executor.adopt(tmp_path, [RUN])
 
 
-def test_what_sbatch_refuses_is_one_line(commands, tmp_path, capsys):
+def test_what_sbatch_refuses_is_one_line(commands: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commands(sbatch="echo 'sbatch: error: invalid partition specified: long' >&2; echo 'sbatch: no' >&2; exit 1")
     with pytest.raises(UserError, match="sbatch: error: invalid partition specified: long sbatch: no"):
         SlurmExecutor(execution(), None).submit(tmp_path, RUN, 1, {}, 0)
@@ -139,14 +148,14 @@ def test_what_sbatch_refuses_is_one_line(commands, tmp_path, capsys):
 @pytest.mark.parametrize(
     "complaint", ["Unable to contact slurm controller (connect failure)", "Socket timed out on send/recv operation"]
 )
-def test_a_controller_that_is_away_is_nobodys_mistake(commands, tmp_path, complaint):
+def test_a_controller_that_is_away_is_nobodys_mistake(commands: Install, tmp_path: Path, complaint: str) -> None:
     commands(sbatch=f"echo 'sbatch: error: Batch job submission failed: {complaint}' >&2; exit 1")
     executor = SlurmExecutor(execution(), None)
     with pytest.raises(ClusterSilent, match=re.escape(complaint)):
         executor.submit(tmp_path, RUN, 1, {}, 0)
 
 
-def test_jobs_are_found_again(commands, tmp_path):
+def test_jobs_are_found_again(commands: Install, tmp_path: Path) -> None:
     """Those that wait or run, with the attempt they are for; not those that are over, nor another sweep's."""
     executor = SlurmExecutor(execution(), 8)
     out = tmp_path / "out"
@@ -165,7 +174,7 @@ def test_jobs_are_found_again(commands, tmp_path):
     assert [job.run for job in executor.ended(found)] == [runs[0]]
 
 
-def test_a_job_whose_submitter_was_killed_inside_of_sbatch(commands, tmp_path):
+def test_a_job_whose_submitter_was_killed_inside_of_sbatch(commands: Install, tmp_path: Path) -> None:
     """Or heard nothing from it: Slurm has the job, and submitit's file still has its first name."""
     executor = SlurmExecutor(execution(), 1)
     out = tmp_path / "out"
@@ -183,7 +192,7 @@ def test_a_job_whose_submitter_was_killed_inside_of_sbatch(commands, tmp_path):
     assert again.handle.job_id == "55"
 
 
-def test_a_silent_cluster_is_not_an_empty_one(commands, tmp_path):
+def test_a_silent_cluster_is_not_an_empty_one(commands: Install, tmp_path: Path) -> None:
     commands(squeue="echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(ClusterSilent):
         SlurmExecutor(execution(), None).adopt(tmp_path, [RUN])
@@ -204,7 +213,9 @@ def use_cores(monkeypatch: pytest.MonkeyPatch, *cores: int) -> None:
         (1, None, None, [[0]]),
     ],
 )
-def test_each_slot_has_cores_of_its_own(monkeypatch, cores, jobs, per_run, expected):
+def test_each_slot_has_cores_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, cores: int, jobs: int | None, per_run: int | None, expected: list[list[int]]
+) -> None:
     use_cores(monkeypatch, *range(cores))
     executor = LocalExecutor(execution(cores_per_run=per_run), jobs)
     assert executor.slots == len(expected)
@@ -212,7 +223,7 @@ def test_each_slot_has_cores_of_its_own(monkeypatch, cores, jobs, per_run, expec
         assert executor.slots_of(begun(own)) == {slot}
 
 
-def test_cores_of_other_submitters(monkeypatch):
+def test_cores_of_other_submitters(monkeypatch: pytest.MonkeyPatch) -> None:
     use_cores(monkeypatch, 2, 3, 6, 7)  # a share of a machine
     executor = LocalExecutor(execution(cores_per_run=2), None)
     assert executor.slots_of(begun([3, 6])) == {0, 1}
@@ -223,7 +234,9 @@ def test_cores_of_other_submitters(monkeypatch):
     ("jobs", "per_run", "needed"),
     [(2, 3, "2 at a time with 3 cores"), (None, 5, "1 at a time with 5 cores"), (5, None, "5 at a time with 1 cores")],
 )
-def test_more_cores_than_there_are(monkeypatch, jobs, per_run, needed):
+def test_more_cores_than_there_are(
+    monkeypatch: pytest.MonkeyPatch, jobs: int | None, per_run: int | None, needed: str
+) -> None:
     use_cores(monkeypatch, 0, 1, 2, 3)
     with pytest.raises(UserError, match=rf"jobs: {needed}.*the 4 cores here; lower --jobs"):
         LocalExecutor(execution(cores_per_run=per_run), jobs)

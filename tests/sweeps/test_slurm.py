@@ -1,6 +1,7 @@
 """What squeue says and how it fails, with a squeue of our own on PATH. tests/slurm runs the real one."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,12 @@ if [ $arrays = yes ]; then echo "102_0 RUNNING"; echo "102_1 PENDING"; else echo
 echo "103 COMPLETING"
 """
 
+Install = Callable[[str], None]
+"""Writes the script that is squeue."""
+
 
 @pytest.fixture
-def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
 
     def install(script: str) -> None:
@@ -35,7 +39,7 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return install
 
 
-def test_jobs_that_are_not_over(squeue, monkeypatch):
+def test_jobs_that_are_not_over(squeue: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SQUEUE_STATES", "SQUEUE_PARTITION", "SQUEUE_FORMAT2"):
         monkeypatch.setenv(name, "PENDING")
     squeue(SQUEUE)
@@ -44,7 +48,7 @@ def test_jobs_that_are_not_over(squeue, monkeypatch):
     assert live_jobs(["99"]) == {}
 
 
-def test_nothing_is_asked_for_no_jobs(squeue):
+def test_nothing_is_asked_for_no_jobs(squeue: Install) -> None:
     squeue("#!/bin/sh\nexit 1\n")
     assert live_jobs([]) == {}
 
@@ -61,7 +65,7 @@ def test_nothing_is_asked_for_no_jobs(squeue):
         ("echo '101 RUNNING'; echo 'warning: the cluster will be down on Monday'", "not a job and its state: 'warning"),
     ],
 )
-def test_a_failure_is_never_an_empty_queue(squeue, script, message):
+def test_a_failure_is_never_an_empty_queue(squeue: Install, script: str, message: str) -> None:
     squeue(f"#!/bin/sh\n{script}\n")
     with pytest.raises(ClusterSilent) as caught:
         live_jobs(["101"])
@@ -69,14 +73,14 @@ def test_a_failure_is_never_an_empty_queue(squeue, script, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_controller_that_does_not_answer(squeue, monkeypatch):
+def test_a_controller_that_does_not_answer(squeue: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "TIMEOUT_SECONDS", 0.2)
     squeue("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(ClusterSilent, match="no answer"):
         live_jobs(["101"])
 
 
-def test_no_slurm_here(tmp_path, monkeypatch):
+def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"not found.*--executor local"):
         live_jobs(["101"])

@@ -14,6 +14,10 @@ from moewright.sweeps.sweep_spec import Tuning
 Losses = Callable[[float], Sequence[float | None]]
 
 
+def always(loss: float | None) -> Losses:
+    return lambda rate: [loss]
+
+
 def parabola(best: float, curvature: float = 0.1) -> Losses:
     return lambda rate: [4 + curvature * math.log(rate / best) ** 2]
 
@@ -50,7 +54,7 @@ def test_a_best_rate_inside_is_found_from_the_given_ones(best: float, curvature:
 def test_the_rates_are_widened_until_the_best_lies_between_others(power: float) -> None:
     best = 2.0**power
     tried, found = settle(Tuning(extend=2), parabola(best))
-    losses = [parabola(best)(rate)[0] for rate in tried]
+    losses = [loss for rate in tried for loss in parabola(best)(rate) if loss is not None]
     assert min(losses[1:-1]) <= min(losses[0], losses[-1]) + 1e-12  # equal where the best lies halfway to an end
     assert found.multiplier == pytest.approx(best, rel=6e-3)
 
@@ -85,4 +89,4 @@ def test_runs_that_diverge_or_fail_are_left_out() -> None:
 def test_a_group_without_any_loss_is_an_error() -> None:
     for none in (math.inf, None):
         with pytest.raises(UserError, match=r"every run diverged or failed at 0\.5, 1, 2 times"):
-            settle(Tuning(), lambda rate, loss=none: [loss])
+            settle(Tuning(), always(none))

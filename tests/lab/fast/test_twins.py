@@ -101,7 +101,7 @@ def head_loss(draw: Draw) -> Drawn:
     tokens, vocabulary, width = (draw.size() for _ in range(3))
     targets = torch.randint(vocabulary, (tokens,), generator=draw.generator)
     ignored = torch.rand(tokens, generator=draw.generator) < draw.random.choice((0.0, 0.3, 1.0))
-    targets = targets.masked_fill(ignored, operations.IGNORED)
+    targets = targets.masked_fill(ignored, chunked_loss.IGNORED)
     bias = draw.tensor(vocabulary) if draw.flag() else None
     facts = {"nothing predicted" if ignored.all() else "some ignored" if ignored.any() else "all predicted"}
     facts.add("several chunks" if tokens > 4 else "one chunk")
@@ -178,8 +178,16 @@ def test_whole_models_agree() -> None:
 
 def test_choice_is_by_device_and_can_be_overruled(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
+
+    def noting(name: str) -> Callable[[Tensor], Tensor]:
+        def note(x: Tensor) -> Tensor:
+            calls.append(name)
+            return x
+
+        return note
+
     for name in ("plain", "fast"):
-        monkeypatch.setattr(operations.causal_attention, name, lambda x, name=name: calls.append(name) or x)
+        monkeypatch.setattr(operations.causal_attention, name, noting(name))
     here, elsewhere = torch.zeros(1), torch.zeros(1, device="meta")
     operations.causal_attention(here)  # type: ignore[call-arg]
     operations.causal_attention(elsewhere)  # type: ignore[call-arg]

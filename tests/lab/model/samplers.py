@@ -1,17 +1,17 @@
 """Random mixtures and architectures: small, odd, and all that the lab trains. Sizes are drawn independently."""
 
 import random
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
+from moewright.architecture.feed_forwards import Activation, Dense, ExpertGroup, MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, LatentAttention, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.experiment.routing import Capacity
 
-ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2")
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 SCORES = ("softmax", "sigmoid", "sqrt_softplus")
 
 

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def _float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def mixture(score: str = "softmax", routers: str = "one group", bias: bool = False) -> MoE:
+def mixture(score: Any = "softmax", routers: str = "one group", bias: bool = False) -> MoE:
     groups = [ExpertGroup(count=4, expert_size=3, top_k=2), ExpertGroup(count=3, expert_size=8, top_k=1)]
     return MoE(
         groups=tuple(groups[:1] if routers == "one group" else groups),
@@ -114,12 +115,10 @@ def balance_by_hand(loss: BalanceLoss, moes: list[MoE], tokens: list[list[Token]
             p = [sum(shares[e] for _, _, shares in mine) / len(mine) for e in range(moe.num_experts)]
             layers.append((r, p))
         if loss.layers == "pooled":
-            layers = [
-                tuple(
-                    [sum(column) / len(layers) for column in zip(*rows, strict=True)]
-                    for rows in zip(*layers, strict=True)
-                )
-            ]
+            r, p = (
+                [sum(column) / len(layers) for column in zip(*rows, strict=True)] for rows in zip(*layers, strict=True)
+            )
+            layers = [(r, p)]
         samples.append(layers)
     by_layer = []
     for index in range(len(samples[0])):
@@ -153,7 +152,8 @@ def test_losses_by_hand(score: str, routing: str) -> None:
     for scope, value, over, penalty in itertools.product(
         ("micro_batch", "sequence", "global_batch"), ("one", "top_k"), ("mean", "sum", "pooled"), (False, True)
     ):
-        loss = BalanceLoss(weight=0.3, scope=scope, balanced_value=value, layers=over, size_penalty=penalty)
+        settings = {"scope": scope, "balanced_value": value, "layers": over, "size_penalty": penalty}
+        loss = BalanceLoss.from_dict({"weight": 0.3, **settings})
         expected = balance_by_hand(loss, moes, tokens, [a + b for a, b in zip(tokens, others, strict=True)])
         actual = balance_loss(loss, routings, layers, step if scope == "global_batch" else None)
         assert actual.item() == pytest.approx(expected, rel=1e-12), loss
@@ -188,7 +188,7 @@ def test_even_routing_costs_one_or_top_k(routing: str) -> None:
         loads = answers[0].loads.sum(0).tolist()
         assert loads == [12 * group.top_k // group.count for group in moe.groups for _ in range(group.count)]
         for value, expected in (("one", 1.0), ("top_k", moe.top_k)):
-            loss = BalanceLoss(weight=1.0, balanced_value=value, layers=over)
+            loss = BalanceLoss.from_dict({"weight": 1.0, "balanced_value": value, "layers": over})
             assert balance_loss(loss, answers, [layer] * 2).item() == pytest.approx(expected, rel=1e-14, abs=0)
 
 
@@ -201,7 +201,7 @@ def test_pooling_needs_equal_layers() -> None:
 
 
 @pytest.mark.parametrize("over", ["mean", "sum"])
-def test_global_batch_with_accumulation_is_one_big_batch(over: str) -> None:
+def test_global_batch_with_accumulation_is_one_big_batch(over: Any) -> None:
     """Three micro-batches of unlike sizes and padding, averaged by their tokens."""
     layers = [built(mixture("sigmoid", "router per group"), 1), built(mixture(), 2)]
     x, valid = batch(5, sequences=6)
@@ -228,7 +228,7 @@ def test_global_batch_with_accumulation_is_one_big_batch(over: str) -> None:
 
 @pytest.mark.parametrize("routing", ["one group", "one router", "router per group"])
 @pytest.mark.parametrize("update", ["sign", "proportional"])
-def test_bias_by_hand(update: str, routing: str) -> None:
+def test_bias_by_hand(update: Any, routing: str) -> None:
     """Twenty steps whose choices follow the moving bias, with both switches on and off."""
     for over_experts, zero_mean in itertools.product((False, True), repeat=2):
         settings = SelectionBias(step=0.03, update=update, step_over_experts=over_experts, zero_mean=zero_mean)
@@ -292,7 +292,7 @@ def test_bias_never_enters_gates() -> None:
     """One number on all experts changes no choice; where all are chosen, no bias changes anything."""
     r = random.Random(1)
     for score, normalize in itertools.product(("softmax", "sigmoid", "sqrt_softplus"), (False, True)):
-        router = Router(score=score, normalize=normalize, selection_bias="buffer")
+        router = Router.from_dict({"score": score, "normalize": normalize, "selection_bias": "buffer"})
         for count, top_k, biases in ((6, 2, [3.25] * 6), (4, 4, [r.uniform(-3, 3) for _ in range(4)])):
             layer = built(MoE(groups=(ExpertGroup(count=count, expert_size=3, top_k=top_k),), router=router), 5)
             x, valid = batch(6)

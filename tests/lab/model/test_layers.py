@@ -7,8 +7,8 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from moewright.architecture.feed_forwards import Dense
-from moewright.architecture.mixers import Attention, LatentAttention, Rope, Window
+from moewright.architecture.feed_forwards import Dense, FeedForward
+from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.lab.model import Transformer
 from tests.lab.model.samplers import fill, random_architecture
@@ -120,22 +120,24 @@ def feed_forward(spec: Dense, w: Weights, x: Tensor) -> Tensor:
 def logits_by_hand(model: Transformer, tokens: list[int]) -> Tensor:
     architecture = model.architecture
     norm = architecture.norm
-    everything = dict(model.named_parameters())
+    everything: Weights = dict(model.named_parameters())
     xs = [everything["embed_tokens"][token] for token in tokens]
     for index, layer in enumerate(architecture.iter_layers()):
         w = {name.removeprefix(f"layers.{index}."): p for name, p in everything.items() if f"layers.{index}." in name}
         of_mixer = {name.removeprefix("mixer."): p for name, p in w.items()}
         of_ffn = {name.removeprefix("feed_forward."): p for name, p in w.items()}
 
-        def mix(
-            inputs: list[Tensor], spec: Attention | LatentAttention = layer.mixer, w: Weights = of_mixer
-        ) -> list[Tensor]:
-            return attention(spec, w, inputs) if isinstance(spec, Attention) else latent_attention(spec, w, inputs)
+        def mix(inputs: list[Tensor], spec: Mixer = layer.mixer, w: Weights = of_mixer) -> list[Tensor]:
+            if isinstance(spec, Attention):
+                return attention(spec, w, inputs)
+            assert isinstance(spec, LatentAttention)
+            return latent_attention(spec, w, inputs)
 
         def by_norm(name: str, values: list[Tensor], w: Weights = w) -> list[Tensor]:
             return [normed(norm, w, name, value) for value in values]
 
-        def ffn(inputs: list[Tensor], spec: Dense = layer.feed_forward, w: Weights = of_ffn) -> list[Tensor]:
+        def ffn(inputs: list[Tensor], spec: FeedForward = layer.feed_forward, w: Weights = of_ffn) -> list[Tensor]:
+            assert isinstance(spec, Dense)
             return [feed_forward(spec, w, x) for x in inputs]
 
         if layer.norms == "pre":
@@ -182,6 +184,7 @@ def test_dense_models_equal_the_definition() -> None:
             torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9 * (1 + other.abs().max().item()))
         for layer in layers:
             mixer = layer.mixer
+            assert isinstance(mixer, Attention | LatentAttention)
             seen.update(
                 (layer.norms, mixer.kind, f"{architecture.norm.kind} norm", "rope" if mixer.rope else "no rope")
             )

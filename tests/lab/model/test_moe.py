@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ def test_layers_equal_the_definition() -> None:
     assert min(seen.values()) >= 3, seen
 
 
-def _layer(dtype: torch.dtype, seed: int = 0, **router: object) -> MoELayer:
+def _layer(dtype: torch.dtype, seed: int = 0, **router: Any) -> MoELayer:
     """Sizes that torch's grouped product takes in fp32 and bf16 (multiples of 16 bytes)."""
     groups = (ExpertGroup(count=6, expert_size=16, top_k=2), ExpertGroup(count=3, expert_size=8, top_k=1))
     layer = MoELayer(MoE(groups=groups, router=Router(**router)), 24)
@@ -175,9 +176,12 @@ def test_grouped_product_of_torch_agrees(monkeypatch: pytest.MonkeyPatch) -> Non
     """fp32: the grouped product runs (it is counted) and differs from the loop by rounding only."""
     calls = []
     original = torch.nn.functional.grouped_mm
-    monkeypatch.setattr(
-        torch.nn.functional, "grouped_mm", lambda *a, **k: (calls.append(a[0].dtype), original(*a, **k))[1]
-    )
+
+    def counted(x: Tensor, *others: Any, **named: Any) -> Tensor:
+        calls.append(x.dtype)
+        return original(x, *others, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "grouped_mm", counted)
     for seed in range(5):
         layer = _layer(torch.float32, seed, normalize=True)
         x = torch.randn(2, 3 + 8 * seed, 24, generator=torch.Generator().manual_seed(seed))
@@ -236,7 +240,7 @@ LATENT = {
     "v_head_dim": 4,
 }
 EXPERTS = {"kind": "moe", "groups": [{"count": 4, "expert_size": 4, "top_k": 2}]}
-REFUSED = {
+REFUSED: dict[str, dict[str, Any]] = {
     "mixer.kind": {"mixer": {"kind": "lightning_attention", "num_heads": 2, "head_dim": 4}},
     "mixer.rope.scaling": {"mixer": {**ATTENTION, "rope": {"scaling": {"type": "yarn", "factor": 4.0}}}},
     "mixer.sinks": {"mixer": {**ATTENTION, "sinks": True}},

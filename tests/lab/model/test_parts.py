@@ -1,6 +1,7 @@
 """The model's parts against torch's own in float64, and the whole model against itself run in other ways."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
-from moewright.architecture.mixers import Rope, Window
+from moewright.architecture.feed_forwards import Activation
+from moewright.architecture.mixers import Attention, LatentAttention, Rope, Window
 from moewright.architecture.spec import Architecture
 from moewright.lab.fast import blockwise_attention, chunked_loss, products
 from moewright.lab.model import Transformer
@@ -130,8 +132,8 @@ def test_head_loss_of_nothing_and_of_no_class() -> None:
 
 @pytest.mark.parametrize("gated", [True, False])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations(name: str, gated: bool) -> None:
-    functions = {
+def test_activations(name: Activation, gated: bool) -> None:
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
         "silu": torch.nn.functional.silu,
         "gelu": torch.nn.functional.gelu,
         "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
@@ -223,7 +225,9 @@ def test_packed_documents_do_not_see_each_other() -> None:
     while seen < 8:
         model = _model(r, seen)
         if any(
-            layer.mixer.window is not None and layer.mixer.window.kind == "chunked"
+            isinstance(layer.mixer, Attention | LatentAttention)
+            and layer.mixer.window is not None
+            and layer.mixer.window.kind == "chunked"
             for layer in model.architecture.iter_layers()
         ):
             continue
@@ -274,5 +278,7 @@ def test_weights_shared_by_embedding_and_head_get_both_gradients() -> None:
     for model in (tied, untied):
         model(tokens, targets=tokens.roll(-1, 1))[0].backward()
         head = 0 if model.lm_head is None else model.lm_head.grad
+        assert model.embed_tokens.grad is not None
+        assert head is not None
         gradients.append(model.embed_tokens.grad + head)
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-13)

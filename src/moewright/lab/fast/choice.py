@@ -42,6 +42,9 @@ def implementation(kind: Implementation | None) -> Iterator[None]:
 class Operation(Generic[Arguments]):
     """An operation's definition with its twin; a call runs one of them."""
 
+    __name__: str
+    """Of the definition."""
+
     def __init__(
         self, plain: Callable[Arguments, Tensor], fast: Callable[Arguments, Tensor], runs: Callable[[Tensor], bool]
     ):
