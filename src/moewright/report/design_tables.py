@@ -11,6 +11,7 @@ from moewright.designs.ranking import CONFIDENCE
 from moewright.designs.result import Design, Designs
 from moewright.designs.space import Space, describe_space
 from moewright.quantities import format_bytes, format_count
+from moewright.report.plain_tables import bare_table
 
 SIZE_WORDS = {
     "hidden_size": "width",
@@ -266,8 +267,7 @@ def short_name(law: str) -> str:
 
 
 def _table(title: str, headers: Any, first: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.padding = (0, 1, 0, 0)  # many columns in eighty characters
+    table = bare_table(title, narrow=True)  # many columns in eighty characters
     table.add_column(first, no_wrap=True)
     for header in headers:
         table.add_column(header, justify="right", no_wrap=True)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from moewright.quantities import format_bytes, format_count
 from moewright.report.forecast_tables import print_forecast
+from moewright.report.plain_tables import bare_table
 from moewright.report.sweep_tables import format_duration, shown
 from moewright.sweeps.foresight.preflight import WORTH_WARNING
 
@@ -117,9 +118,7 @@ def print_dry_run(console: Console, planned: "DryRun") -> None:
 def _print_cells(console: Console, planned: "DryRun") -> None:
     rows = cell_rows(planned)
     names = column_names([row.settings for row in rows])
-    table = Table(
-        title="Cells", title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = bare_table("Cells", narrow=True)
     for name in names:
         words = name.rpartition(".")[2].split("_")
         table.add_column(" ".join(words), justify="right", vertical="bottom", min_width=max(map(len, words)))

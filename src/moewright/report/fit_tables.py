@@ -6,6 +6,7 @@ from rich.table import Table
 
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.fit_result import Fit, optima
+from moewright.report.plain_tables import bare_table, number_table
 
 _MOST_ROWS = 5
 
@@ -30,7 +31,7 @@ def print_fit(console: Console, fit: Fit) -> None:
     best = optima(law)
     if best:
         console.print()
-        table = _table("Optimum", "", "value", "90 % interval")
+        table = number_table("Optimum", "", "value", "90 % interval")
         for name, found in best.items():
             low, high = found.interval_90 or (None, None)
             table.add_row(name, _number(found.value), f"{_number(low)} to {_number(high)}")
@@ -51,7 +52,7 @@ def _print_findings(console: Console, fit: Fit) -> None:
     for finding in fit.findings:
         rows_by_reason.setdefault((finding["problem"], finding["detail"]), []).append(str(finding["row"]))
     title = f"{len(fit.findings)} suspicious rows, fitted all the same (--json names each)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = bare_table(title)
     table.add_column("", justify="right")
     table.add_column("problem", no_wrap=True)
     table.add_column("why", overflow="fold")
@@ -64,7 +65,7 @@ def _print_findings(console: Console, fit: Fit) -> None:
 
 
 def _facts(record: FitRecord) -> Table:
-    table = _table("", "", "")
+    table = number_table("", "", "")
     table.show_header = False
     table.title = None
     table.columns[1].justify = "left"
@@ -93,7 +94,7 @@ def _facts(record: FitRecord) -> Table:
 
 
 def _coefficients(record: FitRecord) -> Table:
-    table = _table("Coefficients", "", "value", "90 % interval", "pinned", "moves with")
+    table = number_table("Coefficients", "", "value", "90 % interval", "pinned", "moves with")
     table.columns[4].justify = "left"
     table.columns[4].overflow = "fold"
     for item in record.identified:
@@ -106,14 +107,6 @@ def _coefficients(record: FitRecord) -> Table:
         )
     for name, value in record.settings.fix.items():
         table.add_row(name, _number(value), "fixed", "", "")
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
     return table
 
 

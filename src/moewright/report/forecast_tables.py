@@ -9,6 +9,7 @@ from rich.table import Table
 from moewright.laws.forecasting.expectation import LOOSE, NOT_IDENTIFIED, PINNED, RULE, QuantityForecast, RunGroup
 from moewright.laws.forecasting.forecast import Forecast
 from moewright.quantities import format_count
+from moewright.report.plain_tables import bare_table
 
 _COLOURS = {PINNED: "green", LOOSE: "yellow", NOT_IDENTIFIED: "red"}
 _MOST_GROUPS = 10
@@ -80,7 +81,7 @@ def _why(row: QuantityForecast) -> str:
 
 def _leverage(groups: tuple[RunGroup, ...]) -> Table:
     title = "The first target's loss if runs are left out, those missed most first"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = bare_table(title)
     table.add_column("leave out")
     for header in ("runs", "interval wider by", "for each run"):
         table.add_column(header, justify="right")

@@ -6,6 +6,7 @@ from rich.table import Table
 from moewright.hardware.assessment import Assessment, Range, StageTime
 from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
 from moewright.quantities import format_bytes, format_count
+from moewright.report.plain_tables import number_table
 
 _NAMES = {
     "embedding": "embedding",
@@ -53,17 +54,9 @@ def _placed(found: Assessment) -> str:
     )
 
 
-def _table(title: str | None, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
-
-
 def _memory(found: Assessment) -> Table:
     memory = found.memory
-    table = _table("Memory of the fullest device", "", "bytes", "share")
+    table = number_table("Memory of the fullest device", "", "bytes", "share")
     rows = [
         (f"weights in {found.weights_dtype}", memory.weights),
         (f"cache: {found.batch:,} x {found.context:,} tokens in {found.kv_dtype}", memory.cache),
@@ -79,7 +72,7 @@ def _memory(found: Assessment) -> Table:
 def _stages(found: Assessment) -> Table:
     load = f"batch {found.batch:,}, context {found.context:,} tokens, products in {found.compute_dtype}"
     title = f"Time of one token (decode) and of all prompts (prefill):\n{load}"
-    table = _table(title, "", "decode", "bound", "prefill", "bound")
+    table = number_table(title, "", "decode", "bound", "prefill", "bound")
     for name, words in _NAMES.items():
         decode, prefill = found.decode.components.get(name), found.prefill.components.get(name)
         # What rounds to nothing in both is not worth a row.
@@ -128,7 +121,7 @@ def _print_training(console: Console, found: Assessment) -> None:
         f"fullest device:\nAdamW, {found.devices} data parallel{experts}, 1 x {found.context:,} tokens",
         highlight=False,
     )
-    table = _table(None, "", *(f"ZeRO {stage}" for stage in found.training_memory))
+    table = number_table(None, "", *(f"ZeRO {stage}" for stage in found.training_memory))
     for name in ("weights", "gradients", "optimizer", "activations", "logits", "total"):
         sizes = [float(getattr(kept, name)) for kept in found.training_memory.values()]
         if any(sizes):

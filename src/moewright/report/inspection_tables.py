@@ -26,6 +26,7 @@ from moewright.hardware.inspection import Inspection, has_latent_attention
 from moewright.hardware.mixture_anatomy import MoERecord
 from moewright.quantities import format_bytes, format_count
 from moewright.records import Record
+from moewright.report.plain_tables import bare_table, number_table
 
 _NAMES = {
     "embedding": "embedding",
@@ -64,16 +65,8 @@ def print_inspection(console: Console, inspection: Inspection) -> None:
         console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
-
-
 def _components(inspection: Inspection) -> Table:
-    table = _table("Parameters (exact)", "", "total", "share", "active", "share")
+    table = number_table("Parameters (exact)", "", "total", "share", "active", "share")
     total, active = inspection.total_params, inspection.active_params
     for key, name in _NAMES.items():
         if inspection.params[key] or inspection.active[key]:  # type: ignore[index]
@@ -93,7 +86,7 @@ def _components(inspection: Inspection) -> Table:
 
 
 def _layers(inspection: Inspection) -> Table:
-    table = Table(title="Layers", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = bare_table("Layers")
     table.add_column("", no_wrap=True)
     for column in ("mixer", "feed-forward"):
         table.add_column(column, overflow="fold")
@@ -131,7 +124,9 @@ def _experts(inspection: Inspection) -> Table | None:
     moe = inspection.moe
     if moe is None:
         return None
-    table = _table("Mixture of experts" if moe.uniform else "Mixture of experts (means over unlike layers)", "", "")
+    table = number_table(
+        "Mixture of experts" if moe.uniform else "Mixture of experts (means over unlike layers)", "", ""
+    )
     table.show_header = False
     rows = [
         ("experts E, of them active K", f"{_short(moe.num_experts)}, {_short(moe.top_k)}"),
@@ -162,7 +157,7 @@ def _short(value: object) -> str:
 
 
 def _weights(inspection: Inspection) -> Table:
-    table = _table("Weights in memory, all experts resident", "format", "bytes", "")
+    table = number_table("Weights in memory, all experts resident", "format", "bytes", "")
     for name, stored in WEIGHT_FORMATS.items():
         marks = [stored.description]
         if name == inspection.architecture.weights_format:
@@ -175,7 +170,7 @@ def _weights(inspection: Inspection) -> Table:
 
 def _cache(inspection: Inspection) -> Table:
     tokens, batch = inspection.tokens_per_sequence, inspection.batch
-    table = _table(f"Cache in {inspection.kv_dtype}", "", "bytes")
+    table = number_table(f"Cache in {inspection.kv_dtype}", "", "bytes")
     latent = has_latent_attention(inspection.architecture)
     per_token = inspection.kv_bytes_per_token
     table.add_row("per token" + (", latent stored" if latent else ""), f"{per_token['latent']:,.0f}")
@@ -196,7 +191,7 @@ def _cache(inspection: Inspection) -> Table:
 
 def _flops(inspection: Inspection) -> Table:
     title = f"FLOPs per token, causal sequence of {inspection.tokens_per_sequence:,} tokens"
-    table = _table(title, "", "FLOPs", "")
+    table = number_table(title, "", "FLOPs", "")
     forward = inspection.forward_flops
     table.add_row("forward", format_count(forward), "2 per multiply-add")
     for key, name in _NAMES.items():

@@ -10,6 +10,7 @@ from moewright.laws.description import LawDescription, LawList, OptimumDescripti
 from moewright.laws.prediction import NEVER_COMPARE, LawPrediction, Prediction
 from moewright.laws.variable import Status
 from moewright.quantities import format_count
+from moewright.report.plain_tables import bare_table
 
 
 def print_laws(console: Console, listed: LawList) -> None:
@@ -73,7 +74,7 @@ def _numbers(values: Mapping[str, float]) -> str:
 
 
 def _variables(title: str, variables: Sequence[VariableDescription]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = bare_table(title)
     table.add_column("", no_wrap=True)
     table.add_column("meaning", overflow="fold")
     table.add_column("from", justify="right", no_wrap=True)
@@ -86,7 +87,7 @@ def _variables(title: str, variables: Sequence[VariableDescription]) -> Table:
 
 def _optimum(optimum: OptimumDescription) -> Table:
     needs = [variable.name for variable in optimum.arguments]
-    table = Table(title="Optimum", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = bare_table("Optimum")
     if needs:
         table.title = f"Optimum for a given {', '.join(needs)}"
     table.show_header = False
@@ -116,7 +117,7 @@ def print_prediction(console: Console, prediction: Prediction) -> None:
         console.print(table)
         console.print()
     if silent:
-        table = Table(title="Not applicable", title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table = bare_table("Not applicable")
         table.show_header = False
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
