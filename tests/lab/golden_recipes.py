@@ -114,7 +114,6 @@ def golden_recipes(folder: Path) -> dict[str, Plain]:
             ),
             schedule={"kind": "wsd", **warm, "final_share": 0.0, "decay_share": 0.5},
             optimizer={"beta1": 0.8, "beta2": 0.99, "eps": 1e-6, "weight_decay": 0.2, "clip_norm": None},
-            evaluation={"every_tokens": 256},
             seed=3,
         ),
         "norms of queries and keys, windows, partial rotation": recipe(

@@ -155,7 +155,7 @@ LEFT_OUT = {
             "Checkpoints.every_minutes: other",
             "Checkpoints.every_tokens: value",
             "Checkpoints.keep: other",
-            "Evaluation.every_tokens: *",
+            "Evaluation.every_tokens: value",
             "Recipe.log_every_steps: other",
             "Recipe.mirrors: 'wandb'",
             "Recipe.mirrors: 'mlflow'",
