@@ -92,6 +92,7 @@ def golden_recipes(folder: Path) -> dict[str, Plain]:
         }
 
     warm = {"warmup_tokens": 200}
+    limited = moe((8, 12, 3), router={"num_groups": 4, "top_groups": 2})
     return {
         "a mixture with a shared expert": recipe(
             twice(attention(), moe(shared={"expert_size": 16})), balancing={"losses": [{"weight": 0.01}]}
@@ -133,10 +134,10 @@ def golden_recipes(folder: Path) -> dict[str, Plain]:
             optimizer={"clip_norm": 0.5},
             initialization={"deviation": 0.1},
         ),
-        "latent attention": recipe(
+        "latent attention, group-limited softmax routing": recipe(
             model(
                 layer(latent(), dense()),
-                layer(latent(q_lora_rank=10, bias=True, rope=None, window={"size": 5}), moe(), "parallel"),
+                layer(latent(q_lora_rank=10, bias=True, rope=None, window={"size": 5}), limited, "parallel"),
             ),
             schedule=warm,
         ),
@@ -201,14 +202,14 @@ def golden_recipes(folder: Path) -> dict[str, Plain]:
             },
             micro_batch_sequences=2,
         ),
-        "capacity by position": recipe(
+        "capacity by position, rounded up": recipe(
             twice(attention(), moe(router={"score_after_top_k": True}, activation="gelu")),
             dispatch={"capacity": {"factor": 0.8}, "evaluation_capacity": {"factor": 1.1, "rounding": "floor"}},
             recompute=True,
         ),
-        "capacity by score": recipe(
+        "capacity by score, rounded down": recipe(
             twice(attention(), moe((6, 16, 2), router={"normalize": True}, activation="relu")),
-            dispatch={"capacity": {"factor": 0.7, "rounding": "floor", "multiple": 4, "drop": "score"}},
+            dispatch={"capacity": {"factor": 0.72, "rounding": "floor", "multiple": 2, "drop": "score"}},
         ),
         "forced routing": recipe(twice(attention(), moe(activation="gelu_tanh")), dispatch={"forced": "uniform"}),
         "muon and mup at a law's learning rate": recipe(
