@@ -107,5 +107,5 @@ def test_positions_outside_the_stream(tmp_path: Path, span: tuple[int, int]) -> 
     batches = Batches(shards_of(tmp_path, np.arange(9, dtype=np.uint16), 1), 2, 0)
     with pytest.raises(IndexError):
         batches.take(*span)
-    with pytest.raises(UserError, match=r"sequence_length: .*found 0"):
+    with pytest.raises(UserError, match="sequence_length: 0"):
         Batches(batches.shards, 0, 0)

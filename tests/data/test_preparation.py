@@ -16,7 +16,7 @@ import pytest
 
 from moewright import cli
 from moewright.data import Dataset, TokenShards, open_dataset, prepare, writing
-from moewright.data.split import make_plan
+from moewright.data.split import split_documents
 from moewright.data.tokenizer import END_OF_TEXT, load_tokenizer
 from moewright.errors import UserError
 
@@ -117,7 +117,7 @@ def test_a_given_tokenizer_and_held_out_documents_that_stay(tmp_path: Path) -> N
 
 def test_documents_that_change_meanwhile() -> None:
     documents = [("a", "one"), ("a", ""), ("a", "two"), ("b", "three"), ("b", "four")]
-    plan = make_plan(documents, 0, 0.01)
+    plan = split_documents(documents, 0, 0.01)
     assert list(writing.kept_documents(documents, plan)) == [(0, "one"), (2, "two"), (3, "three"), (4, "four")]
     for changed in (documents[:-1], [*documents, ("b", "five")], [*documents[:-1], ("b", "4")], []):
         with pytest.raises(UserError, match="sources: documents changed while they were read"):

@@ -133,7 +133,7 @@ def test_own_files_are_checked(tmp_path: Path) -> None:
         "late.npy: has token 500, but the vocabulary is 500": {"check_tokens": True},
         "validation: no files": {"validation": {}},
         "validation set 'own': no files": {"validation": {"own": []}},
-        "vocab_size: expected an integer from 1 to 10^8, found 0": {"vocab_size": 0},
+        "vocab_size: 0": {"vocab_size": 0},
         "end_of_document: 500": {"end_of_document": 500},
         "bytes_per_token: 'other' is no validation set; they are own": {"bytes_per_token": {"other": 1.0}},
     }

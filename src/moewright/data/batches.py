@@ -65,6 +65,11 @@ def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
     The keys are outputs of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, as in Vigna's splitmix64.c) rather than of
     numpy's generators, whose streams may change between versions of numpy.
+
+    >>> permutation(5, seed=0, epoch=0).tolist() == permutation(5, seed=0, epoch=1).tolist()
+    False
+    >>> sorted(permutation(5, seed=0, epoch=1).tolist())
+    [0, 1, 2, 3, 4]
     """
     stream = _mix(_mix(np.array([seed % 2**64], dtype=np.uint64)) + np.uint64(epoch))
     keys = _mix(stream + np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN_GAMMA))
@@ -82,6 +87,9 @@ def document_ids(inputs: NDArray[np.int64], end_of_document: int) -> NDArray[np.
     """Which document of its sequence each token belongs to, from 0; int64 (count, sequence_length) like inputs.
 
     A separator belongs to the document that it ends. With attention only between equal ids, no document sees another.
+
+    >>> document_ids(np.array([[5, 3, 0, 4, 0, 2]]), end_of_document=0).tolist()
+    [[0, 0, 0, 1, 1, 2]]
     """
     ends = inputs == end_of_document
     before: NDArray[np.int64] = np.cumsum(ends, axis=-1, dtype=np.int64) - ends

@@ -142,6 +142,15 @@ def open_files(
     token is compared with the vocabulary, otherwise the first of each file.
 
     Raises UserError for bad files, a vocabulary that the tokens exceed, and no validation files.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, count in (("train", 90), ("held_out", 10)):
+    ...         np.save(f"{folder}/{name}.npy", np.arange(count, dtype=np.uint16) % 50)
+    ...     tokens = open_files([f"{folder}/train.npy"], {"own": [f"{folder}/held_out.npy"]}, vocab_size=50)
+    >>> len(tokens.train), len(tokens.validation["own"])
+    (90, 10)
     """
     number(vocab_size, "vocab_size", at_least=1, at_most=LARGEST_SIZE)
     if end_of_document is not None and not 0 <= end_of_document < vocab_size:

@@ -25,7 +25,7 @@ from moewright.data.dataset_record import (
 )
 from moewright.data.progress import Progress, progress
 from moewright.data.sources import Source, find_source
-from moewright.data.split import Plan, make_plan
+from moewright.data.split import DocumentSplit, split_documents
 from moewright.data.tokenizer import END_OF_TEXT, Tokenizer, check_trainable, load_tokenizer, train_tokenizer
 from moewright.data.writing import Spool, kept_documents, write_shards
 from moewright.errors import UserError
@@ -86,12 +86,12 @@ def prepare(
         moewright=version("moewright"),
     )
     with _one_line_for_a_full_disk(Path(out)), new_folder(Path(out)) as folder, progress() as steps:
-        plan = make_plan(steps.track("reading", documents), seed, validation_share)
+        split = split_documents(steps.track("reading", documents), seed, validation_share)
         if loaded is None:
             assert vocab_size is not None
-            loaded = train_tokenizer(_training_texts(documents, plan, steps), vocab_size)
+            loaded = train_tokenizer(_training_texts(documents, split, steps), vocab_size)
         loaded.save(folder / _TOKENIZER)
-        write_record(folder, _encode(documents, plan, loaded, folder, preparation, steps))
+        write_record(folder, _encode(documents, split, loaded, folder, preparation, steps))
     return open_dataset(out)
 
 
@@ -125,25 +125,32 @@ class _Documents:
             yield from source.documents(self.text_key, self.source_key, self.separator)
 
 
-def _training_texts(documents: _Documents, plan: Plan, steps: Progress) -> Iterator[str]:
-    is_train = np.zeros(len(plan.kept), dtype=np.bool_)
-    is_train[plan.train] = True
-    for document, text in steps.track("training the tokenizer", kept_documents(documents, plan), int(plan.kept.sum())):
+def _training_texts(documents: _Documents, split: DocumentSplit, steps: Progress) -> Iterator[str]:
+    is_train = np.zeros(len(split.kept), dtype=np.bool_)
+    is_train[split.train] = True
+    for document, text in steps.track(
+        "training the tokenizer", kept_documents(documents, split), int(split.kept.sum())
+    ):
         if is_train[document]:
             yield text
 
 
 def _encode(
-    documents: _Documents, plan: Plan, tokenizer: Tokenizer, folder: Path, preparation: Preparation, steps: Progress
+    documents: _Documents,
+    split: DocumentSplit,
+    tokenizer: Tokenizer,
+    folder: Path,
+    preparation: Preparation,
+    steps: Progress,
 ) -> DatasetRecord:
     spooled = folder / ".tokens"
-    spool = Spool(spooled, tokenizer.dtype, len(plan.kept))
-    spool.fill(kept_documents(documents, plan), tokenizer, steps.step("encoding", int(plan.kept.sum())))
+    spool = Spool(spooled, tokenizer.dtype, len(split.kept))
+    spool.fill(kept_documents(documents, split), tokenizer, steps.step("encoding", int(split.kept.sum())))
 
     def amount(numbers: NDArray[np.int64]) -> Amount:
         return Amount(
             documents=len(numbers),
-            bytes=int(plan.bytes[numbers].sum()),
+            bytes=int(split.bytes[numbers].sum()),
             tokens=int(spool.lengths[numbers].sum()),
         )
 
@@ -156,18 +163,18 @@ def _encode(
         end_of_document=tokenizer.end_of_document,
         tokenizer=StoredFile(name=_TOKENIZER, sha256=sha256_of(folder / _TOKENIZER)),
         train=TrainSplit(
-            files=shards("train", plan.train),
+            files=shards("train", split.train),
             sources={
-                name: amount(plan.train[plan.label[plan.train] == index]) for index, name in enumerate(plan.labels)
+                name: amount(split.train[split.label[split.train] == index]) for index, name in enumerate(split.labels)
             },
         ),
         validation={
             name: ValidationSplit(
                 files=shards(f"validation-{index:03d}-{_file_name(name)}", numbers), amount=amount(numbers)
             )
-            for index, (name, numbers) in enumerate(plan.validation.items())
+            for index, (name, numbers) in enumerate(split.validation.items())
         },
-        dropped=Dropped(duplicates=plan.duplicates, empty=plan.empty),
+        dropped=Dropped(duplicates=split.duplicates, empty=split.empty),
         preparation=preparation,
     )
     spooled.unlink()

@@ -12,7 +12,7 @@ from moewright.errors import UserError
 
 
 @dataclass(frozen=True)
-class Plan:
+class DocumentSplit:
     """What becomes of every document read, which are numbered as they come."""
 
     labels: tuple[str, ...]
@@ -31,7 +31,7 @@ class Plan:
     empty: int
 
 
-def make_plan(documents: Iterable[tuple[str, str]], seed: int, validation_share: float) -> Plan:
+def split_documents(documents: Iterable[tuple[str, str]], seed: int, validation_share: float) -> DocumentSplit:
     """Read all documents (label, text) once and decide.
 
     Documents are put in the order of a 128-bit hash of seed and text. Of equal texts one is kept, under the label that
@@ -69,7 +69,7 @@ def make_plan(documents: Iterable[tuple[str, str]], seed: int, validation_share:
         own = chosen[label_of[chosen] == index]
         validation[name] = _held_out(own, bytes_of[own], validation_share, name)
         is_held[validation[name]] = True
-    return Plan(
+    return DocumentSplit(
         labels=labels,
         label=label_of,
         bytes=bytes_of,

@@ -1,4 +1,4 @@
-"""Tokens to files: first as documents come, then in the order of the plan."""
+"""Tokens to files: first as documents come, then in the order of the split."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moewright.data.dataset_record import StoredShard
 from moewright.data.shards import DTYPES
-from moewright.data.split import Plan
+from moewright.data.split import DocumentSplit
 from moewright.data.tokenizer import Tokenizer
 from moewright.errors import UserError
 
@@ -61,20 +61,20 @@ def write_shards(
     return tuple(shards.done)
 
 
-def kept_documents(documents: Iterable[tuple[str, str]], plan: Plan) -> Iterator[tuple[int, str]]:
-    """Number and text of each document that the plan keeps, as they come.
+def kept_documents(documents: Iterable[tuple[str, str]], split: DocumentSplit) -> Iterator[tuple[int, str]]:
+    """Number and text of each document that the split keeps, as they come.
 
-    Raises UserError if they are no longer those that the plan was made from.
+    Raises UserError if they are no longer those that the split was made from.
     """
     number = -1
     for number, (_, text) in enumerate(documents):
-        if number >= len(plan.kept):
+        if number >= len(split.kept):
             break
-        if plan.kept[number]:
-            if len(text.encode()) != plan.bytes[number]:
+        if split.kept[number]:
+            if len(text.encode()) != split.bytes[number]:
                 raise UserError(_CHANGED)
             yield number, text
-    if number != len(plan.kept) - 1:
+    if number != len(split.kept) - 1:
         raise UserError(_CHANGED)
 
 

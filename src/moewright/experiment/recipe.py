@@ -251,6 +251,10 @@ class Recipe(FileRecord):
         """Read a recipe: YAML or JSON. `architecture` may be a path (a HF config.json, its folder, a moewright file).
 
         Paths are relative to the file. Raises UserError naming the field that is wrong.
+
+        >>> recipe = Recipe.load("examples/train/tiny.yaml")
+        >>> recipe.total_steps, recipe.architecture.num_layers, recipe.optimizer.kind
+        (123, 4, 'adamw')
         """
         path = Path(path)
         if path.is_dir():
