@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from moewright.experiment.collecting.collection import RunTable
     from moewright.experiment.planning import RunPlan
     from moewright.experiment.recipe import Recipe
+    from moewright.experiment.run_folder import TrainingResult
     from moewright.exporters.exported import Export
     from moewright.hardware import Device
     from moewright.hardware.inspection import Inspection
-    from moewright.lab.loop import Result
     from moewright.laws import Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
     from moewright.sweeps.foresight.dry_run import DryRun
@@ -60,11 +60,11 @@ __all__ = [
     "LawList",
     "Prediction",
     "Recipe",
-    "Result",
     "RunPlan",
     "RunTable",
     "Space",
     "SweepResult",
+    "TrainingResult",
     "UserError",
     "architecture",
     "collect_runs",
@@ -102,7 +102,7 @@ _CLASSES = {
     "LawList": "laws.description",
     "Prediction": "laws",
     "Recipe": "experiment.recipe",
-    "Result": "lab.loop",
+    "TrainingResult": "experiment.run_folder",
     "RunPlan": "experiment.planning",
     "RunTable": "experiment.collecting.collection",
     "Space": "designs.space",

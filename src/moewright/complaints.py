@@ -40,8 +40,8 @@ def hint(name: str, known: Iterable[str], otherwise: str | None = None, *, quote
     return f"; {rest}" if rest else ""
 
 
-def _letters(name: str) -> str:
-    return "".join("_" if character in "-_ " else character for character in name.strip().lower())
+def _letters(name: object) -> str:
+    return "".join("_" if character in "-_ " else character for character in str(name).strip().lower())
 
 
 # Single values

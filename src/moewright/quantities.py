@@ -70,10 +70,8 @@ def _significant(value: float, digits: int) -> str:
 
 
 def _split(text: str | float, name: str) -> tuple[float, str]:
-    if not isinstance(text, str):
-        return float(text), ""
     try:
-        return split_quantity(text)
+        return (float(text), "") if not isinstance(text, str) else split_quantity(text)
     except (ValueError, OverflowError):
         raise UserError(f"{name}: {text!r} is not a number with a unit, such as 80GB, 3B or 1e23") from None
 

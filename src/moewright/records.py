@@ -196,8 +196,9 @@ class FileRecord(Record):
                 raise UserError(f"{where}format: missing; expected {expected}")
             return cls.version_without_format
         kind, _, version = given.partition("/") if isinstance(given, str) else ("", "", "")
-        if kind != cls.kind_of_file or not (version.isascii() and version.isdigit()):
-            raise UserError(f"{where}format: expected {expected!r}, found {given!r}")
+        if kind != cls.kind_of_file or not (version.isascii() and version.isdigit() and len(version) < 10):
+            found = given[:80] if isinstance(given, str) else given
+            raise UserError(f"{where}format: expected {expected!r}, found {found!r}")
         return int(version)
 
 

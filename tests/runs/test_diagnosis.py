@@ -103,3 +103,9 @@ def test_the_wsd_sweep_and_nothing_regular_is_flagged_in_the_slicing_table() -> 
 def test_published_tables_without_known_faults_are_clean(source: str) -> None:
     assert diagnose(load(public_table(source), source=source)).empty
     assert FILES[source].exists()
+
+
+def test_a_table_without_finished_runs_has_nothing_to_doubt() -> None:
+    """As `moewright runs` has it while the only run of a folder is under way."""
+    empty = pd.DataFrame({"loss": [], "total_params": [], "train_tokens": []}, dtype=float)
+    assert diagnose(prepare(empty)).empty

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from moewright.architecture.feed_forwards import AnyDense, AnyMoE, FeedForward, MoE
 from moewright.architecture.mixers import AnyMixer, Mixer
 from moewright.architecture.sizes import N_co
-from moewright.files import read_mapping, write_mapping
+from moewright.files import write_mapping
 from moewright.records import Count, FileRecord, Positive, Record, Size
 
 # Ten times the deepest published decoders.
@@ -180,7 +180,7 @@ class Architecture(FileRecord):
     @classmethod
     def load(cls, path: str | Path) -> "Architecture":
         """Read a moewright YAML or JSON file."""
-        return cls.from_dict(read_mapping(Path(path)))
+        return cls.read(path)
 
     def save(self, path: str | Path) -> None:
         """Write a moewright file, YAML or JSON by the ending; an existing file is replaced in one step."""

@@ -129,7 +129,7 @@ def design(
 
     from moewright.designs.recommendation import recommend
 
-    laws = None if law is None else as_list(law)
+    laws = as_list(law) or None
     designs = recommend(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top)
     if out is not None:
         from moewright.report.design_folder import write_designs

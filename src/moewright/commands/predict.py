@@ -43,5 +43,5 @@ def predict(
 
     loaded = load_architecture(config)
     tokens = parse_count(train_tokens, "train-tokens")
-    chosen = None if law is None else [resolve_law(each) for each in as_list(law)]
+    chosen = [resolve_law(each) for each in as_list(law)] or None
     return predict_losses(loaded.name, loaded.architecture, tokens, chosen, loaded.warnings)

@@ -11,13 +11,13 @@ from moewright.errors import UserError, needs_the_lab
 if TYPE_CHECKING:
     from moewright.experiment.planning import RunPlan
     from moewright.experiment.recipe import Recipe
-    from moewright.lab.loop import Result
+    from moewright.experiment.run_folder import TrainingResult
 
 
 @overload
 def train(
     spec: str | Path | Recipe, out: str | Path, *, dry_run: Literal[False] = False, quiet: bool = False
-) -> Result: ...
+) -> TrainingResult: ...
 
 
 @overload
@@ -27,7 +27,7 @@ def train(spec: str | Path | Recipe, *, dry_run: Literal[True], quiet: bool = Fa
 @command
 def train(
     spec: str | Path | Recipe, out: str | Path | None = None, *, dry_run: bool = False, quiet: bool = False
-) -> Result | RunPlan:
+) -> TrainingResult | RunPlan:
     """Is that so on my data? Train a recipe; again with the same folder continues an interrupted run exactly.
 
     Under torchrun every process calls this. An interruption (Ctrl-C, SIGTERM) ends with a checkpoint.

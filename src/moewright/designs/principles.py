@@ -179,8 +179,8 @@ def sparsity_at(num_experts: float, ratio: float, granularity: float) -> float |
 
     OLMoE's budgets (arXiv 2409.02060): total over active 6.25, d/d_e = 2.
 
-    >>> [round(sparsity_at(experts, 6.25, 2), 2) for experts in (32, 64, 128)]
-    [11.11, 8.0, 7.02]
+    >>> tuple(round(sparsity_at(experts, 6.25, 2), 2) for experts in (32, 64, 128))
+    (11.11, 8.0, 7.02)
     >>> sparsity_at(20, 6.25, 2) is None
     True
     """

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.architecture.counts import active_params, total_params, training_flops
 from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset, open_dataset, open_files
 from moewright.display import Shown
@@ -105,18 +105,12 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, free_bytes: floa
         epochs=epochs,
         steps=recipe.total_steps,
         peak_learning_rate=peak_learning_rate(recipe),
-        train_flops=training_flops(recipe),
+        train_flops=training_flops(architecture, recipe.trained_tokens, recipe.sequence_length),
         expected_memory_bytes=ExpectedMemory(
             total=float(expected.total), **{name: float(value) for name, value in vars(expected).items()}
         ),
     )
     return RunPlan(recipe, tuple(notes), facts)
-
-
-def training_flops(recipe: Recipe) -> float:
-    """Of the whole run: its steps are whole batches, the last of which may go beyond `train_tokens`."""
-    tokens = recipe.total_steps * recipe.batch_tokens
-    return tokens * training_flops_per_token(recipe.architecture, recipe.sequence_length)
 
 
 def expected_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory[float]:

@@ -236,6 +236,11 @@ class Recipe(FileRecord):
         return -(-self.train_tokens // self.batch_tokens)
 
     @property
+    def trained_tokens(self) -> int:
+        """Tokens that the run is trained on: whole steps, so perhaps more than train_tokens, by less than a batch."""
+        return self.total_steps * self.batch_tokens
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What the run's reader should know although it is allowed."""
         notes = []
@@ -260,7 +265,7 @@ class Recipe(FileRecord):
         if path.is_dir():
             raise UserError(f"{path}: is a folder; expected a recipe, a YAML or JSON file")
         values = read_mapping(path)
-        return cls.from_dict(values, beside=path.parent)
+        return cls.from_dict(values, path, beside=path.parent)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str | Path = "", *, beside: Path | None = None) -> "Recipe":

@@ -8,11 +8,13 @@ checkpoints/step-00001200/  model.safetensors, optimizer.safetensors, state.json
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, Field
 
+from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.experiment.provenance import Provenance
 from moewright.records import Count, FileRecord, Items, Output, Reading, Record, Total
@@ -191,3 +193,30 @@ def newest_step(folder: Path) -> int:
     """The step of the newest complete checkpoint of a run; 0 without one."""
     found = checkpoints(folder)
     return checkpoint_step(found[-1]) or 0 if found else 0
+
+
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Shown):
+    """How a run ended."""
+
+    folder: Path
+    state: str
+    """finished, or interrupted."""
+    step: int
+    tokens: int
+    loss: float | None
+    """The last validation loss, dropless, in nats per token."""
+    summary: RunStatus
+    is_first: bool = True
+    """Whether this is the process that writes and prints, of several."""
+
+    def answer(self) -> TrainAnswer:
+        """For JSON."""
+        return TrainAnswer.of(self.folder, self.summary)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `moewright train --json`."""
+        return self.answer().to_dict()
+
+    def _facts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("folder", "state", "step", "tokens", "loss")}

@@ -44,6 +44,8 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
 
     Raises UserError naming the key for a family that is unknown or a value that cannot be interpreted.
     """
+    if not isinstance(source, str | Path | dict):
+        raise UserError(f"config: expected a path or the contents of a config.json, found {type(source).__name__}")
     values = source if isinstance(source, dict) else read_mapping(config_path(Path(source)))
     values, notes = _language_model(values)
     model_type = values.get("model_type")

@@ -38,6 +38,8 @@ def load_architecture(source: Source) -> Loaded:
         return Loaded(source, "architecture", None)
     if isinstance(source, dict):
         return _from_mapping(source, "config")
+    if not isinstance(source, str | Path):
+        raise UserError(f"config: expected a path, contents or an Architecture, found {type(source).__name__}")
     spec = Path(source) / SPEC
     path = spec if spec.is_file() else config_path(Path(source))
     name = path.parent.resolve().name if path.name in ("config.json", SPEC) else path.stem

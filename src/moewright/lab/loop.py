@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -14,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moewright.architecture.counts import training_flops_per_token
-from moewright.display import Shown
 from moewright.errors import OtherProcessError, RunStopped
 from moewright.experiment import run_folder
 from moewright.experiment.metrics import (
@@ -29,7 +27,7 @@ from moewright.experiment.metrics import (
 from moewright.experiment.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.experiment.planning import RunPlan
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.run_folder import METRICS, STATUS, Outcome, RunStatus, TrainAnswer
+from moewright.experiment.run_folder import METRICS, STATUS, Outcome, RunStatus, TrainingResult
 from moewright.files import AppendOnlyFile
 from moewright.lab.losses import StepLosses
 from moewright.lab.machine import matmul_peak, peak_memory
@@ -38,33 +36,6 @@ from moewright.quantities import format_count
 
 PATIENCE = 20
 """Steps in a row, after the warm-up, that may be worse than guessing every token alike before a run has diverged."""
-
-
-@dataclass(frozen=True, repr=False)
-class Result(Shown):
-    """How a run ended."""
-
-    folder: Path
-    state: str
-    """finished, or interrupted."""
-    step: int
-    tokens: int
-    loss: float | None
-    """The last validation loss, dropless, in nats per token."""
-    summary: RunStatus
-    is_first: bool = True
-    """Whether this is the process that writes and prints, of several."""
-
-    def answer(self) -> TrainAnswer:
-        """For JSON."""
-        return TrainAnswer.of(self.folder, self.summary)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `moewright train --json`."""
-        return self.answer().to_dict()
-
-    def _facts(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("folder", "state", "step", "tokens", "loss")}
 
 
 class TrainingLoop:
@@ -86,7 +57,7 @@ class TrainingLoop:
         self.loss: float | None = None
         self.trained_seconds, self.trained_steps = 0.0, 0
 
-    def run(self) -> Result:
+    def run(self) -> TrainingResult:
         """Until the end, or an interruption."""
         session = self.session
         with ExitStack() as stack:
@@ -137,7 +108,7 @@ class TrainingLoop:
             return False
         return self.session.tokens // every > (self.session.tokens - self.recipe.batch_tokens) // every
 
-    def _finish(self) -> Result:
+    def _finish(self) -> TrainingResult:
         session = self.session
         self._check_metrics()
         state: Outcome = "finished" if session.is_done else "interrupted"
@@ -146,7 +117,7 @@ class TrainingLoop:
         self._save()
         summary = self._end(state)
         is_first = self.members.is_first
-        return Result(self.folder, state, session.step, session.tokens, self.loss, summary, is_first)
+        return TrainingResult(self.folder, state, session.step, session.tokens, self.loss, summary, is_first)
 
     def _end(self, state: Outcome, reason: str | None = None) -> RunStatus:
         """Write how it ended."""

@@ -16,13 +16,14 @@ from moewright.experiment.locks import take_lock
 from moewright.experiment.planning import RunPlan, open_data, plan_with
 from moewright.experiment.provenance import provenance
 from moewright.experiment.recipe import Recipe
-from moewright.lab.loop import Result, TrainingLoop
+from moewright.experiment.run_folder import TrainingResult
+from moewright.lab.loop import TrainingLoop
 from moewright.lab.machine import free_memory, keep_freed_memory
 from moewright.lab.session import Session
 from moewright.lab.sharding import World, world
 
 
-def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) -> Result:
+def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) -> TrainingResult:
     """Train a recipe in a run folder: a new one, or one that the same recipe began, which then continues exactly.
 
     `show`: draw progress if standard error is a terminal. Under torchrun every process calls this. An interruption
@@ -50,7 +51,9 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
                 print(f"warning: {note}", file=sys.stderr)
         status = run_folder.read_status(folder)
         if status is not None and status.state == "finished":
-            return Result(folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first)
+            return TrainingResult(
+                folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first
+            )
         with members.together():  # all have the same files before them, and fail alike
             session = Session(recipe, dataset, members)
             found = run_folder.checkpoints(folder)

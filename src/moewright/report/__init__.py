@@ -24,7 +24,7 @@ SECTIONS: dict[str, str] = {
     "LawList": "law_tables.print_laws",
     "RunPlan": "run_tables.print_training_plan",
     "Prediction": "law_tables.print_prediction",
-    "Result": "run_tables.print_training_result",
+    "TrainingResult": "run_tables.print_training_result",
     "RunTable": "run_tables.print_runs",
     "Space": "design_tables.print_space",
     "SweepResult": "sweep_tables.print_sweep",

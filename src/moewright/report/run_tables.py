@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moewright.experiment.collecting.collection import RunTable
     from moewright.experiment.collecting.findings import Finding
     from moewright.experiment.planning import RunPlan
-    from moewright.lab.loop import Result
+    from moewright.experiment.run_folder import TrainingResult
 
 
 MOST_SIZES, NAMED = 20, 3
@@ -107,7 +107,7 @@ def print_training_plan(console: Console, planned: "RunPlan") -> None:
         console.print(f"warning: {note}", markup=False)
 
 
-def print_training_result(console: Console, result: "Result") -> None:
+def print_training_result(console: Console, result: "TrainingResult") -> None:
     """How a run ended."""
     summary = result.summary
     speed, utilization = summary.tokens_per_second, summary.matmul_utilization

@@ -180,7 +180,7 @@ def surface_residuals(table: pd.DataFrame, log_loss: Floats) -> Floats:
 def _design(table: pd.DataFrame) -> Floats:
     logs = []
     for name in _SMOOTH:
-        if name in table.columns:
+        if len(table) and name in table.columns:
             values = table[name].to_numpy(dtype=float)
             if np.isfinite(values).all() and (values > 0).all() and np.ptp(values) > 0:
                 centred = np.log(values) - np.mean(np.log(values))

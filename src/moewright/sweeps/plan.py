@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from moewright.architecture.counts import active_params, total_params
+from moewright.architecture.counts import active_params, total_params, training_flops
 from moewright.data.dataset import Dataset
 from moewright.errors import UserError
 from moewright.experiment.identity import TRAINING_VERSION, code_digest, run_id
-from moewright.experiment.planning import check_vocabulary, open_data, training_flops
+from moewright.experiment.planning import check_vocabulary, open_data
 from moewright.experiment.recipe import LawRate, Recipe
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, round_rate, tune
@@ -59,7 +59,7 @@ class PlannedRun:
             "total_params": total,
             "active_params": active_params(recipe.architecture),
             "train_tokens": recipe.train_tokens,
-            "train_flops": training_flops(recipe),
+            "train_flops": training_flops(recipe.architecture, recipe.trained_tokens, recipe.sequence_length),
             "peak_disk_bytes": checkpoints + _LOG_BYTES,
         }
 

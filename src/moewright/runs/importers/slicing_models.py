@@ -1,7 +1,7 @@
 """The models of the "Slicing and Dicing" sweeps (arXiv 2605.11689): what a run's name says, its size, its architecture.
 
-A name reads <date>_<sweep>_<family>_<size>_e<experts>x<multipliers>c<top-k>[_<shared>gen|_nogen][_lr=<rate>], with
-commas between the groups of unlike experts.
+A name reads `<date>_<sweep>_<family>_<size>_e<experts>x<multipliers>c<top-k>`, `_<shared>gen` or `_nogen`, and
+`_lr=<rate>`, with commas between the groups of unlike experts.
 
 Two families occur in run names. `olmo2_<size>` names a model by its parameters without vocabulary, `olmo2b_<size>` by
 all of them. Widths and layers follow the paper's list of sizes and the parameter counts in the authors' scripts

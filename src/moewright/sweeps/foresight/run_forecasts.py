@@ -26,7 +26,7 @@ def planned_table(planner: Planner, runs: Sequence[PlannedRun]) -> pd.DataFrame:
                 **{name: value for name, value in known.items() if value is not None},
                 "run_id": run.id,
                 "learning_rate": peak_learning_rate(run.recipe),
-                "train_tokens": run.recipe.total_steps * run.recipe.batch_tokens,  # whole batches, as a run has them
+                "train_tokens": run.recipe.trained_tokens,
                 "train_flops": sizes["train_flops"],
             }
         )

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.architecture.counts import active_params, total_params, training_flops, training_flops_per_token
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
@@ -38,8 +38,9 @@ def check_rules(settings: Mapping[str, Any]) -> None:
 
 
 def recipe_tokens(values: Mapping[str, Any]) -> int:
-    """A recipe's train_tokens."""
-    return _size(values, "train_tokens")
+    """What a recipe trains on: its train_tokens, rounded up to whole batches (`Recipe.trained_tokens`)."""
+    batch = _size(values, "batch_tokens")
+    return math.ceil(_size(values, "train_tokens") / batch) * batch
 
 
 def tokens_by_params(rule: str, value: Any, architecture: Architecture, values: Mapping[str, Any]) -> int:
@@ -50,7 +51,7 @@ def tokens_by_params(rule: str, value: Any, architecture: Architecture, values: 
 
 def train_flops(architecture: Architecture, tokens: int, values: Mapping[str, Any]) -> float:
     """FLOPs of a training run, attention at the recipe's sequence_length included."""
-    return tokens * training_flops_per_token(architecture, _size(values, "sequence_length"))
+    return training_flops(architecture, tokens, _size(values, "sequence_length"))
 
 
 def tokens_by_flops(flops: float, architecture: Architecture, values: Mapping[str, Any]) -> int:
@@ -229,7 +230,7 @@ class _Cells:
         except MisfitError:
             of_base = None, None
         total, active, flops_per_token = self._count(architecture, length)
-        return Counts(total, active, recipe.train_tokens * flops_per_token, *of_base)
+        return Counts(total, active, recipe.trained_tokens * flops_per_token, *of_base)
 
     def _count(self, architecture: Architecture, length: int) -> tuple[int, int, float]:
         """Total and active parameters, and training FLOPs per token; of an architecture that this object keeps."""
