@@ -5,7 +5,8 @@
 
 Bits depend on what torch's kernels dispatch to, so values are kept by *machine class*: torch's version, the maker of
 the processor (MKL goes by it), the vector instructions of ATen's kernels, and oneDNN's. On one thread nothing else was
-found to matter. On a class that is not stored, losses are compared within what the stored classes differ by.
+found to matter but MKL_CBWR, which is taken away. On a class that is not stored, losses are
+compared within what the stored classes differ by.
 """
 
 import argparse
@@ -154,8 +155,9 @@ def measure(restriction: str = "native", source: Path = ROOT / "src") -> tuple[s
     `source`: the folder of the moewright that trains. Raises subprocess.CalledProcessError if it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
+        inherited = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}  # MKL's order of sums
         environment = {
-            **os.environ,
+            **inherited,
             **RESTRICTIONS[restriction],
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
             "ONEDNN_VERBOSE": "dispatch",  # the least that makes it say which instructions it uses
