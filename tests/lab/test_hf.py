@@ -7,6 +7,7 @@ settings. Norm weights, biases and selection biases are random too, so that a te
 
 import json
 import random
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -348,11 +349,21 @@ def test_latent_norms_ignore_the_configs_eps(tmp_path: Path) -> None:
     assert largest_difference(model, theirs, random_tokens(architecture, random.Random(2))) < TOLERANCE
 
 
+def a_run() -> dict[str, Any]:
+    """run.json of a run that was made."""
+    archive = Path(__file__).parents[1] / "experiment" / "old_folders" / "34ba6fa.tar.xz"
+    with tarfile.open(archive) as files:
+        stored = files.extractfile("./finished/run.json")
+        assert stored is not None
+        found: dict[str, Any] = json.load(stored)
+        return found
+
+
 def _write_run(folder: Path, tokenizer: Path | None, steps: dict[int, bool]) -> dict[int, Transformer]:
     """A run folder as the trainer leaves it; a step that is not complete has no state.json yet."""
     folder.mkdir()
     small().save(folder / "architecture.yaml")
-    record = {"tokenizer": None if tokenizer is None else str(tokenizer), "end_of_document": 29}
+    record = a_run() | {"tokenizer": None if tokenizer is None else str(tokenizer), "end_of_document": 29}
     (folder / "run.json").write_text(json.dumps(record))
     trained = {}
     for step, complete in steps.items():
@@ -430,13 +441,15 @@ def test_trained_exported_and_trained_on(tmp_path: Path) -> None:
         ({5: False}, {}, None, "no complete checkpoint"),
         ({5: True}, {}, 6, "no complete checkpoint of step 6; it has 5"),
         ({5: True}, {"tokenizer": "gone.json"}, None, "gone.json is not there"),
-        ({5: True}, {"tokenizer": 3}, None, "tokenizer: expected a path or null"),
-        ({5: True}, {"end_of_document": "x"}, None, "end_of_document: expected a token id"),
+        ({5: True}, {"tokenizer": 3}, None, "tokenizer: Input should be a valid string"),
+        ({5: True}, {"end_of_document": "x"}, None, "end_of_document: Input should be a valid integer"),
     ],
 )
 def test_bad_runs(tmp_path: Path, steps: dict[int, bool], record: dict[str, Any], step: int | None, named: str) -> None:
     _write_run(tmp_path / "run", None, steps)
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"tokenizer": None, "end_of_document": None} | record))
+    (tmp_path / "run" / "run.json").write_text(
+        json.dumps(a_run() | {"tokenizer": None, "end_of_document": None} | record)
+    )
     with pytest.raises(UserError, match=named):
         export_run(tmp_path / "run", tmp_path / "out", step=step)
     with pytest.raises(UserError, match="not the folder of a run"):
