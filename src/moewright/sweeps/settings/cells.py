@@ -38,9 +38,8 @@ def check_rules(settings: Mapping[str, Any]) -> None:
 
 
 def recipe_tokens(values: Mapping[str, Any]) -> int:
-    """What a recipe trains on: its train_tokens, rounded up to whole batches (`Recipe.trained_tokens`)."""
-    batch = _size(values, "batch_tokens")
-    return math.ceil(_size(values, "train_tokens") / batch) * batch
+    """A recipe's train_tokens, as they are stated."""
+    return _size(values, "train_tokens")
 
 
 def tokens_by_params(rule: str, value: Any, architecture: Architecture, values: Mapping[str, Any]) -> int:
