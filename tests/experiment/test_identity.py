@@ -67,8 +67,8 @@ def test_the_code_digest_follows_all_that_training_runs(data: dict[str, Any], tm
     finally:
         sys.setprofile(None)
     modules = {".".join(("moewright", *path.with_suffix("").parts)).removesuffix(".__init__") for path in called}
-    counting = {name for name in modules if name.startswith(("moewright.architecture", "moewright.lab"))}
-    assert len(counting) > 20
+    counting = {name for name in modules if name.startswith(identity._PACKAGES)}
+    assert len(counting) > 30
     assert counting <= set(identity._sources("moewright.lab.training"))
 
 

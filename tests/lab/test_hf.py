@@ -441,8 +441,8 @@ def test_trained_exported_and_trained_on(tmp_path: Path) -> None:
         ({5: False}, {}, None, "no complete checkpoint"),
         ({5: True}, {}, 6, "no complete checkpoint of step 6; it has 5"),
         ({5: True}, {"tokenizer": "gone.json"}, None, "gone.json is not there"),
-        ({5: True}, {"tokenizer": 3}, None, "tokenizer: Input should be a valid string"),
-        ({5: True}, {"end_of_document": "x"}, None, "end_of_document: Input should be a valid integer"),
+        ({5: True}, {"tokenizer": 3}, None, "tokenizer: expected a path or null"),
+        ({5: True}, {"end_of_document": "x"}, None, "end_of_document: expected a token id"),
     ],
 )
 def test_bad_runs(tmp_path: Path, steps: dict[int, bool], record: dict[str, Any], step: int | None, named: str) -> None:

@@ -10,9 +10,9 @@ checkpoints/step-00001200/  model.safetensors, optimizer.safetensors, state.json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from moewright.display import Shown
 from moewright.errors import UserError
@@ -67,6 +67,18 @@ class RunData(Record):
     """That there are."""
 
 
+def _path_or_none(value: Any) -> Any:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("expected a path or null")
+    return value
+
+
+def _token_or_none(value: Any) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError("expected a token id")
+    return value
+
+
 class RunRecord(FileRecord):
     """run.json: what a run is, and where it began."""
 
@@ -80,9 +92,9 @@ class RunRecord(FileRecord):
     facts: RunFacts
     warnings: Items[str]
     data: RunData
-    tokenizer: str | None = None
+    tokenizer: Annotated[str | None, BeforeValidator(_path_or_none)] = None
     """A tokenizer.json, or its folder; if it is not absolute, its path starts at the run's folder."""
-    end_of_document: Count | None = None
+    end_of_document: Annotated[Count | None, BeforeValidator(_token_or_none)] = None
     processes: Count
     device: str
     """cpu or cuda."""
