@@ -122,8 +122,7 @@ def first_complaint(error: ValidationError, whole: str, model: Any = Any) -> str
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
     what = complaint["msg"].removeprefix("Value error, ")
     if complaint["type"] == "extra_forbidden":
-        near = near_name(str(steps[-1]), known)
-        what = f"unknown key; did you mean {near}?" if near else "unknown key"
+        what = "unknown key" + hint(str(steps[-1]), known, "")
     given = complaint["input"]
     shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f" (given: {json.dumps(given, default=str)})"
     return f"{where or whole}: {what}{shown}"

@@ -1,6 +1,6 @@
 """The exceptions that the command line prints as one line."""
 
-LAB_PACKAGES = ("torch", "safetensors", "tokenizers")
+LAB_PACKAGES = ("torch", "safetensors", "submitit", "tokenizers")
 """What the extra `lab` installs."""
 
 

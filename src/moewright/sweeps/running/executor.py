@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from moewright.errors import UserError
+from moewright.errors import needs_the_lab
 from moewright.experiment.attempts import AttemptBegin
 from moewright.experiment.sweep_folder import JOBS
 from moewright.sweeps.sweep_spec import Execution
@@ -75,7 +75,7 @@ def the_submitit() -> Any:
     try:
         import submitit
     except ModuleNotFoundError as error:
-        raise UserError(f'{error.name} is not installed; pip install "moewright[lab]"') from None
+        raise needs_the_lab(error) from None
     return submitit
 
 
@@ -87,7 +87,7 @@ def missing_lab() -> str | None:
         except (ImportError, ValueError):
             is_there = False
         if not is_there:
-            return f'{name} is not installed; pip install "moewright[lab]"'
+            return str(needs_the_lab(ModuleNotFoundError(name=name)))
     return None
 
 
