@@ -90,7 +90,12 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, free_bytes: floa
     if recipe.batch_sequences % (processes * recipe.micro_batch_sequences):
         raise UserError(
             f"batch_tokens: {recipe.batch_sequences} sequences do not divide among {processes} processes with "
-            f"micro_batch_sequences {recipe.micro_batch_sequences}"
+            f"micro_batch_sequences {recipe.micro_batch_sequences}; "
+            + (
+                f"take micro_batch_sequences: {recipe.batch_sequences // processes}, or what divides it"
+                if recipe.batch_sequences % processes == 0
+                else f"take a batch of a multiple of {processes} sequences"
+            )
         )
     for name in recipe.mirrors:
         check_tracker(name)
