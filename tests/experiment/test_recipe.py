@@ -3,7 +3,6 @@
 import json
 import math
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,12 +106,10 @@ def test_what_is_refused(
     values = tiny.recipe(data)
     change(values)
     file = tiny.save(values, tmp_path / "recipe.json")
-    began = time.monotonic()
     code, out, err = run(capsys, "train", file, "--out", str(tmp_path / "run"))
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1, err
     assert said in err
-    assert time.monotonic() - began < 2
     assert not (tmp_path / "run" / run_folder.METRICS).exists()
 
 

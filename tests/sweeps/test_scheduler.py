@@ -48,6 +48,7 @@ class FakeExecutor:
 
     name = "local"
     stopping = "stopping"
+    measuring = None
 
     def __init__(self, does: Does, slots: int = 2):
         self.does, self.slots = does, slots

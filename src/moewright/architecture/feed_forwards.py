@@ -106,7 +106,7 @@ class AnyMoE(Record, Generic[N_co]):
 
     kind: Literal["moe"] = "moe"
     groups: tuple[AnyExpertGroup[N_co], ...]
-    router: Router = Router()
+    router: Router = Router.default()
     router_per_group: bool = False
     combine_groups: Literal["sum", "average"] = "sum"
     """sum: the groups' outputs are added. average: each counts by its share of the top_k (arXiv 2605.11689)."""

@@ -131,7 +131,7 @@ class Architecture(FileRecord):
     layers: Annotated[tuple[LayerOrRepeat, ...], Field(min_length=1, strict=False)]
     tie_embeddings: bool = False
     """True: the head multiplies with the embedding matrix; it is then counted once."""
-    norm: Norm = Norm()
+    norm: Norm = Norm.default()
     lm_head_bias: bool = False
     hyper_connections: Count = 0
     """Residual streams mixed by learned weights (arXiv 2409.19606, as in DeepSeek-V4); 0: one plain residual."""

@@ -145,13 +145,13 @@ class Recipe(FileRecord):
     """Of one forward pass on one process; gradients of several are accumulated."""
     learning_rate: Annotated[Annotated[Positive, _VALUE] | Annotated[LawRate, _MAPPING], _FORM]
     """At the peak."""
-    schedule: Schedule = Schedule()
-    optimizer: Optimizer = Optimizer()
-    initialization: Initialization = Initialization()
+    schedule: Schedule = Schedule.default()
+    optimizer: Optimizer = Optimizer.default()
+    initialization: Initialization = Initialization.default()
     initial_weights: str | None = None
     """Folder of a Hugging Face checkpoint of this architecture to start from, instead of an initialization."""
-    balancing: Balancing = Balancing()
-    dispatch: Dispatch = Dispatch()
+    balancing: Balancing = Balancing.default()
+    dispatch: Dispatch = Dispatch.default()
     document_mask: bool = False
     """True: tokens look at their own document only. False: documents are packed, and a token sees all before it."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -160,8 +160,8 @@ class Recipe(FileRecord):
     """True: layers are computed again in the backward pass, which keeps only their inputs."""
     parallel: Literal["replicate", "shard"] = "replicate"
     """With several processes: whole copies of the model, or FSDP2."""
-    evaluation: Evaluation = Evaluation()
-    checkpoints: Checkpoints = Checkpoints()
+    evaluation: Evaluation = Evaluation.default()
+    checkpoints: Checkpoints = Checkpoints.default()
     log_every_steps: Size = 10
     mirrors: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], Field(strict=False)] = ()
     """Where metrics go beside the run's own file."""

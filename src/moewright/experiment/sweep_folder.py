@@ -1,6 +1,7 @@
 """The folder of a sweep, and the records in it that say which runs it has. No torch.
 
 sweep.json           every specification that was ever run here (`SweepRecord`)
+.submitter.json      who submits its runs now (`SubmitterRecord`)
 cells/<id>.json      what a run is (`CellRecord`); written once
 attempts/<id>.jsonl  append-only: a line when a worker begins and one when it ends (`experiment.attempts`); <id>.lock is
                      held in between
@@ -17,9 +18,10 @@ from moewright.experiment import run_folder
 from moewright.experiment.identity import FORMER_CODE, RunIdentity
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
-from moewright.records import FileRecord, Items, Record
+from moewright.records import Count, FileRecord, Items, Record
 
 SWEEP, CELLS, ATTEMPTS, RUNS, JOBS = "sweep.json", "cells", "attempts", "runs", "jobs"
+SUBMITTER = ".submitter.json"
 STOP = "stop"
 
 Stage = Literal["tune", "main", "tune+main"]
@@ -62,6 +64,17 @@ class SweepRecord(FileRecord):
 
     format: Literal["moewright-sweep-folder/1"] = "moewright-sweep-folder/1"
     specifications: Items[NotedSpecification] = ()
+
+
+class SubmitterRecord(FileRecord):
+    """.submitter.json: who is at work in a folder, to name in a complaint; what keeps others out is a lock."""
+
+    format: Literal["moewright-submitter/1"] = "moewright-submitter/1"
+    version_without_format = 1
+    pid: Count
+    host: str
+    time: float
+    """Unix time by the clock of the submitter's machine."""
 
 
 class CellRecord(FileRecord):

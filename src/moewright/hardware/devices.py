@@ -71,7 +71,7 @@ class Efficiency(Record):
     """Latency of one all-reduce or all-to-all. Assumed: one-shot kernels inside a node, NCCL's small messages."""
 
 
-SPEED_OF_LIGHT = Efficiency(
+SPEED_OF_LIGHT = Efficiency.model_construct(
     memory=(1.0, 1.0),
     compute=(1.0, 1.0),
     communication=(1.0, 1.0),
@@ -134,7 +134,7 @@ class DeviceFigures(Record):
     peak_flops: dict[ComputeDtype, Rate]
     node: Node
     network: Network | None = None
-    efficiency: Efficiency = Efficiency()
+    efficiency: Efficiency = Efficiency.default()
     sources: dict[str, str] = Field(default={})
     """The public source of each figure, by its key."""
 

@@ -1,6 +1,7 @@
 """Pieces that many families' configs have in common, in reading and in writing."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from moewright.architecture.feed_forwards import Activation, Dense, ExpertGroup, FeedForward, MoE, Router, SharedExpert
@@ -266,13 +267,15 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
     return values
 
 
-# What a config says of experts where no layer has any: the keys must be there, and mean nothing.
-NO_EXPERTS = MoE(groups=(ExpertGroup(count=1, expert_size=1, top_k=1),))
+@cache
+def no_experts() -> MoE:
+    """What a config says of experts where no layer has any: the keys must be there, and mean nothing."""
+    return MoE(groups=(ExpertGroup(count=1, expert_size=1, top_k=1),))
 
 
 def deepseek_expert_keys(moe: MoE | None, plain: Dense | None) -> dict[str, Any]:
     """Experts, router and dense width by the keys that DeepSeek-V3 began and others took over."""
-    moe = moe or NO_EXPERTS
+    moe = moe or no_experts()
     group, router = moe.groups[0], moe.router
     return {
         "n_routed_experts": group.count,

@@ -7,6 +7,7 @@ import torch
 
 from moewright.experiment.planning import open_data
 from moewright.experiment.recipe import Recipe
+from moewright.experiment.step_times import StepTimes
 from moewright.lab import training
 from moewright.lab.machine import keep_freed_memory, matmul_peak, use_threads
 from moewright.lab.session import Session
@@ -23,12 +24,8 @@ def begin_measuring() -> None:
     matmul_peak(torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.float32)
 
 
-def measure(recipe: Recipe, seconds: float, *, with_validation: bool) -> dict[str, float]:
-    """Steps of a recipe for so many seconds, at least two of them.
-
-    first_seconds (until the first step is done, from nothing), step_seconds (mean of the others); with validation also
-    validation_share, the time of a validation token over a training token's.
-    """
+def measure(recipe: Recipe, seconds: float, *, with_validation: bool) -> StepTimes:
+    """Steps of a recipe for so many seconds, at least two of them."""
     began = time.monotonic()
     session = _session(recipe)
     session.next_step()
@@ -39,13 +36,13 @@ def measure(recipe: Recipe, seconds: float, *, with_validation: bool) -> dict[st
         session.next_step()
         steps.append(time.monotonic() - start)
     step = sum(steps) / len(steps)
-    measured = {"first_seconds": first, "step_seconds": step}
     if not with_validation:
-        return measured
+        return StepTimes(first_seconds=first, step_seconds=step)
     start = time.monotonic()
     report = session.evaluate()
     validation = (time.monotonic() - start) / sum(report.tokens_by_set.values())
-    return {**measured, "validation_share": validation * recipe.batch_tokens / step}
+    share = validation * recipe.batch_tokens / step
+    return StepTimes(first_seconds=first, step_seconds=step, validation_share=share)
 
 
 def _session(recipe: Recipe) -> Session:

@@ -110,7 +110,7 @@ class SweepSpec(FileRecord):
     seeds: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = (0,)
     """Each cell is run with each."""
     tuning: Tuning | None = None
-    execution: Execution = Execution()
+    execution: Execution = Execution.default()
     forecast: ForecastSettings | None = None
 
     @model_validator(mode="after")

@@ -8,13 +8,13 @@ from moewright.architecture.spec import Architecture, Norm
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
-    NO_EXPERTS,
     attention,
     build,
     common_keys,
     experts,
     first_mixer,
     first_moe,
+    no_experts,
     stack,
 )
 
@@ -39,7 +39,7 @@ def _read_mixtral(c: Config) -> Architecture:
 
 
 def _write_mixtral(a: Architecture) -> dict[str, Any]:
-    mixer, moe = first_mixer(a, Attention), first_moe(a) or NO_EXPERTS
+    mixer, moe = first_mixer(a, Attention), first_moe(a) or no_experts()
     values = common_keys(a, mixer)
     if mixer:
         values |= {

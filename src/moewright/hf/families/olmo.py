@@ -8,13 +8,13 @@ from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
-    NO_EXPERTS,
     attention,
     build,
     common_keys,
     experts,
     first_mixer,
     first_moe,
+    no_experts,
     stack,
 )
 
@@ -38,7 +38,7 @@ def _read(c: Config, theta: float, post_norms: bool) -> Architecture:
 
 
 def _write_olmoe(a: Architecture) -> dict[str, Any]:
-    mixer, moe = first_mixer(a, Attention), first_moe(a) or NO_EXPERTS
+    mixer, moe = first_mixer(a, Attention), first_moe(a) or no_experts()
     values = common_keys(a, mixer)
     if mixer:
         values |= {"num_key_value_heads": mixer.num_kv_heads, "attention_bias": mixer.qkv_bias, "clip_qkv": None}

@@ -8,7 +8,6 @@ from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
-    NO_EXPERTS,
     attention,
     build,
     choose_feed_forwards,
@@ -18,6 +17,7 @@ from moewright.hf.parts import (
     first_dense,
     first_mixer,
     first_moe,
+    no_experts,
     sparse_step_layers,
     stack,
     without,
@@ -58,7 +58,7 @@ def _read_qwen2(c: Config) -> Architecture:
 
 def _sparse_keys(a: Architecture) -> dict[str, Any]:
     """The keys by which Qwen says which layers have experts, and how large those are."""
-    moe, plain = first_moe(a) or NO_EXPERTS, first_dense(a)
+    moe, plain = first_moe(a) or no_experts(), first_dense(a)
     group = moe.groups[0]
     return {
         "decoder_sparse_step": 1,

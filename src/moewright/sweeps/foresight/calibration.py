@@ -14,13 +14,13 @@ from moewright.experiment.attempts import Attempt, begins
 from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.states import Observed
+from moewright.experiment.step_times import MeasuredRecipe
 from moewright.experiment.sweep_folder import run_path
-from moewright.files import read_objects
+from moewright.records import read_lines
 from moewright.sweeps.foresight.probe import probe
 from moewright.sweeps.foresight.step_speed import SpeedModel, StepShape, fit_speed, shape_of, spread
 from moewright.sweeps.plan import PlannedRun
-from moewright.sweeps.running.executor import Job
-from moewright.sweeps.running.local_executor import LocalExecutor
+from moewright.sweeps.running.executor import Job, MeasuringExecutor
 from moewright.sweeps.sweep_answers import CalibrationAnswer
 
 SECONDS = 20.0
@@ -115,7 +115,7 @@ def calibration_of(source: str, measured: Sequence[Measured], start_seconds: flo
 
 
 def calibrate(
-    recipes: Iterable[Recipe], executor: LocalExecutor, progress: Progress, seconds: float = SECONDS
+    recipes: Iterable[Recipe], executor: MeasuringExecutor, progress: Progress, seconds: float = SECONDS
 ) -> Calibration:
     """Measure a spread of the recipes' shapes in as many processes as runs would be under way, on the same cores.
 
@@ -139,10 +139,10 @@ def calibrate(
         others = _wait(executor, jobs, began, lambda: progress(sum(map(_lines, files)), sum(map(len, lists))))
         starts = []
         for file, own, other in zip(files, lists, others, strict=True):
-            records = list(read_objects(file)) if file.is_file() else []
-            measured += [Measured(own[it["index"]], it["step_seconds"], it.get("validation_share")) for it in records]
-            if records and other is not None:  # a run's first step is the first of its process
-                starts.append(other + records[0]["first_seconds"] - records[0]["step_seconds"])
+            lines = list(read_lines(file, MeasuredRecipe)) if file.is_file() else []
+            measured += [Measured(own[it.index], it.times.step_seconds, it.times.validation_share) for it in lines]
+            if lines and other is not None:  # a run's first step is the first of its process
+                starts.append(other + lines[0].times.first_seconds - lines[0].times.step_seconds)
         if not starts:
             said = next((job.log.strip().splitlines()[-1] for job in jobs if job.log.strip()), "it said nothing")
             raise UserError(f"calibration: no step could be measured: {said}")
@@ -151,7 +151,9 @@ def calibrate(
     return calibration_of(source, measured, statistics.median(starts))
 
 
-def _wait(executor: LocalExecutor, jobs: Sequence[Job], began: float, tell: Callable[[], None]) -> list[float | None]:
+def _wait(
+    executor: MeasuringExecutor, jobs: Sequence[Job], began: float, tell: Callable[[], None]
+) -> list[float | None]:
     """Until all have ended. For each, the seconds that it took beside measuring; None for one that failed."""
     others: list[float | None] = [None] * len(jobs)
     waiting = list(jobs)

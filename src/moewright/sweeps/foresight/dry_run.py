@@ -18,8 +18,7 @@ from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, ma
 from moewright.sweeps.foresight.preflight import Checked, Disk, Drift, check_runs, disk_use, drifts
 from moewright.sweeps.foresight.run_forecasts import forecasts
 from moewright.sweeps.plan import PlannedRun, SweepPlan
-from moewright.sweeps.running.executor import Executor, missing_lab
-from moewright.sweeps.running.local_executor import LocalExecutor
+from moewright.sweeps.running.executor import MeasuringExecutor, missing_lab
 from moewright.sweeps.running.submitting import check_folder
 from moewright.sweeps.running.sweep_state import SweepState
 from moewright.sweeps.running.sweeping import load, make_executor, planner_in
@@ -170,9 +169,9 @@ def dry_run(
     left = [run for run in plan.runs if states[run.id] not in ("done", "diverged") and run.id not in checked.problems]
     if folder is not None:
         left = [run for run in left if run.awaits_rate or not sweep_state.has_failed(run.id)]
-    calibration = _calibrate(runner, plan, left, sweep_state if folder is not None else None, progress)
+    calibration = _calibrate(runner.measuring, plan, left, sweep_state if folder is not None else None, progress)
     warnings = dict(checked.warnings)
-    if calibration is None and left and isinstance(runner, LocalExecutor):
+    if calibration is None and left and runner.measuring is not None:
         warnings[f"times are unknown: {missing_lab()}"] = len(planner.cells)
     is_left = {run.id for run in left}
     runs = tuple(
@@ -222,22 +221,22 @@ def _forecast_settings(
 
 
 def _calibrate(
-    runner: Executor,
+    executor: MeasuringExecutor | None,
     plan: SweepPlan,
     left: Sequence[PlannedRun],
     sweep_state: SweepState | None,
     progress: OpenProgress | None,
 ) -> Calibration | None:
-    if not isinstance(runner, LocalExecutor) or not left:
+    if executor is None or not left:
         return None
     if sweep_state is not None:
-        known = calibration_of_finished(sweep_state.out, plan.runs, sweep_state.observed, runner.threads)
+        known = calibration_of_finished(sweep_state.out, plan.runs, sweep_state.observed, executor.threads)
         if known is not None:
             return known
     if missing_lab() is not None:
         return None
     with progress() if progress is not None else nullcontext(lambda done, total: None) as tell:
-        return calibrate([run.recipe for run in left], runner, tell)
+        return calibrate([run.recipe for run in left], executor, tell)
 
 
 def _seconds(

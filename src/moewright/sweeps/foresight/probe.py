@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.experiment.recipe import Recipe
+from moewright.experiment.step_times import MeasuredRecipe
 from moewright.files import AppendOnlyFile
 from moewright.sweeps.running.worker import take_cores
 
@@ -19,7 +20,7 @@ FEWEST_SHAPES = 2
 def probe(out: str, recipes: Sequence[dict[str, Any]], *, seconds: float, threads: int, cores: Sequence[int]) -> float:
     """Measure recipes in turn for so many seconds in all, at least two of them. Returns the seconds that this took.
 
-    `out` gets a line for each: its index, and what `lab.measuring.measure` gives; the first with validation.
+    `out` gets a `MeasuredRecipe` for each; the first with validation.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit's handler would go on
     take_cores(threads, cores)
@@ -34,7 +35,8 @@ def probe(out: str, recipes: Sequence[dict[str, Any]], *, seconds: float, thread
             if index >= FEWEST_SHAPES and left < 0:
                 break
             share = max(0.0, left) / (len(recipes) - index)
-            file.write({"index": index, **measure(Recipe.from_dict(recipe), share, with_validation=index == 0)})
+            times = measure(Recipe.from_dict(recipe), share, with_validation=index == 0)
+            file.write(MeasuredRecipe(index=index, times=times).to_dict())
         return time.monotonic() - began
     finally:
         file.close()

@@ -3,7 +3,7 @@
 A new executor is a file beside `local_executor.py` and a line in `EXECUTORS` of `sweeping.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +68,21 @@ class Executor(Protocol):
 
     def slots_of(self, begun: AttemptBegin) -> set[int]:
         """The slots that a worker of another submitter takes up, by the note of its beginning."""
+
+    @property
+    def measuring(self) -> "MeasuringExecutor | None":
+        """Itself, if its jobs begin at once and are done while one waits, so that steps can be measured in them."""
+
+
+class MeasuringExecutor(Executor, Protocol):
+    """Can call any function in a job."""
+
+    @property
+    def threads(self) -> int:
+        """Of each job."""
+
+    def start(self, folder: Path, slot: int, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Call a function in a job, told `threads` and `cores` of the slot. Returns submitit's job."""
 
 
 def the_submitit() -> Any:

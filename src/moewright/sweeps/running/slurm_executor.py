@@ -38,6 +38,10 @@ class SlurmExecutor:
         limit = execution.time_limit
         self._parameters = sbatch_parameters(execution, None if limit is None else signal_seconds(limit))
 
+    @property
+    def measuring(self) -> None:
+        """Its jobs may wait for hours."""
+
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """One sbatch. Raises UserError with what Slurm says against it; ClusterSilent if it does not answer."""
         execution = self._execution

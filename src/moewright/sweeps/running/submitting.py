@@ -16,17 +16,18 @@ from moewright.experiment.sweep_folder import (
     CELLS,
     JOBS,
     RUNS,
+    SUBMITTER,
     SWEEP,
     CellRecord,
     NotedSpecification,
+    SubmitterRecord,
     SweepRecord,
     cell_path,
     read_cells,
 )
-from moewright.files import read_mapping, write_mapping
 from moewright.sweeps.plan import PlannedRun, Planner
 
-_LOCK, _HOLDER = ".lock", ".submitter.json"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def submitting(out: Path) -> Iterator[None]:
     check_folder(out)
     try:
         with _lock(out):
-            write_mapping(out / _HOLDER, {"pid": os.getpid(), "host": platform.node(), "time": time.time()})
+            SubmitterRecord(pid=os.getpid(), host=platform.node(), time=time.time()).write(out / SUBMITTER)
             if not (out / SWEEP).is_file():  # the first thing to be seen: a folder without it is no sweep's
                 SweepRecord().write(out / SWEEP)
             for name in (CELLS, ATTEMPTS, RUNS, JOBS):
@@ -112,10 +113,10 @@ def note_run(out: Path, planner: Planner, run: PlannedRun) -> None:
 
 def _holder(out: Path) -> str:
     try:
-        found = read_mapping(out / _HOLDER)
+        found = SubmitterRecord.read(out / SUBMITTER)
     except UserError:
         return ""
-    return f" (process {found.get('pid')} on {found.get('host')})"
+    return f" (process {found.pid} on {found.host})"
 
 
 def runs_beside(out: Path, planner: Planner, add: bool) -> int:
