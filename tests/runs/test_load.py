@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +160,9 @@ def test_a_million_rows(tmp_path: Path) -> None:
         }
     )
     frame.to_parquet(tmp_path / "runs.parquet")
-    start = time.perf_counter()
     table = load(tmp_path / "runs.parquet")
     assert len(table) == rows
     assert table["config_id"].nunique() == 9
-    assert time.perf_counter() - start < 30  # about 2 s on an idle core
 
 
 def test_importing_moewright_does_not_import_pandas() -> None:
