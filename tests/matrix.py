@@ -55,7 +55,18 @@ def run_row(row: str, extra: str, workers: str) -> tuple[int, str]:
         steps: list[list[str]] = [
             [interpreter, "-m", "venv", str(python.parents[1])],
             [str(python), "-m", "pip", "install", "-q", "-c", str(constraints), wanted],
-            [str(python), "-m", "pytest", "-n", workers, "-p", "no:cacheprovider", str(ROOT / "tests")],
+            [
+                str(python),
+                "-m",
+                "pytest",
+                "-n",
+                workers,
+                "--dist",
+                "worksteal",
+                "-p",
+                "no:cacheprovider",
+                str(ROOT / "tests"),
+            ],
         ]
         for step in steps:
             done = subprocess.run(step, cwd=ROOT, capture_output=True, text=True, check=False)
