@@ -14,7 +14,13 @@ MOST_LEFT_OUT = 12
 """Blocks that say why they are not run here; a new one wants a second thought."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+SLOW = ("docs/how-to/sweep.md", "docs/how-to/runs.md", "docs/how-to/train.md", "docs/run_table.md", "docs/sweeps.md")
+"""Pages that train the runs of README and docs/training.md over again, two minutes each: `pytest -m slow`."""
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=str(page), marks=[pytest.mark.slow] * (str(page) in SLOW)) for page in PAGES]
+)
 def test_its_commands_run(page: Path, tmp_path: Path) -> None:
     if find_spec("torch") is None and re.search(
         r"moewright (train|sweep)|lab", (ROOT / page).read_text(encoding="utf-8")
