@@ -38,7 +38,7 @@ def test_dir_shows_the_public_names_only() -> None:
 
 def test_what_was_used_before_does_not_change_it() -> None:
     script = "import moewright; {}; print(dir(moewright) == sorted([*moewright.__all__, '__version__']))"
-    used = "moewright.inspect('examples/configs/dbrx.json'); import moewright.lab.training, moewright.files"
+    used = "moewright.inspect('examples/configs/dbrx.json'); import moewright.sweeps.plan, moewright.files"
     assert in_a_new_process(script.format("pass")) == in_a_new_process(script.format(used)) == "True"
 
 
@@ -67,6 +67,8 @@ def test_type_checkers_are_told_of_every_name() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_is_found_by_its_name(name: str) -> None:
     """No function, class or variable of a package hides one of its modules."""
+    if name.startswith("moewright.lab"):
+        pytest.importorskip("torch")
     module = import_module(name)
     parent, _, leaf = name.rpartition(".")
     assert getattr(sys.modules[parent], leaf) is module is sys.modules[name]

@@ -15,8 +15,9 @@ those of an `Architecture`, are not.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from pydantic import InstanceOf
 
@@ -24,7 +25,7 @@ from moewright.architecture.feed_forwards import AnyDense, AnyExpertGroup, AnyMo
 from moewright.architecture.mixers import AnyAttention
 from moewright.architecture.spec import Norm, NormPlaces
 
-_Held = Annotated[npt.NDArray[Any], InstanceOf()]
+_Held = InstanceOf[np.ndarray[Any, Any]]
 
 
 class AttentionColumns(AnyAttention[_Held]):
