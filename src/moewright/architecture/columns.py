@@ -15,7 +15,7 @@ those of an `Architecture`, are not.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,8 @@ from moewright.architecture.feed_forwards import AnyDense, AnyExpertGroup, AnyMo
 from moewright.architecture.mixers import AnyAttention
 from moewright.architecture.spec import Norm, NormPlaces
 
-_Held = InstanceOf[np.ndarray[Any, Any]]
+# Spelt out: from numpy 2.5 on `npt.NDArray` is an alias that no value is an instance of.
+_Held = Annotated[np.ndarray[tuple[Any, ...], np.dtype[Any]], InstanceOf()]
 
 
 class AttentionColumns(AnyAttention[_Held]):
