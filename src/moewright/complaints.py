@@ -110,6 +110,11 @@ def _power(value: int) -> str:
 
 # What is wrong with a record
 
+_SWITCHES = {
+    **dict.fromkeys(("yes", "on", "y", "true"), "true"),
+    **dict.fromkeys(("no", "off", "n", "false"), "false"),
+}
+
 
 def first_complaint(error: ValidationError, whole: str, model: Any = Any) -> str:
     """One line for people: where (`whole` for the record itself), what is wrong, what was given.
@@ -124,6 +129,8 @@ def first_complaint(error: ValidationError, whole: str, model: Any = Any) -> str
     if complaint["type"] == "extra_forbidden":
         what = "unknown key" + hint(str(steps[-1]), known, "")
     given = complaint["input"]
+    if complaint["type"] == "bool_type" and isinstance(given, str) and given.lower() in _SWITCHES:
+        what = f"write {_SWITCHES[given.lower()]}"  # YAML 1.1 took these for truth values
     shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f" (given: {json.dumps(given, default=str)})"
     return f"{where or whole}: {what}{shown}"
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import UserError
+from moewright.plain_values import UnfitTextError, dump_yaml, parse_json, parse_yaml
 
 # A config.json is a few kB (the largest public ones, with per-layer lists, under 1 MB).
 LARGEST_FILE = 32 * 2**20
@@ -21,46 +23,20 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
     Raises UserError, naming the file and the place in it, for whatever is not one.
     """
-    text = _read_text(path)
-    if path.suffix.lower() in (".yaml", ".yml"):
-        import yaml  # slow to import, and most users give JSON
-
-        try:
-            loaded = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            raise UserError(
-                f"{path}: not valid YAML{place}: {getattr(error, 'problem', None) or 'unreadable'}"
-            ) from None
-        except RecursionError:
-            raise UserError(f"{path}: not valid YAML: nested too deeply") from None
-        except ValueError as error:  # impossible dates and numbers
-            raise UserError(f"{path}: not valid YAML: {error}") from None
-    else:
-        try:
-            loaded = json.loads(text, object_pairs_hook=_without_duplicates)
-        except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, column {error.colno}"
-            raise UserError(f"{path}: not valid JSON at {place}: {error.msg}; is the file complete?") from None
-        except RecursionError:
-            raise UserError(f"{path}: not valid JSON: nested too deeply") from None
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON: {error}") from None
+    text = read_text(path)
+    try:
+        loaded = parse_yaml(text) if path.suffix.lower() in (".yaml", ".yml") else parse_json(text)
+    except UnfitTextError as error:
+        raise UserError(f"{path}: {error}") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: expected a mapping of keys to values, found {_kind(loaded)}")
-    odd = [key for key in loaded if not isinstance(key, str)]
-    if odd:
-        raise UserError(f"{path}: the key {odd[0]!r} is not text")
     return loaded
 
 
 def write_mapping(path: Path, mapping: dict[str, Any]) -> None:
     """Write a mapping as JSON, or as YAML if the name ends so."""
     if path.suffix.lower() in (".yaml", ".yml"):
-        import yaml
-
-        write_text(path, yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=120))
+        write_text(path, dump_yaml(mapping))
     else:
         write_text(path, json.dumps(mapping, indent=2, ensure_ascii=False) + "\n")
 
@@ -161,25 +137,32 @@ def renamed_at_the_end(partial: Path, folder: Path) -> Iterator[None]:
         raise
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
+    """The text of a file of at most so many bytes. UserError for whatever is none: devices and pipes, which may never
+    end, and other encodings."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UserError(f"{path}: {path.stat().st_size:,} bytes are too many for a description of a model")
+        size = size_of(path)
+        if size > largest:
+            raise UserError(f"{path}: {size:,} bytes are more than the {largest:,} that such a file may have")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text") from None
+    except UserError:  # a ValueError too
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path}: cannot be read: {reason}") from None
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} occurs twice")
-    return mapping
+def size_of(path: Path) -> int:
+    """Bytes of a regular file. UserError for a device or a pipe, where reading may never end; OSError for a folder and
+    where there is nothing."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path}: not a regular file but a device or a pipe; save its content to a file first")
+    return found.st_size
 
 
 def _kind(value: Any) -> str:
