@@ -40,6 +40,15 @@ def hint(name: str, known: Iterable[str], otherwise: str | None = None, *, quote
     return f"; {rest}" if rest else ""
 
 
+def name_row(number: object, run: object = None) -> str:
+    """A row of a table as every message names it: its number, the first below the header being 1, and its run.
+
+    >>> name_row(2, "wide-seed1")
+    'row 2 (run wide-seed1)'
+    """
+    return f"row {number}" if run is None else f"row {number} (run {run})"
+
+
 def _letters(name: object) -> str:
     return "".join("_" if character in "-_ " else character for character in str(name).strip().lower())
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from moewright.complaints import name_row
 from moewright.errors import UserError
 from moewright.files import read_mapping
 
@@ -46,7 +47,7 @@ def rows(file: Path, keys: tuple[str, str | None]) -> Iterator[tuple[str, Mappin
         for batch in _batches(file, keys):
             for row in batch.to_pylist():
                 number += 1
-                yield f"{file}: row {number}", row
+                yield f"{file}: {name_row(number)}", row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
 

@@ -3,7 +3,6 @@
 A column that the table gives is never overwritten.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +14,9 @@ from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.feed_forwards import Dense, MoE
 from moewright.architecture.mixers import Attention
 from moewright.errors import UserError
+from moewright.plain_values import UnfitTextError, parse_json
 from moewright.runs.schema import FINISHED, GROUP_SEPARATOR
-from moewright.runs.validation import name_row
+from moewright.runs.validation import row_at
 
 # Columns that name or judge a run instead of setting it; `config_id` is equal for runs equal in all the others.
 _NOT_SETTINGS = frozenset({"run_id", "config_id", "source", "status", "seed", "split", "name", "schedule_fraction"})
@@ -120,11 +120,11 @@ def _architecture_columns(table: pd.DataFrame, where: str) -> pd.DataFrame:
     rows = []
     for position, text in enumerate(table["architecture"]):
         if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{where}: {name_row(table, position)}, column architecture: is missing")
+            raise UserError(f"{where}: {row_at(table, position)}, column architecture: is missing")
         try:
             rows.append(read_architecture(text))
         except UserError as error:
-            raise UserError(f"{where}: {name_row(table, position)}, column architecture: {error}") from None
+            raise UserError(f"{where}: {row_at(table, position)}, column architecture: {error}") from None
     return pd.DataFrame(rows, index=table.index)
 
 
@@ -139,7 +139,7 @@ def model_of(text: str) -> Architecture:
     """The model of one cell of the column: JSON, or the path of a file. UserError if it is neither."""
     if text.lstrip().startswith("{"):
         try:
-            return Architecture.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise UserError(f"not valid JSON at column {error.colno}: {error.msg}") from None
+            return Architecture.from_dict(parse_json(text))
+        except UnfitTextError as error:
+            raise UserError(str(error)) from None
     return Architecture.load(Path(text))

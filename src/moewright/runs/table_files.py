@@ -1,19 +1,34 @@
-"""Files of runs: CSV, Parquet and JSON lines, by the ending of the name; written complete or not at all."""
+"""Files of runs: CSV, Parquet and JSON lines, by the ending of the name; written complete or not at all.
 
+A value that might belong elsewhere is an error: rows longer or shorter than the header, a column or a key twice, names
+that are empty or alike. Rows count from 1 without the header, see `name_row`; of text files the line is said as well.
+"""
+
+import csv
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from moewright.complaints import name_row
 from moewright.errors import UserError
-from moewright.files import replaced
+from moewright.files import read_text, replaced, size_of
+from moewright.plain_values import UnfitTextError, parse_json
+from moewright.runs.validation import check_columns, kind_of_value, refuse_nested
 
 TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
 """Of run tables: what `load` reads."""
 LONG_ENDINGS = (".parquet", ".csv.gz")
 """Of tables with many rows a run."""
+LARGEST_TABLE_FILE = 512 * 2**20
+"""Bytes: 20,000 runs, as many as a fit takes, with an architecture of 25 kB each."""
+LONGEST_FIELD = 2**20
+"""Characters of one value of a CSV file."""
+SHOWN_NAMES = 3
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
@@ -25,22 +40,115 @@ def read_frame(path: str | Path) -> pd.DataFrame:
             f"{path}: a run table is read from {', '.join(TABLE_ENDINGS)}, not {ending or 'a name without ending'}"
         )
     try:
-        if ending == ".csv":
-            frame = pd.read_csv(path)
-        elif ending == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_json(path, lines=True, precise_float=True, dtype=False)
+        if size_of(path) > LARGEST_TABLE_FILE:
+            raise UserError(f"{path}: {size_of(path):,} bytes are more than the {LARGEST_TABLE_FILE:,} of a run table")
+        frame = _READERS[ending](path)
+    except UserError:  # a ValueError too
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (ValueError, TypeError, OverflowError, csv.Error) as error:
         raise UserError(f"{path}: not a {ending[1:].upper()} table: {_first_line(error)}") from None
     if frame.empty:
         raise UserError(f"{path}: holds no runs")
-    if frame.columns.duplicated().any():
-        raise UserError(f"{path}: the column {frame.columns[frame.columns.duplicated()][0]!r} occurs twice")
+    check_columns(frame.columns, str(path))
     frame.columns = pd.Index([str(name) for name in frame.columns])
     return frame.reset_index(drop=True)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    text = read_text(path, LARGEST_TABLE_FILE).removeprefix("\ufeff")
+    if (nul := text.find("\0")) >= 0:
+        raise UserError(f"{path}: line {_line(text, nul)}: a NUL byte; such a file is binary or damaged")
+    _check_rows(text, str(path))
+    return pd.read_csv(io.StringIO(text), low_memory=False)
+
+
+def _check_rows(text: str, where: str) -> None:
+    """UserError for a row that is not as long as the header, with its row, its line and the columns.
+
+    pandas takes what is too much in the first rows for an index, which shifts all names.
+    """
+    before = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next((values for values in lines if values), [])
+        check_columns(header, where)
+        for wrong in ";\t|":
+            if len(header) == 1 and wrong in header[0]:
+                raise UserError(f"{where}: values are separated by {wrong!r}, a CSV table's by commas")
+        row = 0
+        for values in lines:
+            if not values:  # an empty line, which pandas passes over too
+                continue
+            row += 1
+            if len(values) != len(header):
+                place = f"{where}: not a CSV table: {name_row(row)}, line {lines.line_num}"
+                raise UserError(f"{place}: {_unequal(values, header)}")
+            if values == header:
+                raise UserError(f"{where}: not a CSV table: {name_row(row)}, line {lines.line_num}: repeats the header")
+    except csv.Error as error:
+        raise UserError(f"{where}: not a CSV table: line {lines.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _unequal(values: Sequence[str], header: Sequence[str]) -> str:
+    counted = f"{len(values)} values for {len(header)} columns"
+    if len(values) < len(header):
+        return f"{counted}: nothing for {_listed(header[len(values) :])}; write an empty value as two commas"
+    return f"{counted}: {_listed(values[len(header) :])} after the last, {header[-1]}; does a value hold a comma?"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(name if len(name) <= 40 else f"{name[:37]}..." for name in names[:SHOWN_NAMES])
+    return shown + (f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else "")
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    text = read_text(path, LARGEST_TABLE_FILE).removeprefix("\ufeff")
+    records: list[dict[str, Any]] = []
+    for line, written in enumerate(io.StringIO(text), start=1):
+        if not written.strip():
+            continue
+        place = f"{path}: {name_row(len(records) + 1)}, line {line}"
+        try:
+            values = parse_json(written.strip())
+        except UnfitTextError as error:
+            what = str(error).replace("not valid JSON at line 1, column", "at column")
+            raise UserError(f"{path}: not a JSONL table: {name_row(len(records) + 1)}, line {line}: {what}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{place}: expected an object, one run a line, found {kind_of_value(values)}")
+        refuse_nested(values.items(), place)
+        records.append(values)
+    names = dict.fromkeys(chain.from_iterable(records))
+    return pd.DataFrame({name: [record.get(name) for record in records] for name in names})
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(path)
+    check_columns(schema.names, str(path))
+    for field in schema:
+        if pyarrow.types.is_nested(field.type):
+            raise UserError(
+                f"{path}: column {field.name}: holds {field.type}, where a table has one value; write it as JSON text"
+            )
+    frame = pd.read_parquet(path)
+    return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
+
+
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".jsonl": _read_jsonl,
+}
+
+
+def _line(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
 
 
 def _first_line(error: Exception) -> str:

@@ -1,21 +1,23 @@
 """Whether a table is a run table: names, types and ranges of its columns, with complaints that name row and column.
 
-Rows are counted from 1 without the header, as a reader of the file counts runs.
+Rows are counted from 1 without the header, as a reader of the file counts runs (`complaints.name_row`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from moewright.complaints import MISSPELT, hint, near_name
+from moewright.complaints import MISSPELT, hint, name_row, near_name
 from moewright.errors import UserError
 from moewright.quantities import COUNT_UNITS, split_quantity
 from moewright.runs.schema import BY_NAME, FINISHED, Column, column_for
 
 EXPECTED = "a number such as 2000000000, 2e9, 2B or 2T"
 
+MOST_COLUMNS = 10_000
 _EMPTY = {"", "nan", "na", "n/a", "null", "none"}
 
 
@@ -24,7 +26,9 @@ def validate(table: pd.DataFrame, where: str = "run table") -> pd.DataFrame:
 
     A row whose `status` is not "finished" may lack a loss or hold one that is not finite: `diagnose` reports it.
     """
+    check_columns(table.columns, where)
     refuse_near_names(table.columns, where)
+    _refuse_nested_columns(table, where)
     finished = _finished(table, where)
     clean = table.copy(deep=False)
     for name in table.columns:
@@ -41,6 +45,49 @@ def validate(table: pd.DataFrame, where: str = "run table") -> pd.DataFrame:
         _refuse_outside(table, numbers, column, finished, where)
         clean[name] = numbers
     return clean
+
+
+def check_columns(names: Iterable[Any], where: str) -> None:
+    """UserError for a column without a name, and for two whose names differ by case or blanks at most."""
+    places: dict[str, tuple[int, Any]] = {}
+    for place, name in enumerate(names, start=1):
+        key = str(name).strip().lstrip("\ufeff").casefold()
+        if not key:
+            raise UserError(f"{where}: column {place} has no name; give it one, or leave the column out")
+        if key in places:
+            before, first = places[key]
+            alike = "" if str(first) == str(name) else f", the second as {name!r}"
+            raise UserError(f"{where}: the column {str(first)!r} occurs twice{alike}: columns {before} and {place}")
+        places[key] = (place, name)
+        if place > MOST_COLUMNS:
+            raise UserError(f"{where}: more than {MOST_COLUMNS:,} columns")
+
+
+def _refuse_nested_columns(table: pd.DataFrame, where: str) -> None:
+    for name in table.columns:
+        if table[name].dtype == object and any(map(_is_nested, set(map(type, table[name])))):
+            row = next(place for place, value in enumerate(table[name]) if _is_nested(type(value)))
+            refuse_nested([(name, table[name].iloc[row])], f"{where}: {row_at(table, row)}")
+
+
+def refuse_nested(values: Iterable[tuple[Any, Any]], place: str) -> None:
+    """UserError for a value of a row that is no single value, with its column."""
+    for name, value in values:
+        if _is_nested(type(value)):
+            raise UserError(
+                f"{place}, column {name}: {kind_of_value(value)}, where a table has one value; write it as JSON text"
+            )
+
+
+def kind_of_value(value: Any) -> str:
+    """What a value is, for a complaint."""
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a list" if _is_nested(type(value)) else f"{value!r:.60}"
+
+
+def _is_nested(kind: type) -> bool:
+    return issubclass(kind, dict | list | tuple | set) or kind.__name__ == "ndarray"
 
 
 def refuse_near_names(names: Iterable[str], where: str) -> None:
@@ -61,11 +108,19 @@ def require(table: pd.DataFrame, names: Iterable[str], where: str = "run table")
             raise UserError(f"{where}: no column {name!r}{hint(name, map(str, table.columns), quoted=True)}")
 
 
-def name_row(table: pd.DataFrame, position: int) -> str:
-    """A row as people find it: its number from 1, and its run_id where there is one."""
-    if "run_id" in table.columns:
-        return f"row {position + 1} (run {table['run_id'].iloc[position]})"
-    return f"row {position + 1}"
+def renamed(table: pd.DataFrame, names: Mapping[str, str], where: str) -> pd.DataFrame:
+    """The table with columns under other names; UserError where it has a column of the new name already."""
+    for old, new in names.items():
+        if old in table.columns and new in table.columns and new != old:
+            columns = list(table.columns)
+            places = f"columns {columns.index(old) + 1} and {columns.index(new) + 1}"
+            raise UserError(f"{where}: {old!r} is read as {new!r}, and a column of that name is there too: {places}")
+    return table.rename(columns=names)
+
+
+def row_at(table: pd.DataFrame, position: int) -> str:
+    """The row at a position of a table: its number, and its run_id where there is one."""
+    return name_row(position + 1, table["run_id"].iloc[position] if "run_id" in table.columns else None)
 
 
 def _finished(table: pd.DataFrame, where: str) -> npt.NDArray[np.bool_]:
@@ -80,10 +135,8 @@ def _text(values: pd.Series, column: Column, where: str) -> pd.Series:
     if column.choices:
         wrong = np.flatnonzero(text.notna() & ~text.isin(column.choices))
         if wrong.size:
-            given, row = text.iloc[wrong[0]], wrong[0] + 1
-            raise UserError(
-                f"{where}: row {row}, column {column.name}: {given!r} is none of {', '.join(column.choices)}"
-            )
+            given, row = text.iloc[wrong[0]], name_row(int(wrong[0]) + 1)
+            raise UserError(f"{where}: {row}, column {column.name}: {given!r} is none of {', '.join(column.choices)}")
     return text
 
 
@@ -124,7 +177,7 @@ def _refuse_outside(
 
 def _complaint(table: pd.DataFrame, row: int, column: Column, where: str, what: str) -> UserError:
     unit = f" [{column.unit}]" if column.unit else ""
-    return UserError(f"{where}: {name_row(table, row)}, column {column.name}{unit}: {what}")
+    return UserError(f"{where}: {row_at(table, row)}, column {column.name}{unit}: {what}")
 
 
 # Counts as people write them: 2T, 80M, 1e9, 1_000_000, 1,000

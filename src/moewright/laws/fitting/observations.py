@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from moewright.complaints import check_names
+from moewright.complaints import check_names, name_row
 from moewright.errors import UserError
 from moewright.laws.variable import Array, Variable
 
@@ -109,9 +109,9 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
             continue
         values = read_numbers(frame, variable.name)
         wrong, rule = variable.outside(values)
-        _complain(wrong, values, variable.name, f"must be {rule}")
+        _complain(wrong, values, frame, variable.name, f"must be {rule}")
         if variable.unit in _COUNTED:
-            _check_unit(values, variable)
+            _check_unit(values, frame, variable)
         columns[variable.name] = values
     return columns
 
@@ -119,8 +119,9 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
 def read_loss(frame: "pd.DataFrame", name: str) -> Array:
     """The loss column (R,): positive nats per token."""
     loss = read_numbers(frame, name)
-    _complain(loss <= 0, loss, name, "must be above 0")
-    _complain(loss > LARGEST_LOSS, loss, name, f"is more than {LARGEST_LOSS:.1f} nats: a perplexity or a diverged run")
+    _complain(loss <= 0, loss, frame, name, "must be above 0")
+    rule = f"is more than {LARGEST_LOSS:.1f} nats: a perplexity or a diverged run"
+    _complain(loss > LARGEST_LOSS, loss, frame, name, rule)
     return loss
 
 
@@ -150,7 +151,7 @@ def read_observations(
     row_weights = np.ones(len(frame))
     if weights is not None:
         row_weights = read_numbers(frame, weights)
-        _complain(row_weights < 0, row_weights, weights, "must be 0 or more")
+        _complain(row_weights < 0, row_weights, frame, weights, "must be 0 or more")
         if not row_weights.any():
             raise UserError(f"every weight in column {weights} is 0")
     numbers: npt.NDArray[Any]
@@ -183,22 +184,32 @@ def read_numbers(frame: "pd.DataFrame", name: str) -> Array:
     if wrong.any():
         place = int(np.flatnonzero(wrong)[0])
         raise UserError(
-            f"column {name}, row {series.index[place]}: {series.iloc[place]!r} is not a finite number "
+            f"column {name}, {_row(frame, place)}: {series.iloc[place]!r} is not a finite number "
             f"({wrong.sum()} such rows); drop or repair these rows"
         )
     return values
 
 
-def _complain(wrong: Mask, values: Array, name: str, rule: str) -> None:
+def _complain(wrong: Mask, values: Array, frame: "pd.DataFrame", name: str, rule: str) -> None:
     if wrong.any():
         place = int(np.flatnonzero(wrong)[0])
-        raise UserError(f"column {name}, row {place}: {values[place]:g} {rule} ({wrong.sum()} such rows)")
+        raise UserError(f"column {name}, {_row(frame, place)}: {values[place]:g} {rule} ({wrong.sum()} such rows)")
 
 
-def _check_unit(values: Array, variable: Variable) -> None:
+def _row(frame: "pd.DataFrame", place: int) -> str:
+    """A row of a run table by its number in the table's file, even where rows were left out since. A frame of the
+    caller's own has no runs and no file: its rows go by its index."""
+    label = frame.index[place]
+    if "run_id" not in frame.columns or not isinstance(label, int | np.integer):
+        return name_row(label)
+    return name_row(int(label) + 1, frame["run_id"].iloc[place])
+
+
+def _check_unit(values: Array, frame: "pd.DataFrame", variable: Variable) -> None:
     _complain(
         values < SMALLEST_COUNT,
         values,
+        frame,
         variable.name,
         f"is too few {variable.unit}: give plain counts, not thousands, millions or billions",
     )

@@ -6,7 +6,7 @@ the validation loss and the parameters that a token meets in the dense base mode
 
 import pandas as pd
 
-from moewright.runs.validation import require
+from moewright.runs.validation import renamed, require
 
 TRAIN_TOKENS = 130e9
 """Every model saw 130B tokens (the paper's section 4.1)."""
@@ -27,7 +27,7 @@ _ROUTERS = {"S-Base": "S-BASE", "RL-R": "RL-R", "Hash": "HASH", "Dense": "DENSE"
 def import_clark_routing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """Columns renamed, `loss` from loss_validation; routing_frequency, router_type and every other loss are kept."""
     require(frame, [*_RENAMED, "router_type", "num_experts", "loss_validation"], where)
-    table = frame.rename(columns=_RENAMED)
+    table = renamed(frame, _RENAMED, where)
     table["router"] = table["router_type"].map(_ROUTERS).fillna(table["router_type"])
     table["loss"] = table["loss_validation"]
     table["train_tokens"] = TRAIN_TOKENS

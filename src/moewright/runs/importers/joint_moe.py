@@ -6,7 +6,7 @@ the columns below. Parameters come with and without the embedding and the head: 
 
 import pandas as pd
 
-from moewright.runs.validation import require
+from moewright.runs.validation import renamed, require
 
 _RENAMED = {
     "n_active_with_embed": "active_params",
@@ -24,7 +24,7 @@ _RENAMED = {
 def import_joint_moe(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """Columns renamed; top-1 routing of full-size experts, so `top_k` is 1 and `split` says the authors' holdout."""
     require(frame, _RENAMED, where)
-    table = frame.rename(columns=_RENAMED)
+    table = renamed(frame, _RENAMED, where)
     table["top_k"] = 1.0
     table["source"] = "joint_moe"
     return table

@@ -18,6 +18,7 @@ import warnings
 
 import pandas as pd
 
+from moewright.complaints import name_row
 from moewright.errors import UserError
 from moewright.runs.importers.slicing_models import (
     BATCH_TOKENS,
@@ -29,7 +30,7 @@ from moewright.runs.importers.slicing_models import (
     read_name,
     size_of,
 )
-from moewright.runs.validation import parse_quantities, require
+from moewright.runs.validation import parse_quantities, renamed, require
 
 CAPACITY_FACTOR = 1.2  # the sweeps' routing "default"
 LOSS_FREE_STEP = 0.001
@@ -68,7 +69,7 @@ def import_slicing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     sizes = _sizes(frame, names, where)
     groups = _groups(frame, names, where)
     shared = _shared_multipliers(frame, names)
-    table = frame.rename(columns={"name": "run_id", **_LOSSES})
+    table = renamed(frame, {"name": "run_id", **_LOSSES}, where)
     table = table.assign(**describe_models(sizes, groups, shared))
 
     table["learning_rate"] = _learning_rates(frame, names, where)
@@ -121,7 +122,7 @@ def _sizes(frame: pd.DataFrame, names: list[RunName], where: str) -> list[Slicin
             try:
                 sizes[key] = size_of(*key)
             except ValueError as error:
-                raise UserError(f"{where}: row {row + 1}, column model_size: {error}") from None
+                raise UserError(f"{where}: {name_row(row + 1)}, column model_size: {error}") from None
         found.append(sizes[key])
     return found
 
@@ -140,7 +141,9 @@ def _groups(frame: pd.DataFrame, names: list[RunName], where: str) -> list[tuple
         groups = name.groups if list(name.groups[: len(columns)]) == columns else tuple(columns)
         if not groups or not all(g.multiplier > 0 and 0 < g.top_k <= g.experts for g in groups):
             given = name.groups or tuple(columns)
-            raise UserError(f"{where}: row {row + 1}: no usable expert groups in its columns or name (found {given})")
+            raise UserError(
+                f"{where}: {name_row(row + 1)}: no usable expert groups in its columns or name (found {given})"
+            )
         found.append(groups)
     return found
 
@@ -149,7 +152,7 @@ def _learning_rates(frame: pd.DataFrame, names: list[RunName], where: str) -> "p
     rates, complaints = parse_quantities(frame["lr"])
     if complaints:
         row = min(complaints)
-        raise UserError(f"{where}: row {row + 1}, column lr: {complaints[row]}")
+        raise UserError(f"{where}: {name_row(row + 1)}, column lr: {complaints[row]}")
     in_names = pd.Series([name.learning_rate for name in names], index=frame.index, dtype=float)
     known = pd.Series(rates, index=frame.index).fillna(in_names)
     if known.isna().any():
