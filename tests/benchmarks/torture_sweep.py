@@ -1,16 +1,22 @@
-"""A sweep under an adversary who kills its processes at random moments, against the same sweep undisturbed.
+"""A sweep under an adversary who kills its processes and breaks their disk, against the same sweep undisturbed.
 
-    python -m tests.benchmarks.torture_sweep [--kills 60] [--seed 0] [--steps 100] [--folder DIR]
+    python -m tests.benchmarks.torture_sweep [--kills 200] [--faults 50] [--seed 0] [--steps 250] [--trainer lab]
+                                             [--folder DIR]
 
 14 tiny runs, 6 of which tune learning rates, with a checkpoint every 5 steps: once undisturbed, once with SIGKILL to
-workers, to submitit's controllers, to `moewright sweep`, and to all of these together, in equal parts; with SIGTERM and
-Ctrl-C to `moewright sweep`; with second submitters in the same folder; and with a full disk in the middle. Then every
-run must have been done once, with the same bits. The full disk is a small file system in memory, which takes root;
-without it (or `unshare --map-root-user --mount` before the command) that part is left out, and the table says so.
+workers, to submitit's controllers, to `moewright sweep`, and to all of these together, in equal parts; with writes,
+fsyncs, renames and creations of files that fail with ENOSPC or EIO in workers and in `moewright sweep`, at random
+moments; with SIGTERM and Ctrl-C to `moewright sweep`; with second submitters in the same folder; and with a full disk
+in the middle, in which everything is killed as well. Then every run must have been done once, with the same bits.
+
+The faults need a C compiler (see tests/sweeps/disk_faults.py). The full disk is a small file system in memory, which
+takes root; without it (or `unshare --map-root-user --mount` before the command) that part is left out, and the table
+says so. `--trainer`: a name of tests/sweeps/trainers.py.
 """
 
 import argparse
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -22,7 +28,9 @@ from pathlib import Path
 from moewright.experiment.attempts import read_attempts
 from moewright.experiment.sweep_folder import RUNS
 from moewright.sweeps.running.sweeping import look
-from tests.sweeps.adversary import KILLS, STOPS, Adversary, Victim, check_attempts, check_results, write_sweep
+from tests.sweeps.adversary import STOPS, Adversary, Victim, check_attempts
+from tests.sweeps.disk_faults import FAULTS, DiskFaults
+from tests.sweeps.trainers import TRAINERS
 
 DISK_BYTES = 256 * 2**20
 """Enough for the sweep and the 64 MB that it wants to be free."""
@@ -56,31 +64,41 @@ def fill(disk: Path) -> Path:
 
 
 def check_full_disk(victim: Victim, disk: Path, patience: float) -> None:
-    """The sweep stops with exit 1 and one line, twice: under way, and at its start."""
-    victim.wait("a job", lambda: bool(victim.own_children()) or victim.exit_code is not None, patience)
-    ballast = fill(disk)
-    try:
-        for when in ("under way", "at its start"):
-            if when == "at its start":
-                victim.start()
-            victim.wait(f"the end on a full disk, {when}", lambda: victim.exit_code is not None, patience)
-            errors = [line for line in victim.log.splitlines() if line.startswith("moewright: ")]
-            assert victim.exit_code == 1, victim.log
-            assert len(errors) == 1, victim.log
-            assert "No space left on device" in errors[0], victim.log
-            assert "Traceback" not in victim.log, victim.log
-    finally:
-        ballast.unlink()
-    victim.tally.struck["full disk"] += 2
-    victim.start()
+    """The sweep stops with exit 1 and one line: under way, at its start, and after everything was killed in it."""
+    for is_killed in (False, True):
+        victim.wait("a job", lambda: bool(victim.own_children()) or victim.exit_code is not None, patience)
+        ballast = fill(disk)
+        try:
+            if is_killed:
+                victim.kill("everything", random.Random(0))
+            else:
+                check_exit(victim, "under way", patience)
+            victim.start()
+            check_exit(victim, "at its start", patience)
+        finally:
+            ballast.unlink()
+        victim.start()
+
+
+def check_exit(victim: Victim, when: str, patience: float) -> None:
+    """On a full disk."""
+    victim.wait(f"the end on a full disk, {when}", lambda: victim.exit_code is not None, patience)
+    errors = [line for line in victim.log.splitlines() if line.startswith("moewright: ")]
+    assert victim.exit_code == 1, victim.log
+    assert len(errors) == 1, victim.log
+    assert "No space left on device" in errors[0], victim.log
+    assert "Traceback" not in victim.log, victim.log
+    victim.tally.struck["full disk"] += 1
 
 
 def main() -> None:
     """Run both, and print what was done and what held."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--faults", type=int, default=50, help="of the disk")
+    parser.add_argument("--trainer", choices=TRAINERS, default="lab")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=100, help="of each run")
+    parser.add_argument("--steps", type=int, default=250, help="of each run")
     parser.add_argument("--patience", type=float, default=900, help="longest wait for anything, in seconds")
     parser.add_argument("--folder", type=Path, help="a new folder for everything; one that is removed without it")
     given = parser.parse_args()
@@ -93,20 +111,22 @@ def main() -> None:
 
 def torture(folder: Path, given: argparse.Namespace) -> None:
     """The whole of it in a new folder."""
-    spec = write_sweep(folder / "given", steps=given.steps, experts=[4, 8], seeds=[0, 1, 2, 3, 4])
+    trainer = TRAINERS[given.trainer]()
+    faults = given.faults if DiskFaults.can_be_made() else 0
+    spec = trainer.write_sweep(folder / "given", steps=given.steps, experts=[4, 8], seeds=[0, 1, 2, 3, 4])
     began = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:7.0f} s  {text}", file=sys.stderr, flush=True)
 
-    calm = Victim(spec, folder / "undisturbed", folder / "logs-undisturbed")
+    calm = Victim(spec, folder / "undisturbed", folder / "logs-undisturbed", trainer=trainer)
     say("undisturbed")
     with ending(calm):
         calm.run_to_the_end(10 * given.patience)
     calm_seconds = time.monotonic() - began
     say("under attack")
     with small_disk(folder / "disk") as mounted:
-        victim = Victim(spec, folder / "disk" / "out", folder / "logs")
+        victim = Victim(spec, folder / "disk" / "out", folder / "logs", trainer=trainer, faults=faults > 0)
         adversary = Adversary(
             victim, total_steps=RUNS_IN_ALL * given.steps, seed=given.seed, say=say, patience=given.patience
         )
@@ -117,7 +137,7 @@ def torture(folder: Path, given: argparse.Namespace) -> None:
                 check_full_disk(victim, folder / "disk", given.patience)
 
         with ending(victim):
-            adversary.strike(given.kills, stops=6, seconds=3, at_half=fill_disk)
+            adversary.strike(given.kills, stops=6, seconds=3, faults=faults, at_half=fill_disk)
             seconds = time.monotonic() - began - calm_seconds
             begun = begins(victim.out)
             victim.run_to_the_end(given.patience)  # a last time, on a sweep that is done
@@ -128,7 +148,7 @@ def torture(folder: Path, given: argparse.Namespace) -> None:
         counts = look(spec, victim.out).counts
         assert counts == {"done": RUNS_IN_ALL}, counts
         for run in attempts:
-            check_results(victim.out / RUNS / run, calm.out / RUNS / run, given.steps)
+            trainer.check_results(victim.out / RUNS / run, calm.out / RUNS / run, given.steps)
     print_table(victim, calm_seconds, seconds, attempts, mounted)
 
 
@@ -151,20 +171,32 @@ def print_table(victim: Victim, calm_seconds: float, seconds: float, attempts: d
     """As a table of Markdown."""
     struck = victim.tally.struck
     rows = [
-        *((f"SIGKILL to {name}", struck[kind]) for kind, name in NAMES.items()),
-        ("SIGKILL in all", sum(struck[kind] for kind in KILLS)),
+        *((f"SIGKILL to {NAMES.get(kind, kind)}", struck[kind]) for kind in victim.kinds),
+        ("SIGKILL in all", sum(struck[kind] for kind in victim.kinds)),
+        *((name, struck[name]) for name in dict.fromkeys(map(str, FAULTS)) if struck[name]),
+        ("disk faults in all", victim.tally.disk_faults if victim.faults is not None else "left out: no compiler here"),
         *((f"{stop} to the submitter: checkpoints, exit 130", struck[stop]) for stop in STOPS),
         ("second submitter: refused with exit 2 and one line", struck["second submitter"]),
-        ("full disk: exit 1 and one line", struck["full disk"] if mounted else "left out: no mount here"),
+        (
+            "full disk, once with kill -9 in it: exit 1 and one line",
+            struck["full disk"] if mounted else "left out: no mount here",
+        ),
         ("starts of `moewright sweep`", victim.tally.starts),
         ("runs, attempts at them", f"{len(attempts)}, {sum(attempts.values())}"),
         ("seconds undisturbed, under attack", f"{calm_seconds:.0f}, {seconds:.0f}"),
         ("runs done exactly once; none begun again", len(attempts)),
-        ("losses, metrics and weights with the bits of the undisturbed run", len(attempts)),
+        ("results with the bits of the undisturbed run", len(attempts)),
     ]
-    print(f"{os.cpu_count()} processors\n\n| what | count |\n| --- | --- |")
+    print(f"{os.cpu_count()} processors, {processor()}; trainer {victim.trainer.name}\n")
+    print("| what | count |\n| --- | --- |")
     for what, count in rows:
         print(f"| {what} | {count} |")
+
+
+def processor() -> str:
+    """As /proc/cpuinfo names it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "of an unknown kind")
 
 
 NAMES = {"worker": "a worker", "controller": "a controller", "submitter": "the submitter", "everything": "everything"}

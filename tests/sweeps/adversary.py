@@ -1,6 +1,6 @@
-"""A sweep of tiny runs, somebody who kills its processes at random moments, and what must hold of it afterwards."""
+"""A sweep of tiny runs, somebody who kills its processes and breaks their disk at random moments, and what must hold
+of it afterwards. Any trainer can be attacked: see `trainers.py`."""
 
-import json
 import os
 import random
 import signal
@@ -12,44 +12,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from moewright.experiment import run_folder
 from moewright.experiment.attempts import begins, read_attempts
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS
-from tests.lab.tiny import BATCH, LENGTH, metrics, recipe, write_tokens
+from tests.sweeps.disk_faults import FAULTS, DiskFault, DiskFaults
+from tests.sweeps.trainers import LabTrainer, TorturedTrainer
 
 KILLS = ("worker", "controller", "submitter", "everything")
 """What gets SIGKILL: a process that trains, submitit's process above one, `moewright sweep`, or all of these."""
 STOPS = ("SIGTERM", "SIGINT", "SIGINT twice")
 """What `moewright sweep` is told, which it must obey: checkpoints are written, exit 130."""
-CHECKPOINT_EVERY = 5
-"""Steps."""
-
-
-def write_sweep(folder: Path, *, steps: int, experts: list[int], seeds: list[int]) -> Path:
-    """The specification of a sweep. For each number of experts 3 runs tune the learning rate, with the first seed; the
-    best of them counts for that seed, and one more run is made for each other seed."""
-    folder.mkdir(parents=True)
-    step = BATCH * LENGTH
-    base = recipe(
-        write_tokens(folder, 40_000),
-        steps=steps,
-        checkpoints={"every_tokens": CHECKPOINT_EVERY * step, "keep": 2},
-        evaluation={"every_tokens": 20 * step},
-    )
-    sweep = {
-        "format": "moewright-sweep/1",
-        "recipe": base,
-        "axes": [{"grid": {"num_experts": experts}}],
-        "seeds": seeds,
-        "tuning": {"multipliers": [0.3, 0.6, 1.2], "per": ["num_experts"], "extend": 0, "promote": "best"},
-        # A run that was killed in the same five steps more often than that is left alone, as it should be.
-        "execution": {"cores_per_run": 1, "retries": 50},
-    }
-    path = folder / "sweep.json"
-    path.write_text(json.dumps(sweep))
-    return path
+WORKER, CONTROLLER = "submitit.core._submit", "submitit.local._local"
+"""What stands in their command lines."""
+ORDER_SECONDS = 20.0
+"""How long a fault waits for the call that it is for."""
 
 
 @dataclass
@@ -59,15 +36,32 @@ class Tally:
     struck: Counter[str] = field(default_factory=Counter)
     starts: int = 0
 
+    @property
+    def disk_faults(self) -> int:
+        """That were injected."""
+        return sum(self.struck[name] for name in {str(fault) for fault in FAULTS})
+
 
 class Victim:
     """A sweep under way in processes of its own, found by its folder's path in their command lines."""
 
-    def __init__(self, spec: Path, out: Path, logs: Path, jobs: int = 2):
+    def __init__(
+        self,
+        spec: Path,
+        out: Path,
+        logs: Path,
+        *,
+        jobs: int = 2,
+        trainer: TorturedTrainer | None = None,
+        faults: bool = False,
+    ):
+        """`faults`: its disk can be made to fail, which needs a compiler."""
         self.spec, self.out, self.logs, self.jobs = spec, out, logs, jobs
+        self.trainer: TorturedTrainer = trainer or LabTrainer()
         self.tally = Tally()
+        self.faults = DiskFaults(logs / "faults", out) if faults else None
         self._submitter: subprocess.Popen[bytes] | None = None
-        logs.mkdir(parents=True)
+        logs.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
         """`moewright sweep`, in a session of its own."""
@@ -88,7 +82,9 @@ class Victim:
 
     def _launch(self, log: Path) -> subprocess.Popen[bytes]:
         root = Path(__file__).parents[2]
-        command = [sys.executable, "-m", "moewright", "sweep", str(self.spec), "--out", str(self.out)]
+        command = [sys.executable, "-m", *self.trainer.command, str(self.spec), "--out", str(self.out)]
+        environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
+        environment |= self.faults.environment if self.faults is not None else {}
         with open(log, "wb") as file:
             return subprocess.Popen(
                 [*command, "--jobs", str(self.jobs)],
@@ -96,7 +92,7 @@ class Victim:
                 stdout=file,
                 stderr=file,
                 cwd=root,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root / "src")},
+                env={**os.environ, **environment},
                 start_new_session=True,
                 # A shell starts background commands deaf to Ctrl-C, and so would this one be.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -107,6 +103,11 @@ class Victim:
         """Its process id."""
         assert self._submitter is not None
         return self._submitter.pid
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What may get SIGKILL."""
+        return (*KILLS, *self.trainer.processes)
 
     @property
     def exit_code(self) -> int | None:
@@ -120,17 +121,17 @@ class Victim:
 
     def processes(self) -> dict[str, list[int]]:
         """Those that live, by kind; also those that a submitter left behind when it was killed."""
-        found: dict[str, list[int]] = {kind: [] for kind in KILLS}
+        found: dict[str, list[int]] = {kind: [] for kind in self.kinds}
+        texts = {"worker": WORKER, "controller": CONTROLLER, **self.trainer.processes}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with suppress(OSError):
                     command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
                     if not any(part.startswith(f"{self.out}/") for part in command):
                         continue
-                    if "submitit.core._submit" in command:
-                        found["worker"].append(int(entry.name))
-                    elif "submitit.local._local" in command:
-                        found["controller"].append(int(entry.name))
+                    for kind, text in texts.items():
+                        if any(text in part for part in command):
+                            found[kind].append(int(entry.name))
         if self._submitter is not None and self.exit_code is None:
             found["submitter"].append(self.submitter)
         found["everything"] = [process for processes in found.values() for process in processes]
@@ -179,11 +180,7 @@ class Victim:
 
     def steps(self) -> int:
         """Of all runs, as their last checkpoints have it."""
-        total = 0
-        for status in (self.out / RUNS).glob("*/status.json"):
-            with suppress(OSError, ValueError):
-                total += json.loads(status.read_text()).get("step") or 0
-        return total
+        return sum(map(self.trainer.steps_done, (self.out / RUNS).glob("[!.]*")))
 
     def wait(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
         """Until a condition holds; an error with the log if it does not in time."""
@@ -208,14 +205,22 @@ class Adversary:
     def __init__(self, victim: Victim, *, total_steps: int, seed: int, say: Callable[[str], None], patience: float):
         self.victim, self.total_steps, self.say, self.patience = victim, total_steps, say, patience
         self._draw = random.Random(seed)
+        self._may_break = False
+        """The submitter got a fault since it was started, or is about to: it may end with exit 1."""
 
-    def strike(self, kills: int, stops: int = 0, seconds: int = 0, at_half: Callable[[], None] | None = None) -> None:
-        """So many kills in equal parts of each kind, stops, second submitters; then the sweep runs to its end.
+    def strike(
+        self, kills: int, stops: int = 0, seconds: int = 0, faults: int = 0, at_half: Callable[[], None] | None = None
+    ) -> None:
+        """So many kills in equal parts of each kind, stops, second submitters, faults of the disk; then the sweep runs
+        to its end.
 
         Some come at once after another, when processes load and wait for locks; the others are spread over the steps
         of the sweep. `at_half`: something else that happens in the middle.
         """
-        strikes = [KILLS[i % len(KILLS)] for i in range(kills)] + [STOPS[i % len(STOPS)] for i in range(stops)]
+        kinds = self.victim.kinds
+        strikes: list[str | DiskFault] = [kinds[i % len(kinds)] for i in range(kills)]
+        strikes += [STOPS[i % len(STOPS)] for i in range(stops)]
+        strikes += [FAULTS[i % len(FAULTS)] for i in range(faults)]
         self._draw.shuffle(strikes)
         for _ in range(seconds):  # in the first half: meanwhile the sweep goes on, and it must not be done too soon
             strikes.insert(self._draw.randrange(len(strikes) // 2), "second submitter")
@@ -225,8 +230,10 @@ class Adversary:
                 at_half()
             self._wait_for_moment((number + 1) / len(strikes))
             self._check_not_done(f"strike {number + 1} of {len(strikes)}")
-            if kind in KILLS:
-                kind = self._kill(kind)
+            if isinstance(kind, DiskFault):
+                kind = self._fault(kind)
+            elif kind in kinds:
+                self._kill(kind)
             elif kind in STOPS:
                 self.stop(kind)
             else:
@@ -236,6 +243,8 @@ class Adversary:
         self._revive()
         self._wait("the end of the sweep", lambda: self.victim.exit_code is not None, 10 * self.patience)
         assert self.victim.exit_code == 0, self.victim.log
+        assert sum(self.victim.tally.struck[kind] for kind in kinds) >= kills
+        assert self.victim.tally.disk_faults == faults
 
     def _check_not_done(self, what: str) -> None:
         assert self.victim.exit_code != 0, f"the sweep was done before {what}; give its runs more steps"
@@ -243,7 +252,11 @@ class Adversary:
     def _revive(self) -> None:
         code = self.victim.exit_code
         if code is not None:
-            assert code in (0, -signal.SIGKILL, 130, -signal.SIGINT), f"exit {code}\n{self.victim.log}"
+            if code == 1 and self._may_break:
+                self._check_one_line()
+            else:
+                assert code in (0, -signal.SIGKILL, 130, -signal.SIGINT), f"exit {code}\n{self.victim.log}"
+            self._may_break = False
             time.sleep(self._draw.choice((0.0, self._draw.uniform(0, 2))))
             self.victim.start()
 
@@ -258,14 +271,55 @@ class Adversary:
         self._wait("progress", is_now, self.patience)
         time.sleep(self._draw.uniform(0, 0.5))
 
-    def _kill(self, kind: str) -> str:
-        """Of that kind, or of another if none of that kind comes to life."""
+    def _kill(self, kind: str) -> None:
+        """One of that kind, as soon as it comes to life."""
         end = time.monotonic() + self.patience
         while not self.victim.kill(kind, self._draw):
             assert time.monotonic() < end, f"no {kind} to kill\n{self.victim.log}"
             self._revive()
             time.sleep(0.1)
-        return kind
+
+    def _fault(self, fault: DiskFault) -> str:
+        """The disk fails once; the process, the call and the file, in words.
+
+        Where no process makes that call in time, a write in a worker fails instead: those are never far away.
+        """
+        trainer = self.victim.trainer
+        workers = [WORKER, *trainer.processes.values()]
+        self._draw.shuffle(workers)
+        texts = workers if fault.process == "worker" else [f" {trainer.command[-1]} "]
+        for text in texts:
+            happened = self._order(fault, text, ORDER_SECONDS)
+            if happened is not None:
+                break
+        else:
+            fault = DiskFault("write", fault.error, "worker")
+            happened = self._order(fault, WORKER, self.patience)
+            assert happened is not None, f"no {fault}\n{self.victim.log}"
+        process, path = happened
+        self.victim.tally.struck[str(fault)] += 1
+        return f"{fault}, {fault.how}: process {process}, {path}"
+
+    def _order(self, fault: DiskFault, text: str, seconds: float) -> tuple[int, str] | None:
+        """The process and the file that it hit; None if it found none."""
+        faults = self.victim.faults
+        assert faults is not None
+        end = time.monotonic() + seconds
+        faults.order(fault, text)
+        while faults.happened() is None and time.monotonic() < end:
+            self._may_break |= fault.process == "submitter"
+            self._revive()
+            time.sleep(0.05)
+        if faults.happened() is None and faults.withdraw():
+            return None
+        self._may_break |= fault.process == "submitter"
+        return faults.happened()
+
+    def _check_one_line(self) -> None:
+        """The submitter said in one line what it could not write."""
+        log = self.victim.log
+        assert "Traceback" not in log, log
+        assert sum(line.startswith("moewright: ") for line in log.splitlines()) == 1, log
 
     def stop(self, kind: str) -> None:
         """Ctrl-C or SIGTERM to the submitter: it waits for its workers' checkpoints, and leaves none behind."""
@@ -328,23 +382,3 @@ def check_attempts(out: Path) -> dict[str, int]:
         assert run_folder.read_status(out / RUNS / run).state == "finished"  # type: ignore[union-attr]
         counts[run] = len(begun)
     return counts
-
-
-def check_results(folder: Path, expected: Path, steps: int) -> None:
-    """A run's folder against that of the same run undisturbed: the same lines, the same loss, the same weights."""
-    (checkpoint,) = (folder / run_folder.CHECKPOINTS).iterdir()
-    assert checkpoint.name == f"step-{steps:08d}"
-    assert {path.name for path in checkpoint.iterdir()} == {run_folder.MODEL, run_folder.STATE}
-    wanted = expected / run_folder.CHECKPOINTS / checkpoint.name
-    assert (checkpoint / run_folder.MODEL).read_bytes() == (wanted / run_folder.MODEL).read_bytes()
-    assert run_folder.read_status(folder).loss == run_folder.read_status(expected).loss  # type: ignore[union-attr]
-    lines = effective_lines(folder)
-    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, steps + 1))
-    assert [line["step"] for line in lines if line["kind"] == "evaluation"][-1] == steps
-    assert lines == effective_lines(expected)
-
-
-def effective_lines(folder: Path) -> list[dict[str, Any]]:
-    """Training and evaluation lines of a run's metrics; of those that occur again after an interruption, the last."""
-    lines = {(line["step"], line["kind"]): line for line in metrics(folder, "train", "evaluation")}
-    return [lines[key] for key in sorted(lines)]

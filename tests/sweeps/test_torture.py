@@ -12,7 +12,9 @@ from moewright.experiment.recipe import Recipe
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS
 from moewright.lab.training import train
 from moewright.sweeps.running.sweeping import look
-from tests.sweeps.adversary import Adversary, Victim, check_attempts, check_results, write_sweep
+from tests.sweeps.adversary import Adversary, Victim, check_attempts
+from tests.sweeps.disk_faults import DiskFaults
+from tests.sweeps.trainers import LabTrainer, ScriptTrainer
 
 STEPS = 60
 
@@ -24,7 +26,7 @@ def attempt_files(out: Path) -> dict[str, str]:
 @pytest.mark.usefixtures("quick")
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """4 runs, 8 kills, a SIGTERM, a second submitter; then the bits of uninterrupted runs in this process."""
-    spec = write_sweep(tmp_path / "given", steps=STEPS, experts=[4], seeds=[0, 1])
+    spec = LabTrainer().write_sweep(tmp_path / "given", steps=STEPS, experts=[4], seeds=[0, 1])
     victim = Victim(spec, tmp_path / "out", tmp_path / "logs")
     adversary = Adversary(victim, total_steps=4 * STEPS, seed=3, say=lambda text: None, patience=300)
     try:
@@ -44,4 +46,24 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     for run in attempts:
         recipe = json.loads((victim.out / CELLS / f"{run}.json").read_text())["recipe"]
         train(Recipe.from_dict(recipe), tmp_path / "plain" / run, show=False)
-        check_results(victim.out / RUNS / run, tmp_path / "plain" / run, STEPS)
+        LabTrainer().check_results(victim.out / RUNS / run, tmp_path / "plain" / run, STEPS)
+
+
+@pytest.mark.skipif(not DiskFaults.can_be_made(), reason="no compiler for the faults")
+def test_a_disk_that_fails_under_another_trainer(tmp_path: Path) -> None:
+    """The script's sweep, which needs no torch: 6 faults of the disk, 5 kills of each kind of process."""
+    trainer = ScriptTrainer()
+    spec = trainer.write_sweep(tmp_path / "given", steps=40, experts=[4], seeds=[0, 1])
+    victim = Victim(spec, tmp_path / "out", tmp_path / "logs", trainer=trainer, faults=True)
+    calm = Victim(spec, tmp_path / "calm", tmp_path / "logs-calm", trainer=trainer)
+    adversary = Adversary(victim, total_steps=4 * 40, seed=1, say=lambda text: None, patience=120)
+    try:
+        adversary.strike(5, faults=6)
+        calm.run_to_the_end(120)
+    finally:
+        victim.end()
+        calm.end()
+    attempts = check_attempts(victim.out)
+    assert attempts.keys() == check_attempts(calm.out).keys()
+    for run in attempts:
+        trainer.check_results(victim.out / RUNS / run, calm.out / RUNS / run, 40)
