@@ -27,7 +27,7 @@ from pathlib import Path
 
 from moewright.experiment.attempts import read_attempts
 from moewright.experiment.sweep_folder import RUNS
-from moewright.sweeps.running.sweeping import look
+from moewright.sweeps.running.sweeping import sweep_status
 from tests.sweeps.adversary import STOPS, Adversary, Victim, check_attempts
 from tests.sweeps.disk_faults import FAULTS, DiskFaults
 from tests.sweeps.trainers import TRAINERS
@@ -145,7 +145,7 @@ def torture(folder: Path, given: argparse.Namespace) -> None:
         attempts = check_attempts(victim.out)
         assert attempts.keys() == check_attempts(calm.out).keys()
         assert len(attempts) == RUNS_IN_ALL
-        counts = look(spec, victim.out).counts
+        counts = sweep_status(spec, victim.out).counts
         assert counts == {"done": RUNS_IN_ALL}, counts
         for run in attempts:
             trainer.check_results(victim.out / RUNS / run, calm.out / RUNS / run, given.steps)

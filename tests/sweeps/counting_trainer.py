@@ -54,5 +54,5 @@ def work(*arguments: Any, **named: Any) -> str:
 if __name__ == "__main__":
     from tests.sweeps import counting_trainer  # by its name, under which the jobs find it
 
-    local_executor.work = counting_trainer.work
+    setattr(local_executor, "work", counting_trainer.work)  # noqa: B010
     cli.main()

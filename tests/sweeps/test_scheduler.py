@@ -48,6 +48,7 @@ class FakeExecutor:
 
     name = "local"
     stopping = "stopping"
+    delay_seconds = 0.0
     measuring = None
 
     def __init__(self, does: Does, slots: int = 2):
@@ -68,6 +69,12 @@ class FakeExecutor:
     def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
         self.stopped += [job.run for job in jobs]
         return True
+
+    def waiting(self, jobs: Sequence[Job]) -> list[Job]:
+        return []
+
+    def kill(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> None:
+        pass
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         return []
@@ -277,7 +284,7 @@ def test_a_disk_that_is_full_at_the_start(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(28, os.strerror(28))
 
     planner = planner_of(tmp_path)
-    place = "moewright.sweeps.running.submitting" if where == "write_mapping" else "moewright.sweeps.running.scheduler"
+    place = "moewright.records" if where == "write_mapping" else "moewright.sweeps.running.scheduler"
     with monkeypatch.context() as patch:
         patch.setattr(f"{place}.{where}", full)
         with pytest.raises(RunStopped, match="No space left on device"):

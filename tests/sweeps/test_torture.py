@@ -11,7 +11,7 @@ import pytest
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS
 from moewright.lab.training import train
-from moewright.sweeps.running.sweeping import look
+from moewright.sweeps.running.sweeping import sweep_status
 from tests.sweeps.adversary import Adversary, Victim, check_attempts
 from tests.sweeps.disk_faults import DiskFaults
 from tests.sweeps.trainers import LabTrainer, ScriptTrainer
@@ -40,9 +40,9 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         name: text.count('"begin"') for name, text in before.items()
     }
     attempts = check_attempts(victim.out)
-    found = look(spec, victim.out)
+    found = sweep_status(spec, victim.out)
     assert found.counts == {"done": 4}
-    assert {run.id for run in found.snapshot.plan.runs} == attempts.keys()
+    assert {run.id for run in found.status.plan.runs} == attempts.keys()
     for run in attempts:
         recipe = json.loads((victim.out / CELLS / f"{run}.json").read_text())["recipe"]
         train(Recipe.from_dict(recipe), tmp_path / "plain" / run, show=False)
@@ -51,14 +51,14 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not DiskFaults.can_be_made(), reason="no compiler for the faults")
 def test_a_disk_that_fails_under_another_trainer(tmp_path: Path) -> None:
-    """The script's sweep, which needs no torch: 6 faults of the disk, 5 kills of each kind of process."""
+    """The script's sweep, which needs no torch: 4 faults of the disk, a kill of each kind of process."""
     trainer = ScriptTrainer()
-    spec = trainer.write_sweep(tmp_path / "given", steps=40, experts=[4], seeds=[0, 1])
+    spec = trainer.write_sweep(tmp_path / "given", steps=25, experts=[4], seeds=[0, 1])
     victim = Victim(spec, tmp_path / "out", tmp_path / "logs", trainer=trainer, faults=True)
     calm = Victim(spec, tmp_path / "calm", tmp_path / "logs-calm", trainer=trainer)
-    adversary = Adversary(victim, total_steps=4 * 40, seed=1, say=lambda text: None, patience=120)
+    adversary = Adversary(victim, total_steps=4 * 25, seed=1, say=lambda text: None, patience=120)
     try:
-        adversary.strike(5, faults=6)
+        adversary.strike(5, faults=4)
         calm.run_to_the_end(120)
     finally:
         victim.end()
@@ -66,4 +66,4 @@ def test_a_disk_that_fails_under_another_trainer(tmp_path: Path) -> None:
     attempts = check_attempts(victim.out)
     assert attempts.keys() == check_attempts(calm.out).keys()
     for run in attempts:
-        trainer.check_results(victim.out / RUNS / run, calm.out / RUNS / run, 40)
+        trainer.check_results(victim.out / RUNS / run, calm.out / RUNS / run, 25)

@@ -26,7 +26,7 @@ class TorturedTrainer(Protocol):
     processes: Mapping[str, str]
     """Processes that it starts below a worker: their kind, and what stands in their command lines."""
 
-    def write_sweep(self, folder: Path, *, steps: int, experts: list[int], seeds: list[int]) -> Path:
+    def write_sweep(self, folder: Path, *, steps: int, experts: list[int], seeds: list[int], **changes: Any) -> Path:
         """The specification of a sweep in a new folder. For each number of experts 3 runs tune the learning rate, with
         the first seed; the best of them counts for that seed, and one more run is made for each other seed."""
 
@@ -64,11 +64,11 @@ class LabTrainer:
     command: tuple[str, ...] = ("moewright", "sweep")
     processes: Mapping[str, str] = {}
 
-    def write_sweep(self, folder: Path, *, steps: int, experts: list[int], seeds: list[int]) -> Path:
+    def write_sweep(self, folder: Path, *, steps: int, experts: list[int], seeds: list[int], **changes: Any) -> Path:
         """See `TorturedTrainer`."""
         folder.mkdir(parents=True)
         path = folder / "sweep.json"
-        path.write_text(json.dumps(sweep_values(folder, steps=steps, experts=experts, seeds=seeds)))
+        path.write_text(json.dumps(sweep_values(folder, steps=steps, experts=experts, seeds=seeds) | changes))
         return path
 
     def steps_done(self, folder: Path) -> int:
@@ -101,7 +101,7 @@ class ScriptTrainer(LabTrainer):
     """`counting_script.py`, a process of its own below each worker, started by `counting_trainer.py`."""
 
     name = "script"
-    command = ("tests.sweeps.counting_trainer", "sweep")
+    command: tuple[str, ...] = ("tests.sweeps.counting_trainer", "sweep")
     processes: Mapping[str, str] = {"script": "counting_script.py"}
 
     def steps_done(self, folder: Path) -> int:

@@ -3,6 +3,8 @@
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _TRIES, _PAUSE = 5, 0.02
@@ -26,6 +28,17 @@ def take_lock(path: Path) -> int | None:
         raise
     os.close(handle)
     return None
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[bool]:
+    """Hold the lock for a block; yields whether nobody else does. Raises OSError."""
+    handle = take_lock(path)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def is_locked(path: Path) -> bool:

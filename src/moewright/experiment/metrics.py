@@ -4,7 +4,11 @@ The file is append-only and never rewritten. Steps that were trained again after
 same values; the last one counts. `kind` stands first in a line and `time` last, which readers of long files rely on.
 """
 
+import os
+import re
+import statistics
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
@@ -119,6 +123,29 @@ class EndLine(MetricsLine, RunOutcome):
 
 
 AnyLine = AttemptLine | TrainLine | EvaluationLine | CheckpointLine | EndLine
+
+
+_LAST_BYTES = 65536
+_TIME = re.compile(rb'"time": (\d+(?:\.\d+)?)\}$', re.MULTILINE)
+
+
+def times_written(lines: bytes) -> list[float]:
+    """When lines of metrics were written, by the clock of the machine that wrote them."""
+    return [float(text) for text in _TIME.findall(lines)]
+
+
+def usual_seconds(folder: Path) -> float | None:
+    """The median time between a run's last lines; None before there are two.
+
+    By the clock of the machine that writes: where that jumps, it is one difference of many.
+    """
+    try:
+        with open(folder / METRICS, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_BYTES))
+            times = times_written(file.read())
+    except OSError:
+        return None
+    return statistics.median(after - before for before, after in pairwise(times)) if len(times) > 1 else None
 
 
 def read_metrics(folder: Path) -> Iterator[MetricsLine]:

@@ -22,6 +22,10 @@ from moewright.experiment.sweep_folder import ATTEMPTS, attempts_file, attempts_
 State = Literal["pending", "running", "done", "failed", "diverged", "timed-out", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)
 
+SeenState = State | Literal["stalled"]
+"""Stalled: running, but an observer has seen nothing new of it for long. Files alone do not tell."""
+SEEN_STATES: tuple[SeenState, ...] = ("pending", "running", "stalled", *STATES[2:])
+
 RECENT_SECONDS = 900.0
 """A run on another machine is taken for alive if it wrote within this time: 1.5 times the usual time between two
 checkpoints, each of which writes."""
@@ -73,6 +77,9 @@ class Observed:
     attempts: list[Attempt]
     problem: str | None = None
     """What is wrong with status.json, in one line."""
+    age: float | None = None
+    """Of an attempt on another machine that has not ended, and whose lock does not show: the seconds since it last
+    wrote, by the file system's clock. None for other runs, or where that clock is not known."""
 
 
 def observe(out: Path, run: str, now: float | None = None) -> Observed:
@@ -81,11 +88,16 @@ def observe(out: Path, run: str, now: float | None = None) -> Observed:
     seen = _observe(folder, attempts_file(out, run), (lock, folder / run_folder.LOCK))
     begun = begins(seen.attempts)
     is_elsewhere = bool(begun) and begun[-1].host != platform.node()
-    if seen.state == "interrupted" and is_elsewhere and now is not None:
-        alive = now - _last_written(out, run) < RECENT_SECONDS
-        state = state_of(seen.status, seen.attempts, has_folder=seen.has_folder, locked=False, alive_elsewhere=alive)
-        return replace(seen, state=state)
+    if seen.state == "interrupted" and is_elsewhere and last_end(seen.attempts) is None and now is not None:
+        return with_age(seen, now - _last_written(out, run))
     return seen
+
+
+def with_age(seen: Observed, age: float) -> Observed:
+    """A run that was last heard of so many seconds ago, on another machine."""
+    is_alive = age < RECENT_SECONDS
+    state = state_of(seen.status, seen.attempts, has_folder=seen.has_folder, locked=False, alive_elsewhere=is_alive)
+    return replace(seen, state=state, age=age)
 
 
 def observe_run(folder: Path) -> Observed:

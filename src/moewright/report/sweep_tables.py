@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from moewright.experiment.collecting.learning_curves import read_tail
-from moewright.experiment.states import STATES
+from moewright.experiment.states import SEEN_STATES
 from moewright.experiment.sweep_folder import run_path
 from moewright.quantities import format_count
 
 if TYPE_CHECKING:
     from moewright.sweeps.plan import PlannedRun
-    from moewright.sweeps.running.sweep_state import SweepSnapshot
+    from moewright.sweeps.running.sweep_state import SweepStatus
     from moewright.sweeps.running.sweeping import SweepResult
 
 
@@ -42,20 +42,20 @@ def run_sweep(
     from moewright.sweeps.running.sweeping import sweep
 
     with sweep_progress(Console(stderr=True, highlight=False)) as progress:
-        return sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add, watcher=progress)
+        return sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add, reporter=progress)
 
 
 def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path, *, quiet: bool = False) -> "SweepResult":
     """Look on at a sweep until nothing of it is under way, or Ctrl-C. Reads files only."""
-    from moewright.sweeps.running.sweeping import look
+    from moewright.sweeps.running.sweeping import follow_sweep
 
     with sweep_progress(Console(stderr=True, highlight=False, quiet=quiet)) as progress:
-        while True:
-            result = look(spec, out)
-            progress.refresh(result.snapshot)
+        for result in follow_sweep(spec, out):
+            progress.refresh(result.status)
             if not result.is_under_way:
-                return result
+                break
             time.sleep(_WATCH_SECONDS)
+    return result
 
 
 def print_sweep(console: Console, result: "SweepResult") -> None:
@@ -66,7 +66,7 @@ def print_sweep(console: Console, result: "SweepResult") -> None:
     for state, count in result.counts.items():
         table.add_row(state, f"{count:,}")
     console.print(table)
-    plan = result.snapshot.plan
+    plan = result.status.plan
     if plan.tuned:
         rates = Table(title="\nLearning rates, as multiples of the recipe's", title_justify="left", box=None)
         for name in ("group", "best", "90 %", "status"):
@@ -77,11 +77,13 @@ def print_sweep(console: Console, result: "SweepResult") -> None:
             best = f"{found.multiplier:.3g}" if found.multiplier is not None else ""
             rates.add_row(group, best, interval, optimum.status if optimum else "runs missing")
         console.print(rates)
-    troubled = [run for run in plan.known if result.snapshot.states[run.id] not in ("done", "running", "pending")]
+    troubled = [
+        run for run in plan.known if result.status.states[run.id] not in ("done", "running", "stalled", "pending")
+    ]
     if troubled:
         console.print("\nNot done:")
     for run in troubled[:_MOST_RUNS]:
-        state, reason = result.snapshot.states[run.id], result.reason(run.id)
+        state, reason = result.status.states[run.id], result.reason(run.id)
         console.print(f"  {run.id} {state} ({shown(run.label)}){': ' + reason if reason else ''}", markup=False)
     if len(troubled) > _MOST_RUNS:
         console.print(f"  and {len(troubled) - _MOST_RUNS} more")
@@ -89,7 +91,7 @@ def print_sweep(console: Console, result: "SweepResult") -> None:
         console.print(f"no model: {shown(cell.settings)}: {cell.problem}", markup=False)
     if len(plan.invalid) > _MOST_RUNS:
         console.print(f"and {len(plan.invalid) - _MOST_RUNS} more cells without a model")
-    console.print(f"\nthe run table: moewright runs {result.snapshot.out} --out runs.parquet", markup=False)
+    console.print(f"\nthe run table: moewright runs {result.status.out} --out runs.parquet", markup=False)
 
 
 _REFRESH_SECONDS = 1.0
@@ -107,7 +109,7 @@ def sweep_progress(console: Console) -> Iterator["SweepProgress"]:
 
 
 class SweepProgress:
-    """What the submitter tells; see `sweeps.running.scheduler.Watcher`."""
+    """What the submitter tells; see `sweeps.running.scheduler.ProgressReporter`."""
 
     def __init__(self, console: Console, live: Live | None):
         self._console, self._live = console, live
@@ -117,31 +119,32 @@ class SweepProgress:
         """One line, with the time of day."""
         self._console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, highlight=False, soft_wrap=True)
 
-    def refresh(self, snapshot: "SweepSnapshot") -> None:
+    def refresh(self, status: "SweepStatus") -> None:
         """Draw again, at most once a second."""
         if self._live is not None and time.monotonic() - self._drawn > _REFRESH_SECONDS:
             self._drawn = time.monotonic()
-            self._live.update(overview(snapshot), refresh=True)
+            self._live.update(overview(status), refresh=True)
 
 
-def overview(snapshot: "SweepSnapshot") -> Group:
+def overview(status: "SweepStatus") -> Group:
     """The whole view."""
-    plan, states = snapshot.plan, snapshot.states
+    plan, states = status.plan, status.states
     counts = Counter(states.values())
     waiting = sum(run.awaits_rate for run in plan.runs)
-    parts = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    parts = [f"{counts[state]} {state}" for state in SEEN_STATES if counts[state]]
     parts += [f"{waiting} awaiting a learning rate"] if waiting else []
-    left = remaining_seconds(snapshot)
+    left = remaining_seconds(status)
     parts += [f"about {format_duration(left)} left"] if left else []
     bar = ProgressBar(total=max(1, len(plan.runs)), completed=counts["done"] + counts["diverged"], width=40)
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
     for name in ("run", "settings", "tokens", "loss"):
         table.add_column(name, justify="left" if name in ("run", "settings") else "right", no_wrap=True)
-    under_way = [run for run in plan.known if states[run.id] == "running"]
+    under_way = [run for run in plan.known if states[run.id] in ("running", "stalled")]
     for run in under_way[:_MOST_ROWS]:
-        share, loss, _ = _done_share(snapshot, run)
+        share, loss, _ = _done_share(status, run)
         tokens = f"{share:.0%} of {format_count(run.recipe.train_tokens, 3)}"
-        table.add_row(run.id, shown(run.label), tokens, f"{loss:.3f}" if loss is not None else "")
+        told = "stalled" if states[run.id] == "stalled" else f"{loss:.3f}" if loss is not None else ""
+        table.add_row(run.id, shown(run.label), tokens, told)
     if len(under_way) > _MOST_ROWS:
         table.add_row("", f"and {len(under_way) - _MOST_ROWS} more")
     return Group(bar, Text(", ".join(parts)), table)
@@ -156,33 +159,32 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _done_share(snapshot: "SweepSnapshot", run: "PlannedRun") -> tuple[float, float | None, float | None]:
+def _done_share(status: "SweepStatus", run: "PlannedRun") -> tuple[float, float | None, float | None]:
     """Of a run under way: the share of its tokens, its recent training loss, and its tokens per second."""
-    tail = read_tail(run_path(snapshot.out, run.id))
-    if tail.step is None or tail.started is None or tail.ended is None:
+    tail = read_tail(run_path(status.out, run.id))
+    if tail.step is None:
         return 0.0, None, None
     tokens = min(tail.step * run.recipe.batch_tokens, run.recipe.train_tokens)
-    seconds = tail.ended - tail.started
-    return tokens / run.recipe.train_tokens, tail.train_loss, tokens / seconds if seconds > 0 else None
+    return tokens / run.recipe.train_tokens, tail.train_loss, tail.tokens_per_second
 
 
-def remaining_seconds(snapshot: "SweepSnapshot") -> float | None:
+def remaining_seconds(status: "SweepStatus") -> float | None:
     """Until the end, from the FLOPs per second of the runs that are under way or done; None before there is one."""
     speeds = []
     left = 0.0
     under_way = 0
-    for run in snapshot.plan.runs:
-        state = snapshot.states.get(run.id, "pending")
+    for run in status.plan.runs:
+        state = status.states.get(run.id, "pending")
         flops = run.sizes["train_flops"]
-        if state == "running":
-            under_way += 1
-            share, _, speed = _done_share(snapshot, run)
+        if state in ("running", "stalled"):
+            under_way += state == "running"
+            share, _, speed = _done_share(status, run)
             left += flops * (1 - share)
             if speed is not None:
                 speeds.append(speed * flops / run.recipe.train_tokens)
         elif state not in ("done", "diverged", "failed"):
             left += flops
-    return left / (statistics.median(speeds) * under_way) if speeds else None
+    return left / (statistics.median(speeds) * under_way) if speeds and under_way else None
 
 
 def format_duration(seconds: float) -> str:

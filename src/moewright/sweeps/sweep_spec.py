@@ -61,6 +61,9 @@ class Execution(Record):
     gpus_per_run: Count = 0
     time_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0)] | None = None
     """Of one attempt, in minutes or as 90s, 30m, 2h. A run that reaches it keeps a checkpoint."""
+    stall_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0)] | None = None
+    """A worker whose run has not got on for so long is stopped and the run retried; written like time_limit. None: it
+    is only shown as stalled."""
     after_time_limit: Literal["stop", "continue"] = "stop"
     """stop: the run waits for the next `moewright sweep`. continue: it goes on at once."""
     retries: Count = 2

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,15 +10,13 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics
+from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics, times_written
 from moewright.experiment.run_folder import METRICS
 
 HEAD, TAIL = 4096, 65536
 """Bytes read from the beginning, for the first record, and at first from the end: whole files of short runs."""
 AVERAGED = 10
 """Logged steps that the training loss is the mean of."""
-
-_TIME = re.compile(rb'"time": (\d+(?:\.\d+)?)\}$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,8 @@ class Tail:
     """The last optimizer step that was logged."""
     train_loss: float | None = None
     """Mean over the last 10 logged steps, in nats per token."""
+    tokens_per_second: float | None = None
+    """Mean over those steps; each was measured by a clock that does not jump."""
     drop_fraction: float | None = None
     """Share of the choices dropped in the last logged step, averaged over layers."""
     evaluation: EvaluationLine | None = None
@@ -86,13 +85,15 @@ def _last_records(block: bytes) -> tuple[list[TrainLine], EvaluationLine | None]
 
 
 def _summary(head: bytes, block: bytes, train: list[TrainLine], evaluation: EvaluationLine | None) -> Tail:
-    times = [float(text) for text in (*_TIME.findall(head)[:1], *_TIME.findall(block))]
+    times = [*times_written(head)[:1], *times_written(block)]
     losses = [record.loss for record in train if record.loss is not None]
+    speeds = [record.tokens_per_second for record in train if record.tokens_per_second is not None]
     return Tail(
         started=times[0] if times else None,
         ended=times[-1] if times else None,
         step=train[0].step if train else None,
         train_loss=sum(losses) / len(losses) if losses else None,
+        tokens_per_second=sum(speeds) / len(speeds) if speeds else None,
         drop_fraction=mean(train[0].routing.drop_fraction) if train and train[0].routing is not None else None,
         evaluation=evaluation,
         steps_back=max((before - after for before, after in pairwise(times) if before > after), default=0.0),

@@ -48,6 +48,8 @@ class Executor(Protocol):
     name: str
     slots: int
     """Jobs at a time."""
+    delay_seconds: float
+    """How long it may take until files that a job has written show here as they are."""
     stopping: str
     """What becomes of the jobs when the submitter is told to stop, in words."""
 
@@ -62,6 +64,13 @@ class Executor(Protocol):
 
         Returns whether they will: waiting for that makes sense.
         """
+
+    def waiting(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those that need not get on now: they wait in a queue, or are suspended. Raises ClusterSilent."""
+
+    def kill(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> None:
+        """End these jobs, which hang, without a last checkpoint, and workers of other submitters as far as they can be
+        reached. They may take their time to die: until then `ended` and the runs' locks say that they live."""
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """Jobs of these runs that are under way or waiting, and can be followed: an earlier submitter's."""

@@ -23,6 +23,7 @@ class LocalExecutor:
     """Processes of this machine: each slot has cores of its own, so that many small runs fill the machine."""
 
     name = "local"
+    delay_seconds = 0.0
     stopping = "stopping: the workers write their checkpoints; Ctrl-C again leaves them to it"
 
     def __init__(self, execution: Execution, jobs: int | None):
@@ -72,9 +73,8 @@ class LocalExecutor:
     def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
         """SIGTERM to their controllers, which pass it on; a file for workers that are too young to hear of it."""
         for begun in foreign:
-            if begun.host == platform.node() and begun.job == self.name and begun.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(begun.pid, signal.SIGTERM)
+            if self._is_here(begun) and begun.pid is not None:
+                _send(signal.SIGTERM, begun.pid)
         for job in jobs:
             with suppress(OSError):  # a full disk
                 (job.folder / STOP).touch()
@@ -82,6 +82,23 @@ class LocalExecutor:
             if process is not None and process.poll() is None:
                 process.terminate()
         return True
+
+    def waiting(self, jobs: Sequence[Job]) -> list[Job]:
+        """None."""
+        return []
+
+    def kill(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> None:
+        """SIGKILL, which ends stopped processes too, to the workers and to all that they started."""
+        for begun in foreign:
+            if self._is_here(begun) and begun.pid is not None and _is_worker(begun.pid):
+                _kill_tree(begun.pid)
+        for job in jobs:
+            process = job.handle._process  # type: ignore[attr-defined]
+            if process is not None and process.poll() is None:
+                _kill_tree(process.pid)
+
+    def _is_here(self, begun: AttemptBegin) -> bool:
+        return begun.host == platform.node() and begun.job == self.name
 
     def adopt(self, out: Path, runs: Sequence[str]) -> list[Job]:
         """None: processes are known to their parent alone; the locks of the runs tell of them."""
@@ -101,3 +118,27 @@ class LocalExecutor:
         """Those whose cores it has."""
         cores = set(begun.cores)
         return {slot for slot, own in enumerate(self._cores) if cores & set(own)}
+
+
+def _send(signal_number: int, process: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(process, signal_number)
+
+
+def _is_worker(process: int) -> bool:
+    """Whether a process id is still a worker's, and not one that another process got since."""
+    try:
+        return b"submitit.core._submit" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _kill_tree(process: int) -> None:
+    """A process and whatever descends from it, as Linux tells it."""
+    children: list[int] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            children += map(int, path.read_text().split())
+    _send(signal.SIGKILL, process)  # first: it shall start no others
+    for child in children:
+        _kill_tree(child)

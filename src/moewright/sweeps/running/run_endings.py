@@ -1,13 +1,12 @@
 """What is left to do when a run has ended: by its worker, or by the submitter where that was killed before."""
 
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from moewright.experiment import run_folder
 from moewright.experiment.attempts import NO_SPACE, last_end, next_attempt, note_begin, note_end, read_attempts
-from moewright.experiment.locks import take_lock
+from moewright.experiment.locks import holding
 from moewright.experiment.run_folder import newest_step
 from moewright.experiment.states import Observed
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
@@ -17,14 +16,16 @@ SPARE_BYTES = 64 * 2**20
 """A disk with less room than that is full."""
 
 
-def note_death(out: Path, job: Job) -> None:
-    """After a job that left its run undone: note an end, if its worker could not. Raises OSError."""
+def note_death(out: Path, job: Job, why: str | None = None) -> None:
+    """After a job that left its run undone: note an end, if its worker could not. Raises OSError.
+
+    `why`: the reason that the submitter had to end it.
+    """
     with suppress(OSError):  # a worker that loads yet, without its controller, shall not begin: another one will
         (job.folder / STOP).touch()
-    lock = take_lock(attempts_lock(out, job.run))
-    if lock is None:  # a worker outlived its controller, or another one was there first
-        return
-    try:
+    with holding(attempts_lock(out, job.run)) as is_mine:
+        if not is_mine:  # a worker outlived its controller, or another one was there first
+            return
         attempts = read_attempts(attempts_file(out, job.run))
         last = next_attempt(attempts) - 1
         if last < job.attempt:
@@ -34,23 +35,25 @@ def note_death(out: Path, job: Job) -> None:
             return
         # On a full disk a worker cannot note its end; otherwise it was killed, perhaps because it took all memory.
         is_full = shutil.disk_usage(out).free < SPARE_BYTES
-        reason = f"{out}: {NO_SPACE}" if is_full else f"the process was killed; see {job.folder}"
-        note_end(out, job.run, last, "failed", reason)
-    finally:
-        os.close(lock)
+        killed = f"the process was killed{'' if why is None else ': ' + why}; see {job.folder}"
+        note_end(out, job.run, last, "failed", f"{out}: {NO_SPACE}" if is_full else killed)
+
+
+def note_foreign_death(out: Path, run: str, why: str) -> None:
+    """After a worker of another submitter that had to be ended: note that it was, if it is dead. Raises OSError."""
+    with holding(attempts_lock(out, run)) as is_mine:
+        attempts = read_attempts(attempts_file(out, run))
+        if is_mine and attempts and last_end(attempts) is None:
+            note_end(out, run, next_attempt(attempts) - 1, "failed", f"the process was killed: {why}")
 
 
 def make_up(out: Path, run: str, seen: Observed, keep: str) -> None:
     """After a run that is over: remove the checkpoints and note the end, if its worker could not. Raises OSError."""
     if seen.state not in ("done", "diverged") or not seen.attempts or last_end(seen.attempts) is not None:
         return
-    lock = take_lock(attempts_lock(out, run))
-    if lock is None:  # it is alive, and does it
-        return
-    try:
-        complete(out, run, keep)
-    finally:
-        os.close(lock)
+    with holding(attempts_lock(out, run)) as is_mine:
+        if is_mine:  # otherwise its worker is alive, and does it
+            complete(out, run, keep)
 
 
 def complete(out: Path, run: str, keep: str) -> bool:

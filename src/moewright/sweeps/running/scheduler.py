@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moewright.errors import RunStopped
-from moewright.experiment.attempts import NO_SPACE, AttemptBegin, begins, last_end, next_attempt
+from moewright.experiment.attempts import NO_SPACE, AttemptBegin, begins, last_end, next_attempt, read_attempts
 from moewright.experiment.states import Observed, sweep_time
+from moewright.experiment.sweep_folder import attempts_file
 from moewright.quantities import format_bytes
 from moewright.sweeps.plan import PlannedRun, Planner
 from moewright.sweeps.running.executor import Executor, Job
-from moewright.sweeps.running.run_endings import SPARE_BYTES, make_up, note_death
+from moewright.sweeps.running.run_endings import SPARE_BYTES, make_up, note_death, note_foreign_death
 from moewright.sweeps.running.slurm_queue import ClusterSilent
 from moewright.sweeps.running.submitting import note_run
-from moewright.sweeps.running.sweep_state import SweepSnapshot, SweepState
+from moewright.sweeps.running.sweep_state import SweepState, SweepStatus
 
 
 class StopRequest:
@@ -53,26 +54,26 @@ def interruptible() -> Iterator[StopRequest]:
 
 _POLL_SECONDS = 0.25
 _FOREIGN_SECONDS = 3.0
-"""Between looks at runs that somebody else's workers are at."""
+"""Between looks at runs that somebody else's workers are at, and at whether all get on."""
 _STOP_SECONDS = 120.0
 """How long workers may take for their last checkpoint."""
 
 
-class Watcher(Protocol):
-    """Who is request what happens."""
+class ProgressReporter(Protocol):
+    """Who is told what happens."""
 
     def event(self, text: str) -> None:
         """One line."""
 
-    def refresh(self, snapshot: SweepSnapshot) -> None:
+    def refresh(self, status: SweepStatus) -> None:
         """How things stand; called often."""
 
 
 class Scheduler:
     """One sweep under way in its folder, which this process alone submits to. Raises OSError where it cannot write."""
 
-    def __init__(self, out: Path, planner: Planner, executor: Executor, watcher: Watcher, retry_failed: bool):
-        self.out, self.planner, self.executor, self.watcher = out, planner, executor, watcher
+    def __init__(self, out: Path, planner: Planner, executor: Executor, reporter: ProgressReporter, retry_failed: bool):
+        self.out, self.planner, self.executor, self.reporter = out, planner, executor, reporter
         self._sweep_state = SweepState(out, planner, forgive=retry_failed)
         self._note(list(self._sweep_state.plan.known))
         self._jobs: dict[str, Job] = {}
@@ -80,12 +81,16 @@ class Scheduler:
         """There may be jobs that this process does not know of: an earlier submitter's, or one that sbatch lost."""
         self._is_silent = False
         """The cluster did not answer when it was last asked."""
+        self._ended: dict[str, float] = {}
+        """Runs whose job is over, by when that was first seen: what it wrote last may not show here yet."""
+        self._stalled: dict[str, str] = {}
+        """Runs under way that do not get on, and for how long in words."""
         self._timed_out: set[str] = set()
         """Runs that reached their time limit while this process looked on."""
         self._stopped: str | None = None
         """Why nothing more is submitted."""
 
-    def run(self) -> SweepSnapshot:
+    def run(self) -> SweepStatus:
         """Until every run has ended. Raises RunStopped when the disk is full, KeyboardInterrupt after Ctrl-C."""
         keep = self.planner.spec.execution.keep
         for run, seen in self._sweep_state.observed.items():
@@ -96,9 +101,10 @@ class Scheduler:
                 self._collect()
                 if time.monotonic() - looked > _FOREIGN_SECONDS:
                     self._look_at_foreign()
+                    self._look_for_stalls()
                     looked = time.monotonic()
                 self._hand_over(request)
-                self.watcher.refresh(self._snapshot())
+                self.reporter.refresh(self._status())
                 if request.to_stop:
                     self._stop()
                     raise KeyboardInterrupt
@@ -107,7 +113,7 @@ class Scheduler:
                 time.sleep(_POLL_SECONDS)
         if self._stopped is not None:
             raise RunStopped(self._stopped)
-        return self._snapshot()
+        return self._status()
 
     # What there is to do
 
@@ -122,9 +128,8 @@ class Scheduler:
         begun = [begins(self._sweep_state.observed[run].attempts) for run in runs]
         return [records[-1] for records in begun if records]
 
-    def _snapshot(self) -> SweepSnapshot:
-        snapshot = self._sweep_state.snapshot()
-        return SweepSnapshot(snapshot.out, snapshot.plan, {**snapshot.states, **dict.fromkeys(self._jobs, "running")})
+    def _status(self) -> SweepStatus:
+        return self._sweep_state.status(running=self._jobs, stalled=self._stalled)
 
     def _note(self, runs: list[PlannedRun]) -> None:
         for run in runs:
@@ -158,7 +163,7 @@ class Scheduler:
         self._jobs |= {job.run: job for job in jobs}
         self._unsure = self._is_silent = False
         if jobs:
-            self.watcher.event(f"jobs that were submitted before and are followed: {len(jobs)}")
+            self.reporter.event(f"jobs that were submitted before and are followed: {len(jobs)}")
 
     def _fill(self, request: StopRequest) -> None:
         """Hand over runs while there are free slots and disk."""
@@ -181,14 +186,14 @@ class Scheduler:
                     f"{self.out}: {NO_SPACE}: the runs under way and the next need {format_bytes(reserved)}, and "
                     f"{format_bytes(there)} are free; make room and sweep again, which goes on from here"
                 )
-                self.watcher.event(self._stopped)
+                self.reporter.event(self._stopped)
                 return
             attempt = next_attempt(self._sweep_state.observed[run.id].attempts)
             self._jobs[run.id] = self.executor.submit(self.out, run.id, attempt, run.recipe.to_dict(), slot)
 
     def _wait(self, silence: ClusterSilent) -> None:
         if not self._is_silent:  # said once, however long it takes
-            self.watcher.event(f"{silence}; waiting")
+            self.reporter.event(f"{silence}; waiting")
         self._is_silent = True
         time.sleep(10 * _POLL_SECONDS)
 
@@ -203,17 +208,31 @@ class Scheduler:
         self._is_silent &= not self._jobs  # without jobs nothing was asked
         if not ended:
             return
-        now = sweep_time(self.out)
-        for job in ended:
+        settled = [job for job in ended if self._is_settled(job)]
+        for job in settled:
             del self._jobs[job.run]
-            self._look_at_ended(job, now)
-        self._note(self._sweep_state.replan())
+            self._ended.pop(job.run, None)
+            self._look_at_ended(job)
+        if settled:
+            self._note(self._sweep_state.replan())
 
-    def _look_at_ended(self, job: Job, now: float | None) -> None:
-        seen = self._sweep_state.look_at(job.run, now)
+    def _is_settled(self, job: Job) -> bool:
+        """Whether what a job that is over has written shows here: its end does, or there was time enough for it."""
+        seen = self._sweep_state.look_at(job.run, None)
+        if seen.state in ("done", "diverged") or (
+            last_end(seen.attempts) is not None and next_attempt(seen.attempts) > job.attempt
+        ):
+            return True
+        now = time.monotonic()
+        return now - self._ended.setdefault(job.run, now) >= self.executor.delay_seconds
+
+    def _look_at_ended(self, job: Job) -> None:
+        # The job is over: whatever the file system's clock says of its worker, on whichever machine that was.
+        why = self._stalled.pop(job.run, None)
+        seen = self._sweep_state.look_at(job.run, None)
         if seen.state not in ("running", "done", "diverged"):
-            note_death(self.out, job)
-            seen = self._sweep_state.look_at(job.run, now)
+            note_death(self.out, job, why)
+            seen = self._sweep_state.look_at(job.run, None)
         if seen.state == "timed-out" and self.planner.spec.execution.after_time_limit == "stop":
             self._timed_out.add(job.run)
         self._is_over(job.run, seen)
@@ -227,25 +246,60 @@ class Scheduler:
         for run in self._foreign:
             seen = self._sweep_state.look_at(run, now)
             if seen.state != "running":
+                why = self._stalled.pop(run, None)
+                if self.planner.spec.execution.stall_limit is not None and why is not None:
+                    note_foreign_death(self.out, run, why)
+                    seen = self._sweep_state.look_at(run, now)
                 self._is_over(run, seen)
                 self._note(self._sweep_state.replan())
 
+    def _look_for_stalls(self) -> None:
+        """Say which workers do not get on; with a stall_limit, end them. Their runs are retried when they are dead."""
+        foreign = self._foreign
+        jobs = [job for job in self._jobs.values() if job.run not in self._ended]
+        try:
+            resting = {job.run for job in self.executor.waiting(jobs)}
+            under_way = [job.run for job in jobs if job.run not in resting] + foreign
+            found = self._sweep_state.look_for_stalls(under_way)
+            for run in [*self._stalled]:
+                if run not in found and run not in self._ended:
+                    del self._stalled[run]
+                    if run in under_way:
+                        self.reporter.event(f"{run} gets on again")
+            for run in sorted(found - self._stalled.keys()):
+                self._stalled[run] = f"nothing new for {self._sweep_state.progress.silent(run):.0f} s"
+                self.reporter.event(f"{run} stalled: {self._stalled[run]}{self._where(run)}; {self._what_is_done()}")
+            if self.planner.spec.execution.stall_limit is not None and found:
+                stalled = [job for job in jobs if job.run in found]
+                self.executor.kill(stalled, self._begun(run for run in foreign if run in found))
+        except ClusterSilent as silence:
+            self._wait(silence)
+
+    def _where(self, run: str) -> str:
+        begun = begins(read_attempts(attempts_file(self.out, run)))
+        return f" from process {begun[-1].pid} on {begun[-1].host}" if begun else ""
+
+    def _what_is_done(self) -> str:
+        if self.planner.spec.execution.stall_limit is None:
+            return "execution.stall_limit would end such workers"
+        return "it is ended, and the run retried when it is dead"
+
     def _tell(self, run: str, seen: Observed) -> None:
-        snapshot = self._snapshot()
-        done = Counter(snapshot.states.values())["done"]
+        status = self._status()
+        done = Counter(status.states.values())["done"]
         loss = seen.status.loss if seen.status is not None and seen.state == "done" else None
         end = last_end(seen.attempts)
         reason = end.reason if end is not None and seen.state != "done" else None
         what = f" {loss:.4f} nats" if loss is not None else f": {reason}" if reason else ""
-        (planned,) = (one for one in snapshot.plan.known if one.id == run)
+        (planned,) = (one for one in status.plan.known if one.id == run)
         named = ", ".join(f"{name} {value}" for name, value in planned.label.items())
-        self.watcher.event(f"{run} {seen.state}{what} ({done} of {len(snapshot.plan.runs)} done; {named})")
+        self.reporter.event(f"{run} {seen.state}{what} ({done} of {len(status.plan.runs)} done; {named})")
 
     # The end
 
     def _stop(self) -> None:
         """After Ctrl-C: workers write a checkpoint and end. A second Ctrl-C does not wait for them."""
-        self.watcher.event(self.executor.stopping)
+        self.reporter.event(self.executor.stopping)
         for run in self._foreign:
             self._sweep_state.look_at(run, None)
         if not self.executor.stop(list(self._jobs.values()), self._begun(self._foreign)):

@@ -15,7 +15,7 @@ from moewright.errors import UserError
 from moewright.experiment.attempts import AttemptBegin
 from moewright.experiment.sweep_folder import JOBS
 from moewright.sweeps.running.executor import Job, new_job_folder, signal_seconds, the_submitit, worker_arguments
-from moewright.sweeps.running.slurm_queue import ClusterSilent, is_silence, live_jobs, my_jobs
+from moewright.sweeps.running.slurm_queue import ClusterSilent, cancel_jobs, is_silence, live_jobs, my_jobs
 from moewright.sweeps.running.worker import work
 from moewright.sweeps.sweep_spec import Execution
 
@@ -29,6 +29,8 @@ class SlurmExecutor:
     """Jobs of a Slurm cluster. Which are under way is asked of squeue, which works without an accounting database."""
 
     name = "slurm"
+    delay_seconds = 60.0
+    """What an NFS client may remember of a folder or a file (acdirmax and acregmax of nfs(5), by default)."""
     stopping = "stopping: the jobs wait and run on without this process; the same command follows them again"
 
     def __init__(self, execution: Execution, jobs: int | None):
@@ -99,6 +101,16 @@ class SlurmExecutor:
     def stop(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> bool:
         """No: the cluster goes on without the submitter, and the next one finds the runs in their files."""
         return False
+
+    def waiting(self, jobs: Sequence[Job]) -> list[Job]:
+        """All that squeue does not call running: those in the queue, suspended ones, such as are being ended."""
+        live = live_jobs([job.handle.job_id for job in jobs]) if jobs else {}
+        return [job for job in jobs if live.get(job.handle.job_id) != "RUNNING"]
+
+    def kill(self, jobs: Sequence[Job], foreign: Sequence[AttemptBegin]) -> None:
+        """scancel, which sends SIGTERM and then SIGKILL. All jobs of the folder were adopted: there are no others."""
+        if jobs:
+            cancel_jobs([job.handle.job_id for job in jobs])
 
     def slots_of(self, begun: AttemptBegin) -> set[int]:
         """None: the cluster gives each job its own cores."""

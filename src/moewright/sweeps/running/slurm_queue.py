@@ -46,6 +46,14 @@ def live_jobs(job_ids: Iterable[str]) -> dict[str, str]:
     return {job: queued.state for job, queued in my_jobs().items() if job in wanted} if wanted else {}
 
 
+def cancel_jobs(job_ids: Iterable[str]) -> None:
+    """Ask for the end of jobs; those that are over by now are none to be told of. Raises ClusterSilent."""
+    try:
+        subprocess.run(["scancel", *job_ids], capture_output=True, timeout=TIMEOUT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ClusterSilent(f"scancel: {error}") from None
+
+
 def my_jobs() -> dict[str, QueuedJob]:
     """All jobs of this user that are not over, by id. Element `i` of the array `id` is `id_i`, as submitit names it.
 

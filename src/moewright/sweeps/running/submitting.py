@@ -10,7 +10,7 @@ from typing import Any
 
 from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
-from moewright.experiment.locks import take_lock
+from moewright.experiment.locks import holding
 from moewright.experiment.sweep_folder import (
     ATTEMPTS,
     CELLS,
@@ -58,13 +58,12 @@ def submitting(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _lock(out: Path) -> Iterator[None]:
-    handle = take_lock(out / _LOCK)
-    if handle is None:
-        raise UserError(f"out: another `moewright sweep` is at work in {out}{_holder(out)}; --watch shows its progress")
-    try:
+    with holding(out / _LOCK) as is_mine:
+        if not is_mine:
+            raise UserError(
+                f"out: another `moewright sweep` is at work in {out}{_holder(out)}; --watch shows its progress"
+            )
         yield
-    finally:
-        os.close(handle)
 
 
 def check_folder(out: Path) -> None:

@@ -1,23 +1,26 @@
 """How a sweep stands: the plan that the results so far come to, and the state of each run in it. Reads files only."""
 
 import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from moewright.experiment.attempts import failures_in_a_row
 from moewright.experiment.run_folder import newest_step
-from moewright.experiment.states import Observed, State, observe, sweep_time
+from moewright.experiment.states import RECENT_SECONDS, Observed, SeenState, observe, sweep_time, with_age
 from moewright.experiment.sweep_folder import run_path
 from moewright.sweeps.plan import PlannedRun, Planner, SweepPlan
+from moewright.sweeps.running.stalls import ProgressClock
 
 
 @dataclass(frozen=True)
-class SweepSnapshot:
+class SweepStatus:
     """How a sweep stands at one moment."""
 
     out: Path
     plan: SweepPlan
-    states: dict[str, State]
+    states: dict[str, SeenState]
     """Of the runs that are known; the others await their learning rate."""
 
 
@@ -27,6 +30,10 @@ class SweepState:
     def __init__(self, out: Path, planner: Planner, forgive: bool = False):
         """`forgive`: failures so far do not count against the retries."""
         self.out, self.planner, self._forgive = out, planner, forgive
+        self.progress = ProgressClock(out)
+        """Of the runs under way."""
+        self._elsewhere = ProgressClock(out)
+        """Of attempts on machines whose locks do not show here."""
         self.observed: dict[str, Observed] = {}
         self._forgiven: dict[str, int] = {}
         self.plan = SweepPlan((), {}, (), 0)
@@ -51,18 +58,36 @@ class SweepState:
                     self._forgiven[run.id] = self._failures(run.id)
 
     def look_at(self, run: str, now: float | None) -> Observed:
-        """A run as its files show it now; see `states.observe`."""
-        self.observed[run] = observe(self.out, run, now)
-        return self.observed[run]
+        """A run as its files show it now; see `states.observe`.
+
+        Only the first look at a run of another machine believes the file system's clock, which may jump: from then on
+        this process counts for itself how long nothing of it is heard.
+        """
+        seen = observe(self.out, run, now)
+        if seen.age is not None:
+            seen = with_age(seen, self._elsewhere.look(run, silent=min(max(seen.age, 0.0), RECENT_SECONDS)))
+        self.observed[run] = seen
+        return seen
+
+    def look_for_stalls(self, runs: Collection[str]) -> set[str]:
+        """Those of the runs under way that do not get on; `runs` are all that should."""
+        self.progress.keep(runs)
+        for run in runs:
+            self.progress.look(run)
+        limit = self.planner.spec.execution.stall_limit
+        return {run for run in runs if self.progress.has_stalled(run, None if limit is None else 60 * limit)}
 
     def has_failed(self, run: str) -> bool:
         """Whether it failed more often in a row than is retried."""
         failures = self._failures(run) - self._forgiven.get(run, 0)
         return self.observed[run].state == "failed" and failures > self.planner.spec.execution.retries
 
-    def snapshot(self) -> SweepSnapshot:
-        """Of this moment."""
-        return SweepSnapshot(self.out, self.plan, {run.id: self.observed[run.id].state for run in self.plan.known})
+    def status(self, **states: Iterable[str]) -> SweepStatus:
+        """Of this moment; `states`: what the observer knows better of some runs, by state."""
+        known: dict[str, SeenState] = {run.id: self.observed[run.id].state for run in self.plan.known}
+        for state, runs in states.items():
+            known |= dict.fromkeys(runs, cast(SeenState, state))
+        return SweepStatus(self.out, self.plan, known)
 
     def _failures(self, run: str) -> int:
         attempts = self.observed[run].attempts

@@ -1,7 +1,7 @@
 """`moewright sweep`: from a specification to finished runs, through interruptions."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from typing import Any
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment.attempts import last_end, read_attempts
-from moewright.experiment.states import STATES
+from moewright.experiment.states import SEEN_STATES, sweep_time
 from moewright.experiment.sweep_folder import SWEEP, attempts_file, names_in_folder, read_cells
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running.executor import Executor, missing_lab
 from moewright.sweeps.running.local_executor import LocalExecutor
-from moewright.sweeps.running.scheduler import Scheduler, Watcher
+from moewright.sweeps.running.scheduler import ProgressReporter, Scheduler
 from moewright.sweeps.running.slurm_executor import SlurmExecutor
 from moewright.sweeps.running.submitting import check_folder, note_specification, runs_beside, submitting
-from moewright.sweeps.running.sweep_state import SweepSnapshot, SweepState
+from moewright.sweeps.running.sweep_state import SweepState, SweepStatus
 from moewright.sweeps.sweep_answers import InvalidCell, SweepAnswer, TunedAnswer
 from moewright.sweeps.sweep_spec import Execution, LoadedSweep
 
@@ -26,26 +26,26 @@ from moewright.sweeps.sweep_spec import Execution, LoadedSweep
 class SweepResult(ShownTable):
     """How a sweep stands when nothing more can be done in it."""
 
-    snapshot: SweepSnapshot
+    status: SweepStatus
 
     @property
     def counts(self) -> dict[str, int]:
         """Runs by state; "awaiting" are those whose learning rate could not be found."""
-        counted = Counter(self.snapshot.states.values())
-        waiting = sum(run.awaits_rate for run in self.snapshot.plan.runs)
+        counted = Counter(self.status.states.values())
+        waiting = sum(run.awaits_rate for run in self.status.plan.runs)
         return {
-            **{state: counted[state] for state in STATES if counted[state]},
+            **{state: counted[state] for state in SEEN_STATES if counted[state]},
             **({"awaiting": waiting} if waiting else {}),
         }
 
     @property
     def is_under_way(self) -> bool:
         """Whether a worker is at a run."""
-        return "running" in self.counts
+        return bool({"running", "stalled"} & self.counts.keys())
 
     def reason(self, run: str) -> str | None:
         """Why the last attempt at a run ended as it did, where it said so."""
-        end = last_end(read_attempts(attempts_file(self.snapshot.out, run)))
+        end = last_end(read_attempts(attempts_file(self.status.out, run)))
         return None if end is None else end.reason
 
     @property
@@ -54,19 +54,19 @@ class SweepResult(ShownTable):
         return set(self.counts) <= {"done", "diverged"}
 
     def _facts(self) -> dict[str, Any]:
-        return {"out": str(self.snapshot.out), **self.counts}
+        return {"out": str(self.status.out), **self.counts}
 
     def _rows(self) -> list[dict[str, Any]]:
-        plan, states = self.snapshot.plan, self.snapshot.states
+        plan, states = self.status.plan, self.status.states
         return [{"id": run.id, **run.settings, "state": states.get(run.id)} for run in plan.runs if not run.awaits_rate]
 
     def answer(self) -> SweepAnswer:
         """For JSON."""
-        plan = self.snapshot.plan
+        plan = self.status.plan
         return SweepAnswer(
-            out=str(self.snapshot.out),
+            out=str(self.status.out),
             states=dict(self.counts),
-            runs=dict(self.snapshot.states),
+            runs=dict(self.status.states),
             invalid=tuple(InvalidCell(settings=cell.settings, problem=str(cell.problem)) for cell in plan.invalid),
             merged=plan.merged,
             tuned={
@@ -88,7 +88,7 @@ def sweep(
     executor: str = "local",
     retry_failed: bool = False,
     add: bool = False,
-    watcher: Watcher | None = None,
+    reporter: ProgressReporter | None = None,
 ) -> SweepResult:
     """Carry out a sweep in a folder: what is done there stays, what was interrupted goes on, the rest is run.
 
@@ -107,19 +107,35 @@ def sweep(
     with submitting(folder):
         runs_beside(folder, planner, add)
         note_specification(folder, loaded.to_dict(), planner.code)
-        scheduler = Scheduler(folder, planner, runner, watcher or _Silent(), retry_failed)
+        scheduler = Scheduler(folder, planner, runner, reporter or _NoReports(), retry_failed)
         return SweepResult(scheduler.run())
 
 
-def look(spec: "str | Path | dict[str, Any]", out: str | Path) -> SweepResult:
+def sweep_status(spec: "str | Path | dict[str, Any]", out: str | Path) -> SweepResult:
     """How a sweep stands in its folder, from files only; beside a submitter too. UserError without this sweep."""
+    return next(follow_sweep(spec, out))
+
+
+def follow_sweep(spec: "str | Path | dict[str, Any]", out: str | Path) -> Iterator[SweepResult]:
+    """How a sweep stands, again and again: whoever looks for long sees which of its workers do not get on.
+
+    Reads files only. UserError without this sweep.
+    """
     folder = Path(out).absolute()
     if not (folder / SWEEP).is_file():
         raise UserError(f"out: {out} holds no sweep; start one with `moewright sweep SPEC --out {out}`")
     check_folder(folder)
     planner = planner_in(folder, load(spec))
     runs_beside(folder, planner, add=False)
-    return SweepResult(SweepState(folder, planner).snapshot())
+    state = SweepState(folder, planner)
+    while True:
+        under_way = [run for run, seen in state.observed.items() if seen.state == "running"]
+        yield SweepResult(state.status(stalled=state.look_for_stalls(under_way)))
+        now = sweep_time(folder)
+        for run, seen in list(state.observed.items()):
+            if seen.state not in ("done", "diverged"):
+                state.look_at(run, now)
+        state.replan()
 
 
 def planner_in(folder: Path | None, loaded: LoadedSweep) -> Planner:
@@ -146,11 +162,11 @@ def load(spec: "str | Path | dict[str, Any]") -> LoadedSweep:
     return LoadedSweep.from_dict(spec) if isinstance(spec, dict) else LoadedSweep.load(Path(spec))
 
 
-class _Silent:
+class _NoReports:
     """Tells nobody."""
 
     def event(self, text: str) -> None:
         pass
 
-    def refresh(self, snapshot: SweepSnapshot) -> None:
+    def refresh(self, status: SweepStatus) -> None:
         pass

@@ -38,7 +38,7 @@ def work(
     `Execution`. `job_folder`: submitit's.
     """
     folder = Path(out)
-    with _heeded_signals() as signals:
+    with _heeded_signals() as limit:
         lock = _wait_for_lock(attempts_lock(folder, run))
         if lock is None:
             return "busy"
@@ -49,7 +49,7 @@ def work(
             # Asked before the signals were heard: submitit's controller and Python's start both lose some.
             if (Path(job_folder) / STOP).exists():
                 return "stopped"
-            return _attempt(folder, run, recipe, threads, cores, keep, job, signals)
+            return _attempt(folder, run, recipe, threads, cores, keep, job, limit)
         finally:
             os.close(lock)
 
@@ -62,7 +62,7 @@ def _attempt(
     cores: Sequence[int],
     keep: str,
     job: str,
-    signals: "_Signals",
+    limit: "TimeLimit",
 ) -> str:
     take_cores(threads, cores)
     folder = run_path(out, run)
@@ -72,7 +72,7 @@ def _attempt(
     reason: str | None = None
     try:
         end = _train(recipe, folder)
-        if end == "interrupted" and signals.time_is_up:
+        if end == "interrupted" and limit.is_near:
             end = "timed-out"
     except RunStopped as stopped:
         status = run_folder.read_status(folder)
@@ -81,7 +81,7 @@ def _attempt(
     except UserError as error:
         reason = str(error)
     except KeyboardInterrupt:  # a signal before the first step
-        end = "timed-out" if signals.time_is_up else "interrupted"
+        end = "timed-out" if limit.is_near else "interrupted"
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         traceback.print_exc()  # into the job's log
@@ -110,22 +110,22 @@ def _train(recipe: dict[str, Any], folder: Path) -> Ending:
     return "finished" if result.state == "finished" else "interrupted"
 
 
-class _Signals:
-    """What signals said."""
+class TimeLimit:
+    """Whether the warning before the time limit has come."""
 
-    time_is_up = False
+    is_near = False
 
 
 @contextmanager
-def _heeded_signals() -> Iterator[_Signals]:
+def _heeded_signals() -> Iterator[TimeLimit]:
     """SIGUSR2, submitit's warning before the time limit, and SIGTERM end the run with a checkpoint.
 
     The training loop puts its own handler of SIGTERM in place, and this one back.
     """
-    signals = _Signals()
+    limit = TimeLimit()
 
     def time_is_up(signum: int, frame: Any) -> None:
-        signals.time_is_up = True
+        limit.is_near = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(signum: int, frame: Any) -> None:
@@ -136,7 +136,7 @@ def _heeded_signals() -> Iterator[_Signals]:
         signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
     }
     try:
-        yield signals
+        yield limit
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)

@@ -13,8 +13,8 @@ from moewright.errors import UserError
 from moewright.records import Positive, Record, Size
 
 Hold = Literal["active", "total", "flops"]
-RUNG = ("hidden_size", "num_layers", "num_heads", "head_dim")
-"""Settings that make a rung of a ladder."""
+BACKBONE_SIZES = ("hidden_size", "num_layers", "num_heads", "head_dim")
+"""Settings that make a rung of a ladder: a backbone."""
 TOKENS = ("train_tokens", "tokens_per_active_param", "tokens_per_total_param", "train_flops")
 """Settings that say how long a cell trains; a cell takes one."""
 # Ten times the largest published study of mixtures (arXiv 2605.11689, over 2,000 runs), and a list that fits in memory.
@@ -178,7 +178,7 @@ def _check_one_says_it(owners: dict[str, int], axes: Sequence[Axis]) -> None:
         if parent is not None:
             raise UserError(f"axes: {name} is a part of {parent}, which is set too; write it there")
     for index, axis in enumerate(axes):
-        scales = any(owners.get(name) == index for name in (*RUNG, "architecture"))
+        scales = any(owners.get(name) == index for name in (*BACKBONE_SIZES, "architecture"))
         if "flops" in axis.hold and scales and rules and rules[0] != "train_flops":
             raise UserError(
                 f"axes[{index}].hold: flops are to stay the same over models whose tokens {rules[0]} sets; set "

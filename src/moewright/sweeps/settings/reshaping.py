@@ -12,7 +12,7 @@ from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture, Layer, Repeat
 from moewright.complaints import first_complaint
 from moewright.errors import UserError
-from moewright.sweeps.settings.axes import RUNG
+from moewright.sweeps.settings.axes import BACKBONE_SIZES
 from moewright.sweeps.settings.mixtures import COUNTS, MIX, ROUTER, SHARES, changed_mixture, changes_mixtures
 from moewright.sweeps.settings.recipe_settings import MisfitError, as_whole, shown, whole
 
@@ -20,7 +20,7 @@ _Items = tuple[Layer | Repeat, ...]
 
 
 @dataclass(frozen=True)
-class Rung:
+class Backbone:
     """The sizes of a backbone that are stated; None: they follow from the base and the other ones."""
 
     hidden_size: int | None = None
@@ -29,9 +29,9 @@ class Rung:
     head_dim: int | None = None
 
     @classmethod
-    def stated(cls, settings: Mapping[str, Any]) -> "Rung":
-        """The rung that some settings state; UserError for values that are no sizes."""
-        return cls(**{name: whole(settings[name], name) for name in RUNG if name in settings})
+    def stated(cls, settings: Mapping[str, Any]) -> "Backbone":
+        """The sizes that some settings state; UserError for values that are no sizes."""
+        return cls(**{name: whole(settings[name], name) for name in BACKBONE_SIZES if name in settings})
 
     def width_factor(self, base: Architecture) -> Fraction:
         """Hidden size over the base's: what every feed-forward width is multiplied by."""
@@ -109,7 +109,7 @@ def _span(item: Layer | Repeat) -> int:
     return item.repeat * sum(map(_span, item.layers)) if isinstance(item, Repeat) else 1
 
 
-BACKBONE = (*RUNG, "vocab_size")
+BACKBONE = (*BACKBONE_SIZES, "vocab_size")
 """Settings of the model around the experts."""
 DIALS = (*BACKBONE, *COUNTS, *SHARES, MIX, *(ROUTER + name for name in Router.model_fields))
 """Every setting that changes the architecture."""
@@ -124,9 +124,9 @@ def reshape(base: Architecture, settings: Mapping[str, Any], hold: Collection[st
     Raises MisfitError for sizes that do not fit, and UserError for settings that make no sense whatever their values.
     """
     hold = [name for name in ("active", "total") if name in hold]
-    rung = Rung.stated(settings)
-    factor = rung.width_factor(base)
-    hidden_size = rung.hidden_size or base.hidden_size
+    backbone = Backbone.stated(settings)
+    factor = backbone.width_factor(base)
+    hidden_size = backbone.hidden_size or base.hidden_size
     experts = {name: value for name, value in settings.items() if changes_mixtures(name)}
     made: dict[int, Layer] = {}
 
@@ -141,7 +141,7 @@ def reshape(base: Architecture, settings: Mapping[str, Any], hold: Collection[st
                 feed_forward = item.feed_forward.model_copy(update={"size": wider})
             else:
                 feed_forward = changed_mixture(item.feed_forward, experts, hold, hidden_size, factor)
-            mixer = rung.mixer(item.mixer, base)
+            mixer = backbone.mixer(item.mixer, base)
             made[id(item)] = item.model_copy(update={"mixer": mixer, "feed_forward": feed_forward})
         return made[id(item)]
 
@@ -149,7 +149,7 @@ def reshape(base: Architecture, settings: Mapping[str, Any], hold: Collection[st
     if "vocab_size" in settings:
         sizes["vocab_size"] = whole(settings["vocab_size"], "vocab_size")
     try:
-        layers = tuple(map(changed, rung.stretch(base.layers)))
+        layers = tuple(map(changed, backbone.stretch(base.layers)))
         return Architecture(**{**dict(base), **sizes, "layers": layers})
     except ValidationError as error:
         raise MisfitError(first_complaint(error, "architecture", Architecture)) from None
