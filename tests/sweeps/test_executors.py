@@ -192,6 +192,26 @@ def test_a_job_whose_submitter_was_killed_inside_of_sbatch(commands: Install, tm
     assert again.handle.job_id == "55"
 
 
+def test_jobs_that_need_not_get_on_and_jobs_that_hang(commands: Install, tmp_path: Path) -> None:
+    """In the queue, suspended, being ended: all but the running one. scancel gets those that hang, and may be away."""
+    executor = SlurmExecutor(execution(), 8)
+    jobs = []
+    for number, run in enumerate(f"{number:012x}" for number in range(5)):
+        commands(sbatch=f"echo Submitted batch job {100 + number}")
+        jobs.append(executor.submit(tmp_path / "out", run, 1, {}, number))
+    commands(
+        squeue="for it in '100 RUNNING' '101 PENDING' '102 SUSPENDED' '103 COMPLETING'; do echo $it /x; done",
+        scancel=f'echo "$@" > {tmp_path}/cancelled; exit 1',
+    )
+    assert [job.handle.job_id for job in executor.waiting(jobs)] == ["101", "102", "103", "104"]
+    executor.kill(jobs[:2], [begun([0])])
+    assert (tmp_path / "cancelled").read_text() == "100 101\n"
+    (tmp_path / "bin" / "scancel").unlink()
+    executor.kill([], [begun([0])])
+    with pytest.raises(ClusterSilent, match="scancel"):
+        executor.kill(jobs[:1], [])
+
+
 def test_a_silent_cluster_is_not_an_empty_one(commands: Install, tmp_path: Path) -> None:
     commands(squeue="echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(ClusterSilent):

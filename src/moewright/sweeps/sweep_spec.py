@@ -59,9 +59,9 @@ class Execution(Record):
     gpus: Annotated[tuple[Count, ...], Field(strict=False)] = ()
     """Local only: the GPUs that jobs share in turn."""
     gpus_per_run: Count = 0
-    time_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0)] | None = None
+    time_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0, allow_inf_nan=False)] | None = None
     """Of one attempt, in minutes or as 90s, 30m, 2h. A run that reaches it keeps a checkpoint."""
-    stall_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0)] | None = None
+    stall_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0, allow_inf_nan=False)] | None = None
     """A worker whose run has not got on for so long is stopped and the run retried; written like time_limit. None: it
     is only shown as stalled."""
     after_time_limit: Literal["stop", "continue"] = "stop"
