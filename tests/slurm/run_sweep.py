@@ -35,8 +35,9 @@ Later = Callable[[], None]
 """What can be seen only when the sweep is done."""
 
 
-def write_specs(folder: Path) -> tuple[Path, Path]:
-    """Three runs that tune the learning rate and six more; and one that takes longer than its time limit."""
+def write_specs(folder: Path) -> tuple[Path, Path, Path]:
+    """Three runs that tune the learning rate and six more; one that takes longer than its time limit; one that hangs
+    for longer than its stall limit."""
     data = tiny.write_tokens(folder, tokens=60_000)
     tokens = CHECKPOINT_STEPS * tiny.BATCH * tiny.LENGTH
     recipe = tiny.recipe(data, steps=STEPS, checkpoints={"every_tokens": tokens})
@@ -50,9 +51,11 @@ def write_specs(folder: Path) -> tuple[Path, Path]:
     }
     # The recipe itself: the run that tunes with multiplier 1, so the same run under the same id.
     limited = {"recipe": recipe, "execution": {**execution, "time_limit": "4m", "after_time_limit": "continue"}}
-    for name, spec in (("many", many), ("limited", limited)):
-        (folder / f"{name}.yaml").write_text(json.dumps(spec))
-    return folder / "many.yaml", folder / "limited.yaml"
+    hanging = {"recipe": recipe, "execution": {**execution, "stall_limit": "30s"}}
+    many_file, limited_file, hanging_file = (folder / f"{name}.yaml" for name in ("many", "limited", "hanging"))
+    for path, spec in ((many_file, many), (limited_file, limited), (hanging_file, hanging)):
+        path.write_text(json.dumps(spec))
+    return many_file, limited_file, hanging_file
 
 
 def reach_limit(sweep: Submitter, run: str, checks: Checks) -> None:
@@ -112,6 +115,19 @@ def kill_worker(sweep: Submitter, checks: Checks) -> Later:
                    and sweep.begun(run, 2).step == step >= CHECKPOINT_STEPS)  # fmt: skip
 
     return later
+
+
+def hang(sweep: Submitter, checks: Checks) -> None:
+    """A worker that is halted and that nobody lets go on but Slurm, which wakes what it cancels."""
+    run = sweep.hold_one(HOLD_AT)
+    say(f"{sweep.out.name}: its worker is halted for good")
+    line = wait_for("the submitter notices", lambda: sweep.said_about("stalled"))
+    say(f"{sweep.out.name}: the submitter said: {line}")
+    code = sweep.end(1800)
+    seen = ", ".join(map(str, sweep.ends(run)))
+    checks.add("a worker that hangs: scancel after the stall limit; a new job goes on", seen,
+               code == 0 and len(sweep.ends(run)) > 1 and sweep.ends(run)[-1] == "finished"
+               and (sweep.begun(run, 2).step or 0) >= CHECKPOINT_STEPS)  # fmt: skip
 
 
 def requeue(sweep: Submitter, queue: Queue, checks: Checks) -> Later:
@@ -194,7 +210,7 @@ def compare(sweep: Submitter, local: Path, checks: Checks) -> None:
 
 def carry_out(folder: Path, cluster: Cluster, submitters: list[Submitter], checks: Checks) -> None:
     """Everything, in its order."""
-    many, limited = write_specs(folder)
+    many, limited, hanging = write_specs(folder)
     cluster.start()
     say("the cluster is up")
     queue = Queue()
@@ -228,7 +244,10 @@ def carry_out(folder: Path, cluster: Cluster, submitters: list[Submitter], check
                slow.ends(halted) == ["timed-out", "finished"])  # fmt: skip
     checks.add("a run never has two jobs at once", f"{len(queue.doubles)} had, in {queue.answers} looks at the queue",
                not queue.doubles and queue.answers > 100)  # fmt: skip
-    for one in (sweep, slow):
+    hung = Submitter(hanging, folder / "hanging", "--executor", "slurm")
+    submitters.append(hung)
+    hang(hung, checks)
+    for one in (sweep, slow, hung):
         compare(one, here.out, checks)
 
 
