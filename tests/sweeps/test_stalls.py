@@ -6,6 +6,7 @@ Time is a fake, and so are views and clocks; the last tests stop real processes.
 import json
 import os
 import platform
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -294,7 +295,7 @@ def test_a_job_that_waits_in_a_queue_or_is_suspended_is_not_stalled(tmp_path: Pa
     assert list(status.states.values()) == ["done"]
     assert len(executor.killed) == 1
     assert fake_time.now - 1000 > 1.5 * DAY / 100 + 120
-    assert sum("stalled" in text for text in listener.events) == 1
+    assert sum(f"{run} stalled" in text for text in listener.events) == 1
 
 
 def test_a_submitter_that_was_stopped_itself_kills_nobody(tmp_path: Path, fake_time: FakeTime) -> None:
@@ -481,7 +482,7 @@ def test_files_that_show_late(
 # Real processes
 
 
-@pytest.mark.parametrize("whom", ["worker", "script", "controller"])
+@pytest.mark.parametrize("whom", ["worker", "script", "controller", "worker of a dead submitter"])
 def test_a_stopped_process_is_ended_and_its_run_retried(tmp_path: Path, whom: str) -> None:
     """SIGSTOP: to a worker, to the trainer below it, to the process above it. Only SIGKILL reaches such a process."""
     trainer = ScriptTrainer()
@@ -492,8 +493,13 @@ def test_a_stopped_process_is_ended_and_its_run_retried(tmp_path: Path, whom: st
     try:
         victim.start()
         victim.wait("the first steps", lambda: victim.steps() >= 5, 120)
-        stopped = victim.processes()[whom]
+        kind, _, is_orphan = whom.partition(" ")
+        stopped = victim.processes()[kind]
         os.kill(stopped[0], signal.SIGSTOP)
+        if is_orphan:
+            victim.kill("submitter", random.Random(0))
+            os.kill(victim.processes()["script"][0], signal.SIGSTOP)
+            victim.start()
         victim.wait("the end of the sweep", lambda: victim.exit_code is not None, 120)
         assert victim.exit_code == 0, victim.log
         victim.wait("the end of what was stopped", lambda: stopped[0] not in victim.processes()["everything"], 30)

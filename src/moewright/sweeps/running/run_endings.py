@@ -35,16 +35,16 @@ def note_death(out: Path, job: Job, why: str | None = None) -> None:
             return
         # On a full disk a worker cannot note its end; otherwise it was killed, perhaps because it took all memory.
         is_full = shutil.disk_usage(out).free < SPARE_BYTES
-        killed = f"the process was killed{'' if why is None else ': ' + why}; see {job.folder}"
+        killed = f"{'' if why is None else f'it stalled: {why}; '}the process was killed; see {job.folder}"
         note_end(out, job.run, last, "failed", f"{out}: {NO_SPACE}" if is_full else killed)
 
 
 def note_foreign_death(out: Path, run: str, why: str) -> None:
-    """After a worker of another submitter that had to be ended: note that it was, if it is dead. Raises OSError."""
+    """After a worker of another submitter that did not get on: note its end, if it is dead. Raises OSError."""
     with holding(attempts_lock(out, run)) as is_mine:
         attempts = read_attempts(attempts_file(out, run))
         if is_mine and attempts and last_end(attempts) is None:
-            note_end(out, run, next_attempt(attempts) - 1, "failed", f"the process was killed: {why}")
+            note_end(out, run, next_attempt(attempts) - 1, "failed", f"it stalled: {why}")
 
 
 def make_up(out: Path, run: str, seen: Observed, keep: str) -> None:

@@ -1,5 +1,6 @@
 """The submitter's loop: hand over what can start, look at what ended, until nothing is left to do."""
 
+import platform
 import shutil
 import signal
 import time
@@ -268,21 +269,21 @@ class Scheduler:
                         self.reporter.event(f"{run} gets on again")
             for run in sorted(found - self._stalled.keys()):
                 self._stalled[run] = f"nothing new for {self._sweep_state.progress.silent(run):.0f} s"
-                self.reporter.event(f"{run} stalled: {self._stalled[run]}{self._where(run)}; {self._what_is_done()}")
+                self.reporter.event(f"{run} stalled: {self._stalled[run]}{self._what_is_done(run)}")
             if self.planner.spec.execution.stall_limit is not None and found:
                 stalled = [job for job in jobs if job.run in found]
                 self.executor.kill(stalled, self._begun(run for run in foreign if run in found))
         except ClusterSilent as silence:
             self._wait(silence)
 
-    def _where(self, run: str) -> str:
+    def _what_is_done(self, run: str) -> str:
         begun = begins(read_attempts(attempts_file(self.out, run)))
-        return f" from process {begun[-1].pid} on {begun[-1].host}" if begun else ""
-
-    def _what_is_done(self) -> str:
+        where = f" from process {begun[-1].pid} on {begun[-1].host}" if begun else ""
         if self.planner.spec.execution.stall_limit is None:
-            return "execution.stall_limit would end such workers"
-        return "it is ended, and the run retried when it is dead"
+            return f"{where}; execution.stall_limit would end such workers"
+        if run not in self._jobs and begun and begun[-1].host != platform.node():
+            return f"{where}; it is an earlier submitter's and cannot be ended from here"
+        return f"{where}; it is ended, and the run retried when it is dead"
 
     def _tell(self, run: str, seen: Observed) -> None:
         status = self._status()
