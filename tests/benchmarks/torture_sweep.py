@@ -10,13 +10,12 @@ moments; with SIGTERM and Ctrl-C to `moewright sweep`; with second submitters in
 in the middle, in which everything is killed as well. Then every run must have been done once, with the same bits.
 
 The faults need a C compiler (see tests/sweeps/disk_faults.py). The full disk is a small file system in memory, which
-takes root; without it (or `unshare --map-root-user --mount` before the command) that part is left out, and the table
-says so. `--trainer`: a name of tests/sweeps/trainers.py.
+takes root; without it (or `unshare --map-root-user --mount` before the command) it is one of the faults. What cannot be
+done is left out, and the table says so. `--trainer`: a name of tests/sweeps/trainers.py.
 """
 
 import argparse
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from pathlib import Path
 from moewright.experiment.attempts import read_attempts
 from moewright.experiment.sweep_folder import RUNS
 from moewright.sweeps.running.sweeping import sweep_status
-from tests.sweeps.adversary import STOPS, Adversary, Victim, check_attempts
+from tests.sweeps.adversary import STOPS, Adversary, Victim, check_attempts, check_full_disk
 from tests.sweeps.disk_faults import FAULTS, DiskFaults
 from tests.sweeps.trainers import TRAINERS
 
@@ -50,8 +49,9 @@ def small_disk(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", str(folder)], check=True)
 
 
-def fill(disk: Path) -> Path:
-    """Write until nothing more fits; the file that takes the room."""
+@contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """Within the block nothing more fits on a disk."""
     ballast = disk / "ballast"
     with open(ballast, "wb", buffering=0) as file:
         size = 2**20
@@ -60,35 +60,10 @@ def fill(disk: Path) -> Path:
                 file.write(b"\0" * size)
             except OSError:
                 size //= 2
-    return ballast
-
-
-def check_full_disk(victim: Victim, disk: Path, patience: float) -> None:
-    """The sweep stops with exit 1 and one line: under way, at its start, and after everything was killed in it."""
-    for is_killed in (False, True):
-        victim.wait("a job", lambda: bool(victim.own_children()) or victim.exit_code is not None, patience)
-        ballast = fill(disk)
-        try:
-            if is_killed:
-                victim.kill("everything", random.Random(0))
-            else:
-                check_exit(victim, "under way", patience)
-            victim.start()
-            check_exit(victim, "at its start", patience)
-        finally:
-            ballast.unlink()
-        victim.start()
-
-
-def check_exit(victim: Victim, when: str, patience: float) -> None:
-    """On a full disk."""
-    victim.wait(f"the end on a full disk, {when}", lambda: victim.exit_code is not None, patience)
-    errors = [line for line in victim.log.splitlines() if line.startswith("moewright: ")]
-    assert victim.exit_code == 1, victim.log
-    assert len(errors) == 1, victim.log
-    assert "No space left on device" in errors[0], victim.log
-    assert "Traceback" not in victim.log, victim.log
-    victim.tally.struck["full disk"] += 1
+    try:
+        yield
+    finally:
+        ballast.unlink()
 
 
 def main() -> None:
@@ -134,7 +109,10 @@ def torture(folder: Path, given: argparse.Namespace) -> None:
         def fill_disk() -> None:
             if mounted:
                 say("full disk")
-                check_full_disk(victim, folder / "disk", given.patience)
+                check_full_disk(victim, lambda: filled(folder / "disk"), given.patience)
+            elif victim.faults is not None:
+                say("full disk, as the faults have it")
+                check_full_disk(victim, victim.faults.full, given.patience)
 
         with ending(victim):
             adversary.strike(given.kills, stops=6, seconds=3, faults=faults, at_half=fill_disk)
@@ -149,7 +127,7 @@ def torture(folder: Path, given: argparse.Namespace) -> None:
         assert counts == {"done": RUNS_IN_ALL}, counts
         for run in attempts:
             trainer.check_results(victim.out / RUNS / run, calm.out / RUNS / run, given.steps)
-    print_table(victim, calm_seconds, seconds, attempts, mounted)
+    print_table(victim, calm_seconds, seconds, attempts)
 
 
 @contextmanager
@@ -167,7 +145,7 @@ def begins(out: Path) -> dict[str, int]:
     return {path.name: sum(record.event == "begin" for record in read_attempts(path)) for path in files}
 
 
-def print_table(victim: Victim, calm_seconds: float, seconds: float, attempts: dict[str, int], mounted: bool) -> None:
+def print_table(victim: Victim, calm_seconds: float, seconds: float, attempts: dict[str, int]) -> None:
     """As a table of Markdown."""
     struck = victim.tally.struck
     rows = [
@@ -179,7 +157,7 @@ def print_table(victim: Victim, calm_seconds: float, seconds: float, attempts: d
         ("second submitter: refused with exit 2 and one line", struck["second submitter"]),
         (
             "full disk, once with kill -9 in it: exit 1 and one line",
-            struck["full disk"] if mounted else "left out: no mount here",
+            struck["full disk"] or "left out: no mount here",
         ),
         ("starts of `moewright sweep`", victim.tally.starts),
         ("runs, attempts at them", f"{len(attempts)}, {sum(attempts.values())}"),

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -365,6 +365,33 @@ class Adversary:
 
     def _wait(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
         self.victim.wait(what, condition, seconds)
+
+
+def check_full_disk(victim: Victim, full: Callable[[], AbstractContextManager[None]], patience: float) -> None:
+    """The sweep stops with exit 1 and one line: under way, at its start, and after everything was killed in it.
+
+    `full`: within such a block the disk is.
+    """
+    for is_killed in (False, True):
+        victim.wait("a job", lambda: bool(victim.own_children()) or victim.exit_code is not None, patience)
+        with full():
+            if is_killed:
+                victim.kill("everything", random.Random(0))
+            else:
+                _check_exit(victim, "under way", patience)
+            victim.start()
+            _check_exit(victim, "at its start", patience)
+        victim.start()
+
+
+def _check_exit(victim: Victim, when: str, patience: float) -> None:
+    victim.wait(f"the end on a full disk, {when}", lambda: victim.exit_code is not None, patience)
+    errors = [line for line in victim.log.splitlines() if line.startswith("moewright: ")]
+    assert victim.exit_code == 1, victim.log
+    assert len(errors) == 1, victim.log
+    assert "No space left on device" in errors[0], victim.log
+    assert "Traceback" not in victim.log, victim.log
+    victim.tally.struck["full disk"] += 1
 
 
 def check_attempts(out: Path) -> dict[str, int]:

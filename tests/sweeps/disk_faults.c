@@ -3,7 +3,8 @@
  * DISK_FAULTS_CONTROL is a folder. While it holds a file `order`, "CALL ERRNO HOW TEXT", the first call of that name on
  * a file under DISK_FAULTS_UNDER, in a process whose command line has the text, fails with that errno. Which process it
  * is is decided by renaming the order, and said in the renamed file. A write fails whole, or after half of it was
- * written (HOW `half`), or says itself that half was written (`short`).
+ * written (HOW `half`), or says itself that half was written (`short`). While there is a file `full`, nothing can be
+ * written or made there, and no room is said to be left.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -36,10 +38,22 @@ __attribute__((constructor)) static void begin(void) {
         if (!command_line[i]) command_line[i] = ' ';
 }
 
+static int exists(const char *path) {
+    return !syscall(SYS_faccessat, AT_FDCWD, path, F_OK);
+}
+
+static int is_full(void) {
+    char name[4096];
+    snprintf(name, sizeof name, "%s/full", control);
+    return exists(name);
+}
+
 /* Whether this call is to fail; sets errno if so. */
 static enum how ordered(const char *call, const char *path) {
     if (!control || !under || strncmp(path, under, strlen(under))) return PASSED;
     int before = errno;
+    if (is_full() && (!strcmp(call, "write") || ((!strcmp(call, "create") || !strcmp(call, "mkdir")) && !exists(path))))
+        return errno = ENOSPC, WHOLE;
     char name[4096], taken[4096], text[512];
     snprintf(name, sizeof name, "%s/order", control);
     int file = syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC);
@@ -111,6 +125,17 @@ int renameat(int from_folder, const char *from, int to_folder, const char *to) {
 int mkdir(const char *path, mode_t mode) {
     return ordered("mkdir", path) ? -1 : (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
 }
+
+#define ROOM(name, type)                                                             \
+    int name(const char *path, struct type *room) {                                  \
+        int code = REAL(name)(path, room);                                           \
+        if (!code && control && under && !strncmp(path, under, strlen(under) - 1) && is_full()) \
+            room->f_bavail = room->f_bfree = 0;                                      \
+        return code;                                                                 \
+    }
+
+ROOM(statvfs, statvfs)
+ROOM(statvfs64, statvfs64)
 
 #define OPENS(name, ...)                                                  \
     if (flags & (O_CREAT | __O_TMPFILE)) {                                \

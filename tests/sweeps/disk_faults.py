@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -57,6 +59,15 @@ class DiskFaults:
             "DISK_FAULTS_CONTROL": str(folder),
             "DISK_FAULTS_UNDER": f"{under}/",
         }
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Within the block the disk is full."""
+        (self._folder / "full").touch()
+        try:
+            yield
+        finally:
+            (self._folder / "full").unlink()
 
     @staticmethod
     def can_be_made() -> bool:

@@ -12,7 +12,7 @@ from moewright.experiment.recipe import Recipe
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS
 from moewright.lab.training import train
 from moewright.sweeps.running.sweeping import sweep_status
-from tests.sweeps.adversary import Adversary, Victim, check_attempts
+from tests.sweeps.adversary import Adversary, Victim, check_attempts, check_full_disk
 from tests.sweeps.disk_faults import DiskFaults
 from tests.sweeps.trainers import LabTrainer, ScriptTrainer
 
@@ -51,14 +51,17 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not DiskFaults.can_be_made(), reason="no compiler for the faults")
 def test_a_disk_that_fails_under_another_trainer(tmp_path: Path) -> None:
-    """The script's sweep, which needs no torch: 4 faults of the disk, a kill of each kind of process."""
+    """The script's sweep, which needs no torch: 4 faults of the disk, one that is full, a kill of each kind
+    of process and of everything on the full disk."""
     trainer = ScriptTrainer()
     spec = trainer.write_sweep(tmp_path / "given", steps=25, experts=[4], seeds=[0, 1])
     victim = Victim(spec, tmp_path / "out", tmp_path / "logs", trainer=trainer, faults=True)
     calm = Victim(spec, tmp_path / "calm", tmp_path / "logs-calm", trainer=trainer)
     adversary = Adversary(victim, total_steps=4 * 25, seed=1, say=lambda text: None, patience=120)
     try:
-        adversary.strike(5, faults=4)
+        assert victim.faults is not None
+        full = victim.faults.full
+        adversary.strike(5, faults=4, at_half=lambda: check_full_disk(victim, full, 120))
         calm.run_to_the_end(120)
     finally:
         victim.end()
