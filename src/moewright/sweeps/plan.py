@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from moewright.architecture.counts import active_params, total_params, training_flops
 from moewright.data.dataset import Dataset
@@ -12,11 +12,10 @@ from moewright.experiment.identity import TRAINING_VERSION, code_digest, run_id
 from moewright.experiment.planning import check_vocabulary, open_data
 from moewright.experiment.recipe import LawRate, Recipe
 from moewright.experiment.schedule import peak_learning_rate
+from moewright.experiment.sweep_folder import Stage
 from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, round_rate, tune
 from moewright.sweeps.settings.cells import Cell, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
-
-Stage = Literal["tune", "main", "tune+main"]
 
 # Weights, gradients and two moments of AdamW: what a checkpoint holds is weights and moments, 4 bytes each.
 _CHECKPOINT_BYTES_PER_PARAM = 12
