@@ -3,6 +3,7 @@
 Time is a fake, and so are views and clocks; the last tests stop real processes.
 """
 
+import io
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from moewright.experiment import states
 from moewright.experiment.attempts import (
@@ -26,9 +28,11 @@ from moewright.experiment.attempts import (
     read_attempts,
 )
 from moewright.experiment.locks import take_lock
+from moewright.experiment.metrics import TrainLine
 from moewright.experiment.states import RECENT_SECONDS, Observed, observe
 from moewright.experiment.sweep_folder import ATTEMPTS, RUNS, attempts_file, attempts_lock, run_path
 from moewright.files import read_objects
+from moewright.report.sweep_tables import overview, remaining_seconds
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running import scheduler, sweep_state
 from moewright.sweeps.running.executor import Job
@@ -343,6 +347,34 @@ def test_whoever_looks_on_sees_it(tmp_path: Path, fake_time: FakeTime) -> None:
     os.close(lock)
     assert seen == ["running"] * 31 + ["stalled"] * 5 + ["running"] * 4
     assert next(views).status.states[run] == "interrupted"
+
+
+@pytest.mark.parametrize("state", ["running", "stalled"])
+def test_what_the_table_says_of_them(tmp_path: Path, state: str) -> None:
+    """The time left is by the steps' own speed, although the clock that wrote their times jumped by a day."""
+    planner = planner_of(tmp_path, seeds=[0, 1])
+    out = tmp_path / "out"
+    with submitting(out):
+        pass
+    run, other = ids(planner)
+    run_path(out, run).mkdir(parents=True)
+    lines = [
+        TrainLine(step=step, loss=3.5, tokens_per_second=8.0, time=1000 + (-DAY if step > 2 else 0))
+        for step in range(1, 6)
+    ]
+    (run_path(out, run) / "metrics.jsonl").write_text("".join(json.dumps(line.to_dict()) + "\n" for line in lines))
+    states: dict[str, Any] = {"running": [run, other], "stalled": [run] if state == "stalled" else []}
+    status = SweepState(out, planner).status(**states)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(overview(status))
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert ("1 running, 1 stalled" if state == "stalled" else "2 running") in said
+    (row,) = (line for line in said.splitlines() if run in line)
+    assert row.split()[-1] == ("stalled" if state == "stalled" else "3.500")
+    tokens = planner.plan({}).runs[0].recipe.train_tokens
+    left = 2 * tokens - 5 * planner.plan({}).runs[0].recipe.batch_tokens
+    assert remaining_seconds(status) == pytest.approx(left / 8 / (1 if state == "stalled" else 2))
 
 
 # Files and locks of other machines
