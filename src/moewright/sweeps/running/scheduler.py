@@ -220,9 +220,10 @@ class Scheduler:
     def _is_settled(self, job: Job) -> bool:
         """Whether what a job that is over has written shows here: its end does, or there was time enough for it."""
         seen = self._sweep_state.look_at(job.run, None)
-        if seen.state in ("done", "diverged") or (
-            last_end(seen.attempts) is not None and next_attempt(seen.attempts) > job.attempt
-        ):
+        if seen.state in ("done", "diverged"):
+            return True
+        begun = [record for record in begins(seen.attempts) if record.attempt >= job.attempt]
+        if begun and (last_end(seen.attempts) is not None or begun[-1].host == platform.node()):
             return True
         now = time.monotonic()
         return now - self._ended.setdefault(job.run, now) >= self.executor.delay_seconds
