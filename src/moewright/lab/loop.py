@@ -28,6 +28,7 @@ from moewright.experiment.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.experiment.planning import RunPlan
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import METRICS, STATUS, Outcome, RunStatus, TrainingResult
+from moewright.experiment.signals import handling
 from moewright.files import AppendOnlyFile
 from moewright.lab.losses import StepLosses
 from moewright.lab.machine import matmul_peak, peak_memory
@@ -240,17 +241,8 @@ class TrainingLoop:
                 raise KeyboardInterrupt
             self.interrupted = True
 
-        before = {}
-        try:
-            for name in (signal.SIGINT, signal.SIGTERM):
-                before[name] = signal.signal(name, interrupt)
-        except ValueError:  # not the main thread: its owner handles signals
-            pass
-        try:
+        with handling({signal.SIGINT: interrupt, signal.SIGTERM: interrupt}):
             yield
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
 
 
 _SMOOTHING = 0.9

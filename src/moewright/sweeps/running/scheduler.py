@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from moewright.errors import RunStopped
 from moewright.experiment.attempts import NO_SPACE, AttemptBegin, begins, last_end, next_attempt, read_attempts
+from moewright.experiment.signals import handling
 from moewright.experiment.states import Observed, sweep_time
 from moewright.experiment.sweep_folder import attempts_file
 from moewright.quantities import format_bytes
@@ -39,18 +40,9 @@ def interruptible() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.to_stop = True
 
-    before = {}
-    try:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(name) is not signal.SIG_IGN:
-                before[name] = signal.signal(name, interrupt)
-    except ValueError:  # not the main thread: its owner handles signals
-        pass
-    try:
+    heard = [name for name in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(name) is not signal.SIG_IGN]
+    with handling(dict.fromkeys(heard, interrupt)):
         yield request
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 _POLL_SECONDS = 0.25

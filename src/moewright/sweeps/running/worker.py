@@ -13,6 +13,7 @@ from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
 from moewright.experiment.attempts import Ending, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.locks import take_lock
+from moewright.experiment.signals import handling
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
 from moewright.sweeps.running.run_endings import complete, keep_of_checkpoints
 
@@ -131,15 +132,8 @@ def _heeded_signals() -> Iterator[TimeLimit]:
     def stop(signum: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = {
-        signal.SIGUSR2: signal.signal(signal.SIGUSR2, time_is_up),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
-    }
-    try:
+    with handling({signal.SIGUSR2: time_is_up, signal.SIGTERM: stop}):
         yield limit
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def _wait_for_lock(path: Path) -> int | None:
