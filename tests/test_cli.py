@@ -6,11 +6,14 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import moewright
 from moewright import cli
+from moewright.commands import COMMANDS
 
 CONFIGS = sorted(Path("examples/configs").glob("*.json"))
 
@@ -164,3 +167,17 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert moewright.__version__ == version("moewright")
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_an_option_given_twice_is_refused(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where an option takes one value, a second one is no silent last word; flags may be repeated."""
+    command: Any = typer.main.get_command(cli.make_app(path.split()))
+    for word in path.split():
+        command = command.commands[word]
+    once = [each for each in command.params if each.param_type_name == "option" and not (each.multiple or each.is_flag)]
+    for option in once:
+        for typed in ([option.opts[0], "1", option.opts[0], "2"], [f"{option.opts[0]}=1", f"{option.opts[0]}=1"]):
+            code, out, err = run(capsys, *path.split(), "there", *typed)
+            assert (code, out) == (2, "")
+            assert err == f"moewright: {option.opts[0][2:]}: given twice; give it once\n"

@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from moewright import __version__
 from moewright.commands import COMMANDS
-from moewright.commands.checking import from_text, helps, is_list, metavar, missing, names_of, summary, unknown, written
+from moewright.commands.checking import (
+    from_text,
+    helps,
+    is_list,
+    metavar,
+    missing,
+    names_of,
+    summary,
+    unknown,
+    written,
+)
 from moewright.errors import OtherProcessError, RunStopped, UserError
 
 NEEDED = {"export": ("out",)}
@@ -42,11 +53,24 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
         name = COMMANDS[path]
         function = getattr(import_module(f"moewright.commands.{name}"), name)
         group, _, last = path.rpartition(" ")
-        groups[group].command(last, help=summary(function))(_callback(path, function))
+        groups[group].command(last, cls=_Command, help=summary(function))(_callback(path, function))
     for name in GROUPS:
         if groups[name].registered_commands:
             root.add_typer(groups[name], name=name)
     return root
+
+
+class _Command(TyperCommand):
+    """A command whose options are given once, but for those that say that they take several: a second one would
+    silently be the last word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: list[Any] = list(self.make_parser(ctx).parse_args(list(args))[2])
+        for place, each in enumerate(given):
+            takes_one = each.param_type_name == "option" and not (each.multiple or each.is_flag)
+            if takes_one and each in given[:place]:
+                raise UserError(f"{each.opts[0][2:]}: given twice; give it once")
+        return list(super().parse_args(ctx, args))
 
 
 def _version(wanted: bool) -> None:

@@ -5,7 +5,14 @@ LAB_PACKAGES = ("torch", "safetensors", "submitit", "tokenizers")
 
 
 class UserError(ValueError):
-    """Says in one line what is wrong, where, and what to do. The command line prints it and exits with 2."""
+    """Says in one line what is wrong, where, and what to do. The command line prints it and exits with 2.
+
+    Characters that no terminal shows, line ends among them, are written as escapes: they come from names and files.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        shown = (each if each.isprintable() else ascii(each)[1:-1] for each in str(message))
+        super().__init__("".join(shown))
 
 
 class RunStopped(RuntimeError):  # noqa: N818  (not always an error of anyone's)

@@ -14,9 +14,12 @@ _BYTES = {
 COUNT_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 """Decimal multiples of a count; B and G both mean 1e9."""
 
+SMALLEST, LARGEST = 1e-30, 1e36
+"""Of any quantity: a hundred million times the FLOPs of the largest training runs. Products of several stay finite."""
+_LONGEST = 60
 _ROUNDS_UP = 0.99995  # 999.96B would print as 1000.0B; from here on it is 1.000T
 _QUANTITY = re.compile(
-    r"\s*([-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)\s*"
+    r"\s*([-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)\s*"
 )
 
 
@@ -73,10 +76,16 @@ def _split(text: str | float, name: str) -> tuple[float, str]:
     try:
         return (float(text), "") if not isinstance(text, str) else split_quantity(text)
     except (ValueError, OverflowError):
-        raise UserError(f"{name}: {text!r} is not a number with a unit, such as 80GB, 3B or 1e23") from None
+        raise UserError(f"{name}: {_shown(text)} is not a number with a unit, such as 80GB, 3B or 1e23") from None
 
 
 def _positive(value: float, text: str | float, name: str) -> float:
     if not 0 < value < math.inf:
-        raise UserError(f"{name}: {text!r} must be positive and finite")
+        raise UserError(f"{name}: {_shown(text)} must be positive and finite")
+    if not SMALLEST <= value <= LARGEST:
+        raise UserError(f"{name}: {_shown(text)} is beyond what is computed with, {SMALLEST:g} to {LARGEST:g}")
     return value
+
+
+def _shown(text: str | float) -> str:
+    return repr(text) if len(repr(text)) <= _LONGEST else f"{repr(text)[:_LONGEST]}..."

@@ -43,9 +43,9 @@ Reading = Annotated[float | None, BeforeValidator(_none_if_not_finite)]
 
 
 class Record(BaseModel):
-    """Base of all records: immutable, no unknown fields, no silent type conversion."""
+    """Base of all records: immutable, no unknown fields, no silent type conversion, no number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, allow_inf_nan=False)
 
     called: ClassVar[str] = ""
     """What complaints about the record as a whole name it; by default its class, or the KIND of its file."""

@@ -1,6 +1,9 @@
 """The space: printed and read back, changed by a file, and rules that leave nothing say which rule it was."""
 
+import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +77,64 @@ def test_a_vocabulary_given_twice(tmp_path: Path) -> None:
     path.write_text("vocab_size: 32000")
     with pytest.raises(UserError, match="vocab-size"):
         moewright.design(total_params="3B", train_tokens="1T", space=path, vocab_size=50_000)
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ({"widths": range(512, 13_312, 64), "depths": range(4, 204)}, "combinations, more than the 10,000,000"),
+        (
+            {"widths": range(64, 64_064, 64), "depths": range(1, 1001), "least_width_over_depth": 1e-3}
+            | {"most_width_over_depth": 1e6, "kv_heads": range(1000), "dense_first": range(1000)},
+            "shapes are more than the 500,000",
+        ),
+        (
+            {"experts": range(1, 1001), "top_k": range(1, 1001), "shared_experts": range(1000)},
+            "mixtures are more than the 500,000",
+        ),
+        (
+            {"widths": [10**6], "depths": [10**6], "least_width_over_depth": 0.1, "experts": [10**6]},
+            "parameters, more than the 1e+15 that are counted exactly",
+        ),
+    ],
+)
+def test_spaces_that_are_too_large_are_refused_at_once(space: dict[str, Any], said: str) -> None:
+    given = {name: list(values) if isinstance(values, range) else values for name, values in space.items()}
+    if "combinations" in said:
+        given |= {"experts": list(range(8, 108)), "top_k": list(range(1, 33))}
+    begun = time.process_time()
+    with pytest.raises(UserError, match=re.escape(said)):
+        groups_of(Space.from_dict(given))
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("memory", ["1e15", "1e20", "1e30", "1e36"])
+@pytest.mark.parametrize("hardware", [None, "H100"])
+def test_more_memory_than_any_design_takes_changes_nothing(memory: str, hardware: str | None) -> None:
+    """An int64 that overflows would leave only the narrowest experts, or let in what does not fit."""
+    space = Space(widths=(1024, 2048), depths=(16, 24), experts=(64, 512), top_k=(2, 8))
+    more: dict[str, Any] = {} if hardware is None else {"hardware": hardware, "decode_tokens_per_second": 1e-20}
+    found = [moewright.design(memory=each, train_tokens="2T", space=space, **more) for each in ("1e14", memory)]
+    assert found[0].designs == found[1].designs
+
+
+@pytest.mark.parametrize("hardware", [None, "H100"])
+def test_a_cache_beyond_int64_fits_nowhere(hardware: str | None) -> None:
+    space = Space(widths=(1024,), depths=(16,), experts=(64,), top_k=(2,))
+    more: dict[str, Any] = {} if hardware is None else {"hardware": hardware, "decode_tokens_per_second": 1e-20}
+    with pytest.raises(UserError, match="no design of the space is within"):
+        moewright.design(memory="80GB", train_tokens="2T", space=space, batch=10**8, context=10**8, **more)
+
+
+@pytest.mark.parametrize("name", ["memory", "total_params", "active_params", "train_tokens", "train_flops"])
+@pytest.mark.parametrize("value", ["1e300", "1e-300", "1e309", "nan", "-1", "-0", "0", "1e37", "9" * 400, "٣", "1__e5"])
+def test_budgets_at_the_edge_are_refused_in_one_line(name: str, value: str) -> None:
+    given: dict[str, Any] = {"total_params": "30B", "train_tokens": "2T"}
+    if name == "memory":
+        del given["total_params"]
+    elif name == "train_flops":
+        del given["train_tokens"]
+    with pytest.raises(UserError) as caught:
+        moewright.design(**(given | {name: value}))
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).startswith(f"{name.replace('_', '-')}: ")

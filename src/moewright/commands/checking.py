@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from moewright.complaints import hint
 from moewright.errors import UserError
+from moewright.plain_values import plain_scalar
 
 Inputs = ParamSpec("Inputs")
 Result = TypeVar("Result")
@@ -89,15 +90,28 @@ def written(name: str) -> str:
 
 
 def from_text(text: Any, parameter: Parameter) -> Any:
-    """What the command line was given for an argument: a number where only a number will do, else the text."""
+    """What the command line was given for an argument: a number where only a number will do, else the text.
+
+    Numbers are what they are in YAML files: 1_000, 017 and digits of other scripts are none.
+    """
     names = names_of(parameter)
-    for name, number in (("int", int), ("float", float)):
-        if name in names and "str" not in names:
-            try:
-                return number(text)
-            except ValueError:
-                return text  # which the check complains of
-    return text
+    if "str" in names or not {"int", "float"} & {*names}:
+        return text
+    try:
+        value = number_from(text)
+    except ValueError:
+        return text  # which the check complains of
+    return value if "float" in names or isinstance(value, int) else text
+
+
+def number_from(text: str) -> int | float:
+    """A number as YAML files have it, or nan or inf. ValueError for other text, such as 1_000, 017 and ٣."""
+    value = plain_scalar(text.strip())
+    if isinstance(value, str) and value.lstrip("+-").lower() in ("nan", "inf", "infinity"):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{text!r} is not a number")
+    return value
 
 
 def metavar(parameter: Parameter) -> str:

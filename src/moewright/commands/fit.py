@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moewright.commands.checking import as_list, command, writing
+from moewright.commands.checking import as_list, command, number_from, writing
 from moewright.complaints import number, whole
 from moewright.errors import UserError
 
@@ -129,7 +129,7 @@ def _by_name(
 
 def _as_number(text: str, name: str) -> float:
     try:
-        return number(float(text), name)
+        return number(number_from(text), name)
     except ValueError:
         raise UserError(f"{name}: {text!r} is not a finite number") from None
 

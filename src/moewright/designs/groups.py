@@ -14,11 +14,16 @@ from moewright.architecture import counts
 from moewright.architecture.columns import ArchitectureColumns
 from moewright.designs.candidates import SIZES, Candidates, Column, columns
 from moewright.designs.space import Space
+from moewright.errors import UserError
 
 # Rows that are worked on at a time: their columns stay in a processor's cache, and memory does not grow with the space.
 CHUNK_ROWS = 2**16
 # Groups that are kept for the next pass: 400 MB of columns; larger spaces are made again.
 KEPT_GROUPS = 2_000_000
+# Twenty times the default space. 14 million took 31 s of one core and 1.1 GB at most (AMD EPYC).
+MOST_GROUPS = 10_000_000
+# Bytes, FLOPs and their sums over a thousand times as many stay below 2^63.
+LARGEST_COUNT = 1e15
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,28 @@ def groups_of(space: Space) -> Groups:
     >>> len(groups), groups.num_designs
     (1036, 65268)
     """
-    return Groups(np.array(space.shapes(), dtype=np.int64), np.array(space.mixtures(), dtype=np.int64), space)
+    shapes, mixtures = np.array(space.shapes(), dtype=np.int64), np.array(space.mixtures(), dtype=np.int64)
+    number = len(shapes) * len(mixtures)
+    if number > MOST_GROUPS:
+        raise UserError(
+            f"space: {len(shapes):,} shapes x {len(mixtures):,} mixtures are {number:,} combinations, more than the "
+            f"{MOST_GROUPS:,} that are searched; name fewer widths, depths, experts or top_k"
+        )
+    _check_counts(space, shapes, mixtures)
+    return Groups(shapes, mixtures, space)
+
+
+def _check_counts(space: Space, shapes: Column, mixtures: Column) -> None:
+    """UserError where a design of the space may have more parameters than the columns' int64 can count."""
+    width, depth, _, heads, kv_heads, head_dim = shapes.astype(np.float64).T
+    experts = float(mixtures[:, 0].max() + mixtures[:, 1].max() + mixtures[:, 2].max())
+    layer = width * (3 * space.widest_size(width) * experts + 2 * (heads + kv_heads) * head_dim + experts)
+    most = float(np.max(depth * layer + 2 * space.vocab_size * width))
+    if most > LARGEST_COUNT:
+        raise UserError(
+            f"space: its largest design has some {most:.0e} parameters, more than the {LARGEST_COUNT:.0e} that are "
+            "counted exactly; lower widths, depths, experts or most_expert_size_over_width"
+        )
 
 
 def _flat(values: Any, shape: tuple[int, int]) -> Any:

@@ -20,6 +20,9 @@ from moewright.designs.space import Space
 from moewright.errors import UserError
 from moewright.quantities import format_bytes, format_count
 
+# Sums of int64 columns below this are exact with room to spare; above, float64 has to do.
+_EXACT = 2**62
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -87,7 +90,9 @@ def show_budget(limit: Limit, value: float, nearest: bool = False) -> str:
 def memory_bytes(architecture: Countable[N], budgets: Budgets) -> N:
     """Bytes of the weights and of the cache of all sequences, under the budgets' conditions."""
     sequence = cache.cache_bytes_per_sequence(architecture, budgets.context, budgets.kv_dtype)
-    held: N = weight_formats.weights_bytes(architecture, budgets.weights_dtype) + budgets.batch * sequence
+    most = int(np.max(sequence)) if np.size(sequence) else 0
+    batch: Any = budgets.batch if budgets.batch * most < _EXACT else float(budgets.batch)
+    held: N = weight_formats.weights_bytes(architecture, budgets.weights_dtype) + batch * sequence
     return held
 
 
@@ -113,8 +118,9 @@ def _widest_of_exact_line(groups: Candidates, limit: Limit, widest: Column, spac
         low = _cost(groups, least, limit, space.vocab_size)
         per_step = _cost(groups, least + step, limit, space.vocab_size) - low
     assert low is not None
-    steps = np.floor_divide(limit.most - low, per_step).astype(np.int64)
-    return np.asarray(np.minimum(least + steps * step, widest))
+    steps = np.floor_divide(limit.most - low, per_step)
+    # Before they become whole numbers: a budget may allow more steps than int64 has numbers.
+    return np.asarray(least + np.clip(steps, -1, (widest - least) // step).astype(np.int64) * step)
 
 
 def _widest_by_bracket(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:

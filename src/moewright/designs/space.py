@@ -14,6 +14,10 @@ from moewright.records import FileRecord
 DEFAULT_VOCAB_SIZE = 128_256
 # More values on one axis are a mistake in a file: the widths and experts of all published models are fewer.
 LARGEST_AXIS = 1000
+LARGEST_RATIO = 1e6
+
+# Of shapes, and of mixtures: a list that takes half a second.
+MOST_COMBINATIONS = 500_000
 
 Target = Literal["any", "qwen3_moe", "dots1"]
 _Size = Annotated[int, Field(gt=0, le=10**6)]
@@ -36,10 +40,13 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         tuple(range(4, 257, 4)), description="multiples of four: layers split evenly over pipeline stages"
     )
     least_width_over_depth: float = Field(
-        32.0, gt=0, description="published mixtures lie above: Qwen3-235B-A22B 44, gpt-oss-120b 80"
+        32.0, gt=0, le=LARGEST_RATIO, description="published mixtures lie above: Qwen3-235B-A22B 44, gpt-oss-120b 80"
     )
     most_width_over_depth: float = Field(
-        128.0, gt=0, description="published mixtures lie at or below: DeepSeek-V3 118, Mixtral and OLMoE 128"
+        128.0,
+        gt=0,
+        le=LARGEST_RATIO,
+        description="published mixtures lie at or below: DeepSeek-V3 118, Mixtral and OLMoE 128",
     )
     head_dim: _Size = Field(128, description="what attention kernels are tuned for")
     narrow_head_dim: _Size = Field(64, description="head_dim below a width of 1024, so that small models have heads")
@@ -64,10 +71,13 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
     expert_size_step: _Size = Field(64, description="whole matmul tiles")
     least_expert_size: _Size = Field(128, description="narrower experts leave matrix units idle")
     least_expert_size_over_width: float = Field(
-        0.0, ge=0, description="another lower bound of the expert size; 0: none, least_expert_size alone bounds it"
+        0.0,
+        ge=0,
+        le=LARGEST_RATIO,
+        description="another lower bound of the expert size; 0: none, least_expert_size alone bounds it",
     )
     most_expert_size_over_width: float = Field(
-        4.0, gt=0, description="the dense feed-forward's 4 d; Mixtral has 3.5, the widest published"
+        4.0, gt=0, le=LARGEST_RATIO, description="the dense feed-forward's 4 d; Mixtral has 3.5, the widest published"
     )
     dense_first: _CountAxis = Field(
         (0, 1),
@@ -109,13 +119,15 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
                 f"space: width/depth from {low:g} to {high:g} leaves no shape: the widths go from {min(self.widths)} "
                 f"to {max(self.widths)}, the depths from {min(self.depths)} to {max(self.depths)}"
             )
-        roomy = [(d, depth) for d, depth in pairs if self.narrowest_size(d) <= self.widest_size(d)]
+        wide_enough = {d for d in self.widths if self.narrowest_size(d) <= self.widest_size(d)}
+        roomy = [(d, depth) for d, depth in pairs if d in wide_enough]
         if not roomy:
             raise UserError(
                 f"space: expert sizes from {self.least_expert_size} (least_expert_size) or "
                 f"{self.least_expert_size_over_width:g} widths to {self.most_expert_size_over_width:g} widths in steps "
                 f"of {self.expert_size_step} leave none at any width"
             )
+        _check_number(len(roomy) * len(self.kv_heads) * len(self.dense_first), "shapes", "widths, depths or kv_heads")
         headed = [(d, depth, *heads) for d, depth in roomy for heads in self._heads(d)]
         if not headed:
             raise UserError(f"space: kv_heads {list(self.kv_heads)} divide the heads of no width; 0 follows the heads")
@@ -139,6 +151,7 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
                 f"space: most_active_share {self.most_active_share:g} excludes every top_k from {min(self.top_k)} of "
                 f"at most {max(dealt)} experts"
             )
+        _check_number(len(sparse) * len(self.shared_experts), "mixtures", "experts, top_k or shared_experts")
         shared = [s for s in self.shared_experts if self.target == "any" or (self.target == "dots1") == (s > 0)]
         found: list[tuple[int, ...]] = [(e, k, s) for e, k in sparse for s in shared if s <= k]
         if not found:
@@ -163,6 +176,13 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         usual = 8 if heads >= 32 else 4 if heads >= 16 else 2
         wanted = dict.fromkeys(kv or usual for kv in self.kv_heads)
         return [(heads, kv, head_dim) for kv in wanted if heads % kv == 0]
+
+
+def _check_number(number: int, what: str, axes: str) -> None:
+    if number > MOST_COMBINATIONS:
+        raise UserError(
+            f"space: {number:,} {what} are more than the {MOST_COMBINATIONS:,} that are listed; fewer {axes}"
+        )
 
 
 def load_space(path: str | Path) -> Space:

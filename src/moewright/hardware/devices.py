@@ -171,6 +171,18 @@ class DevicesFile(FileRecord):
     version_without_format: ClassVar[int | None] = 1
     devices: Annotated[dict[str, DeviceFigures], Field(min_length=1)]
 
+    @field_validator("devices")
+    @classmethod
+    def _names_are_told_apart(cls, devices: dict[str, DeviceFigures]) -> dict[str, DeviceFigures]:
+        owners: dict[str, str] = {}
+        for name, figures in devices.items():
+            for called in (name, *figures.also):
+                if not _plain(called):
+                    raise ValueError(f"a device's name has letters or digits, found {called!r}")
+                if owners.setdefault(_plain(called), name) != name:
+                    raise ValueError(f"{called!r} names two devices, {owners[_plain(called)]} and {name}")
+        return devices
+
 
 Hardware = str | Path | Device
 """A device's name, a file of devices (FILE or FILE:NAME), or a device."""

@@ -103,7 +103,7 @@ def pass_work(architecture: Countable[F], load: Load, placement: Placement) -> I
     """Every operation of one pass."""
     stored = WEIGHT_FORMATS[load.weights_dtype]
     batch = placement.sequences(load.batch)
-    tokens = batch * load.tokens_per_sequence
+    tokens = float(batch) * load.tokens_per_sequence  # products of whole columns would pass 2^63
     for weight in outer_weights(architecture):
         # A prompt's head is needed at its last position only.
         passed = batch if weight.component == "lm_head" else tokens
@@ -116,7 +116,7 @@ def pass_work(architecture: Countable[F], load: Load, placement: Placement) -> I
         mixer_weights = len(part_weights(mixer, d))
         for number, weight in enumerate(layer_weights(architecture, layer)):
             if weight.component == "routed_experts":
-                yield _routed(weight, times, load.batch * load.tokens_per_sequence, placement, stored, load)
+                yield _routed(weight, times, float(load.batch) * load.tokens_per_sequence, placement, stored, load)
             elif number < mixer_weights and splits_by_sequence(mixer):
                 share = tokens / mixer_shards(mixer, placement, batch)
                 yield _product(weight, times, share, 1, stored, load)
@@ -149,7 +149,7 @@ def _product(
 
 
 def _routed(
-    weight: Weight[F], times: F, tokens: int, placement: Placement, stored: WeightFormat, load: Load
+    weight: Weight[F], times: F, tokens: float, placement: Placement, stored: WeightFormat, load: Load
 ) -> Work[F]:
     """Routed experts, whole experts spread over all devices."""
     devices = placement.devices
@@ -185,9 +185,10 @@ def _compute_dtype(weight: Weight[F], stored: WeightFormat, load: Load) -> Compu
 
 def _mixing(architecture: Countable[F], layer: AnyLayer[F], times: F, load: Load, placement: Placement) -> Work[F]:
     """Between tokens: scores, values and states, with the cache read or written; bf16 unless the weights are fp32."""
-    batch = placement.sequences(load.batch)
-    work_shards = mixer_shards(layer.mixer, placement, batch)
-    shards = cache_shards(layer.mixer, placement, batch)
+    sequences = placement.sequences(load.batch)
+    batch = float(sequences)
+    work_shards = mixer_shards(layer.mixer, placement, sequences)
+    shards = cache_shards(layer.mixer, placement, sequences)
     if load.stage == "decode":
         flops = batch * step_flops(layer.mixer, load.context)
         moved = batch * cache.layer_cache_bytes_moved_per_step(architecture, layer, load.context, load.kv_dtype)
@@ -221,7 +222,7 @@ def pass_traffic(architecture: Countable[F], load: Load, placement: Placement) -
     arXiv 2412.19437, section 3.2.2). The hidden states are sent in the format of unquantized weights.
     """
     width = WEIGHT_FORMATS[load.weights_dtype].rest_bytes
-    tokens = placement.sequences(load.batch) * load.tokens_per_sequence
+    tokens = float(placement.sequences(load.batch)) * load.tokens_per_sequence
     state_bytes = tokens * architecture.hidden_size * width
     t, m = placement.tensor, placement.groups
     layers = architecture.num_layers
@@ -240,7 +241,7 @@ def pass_traffic(architecture: Countable[F], load: Load, placement: Placement) -
 
 def touched_experts(architecture: Countable[F], load: Load, placement: Placement) -> F:
     """Distinct experts that one pass touches on one device, on average, summed over all layers."""
-    tokens = load.batch * load.tokens_per_sequence
+    tokens = float(load.batch) * load.tokens_per_sequence
     touched = (
         times * distinct_experts(group.count, group.top_k, tokens)
         for times, moe in architecture.moe_layers()

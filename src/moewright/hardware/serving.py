@@ -167,8 +167,8 @@ def _cache_per_device(
     sequences = placement.sequences(batch)
     each = (
         times
-        * sequences
         * layer_cache_bytes_per_sequence(architecture, layer, context, dtype)
+        * float(sequences)  # products of whole columns would pass 2^63
         / cache_shards(layer.mixer, placement, sequences)
         for times, layer in architecture.layer_runs()
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from moewright.errors import UserError
 from moewright.laws.variable import Values
 
 Coefficients = Mapping[str, Values]
@@ -33,6 +34,19 @@ class Coefficient:
     """Draw starts evenly in the logarithm."""
     log_search: bool = False
     """Search in the logarithm altogether: for positive coefficients whose size is unknown by powers of ten."""
+
+
+def check_sign(coefficient: Coefficient, value: float, owner: str) -> None:
+    """UserError for a value below 0 of a coefficient that the form takes as 0 or more, or one above of the opposite.
+
+    The other bounds say where a fit searches, not what the formula means.
+    """
+    if not np.isfinite(value):
+        raise UserError(f"{owner} {coefficient.name}: {value:g} must be finite")
+    if coefficient.lower >= 0 > value:
+        raise UserError(f"{owner} {coefficient.name}: {value:g} must be 0 or more in this form")
+    if coefficient.upper <= 0 < value:
+        raise UserError(f"{owner} {coefficient.name}: {value:g} must be 0 or less in this form")
 
 
 @dataclass(frozen=True)

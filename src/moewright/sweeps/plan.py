@@ -14,6 +14,7 @@ from moewright.experiment.recipe import LawRate, Recipe
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.sweep_folder import Stage
 from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, round_rate, tune
+from moewright.sweeps.settings.axes import check_runs
 from moewright.sweeps.settings.cells import Cell, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
 
@@ -99,6 +100,7 @@ class Planner:
         """
         self._names = names or {}
         self.spec: SweepSpec = loaded.spec
+        check_runs(loaded.spec.axes, len(loaded.spec.seeds))
         cells = resolve_cells(loaded.recipe, loaded.beside, loaded.spec.axes)
         self.invalid = tuple(cell for cell in cells if cell.recipe is None)
         self.cells = tuple(cell for cell in cells if cell.recipe is not None)

@@ -5,19 +5,31 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from moewright.laws.fitting.extrapolation import TuningRecord
 from moewright.laws.fitting.fit_settings import FitSettings
-from moewright.laws.fitting.uncertainty import Identified
-from moewright.records import FileRecord, Items, Pair, Record
+from moewright.laws.fitting.uncertainty import FitStatus, Identified
+from moewright.records import Count, FileRecord, Items, Pair, Record
 
 
 def _as_numbers(value: Any) -> Any:
-    try:
-        return np.asarray(value, dtype=np.float64) if isinstance(value, list | np.ndarray) else value
-    except (TypeError, ValueError):
-        raise ValueError("a list of numbers is expected") from None
+    if isinstance(value, list):
+        rows = value if value and isinstance(value[0], list) else [value]
+        if not all(isinstance(row, list) and set(map(type, row)) <= {int, float} for row in rows):
+            raise ValueError("a list of numbers is expected")
+        if len({len(row) for row in rows}) > 1:
+            raise ValueError("lists of unlike lengths")
+        value = np.asarray(value, dtype=np.float64)
+    if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+        raise ValueError("a number in it is not finite")
+    return value
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"expected [low, high], found {value[0]:g} above {value[1]:g}")
+    return value
 
 
 _LIST = {"type": "array", "items": {"type": "number"}}
@@ -25,6 +37,10 @@ Numbers = Annotated[npt.NDArray[np.float64], BeforeValidator(_as_numbers), WithJ
 Table = Annotated[
     npt.NDArray[np.float64], BeforeValidator(_as_numbers), WithJsonSchema({"type": "array", "items": _LIST})
 ]
+
+
+_Rows = Annotated[int, Field(ge=1)]
+_AtLeastZero = Annotated[float, Field(ge=0)]
 
 
 class HoldoutErrors(Record):
@@ -55,26 +71,26 @@ class FitRecord(FileRecord):
     law: str
     """The published law, or form, that was fitted."""
     coefficients: Mapping[str, float]
-    ranges: Mapping[str, Pair[float]]
+    ranges: Mapping[str, Annotated[Pair[float], AfterValidator(_ordered)]]
     """Of the fitted rows, by variable."""
     settings: FitSettings
-    status: str
+    status: FitStatus
     """converged; bound_hit: a coefficient sits on a bound; not_converged: the solver stopped early;
     underdetermined: the rows cannot tell coefficients apart, and the law must not be trusted outside them."""
     messages: Items[str]
-    data_sha256: str
-    num_rows: int
-    num_clusters: int
+    data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    num_rows: _Rows
+    num_clusters: _Rows
     """Configurations: repeats count once."""
-    num_free: int
+    num_free: Count
     """Coefficients that the fit could change."""
     objective: float
-    rmse: float
+    rmse: _AtLeastZero
     """Nats, over the fitted rows."""
-    rmse_log: float
+    rmse_log: _AtLeastZero
     draws: Table
     """Coefficients of the converged replicates, (B, P), in the form's order."""
-    failed: int
+    failed: Count
     """Replicates that did not converge and are left out of `draws`."""
     residuals: Numbers
     """log(predicted) - log(loss) of the fitted rows, (R,)."""

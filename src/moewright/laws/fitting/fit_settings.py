@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from moewright.complaints import check_names
 from moewright.errors import UserError
+from moewright.laws.form import check_sign
 from moewright.laws.law import LossForm
 from moewright.records import Items, Pair, Record
 
@@ -66,9 +67,16 @@ class FitSettings(Record):
         """The settings as they act on a law; UserError for what cannot be."""
         asymptote = law.form.asymptote
         fix = dict(self.fix)
+        self._check_coefficients(law)
         if self.asymptote is not None:
             if asymptote is None:
                 raise UserError(f"{law.name} has no asymptote to pin")
+            if asymptote in fix or asymptote in self.bound:
+                raise UserError(
+                    f"asymptote, {asymptote}: the same coefficient of {law.name}, given twice; leave out one"
+                )
+            if self.asymptote < 0:
+                raise UserError(f"asymptote: {self.asymptote:g} must be 0 or more, in nats per token")
             fix[asymptote] = self.asymptote
         tuning = self.tuning or law.fit_settings.get("tuning", "none")
         if tuning not in ("best", "none"):
@@ -87,3 +95,15 @@ class FitSettings(Record):
         objective = self.objective or law.fit_settings.get("objective", DEFAULT_OBJECTIVE)
         changes = {"objective": objective, "fix": fix, "asymptote": None, "tuning": tuning, "starts": starts}
         return self.model_copy(update=changes)
+
+    def _check_coefficients(self, law: LossForm) -> None:
+        """UserError for what is given about a coefficient twice, or cannot be true of it."""
+        for name in self.fix:
+            if name in self.bound:
+                raise UserError(f"fix {name}, bound {name}: fixed and bounded at once; leave out one")
+        for coefficient in law.form.coefficients:
+            name = coefficient.name
+            if name in self.fix:
+                check_sign(coefficient, self.fix[name], "fix")
+            for end in self.bound.get(name, ()):
+                check_sign(coefficient, end, "bound")

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moewright.architecture import Architecture
+from moewright.complaints import check_names
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.laws.catalogue import get, names
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.observations import as_frame, read_columns
-from moewright.laws.form import Form
+from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
 from moewright.laws.variable import Array, Status, check_values
 
@@ -169,13 +170,15 @@ def fitted_law(form: LossForm, record: FitRecord) -> FittedLaw:
     UserError where the two do not go together.
     """
     number = len(form.form.coefficients)
-    missing = [item.name for item in form.form.coefficients if item.name not in record.coefficients]
-    if missing:
-        raise UserError(f"damaged fitted law: the coefficient {missing[0]} is missing")
-    if record.draws.size % number:
+    _check_against_form(form, record)
+    if record.num_clusters > record.num_rows or record.num_free > number:
+        raise UserError("damaged fitted law: more configurations than rows, or more free coefficients than there are")
+    if record.draws.size and (record.draws.ndim != 2 or record.draws.shape[1] != number):
         raise UserError(f"damaged fitted law: draws do not have {number} coefficients each")
     if not record.residuals.shape == record.weights.shape == (record.num_rows,):
         raise UserError("damaged fitted law: residuals and weights must have one number per row")
+    if (record.weights < 0).any() or not record.weights.any():
+        raise UserError("damaged fitted law: weights are 0 or more, and not all 0")
     law = LossLaw(
         name=record.name,
         title=form.title,
@@ -195,6 +198,26 @@ def fitted_law(form: LossForm, record: FitRecord) -> FittedLaw:
         coefficients={item.name: record.coefficients[item.name] for item in form.form.coefficients},
     )
     return FittedLaw(law, record.model_copy(update={"draws": record.draws.reshape(-1, number)}))
+
+
+def _check_against_form(form: LossForm, record: FitRecord) -> None:
+    """UserError where a record and its form name different things, or a value means nothing to the form."""
+    owner = f"damaged fitted law: {form.form.name}"
+    names = [coefficient.name for coefficient in form.form.coefficients]
+    missing = [name for name in names if name not in record.coefficients]
+    if missing:
+        raise UserError(f"damaged fitted law: the coefficient {missing[0]} is missing")
+    check_names(record.coefficients, names, owner, "coefficient")
+    check_names(record.ranges, [variable.name for variable in form.inputs], owner, "variable")
+    for place, coefficient in enumerate(form.form.coefficients):
+        check_sign(coefficient, record.coefficients[coefficient.name], "damaged fitted law: coefficients")
+        if record.draws.size and record.draws.ndim == 2 and record.draws.shape[1] == len(names):
+            for value in (record.draws[:, place].min(), record.draws[:, place].max()):
+                check_sign(coefficient, float(value), "damaged fitted law: draws")
+    for variable in form.inputs:
+        wrong, rule = variable.outside(np.asarray(record.ranges[variable.name]))
+        if wrong.any():
+            raise UserError(f"damaged fitted law: ranges.{variable.name}: {variable.name} must be {rule}")
 
 
 def load(path: str | Path) -> FittedLaw:

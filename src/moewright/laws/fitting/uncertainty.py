@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from moewright.laws.fitting.solver import Solution, minimise
 from moewright.laws.variable import Array
 from moewright.records import Items, Record
 
+FitStatus = Literal["converged", "bound_hit", "not_converged", "underdetermined"]
 _ITERATIONS = 80
 _TOLERANCE = 1e-6
 # Numbers in one Jacobian of a batch: small enough for the second-level cache, large enough that numpy's calls do not
@@ -155,9 +157,10 @@ def _to_ranks(draws: Array) -> Array:
 
 def status_of_fit(
     problem: Problem, u: Array, rows: Observations, weights: Array, converged: bool, failed: int, replicates: int
-) -> tuple[str, tuple[str, ...]]:
+) -> tuple[FitStatus, tuple[str, ...]]:
     """The status code and the sentences behind it, worst first."""
-    status, messages = "converged", []
+    status: FitStatus = "converged"
+    messages = []
     constant = [name for name, values in rows.columns.items() if len(values) and np.ptp(values) == 0]
     if failed:
         messages.append(f"{failed} of {replicates} bootstrap replicates did not converge and are left out")

@@ -168,6 +168,17 @@ def product(axes: Sequence[Axis]) -> list[Point]:
     ]
 
 
+def check_runs(axes: Sequence[Axis], seeds: int) -> None:
+    """UserError for more runs, cells times seeds, than a sweep takes; found before any cell is made."""
+    cells = math.prod(len(points(axis)) for axis in axes)
+    _check_number(cells)
+    if cells * seeds > LARGEST_PRODUCT:
+        raise UserError(
+            f"seeds: {cells:,} cells x {seeds:,} seeds are {cells * seeds:,} runs, more than the {LARGEST_PRODUCT:,} "
+            "that a sweep takes"
+        )
+
+
 def _check_one_says_it(owners: dict[str, int], axes: Sequence[Axis]) -> None:
     rules = [name for name in TOKENS if name in owners]
     if len(rules) > 1:
