@@ -5,7 +5,7 @@ an entry in `TRAINERS`; `python -m tests.benchmarks.torture_sweep --trainer NAME
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,5 +116,5 @@ class ScriptTrainer(LabTrainer):
         assert len((folder / "counts.txt").read_text().splitlines()) == steps
 
 
-TRAINERS: dict[str, type[LabTrainer]] = {trainer.name: trainer for trainer in (LabTrainer, ScriptTrainer)}
+TRAINERS: dict[str, Callable[[], TorturedTrainer]] = {"lab": LabTrainer, "script": ScriptTrainer}
 """By the name that `--trainer` takes."""
