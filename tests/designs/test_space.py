@@ -1,7 +1,6 @@
 """The space: printed and read back, changed by a file, and rules that leave nothing say which rule it was."""
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +101,8 @@ def test_spaces_that_are_too_large_are_refused_at_once(space: dict[str, Any], sa
     given = {name: list(values) if isinstance(values, range) else values for name, values in space.items()}
     if "combinations" in said:
         given |= {"experts": list(range(8, 108)), "top_k": list(range(1, 33))}
-    begun = time.process_time()
     with pytest.raises(UserError, match=re.escape(said)):
         groups_of(Space.from_dict(given))
-    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize("memory", ["1e15", "1e20", "1e30", "1e36"])

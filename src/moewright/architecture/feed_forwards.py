@@ -24,6 +24,10 @@ class Dense(AnyDense[Size]):
     """One feed-forward for every token, of one model."""
 
 
+# Twice the experts of the widest published layers, were each of another size.
+LARGEST_GROUP_COUNT = 1000
+
+
 class Router(Record):
     """How tokens choose experts and how the chosen outputs are weighted."""
 
@@ -140,7 +144,7 @@ class AnyMoE(Record, Generic[N_co]):
 class MoE(AnyMoE[Size]):
     """A mixture of experts, of one model."""
 
-    groups: Annotated[tuple[ExpertGroup, ...], Field(min_length=1, strict=False)]
+    groups: Annotated[tuple[ExpertGroup, ...], Field(min_length=1, max_length=LARGEST_GROUP_COUNT, strict=False)]
     shared: SharedExpert | None = None
     parallel_dense: Dense | None = None
 

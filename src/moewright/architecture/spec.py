@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from moewright.architecture.feed_forwards import AnyDense, AnyMoE, FeedForward, MoE
 from moewright.architecture.mixers import AnyMixer, Mixer
@@ -37,11 +37,17 @@ class Layer(Record):
     both sublayers, whose outputs are added together (Cohere)."""
 
 
+def _not_too_many(layers: Any) -> Any:
+    if isinstance(layers, list | tuple) and len(layers) > LARGEST_LAYER_COUNT:
+        raise ValueError(f"{len(layers)} layers are more than the {LARGEST_LAYER_COUNT} that moewright accepts")
+    return layers
+
+
 class Repeat(Record):
     """Layers that follow each other `repeat` times."""
 
     repeat: Annotated[int, Field(gt=0, le=LARGEST_LAYER_COUNT)]
-    layers: Annotated[tuple["LayerOrRepeat", ...], Field(min_length=1, strict=False)]
+    layers: Annotated[tuple["LayerOrRepeat", ...], Field(min_length=1, strict=False), BeforeValidator(_not_too_many)]
 
 
 def _layer_or_repeat(value: Any) -> str:
@@ -128,7 +134,7 @@ class Architecture(FileRecord):
     version_without_format: ClassVar[int | None] = 1
     vocab_size: Size
     hidden_size: Size
-    layers: Annotated[tuple[LayerOrRepeat, ...], Field(min_length=1, strict=False)]
+    layers: Annotated[tuple[LayerOrRepeat, ...], Field(min_length=1, strict=False), BeforeValidator(_not_too_many)]
     tie_embeddings: bool = False
     """True: the head multiplies with the embedding matrix; it is then counted once."""
     norm: Norm = Norm.default()

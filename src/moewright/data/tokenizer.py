@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moewright.errors import UserError, needs_the_lab
-from moewright.files import write_text
+from moewright.files import read_text, write_text
 
 if TYPE_CHECKING:
     import tokenizers
@@ -21,6 +21,8 @@ END_OF_TEXT = "<|endoftext|>"
 # What ends a document in the tokenizers of, in turn: GPT-2, OLMo, Qwen, GPT-NeoX; Llama 3; Llama 2, Mistral, T5; Gemma;
 # DeepSeek.
 _USUAL_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>")
+LARGEST_TOKENIZER = 256 * 2**20
+"""Bytes; that of 262 thousand tokens (Gemma 3) has 33 million."""
 # 256 bytes and the separator: below that there is no text that byte-level BPE could not fail on.
 SMALLEST_VOCABULARY = 257
 
@@ -65,10 +67,9 @@ def load_tokenizer(path: Path, end_of_document: str | None = None) -> Tokenizer:
     Raises UserError if the file is no tokenizer or lacks the token.
     """
     library = _library()
+    text = read_text(path, LARGEST_TOKENIZER)
     try:
-        backend = library.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        backend = library.Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception for whatever it cannot parse
         raise UserError(f"{path}: not a Hugging Face tokenizer.json: {error}") from None
     backend.encode_special_tokens = True

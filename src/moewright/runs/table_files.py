@@ -26,6 +26,8 @@ LONG_ENDINGS = (".parquet", ".csv.gz")
 """Of tables with many rows a run."""
 LARGEST_TABLE_FILE = 512 * 2**20
 """Bytes: 20,000 runs, as many as a fit takes, with an architecture of 25 kB each."""
+MOST_ROWS = 1_000_000
+"""One row is one run; more are the steps of a log."""
 LONGEST_FIELD = 2**20
 """Characters of one value of a CSV file."""
 SHOWN_NAMES = 3
@@ -82,6 +84,7 @@ def _check_rows(text: str, where: str) -> None:
             if not values:  # an empty line, which pandas passes over too
                 continue
             row += 1
+            _check_number(row, where)
             if len(values) != len(header):
                 place = f"{where}: not a CSV table: {name_row(row)}, line {lines.line_num}"
                 raise UserError(f"{place}: {_unequal(values, header)}")
@@ -91,6 +94,11 @@ def _check_rows(text: str, where: str) -> None:
         raise UserError(f"{where}: not a CSV table: line {lines.line_num}: {error}") from None
     finally:
         csv.field_size_limit(before)
+
+
+def _check_number(rows: int, where: str) -> None:
+    if rows > MOST_ROWS:
+        raise UserError(f"{where}: more than {MOST_ROWS:,} rows: give one row per run, not one per logged step")
 
 
 def _unequal(values: Sequence[str], header: Sequence[str]) -> str:
@@ -107,6 +115,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
     text = read_text(path, LARGEST_TABLE_FILE).removeprefix("\ufeff")
+    _check_number(text.count("\n"), str(path))
     records: list[dict[str, Any]] = []
     for line, written in enumerate(io.StringIO(text), start=1):
         if not written.strip():
@@ -129,6 +138,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow
     import pyarrow.parquet
 
+    _check_number(pyarrow.parquet.read_metadata(path).num_rows, str(path))
     schema = pyarrow.parquet.read_schema(path)
     check_columns(schema.names, str(path))
     for field in schema:

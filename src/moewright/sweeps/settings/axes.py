@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from moewright.complaints import hint
 from moewright.errors import UserError
@@ -84,6 +84,12 @@ class Ladder(_Stated):
         return [rung | {name: value for name, value in rules.items() if value is not None} for rung in rungs]
 
 
+def _not_too_many(values: Any) -> Any:
+    if isinstance(values, list | tuple):
+        _check_number(len(values))
+    return values
+
+
 class Axis(_Stated):
     """One axis: exactly one of its forms, and what stays the same along it."""
 
@@ -91,7 +97,7 @@ class Axis(_Stated):
     """Every combination of the values of these settings."""
     zip: dict[str, list[Any]] | None = None
     """The first values together, the second together, and so on."""
-    points: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] | None = None
+    points: Annotated[tuple[dict[str, Any], ...], Field(strict=False), BeforeValidator(_not_too_many)] | None = None
     """Points written out, each a mapping of settings."""
     ladder: Ladder | None = None
     hold: Annotated[tuple[Hold, ...], Field(strict=False)] = ()
