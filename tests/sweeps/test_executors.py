@@ -192,7 +192,9 @@ def test_a_job_whose_submitter_was_killed_inside_of_sbatch(commands: Install, tm
     assert again.handle.job_id == "55"
 
 
-def test_jobs_that_need_not_get_on_and_jobs_that_hang(commands: Install, tmp_path: Path) -> None:
+def test_jobs_that_need_not_get_on_and_jobs_that_hang(
+    commands: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the queue, suspended, being ended: all but the running one. scancel gets those that hang, and may be away."""
     executor = SlurmExecutor(execution(), 8)
     jobs = []
@@ -207,6 +209,7 @@ def test_jobs_that_need_not_get_on_and_jobs_that_hang(commands: Install, tmp_pat
     executor.kill(jobs[:2], [begun([0])])
     assert (tmp_path / "cancelled").read_text() == "100 101\n"
     (tmp_path / "bin" / "scancel").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     executor.kill([], [begun([0])])
     with pytest.raises(ClusterSilent, match="scancel"):
         executor.kill(jobs[:1], [])
