@@ -11,12 +11,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 
 from moewright.errors import UserError
+from moewright.quantities import brief
 
 NEAR = 0.55
 """Least likeness (difflib's ratio) of a name to one that is certainly wrong: 'final_loss' is found for 'loss'."""
 MISSPELT = 0.82
 """Least likeness to a name that may well be right, such as a user's own column: 'train_token' and 'activ_params' are
 taken for slips, 'd_model' and 'batch' are not."""
+
+
+_LONGEST_GIVEN = 200
 
 
 def near_name(name: str, known: Iterable[str], likeness: float = NEAR) -> str | None:
@@ -59,7 +63,7 @@ def _letters(name: object) -> str:
 def whole(value: Any, name: str, low: int = 1, high: int = 10**9) -> int:
     """An integer from `low` to `high`, numpy's too; UserError for anything else, text and truth values included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
-        raise UserError(f"{name}: expected an integer from {_power(low)} to {_power(high)}, found {value!r}")
+        raise UserError(f"{name}: expected an integer from {_power(low)} to {_power(high)}, found {brief(value)}")
     return int(value)
 
 
@@ -74,8 +78,11 @@ def number(
 ) -> float:
     """A finite number within these bounds; UserError for anything else, text and truth values included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise UserError(f"{name}: expected a number, found {value!r}")
-    found = float(value)
+        raise UserError(f"{name}: expected a number, found {brief(value)}")
+    try:
+        found = float(value)
+    except OverflowError:  # more digits than float64 has powers of ten
+        found = math.inf
     bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     keeps = (
         math.isfinite(found)
@@ -86,7 +93,7 @@ def number(
     )
     if not keeps:
         rules = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
-        raise UserError(f"{name}: {value} must be {' and '.join(rules) or 'finite'}")
+        raise UserError(f"{name}: {brief(value)} must be {' and '.join(rules) or 'finite'}")
     return found
 
 
@@ -94,7 +101,7 @@ def one_of(value: Any, name: str, known: Iterable[Any]) -> Any:
     """The value, which must be one of the known ones; UserError with the nearest of them for anything else."""
     known = list(known)
     if value not in known:
-        raise UserError(f"{name}: unknown {value!r}{hint(str(value), map(str, known))}")
+        raise UserError(f"{name}: unknown {brief(value)}{hint(str(value), map(str, known))}")
     return value
 
 
@@ -140,8 +147,16 @@ def first_complaint(error: ValidationError, whole: str, model: Any = Any) -> str
     given = complaint["input"]
     if complaint["type"] == "bool_type" and isinstance(given, str) and given.lower() in _SWITCHES:
         what = f"write {_SWITCHES[given.lower()]}"  # YAML 1.1 took these for truth values
-    shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f" (given: {json.dumps(given, default=str)})"
+    shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f" (given: {_written(given)})"
     return f"{where or whole}: {what}{shown}"
+
+
+def _written(given: Any) -> str:
+    """A value as a file has it, shortened."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return brief(given)
+    text = json.dumps(given, default=str)
+    return text if len(text) <= _LONGEST_GIVEN else f"{text[:_LONGEST_GIVEN]}..."
 
 
 def _place(location: Sequence[int | str], model: Any) -> tuple[list[int | str], list[str]]:

@@ -23,6 +23,15 @@ _QUANTITY = re.compile(
 )
 
 
+def brief(value: object) -> str:
+    """A value as complaints repeat it: in one short line, even where it is a number of a million digits."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
 def split_quantity(text: str) -> tuple[float, str]:
     """The number and the unit of a written quantity; ValueError if it is none."""
     match = _QUANTITY.fullmatch(text)
@@ -76,16 +85,12 @@ def _split(text: str | float, name: str) -> tuple[float, str]:
     try:
         return (float(text), "") if not isinstance(text, str) else split_quantity(text)
     except (ValueError, OverflowError):
-        raise UserError(f"{name}: {_shown(text)} is not a number with a unit, such as 80GB, 3B or 1e23") from None
+        raise UserError(f"{name}: {brief(text)} is not a number with a unit, such as 80GB, 3B or 1e23") from None
 
 
 def _positive(value: float, text: str | float, name: str) -> float:
     if not 0 < value < math.inf:
-        raise UserError(f"{name}: {_shown(text)} must be positive and finite")
+        raise UserError(f"{name}: {brief(text)} must be positive and finite")
     if not SMALLEST <= value <= LARGEST:
-        raise UserError(f"{name}: {_shown(text)} is beyond what is computed with, {SMALLEST:g} to {LARGEST:g}")
+        raise UserError(f"{name}: {brief(text)} is beyond what is computed with, {SMALLEST:g} to {LARGEST:g}")
     return value
-
-
-def _shown(text: str | float) -> str:
-    return repr(text) if len(repr(text)) <= _LONGEST else f"{repr(text)[:_LONGEST]}..."

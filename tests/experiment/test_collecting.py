@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -441,3 +442,22 @@ def test_mistakes_are_one_line(
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+HUGE = {"400 digits": "9" * 400, "5,000 digits": "9" * 5000, "1e309": "1e309", "NaN": "NaN", "less than nothing": "-1"}
+
+
+@pytest.mark.parametrize("word", HUGE)
+def test_a_number_at_the_edge_leaves_the_other_runs_alone(word: str, folder: Path) -> None:
+    """In run.json, status.json or metrics.jsonl of one run, at every place with a number."""
+    others = set(collect(folder).table["run_id"]) - {"a/mixture"}
+    run = folder / "a" / "mixture"
+    for name in (run_folder.RUN, run_folder.STATUS, run_folder.METRICS):
+        text = (run / name).read_text()
+        places = list(re.finditer(r"(?<=: )-?[0-9][0-9.e+-]*", text))
+        for place in places[:: max(len(places) // 12, 1)]:
+            (run / name).write_text(text[: place.start()] + HUGE[word] + text[place.end() :])
+            collected = collect(folder)
+            assert others <= set(collected.table["run_id"])
+            assert "a/mixture" in set(collected.table["run_id"]) | {each["run_id"] for each in collected.findings}
+        (run / name).write_text(text)

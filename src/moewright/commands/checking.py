@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.plain_values import plain_scalar
+from moewright.quantities import brief
 
 Inputs = ParamSpec("Inputs")
 Result = TypeVar("Result")
@@ -200,7 +201,7 @@ def writing(path: str | Path, where: str) -> Iterator[None]:
 def shown(value: Any) -> str:
     """A value in a complaint: plain ones as they are written, shortened; others by their class."""
     if value is None or isinstance(value, str | bytes | bool | int | float | Path):
-        text = str(value) if isinstance(value, Path) else repr(value)
+        text = str(value) if isinstance(value, Path) else brief(value)
         return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
