@@ -15,8 +15,15 @@ class UserError(ValueError):
         super().__init__("".join(shown))
 
 
+class PlaceError(UserError):
+    """A place for a result that is refused, or where nothing can be written."""
+
+
 class RunStopped(RuntimeError):  # noqa: N818  (not always an error of anyone's)
-    """A run that stopped by itself: it diverged, or the machine failed it. Says where and what remains. Exit code 1."""
+    """It broke, which is not always an error of anyone's: a run diverged, or the machine failed. Says where and what remains.
+
+    The command line exits with 1.
+    """
 
 
 class OtherProcessError(RuntimeError):

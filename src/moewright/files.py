@@ -5,13 +5,12 @@ import json
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from moewright.errors import UserError
+from moewright.errors import PlaceError, UserError
 from moewright.plain_values import UnfitTextError, dump_yaml, parse_json, parse_yaml
 
 # A config.json is a few kB (the largest public ones, with per-layer lists, under 1 MB).
@@ -50,10 +49,12 @@ def write_text(path: Path, text: str) -> None:
 class AppendOnlyFile:
     """JSON lines that are only ever appended. Each is written at once, so a killed process leaves whole lines behind.
 
-    A line that a full disk cut short is closed off before the next one; `read_objects` skips it.
+    A line that a full disk cut short is closed off before the next one; `read_objects` skips it. What was written
+    outlasts the machine's power after `sync`, not before: a step shall not wait for the disk.
     """
 
     def __init__(self, path: Path):
+        self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
@@ -64,6 +65,11 @@ class AppendOnlyFile:
         line = (json.dumps(finite(values), allow_nan=False) + "\n").encode()
         if os.write(self._file, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def sync(self) -> None:
+        """Put the lines on the disk, for what is written elsewhere and relies on them. Raises OSError."""
+        os.fsync(self._file)
+        sync(self._path.parent)
 
     def close(self) -> None:
         """No more lines."""
@@ -91,50 +97,116 @@ def finite(value: Any) -> Any:
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def sync(path: Path) -> None:
+    """Put a file, or the names in a folder, on the disk, so that they outlast the machine's power. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A file that appears complete or not at all: yields one beside it, renamed when the block ends well."""
+    """A file that appears complete or not at all: yields one beside it, renamed when the block ends well.
+
+    A link stays one: what it names is replaced. The file is on the disk before it has its name, and the name when the
+    block is left. Raises OSError.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = _beside(path)
     try:
-        yield Path(temporary)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        temporary.touch(0o644, exist_ok=False)
+        yield temporary
+        temporary.chmod(0o644)  # whatever the writer made of it
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
     except BaseException:
-        os.unlink(temporary)
+        _surely(lambda: temporary.unlink(missing_ok=True))
         raise
+
+
+def check_new_folder(folder: Path, where: str = "out") -> None:
+    """PlaceError if a folder cannot be made under this name, as far as can be said before; raises OSError too."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise PlaceError(f"{where}: {folder} exists and is not an empty folder; name a new one")
+    if folder.is_mount() or folder.samefile("."):  # an empty folder is replaced, which these cannot be
+        raise PlaceError(f"{where}: {folder} is in use as a folder of its own; name a new one in it")
 
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder that appears complete or not at all: yields a place beside it, renamed when the block ends well.
 
-    Raises UserError if the folder exists and is not empty, or cannot be made.
+    Raises PlaceError if the folder exists and is not empty, or cannot be made; of two that make the same one, one does.
     """
+    target = Path(os.path.realpath(folder))
+    partial = _beside(target)
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"out: {folder} exists and is not an empty folder; name a new one")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except UserError:  # a ValueError too
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UserError(f"out: {folder} cannot be made: {getattr(error, 'strerror', None) or error}") from None
-    with renamed_at_the_end(partial, folder):
+        try:
+            check_new_folder(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()
+        except PlaceError:  # a ValueError too
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise _not_made(folder, error) from None
         yield partial
+        _sync_all(partial)
+        partial.chmod(0o755)
+        try:
+            os.replace(partial, target)
+        except OSError as error:  # somebody else's is there by now
+            raise _not_made(folder, error) from None
+        sync(target.parent)
+    except BaseException:
+        _surely(lambda: shutil.rmtree(partial, ignore_errors=True))
+        raise
 
 
 @contextmanager
 def renamed_at_the_end(partial: Path, folder: Path) -> Iterator[None]:
-    """Fill a temporary folder: it gets its name when the block ends well, and is removed otherwise."""
+    """Fill a temporary folder: when the block ends well it is put on the disk and gets its name; else it is removed."""
     try:
         yield
+        _sync_all(partial)
         partial.chmod(0o755)  # mkdtemp makes it private
         os.replace(partial, folder)
+        sync(folder.parent)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        _surely(lambda: shutil.rmtree(partial, ignore_errors=True))
         raise
+
+
+def _beside(path: Path) -> Path:
+    """A name for what will be renamed to the path: hidden, no other's, and short enough whatever the path's is."""
+    return path.with_name(f".{path.name[:40]}.{os.urandom(6).hex()}")
+
+
+def _surely(clean: Callable[[], object]) -> None:
+    """Clean up, also if a second signal comes meanwhile."""
+    try:
+        clean()
+    except Exception:  # the disk's; what brought us here is told
+        return
+    except BaseException:
+        clean()
+        raise
+
+
+def _sync_all(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(place, name))
+        sync(Path(place))
+
+
+def _not_made(folder: Path, error: Exception) -> PlaceError:
+    return PlaceError(f"out: {folder} cannot be made: {getattr(error, 'strerror', None) or error}")
 
 
 def read_text(path: Path, largest: int = LARGEST_FILE) -> str:

@@ -42,7 +42,7 @@ KINDS = {
     "describe_laws": "name:name?",
     "fit": "runs:table law:name source:text? where:pairs? holdout:text? bootstrap:int loss:text weights:text? "
     "cluster:texts? objective:text? tuning:text? asymptote:float? fix:pairs? bound:pairs? seed:int out:path? "
-    "plots:path?",
+    "plots:path? force:flag",
     "design": "memory:quantity? total_params:quantity? active_params:quantity? decode_tokens_per_second:quantity? "
     "time_to_first_token:quantity? train_tokens:quantity? train_flops:quantity? train_device_hours:quantity? "
     "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
@@ -50,7 +50,7 @@ KINDS = {
     "train": "spec:path out:path? dry_run:flag quiet:flag",
     "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
     "forecast:texts? noise:float? quiet:flag",
-    "collect_runs": "path:path out:path? curves:path?",
+    "collect_runs": "path:path out:path? curves:path? force:flag",
     "export": "design:source format:text out:path? balance_loss:quantity?",
     "prepare_data": "sources:paths out:path tokenizer:path? vocab_size:int? text_key:text? source_key:text? "
     "document_separator:text? end_of_document:text? validation_share:float seed:int tokens_per_shard:int",

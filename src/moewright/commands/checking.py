@@ -7,7 +7,6 @@ neither a signature nor a check loads pandas, or the room whose object might hav
 import ast
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
 from functools import cache, wraps
 from inspect import Parameter, cleandoc, signature
 from numbers import Integral, Real
@@ -16,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from moewright.complaints import hint
 from moewright.errors import UserError
+from moewright.outputs import Destination, Place, check_outputs
 from moewright.plain_values import plain_scalar
 from moewright.quantities import brief
 
@@ -29,6 +29,10 @@ SHOWN = 60
 _UNFIT = object()
 _TEXTS = ("str", "WeightFormatName", "CacheDtype")
 """What text may be; which names a format has, the room that owns it says."""
+OUTPUTS = ("out", "plots", "curves", "preregister")
+"""Names of arguments that are places for results in whatever command has them."""
+_WRITES_NOTHING = ("dry_run", "watch", "print_space")
+"""Arguments with which a command leaves its outputs alone."""
 _LISTS = ("Iterable", "Sequence", "list")
 _MAPPINGS = ("Mapping", "dict")
 _WORDS = {
@@ -43,14 +47,57 @@ _WORDS = {
 }
 
 
+def writes(**places: Place) -> Callable[[Callable[Inputs, Result]], Callable[Inputs, Result]]:
+    """Under `@command`: which arguments are places for results, and what comes there."""
+
+    def mark(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
+        function.writes = places  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def places_of(function: Callable[..., Any]) -> dict[str, Place]:
+    """What `writes` says of a command."""
+    return getattr(function, "writes", {})
+
+
 def command(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
-    """The function with its arguments checked before it runs: UserError in one line, never a TypeError."""
+    """The function with its arguments checked before it runs: UserError in one line, never a TypeError.
+
+    Places for results are checked too, so a function that has such must say so with `writes`.
+    """
+    parameters = signature(function).parameters
+    assert {*places_of(function)} == {*OUTPUTS} & {*parameters}, f"{function.__name__}: @writes says what goes where"
 
     @wraps(function)
     def checked(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
-        return function(**bind(function, args, kwargs))  # type: ignore[call-arg]
+        values = bind(function, args, kwargs)
+        _check_places(function, values)
+        return function(**values)  # type: ignore[call-arg]
 
     return checked
+
+
+def _check_places(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    if any(values.get(name) for name in _WRITES_NOTHING):
+        return
+    parameters, places = signature(function).parameters, places_of(function)
+    outputs = [
+        Destination(written(name), values[name], place)
+        for name, place in places.items()
+        if values.get(name) is not None
+    ]
+    if not outputs:
+        return
+    inputs = [
+        (written(name), Path(each))
+        for name, value in values.items()
+        if name not in places and "Path" in names_of(parameters[name]) + _inner_names(parameters[name])
+        for each in as_list(value)
+        if isinstance(each, str | Path)
+    ]
+    check_outputs(outputs, inputs, values.get("force", False) if "force" in parameters else None)
 
 
 def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,15 +236,6 @@ def as_list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-@contextmanager
-def writing(path: str | Path, where: str) -> Iterator[None]:
-    """UserError for a place of the user's choice where nothing can be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{where}: {path} cannot be written: {error.strerror or error}") from None
-
-
 def shown(value: Any) -> str:
     """A value in a complaint: plain ones as they are written, shortened; others by their class."""
     if value is None or isinstance(value, str | bytes | bool | int | float | Path):
@@ -223,6 +261,12 @@ def _kind(parameter: Parameter) -> ast.expr:
 def names_of(parameter: Parameter) -> list[str]:
     """The names of what a parameter may be, None left out."""
     return [_name(member) for member in _members(_kind(parameter)) if not _is_none(member)]
+
+
+def _inner_names(parameter: Parameter) -> list[str]:
+    """The names of what may be in a parameter's lists."""
+    kinds = [inner for member in _members(_kind(parameter)) for inner in _inner(member)]
+    return [_name(member) for kind in kinds for member in _members(kind)]
 
 
 def _members(kind: ast.expr) -> list[ast.expr]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from moewright.commands.checking import as_list, command, written
+from moewright.commands.checking import as_list, command, writes, written
 from moewright.errors import UserError
+from moewright.outputs import NEW_FOLDER, Destination, deliver
 
 if TYPE_CHECKING:
     from moewright.architecture import Architecture
@@ -51,6 +52,7 @@ def design(*, space: str | Path | Space | None = None, print_space: Literal[True
 
 
 @command
+@writes(out=NEW_FOLDER)
 def design(
     *,
     memory: str | float | None = None,
@@ -105,7 +107,8 @@ def design(
         print_space: Give the space's rules and reasons, and do nothing else.
 
     Raises:
-        UserError: For budgets that are missing, contradict each other or fit no model.
+        UserError: For budgets that are missing, contradict each other or fit no model, or a place that is taken.
+        RunStopped: When the place of `out` was lost meanwhile; says where the result is instead.
     """
     given: dict[str, Any] = {
         "memory": memory,
@@ -134,7 +137,7 @@ def design(
     if out is not None:
         from moewright.report.design_folder import write_designs
 
-        write_designs(designs, out)
+        deliver((Destination("out", out, NEW_FOLDER), lambda folder: write_designs(designs, folder)))
     return designs
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moewright.commands.checking import command
+from moewright.commands.checking import command, writes
+from moewright.outputs import NEW_FOLDER, Destination, deliver
 
 if TYPE_CHECKING:
     from moewright.architecture import Architecture
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @command
+@writes(out=NEW_FOLDER)
 def export(
     design: str | Path | dict[str, Any] | Architecture,
     format: str,
@@ -32,9 +34,13 @@ def export(
         balance_loss: Balance loss: 1 per layer when balanced, averaged over layers. [default: none]
 
     Raises:
-        UserError: Naming the fields that the framework cannot express.
+        UserError: Naming the fields that the framework cannot express, or a place that is taken.
+        RunStopped: When the place of `out` was lost meanwhile; says where the result is instead.
     """
     from moewright.exporters.exported import export_to
 
     exported = export_to(format, design, balance_loss)
-    return exported if out is None else replace(exported, folder=exported.write(out))
+    if out is None:
+        return exported
+    deliver((Destination("out", out, NEW_FOLDER), exported.write))
+    return replace(exported, folder=Path(out))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moewright.commands.checking import as_list, command, number_from, writing
+from moewright.commands.checking import as_list, command, number_from, writes
 from moewright.complaints import number, whole
 from moewright.errors import UserError
+from moewright.outputs import FIGURE_MARKS, LAW_FILE, Destination, Place, deliver
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from moewright.laws import Fit, Law
 
 LARGEST_SEED = 2**63 - 1
+FIGURES = Place("files", FIGURE_MARKS, ("predicted.png", "residuals.png", "marginal.png", "fit.html"))
 
 
 @command
+@writes(out=LAW_FILE, plots=FIGURES)
 def fit(
     runs: str | Path | pd.DataFrame,
     law: str | Path | Law,
@@ -38,6 +41,7 @@ def fit(
     seed: int = 0,
     out: str | Path | None = None,
     plots: str | Path | None = None,
+    force: bool = False,
 ) -> Fit:
     """What law do my runs follow? A law's form fitted to a run table, with intervals.
 
@@ -61,14 +65,14 @@ def fit(
         fix: Keep a coefficient: NAME=VALUE; repeatable.
         bound: Bound a coefficient: NAME=LOW:HIGH; repeatable.
         seed: Of starts, bootstrap and random holdouts.
-        out: JSON file for the fitted law.
+        out: JSON file for the fitted law. An earlier one is replaced, another file is not.
         plots: Folder for its figures, as PNG and HTML.
+        force: Replace existing files that are no earlier results of this command. Inputs are never replaced.
 
     Raises:
-        UserError: For a table or a setting that cannot be used.
+        UserError: For a table or a setting that cannot be used, or a place where nothing can be written.
+        RunStopped: When such a place was lost meanwhile; says where the result is instead.
     """
-    if out is not None and Path(out).is_dir():
-        raise UserError(f"out: {out} is a folder; name a file")
     import moewright.runs as run_tables
     from moewright.laws import FitSettings, resolve_law
     from moewright.laws.fitting.fit_result import fit_runs
@@ -94,14 +98,14 @@ def fit(
     chosen = resolve_law(law)
     table = run_tables.load(runs, source) if isinstance(runs, str | Path) else run_tables.prepare(runs)
     found = fit_runs(chosen, table, settings)
+    results: list[tuple[Destination, Callable[[Path], object]]] = []
     if out is not None:
-        with writing(out, "out"):
-            found.law.save(out)
+        results.append((Destination("out", out, LAW_FILE), found.law.save))
     if plots is not None:
         from moewright.report.fit_figures import write_fit_figures
 
-        with writing(plots, "plots"):
-            write_fit_figures(found, Path(plots))
+        results.append((Destination("plots", plots, FIGURES), lambda folder: write_fit_figures(found, folder)))
+    deliver(*results, force=force)
     return found
 
 

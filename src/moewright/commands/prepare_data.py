@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moewright.commands.checking import as_list, command
+from moewright.commands.checking import as_list, command, writes
+from moewright.outputs import NEW_FOLDER
 
 if TYPE_CHECKING:
     from moewright.data import Dataset
 
 
 @command
+@writes(out=NEW_FOLDER)
 def prepare_data(
     sources: str | Path | Iterable[str | Path],
     out: str | Path,

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from moewright.commands.checking import as_list, command
+from moewright.commands.checking import as_list, command, writes
 from moewright.errors import UserError, needs_the_lab
+from moewright.outputs import OWN_FOLDER
 
 if TYPE_CHECKING:
     from moewright.sweeps.foresight.dry_run import DryRun
@@ -44,6 +45,7 @@ def sweep(
 
 
 @command
+@writes(out=OWN_FOLDER)
 def sweep(
     spec: str | Path | dict[str, Any],
     out: str | Path | None = None,

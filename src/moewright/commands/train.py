@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from moewright.commands.checking import command
+from moewright.commands.checking import command, writes
 from moewright.errors import UserError, needs_the_lab
+from moewright.outputs import OWN_FOLDER
 
 if TYPE_CHECKING:
     from moewright.experiment.planning import RunPlan
@@ -25,6 +26,7 @@ def train(spec: str | Path | Recipe, *, dry_run: Literal[True], quiet: bool = Fa
 
 
 @command
+@writes(out=OWN_FOLDER)
 def train(
     spec: str | Path | Recipe, out: str | Path | None = None, *, dry_run: bool = False, quiet: bool = False
 ) -> TrainingResult | RunPlan:

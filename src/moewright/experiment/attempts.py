@@ -112,5 +112,6 @@ def _append(out: Path, run: str, record: Attempt) -> None:
     file = AppendOnlyFile(attempts_file(out, run))
     try:
         file.write(record.to_dict())
+        file.sync()
     finally:
         file.close()

@@ -1,6 +1,5 @@
 """Checkpoints as files: complete or absent, whatever kills the process."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -42,15 +41,8 @@ def write_checkpoint(
                 save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
             except SafetensorError as error:  # its own name for what the operating system said
                 raise OSError(28, f"{name}: {error}") from None
-            _flush(partial / name)
         state.write(partial / STATE)
-        _flush(partial / STATE)
     return target
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def keep_newest(folder: Path, count: int) -> None:

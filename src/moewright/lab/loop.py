@@ -196,10 +196,12 @@ class TrainingLoop:
         self.loss = report.loss
 
     def _check_metrics(self) -> None:
-        """Raise what kept the first process from writing metrics: no checkpoint may be newer than they are."""
+        """Raise what kept the first process from writing metrics: no checkpoint may be newer than those on the disk."""
         with self.members.together():
             if self.failure is not None:
                 raise self.failure
+            if self.metrics is not None:
+                self.metrics.sync()
 
     def _save(self) -> None:
         self._check_metrics()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moewright.files import replaced, write_text
+from moewright.outputs import PAGE_MARK, PNG_MARK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def write_png(folder: Path, drawing: Drawing) -> Path:
     """NAME.png in a folder; it appears complete or not at all."""
     path = folder / f"{drawing.name}.png"
     with replaced(path) as temporary:
-        drawing.figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")
+        drawing.figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png", metadata={"Software": PNG_MARK})
     return path
 
 
@@ -85,7 +86,8 @@ def write_page(
     write_text(
         path,
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{PAGE_MARK}\n'
+        f"<title>{escape(title)}</title>\n"
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{escape(title)}</h1>\n{lines}</header>\n"
         f"{_table(table) if table else ''}{figures}</body>\n</html>\n",
     )

@@ -173,38 +173,40 @@ def check_ending(path: Path, endings: tuple[str, ...], option: str) -> str:
     return found
 
 
-def write_frame(frame: pd.DataFrame, path: Path, endings: tuple[str, ...] = TABLE_ENDINGS, option: str = "out") -> None:
-    """Write the frame to a file whose name ends in one of these; equal frames give equal bytes.
+def write_frame(frame: pd.DataFrame, path: Path, mark: str) -> None:
+    """Write the frame to a file, in the format of its ending; equal frames give equal bytes. Raises OSError.
 
-    Raises UserError, naming the option, for another ending and for a place that cannot be written.
+    `mark`: a key in the metadata of Parquet, which says what the file is; the other formats have no place for it.
     """
-    ending = check_ending(path, endings, option)
-    try:
-        with replaced(path) as temporary:
-            _WRITERS[ending](frame, temporary)
-    except OSError as error:
-        raise UserError(f"{option}: {path} cannot be written: {error.strerror or error}") from None
+    ending = next(ending for ending in _WRITERS if path.name.lower().endswith(ending))
+    with replaced(path) as temporary:
+        _WRITERS[ending](frame, temporary, mark)
 
 
-def _csv(frame: pd.DataFrame, path: Path) -> None:
+def _csv(frame: pd.DataFrame, path: Path, mark: str) -> None:
     frame.to_csv(path, index=False)
 
 
-def _csv_gz(frame: pd.DataFrame, path: Path) -> None:
+def _csv_gz(frame: pd.DataFrame, path: Path, mark: str) -> None:
     frame.to_csv(path, index=False, compression={"method": "gzip", "mtime": 0})  # no time stamp inside
 
 
-def _jsonl(frame: pd.DataFrame, path: Path) -> None:
+def _jsonl(frame: pd.DataFrame, path: Path, mark: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
         for record in as_records(frame):
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
-def _parquet(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_parquet(path, index=False)
+def _parquet(frame: pd.DataFrame, path: Path, mark: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    # Not among pandas' attributes, which a table that somebody changed and saved again would still have.
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, mark: "1"}), path)
 
 
-_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path, str], None]] = {
     ".csv": _csv,
     ".csv.gz": _csv_gz,
     ".jsonl": _jsonl,

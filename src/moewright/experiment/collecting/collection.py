@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +27,7 @@ from moewright.experiment.collecting.run_rows import fact_columns, outcome_colum
 from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord
 from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
+from moewright.outputs import CURVES, CURVES_MARK, RUN_TABLE, RUN_TABLE_MARK, Destination, deliver
 from moewright.records import Items, Output
 from moewright.runs.derived import read_architecture
 from moewright.runs.schema import SCHEMA
@@ -109,12 +110,15 @@ class RunTable(ShownTable):
         return [{str(name): value for name, value in row.items()} for row in self.table[columns].to_dict("records")]
 
 
-def collect(folder: str | Path, out: str | Path | None = None, curves: str | Path | None = None) -> RunTable:
+def collect(
+    folder: str | Path, out: str | Path | None = None, curves: str | Path | None = None, force: bool = False
+) -> RunTable:
     """The table of all runs in a folder: a sweep's, a run's, or one with runs anywhere below it.
 
     `out` writes it for `fit` (.parquet, .csv or .jsonl), `curves` the learning curves (.parquet or .csv.gz). Nothing
-    else is written, and runs may be under way. Runs that did not finish have rows without a loss. A run whose files
-    cannot be read is left out and named among the findings. Raises UserError for a folder without a readable run.
+    else is written, and no file of others is replaced without `force`; runs may be under way. Runs that did not finish
+    have rows without a loss. A run whose files cannot be read is left out and named among the findings. Raises
+    UserError for a folder without a readable run.
 
     The command line calls this `runs`, which in Python is the module of run tables: there it is
     `moewright.collect_runs`.
@@ -142,7 +146,7 @@ def collect(folder: str | Path, out: str | Path | None = None, curves: str | Pat
     if table.empty:
         raise UserError(f"{folder}: none of its {len(sources)} runs can be read; {findings[0]['detail']}")
     findings += [*_diagnose(table), *about_mixtures(table)]
-    written = _write(table, sources, out, curves)
+    written = _write(table, sources, out, curves, force)
     return RunTable(folder, table, _numbered(findings, table), swept, written)
 
 
@@ -256,21 +260,20 @@ def _numbered(findings: list[Finding], table: pd.DataFrame) -> tuple[Finding, ..
 
 
 def _write(
-    table: pd.DataFrame, sources: list[RunSource], out: str | Path | None, curves: str | Path | None
+    table: pd.DataFrame, sources: list[RunSource], out: str | Path | None, curves: str | Path | None, force: bool
 ) -> tuple[Path, ...]:
-    written = []
+    results: list[tuple[Destination, Callable[[Path], object]]] = []
     if out is not None:
-        write_frame(table, Path(out), TABLE_ENDINGS, "out")
-        written.append(Path(out))
+        results.append((Destination("out", out, RUN_TABLE), lambda path: write_frame(table, path, RUN_TABLE_MARK)))
     if curves is not None:
         known = set(table["run_id"])
         try:
             long = read_curves((source.run_id, source.folder) for source in sources if source.run_id in known)
         except OSError as error:
             raise UserError(f"curves: {error.filename} cannot be read: {error.strerror}") from None
-        write_frame(long, Path(curves), LONG_ENDINGS, "curves")
-        written.append(Path(curves))
-    return tuple(written)
+        results.append((Destination("curves", curves, CURVES), lambda path: write_frame(long, path, CURVES_MARK)))
+    deliver(*results, force=force)
+    return tuple(Path(output.path) for output, _ in results)
 
 
 # Where the runs of a folder are

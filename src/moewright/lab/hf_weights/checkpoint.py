@@ -1,5 +1,6 @@
 """Folders that transformers loads: config, weights, tokenizer; written from the lab's model and read into it."""
 
+import errno
 import re
 import shutil
 import warnings
@@ -24,6 +25,7 @@ from moewright.hf.config import read_config, to_config
 from moewright.hf.loading import SPEC
 from moewright.hf.training_config import write_training_config
 from moewright.lab.hf_weights.tensors import FAMILIES, from_hf_tensors, to_hf_tensors
+from moewright.outputs import check_space
 
 StoredAs = Literal["fp32", "bf16"]
 
@@ -73,7 +75,11 @@ def write_checkpoint(
         write_mapping(partial / "generation_config.json", {**tokens, "pad_token_id": eos_token_id})
         if tokenizer is not None:
             _write_tokenizer(partial, Path(tokenizer), architecture, tokens)
-        save_file(tensors, partial / MODEL, metadata={"format": "pt"})  # transformers asks for that format
+        check_space(partial, sum(tensor.nbytes for tensor in tensors.values()), "out")
+        try:
+            save_file(tensors, partial / MODEL, metadata={"format": "pt"})  # transformers asks for that format
+        except SafetensorError as error:  # its own name for what the operating system said
+            raise OSError(errno.EIO, f"{MODEL}: {error}") from None
         (partial / MODEL).chmod(0o644)
     return Path(out)
 
