@@ -20,7 +20,7 @@ class PlaceError(UserError):
 
 
 class RunStopped(RuntimeError):  # noqa: N818  (not always an error of anyone's)
-    """It broke, which is not always an error of anyone's: a run diverged, or the machine failed. Says where and what remains.
+    """It broke: a run diverged, or the machine failed. Says where, and what remains.
 
     The command line exits with 1.
     """
