@@ -28,7 +28,7 @@ from moewright.data.sources import Source, find_source
 from moewright.data.split import DocumentSplit, split_documents
 from moewright.data.tokenizer import END_OF_TEXT, Tokenizer, check_trainable, load_tokenizer, train_tokenizer
 from moewright.data.writing import Spool, kept_documents, write_shards
-from moewright.errors import RunStopped, UserError
+from moewright.errors import UserError
 from moewright.files import new_folder
 
 _TOKENIZER = "tokenizer.json"
@@ -191,5 +191,4 @@ def _one_line_for_a_full_disk(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise RunStopped(f"out: {out} could not be written, and nothing was kept: {reason}") from None
+        raise UserError(f"out: {out} could not be written, and nothing was kept: {error.strerror or error}") from None
