@@ -13,6 +13,7 @@ from moewright.errors import UserError
 from moewright.plain_values import UnfitTextError, parse_json, parse_yaml
 from moewright.quantities import brief
 from moewright.runs import load
+from moewright.sweeps.sweep_spec import Execution
 from tests.test_cli import run
 
 MODEL = "examples/configs/qwen3-30b-a3b.json"
@@ -105,3 +106,37 @@ def test_recipes_with_such_a_number_are_one_line(word: str, tmp_path: Path) -> N
         moewright.train(path, dry_run=True)
     assert len(str(caught.value)) < 300 + len(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["time_limit", "stall_limit"])
+@pytest.mark.parametrize(
+    ("written", "minutes"),
+    [
+        *[("90s", 1.5), ("30m", 30.0), ("2h", 120.0), ("1d", 1440.0), ("1.5h", 90.0), (1.5, 1.5), (90, 90.0)],
+        *[
+            (each, None)
+            for each in ("infh", "nanh", "inf", "-1h", "0h", "1_0_h", "٣h", "1e309h", "1e300h", "2 weeks", "h")
+        ],
+        *[(each, None) for each in (math.inf, math.nan, -1, 0, True, 10**400, "1:30", "", "2hh")],
+    ],
+    ids=brief,
+)
+def test_limits_of_time(field: str, written: Any, minutes: float | None) -> None:
+    if minutes is not None:
+        assert getattr(Execution.from_dict({field: written}), field) == minutes
+        return
+    with pytest.raises(UserError, match=field) as caught:
+        Execution.from_dict({field: written})
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("value", [10**400, 10**5000, math.inf, math.nan, -1, 0, True, "4", 1.5, 2**63], ids=brief)
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "num_experts", "rms_norm_eps"])
+def test_configs_in_python_with_such_a_number_are_one_line(key: str, value: Any) -> None:
+    config = json.loads(Path(MODEL).read_text()) | {key: value}
+    if key == "rms_norm_eps" and value in (1.5, 2**63):
+        return
+    with pytest.raises(UserError) as caught:
+        moewright.inspect(config)
+    assert key in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -1,7 +1,6 @@
 """What a family of config.json files is, and typed, watchful access to one: every value is checked, every key is
 accounted for."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from moewright.architecture.mixers import Rope
 from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture
 from moewright.complaints import MISSPELT, near_name
 from moewright.errors import UserError
+from moewright.quantities import LARGEST, brief
 from moewright.records import LARGEST_SIZE
 
 # Keys of every family that say nothing about the architecture: training, generation and bookkeeping.
@@ -141,7 +141,7 @@ class Config:
     def number(self, key: str) -> float:
         """A positive finite number."""
         value = self._get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
             raise self.error(key, "expected a positive number", value)
         return float(value)
 
@@ -268,7 +268,7 @@ class Config:
             stated_fraction = self.raw("partial_rotary_factor")
         fraction = fraction if stated_fraction is None else stated_fraction
         for key, value in (("rope_theta", theta), ("partial_rotary_factor", fraction)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
                 raise self.error(key, "expected a positive number", value)
         if fraction > 1:
             raise self.error("partial_rotary_factor", "expected at most 1", fraction)
@@ -340,5 +340,4 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else brief(value)

@@ -7,9 +7,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from moewright.errors import UserError
 from moewright.files import read_mapping
+from moewright.quantities import split_quantity
 from moewright.records import Count, FileRecord, Positive, Record, Size
 from moewright.sweeps.settings.axes import Axis
 
+LONGEST = 10 * 366 * 24 * 60.0
+"""Minutes: ten years."""
 _MINUTES = {"s": 1 / 60, "m": 1.0, "h": 60.0, "d": 1440.0}
 
 
@@ -17,8 +20,9 @@ def _minutes(value: Any) -> Any:
     """90s, 30m, 2h and 1d as minutes."""
     if isinstance(value, str) and value[-1:] in _MINUTES:
         try:
-            return float(value[:-1]) * _MINUTES[value[-1]]
-        except ValueError:
+            number, unit = split_quantity(value)
+            return number * _MINUTES[unit]
+        except (KeyError, ValueError):
             return value
     return value
 
@@ -59,9 +63,9 @@ class Execution(Record):
     gpus: Annotated[tuple[Count, ...], Field(strict=False)] = ()
     """Local only: the GPUs that jobs share in turn."""
     gpus_per_run: Count = 0
-    time_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0, allow_inf_nan=False)] | None = None
+    time_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0, le=LONGEST)] | None = None
     """Of one attempt, in minutes or as 90s, 30m, 2h. A run that reaches it keeps a checkpoint."""
-    stall_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0, allow_inf_nan=False)] | None = None
+    stall_limit: Annotated[float, BeforeValidator(_minutes), Field(gt=0, le=LONGEST)] | None = None
     """A worker whose run has not got on for so long is stopped and the run retried; written like time_limit. None: it
     is only shown as stalled."""
     after_time_limit: Literal["stop", "continue"] = "stop"

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from moewright.complaints import check_names, name_row
 from moewright.errors import UserError
 from moewright.laws.variable import Array, Variable
+from moewright.quantities import split_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,9 +275,9 @@ def scale(rows: Observations) -> Array:
 
 def _share(holdout: str, written: str) -> float:
     try:
-        share = float(written)
+        share, unit = split_quantity(written)
     except ValueError:
-        share = np.nan
-    if not 0 < share < 1:
+        share, unit = np.nan, ""
+    if unit or not 0 < share < 1:
         raise UserError(f"holdout {holdout}: the share after the colon must be between 0 and 1")
     return share

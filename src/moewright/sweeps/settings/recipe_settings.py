@@ -1,6 +1,5 @@
 """The settings of a recipe by their dotted names: which there are, how one is set, and what their values may be."""
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -10,7 +9,7 @@ from typing import Any, get_args, get_origin
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
-from moewright.quantities import parse_count
+from moewright.quantities import LARGEST, brief, parse_count
 from moewright.records import LARGEST_SIZE, Record
 
 # Nine digits a side: any size and any share of one, and no exponent that takes gigabytes to write out.
@@ -24,27 +23,27 @@ class MisfitError(ValueError):
 def fraction(value: Any, name: str) -> Fraction:
     """An exact number from 0.125, 3 or "1/8"; UserError for anything else, and for what is below zero."""
     found = None
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST:
         found = Fraction(str(value))  # the decimal number that was written, not its nearest binary one
     elif isinstance(value, str) and (match := _FRACTION.fullmatch(value)):
         divisor = int(match[2] or 1)
         found = Fraction(match[1]) / divisor if divisor else None
     if found is None or found < 0:
-        raise UserError(f"{name}: {value!r} is not a positive number or a fraction such as 1/8")
+        raise UserError(f"{name}: {brief(value)} is not a positive number or a fraction such as 1/8")
     return found
 
 
 def whole(value: Any, name: str) -> int:
     """A size of at least 1; UserError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_SIZE:
-        raise UserError(f"{name}: {value!r} is not a whole number from 1 to {LARGEST_SIZE:,}")
+        raise UserError(f"{name}: {brief(value)} is not a whole number from 1 to {LARGEST_SIZE:,}")
     return value
 
 
 def amount(value: Any, name: str) -> float:
     """A count such as 4M or 1e15; UserError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise UserError(f"{name}: {value!r} is not a count such as 4M or 1e15")
+        raise UserError(f"{name}: {brief(value)} is not a count such as 4M or 1e15")
     return parse_count(value, name)
 
 
