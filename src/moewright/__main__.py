@@ -1,5 +1,67 @@
-"""`python -m moewright` is the command line."""
+"""`python -m moewright` and the installed command: signals are heard from here on, while the rest is imported too."""
 
-from moewright.cli import main
+import os
+import signal
+import sys
+from typing import Any, NoReturn
 
-main()
+
+def main() -> NoReturn:
+    """Run the command line. Ctrl-C ends it with 130 and SIGTERM with 143, in one line, whatever it is at.
+
+    Training and sweeps hear both themselves while they are at work, and write a checkpoint first.
+    """
+    heard: list[int] = []
+
+    def hear(number: int, frame: Any) -> None:
+        heard.append(number)
+        raise SystemExit(128 + number)  # typer has a way of its own with KeyboardInterrupt
+
+    def ignored(what: Any) -> None:
+        """An exception where none can be raised, such as in a callback of a library: the signal comes once more."""
+        if heard and issubclass(what.exc_type, SystemExit):
+            os.kill(os.getpid(), heard[-1])
+        else:
+            sys.__unraisablehook__(what)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores one of them
+            signal.signal(number, hear)
+    sys.unraisablehook = ignored
+    code: Any = 1
+    try:
+        from moewright.cli import main as run
+
+        run()
+    except BaseException as error:
+        deaf()
+        if heard:  # in the middle of an import it may have become any exception
+            code = 128 + heard[-1]
+            print(f"moewright: {'interrupted' if heard[-1] == signal.SIGINT else 'terminated'}", file=sys.stderr)
+        elif isinstance(error, SystemExit):
+            code = error.code
+        else:
+            raise
+    sys.exit(flushed(code))
+
+
+def deaf() -> None:
+    """What is left takes no time and has an exit code: no signal changes it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def flushed(code: Any) -> Any:
+    """The exit code once everything is printed: 1, with a line, if it cannot be."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        if not isinstance(error, BrokenPipeError):  # the reader has seen enough
+            print(f"moewright: standard output: {error.strerror}", file=sys.stderr)
+        return code or 1
+    return code
+
+
+if __name__ == "__main__":
+    main()

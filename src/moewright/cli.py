@@ -169,6 +169,10 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _fail(": ".join(str(part) for part in (error.filename, error.strerror) if part), 1)
 
 
 # typer brings its own copy of click in some releases and imports click in others; this base is right in both.
