@@ -25,8 +25,10 @@ STOPS = ("SIGTERM", "SIGINT", "SIGINT twice")
 """What `moewright sweep` is told, which it must obey: checkpoints are written, exit 130."""
 WORKER, CONTROLLER = "submitit.core._submit", "submitit.local._local"
 """What stands in their command lines."""
-ORDER_SECONDS = 20.0
+ORDER_SECONDS = 8.0
 """How long a fault waits for the call that it is for."""
+BREAKING_SECONDS = 10.0
+"""A submitter that a fault of the disk ends is gone by then."""
 
 
 @dataclass
@@ -328,6 +330,10 @@ class Adversary:
     def stop(self, kind: str) -> None:
         """Ctrl-C or SIGTERM to the submitter: it waits for its workers' checkpoints, and leaves none behind."""
         victim = self.victim
+        end = time.monotonic() + BREAKING_SECONDS  # one that a fault ends is not to be told to end as well
+        while self._may_break and victim.exit_code is None and time.monotonic() < end:
+            time.sleep(0.05)
+        self._revive()
         self._wait("a job", lambda: bool(victim.own_children()) or victim.exit_code is not None, self.patience)
         self._check_not_done(kind)
         name, _, twice = kind.partition(" ")
