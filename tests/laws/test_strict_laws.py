@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 import moewright
 from moewright import UserError, laws
+from moewright.designs.space import Space
 from moewright.hardware.devices import load_device
 from moewright.laws.prediction import _ask
 from tests.commands.test_law_commands import experts, moe_layers
-from tests.laws.tables import synthetic_dense
+from tests.laws.tables import synthetic_dense, synthetic_zhao
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -225,3 +226,14 @@ def test_no_loss_below_its_own_asymptote_is_predicted() -> None:
     answer = _ask(worse, moe_layers(experts(8, 256, 2)), 2e10)
     assert answer.loss is None
     assert "gives a loss of -" in str(answer.reason)
+
+
+def test_no_design_is_ranked_by_such_a_loss(tmp_path: Path) -> None:
+    law = laws.fit_law("zhao2025", synthetic_zhao(0, rows=60), bootstrap=0)
+    law.save(tmp_path / "law.json")
+    values = json.loads((tmp_path / "law.json").read_text())
+    values["coefficients"]["e"] = -1e3
+    (tmp_path / "law.json").write_text(json.dumps(values))
+    space = Space(widths=(1024,), depths=(16,), experts=(64,))
+    with pytest.raises(UserError, match="zhao2025-fitted cannot rank these designs: its formula gives a loss of -"):
+        moewright.design(memory="80GB", train_tokens="2T", law=[tmp_path / "law.json"], space=space)

@@ -24,6 +24,7 @@ from moewright.designs.space import Space, load_space
 from moewright.errors import UserError
 from moewright.hf.loading import Source
 from moewright.laws import Law, get
+from moewright.laws.law import InapplicableLaw, check_loss
 from moewright.laws.variable import Array
 from moewright.records import LARGEST_SIZE
 
@@ -57,6 +58,11 @@ def recommend(
     if not within.designs:
         raise infeasible(problem.groups, budgets)
     best, winners = best_of_each_law(problem, within)
+    for judge, loss in zip(problem.judges, best, strict=True):
+        try:
+            check_loss(judge.law, float(loss))
+        except InapplicableLaw as reason:
+            raise UserError(f"law: {judge.name} cannot rank these designs: {reason}; leave it out") from None
     ranking = rank(problem, within, best, winners, top)
     chosen = choose_by_principles(problem, within, best)
     first = ranking.designs.take([0])

@@ -3,7 +3,6 @@
 Losses of different laws never compare: each was measured with its own tokenizer, validation set and schedule.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from moewright.errors import UserError
 from moewright.laws.catalogue import get, names
 from moewright.laws.derive import caveats
 from moewright.laws.fitting.fitted_law import FittedLaw
-from moewright.laws.law import InapplicableLaw, Law, LossForm, Rule
+from moewright.laws.law import InapplicableLaw, Law, LossForm, Rule, check_loss
 from moewright.laws.variable import Status
 from moewright.records import Items, Output, Record
 
@@ -171,7 +170,7 @@ def _ask(law: Law, architecture: Architecture, train_tokens: float) -> LawPredic
         domain = law.domain(**variables) | law.conditions(architecture, train_tokens=train_tokens)
         loss = float(law.loss(**variables)) if "loss" in law.gives else None
         if loss is not None:
-            _check_loss(law, loss)
+            check_loss(law, loss)
         quantities = {}
         if isinstance(law, Rule):
             for name, quantity in law.quantities.items():
@@ -186,15 +185,3 @@ def _ask(law: Law, architecture: Architecture, train_tokens: float) -> LawPredic
         low, high = law.loss_interval(INTERVAL_LEVEL, **variables)
         interval = (float(low), float(high))
     return LawPrediction(law.name, law.title, None, loss, interval, quantities, variables, domain)
-
-
-def _check_loss(law: Law, loss: float) -> None:
-    """InapplicableLaw for a loss that no model has: not above 0, or below the law's own loss of an endless model."""
-    floor = 0.0
-    if law.as_form().form.asymptote is not None:
-        floor = max(0.0, float(law.as_loss_law().coefficients_with({}).get(law.as_form().form.asymptote or "", 0.0)))
-    if not (math.isfinite(loss) and loss > 0 and loss >= floor * (1 - 1e-9)):
-        raise InapplicableLaw(
-            f"its formula gives a loss of {loss:.4g} here, below the {floor:.4g} of an endless model: the model lies "
-            "too far outside its runs"
-        )
