@@ -4,7 +4,9 @@
  * a file under DISK_FAULTS_UNDER, in a process whose command line has the text, fails with that errno. Which process it
  * is is decided by renaming the order, and said in the renamed file. A write fails whole, or after half of it was
  * written (HOW `half`), or says itself that half was written (`short`). While there is a file `full`, nothing can be
- * written or made there, and no room is said to be left.
+ * written or made there, and no room is said to be left. While there is a file `nth`, "N ERRNO HOW", all those calls are
+ * counted, by a byte each in `count`, and the N-th fails (HOW `once`), or all from there on do (`on`), or it kills its
+ * process (`kill`).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -48,12 +50,36 @@ static int is_full(void) {
     return exists(name);
 }
 
+/* Whether this call is the one to fail of all that are counted; sets errno if so. */
+static int is_nth(void) {
+    char name[4096], text[64], how[32];
+    int before = errno, failing;
+    long nth;
+    snprintf(name, sizeof name, "%s/nth", control);
+    int file = syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return errno = before, 0;
+    long size = syscall(SYS_read, file, text, sizeof text - 1);
+    syscall(SYS_close, file);
+    text[size > 0 ? size : 0] = 0;
+    if (sscanf(text, "%ld %d %31s", &nth, &failing, how) < 3) return errno = before, 0;
+    snprintf(name, sizeof name, "%s/count", control);
+    file = syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    syscall(SYS_write, file, "x", 1);
+    long number = syscall(SYS_lseek, file, 0, SEEK_CUR);
+    syscall(SYS_close, file);
+    errno = before;
+    if (number < nth || (number > nth && strcmp(how, "on"))) return 0;
+    if (!strcmp(how, "kill")) syscall(SYS_kill, getpid(), 9);
+    return errno = failing, 1;
+}
+
 /* Whether this call is to fail; sets errno if so. */
 static enum how ordered(const char *call, const char *path) {
     if (!control || !under || strncmp(path, under, strlen(under))) return PASSED;
     int before = errno;
     if (is_full() && (!strcmp(call, "write") || ((!strcmp(call, "create") || !strcmp(call, "mkdir")) && !exists(path))))
         return errno = ENOSPC, WHOLE;
+    if (is_nth()) return WHOLE;
     char name[4096], taken[4096], text[512];
     snprintf(name, sizeof name, "%s/order", control);
     int file = syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC);

@@ -69,6 +69,16 @@ class DiskFaults:
         finally:
             (self._folder / "full").unlink()
 
+    def fail_at(self, number: int, error: str, how: str) -> None:
+        """Count calls anew; the one of that number fails `once`, all from it on (`on`), or it is a `kill`. 0: none."""
+        (self._folder / "count").unlink(missing_ok=True)
+        (self._folder / "nth").write_text(f"{number or 10**9} {getattr(errno, error)} {how}")
+
+    def counted(self) -> int:
+        """Calls since `fail_at`."""
+        count = self._folder / "count"
+        return count.stat().st_size if count.exists() else 0
+
     @staticmethod
     def can_be_made() -> bool:
         """Whether there is a compiler."""
