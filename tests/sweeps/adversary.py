@@ -330,10 +330,7 @@ class Adversary:
     def stop(self, kind: str) -> None:
         """Ctrl-C or SIGTERM to the submitter: it waits for its workers' checkpoints, and leaves none behind."""
         victim = self.victim
-        end = time.monotonic() + BREAKING_SECONDS  # one that a fault ends is not to be told to end as well
-        while self._may_break and victim.exit_code is None and time.monotonic() < end:
-            time.sleep(0.05)
-        self._revive()
+        self._let_break()
         self._wait("a job", lambda: bool(victim.own_children()) or victim.exit_code is not None, self.patience)
         self._check_not_done(kind)
         name, _, twice = kind.partition(" ")
@@ -353,9 +350,17 @@ class Adversary:
         assert not (victim.workers() - began) & left, victim.log
         victim.tally.struck[kind] += 1
 
+    def _let_break(self) -> None:
+        """Start anew a submitter that a fault of the disk is ending: it can neither obey nor hold its folder."""
+        end = time.monotonic() + BREAKING_SECONDS
+        while self._may_break and self.victim.exit_code is None and time.monotonic() < end:
+            time.sleep(0.05)
+        self._revive()
+
     def try_second(self) -> None:
         """Another submitter in the same folder is refused with one line."""
         victim = self.victim
+        self._let_break()
         holder = victim.out / ".submitter.json"
 
         def is_held() -> bool:
