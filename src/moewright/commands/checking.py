@@ -149,7 +149,9 @@ def from_text(text: Any, parameter: Parameter) -> Any:
         value = number_from(text)
     except ValueError:
         return text  # which the check complains of
-    return value if "float" in names or isinstance(value, int) else text
+    if "int" in names:
+        return value if "float" in names or isinstance(value, int) else text
+    return float(value)
 
 
 def number_from(text: str) -> int | float:
