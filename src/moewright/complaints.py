@@ -141,6 +141,7 @@ def first_complaint(error: ValidationError, whole: str, model: Any = Any) -> str
     complaint = error.errors(include_url=False)[0]
     steps, known = _place(complaint["loc"], model)
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    where = where if len(where) <= _LONGEST_GIVEN else f"{where[:_LONGEST_GIVEN]}..."
     what = complaint["msg"].removeprefix("Value error, ")
     if complaint["type"] == "extra_forbidden":
         what = "unknown key" + hint(str(steps[-1]), known, "")

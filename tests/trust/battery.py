@@ -1,0 +1,491 @@
+"""A battery of hostile and careless cases, made from the signatures of the commands and from valid files.
+
+    python -m tests.trust.battery --cases 2000 --seed 0
+
+prints how many cases of which command and kind ended how, then every fault. A new command needs a line in `LINES`; a
+new option of one enters by itself. A case is one command line in a folder of its own, in a forked child with limits of
+time and memory, or one call from Python. What is right is judged without the code: see `faults_of_line`.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import inspect
+import io
+import json
+import math
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from moewright.commands import COMMANDS
+from moewright.commands.checking import OUTPUTS, names_of, written
+from moewright.errors import UserError
+
+SECONDS, BYTES, LONGEST_LINE = 10, 1e9, 400
+CODES = {0, 1, 2, 130, 143}
+ROOT = Path(__file__).parents[2]
+
+LINES: dict[str, list[str]] = {
+    "inspect": ["inspect", "config.json", "--json"],
+    "predict": ["predict", "config.json", "--train-tokens", "2T", "--json"],
+    "design": ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--json"],
+    "train": ["train", "recipe.yaml", "--dry-run", "--json"],
+    "sweep": ["sweep", "sweep.yaml", "--dry-run", "--executor", "slurm", "--json"],
+    "runs": ["runs", "runs", "--json"],
+    "fit": ["fit", "runs.csv", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
+    "laws": ["laws", "hoffmann2022", "--json"],
+    "export": ["export", "config.json", "--format", "megatron", "--out", "new", "--json"],
+    "data prepare": ["data", "prepare", "text.txt", "--vocab-size", "300", "--out", "new", "--json"],
+}
+"""A command line that works, for every command, in the folder that `make_room` fills."""
+MORE_LINES: dict[str, list[str]] = {
+    "spec.json": ["inspect", "spec.json", "--json"],
+    "spec.yaml": ["inspect", "spec.yaml", "--json"],
+    "devices.yaml": ["inspect", "config.json", "--hardware", "devices.yaml", "--json"],
+    "law.json": ["laws", "law.json", "--json"],
+    "runs.jsonl": ["fit", "runs.jsonl", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
+    "runs.parquet": ["fit", "runs.parquet", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
+}
+READS = {
+    "config.json": LINES["inspect"],
+    "recipe.yaml": LINES["train"],
+    "sweep.yaml": LINES["sweep"],
+    "space.yaml": LINES["design"],
+    "runs.csv": LINES["fit"],
+    "text.txt": LINES["data prepare"],
+    **MORE_LINES,
+    "runs/metrics.jsonl": LINES["runs"],
+    "runs/run.json": LINES["runs"],
+}
+"""Every kind of input file, and the command line that reads it."""
+
+TEXTS = [
+    "", " ", "0", "-1", "-0", "1e30", "1e300", "1e-300", "nan", "inf", "-inf", "9" * 400, "1_000", "017", "0x10", "٣",
+    "½", "True", "null", "[]", "{}", "3B", "80GB", "5 parsecs", "a=b", "a=b=c", "E=nan", "E=1:0", ":", "=", ",", "é",
+    "日本語", "\U0001f600", "a\tb", "a\nb", "\x1b[31mred\x1b[0m", "\x07", "\x7f", "[/red]", "<script>", "$\\frac",
+    "../../x", "/", ".", "..", "~", "/dev/null", "/dev/zero", "/proc/self/mem", "nowhere/at/all", "x" * 300, "x" * 5000,
+    "x/" * 2100, "-", "--", "-rf", "*", "$HOME", "`id`", "%s%n", "{0}", "\u202eabc", "\ud800", "\udcff", "a b.json",
+    "\x00",
+]  # fmt: skip
+OBJECTS: list[Any] = [
+    None, object(), b"x", [], {}, (), set(), [[]], {"a": 1}, {1: 2}, [None], ["x", 1], math.nan, math.inf, -math.inf,
+    -1, 0, True, False, 10**400, 1e308, 5e-324, 1j, int, len, Path("/"), Path(""), Ellipsis, range(3), "x\x00y",
+    "\ud800",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One command line, or one call; `change` is done to the file of the folder that has valid ones."""
+
+    command: str
+    kind: str
+    line: tuple[str, ...] = ()
+    file: str = ""
+    change: str = ""
+    place: float = 0
+    call: tuple[str, int] | None = None
+
+    def __str__(self) -> str:
+        what = f"{self.change}@{self.place:.6f} of {self.file}: " if self.file else ""
+        ending = f" with {self.call[0]}=OBJECTS[{self.call[1]}]" if self.call else ""
+        return f"{self.command} / {self.kind}: {what}{[each[:80] for each in self.line]}{ending}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    case: Case
+    ended: str
+    faults: tuple[str, ...]
+
+
+def function_of(path: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(import_module(f"moewright.commands.{COMMANDS[path]}"), COMMANDS[path])
+    return found
+
+
+def cases_of_arguments() -> Iterator[Case]:
+    """Every parameter of every command with every text, twice, without a value; and every object from Python."""
+    for path, line in LINES.items():
+        for place, (name, parameter) in enumerate(inspect.signature(function_of(path)).parameters.items()):
+            positional = place == 0 and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+            option = f"--{written(name)}"
+            yield Case(path, "unknown option", (*line, f"{option}x", "1"))
+            for number in range(len(OBJECTS)):
+                yield Case(path, "object", call=(name, number))
+            if names_of(parameter) == ["bool"]:
+                yield Case(path, "contradiction", (*line, option, "--json"))
+                continue
+            at = len(path.split())
+            for text in TEXTS:
+                if "\x00" in text or text == "\ud800":
+                    continue  # no process can be given those
+                if positional:
+                    yield Case(path, "text", (*line[:at], "--", text))
+                else:
+                    yield Case(path, "text", (*without(line, option), option, text))
+            if not positional:
+                yield Case(path, "no value", (*without(line, option), option))
+                yield Case(path, "repeated", (*without(line, option), option, "1", option, "2"))
+    for path, line in LINES.items():
+        for extra in ([], ["surplus"], ["--help"], ["--version"], ["--json"], ["--"]):
+            yield Case(path, "surplus", (*line, *extra))
+
+
+def without(line: list[str], option: str) -> list[str]:
+    """The line without an option and its value."""
+    if option not in line:
+        return line
+    at = line.index(option)
+    return line[:at] + line[at + 2 :]
+
+
+CHANGES = (
+    "truncate", "flip", "delete line", "duplicate line", "swap type", "rename key", "insert BOM", "insert NUL",
+    "insert CRLF", "insert number", "insert nesting", "insert escape", "insert bytes", "directory", "fifo", "loop",
+    "unreadable", "empty", "missing", "odd name", "endless",
+)  # fmt: skip
+ONCE = {"directory", "fifo", "loop", "unreadable", "empty", "missing", "odd name", "endless"}
+
+
+def cases_of_files(generator: random.Random, times: int) -> Iterator[Case]:
+    for file, line in READS.items():
+        command = " ".join(line[:2]) if line[0] == "data" else line[0]
+        for change in CHANGES:
+            for _ in range(1 if change in ONCE else times):
+                yield Case(command, f"file: {change}", tuple(line), file, change, generator.random())
+
+
+def changed(content: bytes, change: str, place: float) -> bytes:
+    """A file's bytes with one thing wrong."""
+    at, lines = int(place * len(content)), content.split(b"\n")
+    row = int(place * len(lines))
+    inserted = {
+        "insert NUL": b"\0", "insert number": b"9" * 400, "insert nesting": b"[" * 3000,
+        "insert escape": b"\x1b[31m[/red]<script>", "insert bytes": b"\xff\xfe\xc3",
+    }  # fmt: skip
+    if change in inserted:
+        return content[:at] + inserted[change] + content[at:]
+    if change == "truncate":
+        return content[:at]
+    if change == "flip":
+        return content[:at] + bytes([content[at] ^ (1 << int(place * 1e6) % 8)]) + content[at + 1 :] if content else b""
+    if change == "delete line":
+        return b"\n".join(lines[:row] + lines[row + 1 :])
+    if change == "duplicate line":
+        return b"\n".join(lines[: row + 1] + lines[row:])
+    if change == "insert BOM":
+        return b"\xef\xbb\xbf" + content
+    if change == "insert CRLF":
+        return content.replace(b"\n", b"\r\n")
+    if change == "swap type":
+        key, colon, _ = lines[row].partition(b":")
+        wrong = [b"null", b"[]", b"{}", b'"text"', b"true", b"-1", b"1e999"][int(place * 1e6) % 7]
+        return b"\n".join(
+            [*lines[:row], key + colon + b" " + wrong + b"," * lines[row].endswith(b","), *lines[row + 1 :]]
+        )
+    assert change == "rename key"
+    key, colon, rest = lines[row].partition(b":")
+    return b"\n".join([*lines[:row], key[:-2] + b"x" + key[-2:] + colon + rest, *lines[row + 1 :]])
+
+
+def damage(case: Case, room: Path) -> tuple[str, ...]:
+    """Do a case's change in its folder; the command line, with the file's new name if it has one."""
+    if not case.file:
+        return case.line
+    path = room / case.file
+    content = path.read_bytes()
+    if case.change not in ONCE:
+        path.write_bytes(changed(content, case.change, case.place))
+        return case.line
+    path.unlink()
+    if case.change == "directory":
+        path.mkdir()
+    elif case.change == "fifo":
+        os.mkfifo(path)
+    elif case.change == "loop":
+        path.symlink_to(path.name)
+    elif case.change == "unreadable":
+        path.touch(mode=0)
+    elif case.change == "empty":
+        path.touch()
+    elif case.change == "endless":
+        path.symlink_to("/dev/zero")
+    elif case.change == "odd name":
+        name = ["a b", "a\nb", "\x1b[31m", "\udcff", "é" * 80, "[red]"][int(case.place * 6)] + path.suffix
+        path.with_name(name).write_bytes(content)
+        return tuple(name if each == case.file else each for each in case.line)
+    return case.line
+
+
+def make_room(room: Path) -> None:
+    """A folder with one valid file of each kind."""
+    import pandas as pd
+    import yaml
+
+    shutil.copy(ROOT / "examples/configs/qwen3-30b-a3b.json", room / "config.json")
+    layer = {
+        "mixer": {"kind": "attention", "num_heads": 2, "num_kv_heads": 2, "head_dim": 16},
+        "feed_forward": {"kind": "dense", "size": 64},
+    }
+    spec = {"format": "moewright-architecture/1", "vocab_size": 300, "hidden_size": 32, "layers": [layer, layer]}
+    (room / "spec.json").write_text(json.dumps(spec, indent=1))
+    (room / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    sizes = [{"total_params": 1e9 * (1 + i), "train_tokens": 1e10 * (1 + j)} for i in range(6) for j in range(4)]
+    table = pd.DataFrame(sizes)
+    table["loss"] = 1.7 + 400 / table.total_params**0.34 + 410 / table.train_tokens**0.28
+    table.to_csv(room / "runs.csv", index=False)
+    table.to_parquet(room / "runs.parquet")
+    table.to_json(room / "runs.jsonl", orient="records", lines=True)
+    (room / "text.txt").write_text("".join(f"document {i} of {i * i} words<|endoftext|>\n" for i in range(400)))
+    recipe = {
+        "format": "moewright-recipe/1",
+        "architecture": spec,
+        "data": "data",
+        "train_tokens": 4096,
+        "sequence_length": 32,
+        "batch_tokens": 256,
+        "micro_batch_sequences": 8,
+        "learning_rate": 0.004,
+        "schedule": {"kind": "cosine", "warmup_tokens": 512},
+    }
+    (room / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    grid = {"format": "moewright-sweep/1", "recipe": recipe, "axes": [{"grid": {"train_tokens": [2048, 4096]}}]}
+    (room / "sweep.yaml").write_text(yaml.safe_dump({**grid, "seeds": [0, 1]}, sort_keys=False))
+    device: dict[str, Any] = {"memory": "80GB", "memory_bandwidth": "2039GB", "peak_flops": {"bf16": "312T"}}
+    device["node"] = {"devices": 8, "bandwidth": "300GB", "link": "NVLink 3"}
+    (room / "devices.yaml").write_text(yaml.safe_dump({"devices": {"mine": device}}, sort_keys=False))
+    import moewright
+
+    with contextlib.chdir(room):
+        moewright.fit("runs.csv", "hoffmann2022", bootstrap=0, out="law.json")
+        function_of("data prepare")("text.txt", "data", vocab_size=300, validation_share=0.2)
+        (room / "space.yaml").write_text(str(yaml.safe_dump(moewright.design(print_space=True).to_dict())))
+        import tarfile
+
+        with tarfile.open(ROOT / "tests/experiment/old_folders/34ba6fa.tar.xz") as archive:
+            members = [each for each in archive.getmembers() if each.name.startswith("./finished")]
+            archive.extractall(room / "all", members, filter="data")
+        first = sorted((room / "all").rglob("metrics.jsonl"))[0].parent
+        shutil.move(first, room / "runs")
+        shutil.rmtree(room / "all")
+
+
+def digests(room: Path) -> dict[str, str]:
+    """What is in a folder; FIFOs, links and what cannot be read by their kind alone."""
+    found = {}
+    for path in room.rglob("*"):
+        plain = path.is_file() and not path.is_symlink() and os.access(path, os.R_OK)
+        found[str(path.relative_to(room))] = hashlib.sha256(path.read_bytes()).hexdigest() if plain else "other"
+    return found
+
+
+def faults_of_line(
+    line: tuple[str, ...], code: int, out: str, err: str, before: dict[str, str], room: Path
+) -> list[str]:
+    """What is wrong with how a command line ended, by rules that know nothing of the code."""
+    faults = [] if code in CODES else [f"exit {code}"]
+    if "Traceback" in out + err:
+        faults.append("traceback")
+    if code == 2:
+        lines = err.strip("\n").split("\n")
+        if len(lines) != 1 or not lines[0].startswith("moewright:"):
+            faults.append("not one line")
+        elif len(lines[0]) > LONGEST_LINE:
+            faults.append(f"a line of {len(lines[0])} characters")
+    if any((ord(each) < 32 and each not in "\n\t") or 127 <= ord(each) < 160 for each in out + err):
+        faults.append("raw control characters")
+    if code == 0 and "--json" in line and "--help" not in line and "--version" not in line:
+        try:
+            assert isinstance(json.loads(out, parse_constant=lambda word: 1 / 0), dict)
+        except (ValueError, AssertionError, ZeroDivisionError):
+            faults.append("not one JSON object")
+    after = digests(room)
+    if any(after.get(name) != digest for name, digest in before.items()):
+        faults.append("an input changed")
+    news = {name.split("/")[0] for name in after if name not in before}
+    named = {line[line.index(f"--{name}") + 1].split("/")[0] for name in OUTPUTS if f"--{name}" in line[:-1]}
+    if news - named - {os.path.normpath(each).split("/")[0] for each in named if each}:
+        faults.append(f"left {sorted(news - named)}")
+    return faults
+
+
+def run_line(case: Case, room: Path, aside: Path) -> Outcome:
+    """A command line in a forked child; positional texts come before the rest of the line's options."""
+    line = damage(case, room)
+    before, begun = digests(room), time.monotonic()
+    out_file, err_file = aside / "out", aside / "err"
+    child = os.fork()
+    if child == 0:
+        _become(line, room, out_file, err_file)
+    while True:
+        ended, status, usage = os.wait4(child, os.WNOHANG)
+        if ended:
+            break
+        if time.monotonic() - begun > 3 * SECONDS:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.005)
+    code = os.waitstatus_to_exitcode(status)
+    out, err = (file.read_bytes().decode("utf-8", "surrogateescape") for file in (out_file, err_file))
+    faults = faults_of_line(line, code, out, err, before, room)
+    if usage.ru_utime + usage.ru_stime > SECONDS or code == -signal.SIGKILL:
+        faults.append(f"over {SECONDS} s")
+    if usage.ru_maxrss * 1024 > BYTES:
+        faults.append("over 1 GB")
+    shown = (err.strip().split("\n") or [""])[-1][:300]
+    return Outcome(case, f"exit {code}", tuple(f"{fault} | {shown!r}" for fault in faults))
+
+
+def _become(line: tuple[str, ...], room: Path, out_file: Path, err_file: Path) -> None:
+    """The rest of a child's life: the command line, as the installed command has it."""
+    code: Any = 1
+    try:
+        for number, file in ((1, out_file), (2, err_file)):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        os.chdir(room)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        sys.argv = ["moewright", *line]
+        from moewright.__main__ import main
+
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def run_call(case: Case, room: Path) -> Outcome:
+    """A call from Python with one odd object: it answers, or UserError in one short line."""
+    assert case.call is not None
+    name, number = case.call
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        told = "returned"
+        try:
+            os.chdir(room)
+            signal.alarm(3 * SECONDS)
+            values = python_arguments(case.command)
+            values[name] = OBJECTS[number]
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                function_of(case.command)(**values)
+        except UserError as error:
+            told = "UserError" if "\n" not in str(error) and len(str(error)) <= LONGEST_LINE else f"fault: long {error}"
+        except BaseException as error:
+            told = f"fault: {type(error).__name__}: {error}"
+        os.write(write, told.encode("utf-8", "backslashreplace")[:2000])
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        told = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) != 0 or not told:
+        told = f"fault: over {3 * SECONDS} s, or killed"
+    return Outcome(case, told.split(":")[0], (told[:300],) if told.startswith("fault") else ())
+
+
+def python_arguments(path: str) -> dict[str, Any]:
+    """The working line of a command as arguments from Python."""
+    words = [each for each in LINES[path][len(path.split()) :] if each != "--json"]
+    parameters = inspect.signature(function_of(path)).parameters
+    values: dict[str, Any] = {}
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            values[next(iter(parameters))] = word
+            continue
+        name = word[2:].replace("-", "_")
+        parameter = parameters[name]
+        is_number = "str" not in names_of(parameter) and "int" in names_of(parameter)
+        values[name] = True if names_of(parameter) == ["bool"] else int(words.pop(0)) if is_number else words.pop(0)
+    return values
+
+
+def run_case(case: Case, valid: Path) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack():
+        room, aside = Path(folder) / "room", Path(folder) / "aside"
+        shutil.copytree(valid, room)
+        aside.mkdir()
+        return run_call(case, room) if case.call else run_line(with_rest(case), room, aside)
+
+
+def with_rest(case: Case) -> Case:
+    """A hostile first argument stands last, after `--`, behind the options that make the line whole."""
+    if case.kind != "text" or "--" not in case.line[: len(case.command.split()) + 1]:
+        return case
+    at = len(case.command.split())
+    return replace(case, line=(*case.line[:at], *LINES[case.command][at + 1 :], *case.line[at:]))
+
+
+def _work(given: tuple[list[Case], str]) -> list[Outcome]:
+    cases, valid = given
+    return [run_case(each, Path(valid)) for each in cases]
+
+
+def battery(cases: int, seed: int, processes: int = 2, only: str = "") -> list[Outcome]:
+    """So many cases, drawn by the seed from all that there are; `only` is a text in the case's description."""
+    assert {*LINES} == {*COMMANDS}, "a command without a line in LINES"
+    generator = random.Random(seed)
+    drawn = [each for each in [*cases_of_arguments(), *cases_of_files(generator, 40)] if only in str(each)]
+    generator.shuffle(drawn)
+    for path in COMMANDS:
+        function_of(path)
+    for name in ("pandas", "rich.table", "moewright.cli", "moewright.report", "moewright.laws.fitting.solver"):
+        with contextlib.suppress(ImportError):
+            import_module(name)
+    with tempfile.TemporaryDirectory() as folder:
+        make_room(Path(folder))
+        shares = [(drawn[:cases][i :: 8 * processes], folder) for i in range(8 * processes)]
+        with get_context("fork").Pool(processes) as pool:
+            return [each for share in pool.imap(_work, shares) for each in share]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", default="", help="Text in the description of a case.")
+    given = parser.parse_args()
+    begun = time.monotonic()
+    outcomes = battery(given.cases, given.seed, given.processes, given.only)
+    for what in (lambda each: each.case.command, lambda each: each.case.kind, lambda each: each.ended):
+        print(
+            *(f"{count:6} {name}" for name, count in sorted(Counter(map(what, outcomes)).items())), sep="\n", end="\n\n"
+        )
+    bad = [each for each in outcomes if each.faults]
+    for each in bad:
+        print(
+            str(each.case).encode("utf-8", "backslashreplace").decode(),
+            *(f"    {fault}" for fault in each.faults),
+            sep="\n",
+        )
+    print(f"{len(outcomes)} cases of seed {given.seed} in {time.monotonic() - begun:.0f} s, {len(bad)} with faults")
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
