@@ -51,3 +51,17 @@ def test_the_oracle_sees_each_fault(code: int, out: str, err: str, fault: str, t
 def test_the_oracle_sees_what_is_changed_and_what_is_left(tmp_path: Path) -> None:
     (tmp_path / ".left").touch()
     assert faults_of_line(("laws",), 0, "", "", {"input": "digest"}, tmp_path) == ["an input changed", "left ['.left']"]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Case("sweep", "text", (*LINES["sweep"][:-3], "--executor", "9" * 400)),
+        Case("design", "file: insert number", tuple(LINES["design"]), "space.yaml", "insert number", 0.650532),
+    ],
+    ids=lambda case: case.command,
+)
+def test_what_was_found_once(found: Case, tmp_path: Path) -> None:
+    make_room(tmp_path)
+    outcome = run_case(found, tmp_path)
+    assert (outcome.ended, outcome.faults) == ("exit 2", ())

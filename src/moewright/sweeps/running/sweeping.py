@@ -11,6 +11,7 @@ from moewright.errors import UserError
 from moewright.experiment.attempts import last_end, read_attempts
 from moewright.experiment.states import SEEN_STATES, sweep_time
 from moewright.experiment.sweep_folder import SWEEP, attempts_file, names_in_folder, read_cells
+from moewright.quantities import brief
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running.executor import Executor, missing_lab
 from moewright.sweeps.running.local_executor import LocalExecutor
@@ -153,7 +154,7 @@ EXECUTORS: dict[str, Callable[[Execution, int | None], Executor]] = {
 def make_executor(name: str, execution: Execution, jobs: int | None) -> Executor:
     """An executor for so many jobs at a time. UserError for an unknown name, and for what it cannot do."""
     if name not in EXECUTORS:
-        raise UserError(f"executor: {name!r} is none of {', '.join(EXECUTORS)}")
+        raise UserError(f"executor: {brief(name)} is none of {', '.join(EXECUTORS)}")
     return EXECUTORS[name](execution, jobs)
 
 
