@@ -113,7 +113,7 @@ def check_names(given: Iterable[str], wanted: Iterable[str], owner: str, what: s
         if name not in wanted:
             near = near_name(name, missing or wanted)
             meant = f"did you mean {near}? " if near else ""
-            raise UserError(f"{owner} has no {what} {name!r}: {meant}it takes {', '.join(wanted) or 'none'}")
+            raise UserError(f"{owner} has no {what} {brief(name)}: {meant}it takes {', '.join(wanted) or 'none'}")
     if missing:
         raise UserError(f"{owner} needs the {what} {missing[0]}; it takes {', '.join(wanted)}")
 
