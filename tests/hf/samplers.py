@@ -129,6 +129,31 @@ def qwen3_5_moe_text(r: random.Random) -> dict[str, Any]:
     return k
 
 
+def qwen3_5_text(r: random.Random) -> dict[str, Any]:
+    mixture = ("shared_expert_intermediate_size", "moe_intermediate_size", "num_experts", "num_experts_per_tok")
+    return {key: value for key, value in _hybrid(r).items() if key not in mixture}
+
+
+def plain(r: random.Random) -> dict[str, Any]:
+    """Llama's keys."""
+    return base(r) | maybe_head_dim(r) | {"attention_bias": flag(r), "mlp_bias": flag(r)}
+
+
+def seed_oss(r: random.Random) -> dict[str, Any]:
+    return plain(r) | {"attention_out_bias": flag(r)}
+
+
+def mistral(r: random.Random) -> dict[str, Any]:
+    return base(r) | maybe_head_dim(r) | {"sliding_window": r.choice((None, 8))}
+
+
+def qwen_dense(r: random.Random) -> dict[str, Any]:
+    k = base(r) | maybe_head_dim(r) | {"attention_bias": flag(r)}
+    if flag(r):
+        k |= {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": r.randrange(0, 5)}
+    return k
+
+
 def olmoe(r: random.Random) -> dict[str, Any]:
     extra = {"attention_bias": flag(r), "norm_topk_prob": flag(r), "clip_qkv": r.choice((None, 8.0))}
     return base(r) | some_experts(r, "num_experts", "num_experts_per_tok") | extra
@@ -515,6 +540,14 @@ def dbrx(r: random.Random) -> dict[str, Any]:
 
 
 SAMPLERS: dict[str, Sampler] = {
+    "granite": plain,
+    "llama": plain,
+    "ministral3": mistral,
+    "mistral": mistral,
+    "qwen2": qwen_dense,
+    "qwen3": qwen_dense,
+    "qwen3_5_text": qwen3_5_text,
+    "seed_oss": seed_oss,
     "afmoe": afmoe,
     "bailing_hybrid": bailing_hybrid,
     "cohere2_moe": cohere2_moe,

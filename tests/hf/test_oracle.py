@@ -18,7 +18,7 @@ RANDOM_CONFIGS = 200
 
 def test_every_family_has_a_sampler() -> None:
     # kimi_k2 is deepseek_v3 under another name; the others are language models inside multimodal configs.
-    others = {"kimi_k2", "dots3_note_text", "qwen3_vl_moe_text", "glm4v_moe_text"}
+    others = {"kimi_k2", "dots3_note_text", "qwen3_vl_text", "qwen3_vl_moe_text", "glm4v_moe_text"}
     assert set(MODULES) - set(SAMPLERS) == others
 
 
@@ -47,6 +47,19 @@ def test_language_model_of_a_multimodal_config(wrapper: str) -> None:
     imported = read_config(oracle.saved_config(module))
     assert total_params(imported.architecture) == expected
     assert any("_config" in warning for warning in imported.warnings)
+
+
+@pytest.mark.parametrize(("written", "family"), [("hunyuan", "hunyuan_v1_moe"), ("deepseek_ref", "deepseek_v4")])
+def test_publishers_own_names(written: str, family: str) -> None:
+    config = oracle.saved_config(oracle.build(family, NEEDED_FIELDS.get(family, {})))
+    assert read_config(config | {"model_type": written}).architecture == read_config(config).architecture
+
+
+@pytest.mark.parametrize("family", ["deepseek_v32", "glm_moe_dsa"])
+def test_both_words_for_sparse_attention(family: str) -> None:
+    config = oracle.saved_config(oracle.build(family, NEEDED_FIELDS.get(family, {})))
+    words = ["deepseek_sparse_attention"] * config["num_hidden_layers"]
+    assert read_config(config | {"layer_types": words}).architecture == read_config(config).architecture
 
 
 @pytest.mark.parametrize("family", sorted(SAMPLERS))

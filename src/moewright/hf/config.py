@@ -15,7 +15,7 @@ from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.families import EXPORT_ORDER, MODULES, WRAPPERS
+from moewright.hf.families import EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
 
 _TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
 
@@ -31,6 +31,7 @@ class HFImport:
 
 def get_family(model_type: str) -> Family:
     """What moewright knows of a model_type; UserError if it knows nothing."""
+    model_type = OTHER_NAMES.get(model_type, model_type)
     if model_type not in MODULES:
         known = hint(model_type, sorted(MODULES))
         raise UserError(f"model_type: {model_type!r} is not a family that moewright knows{known}")

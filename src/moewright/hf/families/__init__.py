@@ -3,7 +3,7 @@
 FILES: dict[str, tuple[str, ...]] = {
     "mixtral": ("mixtral", "phimoe"),
     "minimax": ("minimax", "minimax_m2"),
-    "qwen": ("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text", "qwen3_next", "qwen3_5_moe_text"),
+    "qwen": ("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_text"),
     "olmo": ("olmoe", "flex_olmo"),
     "deepseek": ("deepseek_v2", "deepseek_v3", "kimi_k2", "deepseek_v32"),
     "deepseek_v4": ("deepseek_v4",),
@@ -23,16 +23,23 @@ FILES: dict[str, tuple[str, ...]] = {
     "hunyuan": ("hunyuan_v1_moe",),
     "lfm2": ("lfm2_moe",),
     "dbrx": ("dbrx",),
+    "plain": ("llama", "mistral", "ministral3", "qwen2", "qwen3", "qwen3_vl_text", "granite", "seed_oss"),
 }
 """The model_types that each file describes. A new family is a file and its line here."""
 
 MODULES: dict[str, str] = {model_type: name for name, model_types in FILES.items() for model_type in model_types}
 """Where each model_type is described."""
 
+OTHER_NAMES: dict[str, str] = {"hunyuan": "hunyuan_v1_moe", "deepseek_ref": "deepseek_v4"}
+"""Names that publishers' own files give to a family."""
+
 WRAPPERS: dict[str, str] = {
     "llama4": "llama4_text",
     "qwen3_5_moe": "qwen3_5_moe_text",
     "qwen3_vl_moe": "qwen3_vl_moe_text",
+    "qwen3_5": "qwen3_5_text",
+    "qwen3_vl": "qwen3_vl_text",
+    "mistral3": "mistral",
     "dots3_note": "dots3_note_text",
     "kimi_k25": "kimi_k2",
     "glm4v_moe": "glm4v_moe_text",

@@ -88,7 +88,7 @@ def _write_v3(a: Architecture) -> dict[str, Any]:
 
 def _read_v32(c: Config) -> Architecture:
     n = c.num_layers()
-    c.per_layer("layer_types", n, "indexed_attention")
+    c.per_layer("layer_types", n, "indexed_attention", "deepseek_sparse_attention")
     if c.flag("mlp_bias"):
         raise c.error("mlp_bias", "biases in the feed-forwards are not understood")
     mixer = latent_attention(c, rope=c.rope(), indexer=indexer(c))

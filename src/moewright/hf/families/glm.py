@@ -65,7 +65,7 @@ def _read_lite(c: Config) -> Architecture:
 
 def _read_dsa(c: Config) -> Architecture:
     n = c.num_layers()
-    c.per_layer("layer_types", n, "indexed_attention")
+    c.per_layer("layer_types", n, "indexed_attention", "deepseek_sparse_attention")
     if c.flag("mlp_bias"):
         raise c.error("mlp_bias", "biases in the feed-forwards are not understood")
     rope = c.rope()

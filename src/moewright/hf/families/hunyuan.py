@@ -65,6 +65,8 @@ FAMILIES = {
             num_media_embeds mask_init_id vit_type anyres_pooling_size anyres_vit_max_image_size anyres_vit_two_views
             skip_cls_token pool_type position_embedding_xdrope text_start_id text_end_id im_start_id im_end_id
             im_newline_id image_token_id video_start_id video_end_id eod_token_id pad_id org_vocab_size
+            vit_add_patchemb_bias vit_input_resolution vit_mapping_type vit_norm_type vit_patch vit_path
+            vit_remove_prenorm vit_token vit_used_rms_norm xdrope_section
             add_classification_head class_num dense_list norm_type use_rotary_pos_emb enable_moe_fp32_combine
             moe_drop_tokens moe_random_routing_dropped_token group_limited_greedy n_group topk_group norm_topk_prob
             routed_scaling_factor capacity_factor

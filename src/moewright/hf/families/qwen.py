@@ -12,6 +12,7 @@ from moewright.hf.parts import (
     build,
     choose_feed_forwards,
     common_keys,
+    dense,
     dense_layer_indices,
     experts,
     first_dense,
@@ -157,6 +158,12 @@ def _read_3_5(c: Config) -> Architecture:
     return build(c, stack(c, _hybrid_mixers(c, n), [moe] * n), mtp_layers=c.count("mtp_num_hidden_layers"))
 
 
+def _read_3_5_dense(c: Config) -> Architecture:
+    n = c.num_layers()
+    layers = stack(c, _hybrid_mixers(c, n), [dense(c)] * n)
+    return build(c, layers, mtp_layers=c.count("mtp_num_hidden_layers"))
+
+
 _STEPS = {"decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": False}
 _HYBRID = {**without(COMMON_DEFAULTS, "head_dim"), "layer_types": None, "full_attention_interval": 4}
 
@@ -204,5 +211,12 @@ FAMILIES = {
         defaults={**_HYBRID, "mtp_num_hidden_layers": 0},
         aliases={"num_local_experts": "num_experts"},
         neutral=("intermediate_size", "mamba_ssm_dtype", "attn_output_gate", "mtp_use_dedicated_embeddings"),
+    ),
+    "qwen3_5_text": Family(
+        model_type="qwen3_5_text",
+        class_name="Qwen3_5ForCausalLM",
+        read=_read_3_5_dense,
+        defaults={**_HYBRID, "mtp_num_hidden_layers": 0},
+        neutral=("mamba_ssm_dtype", "attn_output_gate", "mtp_use_dedicated_embeddings"),
     ),
 }
