@@ -139,6 +139,18 @@ def plain(r: random.Random) -> dict[str, Any]:
     return base(r) | maybe_head_dim(r) | {"attention_bias": flag(r), "mlp_bias": flag(r)}
 
 
+def phi3(r: random.Random) -> dict[str, Any]:
+    return base(r) | {"sliding_window": r.choice((None, 8))}
+
+
+def olmo_dense(r: random.Random) -> dict[str, Any]:
+    return base(r) | {"attention_bias": flag(r)}
+
+
+def glm_dense(r: random.Random) -> dict[str, Any]:
+    return base(r) | {"head_dim": r.choice((2, 6, 8, 12)), "attention_bias": flag(r)}
+
+
 def seed_oss(r: random.Random) -> dict[str, Any]:
     return plain(r) | {"attention_out_bias": flag(r)}
 
@@ -540,6 +552,12 @@ def dbrx(r: random.Random) -> dict[str, Any]:
 
 
 SAMPLERS: dict[str, Sampler] = {
+    "glm": glm_dense,
+    "glm4": glm_dense,
+    "olmo2": olmo_dense,
+    "olmo3": olmo_dense,
+    "phi3": phi3,
+    "smollm3": plain,
     "granite": plain,
     "llama": plain,
     "ministral3": mistral,

@@ -23,7 +23,22 @@ FILES: dict[str, tuple[str, ...]] = {
     "hunyuan": ("hunyuan_v1_moe",),
     "lfm2": ("lfm2_moe",),
     "dbrx": ("dbrx",),
-    "plain": ("llama", "mistral", "ministral3", "qwen2", "qwen3", "qwen3_vl_text", "granite", "seed_oss"),
+    "plain": (
+        "llama",
+        "mistral",
+        "ministral3",
+        "qwen2",
+        "qwen3",
+        "qwen3_vl_text",
+        "granite",
+        "seed_oss",
+        "phi3",
+        "olmo2",
+        "olmo3",
+        "glm",
+        "glm4",
+        "smollm3",
+    ),
 }
 """The model_types that each file describes. A new family is a file and its line here."""
 

@@ -1,7 +1,8 @@
-"""Plain dense decoders, which mixtures are compared with: Llama, Mistral, Qwen2, Qwen3, Granite, Seed-OSS."""
+"""Plain dense decoders, which mixtures are compared with: Llama, Mistral, Qwen2, Qwen3, Granite, Seed-OSS, Phi-3 and 4,
+OLMo 2 and 3, GLM-4, SmolLM3."""
 
-from moewright.architecture.mixers import Window
-from moewright.architecture.spec import Architecture
+from moewright.architecture.mixers import Mixer, Rope, Window
+from moewright.architecture.spec import Architecture, NormPlaces
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, QKNorm, attention, build, dense, stack
 
@@ -14,15 +15,16 @@ def _build(
     qk_norm: QKNorm = None,
     mlp_bias: bool = False,
     slides: list[bool] | None = None,
-    theta: float = 10_000.0,
+    rope: Rope | None = None,
+    norms: NormPlaces = "pre",
 ) -> Architecture:
     """Equal layers but for the window, which `slides` gives to some of them."""
-    n, rope = c.num_layers(), c.rope(theta)
+    n, rope = c.num_layers(), rope or c.rope()
     full = attention(c, qkv_bias=qkv_bias, output_bias=output_bias, qk_norm=qk_norm, rope=rope)
     slides = slides or [False] * n
     window = Window(size=c.size("sliding_window")) if any(slides) else None
     sliding = full.model_copy(update={"window": window})
-    return build(c, stack(c, [sliding if s else full for s in slides], [dense(c, bias=mlp_bias)] * n))
+    return build(c, stack(c, [sliding if s else full for s in slides], [dense(c, bias=mlp_bias)] * n, norms))
 
 
 def _read_llama(c: Config) -> Architecture:
@@ -58,13 +60,58 @@ def _read_qwen3(c: Config) -> Architecture:
 
 def _read_qwen3_vl(c: Config) -> Architecture:
     bias = c.flag("attention_bias")
-    return _build(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", theta=500_000.0)
+    return _build(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope(500_000.0))
 
 
 def _read_seed_oss(c: Config) -> Architecture:
     return _build(
         c, qkv_bias=c.flag("attention_bias"), output_bias=c.flag("attention_out_bias"), mlp_bias=c.flag("mlp_bias")
     )
+
+
+def _read_phi3(c: Config) -> Architecture:
+    slides = c.optional_size("sliding_window") is not None
+    return _build(c, qkv_bias=False, output_bias=False, slides=[slides] * c.num_layers())
+
+
+def _read_olmo2(c: Config) -> Architecture:
+    bias = c.flag("attention_bias")
+    return _build(c, qkv_bias=bias, output_bias=bias, qk_norm="full", norms="post")
+
+
+def _read_olmo3(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("attention_bias")
+    types = c.per_layer("layer_types", n, "full_attention", "sliding_attention")
+    types = types or ["full_attention" if (index + 1) % 4 == 0 else "sliding_attention" for index in range(n)]
+    far = c.rope(500_000.0, layer_type="full_attention")
+    # Contexts are extended in the full layers only, where one rope_scaling is stated for all.
+    near = c.rope(500_000.0, layer_type="sliding_attention") if c.has("rope_parameters") else Rope(theta=far.theta)
+    full = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="full", rope=far)
+    sliding = full
+    if "sliding_attention" in types:
+        sliding = full.model_copy(update={"rope": near, "window": Window(size=c.size("sliding_window"))})
+    mixers: list[Mixer] = [sliding if kind == "sliding_attention" else full for kind in types]
+    return build(c, stack(c, mixers, [dense(c)] * n, norms="post"))
+
+
+def _read_glm(c: Config, norms: NormPlaces) -> Architecture:
+    bias = c.flag("attention_bias")
+    return _build(c, qkv_bias=bias, output_bias=False, rope=c.rope(fraction=0.5), norms=norms)
+
+
+def _read_smollm3(c: Config) -> Architecture:
+    n, bias, rope = c.num_layers(), c.flag("attention_bias"), c.rope(2e6)
+    turns = c.integers("no_rope_layers")  # 1 where the layer has rotary embeddings
+    if not turns:
+        every = c.size("no_rope_layer_interval")
+        turns = [int((index + 1) % every != 0) for index in range(n)]
+    if len(turns) != n:
+        raise c.error("no_rope_layers", f"has {len(turns)} entries for {n} layers")
+    c.fixed("use_sliding_window", False, None)
+    with_rope = attention(c, qkv_bias=bias, output_bias=bias, rope=rope)
+    without_rope = attention(c, qkv_bias=bias, output_bias=bias, rope=None)
+    mixers: list[Mixer] = [with_rope if turn else without_rope for turn in turns]
+    return build(c, stack(c, mixers, [dense(c, bias=c.flag("mlp_bias"))] * n))
 
 
 _WINDOWS = {"use_sliding_window": False, "max_window_layers": 28, "layer_types": None}
@@ -129,5 +176,56 @@ FAMILIES = {
             "mlp_bias": False,
         },
         neutral=("residual_dropout",),
+    ),
+    "phi3": Family(
+        model_type="phi3",
+        class_name="Phi3ForCausalLM",
+        read=_read_phi3,
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "rms_norm_eps": 1e-5, "sliding_window": None},
+        neutral=("original_max_position_embeddings",),
+    ),
+    "olmo2": Family(
+        model_type="olmo2",
+        class_name="Olmo2ForCausalLM",
+        read=_read_olmo2,
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "rms_norm_eps": 1e-5},
+    ),
+    "olmo3": Family(
+        model_type="olmo3",
+        class_name="Olmo3ForCausalLM",
+        read=_read_olmo3,
+        defaults={
+            **COMMON_DEFAULTS,
+            "num_key_value_heads": None,
+            "rms_norm_eps": 1e-5,
+            "sliding_window": 4096,
+            "layer_types": None,
+        },
+    ),
+    "glm": Family(
+        model_type="glm",
+        class_name="GlmForCausalLM",
+        read=lambda c: _read_glm(c, "pre"),
+        defaults={**COMMON_DEFAULTS, "head_dim": 128, "attention_bias": True, "rms_norm_eps": 1.5625e-7},
+    ),
+    "glm4": Family(
+        model_type="glm4",
+        class_name="Glm4ForCausalLM",
+        read=lambda c: _read_glm(c, "sandwich"),
+        defaults={**COMMON_DEFAULTS, "head_dim": 128, "attention_bias": True, "rms_norm_eps": 1.5625e-7},
+    ),
+    "smollm3": Family(
+        model_type="smollm3",
+        class_name="SmolLM3ForCausalLM",
+        read=_read_smollm3,
+        defaults={
+            **COMMON_DEFAULTS,
+            "tie_word_embeddings": True,
+            "no_rope_layers": None,
+            "no_rope_layer_interval": 4,
+            "use_sliding_window": False,
+            "mlp_bias": False,
+        },
+        neutral=("sliding_window", "layer_types"),
     ),
 }
