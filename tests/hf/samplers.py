@@ -139,6 +139,18 @@ def plain(r: random.Random) -> dict[str, Any]:
     return base(r) | maybe_head_dim(r) | {"attention_bias": flag(r), "mlp_bias": flag(r)}
 
 
+def laguna(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r)}
+    n = k["num_hidden_layers"]
+    k |= some_experts(r, "num_experts", "num_experts_per_tok")
+    k |= {"moe_intermediate_size": r.randrange(4, 40), "shared_expert_intermediate_size": r.randrange(4, 40)}
+    if flag(r):
+        k["num_attention_heads_per_layer"] = [k["num_key_value_heads"] * r.randrange(1, 4) for _ in range(n)]
+    if flag(r):
+        k["layer_types"] = per_layer(r, n, "full_attention", "sliding_attention")
+    return k | {"mlp_layer_types": per_layer(r, n, "dense", "sparse"), "gating": r.choice((True, "per-element"))}
+
+
 def phi3(r: random.Random) -> dict[str, Any]:
     return base(r) | {"sliding_window": r.choice((None, 8))}
 
@@ -552,6 +564,7 @@ def dbrx(r: random.Random) -> dict[str, Any]:
 
 
 SAMPLERS: dict[str, Sampler] = {
+    "laguna": laguna,
     "glm": glm_dense,
     "glm4": glm_dense,
     "olmo2": olmo_dense,

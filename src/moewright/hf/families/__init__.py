@@ -23,6 +23,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "hunyuan": ("hunyuan_v1_moe",),
     "lfm2": ("lfm2_moe",),
     "dbrx": ("dbrx",),
+    "laguna": ("laguna",),
     "plain": (
         "llama",
         "mistral",
