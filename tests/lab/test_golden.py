@@ -26,6 +26,7 @@ from tests.lab.golden_recipes import golden_recipes
 @cache
 def measured(restriction: str) -> tuple[str, Measured]:
     """Its class and values on this machine."""
+    pytest.importorskip("torch")
     return golden.measure(restriction)
 
 
@@ -56,6 +57,7 @@ def test_every_stored_class_has_every_recipe(tmp_path: Path) -> None:
 
 def test_a_changed_constant_is_found_on_known_and_unknown_machines(tmp_path: Path) -> None:
     """One of `python -m tests.lab.golden --mutate`."""
+    pytest.importorskip("torch")
     mutation = next(one for one in MUTATIONS if one.what == "scale of the softmax")
     machine, values = golden.measure(source=golden.mutated(mutation, tmp_path))
     stored = Golden.load()
