@@ -29,3 +29,12 @@ def pytest_make_collect_report(
                 report.outcome = "skipped"
                 report.longrepr = (str(collector.path), 0, f"needs {name}")
     return report
+
+
+try:
+    from hypothesis import HealthCheck, settings
+except ModuleNotFoundError:  # tests that need it say so
+    pass
+else:  # how fast inputs are made depends on what else the machine does
+    settings.register_profile("moewright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("moewright")
