@@ -132,7 +132,7 @@ def test_unknown_family_is_named() -> None:
 
 
 def test_towers_are_left_out_and_named() -> None:
-    imported = read_config("examples/configs/gpt2-4-scout.json")
+    imported = read_config("examples/configs/llama-4-scout.json")
     assert any("text_config" in warning and "vision_config" in warning for warning in imported.warnings)
     # Meta's model card: 109B in total with the vision tower, 17B active.
     assert total_params(imported.architecture) / 1e9 == pytest.approx(107.8, abs=0.05)

@@ -327,7 +327,7 @@ def faults_of_line(
 def run_line(case: Case, room: Path, aside: Path) -> Outcome:
     """A command line in a forked child; positional texts come before the rest of the line's options."""
     line = damage(case, room)
-    before, begun = digests(room), time.monotonic()
+    before, begun, held = digests(room), time.monotonic(), _held_bytes()
     out_file, err_file = aside / "out", aside / "err"
     child = os.fork()
     if child == 0:
@@ -344,10 +344,16 @@ def run_line(case: Case, room: Path, aside: Path) -> Outcome:
     faults = faults_of_line(line, code, out, err, before, room)
     if usage.ru_utime + usage.ru_stime > SECONDS or code == -signal.SIGKILL:
         faults.append(f"over {SECONDS} s")
-    if usage.ru_maxrss * 1024 > BYTES:
+    if usage.ru_maxrss * 1024 - held > BYTES:  # a forked child begins with what this process holds
         faults.append("over 1 GB")
     shown = (err.strip().split("\n") or [""])[-1][:300]
     return Outcome(case, f"exit {code}", tuple(f"{fault} | {shown!r}" for fault in faults))
+
+
+def _held_bytes() -> int:
+    """Bytes of memory that this process holds."""
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _become(line: tuple[str, ...], room: Path, out_file: Path, err_file: Path) -> None:
