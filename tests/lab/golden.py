@@ -250,6 +250,7 @@ MUTATIONS = (
     Mutation("scale of Muon", "lab/optimization.py", "match_rms_adamw", "original"),
     Mutation("decay of vectors", "lab/optimization.py", "0.0 if tensor.ndim == 1", "1e-3 if tensor.ndim == 1"),
     Mutation("default of the optimizer", "experiment/recipe.py", "lt=1)] = 0.95\n    eps", "lt=1)] = 0.951\n    eps"),
+    Mutation("default of the decay", "experiment/recipe.py", "le=1)] = 0.2\n", "le=1)] = 0.3\n"),
     Mutation("limit of the gradient's norm", "lab/session.py", "float(limit / norm)", "float(limit / (norm + 1e-6))"),
     Mutation("share of the warm-up", "experiment/schedule.py", "return tokens / sch", "return (tokens - 1) / sch"),
     Mutation("form of the cosine", "experiment/schedule.py", "math.cos(math.pi", "math.cos(3.1416"),

@@ -229,6 +229,9 @@ def golden_recipes(folder: Path) -> dict[str, Plain]:
         "muon in bf16": recipe(
             twice(latent(q_lora_rank=10), moe(gated=False)), optimizer={"kind": "muon"}, precision="bf16"
         ),
+        "a decay as long as it is by default": recipe(
+            twice(attention(), dense()), schedule={"kind": "wsd", **warm}, train_tokens=20 * BATCH * LENGTH
+        ),
         "sequences of several blocks": recipe(
             twice(attention(), moe()),
             sequence_length=600,
