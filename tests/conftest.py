@@ -5,11 +5,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import strategies
 
 OPTIONAL = ("torch", "transformers", "tokenizers", "safetensors", "submitit")
 """Of the extras `lab` and `dev`: without one of them a test module that imports it is skipped, and says so."""
 
 pytest_plugins = ["tests.lab_fixtures"] if find_spec("torch") else []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _table_of_characters() -> None:
+    """Hypothesis makes one when text is first drawn, which takes seconds where none is stored: no test is called slow
+    for it."""
+    strategies.text().validate()
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +37,3 @@ def pytest_make_collect_report(
                 report.outcome = "skipped"
                 report.longrepr = (str(collector.path), 0, f"needs {name}")
     return report
-
-
-try:
-    from hypothesis import HealthCheck, settings
-except ModuleNotFoundError:  # tests that need it say so
-    pass
-else:  # how fast inputs are made depends on what else the machine does
-    settings.register_profile("moewright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("moewright")

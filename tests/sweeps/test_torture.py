@@ -17,6 +17,8 @@ from tests.sweeps.disk_faults import DiskFaults
 from tests.sweeps.trainers import LabTrainer, ScriptTrainer
 
 STEPS = 60
+SCRIPT_STEPS = 200
+"""The script is quick: with fewer, a loaded machine has its sweep done before the last strike."""
 
 
 def attempt_files(out: Path) -> dict[str, str]:
@@ -50,15 +52,14 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not DiskFaults.can_be_made(), reason="no compiler for the faults")
-@pytest.mark.slow
 def test_a_disk_that_fails_under_another_trainer(tmp_path: Path) -> None:
     """The script's sweep, which needs no torch: 4 faults of the disk, one that is full, a kill of each kind
     of process and of everything on the full disk."""
     trainer = ScriptTrainer()
-    spec = trainer.write_sweep(tmp_path / "given", steps=25, experts=[4], seeds=[0, 1])
+    spec = trainer.write_sweep(tmp_path / "given", steps=SCRIPT_STEPS, experts=[4], seeds=[0, 1])
     victim = Victim(spec, tmp_path / "out", tmp_path / "logs", trainer=trainer, faults=True)
     calm = Victim(spec, tmp_path / "calm", tmp_path / "logs-calm", trainer=trainer)
-    adversary = Adversary(victim, total_steps=4 * 25, seed=1, say=lambda text: None, patience=120)
+    adversary = Adversary(victim, total_steps=4 * SCRIPT_STEPS, seed=1, say=lambda text: None, patience=120)
     try:
         assert victim.faults is not None
         full = victim.faults.full
@@ -70,4 +71,4 @@ def test_a_disk_that_fails_under_another_trainer(tmp_path: Path) -> None:
     attempts = check_attempts(victim.out)
     assert attempts.keys() == check_attempts(calm.out).keys()
     for run in attempts:
-        trainer.check_results(victim.out / RUNS / run, calm.out / RUNS / run, 25)
+        trainer.check_results(victim.out / RUNS / run, calm.out / RUNS / run, SCRIPT_STEPS)
