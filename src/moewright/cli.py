@@ -14,17 +14,7 @@ from typer.core import TyperCommand
 
 from moewright import __version__
 from moewright.commands import COMMANDS
-from moewright.commands.checking import (
-    from_text,
-    helps,
-    is_list,
-    metavar,
-    missing,
-    names_of,
-    summary,
-    unknown,
-    written,
-)
+from moewright.commands.checking import from_text, helps, is_list, metavar, missing, names_of, summary, unknown, written
 from moewright.errors import OtherProcessError, RunStopped, UserError
 
 NEEDED = {"export": ("out",)}

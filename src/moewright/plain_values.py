@@ -100,7 +100,7 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
             return True
 
     def text(dumper: Dumper, value: str) -> yaml.Node:
-        style = None if plain_scalar(value, ambiguous=None) == value and _NEEDS_QUOTES.search(value) is None else '"'
+        style = None if _reads_as_text(value) and _NEEDS_QUOTES.search(value) is None else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
@@ -122,11 +122,10 @@ _NOT_A_NUMBER = (".nan", ".NaN", ".NAN")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+", re.ASCII)
 
 
-def plain_scalar(text: str, ambiguous: str | None = "refuse") -> Any:
+def plain_scalar(text: str) -> Any:
     """What an unquoted word means by the core schema (YAML 1.2.2, section 10.3.2): null, a truth value, a number, text.
 
-    Raises ValueError for 017, which is 15 to YAML 1.1 and 17 to 1.2, and for a number with too many digits; with
-    `ambiguous` None they are what they are as numbers.
+    Raises ValueError for 017, which is 15 to YAML 1.1 and 17 to 1.2, and for a number with too many digits.
     """
     if text in _NULLS:
         return None
@@ -135,8 +134,6 @@ def plain_scalar(text: str, ambiguous: str | None = "refuse") -> Any:
     if text[0] not in "-+.0123456789":
         return text
     if _WHOLE.fullmatch(text):
-        if ambiguous is None:
-            return 0
         if _LEADING_ZERO.fullmatch(text):
             raise ValueError(f"{text} is octal to some readers and decimal to others; write it without the first 0, or "
                              f"in quotes if it is text")  # fmt: skip
@@ -151,6 +148,13 @@ def plain_scalar(text: str, ambiguous: str | None = "refuse") -> Any:
     if found := _INFINITE.fullmatch(text):
         return -math.inf if found[1] == "-" else math.inf
     return math.nan if text in _NOT_A_NUMBER else text
+
+
+def _reads_as_text(text: str) -> bool:
+    try:
+        return isinstance(plain_scalar(text), str)
+    except ValueError:
+        return False
 
 
 class _YamlReader:

@@ -37,9 +37,15 @@ class Layer(Record):
     both sublayers, whose outputs are added together (Cohere)."""
 
 
+def _check_number(layers: int) -> None:
+    if layers > LARGEST_LAYER_COUNT:
+        raise ValueError(f"{layers} layers are more than the {LARGEST_LAYER_COUNT} that moewright accepts")
+
+
 def _not_too_many(layers: Any) -> Any:
-    if isinstance(layers, list | tuple) and len(layers) > LARGEST_LAYER_COUNT:
-        raise ValueError(f"{len(layers)} layers are more than the {LARGEST_LAYER_COUNT} that moewright accepts")
+    """Before any of them is read."""
+    if isinstance(layers, list | tuple):
+        _check_number(len(layers))
     return layers
 
 
@@ -151,9 +157,7 @@ class Architecture(FileRecord):
     @field_validator("layers", mode="after")
     @classmethod
     def _canonical(cls, layers: tuple[Layer | Repeat, ...]) -> tuple[Layer | Repeat, ...]:
-        count = _count(layers)
-        if count > LARGEST_LAYER_COUNT:
-            raise ValueError(f"{count} layers are more than the {LARGEST_LAYER_COUNT} that moewright accepts")
+        _check_number(_count(layers))
         return repeat_compactly(list(_expand(layers)))
 
     # Reading the layers

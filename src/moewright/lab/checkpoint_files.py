@@ -1,5 +1,6 @@
 """Checkpoints as files: complete or absent, whatever kills the process."""
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -37,12 +38,17 @@ def write_checkpoint(
     partial = Path(tempfile.mkdtemp(dir=parent, prefix=".partial-"))
     with renamed_at_the_end(partial, target):
         for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer)):
-            try:
-                save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
-            except SafetensorError as error:  # its own name for what the operating system said
-                raise OSError(28, f"{name}: {error}") from None
+            save_tensors({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
         state.write(partial / STATE)
     return target
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file. Raises OSError: of a full disk, or of whatever else kept the library from writing."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # its own name for what the operating system said
+        raise OSError(errno.ENOSPC, f"{path.name}: {error}") from None
 
 
 def keep_newest(folder: Path, count: int) -> None:

@@ -42,8 +42,8 @@ def read_frame(path: str | Path) -> pd.DataFrame:
             f"{path}: a run table is read from {', '.join(TABLE_ENDINGS)}, not {ending or 'a name without ending'}"
         )
     try:
-        if size_of(path) > LARGEST_TABLE_FILE:
-            raise UserError(f"{path}: {size_of(path):,} bytes are more than the {LARGEST_TABLE_FILE:,} of a run table")
+        if (size := size_of(path)) > LARGEST_TABLE_FILE:
+            raise UserError(f"{path}: {size:,} bytes are more than the {LARGEST_TABLE_FILE:,} of a run table")
         frame = _READERS[ending](path)
     except UserError:  # a ValueError too
         raise
@@ -120,15 +120,15 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
     for line, written in enumerate(io.StringIO(text), start=1):
         if not written.strip():
             continue
-        place = f"{path}: {name_row(len(records) + 1)}, line {line}"
+        place = f"{name_row(len(records) + 1)}, line {line}"
         try:
             values = parse_json(written.strip())
         except UnfitTextError as error:
             what = str(error).replace("not valid JSON at line 1, column", "at column")
-            raise UserError(f"{path}: not a JSONL table: {name_row(len(records) + 1)}, line {line}: {what}") from None
+            raise UserError(f"{path}: not a JSONL table: {place}: {what}") from None
         if not isinstance(values, dict):
-            raise UserError(f"{place}: expected an object, one run a line, found {kind_of_value(values)}")
-        refuse_nested(values.items(), place)
+            raise UserError(f"{path}: {place}: expected an object, one run a line, found {kind_of_value(values)}")
+        refuse_nested(values.items(), f"{path}: {place}")
         records.append(values)
     names = dict.fromkeys(chain.from_iterable(records))
     return pd.DataFrame({name: [record.get(name) for record in records] for name in names})

@@ -32,7 +32,8 @@ def _read_llama(c: Config) -> Architecture:
     return _build(c, qkv_bias=bias, output_bias=bias, mlp_bias=c.flag("mlp_bias"))
 
 
-def _read_mistral(c: Config) -> Architecture:
+def _read_windowed(c: Config) -> Architecture:
+    """Mistral's and Phi-3's: a window in every layer, or in none."""
     slides = c.optional_size("sliding_window") is not None
     return _build(c, qkv_bias=False, output_bias=False, slides=[slides] * c.num_layers())
 
@@ -67,11 +68,6 @@ def _read_seed_oss(c: Config) -> Architecture:
     return _build(
         c, qkv_bias=c.flag("attention_bias"), output_bias=c.flag("attention_out_bias"), mlp_bias=c.flag("mlp_bias")
     )
-
-
-def _read_phi3(c: Config) -> Architecture:
-    slides = c.optional_size("sliding_window") is not None
-    return _build(c, qkv_bias=False, output_bias=False, slides=[slides] * c.num_layers())
 
 
 def _read_olmo2(c: Config) -> Architecture:
@@ -116,13 +112,6 @@ def _read_smollm3(c: Config) -> Architecture:
 
 _WINDOWS = {"use_sliding_window": False, "max_window_layers": 28, "layer_types": None}
 
-_MISTRAL = Family(
-    model_type="mistral",
-    class_name="MistralForCausalLM",
-    read=_read_mistral,
-    defaults={**COMMON_DEFAULTS, "sliding_window": 4096},
-)
-
 FAMILIES = {
     "llama": Family(
         model_type="llama",
@@ -130,11 +119,16 @@ FAMILIES = {
         read=_read_llama,
         defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "mlp_bias": False},
     ),
-    "mistral": _MISTRAL,
+    "mistral": Family(
+        model_type="mistral",
+        class_name="MistralForCausalLM",
+        read=_read_windowed,
+        defaults={**COMMON_DEFAULTS, "sliding_window": 4096},
+    ),
     "ministral3": Family(
         model_type="ministral3",
         class_name="Ministral3ForCausalLM",
-        read=_read_mistral,
+        read=_read_windowed,
         defaults={**COMMON_DEFAULTS, "head_dim": 128, "rms_norm_eps": 1e-5, "sliding_window": None},
     ),
     "qwen2": Family(
@@ -180,7 +174,7 @@ FAMILIES = {
     "phi3": Family(
         model_type="phi3",
         class_name="Phi3ForCausalLM",
-        read=_read_phi3,
+        read=_read_windowed,
         defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "rms_norm_eps": 1e-5, "sliding_window": None},
         neutral=("original_max_position_embeddings",),
     ),

@@ -1,6 +1,5 @@
 """Folders that transformers loads: config, weights, tokenizer; written from the lab's model and read into it."""
 
-import errno
 import re
 import shutil
 import warnings
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from moewright.architecture.canonical import canonical
@@ -24,6 +23,7 @@ from moewright.files import new_folder, read_mapping, write_mapping
 from moewright.hf.config import read_config, to_config
 from moewright.hf.loading import SPEC
 from moewright.hf.training_config import write_training_config
+from moewright.lab.checkpoint_files import save_tensors
 from moewright.lab.hf_weights.tensors import FAMILIES, from_hf_tensors, to_hf_tensors
 from moewright.outputs import check_space
 
@@ -75,11 +75,8 @@ def write_checkpoint(
         write_mapping(partial / "generation_config.json", {**tokens, "pad_token_id": eos_token_id})
         if tokenizer is not None:
             _write_tokenizer(partial, Path(tokenizer), architecture, tokens)
-        check_space(partial, sum(tensor.nbytes for tensor in tensors.values()), "out")
-        try:
-            save_file(tensors, partial / MODEL, metadata={"format": "pt"})  # transformers asks for that format
-        except SafetensorError as error:  # its own name for what the operating system said
-            raise OSError(errno.EIO, f"{MODEL}: {error}") from None
+        check_space(Path(out), sum(tensor.nbytes for tensor in tensors.values()), "out")
+        save_tensors(tensors, partial / MODEL, {"format": "pt"})  # transformers asks for that format
         (partial / MODEL).chmod(0o644)
     return Path(out)
 

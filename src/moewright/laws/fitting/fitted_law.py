@@ -175,6 +175,10 @@ def fitted_law(form: LossForm, record: FitRecord) -> FittedLaw:
         raise UserError("damaged fitted law: more configurations than rows, or more free coefficients than there are")
     if record.draws.size and (record.draws.ndim != 2 or record.draws.shape[1] != number):
         raise UserError(f"damaged fitted law: draws do not have {number} coefficients each")
+    draws = record.draws.reshape(-1, number)
+    for coefficient, values in zip(form.form.coefficients, draws.T, strict=True):
+        for value in (values.min(), values.max()) if len(values) else ():
+            check_sign(coefficient, float(value), "damaged fitted law: draws")
     if not record.residuals.shape == record.weights.shape == (record.num_rows,):
         raise UserError("damaged fitted law: residuals and weights must have one number per row")
     if (record.weights < 0).any() or not record.weights.any():
@@ -190,14 +194,13 @@ def fitted_law(form: LossForm, record: FitRecord) -> FittedLaw:
         inputs=tuple(
             replace(variable, low=record.ranges[variable.name][0], high=record.ranges[variable.name][1])
             for variable in form.inputs
-            if variable.name in record.ranges
         ),
         applies=form.applies,
         form=form.form,
         optimum_rule=form.optimum_rule,
         coefficients={item.name: record.coefficients[item.name] for item in form.form.coefficients},
     )
-    return FittedLaw(law, record.model_copy(update={"draws": record.draws.reshape(-1, number)}))
+    return FittedLaw(law, record.model_copy(update={"draws": draws}))
 
 
 def _check_against_form(form: LossForm, record: FitRecord) -> None:
@@ -209,11 +212,8 @@ def _check_against_form(form: LossForm, record: FitRecord) -> None:
         raise UserError(f"damaged fitted law: the coefficient {missing[0]} is missing")
     check_names(record.coefficients, names, owner, "coefficient")
     check_names(record.ranges, [variable.name for variable in form.inputs], owner, "variable")
-    for place, coefficient in enumerate(form.form.coefficients):
+    for coefficient in form.form.coefficients:
         check_sign(coefficient, record.coefficients[coefficient.name], "damaged fitted law: coefficients")
-        if record.draws.size and record.draws.ndim == 2 and record.draws.shape[1] == len(names):
-            for value in (record.draws[:, place].min(), record.draws[:, place].max()):
-                check_sign(coefficient, float(value), "damaged fitted law: draws")
     for variable in form.inputs:
         wrong, rule = variable.outside(np.asarray(record.ranges[variable.name]))
         if wrong.any():

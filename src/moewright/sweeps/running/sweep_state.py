@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from moewright.experiment.attempts import failures_in_a_row
 from moewright.experiment.run_folder import newest_step
@@ -82,11 +81,11 @@ class SweepState:
         failures = self._failures(run) - self._forgiven.get(run, 0)
         return self.observed[run].state == "failed" and failures > self.planner.spec.execution.retries
 
-    def status(self, **states: Iterable[str]) -> SweepStatus:
-        """Of this moment; `states`: what the observer knows better of some runs, by state."""
+    def status(self, running: Iterable[str] = (), stalled: Iterable[str] = ()) -> SweepStatus:
+        """Of this moment; `running` and `stalled`: runs of which the observer knows better than their files."""
         known: dict[str, SeenState] = {run.id: self.observed[run.id].state for run in self.plan.known}
-        for state, runs in states.items():
-            known |= dict.fromkeys(runs, cast(SeenState, state))
+        known |= dict.fromkeys(running, "running")
+        known |= dict.fromkeys(stalled, "stalled")
         return SweepStatus(self.out, self.plan, known)
 
     def _failures(self, run: str) -> int:
