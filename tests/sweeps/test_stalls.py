@@ -387,16 +387,21 @@ def begin_elsewhere(out: Path, run: str) -> None:
         file.write(json.dumps(record.to_dict()) + "\n")
 
 
-@pytest.mark.parametrize("jump", [DAY, -DAY])
-def test_a_file_system_clock_that_jumps(tmp_path: Path, fake_time: FakeTime, jump: float) -> None:
-    """A run of another machine whose lock does not show: alive while it writes, dead after a quarter of an hour of
-    silence as this process lives through it; whatever that clock does meanwhile."""
-    planner = planner_of(tmp_path, seeds=[0])
-    out = tmp_path / "out"
+def run_elsewhere(tmp_path: Path) -> tuple[Planner, Path, str]:
+    """A sweep of one run, which another machine is at."""
+    planner, out = planner_of(tmp_path, seeds=[0]), tmp_path / "out"
     (run,) = ids(planner)
     with submitting(out):
         pass
     begin_elsewhere(out, run)
+    return planner, out, run
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+def test_a_file_system_clock_that_jumps(tmp_path: Path, fake_time: FakeTime, jump: float) -> None:
+    """A run of another machine whose lock does not show: alive while it writes, dead after a quarter of an hour of
+    silence as this process lives through it; whatever that clock does meanwhile."""
+    planner, out, run = run_elsewhere(tmp_path)
     state = SweepState(out, planner)
     clock = time.time()
     assert state.look_at(run, clock).state == "running"
@@ -414,12 +419,7 @@ def test_a_file_system_clock_that_jumps(tmp_path: Path, fake_time: FakeTime, jum
 
 def test_the_first_look_believes_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As before: what wrote nothing for a quarter of an hour before anybody looked is dead; a future time is now."""
-    planner = planner_of(tmp_path, seeds=[0])
-    out = tmp_path / "out"
-    (run,) = ids(planner)
-    with submitting(out):
-        pass
-    begin_elsewhere(out, run)
+    planner, out, run = run_elsewhere(tmp_path)
     for later, state in ((0, "running"), (RECENT_SECONDS + 9, "interrupted"), (-DAY, "running"), (None, "interrupted")):
         now = None if later is None else time.time() + later
         monkeypatch.setattr(sweep_state, "sweep_time", lambda out, now=now: now)

@@ -213,13 +213,20 @@ LOST: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.fixture
+def elsewhere(room: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary folder, where results go that lose their place."""
+    folder = room / "elsewhere"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
 @pytest.mark.parametrize("taken_by", LOST)
 def test_results_outlive_their_place(
-    taken_by: str, room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    taken_by: str, room: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Somebody takes the place during the work: theirs stays, and the result is elsewhere, which is said."""
-    monkeypatch.setattr("tempfile.tempdir", str(room / "elsewhere"))
-    (room / "elsewhere").mkdir()
     from moewright.laws.fitting import fit_result
 
     real = fit_result.fit_runs
@@ -232,7 +239,7 @@ def test_results_outlive_their_place(
     code, _, err = run(capsys, *arguments_of([*FIT, "--out", "law.json", "--plots", "plots"], room))
     assert (code, err.count("\n")) == (1, 1), err
     kept = Path(err.rpartition("it is in ")[2].strip())
-    assert kept.is_relative_to(room / "elsewhere")
+    assert kept.is_relative_to(elsewhere)
     assert moewright.laws.load(kept).name
     assert (room / "law.json").is_dir() if taken_by == "folder" else "else's" in (room / "law.json").read_text()
     assert (room / "plots" / "fit.html").is_file(), "the other result has its place"
@@ -240,10 +247,8 @@ def test_results_outlive_their_place(
 
 @pytest.mark.parametrize("name", ["design --out", "export --out"])
 def test_folders_outlive_their_place(
-    name: str, room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, room: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(room / "elsewhere"))
-    (room / "elsewhere").mkdir()
     real = os.replace
 
     def replace(source: Any, target: Any) -> None:
