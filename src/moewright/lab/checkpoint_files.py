@@ -46,7 +46,7 @@ def write_checkpoint(
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """A safetensors file. Raises OSError: of a full disk, or of whatever else kept the library from writing."""
     try:
-        save_file(tensors, path, metadata=metadata)
+        save_file(tensors, path, metadata)
     except SafetensorError as error:  # its own name for what the operating system said
         raise OSError(errno.ENOSPC, f"{path.name}: {error}") from None
 
