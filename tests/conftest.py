@@ -5,10 +5,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import strategies
+from hypothesis import HealthCheck, settings, strategies
 
 OPTIONAL = ("torch", "transformers", "tokenizers", "safetensors", "submitit")
 """Of the extras `lab` and `dev`: without one of them a test module that imports it is skipped, and says so."""
+
+# How long a case takes depends on who else computes: no test fails for it.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 pytest_plugins = ["tests.lab_fixtures"] if find_spec("torch") else []
 

@@ -15,6 +15,7 @@ import moewright
 from moewright import cli
 from moewright.commands import COMMANDS
 
+FIRST_WORDS = ", ".join(dict.fromkeys(path.split()[0] for path in COMMANDS))
 CONFIGS = sorted(Path("examples/configs").glob("*.json"))
 
 
@@ -149,10 +150,50 @@ def test_version_and_the_completion_of_shells() -> None:
         return subprocess.check_output(command, text=True, env={**os.environ, **environment})
 
     assert process("--version") == f"moewright {moewright.__version__}\n"
-    assert "complete" in process("--show-completion", "bash", SHELL="/bin/bash")
-    for typed, meant in (("moewright inspect --ba", "--batch"), ("moewright data p", "prepare")):
-        asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_MOEWRIGHT_COMPLETE": "complete_bash"}
-        assert process(**asked).split() == [meant]
+    for shell in ("bash", "zsh", "fish"):
+        assert "_MOEWRIGHT_COMPLETE" in process("--show-completion", shell, SHELL=f"/bin/{shell}")
+    for typed, meant in (
+        ("moewright ins", "inspect"),
+        ("moewright inspect --ba", "--batch"),
+        ("moewright data p", "prepare"),
+    ):
+        told = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_TYPER_COMPLETE_ARGS": typed}
+        for shell in ("bash", "zsh", "fish"):
+            asked = {"_MOEWRIGHT_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+            assert meant in process(**told, **asked)
+    assert process(**told, _MOEWRIGHT_COMPLETE="complete_bash").split() == ["prepare"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("data",)])
+def test_without_a_command_the_help_is_the_answer(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert out == run(capsys, *arguments, "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("inspekt x", "inspekt: moewright has no such command; did you mean inspect?"),
+        ("data prepar x", "prepar: data has no such command; did you mean prepare?"),
+        (
+            "qqqq",
+            f"qqqq: moewright has no such command; known: {FIRST_WORDS}",
+        ),
+        ("laws -b", "-b: laws has no such argument; known: --json"),
+        ("--verson", "--verson: moewright has no such argument; did you mean --version?"),
+    ],
+)
+def test_unknown_names_get_the_line_of_the_house(capsys: pytest.CaptureFixture[str], typed: str, line: str) -> None:
+    assert run(capsys, *typed.split()) == (2, "", f"moewright: {line}\n")
+
+
+def test_nothing_warns_on_the_way() -> None:
+    command = [sys.executable, "-W", "error", "-m", "moewright", "inspect", str(CONFIGS[0])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

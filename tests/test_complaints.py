@@ -1,5 +1,6 @@
 """Checks of single values and names: the same line for Python and the command line."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,15 @@ def test_hints() -> None:
     assert hint("zhao", ["zhao2025", "liew2026"]) == "; did you mean zhao2025?"
     assert hint("qqq", ["zhao2025", "liew2026"]) == "; known: zhao2025, liew2026"
     assert hint("qqq", []) == "; known: none"
+
+
+@given(st.lists(st.text(max_size=400), max_size=300), st.text(max_size=30))
+def test_a_hint_has_its_bounds(known: list[str], name: str) -> None:
+    """However many names a user's file has, and however long they are."""
+    told = hint(name, known)
+    assert len(told) <= 300
+    if (more := re.search(r" and (\d+) more$", told)) and known:
+        assert 0 < int(more[1]) <= len(known)
     assert hint("qqq", ["zhao2025"], "see the list") == "; see the list"
     assert hint("qqq", ["zhao2025"], "") == ""
     assert hint("modle", ["model"], quoted=True) == "; did you mean 'model'?"

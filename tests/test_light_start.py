@@ -1,4 +1,7 @@
-"""Everyday commands load no plotting library, no pandas and no torch, whatever they are asked for."""
+"""Everyday commands load no plotting library, no pandas, no torch and no room that they have no use for.
+
+No times: those are of `python -m tests.benchmarks.startup`.
+"""
 
 import subprocess
 import sys
@@ -9,27 +12,52 @@ HEAVY = ("matplotlib", "pandas", "plotly", "pyarrow", "scipy", "torch", "transfo
 OLMOE = "examples/configs/olmoe-1b-7b.json"
 
 
+HIGHER = ("data", "designs", "experiment", "exporters", "lab", "runs", "sweeps")
+"""Rooms that neither counting nor predicting needs."""
+TABLES = ("rich", "html", "moewright.report")
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("command", "without"),
     [
-        f"inspect {OLMOE}",
-        f"inspect {OLMOE} --hardware H100 --json",
-        "laws",
-        "laws zhao2025",
-        f"predict {OLMOE} --train-tokens 2T",
-        "design --total-params 1B --train-tokens 20B --law zhao2025 --top 1",
-        "design --total-params 1B --train-tokens 20B --law zhao2025 --top 1 --json",
-        f"export {OLMOE} --format hf --out {{new}}",
+        (f"inspect {OLMOE}", ("numpy", "yaml", "moewright.hardware.devices", "moewright.laws", *HIGHER)),
+        (f"inspect {OLMOE} --json", ("numpy", "yaml", "moewright.laws", *TABLES, *HIGHER)),
+        (f"inspect {OLMOE} --hardware H100 --json", ("moewright.laws", *TABLES, *HIGHER)),
+        ("inspect --help", ("numpy", "yaml", "moewright.architecture", "moewright.hardware", *HIGHER)),
+        ("laws", ("yaml", "moewright.hf", "moewright.hardware", *HIGHER)),
+        ("laws zhao2025", ("yaml", "moewright.hf", "moewright.hardware", *HIGHER)),
+        (f"predict {OLMOE} --train-tokens 2T", ("yaml", "moewright.hardware", *HIGHER)),
+        (
+            "design --total-params 1B --train-tokens 20B --law zhao2025 --top 1",
+            ("data", "experiment", "exporters", "lab", "runs", "sweeps"),
+        ),
+        (
+            "design --total-params 1B --train-tokens 20B --law zhao2025 --top 1 --json",
+            ("data", "experiment", "exporters", "lab", "runs", "sweeps", *TABLES),
+        ),
+        (f"export {OLMOE} --format hf --out {{new}}", ("numpy", "designs", "lab", "sweeps", "moewright.laws")),
     ],
 )
-def test_a_command_loads_nothing_heavy(command: str, tmp_path: object) -> None:
-    words = command.format(new=f"{tmp_path}/new").split()
+def test_a_command_loads_only_what_it_needs(command: str, without: tuple[str, ...], tmp_path: object) -> None:
+    loaded = modules_of(command.format(new=f"{tmp_path}/new").split())
+    rooms = {name.partition(".")[2].partition(".")[0] for name in loaded if name.startswith("moewright.")}
+    assert not {*HEAVY, *without} & (loaded | rooms)
+
+
+@pytest.mark.parametrize("command", [f"inspect {OLMOE}", f"predict {OLMOE} --train-tokens 2T"])
+def test_one_family_is_read(command: str) -> None:
+    families = {name for name in modules_of(command.split()) if name.startswith("moewright.hf.families.")}
+    assert families == {"moewright.hf.families.olmo"}
+
+
+def modules_of(words: list[str]) -> set[str]:
+    """What a process has imported once it has run a command."""
     script = (
         "import sys\nfrom moewright.cli import main\n"
         f"sys.argv = {['moewright', *words]!r}\n"
         "try:\n    main()\n"
         "except SystemExit as end:\n    assert not end.code\n"
-        f"print('heavy:', *(name for name in {HEAVY!r} if name in sys.modules))"
+        "print('loaded:', *sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert told.splitlines()[-1] == "heavy:"
+    return set(told.splitlines()[-1].split()[1:])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from moewright import __version__
 from moewright.commands import COMMANDS
@@ -31,7 +31,12 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
     Making the others would take longer than some commands do.
     """
     asked = [path for path in COMMANDS if path.split() == list(words[: path.count(" ") + 1])]
-    plain: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+    plain: dict[str, Any] = {
+        "cls": _Group,
+        "no_args_is_help": True,
+        "rich_markup_mode": None,
+        "pretty_exceptions_enable": False,
+    }
     root = typer.Typer(
         name="moewright",
         help="From memory, inference and training budgets to a Mixture-of-Experts language model that you can build.",
@@ -48,6 +53,15 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
         if groups[name].registered_commands:
             root.add_typer(groups[name], name=name)
     return root
+
+
+class _Group(TyperGroup):
+    """Commands, where an unknown one gets the line that an unknown argument gets."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and not ctx.resilient_parsing and not args[0].startswith("-"):
+            raise UserError(unknown(args[0], str(self.name), self.commands, "command"))
+        return super().resolve_command(ctx, args)
 
 
 class _Command(TyperCommand):
@@ -140,7 +154,10 @@ def _exit_code(result: Any, values: Mapping[str, Any]) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command line. Exit 0: done; 2: the input is wrong (one line on stderr); 1: it broke."""
+    """Run the command line. Exit 0: done; 2: the input is wrong (one line on stderr); 1: it broke.
+
+    `moewright` alone asks what there is: help on stdout and 0, as `gh`, `cargo`, `docker` and `kubectl` have it.
+    """
     try:
         sys.exit(make_app(sys.argv[1:])(standalone_mode=False))
     except UserError as error:
@@ -148,7 +165,7 @@ def main() -> NoReturn:
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())  # type: ignore[attr-defined]
-            sys.exit(2)
+            sys.exit(0)
         _fail(_complaint(error))
     except RunStopped as stopped:
         _fail(str(stopped), 1)
@@ -165,16 +182,16 @@ def main() -> NoReturn:
         _fail(": ".join(str(part) for part in (error.filename, error.strerror) if part), 1)
 
 
-# typer brings its own copy of click in some releases and imports click in others; this base is right in both.
+# typer has its own copy of click, under a private name.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def _complaint(error: Any) -> str:
     """What typer has to say, in the words of Python's complaints where these say the same."""
     kind, context = type(error).__name__, error.ctx
-    if kind == "NoSuchOption" and context is not None and error.option_name.startswith("--"):
-        known = [option[2:] for each in context.command.params for option in each.opts if option.startswith("--")]
-        return unknown(error.option_name[2:], context.command.name, known, "--")
+    if kind == "NoSuchOption" and context is not None:
+        known = [option for each in context.command.params for option in each.opts if option.startswith("--")]
+        return unknown(error.option_name, context.command.name, known)
     if kind == "MissingParameter" and error.param is not None and error.param.name is not None:
         named = error.param.opts[0]
         return missing(error.param.name, named if named.startswith("-") else error.param.name.upper())

@@ -21,6 +21,8 @@ taken for slips, 'd_model' and 'batch' are not."""
 
 
 _LONGEST_GIVEN = 200
+_LONGEST_LIST, _LONGEST_NAME = 240, 60
+"""Characters of the names that a complaint lists, and of each."""
 
 
 def near_name(name: str, known: Iterable[str], likeness: float = NEAR) -> str | None:
@@ -33,15 +35,38 @@ def near_name(name: str, known: Iterable[str], likeness: float = NEAR) -> str | 
 def hint(name: str, known: Iterable[str], otherwise: str | None = None, *, quoted: bool = False) -> str:
     """What to add to a complaint about an unknown name: "; did you mean zhao2025?" where one is near.
 
-    Else "; known: ..." with all of them, or `otherwise` in its place; nothing where that is empty. `quoted` puts the
-    near name in quotes, for names of a user's own.
+    Else "; known: ..." with as many as a line has room for, or `otherwise` in its place; nothing where that is empty.
+    `quoted` puts the near name in quotes, for names of a user's own.
     """
     known = list(known)
     near = near_name(name, known)
     if near is not None:
-        return f"; did you mean {near!r}?" if quoted else f"; did you mean {near}?"
-    rest = f"known: {', '.join(known) or 'none'}" if otherwise is None else otherwise
+        return f"; did you mean {brief(near) if quoted else brief_name(near)}?"
+    rest = f"known: {list_names(known)}" if otherwise is None else otherwise
     return f"; {rest}" if rest else ""
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Names in a complaint: as many as its line has room for, and how many more there are.
+
+    >>> list_names(["bf16", "fp8"])
+    'bf16, fp8'
+    >>> list_names([f"layer_{number}" for number in range(1000)])[-40:]
+    'layer_21, layer_22, layer_23 and 976 more'
+    """
+    room, shown = _LONGEST_LIST, []
+    for name in map(brief_name, names):
+        room -= len(name) + 2
+        if room < 0:
+            break
+        shown.append(name)
+    more = len(names) - len(shown)
+    return f"{', '.join(shown) or 'none'}{f' and {more} more' if more else ''}"
+
+
+def brief_name(name: str) -> str:
+    """A name in a complaint, shortened."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 def name_row(number: object, run: object = None) -> str:
@@ -113,9 +138,9 @@ def check_names(given: Iterable[str], wanted: Iterable[str], owner: str, what: s
         if name not in wanted:
             near = near_name(name, missing or wanted)
             meant = f"did you mean {near}? " if near else ""
-            raise UserError(f"{owner} has no {what} {brief(name)}: {meant}it takes {', '.join(wanted) or 'none'}")
+            raise UserError(f"{owner} has no {what} {brief(name)}: {meant}it takes {list_names(wanted)}")
     if missing:
-        raise UserError(f"{owner} needs the {what} {missing[0]}; it takes {', '.join(wanted)}")
+        raise UserError(f"{owner} needs the {what} {missing[0]}; it takes {list_names(wanted)}")
 
 
 def _power(value: int) -> str:

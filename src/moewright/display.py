@@ -8,7 +8,6 @@ A result takes `Shown` or `ShownTable` as a base and says what its facts or its 
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from moewright.quantities import format_count
@@ -69,6 +68,13 @@ class ShownTable(Shown):
         rest = f"<p>and {len(rows) - MOST_ROWS:,} more rows</p>" if len(rows) > MOST_ROWS else ""
         caption = f'<caption style="text-align: left">{escape(repr(self))}</caption>'
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+
+
+def escape(text: str) -> str:
+    """Text for HTML."""
+    from html import escape as escaped  # its table of entities is long, and no terminal needs it
+
+    return escaped(text)
 
 
 def _coded(value: Any) -> str:

@@ -6,6 +6,7 @@ Which way imports go is in pyproject.toml, and `lint-imports` checks it in CI.
 import ast
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -63,6 +64,16 @@ def test_every_room_is_drawn() -> None:
     assert not set(missing) - set(families)
     packages = [path.parent.name for _, path in modules() if path.stem == "__init__" and path.parent != SOURCES]
     assert not [name for name in packages if f"{name}/" not in page]
+
+
+def test_the_contracts_name_every_room() -> None:
+    """Of the import-linter's lists: a new module that stood in neither could import what it likes."""
+    rooms = {name for name, _ in modules() if name.count(".") == 1}
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    contracts = {contract["name"]: contract for contract in linter["contracts"]}
+    floors = " | ".join(contracts["Rooms stand on the rooms below them"]["layers"])
+    assert sorted(floors.replace("(", "").replace(")", "").split(" | ")) == sorted(rooms)
+    assert {*contracts["Only the lab imports torch"]["source_modules"]} == rooms - {"moewright.lab"}
 
 
 def test_a_name_means_one_thing() -> None:

@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from moewright.complaints import hint
+from moewright.complaints import brief_name, hint
 from moewright.errors import UserError
 from moewright.outputs import Destination, Place, check_outputs
 from moewright.plain_values import plain_scalar
@@ -119,9 +119,12 @@ def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[st
     return {name: check(value, _kind(parameters[name]), written(name)) for name, value in values.items()}
 
 
-def unknown(name: str, command_name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The complaint about an argument that a command does not have; `prefix` is what names have before them."""
-    return f"{prefix}{name}: {command_name} has no such argument{hint(name, [prefix + other for other in known])}"
+def unknown(name: str, command_name: str, known: Iterable[str], kind: str = "argument") -> str:
+    """The complaint about an argument that a command does not have, or a command that a group has not.
+
+    Dashes before a name make it no likelier that another is meant.
+    """
+    return f"{brief_name(name)}: {command_name} has no such {kind}{hint(name.lstrip('-'), known)}"
 
 
 def missing(name: str, how: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from moewright.complaints import name_row
+from moewright.complaints import list_names, name_row
 from moewright.errors import UserError
 from moewright.files import read_mapping
 
@@ -77,5 +77,6 @@ def _batches(file: Path, keys: tuple[str, str | None]) -> Iterator[Any]:
 def _present(file: Path, names: list[str], keys: tuple[str, str | None]) -> list[str]:
     for key, option in zip(keys, ("text-key", "source-key"), strict=True):
         if key is not None and key not in names:
-            raise UserError(f"{file}: has no column {key!r}; name one of {', '.join(map(repr, names))} with --{option}")
+            known = list_names(list(map(repr, names)))
+            raise UserError(f"{file}: has no column {key!r}; name one of {known} with --{option}")
     return [key for key in dict.fromkeys(keys) if key is not None]

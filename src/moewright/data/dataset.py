@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moewright.complaints import number
+from moewright.complaints import list_names, number
 from moewright.data.dataset_record import (
     DatasetFacts,
     DatasetOutput,
@@ -161,7 +161,7 @@ def open_files(
         raise UserError(f"{where}: no files; name shards that training does not see, or set some of your own aside")
     unknown = next((name for name in bytes_per_token or {} if name not in validation), None)
     if unknown is not None:
-        raise UserError(f"bytes_per_token: {unknown!r} is no validation set; they are {', '.join(validation)}")
+        raise UserError(f"bytes_per_token: {unknown!r} is no validation set; they are {list_names(list(validation))}")
     dataset = Dataset(
         train=TokenShards.open(train, dtype),
         validation={name: TokenShards.open(files, dtype) for name, files in validation.items()},

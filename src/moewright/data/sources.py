@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from moewright.complaints import list_names
 from moewright.data import arrow
 from moewright.errors import UserError
 
@@ -149,7 +150,7 @@ def _read(read: Callable[[], bytes], file: Path) -> bytes:
 
 def _text(row: Mapping[str, Any], key: str, option: str, place: str) -> str:
     if key not in row:
-        raise UserError(f"{place}: has no {key!r}; name one of {', '.join(map(repr, row))} with --{option}")
+        raise UserError(f"{place}: has no {key!r}; name one of {list_names(list(map(repr, row)))} with --{option}")
     text = row[key]
     if not isinstance(text, str):
         raise UserError(f"{place}: {key!r} is {json.dumps(text, default=str)[:60]}, not text")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from moewright.complaints import hint
+from moewright.complaints import hint, list_names
 from moewright.errors import UserError
 from moewright.quantities import parse_bytes, parse_count
 from moewright.records import FileRecord, Items, Record, Size
@@ -204,7 +204,7 @@ def load_device(hardware: Hardware) -> Device:
     if name is not None:
         return _find(found, name, str(path))
     if len(found) > 1:
-        raise UserError(f"{path}: holds several devices; choose one as {path}:NAME ({', '.join(found)})")
+        raise UserError(f"{path}: holds several devices; choose one as {path}:NAME ({list_names(list(found))})")
     return next(iter(found.values()))
 
 
@@ -236,7 +236,7 @@ def _find(devices: dict[str, Device], name: str, where: str) -> Device:
     names = {_plain(also): device for device in devices.values() for also in (device.name, *device.also)}
     found = names.get(_plain(name))
     if found is None:
-        known = hint(name, devices, f"known: {', '.join(devices)}; or the path of a YAML file")
+        known = hint(name, devices, f"known: {list_names(list(devices))}; or the path of a YAML file")
         raise UserError(f"{where}: unknown device {name!r}{known}")
     return found
 
