@@ -4,6 +4,7 @@ Which way imports go is in pyproject.toml, and `lint-imports` checks it in CI.
 """
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -64,6 +65,17 @@ def test_every_room_is_drawn() -> None:
     assert not set(missing) - set(families)
     packages = [path.parent.name for _, path in modules() if path.stem == "__init__" and path.parent != SOURCES]
     assert not [name for name in packages if f"{name}/" not in page]
+
+
+def test_names_lead_to_their_code() -> None:
+    """Each file of the page's table is there, and holds the name that follows it."""
+    table = PAGE.read_text(encoding="utf-8").partition("## From a name to its code")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 10
+    for row in rows:
+        for path, name in re.findall(r"`([\w/]+\.(?:py|yaml))`(?: `(\w+)`)?", " ".join(row[2:])):
+            file = (ROOT if path.startswith("tests/") else SOURCES) / path
+            assert re.search(rf"\b{name}\b", file.read_text(encoding="utf-8")), f"{path} {name}"
 
 
 def test_the_contracts_name_every_room() -> None:
