@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import PlaceError, UserError
+from moewright.foreign_text import to_json
 from moewright.plain_values import UnfitTextError, dump_yaml, parse_json, parse_yaml
 
 # A config.json is a few kB (the largest public ones, with per-layer lists, under 1 MB).
@@ -37,7 +38,7 @@ def write_mapping(path: Path, mapping: dict[str, Any]) -> None:
     if path.suffix.lower() in (".yaml", ".yml"):
         write_text(path, dump_yaml(mapping))
     else:
-        write_text(path, json.dumps(mapping, indent=2, ensure_ascii=False) + "\n")
+        write_text(path, to_json(json.dumps(mapping, indent=2, ensure_ascii=False)) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

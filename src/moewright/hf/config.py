@@ -14,6 +14,7 @@ from moewright.architecture.spec import Architecture
 from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
 from moewright.files import read_mapping
+from moewright.foreign_text import visible
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.families import EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
 
@@ -78,7 +79,7 @@ def from_config(source: str | Path | dict[str, Any]) -> Architecture:
     """
     imported = read_config(source)
     for message in imported.warnings:
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(visible(message), stacklevel=2)
     return imported.architecture
 
 
