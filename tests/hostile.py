@@ -1,6 +1,7 @@
 """Texts of others that each medium would obey, and what no medium may hold afterwards."""
 
 import html.parser
+import random
 import re
 
 ESC = "\x1b"
@@ -41,6 +42,19 @@ TEXTS = [
 ]  # fmt: skip
 """Of every kind: markup, control characters, directions, HTML, Markdown, TeX, formulas, shells, lengths."""
 
+
+def random_texts(count: int, seed: int) -> list[str]:
+    """Pieces of them beside each other and beside any other characters; few repeat."""
+    generator = random.Random(seed)
+
+    def piece() -> str:
+        if generator.random() < 0.5:
+            return generator.choice(TEXTS)[:20]
+        return "".join(chr(generator.choice((generator.randrange(0x100), generator.randrange(0x3000)))) for _ in "123")
+
+    return ["".join(piece() for _ in range(generator.randrange(1, 5))) for _ in range(count)]
+
+
 _OBEYED = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\u3164\ud800-\udfff"
     "\U000e0000-\U000e0fff]"
@@ -61,10 +75,8 @@ class _Finder(html.parser.HTMLParser):
         if tag in ("script", "iframe", "object", "embed", "base", "form", "link"):
             self.found.append(f"<{tag}>")
         for name, value in attributes:
-            outward = name in ("href", "src", "xlink:href", "action") and not re.match(
-                "[#.]|data:image/png", value or ""
-            )
-            if name.startswith("on") or outward or "javascript:" in re.sub(r"\s", "", value or "").lower():
+            is_link = name in ("href", "src", "xlink:href", "action")
+            if name.startswith("on") or (is_link and not re.match("[#.]|data:image/png", value or "")):
                 self.found.append(f"{name}={value}")
 
     handle_startendtag = handle_starttag
@@ -80,6 +92,5 @@ def active_parts(page: str) -> list[str]:
 
 def is_formula(cell: str) -> bool:
     """Whether a spreadsheet computes a cell; a number is none."""
-    return re.match("[=+\\-@\t\r\n＝＋－＠]", cell) is not None and not re.fullmatch(
-        r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?", cell
-    )
+    is_number = re.fullmatch(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?", cell)
+    return is_number is None and re.match("[=+\\-@\t\r\n＝＋－＠]", cell) is not None

@@ -35,6 +35,14 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
+_KINDS = {dict: "a mapping", list: "a list", str: "text", bool: "a truth value", int: "an integer", float: "a number"}
+
+
+def kind_of(value: Any) -> str:
+    """What a plain value is, in a complaint: a mapping, an integer, nothing."""
+    return "nothing" if value is None else _KINDS.get(type(value), f"an object of {type(value).__name__}")
+
+
 # JSON
 
 
@@ -52,7 +60,15 @@ def parse_json(text: str) -> Any:
     except ValueError as error:
         raise UnfitTextError(f"not valid JSON: {error}") from None
     _check_depth(values)
+    if _ESCAPED_SURROGATE.search(text):
+        try:
+            json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UnfitTextError("not valid JSON: half of a surrogate pair (\\ud800 to \\udfff) is not text") from None
     return values
+
+
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
