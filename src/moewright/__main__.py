@@ -1,9 +1,12 @@
 """`python -m moewright` and the installed command: signals are heard from here on, while the rest is imported too."""
 
+import io
 import os
 import signal
 import sys
 from typing import Any, NoReturn
+
+from moewright.foreign_text import visible
 
 
 def main() -> NoReturn:
@@ -28,6 +31,9 @@ def main() -> NoReturn:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores one of them
             signal.signal(number, hear)
     sys.unraisablehook = ignored
+    for stream in (sys.stdout, sys.stderr):  # a terminal's own encoding may lack letters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code: Any = 1
     try:
         from moewright.cli import main as run
@@ -37,7 +43,8 @@ def main() -> NoReturn:
         deaf()
         if heard:  # in the middle of an import it may have become any exception
             code = 128 + heard[-1]
-            print(f"moewright: {'interrupted' if heard[-1] == signal.SIGINT else 'terminated'}", file=sys.stderr)
+            word = "interrupted" if heard[-1] == signal.SIGINT else "terminated"
+            print(visible(f"moewright: {word}"), file=sys.stderr)
         elif isinstance(error, SystemExit):
             code = error.code
         else:
@@ -58,7 +65,7 @@ def flushed(code: Any) -> Any:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
         if not isinstance(error, BrokenPipeError):  # the reader has seen enough
-            print(f"moewright: standard output: {error.strerror}", file=sys.stderr)
+            print(visible(f"moewright: standard output: {error.strerror}"), file=sys.stderr)
         return code or 1
     return code
 

@@ -16,6 +16,7 @@ from moewright import __version__
 from moewright.commands import COMMANDS
 from moewright.commands.checking import from_text, helps, is_list, metavar, missing, names_of, summary, unknown, written
 from moewright.errors import OtherProcessError, RunStopped, UserError
+from moewright.foreign_text import one_line, visible
 
 NEEDED = {"export": ("out",)}
 """What Python may leave out and the command line may not."""
@@ -79,7 +80,7 @@ class _Command(TyperCommand):
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"moewright {__version__}")
+        print(visible(f"moewright {__version__}"))
         raise typer.Exit
 
 
@@ -143,7 +144,8 @@ def _tell(result: Any, values: Mapping[str, Any], as_json: bool) -> None:
     for path in (Path(values[name]) for name in ("out", "plots") if name in values):
         names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        print(f"written to {path}: {', '.join(names[:MOST_NAMES])}{more}" if names else f"written: {path}")
+        told = f"written to {path}: {', '.join(names[:MOST_NAMES])}{more}" if names else f"written: {path}"
+        print(visible(told))
 
 
 def _exit_code(result: Any, values: Mapping[str, Any]) -> int:
@@ -199,7 +201,7 @@ def _complaint(error: Any) -> str:
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    print(f"moewright: {' '.join(message.split())}", file=sys.stderr)
+    print(one_line(f"moewright: {' '.join(message.split())}"), file=sys.stderr)
     sys.exit(code)
 
 

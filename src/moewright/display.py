@@ -10,6 +10,7 @@ A result takes `Shown` or `ShownTable` as a base and says what its facts or its 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from moewright.foreign_text import to_html, visible
 from moewright.quantities import format_count
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ class Shown:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><th style="text-align: left">{escape(name)}</th><td>{escape(_written(value))}</td></tr>'
+            f'<tr><th style="text-align: left">{to_html(name)}</th><td>{to_html(_written(value))}</td></tr>'
             for name, value in self._facts().items()
         )
-        return f"<table><caption>{escape(type(self).__name__)}</caption>{rows}</table>"
+        return f"<table><caption>{to_html(type(self).__name__)}</caption>{rows}</table>"
 
 
 class ShownTable(Shown):
@@ -60,13 +61,13 @@ class ShownTable(Shown):
     def _repr_html_(self) -> str:
         rows = self._rows()
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+        head = "".join(f"<th>{to_html(name)}</th>" for name in columns)
         body = "".join(
-            f"<tr>{''.join(f'<td>{escape(_written(row.get(name)))}</td>' for name in columns)}</tr>"
+            f"<tr>{''.join(f'<td>{to_html(_written(row.get(name)))}</td>' for name in columns)}</tr>"
             for row in rows[:MOST_ROWS]
         )
         rest = f"<p>and {len(rows) - MOST_ROWS:,} more rows</p>" if len(rows) > MOST_ROWS else ""
-        caption = f'<caption style="text-align: left">{escape(repr(self))}</caption>'
+        caption = f'<caption style="text-align: left">{to_html(repr(self))}</caption>'
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
@@ -95,7 +96,7 @@ def _written(value: Any) -> str:
             return format_count(value)
         return f"{value:,}" if isinstance(value, int) and abs(value) < LONGEST_NUMBER else f"{value:.4g}"
     if isinstance(value, Mapping):
-        return _few([f"{key}: {_written(item)}" for key, item in value.items()], "{}")
+        return _few([f"{_short(str(key))}: {_written(item)}" for key, item in value.items()], "{}")
     if isinstance(value, list | tuple):
         return _few([_written(item) for item in value], "[]")
     return _short(str(value))
@@ -107,5 +108,5 @@ def _few(written: list[str], brackets: str) -> str:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     return line if len(line) <= LONGEST_TEXT else f"{line[: LONGEST_TEXT - 3]}..."

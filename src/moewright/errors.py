@@ -1,5 +1,7 @@
 """The exceptions that the command line prints as one line."""
 
+from moewright.foreign_text import one_line
+
 LAB_PACKAGES = ("torch", "safetensors", "submitit", "tokenizers")
 """What the extra `lab` installs."""
 
@@ -7,12 +9,12 @@ LAB_PACKAGES = ("torch", "safetensors", "submitit", "tokenizers")
 class UserError(ValueError):
     """Says in one line what is wrong, where, and what to do. The command line prints it and exits with 2.
 
-    Characters that no terminal shows, line ends among them, are written as escapes: they come from names and files.
+    Characters that no terminal shows, line ends among them, are written as escapes, and what is very long is cut in its
+    middle: both come from names and files.
     """
 
     def __init__(self, message: object = "") -> None:
-        shown = (each if each.isprintable() else ascii(each)[1:-1] for each in str(message))
-        super().__init__("".join(shown))
+        super().__init__(one_line(message))
 
 
 class PlaceError(UserError):

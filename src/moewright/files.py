@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import PlaceError, UserError
-from moewright.plain_values import UnfitTextError, dump_yaml, parse_json, parse_yaml
+from moewright.foreign_text import to_json
+from moewright.plain_values import UnfitTextError, dump_yaml, kind_of, parse_json, parse_yaml
 
 # A config.json is a few kB (the largest public ones, with per-layer lists, under 1 MB).
 LARGEST_FILE = 32 * 2**20
@@ -28,7 +29,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except UnfitTextError as error:
         raise UserError(f"{path}: {error}") from None
     if not isinstance(loaded, dict):
-        raise UserError(f"{path}: expected a mapping of keys to values, found {_kind(loaded)}")
+        raise UserError(f"{path}: expected a mapping of keys to values, found {kind_of(loaded)}")
     return loaded
 
 
@@ -37,7 +38,7 @@ def write_mapping(path: Path, mapping: dict[str, Any]) -> None:
     if path.suffix.lower() in (".yaml", ".yml"):
         write_text(path, dump_yaml(mapping))
     else:
-        write_text(path, json.dumps(mapping, indent=2, ensure_ascii=False) + "\n")
+        write_text(path, to_json(json.dumps(mapping, indent=2, ensure_ascii=False)) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -235,7 +236,3 @@ def size_of(path: Path) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{path}: not a regular file but a device or a pipe; save its content to a file first")
     return found.st_size
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"

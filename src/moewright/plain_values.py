@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from moewright.foreign_text import needs_escapes, to_yaml
+
 MOST_JSON_VALUES = 1_000_000
 """Ten times the entries of the largest public list of tensors; at most some 100 MB in memory."""
 MOST_YAML_VALUES = 100_000
@@ -33,6 +35,14 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
+_KINDS = {dict: "a mapping", list: "a list", str: "text", bool: "a truth value", int: "an integer", float: "a number"}
+
+
+def kind_of(value: Any) -> str:
+    """What a plain value is, in a complaint: a mapping, an integer, nothing."""
+    return "nothing" if value is None else _KINDS.get(type(value), f"an object of {type(value).__name__}")
+
+
 # JSON
 
 
@@ -50,7 +60,15 @@ def parse_json(text: str) -> Any:
     except ValueError as error:
         raise UnfitTextError(f"not valid JSON: {error}") from None
     _check_depth(values)
+    if _ESCAPED_SURROGATE.search(text):
+        try:
+            json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UnfitTextError("not valid JSON: half of a surrogate pair (\\ud800 to \\udfff) is not text") from None
     return values
+
+
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -100,14 +118,13 @@ def dump_yaml(mapping: Mapping[str, Any]) -> str:
             return True
 
     def text(dumper: Dumper, value: str) -> yaml.Node:
-        style = None if _reads_as_text(value) and _NEEDS_QUOTES.search(value) is None else '"'
+        style = None if _reads_as_text(value) and not needs_escapes(value) else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    return str(yaml.dump(mapping, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
+    return to_yaml(yaml.dump(mapping, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
-_NEEDS_QUOTES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 _NULLS = ("", "~", "null", "Null", "NULL")
 _BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),

@@ -15,10 +15,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from moewright.complaints import first_complaint
 from moewright.errors import UserError
 from moewright.files import read_mapping, read_objects, write_mapping
+from moewright.foreign_text import shortened, visible
 
 # The largest size that any field may take. Far above every model that exists (a vocabulary of 300 thousand, a width
 # of 20 thousand), and small enough that every count stays below 2**63 and every list of layers fits in memory.
 LARGEST_SIZE = 10**8
+LONGEST_REPR = 500
+"""Characters: of a model of many unlike layers the beginning and the end."""
 
 Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
@@ -85,6 +88,9 @@ class Record(BaseModel):
             or field.default_factory is not None
             or getattr(self, name) != field.default
         }
+
+    def __repr__(self) -> str:
+        return shortened(visible(super().__repr__()), LONGEST_REPR)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -162,6 +168,9 @@ class FileRecord(Record):
     def write(self, path: str | Path) -> None:
         """Write the file, JSON or YAML by its ending: complete or not at all, an existing one replaced."""
         write_mapping(Path(path), self.to_dict())
+
+    def __repr__(self) -> str:
+        return shortened(visible(super().__repr__()), LONGEST_REPR)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -5,12 +5,12 @@ import json
 import math
 
 import pytest
-from rich.console import Console
 
 import moewright
 from moewright.hardware import decode_tokens_per_second
 from moewright.hf.loading import load_architecture
 from moewright.report.inspection_tables import print_inspection
+from moewright.screen import Screen
 from tests.test_cli import run
 
 CONFIG = "examples/configs/deepseek-v3.json"
@@ -43,7 +43,7 @@ def test_tables_fit_80_columns(config: str, devices: int) -> None:
     inspection = moewright.inspect(
         f"examples/configs/{config}.json", hardware="H100", devices=devices, batch=128, tokens_per_sequence=10**6
     )
-    console = Console(width=80, record=True, file=io.StringIO())
+    console = Screen(width=80, record=True, file=io.StringIO())
     print_inspection(console, inspection)
     text = console.export_text()
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())

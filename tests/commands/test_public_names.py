@@ -77,7 +77,7 @@ def test_every_module_is_found_by_its_name(name: str) -> None:
 def test_importing_the_package_loads_next_to_nothing() -> None:
     script = "import sys; before = set(sys.modules); import moewright; print(*sorted(set(sys.modules) - before))"
     loaded = {name for name in in_a_new_process(script).split() if name.startswith("moewright")}
-    assert loaded == {"moewright", "moewright.commands", "moewright.errors"}
+    assert loaded == {"moewright", "moewright.commands", "moewright.errors", "moewright.foreign_text"}
 
 
 def test_signatures_load_neither_pandas_nor_numpy_nor_torch() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 from scipy.optimize import least_squares
 
 from moewright import UserError, laws
 from moewright.laws.forecasting.expectation import LOOSE, NOT_IDENTIFIED, PINNED
 from moewright.report.forecast_tables import print_forecast
+from moewright.screen import Screen
 from tests.laws.tables import synthetic_dense, synthetic_zhao
 
 
@@ -213,7 +213,7 @@ def test_what_is_printed_fits_80_columns_and_json_is_plain(law: str) -> None:
     found = laws.forecast(law, plan, 0.005, replicates=5, axes=["size", "num_experts"])
     read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert len(read["leverage"]) == 7
-    console = Console(width=80, record=True)
+    console = Screen(width=80, record=True)
     print_forecast(console, found)
     text = console.export_text()
     assert max(len(line) for line in text.splitlines()) <= 80

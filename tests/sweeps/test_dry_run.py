@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 import moewright
 from moewright import cli
@@ -21,6 +20,7 @@ from moewright.experiment.collecting.collection import collect
 from moewright.experiment.sweep_folder import run_path
 from moewright.lab.training import train
 from moewright.report.dry_run_tables import print_dry_run
+from moewright.screen import Screen
 from moewright.sweeps.foresight import dry_run as module
 from moewright.sweeps.foresight.calibration import Calibration
 from moewright.sweeps.foresight.dry_run import DryRun, dry_run
@@ -49,7 +49,7 @@ def spec(data: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def text(planned: DryRun) -> str:
-    console = Console(width=80, record=True, file=io.StringIO())
+    console = Screen(width=80, record=True, file=io.StringIO())
     print_dry_run(console, planned)
     return console.export_text()
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from moewright.experiment import states
 from moewright.experiment.attempts import (
@@ -33,6 +32,7 @@ from moewright.experiment.states import RECENT_SECONDS, Observed, observe
 from moewright.experiment.sweep_folder import ATTEMPTS, RUNS, attempts_file, attempts_lock, run_path
 from moewright.files import read_objects
 from moewright.report.sweep_tables import overview, remaining_seconds
+from moewright.screen import Screen
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running import scheduler, sweep_state
 from moewright.sweeps.running.executor import Job
@@ -365,7 +365,7 @@ def test_what_the_table_says_of_them(tmp_path: Path, state: str) -> None:
     (run_path(out, run) / "metrics.jsonl").write_text("".join(json.dumps(line.to_dict()) + "\n" for line in lines))
     states: dict[str, Any] = {"running": [run, other], "stalled": [run] if state == "stalled" else []}
     status = SweepState(out, planner).status(**states)
-    console = Console(file=io.StringIO(), width=100)
+    console = Screen(file=io.StringIO(), width=100)
     console.print(overview(status))
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()

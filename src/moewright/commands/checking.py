@@ -219,7 +219,10 @@ def is_usable(value: Any, is_path: bool) -> bool:
     if not isinstance(value, str | Path):
         return True
     text = str(value)
-    fits = not is_path or (text != "" and all(len(os.fsencode(part)) <= LONGEST_NAME for part in text.split("/")))
+    try:
+        fits = not is_path or (text != "" and all(len(os.fsencode(part)) <= LONGEST_NAME for part in text.split("/")))
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
     return "\0" not in text and len(text) <= LONGEST_TEXT and fits
 
 

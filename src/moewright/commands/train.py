@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -51,7 +52,13 @@ def train(
             from moewright.experiment.planning import plan_run
 
             return plan_run(spec)
+        recipe = spec
+        # Of several processes one complains, once they know each other.
+        if isinstance(spec, str | Path) and os.environ.get("WORLD_SIZE", "1") == "1":
+            from moewright.experiment.recipe import Recipe
+
+            recipe = Recipe.load(spec)
         from moewright.lab.training import train as train_recipe
     except ModuleNotFoundError as error:
         raise needs_the_lab(error) from None
-    return train_recipe(spec, out, show=not quiet)
+    return train_recipe(recipe, out, show=not quiet)

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import rich.progress
-from rich.console import Console
+
+from moewright.screen import Screen
 
 Item = TypeVar("Item")
 
@@ -36,7 +37,7 @@ class Progress:
 @contextmanager
 def progress() -> Iterator[Progress]:
     """Bars that vanish when the block ends; none if stderr is no terminal."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),

@@ -11,6 +11,7 @@ from typing import IO, Any
 from moewright.complaints import list_names
 from moewright.data import arrow
 from moewright.errors import UserError
+from moewright.plain_values import UnfitTextError, kind_of, parse_json
 
 _READ = 2**24  # characters of a text file at a time
 _TEXT = (".txt", ".text", ".md")
@@ -124,13 +125,14 @@ def _json_lines(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                value = json.loads(line.decode("utf-8"))
+                value = parse_json(line.decode("utf-8").strip())
             except UnicodeDecodeError:
                 raise UserError(f"{place}: not UTF-8 text") from None
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{place}: not valid JSON: {getattr(error, 'msg', None) or error}") from None
+            except UnfitTextError as error:
+                what = str(error).replace("not valid JSON at line 1, column", "not valid JSON at column")
+                raise UserError(f"{place}: {what}") from None
             if not isinstance(value, dict):
-                raise UserError(f"{place}: expected an object with the text, found a {type(value).__name__}")
+                raise UserError(f"{place}: expected an object with the text, found {kind_of(value)}")
             yield place, value
 
 

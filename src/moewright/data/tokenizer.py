@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from moewright.errors import UserError, needs_the_lab
 from moewright.files import read_text, write_text
+from moewright.quantities import brief
+from moewright.records import LARGEST_SIZE
 
 if TYPE_CHECKING:
     import tokenizers
@@ -89,6 +91,8 @@ def check_trainable(vocab_size: int) -> None:
     """What can be known before the text is read: UserError if the vocabulary is too small or the package missing."""
     if vocab_size < SMALLEST_VOCABULARY:
         raise UserError(f"vocab-size: {vocab_size} is too small; 256 bytes and {END_OF_TEXT} are {SMALLEST_VOCABULARY}")
+    if vocab_size > LARGEST_SIZE:
+        raise UserError(f"vocab-size: {brief(vocab_size)} is too large; at most {LARGEST_SIZE:,}")
     _library()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from moewright.errors import UserError
 from moewright.experiment.planning import check_tracker
+from moewright.foreign_text import visible
 
 Mirror = Callable[[Mapping[str, float], int], None]
 """Takes numbers by name, and the step."""
@@ -25,7 +26,7 @@ def open_mirrors(names: Sequence[str], run: str, settings: Mapping[str, Any]) ->
                 mirrors[name](values, step)
             except Exception as error:
                 del mirrors[name]
-                warnings.warn(f"mirrors: {name} failed and gets no more metrics: {error}", stacklevel=2)
+                warnings.warn(visible(f"mirrors: {name} failed and gets no more metrics: {error}"), stacklevel=2)
 
     return mirror
 

@@ -15,7 +15,7 @@ from moewright.experiment.routing import Balancing, Dispatch, NonNegative, check
 from moewright.experiment.support import check_trainable
 from moewright.files import read_mapping
 from moewright.hf.loading import load_architecture
-from moewright.quantities import parse_count
+from moewright.quantities import brief, parse_count
 from moewright.records import Count, FileRecord, Positive, Record, Size
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -281,7 +281,7 @@ class Recipe(FileRecord):
             values["architecture"] = load_architecture(given).architecture
         for key in ("data", "initial_weights"):
             if isinstance(values.get(key), str):
-                values[key] = str((beside / values[key]).resolve())
+                values[key] = _absolute(beside, values[key], key)
         data = values.get("data")
         if isinstance(data, dict):
             values["data"] = _resolved(data, beside)
@@ -303,12 +303,20 @@ class Recipe(FileRecord):
         return values
 
 
+def _absolute(beside: Path, name: str, where: str) -> str:
+    """A path relative to a folder, as an absolute one; UserError for what no path can be."""
+    try:
+        return str((beside / name).resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, a NUL or half of a surrogate pair
+        raise UserError(f"{where}: {brief(name)} is not a path that can be looked up") from None
+
+
 def _resolved(data: dict[str, Any], beside: Path) -> dict[str, Any]:
     """Shards with absolute paths; anything malformed is left for validation to name."""
 
     def absolute(files: Any) -> Any:
         is_list = isinstance(files, list | tuple) and all(isinstance(file, str) for file in files)
-        return [str((beside / file).resolve()) for file in files] if is_list else files
+        return [_absolute(beside, file, "data") for file in files] if is_list else files
 
     resolved = dict(data)
     if "train" in data:

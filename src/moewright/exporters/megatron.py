@@ -6,7 +6,6 @@ back as megatron-core understands them; where the reading is another model, the 
 """
 
 import json
-import shlex
 from typing import Any
 
 from moewright.architecture.canonical import canonical
@@ -21,6 +20,7 @@ from moewright.exporters.target_conventions import (
     refuse_differences,
     summed_over_layers,
 )
+from moewright.foreign_text import shell_words
 
 Settings = dict[str, dict[str, Any]]
 
@@ -376,5 +376,5 @@ def arguments_file(settings: Settings, notes: tuple[str, ...]) -> str:
         if word.startswith("--"):
             lines.append(f"  {word}")
         else:
-            lines[-1] += f" {shlex.quote(word)}"
+            lines[-1] += f" {shell_words(word)}"
     return "\n".join([*lines, ")", ""])

@@ -14,8 +14,10 @@ from moewright.architecture.spec import Architecture
 from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
 from moewright.files import read_mapping
+from moewright.foreign_text import visible
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.families import EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
+from moewright.plain_values import kind_of
 
 _TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
 
@@ -46,7 +48,7 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
     Raises UserError naming the key for a family that is unknown or a value that cannot be interpreted.
     """
     if not isinstance(source, str | Path | dict):
-        raise UserError(f"config: expected a path or the contents of a config.json, found {type(source).__name__}")
+        raise UserError(f"config: expected a path or the contents of a config.json, found {kind_of(source)}")
     values = source if isinstance(source, dict) else read_mapping(config_path(Path(source)))
     values, notes = _language_model(values)
     model_type = values.get("model_type")
@@ -78,7 +80,7 @@ def from_config(source: str | Path | dict[str, Any]) -> Architecture:
     """
     imported = read_config(source)
     for message in imported.warnings:
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(visible(message), stacklevel=2)
     return imported.architecture
 
 

@@ -8,6 +8,7 @@ from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hf.config import config_path, read_config
+from moewright.plain_values import kind_of
 
 SPEC = "architecture.yaml"
 """The moewright file in the folder of a design."""
@@ -39,11 +40,15 @@ def load_architecture(source: Source) -> Loaded:
     if isinstance(source, dict):
         return _from_mapping(source, "config")
     if not isinstance(source, str | Path):
-        raise UserError(f"config: expected a path, contents or an Architecture, found {type(source).__name__}")
+        raise UserError(f"config: expected a path, contents or an Architecture, found {kind_of(source)}")
     spec = Path(source) / SPEC
     path = spec if spec.is_file() else config_path(Path(source))
     name = path.parent.resolve().name if path.name in ("config.json", SPEC) else path.stem
-    return _from_mapping(read_mapping(path), name)
+    values = read_mapping(path)
+    try:
+        return _from_mapping(values, name)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _from_mapping(values: dict[str, Any], name: str) -> Loaded:

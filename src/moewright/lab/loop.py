@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moewright.architecture.counts import training_flops_per_token
@@ -34,6 +33,7 @@ from moewright.lab.losses import StepLosses
 from moewright.lab.machine import matmul_peak, peak_memory
 from moewright.lab.session import Session
 from moewright.quantities import format_count
+from moewright.screen import Screen
 
 PATIENCE = 20
 """Steps in a row, after the warm-up, that may be worse than guessing every token alike before a run has diverged."""
@@ -259,7 +259,7 @@ def training_progress(recipe: Recipe, tokens: int) -> Iterator[Callable[[int, fl
         TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(compact=True),
     )
-    console = Console(stderr=True, highlight=False)
+    console = Screen(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=recipe.train_tokens, completed=tokens, text="first step")
         smooth: float | None = None

@@ -17,6 +17,7 @@ from moewright.experiment.planning import RunPlan, open_data, plan_with
 from moewright.experiment.provenance import provenance
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import TrainingResult
+from moewright.foreign_text import visible
 from moewright.lab.loop import TrainingLoop
 from moewright.lab.machine import free_memory, keep_freed_memory
 from moewright.lab.session import Session
@@ -48,7 +49,7 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
                     raise RunStopped(f"{folder} cannot be written: {error.strerror or error}") from None
         if members.is_first and show:
             for note in planned.warnings:
-                print(f"warning: {note}", file=sys.stderr)
+                print(visible(f"warning: {note}"), file=sys.stderr)
         status = run_folder.read_status(folder)
         if status is not None and status.state == "finished":
             return TrainingResult(

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from moewright.screen import Screen
 
 __all__ = ["SECTIONS", "show"]
 
@@ -33,14 +33,14 @@ SECTIONS: dict[str, str] = {
 command loads what its own result needs and nothing else."""
 
 
-def show(result: Any, console: "Console | None" = None) -> None:
+def show(result: Any, console: "Screen | None" = None) -> None:
     """Print a result to a console; by default to standard output. TypeError for what no section prints."""
     section = next((SECTIONS[kind.__name__] for kind in type(result).__mro__ if kind.__name__ in SECTIONS), None)
     if section is None:
         raise TypeError(f"no section of the report prints a {type(result).__name__}")
     if console is None:
-        from rich.console import Console
+        from moewright.screen import Screen
 
-        console = Console(highlight=False)
+        console = Screen()
     module, function = section.split(".")
     getattr(import_module(f"moewright.report.{module}"), function)(console, result)

@@ -1,15 +1,14 @@
 """The table of `moewright data prepare`."""
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from moewright.data.dataset import Dataset
 from moewright.data.dataset_record import Amount
 from moewright.quantities import format_bytes, format_count
+from moewright.screen import Screen
 
 
-def print_dataset(console: Console, dataset: Dataset) -> None:
+def print_dataset(console: Screen, dataset: Dataset) -> None:
     """What each source gave to training and validation, and what was left out, of a prepared dataset."""
     record = dataset.record
     assert record is not None, "only of a prepared dataset is known how it came about"
@@ -23,7 +22,7 @@ def print_dataset(console: Console, dataset: Dataset) -> None:
         *((name, "validation", split.amount) for name, split in record.validation.items()),
     ]
     for name, split, amount in sorted(amounts, key=lambda row: row[:2]):
-        table.add_row(escape(name), split, *_cells(amount))
+        table.add_row(name, split, *_cells(amount))
     for split in ("train", "validation"):
         table.add_row("all", split, *_cells(_sum([amount for _, of, amount in amounts if of == split])), style="bold")
     console.print(table)

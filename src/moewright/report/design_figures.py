@@ -8,6 +8,7 @@ import numpy as np
 
 from moewright.designs.result import Designs
 from moewright.designs.sensitivity import frontier
+from moewright.foreign_text import to_figure
 from moewright.laws.variable import Array
 from moewright.quantities import format_bytes, format_count
 from moewright.report.design_tables import budget_lines
@@ -58,7 +59,8 @@ def law_frontiers(designs: Designs) -> tuple[Array, dict[str, Array]]:
 
 def write_design_figures(designs: Designs, folder: Path) -> list[Path]:
     """frontier.png, mixtures.png, laws.png and the three as plots.html in a folder; returns their paths."""
-    facts = [line.replace("[bold]", "").replace("[/bold]", "") for line in budget_lines(designs.budgets)]
+    facts = budget_lines(designs.budgets)
+    facts[0] = f"Budgets: {facts[0]}"
     facts.append(
         f"{designs.considered:,} designs considered, {designs.feasible:,} within the budgets; regret is a law's loss "
         "of a design above the law's own best design there"
@@ -91,7 +93,7 @@ def _frontier(designs: Designs) -> Drawing:
     x, curves = law_frontiers(designs)
     figure, axes = _figure(title)
     for number, (law, y) in enumerate(curves.items()):
-        axes.plot(x, y, marker="o", markersize=3.5, color=_colour(number), label=law)
+        axes.plot(x, y, marker="o", markersize=3.5, color=_colour(number), label=to_figure(law))
     axes.set(xlabel="active parameters at most, billions", ylabel="loss above the last point, nats", xscale="log")
     axes.set_xticks(x, [f"{value:.3g}" for value in x])
     axes.minorticks_off()
@@ -135,7 +137,9 @@ def _laws(designs: Designs) -> Drawing:
     width = 0.8 / len(designs.laws)
     for number, law in enumerate(designs.laws):
         values = [design.regret[law] for design in designs.designs]
-        axes.bar(places + number * width - 0.4, values, width, align="edge", color=_colour(number), label=law)
+        axes.bar(
+            places + number * width - 0.4, values, width, align="edge", color=_colour(number), label=to_figure(law)
+        )
     axes.set_xticks(places, [f"{n}\n{_mixture(d.sizes)}" for n, d in enumerate(designs.designs, start=1)], fontsize=7)
     axes.set(xlabel="design (experts/top-k+shared)", ylabel="regret, nats")
     figure.legend(loc="outside lower center", fontsize=8, ncols=len(designs.laws))
@@ -148,7 +152,7 @@ def _figure(title: str) -> "tuple[Figure, Axes]":
 
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title)
+    axes.set_title(to_figure(title))
     return figure, axes
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from moewright.designs.principles import Principle
 from moewright.designs.result import Design, Designs
 from moewright.files import new_folder, write_mapping, write_text
+from moewright.foreign_text import to_markdown
 from moewright.hf import to_config
 from moewright.hf.loading import SPEC
 from moewright.quantities import format_bytes, format_count
@@ -54,7 +55,7 @@ def rationale(designs: Designs, number: int) -> str:
 
 
 def _what(designs: Designs, design: Design, number: int) -> str:
-    budgets = budget_lines(designs.budgets)[0].removeprefix("[bold]Budgets[/bold]: ")
+    budgets = to_markdown(budget_lines(designs.budgets)[0])
     sizes = ", ".join(f"{word} {design.sizes[name]}" for name, word in SIZE_WORDS.items())
     heads = (
         f"{design.sizes['num_heads']} heads of {design.sizes['head_dim']} over {design.sizes['num_kv_heads']} "
@@ -66,7 +67,7 @@ def _what(designs: Designs, design: Design, number: int) -> str:
     )
     return (
         f"# Design {number} of {len(designs.designs)}\n\nBudgets: {budgets}.\n\n"
-        f"- {sizes}; {heads}; as {design.family}\n"
+        f"- {sizes}; {heads}; as {to_markdown(design.family)}\n"
         f"- {format_count(design.total_params)} parameters, {format_count(design.active_params)} active (exact, input "
         f"embedding counted), {format_bytes(design.memory_bytes)} with its cache\n"
         f"- trained on {format_count(design.train_tokens, 3)} tokens: {design.train_flops:.3g} FLOPs{speed}"
@@ -83,8 +84,8 @@ def _laws(designs: Designs, design: Design) -> str:
         rows.append((law, f"{design.regret[law]:.4f}", its, where))
     worst = max(design.regret, key=lambda law: design.regret[law])
     return (
-        f"## What the laws say\n\nWorst regret {design.worst_regret:.4f} nats, by {worst}. A regret is a law's loss of "
-        "this design above its own best within the same budgets; losses never compare between laws.\n\n"
+        f"## What the laws say\n\nWorst regret {design.worst_regret:.4f} nats, by {to_markdown(worst)}. A regret is a "
+        "law's loss of this design above its own best within the same budgets; losses never compare between laws.\n\n"
         + _table(("law", "regret", "would build (E/K+shared x size)", "outside its runs"), rows)
     )
 
@@ -116,15 +117,16 @@ def _doubts(designs: Designs, design: Design) -> str:
     lines = [
         f"- {undecided.count:,} designs lie within {undecided.within:g} nats of the first: {ranges}.",
         *(
-            f"- best in {share:.0%} of the draws of {law} among {designs.bootstrap[law].num_finalists} finalists."
+            f"- best in {share:.0%} of the draws of {to_markdown(law)} among "
+            f"{designs.bootstrap[law].num_finalists} finalists."
             for law, share in design.probability_best.items()
         ),
-        *(f"- {warning}" for warning in designs.warnings),
+        *(f"- {to_markdown(warning)}" for warning in designs.warnings),
         "- Laws have no width, depth or head count: choose among equals by speed and by what your trainer likes.",
     ]
     return "## What is not known\n\n" + "\n".join(lines)
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    names, *cells = (map(to_markdown, row) for row in (headers, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * len(headers), *cells))

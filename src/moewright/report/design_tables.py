@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from moewright.designs.baseline import PublishedModel
@@ -12,6 +11,7 @@ from moewright.designs.result import Design, Designs
 from moewright.designs.space import Space, describe_space
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table
+from moewright.screen import Screen, styled
 
 SIZE_WORDS = {
     "hidden_size": "width",
@@ -24,13 +24,14 @@ SIZE_WORDS = {
 }
 
 
-def print_designs(console: Console, designs: Designs) -> None:
+def print_designs(console: Screen, designs: Designs) -> None:
     """Print the budgets, the ranked designs, how far the laws agree, what binds and what more budget would buy."""
-    for line in budget_lines(designs.budgets):
-        console.print(line)
+    budgets, cache = budget_lines(designs.budgets)
+    console.print(styled("[bold]Budgets[/bold]: {}", budgets))
+    console.print(cache)
     console.print()
     console.print(_ranking(designs))
-    console.print("* a budget that experts one step wider would break; worst: over the laws below", highlight=False)
+    console.print("* a budget that experts one step wider would break; worst: over the laws below")
     console.print()
     console.print(_regrets(designs))
     console.print("nats above the law's own best; 11x: its farthest variable is 11 times outside its runs")
@@ -45,7 +46,7 @@ def print_designs(console: Console, designs: Designs) -> None:
         console.print()
         console.print(_published(designs, designs.published))
         for law, reason in designs.published.silent.items():
-            console.print(f"{law} is silent about it: {reason}", highlight=False)
+            console.print(f"{law} is silent about it: {reason}")
     console.print()
     _print_principles(console, designs)
     console.print()
@@ -53,16 +54,17 @@ def print_designs(console: Console, designs: Designs) -> None:
     if len(next(iter(designs.shadow_prices.values()))) > 1:
         console.print()
         console.print(_exchange(designs))
+    console.print()
     console.print(
-        f"\n{designs.considered:,} designs considered, {designs.feasible:,} within the budgets, {designs.seconds:.1f} s"
+        f"{designs.considered:,} designs considered, {designs.feasible:,} within the budgets, {designs.seconds:.1f} s"
         "; losses never compare between laws"
     )
     for warning in designs.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+        console.print(styled("[yellow]warning:[/yellow] {}", warning))
 
 
 def budget_lines(b: Budgets) -> list[str]:
-    """The budgets in words."""
+    """The budgets in words, and what is counted as memory."""
     where = f"{b.devices} x {b.hardware}" if b.hardware else f"{b.devices} devices" if b.devices > 1 else ""
     parts = []
     if b.memory_bytes is not None:
@@ -84,7 +86,7 @@ def budget_lines(b: Budgets) -> list[str]:
     if b.train_device_hours is not None:
         parts.append(f"{format_count(b.train_device_hours, 3)} device-hours of training")
     cache = f"memory is weights in {b.weights_dtype} and a {b.kv_dtype} cache of {b.batch} x {b.context:,} tokens"
-    return [f"[bold]Budgets[/bold]: {', '.join(parts)}", cache]
+    return [", ".join(parts), cache]
 
 
 def size_ranges(ranges: dict[str, tuple[int, int]]) -> str:
@@ -96,23 +98,29 @@ def size_ranges(ranges: dict[str, tuple[int, int]]) -> str:
     )
 
 
-def _print_undecided(console: Console, designs: Designs) -> None:
+def _print_undecided(console: Screen, designs: Designs) -> None:
     undecided = designs.undecided
     noun = "design" if undecided.count == 1 else "designs"
     console.print(
-        f"[bold]Not told apart[/bold] from the first ({undecided.within:g} nats of worst regret): {undecided.count:,} "
-        f"{noun}, with {size_ranges(undecided.ranges)}."
+        styled(
+            "[bold]Not told apart[/bold] from the first {}",
+            f"({undecided.within:g} nats of worst regret): {undecided.count:,} {noun}, with "
+            f"{size_ranges(undecided.ranges)}.",
+        )
     )
     for law, ranking in designs.bootstrap.items():
         console.print(
-            f"[bold]{law}[/bold], {ranking.num_draws} draws over {ranking.num_finalists} finalists: "
-            f"{ranking.num_undecided} cannot be told from its favourite at {CONFIDENCE:.0%} "
-            f"({size_ranges(ranking.ranges)}); the first design is best in "
-            f"{designs.designs[0].probability_best[law]:.0%}."
+            styled(
+                "[bold]{}[/bold], {}",
+                law,
+                f"{ranking.num_draws} draws over {ranking.num_finalists} finalists: {ranking.num_undecided} cannot be "
+                f"told from its favourite at {CONFIDENCE:.0%} ({size_ranges(ranking.ranges)}); the first design is "
+                f"best in {designs.designs[0].probability_best[law]:.0%}.",
+            )
         )
 
 
-def _print_principles(console: Console, designs: Designs) -> None:
+def _print_principles(console: Screen, designs: Designs) -> None:
     console.print(_principles(designs))
     best = designs.optimum
     if best:
@@ -231,7 +239,7 @@ def _principles(designs: Designs) -> Table:
         table.add_row(name, *(f"{found.regret[law]:.4f}" for law in designs.laws))
         s = found.design.sizes(0)
         mixture = f"{s['num_experts']}/{s['top_k']}+{s['shared_experts']} x {s['expert_size']}"
-        table.add_row("", f"[dim]{mixture}[/dim]", *[""] * (len(designs.laws) - 1))
+        table.add_row("", styled("[dim]{}[/dim]", mixture), *[""] * (len(designs.laws) - 1))
     table.add_row("first", *(f"{designs.designs[0].regret[law]:.4f}" for law in designs.laws))
     return table
 
@@ -304,6 +312,6 @@ def _range(values: list[float]) -> str:
     return f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
 
 
-def print_space(console: Console, space: Space) -> None:
+def print_space(console: Screen, space: Space) -> None:
     """The rules of a space and the reason for each, as the YAML that `--space` reads."""
-    console.out(describe_space(space), end="", highlight=False)
+    console.document(describe_space(space))

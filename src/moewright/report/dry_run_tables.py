@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from moewright.quantities import format_bytes, format_count
 from moewright.report.forecast_tables import print_forecast
 from moewright.report.plain_tables import bare_table
 from moewright.report.sweep_tables import format_duration, shown
+from moewright.screen import Screen, styled
 from moewright.sweeps.foresight.preflight import WORTH_WARNING
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ def plain(value: Any) -> str:
 @contextmanager
 def calibration_progress() -> "Iterator[Tell]":
     """A bar on standard error while the machine is measured; nothing where that is no terminal."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (TextColumn("measuring this machine"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def print_dry_run(console: Console, planned: "DryRun") -> None:
+def print_dry_run(console: Screen, planned: "DryRun") -> None:
     """Cells, totals, everything that deserves a look, and the forecasts."""
     _print_cells(console, planned)
     console.print(_totals(planned))
@@ -115,7 +115,7 @@ def print_dry_run(console: Console, planned: "DryRun") -> None:
         print_forecast(console, forecast)
 
 
-def _print_cells(console: Console, planned: "DryRun") -> None:
+def _print_cells(console: Screen, planned: "DryRun") -> None:
     rows = cell_rows(planned)
     names = column_names([row.settings for row in rows])
     table = bare_table("Cells", narrow=True)
@@ -159,7 +159,8 @@ def _totals(planned: "DryRun") -> Table:
     left = planned.left
     stages = ", ".join(f"{count:,} {name}" for name, count in planned.stages.items())
     more = f"; tuning may ask for {planned.more_tuning:,} more" if planned.more_tuning else ""
-    table.add_row("\nruns", f"\n{len(planned.runs):,}: {stages}{more}")
+    table.add_row()
+    table.add_row("runs", f"{len(planned.runs):,}: {stages}{more}")
     if planned.out is not None:
         states = ", ".join(f"{count:,} {state}" for state, count in planned.states.items())
         table.add_row("in the folder", f"{states}; {len(left):,} to do")
@@ -200,17 +201,17 @@ def _calibration(planned: "DryRun") -> str:
     )
 
 
-def _print_notes(console: Console, planned: "DryRun") -> None:
+def _print_notes(console: Screen, planned: "DryRun") -> None:
     if not planned.disk.fits:
         short = planned.disk.peak - planned.disk.free
-        console.print(f"[red]warning:[/red] the disk is short of {format_bytes(short, 3)}", highlight=False)
+        console.print(styled("[red]warning:[/red] the disk is short of {}", format_bytes(short, 3)))
     for drift in planned.drifts:
         text = f"{drift.what} parameters drift from the base's by up to {drift.largest:+.1%} ({shown(drift.settings)})"
         if drift.above:
             text = f"warning: {text}; {drift.above} of {drift.cells} cells by more than {WORTH_WARNING:.0%}"
-        console.print(f"- {text}", markup=False)
+        console.print(f"- {text}")
     for text, count in planned.warnings.items():
-        console.print(f"- warning, {count} cells: {text}", markup=False)
+        console.print(f"- warning, {count} cells: {text}")
     plan = planned.plan
     if plan.merged:
         _print_list(
@@ -226,9 +227,9 @@ def _print_notes(console: Console, planned: "DryRun") -> None:
         _print_list(console, f"{len(plan.invalid)} cells have no model", lines_)
 
 
-def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:
-    console.print(f"- {title}{':' if lines else ''}", markup=False)
+def _print_list(console: Screen, title: str, lines: Sequence[str]) -> None:
+    console.print(f"- {title}{':' if lines else ''}")
     for line in lines[:_MOST_LINES]:
-        console.print(f"    {line}", markup=False)
+        console.print(f"    {line}")
     if len(lines) > _MOST_LINES:
         console.print(f"    and {len(lines) - _MOST_LINES} more; --json has all")

@@ -8,11 +8,11 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moewright.files import replaced, write_text
+from moewright.foreign_text import to_html
 from moewright.outputs import PAGE_MARK, PNG_MARK
 
 if TYPE_CHECKING:
@@ -81,14 +81,14 @@ def write_page(
     path: Path, title: str, facts: Sequence[str], drawings: Sequence[Drawing], table: PageTable | None = None
 ) -> Path:
     """One HTML file: the title, the facts as lines, a table, and every drawing with its caption."""
-    lines = "".join(f"<p>{escape(fact)}</p>\n" for fact in facts)
+    lines = "".join(f"<p>{to_html(fact)}</p>\n" for fact in facts)
     figures = "".join(_figure(drawing) for drawing in drawings)
     write_text(
         path,
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{PAGE_MARK}\n'
-        f"<title>{escape(title)}</title>\n"
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{escape(title)}</h1>\n{lines}</header>\n"
+        f"<title>{to_html(title)}</title>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{to_html(title)}</h1>\n{lines}</header>\n"
         f"{_table(table) if table else ''}{figures}</body>\n</html>\n",
     )
     return path
@@ -104,14 +104,14 @@ def _figure(drawing: Drawing) -> str:
     svg = text.getvalue()
     # No wider than a half more than in print: the words of small drawings would shout.
     widest = f"{1.5 * drawing.figure.get_figwidth():.1f}in"
-    words = f'<svg role="img" aria-label="{escape(drawing.title)}" style="max-width: {widest}"'
+    words = f'<svg role="img" aria-label="{to_html(drawing.title)}" style="max-width: {widest}"'
     svg = svg[svg.index("<svg") :].replace("<svg", words, 1)
-    return f'<figure id="{drawing.name}">\n{svg}<figcaption>{escape(drawing.caption)}</figcaption>\n</figure>\n'
+    return f'<figure id="{drawing.name}">\n{svg}<figcaption>{to_html(drawing.caption)}</figcaption>\n</figure>\n'
 
 
 def _table(table: PageTable) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
+        return "<tr>" + "".join(f"<{tag}>{to_html(cell)}</{tag}>" for cell in cells) + "</tr>\n"
 
     body = "".join(row(cells, "td") for cells in table.rows)
     head = row(table.columns, "th")

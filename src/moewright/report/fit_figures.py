@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moewright.foreign_text import LONGEST_LABEL, to_figure
 from moewright.laws.fitting.fit_result import LEVEL, Fit
 from moewright.laws.fitting.observations import read_columns, read_loss
 from moewright.laws.marginals import MarginalCurve, marginal_curves, spans_widely
@@ -110,9 +111,9 @@ def _draw(title: str, panels: Sequence[Panel]) -> "Figure":
 
     columns = min(_PANELS_IN_A_ROW, len(panels))
     rows = math.ceil(len(panels) / columns)
-    width = max(4.2 * columns, 0.1 * len(title))  # inches; a title's letter takes less than a tenth
+    width = max(4.2 * columns, 0.1 * min(len(title), LONGEST_LABEL))  # inches; a title's letter takes less than a tenth
     figure = Figure(figsize=(width, 3.4 * rows + 0.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(to_figure(title))
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, number + 1)
         if panel.points is not None:
@@ -121,7 +122,7 @@ def _draw(title: str, panels: Sequence[Panel]) -> "Figure":
             axes.fill_between(*panel.band, color=_LINE, alpha=0.2, linewidth=0)
         if panel.line is not None:
             axes.plot(*panel.line, color=_LINE, linewidth=1.5)
-        axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+        axes.set(xlabel=to_figure(panel.x_label), ylabel=to_figure(panel.y_label))
         if panel.log_x:
             axes.set_xscale("log")
             low, high = axes.dataLim.intervalx

@@ -1,29 +1,28 @@
 """The tables of `moewright fit`, made to read well at 80 columns."""
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.fit_result import Fit, optima
 from moewright.report.plain_tables import bare_table, number_table
+from moewright.screen import Screen, styled
 
 _MOST_ROWS = 5
 
 
-def print_fit(console: Console, fit: Fit) -> None:
+def print_fit(console: Screen, fit: Fit) -> None:
     """What was fitted, how well, how surely, and what the rows cannot tell."""
     law, record = fit.law, fit.law.record
     _print_findings(console, fit)
     colour = "green" if record.status == "converged" else "yellow"
-    console.print(f"[bold]{escape(law.title)}[/bold]: [{colour}]{record.status}[/{colour}]")
+    console.print(styled(f"[bold]{{}}[/bold]: [{colour}]{{}}[/{colour}]", law.title, record.status))
     for message in record.messages:
-        console.print(f"- {escape(message)}", highlight=False)
+        console.print(f"- {message}")
     if fit.counted:
         console.print(
-            f"- counted from the models, as {record.law} defines them: {', '.join(fit.counted)}", highlight=False
+            f"- counted from the models, as {record.law} defines them: {', '.join(fit.counted)}",
         )
-    console.print(escape(law.form.formula), highlight=False)
+    console.print(law.form.formula)
     console.print()
     console.print(_facts(record))
     console.print()
@@ -45,7 +44,7 @@ def print_fit(console: Console, fit: Fit) -> None:
         )
 
 
-def _print_findings(console: Console, fit: Fit) -> None:
+def _print_findings(console: Screen, fit: Fit) -> None:
     if not fit.findings:
         return
     rows_by_reason: dict[tuple[str, str], list[str]] = {}
@@ -59,7 +58,7 @@ def _print_findings(console: Console, fit: Fit) -> None:
     table.add_column("rows", overflow="fold")
     for (problem, detail), rows in rows_by_reason.items():
         shown = ", ".join(rows[:_MOST_ROWS]) + (" ..." if len(rows) > _MOST_ROWS else "")
-        table.add_row(str(len(rows)), escape(problem), escape(detail), shown)
+        table.add_row(str(len(rows)), problem, detail, shown)
     console.print(table)
     console.print()
 
@@ -102,7 +101,7 @@ def _coefficients(record: FitRecord) -> Table:
             item.name,
             _number(item.value),
             f"{_number(item.low)} to {_number(item.high)}",
-            "yes" if item.pinned else "[yellow]no[/yellow]",
+            "yes" if item.pinned else styled("[yellow]no[/yellow]"),
             ", ".join(item.moves_with),
         )
     for name, value in record.settings.fix.items():

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from moewright.laws.forecasting.expectation import LOOSE, NOT_IDENTIFIED, PINNED, RULE, QuantityForecast, RunGroup
 from moewright.laws.forecasting.forecast import Forecast
 from moewright.quantities import format_count
 from moewright.report.plain_tables import bare_table
+from moewright.screen import Screen, styled
 
 _COLOURS = {PINNED: "green", LOOSE: "yellow", NOT_IDENTIFIED: "red"}
 _MOST_GROUPS = 10
@@ -18,23 +17,26 @@ _LARGEST_WIDENING = 100.0
 _WIDEST = 10.0
 
 
-def print_forecast(console: Console, forecast: Forecast) -> None:
+def print_forecast(console: Screen, forecast: Forecast) -> None:
     """What the planned runs would pin, leave loose and not tell at all, and which runs a prediction hangs on."""
     console.print(
-        f"[bold]What {forecast.runs} planned runs would tell about {escape(forecast.law)}[/bold] "
-        f"({forecast.configurations} configurations, {forecast.coefficients} free coefficients)",
-        highlight=False,
+        styled(
+            "[bold]What {} planned runs would tell about {}[/bold] ({} configurations, {} free coefficients)",
+            forecast.runs,
+            forecast.law,
+            forecast.configurations,
+            forecast.coefficients,
+        )
     )
     if forecast.truth is not None:
-        console.print(f"assumed true: {escape(forecast.truth)}", highlight=False)
+        console.print(f"assumed true: {forecast.truth}")
         statuses = ", ".join(f"{share:.0%} {status}" for status, share in forecast.statuses.items())
         console.print(
             f"{forecast.replicates} simulated tables, losses with {forecast.noise:.2%} noise between seeds, each "
             f"fitted: {statuses}",
-            highlight=False,
         )
     for message in forecast.messages:
-        console.print(f"- {escape(message)}", highlight=False)
+        console.print(f"- {message}")
     if forecast.truth is None:
         console.print("Nothing of this law would be identified.")
         return
@@ -46,10 +48,12 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
         console.print()
         console.print(_leverage(forecast.leverage))
     console.print()
-    console.print(f"[dim]{RULE}. The law is assumed to have no error but noise: real intervals are wider.[/dim]")
+    console.print(
+        styled("[dim]{}. The law is assumed to have no error but noise: real intervals are wider.[/dim]", RULE)
+    )
 
 
-def _print_expected(console: Console, title: str, rows: list[QuantityForecast]) -> None:
+def _print_expected(console: Screen, title: str, rows: list[QuantityForecast]) -> None:
     """One table per place (target or arguments), its place above it."""
     places: list[Mapping[str, float]] = []
     for row in rows:
@@ -58,7 +62,7 @@ def _print_expected(console: Console, title: str, rows: list[QuantityForecast]) 
     for place in places:
         console.print()
         where = ", ".join(f"{name} {_amount(name, value)}" for name, value in place.items())
-        console.print(f"[bold]{title}[/bold]" + (f" at {escape(where)}" if where else ""), highlight=False)
+        console.print(styled("[bold]{}[/bold]{}", title, f" at {where}" if where else ""))
         chosen = [row for row in rows if row.at == place]
         table = Table(box=None, pad_edge=False)
         table.add_column("")
@@ -67,7 +71,7 @@ def _print_expected(console: Console, title: str, rows: list[QuantityForecast]) 
         table.add_column("verdict")
         for row in chosen:
             interval = "none" if row.low is None else f"{_amount(row.name, row.low)} to {_amount(row.name, row.high)}"
-            verdict = f"[{_COLOURS[row.verdict]}]{row.verdict}[/{_COLOURS[row.verdict]}]{_why(row)}"
+            verdict = styled(f"[{_COLOURS[row.verdict]}]{{}}[/]{{}}", row.verdict, _why(row))
             table.add_row(row.name, _amount(row.name, row.truth), interval, _width(row.relative_width), verdict)
         console.print(table)
 
@@ -90,7 +94,7 @@ def _leverage(groups: tuple[RunGroup, ...]) -> Table:
         if len(shown) < len(groups) and i == _MOST_GROUPS // 2:
             table.add_row("...", "", "", "")
         value = _amount(group.axis, group.value) if isinstance(group.value, int | float) else str(group.value)
-        table.add_row(f"{group.axis} {escape(value)}", str(group.runs), *_widening(group))
+        table.add_row(f"{group.axis} {value}", str(group.runs), *_widening(group))
     return table
 
 

@@ -1,12 +1,12 @@
 """The tables of `moewright inspect --hardware`, made to read well at 80 columns."""
 
-from rich.console import Console
 from rich.table import Table
 
 from moewright.hardware.assessment import Assessment, Range, StageTime
 from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import number_table
+from moewright.screen import Screen, lines, styled
 
 _NAMES = {
     "embedding": "embedding",
@@ -26,13 +26,13 @@ _NAMES = {
 _BOUNDS = {"memory": "memory", "compute": "compute", "communication": "links", "overhead": "gaps"}
 
 
-def print_hardware(console: Console, found: Assessment) -> None:
+def print_hardware(console: Screen, found: Assessment) -> None:
     """Print what fits, how fast it is, and what training takes."""
     one = found.devices == 1
     console.print()
-    console.print(f"[bold]On {found.devices} x {found.device.name}[/bold]: {found.device.description}", highlight=False)
+    console.print(styled("[bold]On {} x {}[/bold]: {}", found.devices, found.device.name, found.device.description))
     if not one:
-        console.print(_placed(found), highlight=False)
+        console.print(_placed(found))
     for table in (_memory(found), _stages(found)):
         console.print()
         console.print(table)
@@ -40,7 +40,6 @@ def print_hardware(console: Console, found: Assessment) -> None:
     _print_training(console, found)
     console.print(
         "Ranges: all efficiency factors at their good, and all at their bad end.",
-        highlight=False,
     )
 
 
@@ -64,14 +63,14 @@ def _memory(found: Assessment) -> Table:
     ]
     for name, size in rows:
         table.add_row(name, format_bytes(size), f"{size / memory.capacity:.1%}")
-    verdict = "[bold green]fits[/bold green], left" if memory.fits else "[bold red]does not fit[/bold red], missing"
+    verdict = styled("[bold green]fits[/], left" if memory.fits else "[bold red]does not fit[/], missing")
     table.add_row(verdict, format_bytes(abs(memory.spare)), f"{abs(memory.spare) / memory.capacity:.1%}")
     return table
 
 
 def _stages(found: Assessment) -> Table:
     load = f"batch {found.batch:,}, context {found.context:,} tokens, products in {found.compute_dtype}"
-    title = f"Time of one token (decode) and of all prompts (prefill):\n{load}"
+    title = lines("Time of one token (decode) and of all prompts (prefill):", load)
     table = number_table(title, "", "decode", "bound", "prefill", "bound")
     for name, words in _NAMES.items():
         decode, prefill = found.decode.components.get(name), found.prefill.components.get(name)
@@ -83,10 +82,10 @@ def _stages(found: Assessment) -> Table:
         )
     table.add_section()
     table.add_row(
-        "[bold]all[/bold]",
-        f"[bold]{_seconds(found.decode.seconds)}[/bold]",
+        styled("[bold]all[/bold]"),
+        styled("[bold]{}[/bold]", _seconds(found.decode.seconds)),
         _bound(found.decode),
-        f"[bold]{_seconds(found.prefill.seconds)}[/bold]",
+        styled("[bold]{}[/bold]", _seconds(found.prefill.seconds)),
         _bound(found.prefill),
     )
     low, high = found.tokens_per_second_per_sequence
@@ -110,16 +109,19 @@ def _bound(stage: StageTime) -> str:
     return _BOUNDS[fast] if fast == slow else f"{_BOUNDS[fast]}, {_BOUNDS[slow]}"
 
 
-def _print_training(console: Console, found: Assessment) -> None:
+def _print_training(console: Screen, found: Assessment) -> None:
     low, high = found.training_tokens_per_day
     hours = found.device_hours_per_trillion_tokens
     share = " to ".join(f"{value:.0%}" for value in MODEL_FLOPS_UTILISATION)
     experts = f", experts over {found.training_expert_parallel}" if found.training_expert_parallel > 1 else ""
     console.print(
-        f"[bold]Training[/bold] at {share} of the bf16 peak: {format_count(low, 3)} to {format_count(high, 3)} tokens "
-        f"a day,\n{format_count(hours[0], 3)} to {format_count(hours[1], 3)} device-hours for 1T tokens. Memory of the "
-        f"fullest device:\nAdamW, {found.devices} data parallel{experts}, 1 x {found.context:,} tokens",
-        highlight=False,
+        styled(
+            "[bold]Training[/bold] at {} of the bf16 peak: {} to {} tokens a day,\n{} to {} device-hours for 1T "
+            "tokens. Memory of the fullest device:\nAdamW, {}",
+            share,
+            *(format_count(amount, 3) for amount in (low, high, *hours)),
+            f"{found.devices} data parallel{experts}, 1 x {found.context:,} tokens",
+        )
     )
     table = number_table(None, "", *(f"ZeRO {stage}" for stage in found.training_memory))
     for name in ("weights", "gradients", "optimizer", "activations", "logits", "total"):

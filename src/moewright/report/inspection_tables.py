@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from functools import singledispatch
 
-from rich.console import Console
 from rich.table import Table
 
 from moewright.architecture.feed_forwards import Dense, MoE
@@ -27,6 +26,7 @@ from moewright.hardware.mixture_anatomy import MoERecord
 from moewright.quantities import format_bytes, format_count
 from moewright.records import Record
 from moewright.report.plain_tables import bare_table, number_table
+from moewright.screen import Screen, styled
 
 _NAMES = {
     "embedding": "embedding",
@@ -42,11 +42,13 @@ _NAMES = {
 }
 
 
-def print_inspection(console: Console, inspection: Inspection) -> None:
+def print_inspection(console: Screen, inspection: Inspection) -> None:
     """Print every table."""
     family = f" ({inspection.family})" if inspection.family else ""
     total, active = format_count(inspection.total_params), format_count(inspection.active_params)
-    console.print(f"[bold]{inspection.name}[/bold]{family}: [bold]{total}[/bold] parameters, {active} active")
+    console.print(
+        styled("[bold]{}[/bold]{}: [bold]{}[/bold] parameters, {} active", inspection.name, family, total, active)
+    )
     a = inspection.architecture
     facts = [f"{a.num_layers} layers", f"width {a.hidden_size}", f"vocabulary {a.vocab_size}"]
     facts += ["tied embeddings"] if a.tie_embeddings else []
@@ -62,7 +64,7 @@ def print_inspection(console: Console, inspection: Inspection) -> None:
 
         print_hardware(console, inspection.hardware)
     for warning in inspection.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+        console.print(styled("[yellow]warning:[/yellow] {}", warning))
 
 
 def _components(inspection: Inspection) -> Table:
@@ -73,7 +75,8 @@ def _components(inspection: Inspection) -> Table:
             one, other = inspection.params[key], inspection.active[key]  # type: ignore[index]
             table.add_row(name, f"{one:,}", f"{one / total:.1%}", f"{other:,}", f"{other / active:.1%}")
     table.add_section()
-    table.add_row("[bold]all[/bold]", f"[bold]{total:,}[/bold]", "", f"[bold]{active:,}[/bold]", "")
+    all_of_it = (styled("[bold]{}[/bold]", text) for text in ("all", f"{total:,}", "", f"{active:,}"))
+    table.add_row(*all_of_it, "")
     other_count = inspection.active_without_embedding
     words = "without the input embedding"
     if not inspection.active_counts_embedding:
@@ -159,11 +162,11 @@ def _short(value: object) -> str:
 def _weights(inspection: Inspection) -> Table:
     table = number_table("Weights in memory, all experts resident", "format", "bytes", "")
     for name, stored in WEIGHT_FORMATS.items():
-        marks = [stored.description]
+        marks = styled("{}", stored.description)
         if name == inspection.architecture.weights_format:
-            marks.append("[bold]as published[/bold]")
-        label = f"[bold]{name}[/bold]" if name == inspection.weights_dtype else name
-        table.add_row(label, format_bytes(inspection.weights_bytes[name]), ", ".join(marks))
+            marks = styled("{}, [bold]as published[/bold]", stored.description)
+        label = styled("[bold]{}[/bold]" if name == inspection.weights_dtype else "{}", name)
+        table.add_row(label, format_bytes(inspection.weights_bytes[name]), marks)
     table.columns[2].justify = "left"
     return table
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from moewright.laws.description import LawDescription, LawList, OptimumDescription, VariableDescription
 from moewright.laws.prediction import NEVER_COMPARE, LawPrediction, Prediction
 from moewright.laws.variable import Status
 from moewright.quantities import format_count
 from moewright.report.plain_tables import bare_table
+from moewright.screen import Screen, lines, styled
 
 
-def print_laws(console: Console, listed: LawList) -> None:
+def print_laws(console: Screen, listed: LawList) -> None:
     """The list of all laws."""
     table = Table(box=None, pad_edge=False)
     table.add_column("law", no_wrap=True, style="bold")
@@ -22,7 +22,7 @@ def print_laws(console: Console, listed: LawList) -> None:
     table.add_column("conf.", no_wrap=True)
     for law in listed.laws:
         gives = ", ".join(law.gives) or "a form to fit"
-        table.add_row(law.name, escape(law.title), gives, law.confidence.split(" ")[0].rstrip(","))
+        table.add_row(law.name, law.title, gives, law.confidence.split(" ")[0].rstrip(","))
     console.print(table)
     console.print()
     console.print(
@@ -31,18 +31,18 @@ def print_laws(console: Console, listed: LawList) -> None:
     console.print("B two secondary sources, C one; form: to be fitted. Losses never compare across laws.")
 
 
-def print_law(console: Console, law: LawDescription) -> None:
+def print_law(console: Screen, law: LawDescription) -> None:
     """One law."""
-    console.print(f"[bold]{law.name}[/bold]: {escape(law.title)}")
+    console.print(styled("[bold]{}[/bold]: {}", law.name, law.title))
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("source", escape(law.source))
+    facts.add_row("source", law.source)
     facts.add_row("confidence", law.confidence)
     facts.add_row("N counts", law.params_convention)
     facts.add_row("gives", ", ".join(law.gives) or "a form to fit")
     if law.formula:
-        facts.add_row("form", escape(law.formula))
+        facts.add_row("form", law.formula)
     if law.coefficients:
         facts.add_row("coefficients", _numbers(law.coefficients))
     for option, rows in law.options.items():
@@ -57,7 +57,7 @@ def print_law(console: Console, law: LawDescription) -> None:
         console.print()
         console.print(_optimum(law.optimum))
     for note in (*law.findings, *law.notes):
-        console.print(f"- {escape(note)}", highlight=False)
+        console.print(f"- {note}")
 
 
 def format_value(value: float | None) -> str:
@@ -81,7 +81,7 @@ def _variables(title: str, variables: Sequence[VariableDescription]) -> Table:
     table.add_column("to", justify="right", no_wrap=True)
     for variable in variables:
         low, high = format_value(variable.low), format_value(variable.high)
-        table.add_row(variable.name, escape(variable.meaning), low, high)
+        table.add_row(variable.name, variable.meaning, low, high)
     return table
 
 
@@ -96,14 +96,14 @@ def _optimum(optimum: OptimumDescription) -> Table:
     table.add_column(justify="right", no_wrap=True)
     for name, meaning in optimum.answers.items():
         value = (optimum.values or {}).get(name)
-        table.add_row(name, escape(meaning), "" if value is None else f"{value:.4g}")
+        table.add_row(name, meaning, "" if value is None else f"{value:.4g}")
     return table
 
 
-def print_prediction(console: Console, prediction: Prediction) -> None:
+def print_prediction(console: Screen, prediction: Prediction) -> None:
     """Each law's answer with what lies outside its runs, then the silent laws with their reasons."""
     tokens = format_count(prediction.train_tokens)
-    console.print(f"[bold]{escape(prediction.model)}[/bold] trained on {tokens} tokens")
+    console.print(styled("[bold]{}[/bold] trained on {} tokens", prediction.model, tokens))
     console.print()
     answering = [answer for answer in prediction.laws if answer.reason is None]
     silent = [answer for answer in prediction.laws if answer.reason is not None]
@@ -122,28 +122,28 @@ def print_prediction(console: Console, prediction: Prediction) -> None:
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for answer in silent:
-            table.add_row(answer.law, escape(answer.reason or ""))
+            table.add_row(answer.law, answer.reason or "")
         console.print(table)
         console.print()
     for warning in prediction.warnings:
-        console.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)
+        console.print(styled("[yellow]note:[/yellow] {}", warning))
     console.print(NEVER_COMPARE)
 
 
-def _expects(answer: LawPrediction) -> str:
-    lines = []
+def _expects(answer: LawPrediction) -> Text:
+    found = []
     if answer.loss is not None:
-        lines.append(f"loss {answer.loss:.4f}")
+        found.append(f"loss {answer.loss:.4f}")
     if answer.loss_interval is not None:
-        lines.append(f"90 %: {answer.loss_interval[0]:.4f}-{answer.loss_interval[1]:.4f}")
+        found.append(f"90 %: {answer.loss_interval[0]:.4f}-{answer.loss_interval[1]:.4f}")
     for name, value in answer.quantities.items():
-        lines.append(f"{name.replace('_', ' ')} {format_value(value)}")
-    return "\n".join(lines)
+        found.append(f"{name.replace('_', ' ')} {format_value(value)}")
+    return lines(*found)
 
 
-def _against(answer: LawPrediction) -> str:
+def _against(answer: LawPrediction) -> str | Text:
     if answer.outside:
-        return "\n".join(_distance(status) for status in answer.outside)
+        return lines(*map(_distance, answer.outside))
     known = [status for status in answer.domain.values() if status.status != "unstated"]
     return "inside" if known else "its source states no range"
 

@@ -3,11 +3,10 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from moewright.quantities import format_bytes, format_count
+from moewright.screen import Screen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +21,12 @@ MOST_SIZES, NAMED = 20, 3
 """Lines of the table of losses, and runs named for one kind of finding."""
 
 
-def print_runs(console: Console, collected: "RunTable") -> None:
+def print_runs(console: Screen, collected: "RunTable") -> None:
     """How many runs are in which state, the best by size, what was found, and what was written."""
     table = collected.table
     states = ", ".join(f"{count:,} {state}" for state, count in collected.states.items())
     kind = "sweep" if collected.is_sweep else "folder"
-    console.print(f"{kind} {collected.folder}: {len(table):,} runs: {states}", markup=False, soft_wrap=True)
+    console.print(f"{kind} {collected.folder}: {len(table):,} runs: {states}", soft_wrap=True)
     finished = table[table["status"] == "finished"]
     if len(finished):
         console.print()
@@ -36,9 +35,9 @@ def print_runs(console: Console, collected: "RunTable") -> None:
         console.print()
         console.print(_findings(collected.findings))
     for path in collected.written:
-        console.print(f"written: {path}", markup=False, soft_wrap=True)
+        console.print(f"written: {path}", soft_wrap=True)
     if collected.written and len(finished) < len(table):
-        console.print("fit takes the finished runs of it with --where status=finished", markup=False)
+        console.print("fit takes the finished runs of it with --where status=finished")
 
 
 def _best_by_size(finished: "pd.DataFrame") -> Table:
@@ -62,7 +61,7 @@ def _best_by_size(finished: "pd.DataFrame") -> Table:
             f"{best['top_k']:g} of {best['num_experts']:g}",
             format_count(best["train_tokens"], 3),
             f"{best['learning_rate']:.3g}",
-            escape(str(best["run_id"])),
+            str(best["run_id"]),
         )
     if len(groups) > MOST_SIZES:
         shown.caption = f"{len(groups) - MOST_SIZES} larger sizes are not shown"
@@ -82,11 +81,11 @@ def _findings(findings: "tuple[Finding, ...]") -> Table:
         named = "; ".join(f"{each['run_id']}: {each['detail']}".removeprefix(": ") for each in same[:NAMED])
         more = f"; and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
         about = f"{column}: " if column else ""
-        shown.add_row(problem, f"{len(same):,}", escape(f"{about}{named}{more}"))
+        shown.add_row(problem, f"{len(same):,}", f"{about}{named}{more}")
     return shown
 
 
-def print_training_plan(console: Console, planned: "RunPlan") -> None:
+def print_training_plan(console: Screen, planned: "RunPlan") -> None:
     """What a recipe comes to."""
     facts = planned.facts
     memory = facts.expected_memory_bytes
@@ -104,10 +103,10 @@ def print_training_plan(console: Console, planned: "RunPlan") -> None:
     ]
     console.print(_table("What the run will take", rows))
     for note in planned.warnings:
-        console.print(f"warning: {note}", markup=False)
+        console.print(f"warning: {note}")
 
 
-def print_training_result(console: Console, result: "TrainingResult") -> None:
+def print_training_result(console: Screen, result: "TrainingResult") -> None:
     """How a run ended."""
     summary = result.summary
     speed, utilization = summary.tokens_per_second, summary.matmul_utilization
@@ -125,7 +124,7 @@ def print_training_result(console: Console, result: "TrainingResult") -> None:
         rows.append(("memory", f"{format_bytes(peak)} at most; expected {format_bytes(expected)} and torch's own"))
     console.print(_table(f"Run {result.folder}", rows))
     if result.state == "interrupted":
-        console.print("the same command continues it", markup=False)
+        console.print("the same command continues it")
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> Table:

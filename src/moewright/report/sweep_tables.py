@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from moewright.experiment.collecting.learning_curves import read_tail
 from moewright.experiment.states import SEEN_STATES
 from moewright.experiment.sweep_folder import run_path
+from moewright.foreign_text import shell_words
 from moewright.quantities import format_count
+from moewright.screen import Screen, styled
 
 if TYPE_CHECKING:
     from moewright.sweeps.plan import PlannedRun
@@ -41,7 +42,7 @@ def run_sweep(
     """Carry out a sweep with its progress on standard error."""
     from moewright.sweeps.running.sweeping import sweep
 
-    with sweep_progress(Console(stderr=True, highlight=False)) as progress:
+    with sweep_progress(Screen(stderr=True)) as progress:
         return sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add, reporter=progress)
 
 
@@ -49,7 +50,7 @@ def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path, *, quiet: bo
     """Look on at a sweep until nothing of it is under way, or Ctrl-C. Reads files only."""
     from moewright.sweeps.running.sweeping import follow_sweep
 
-    with sweep_progress(Console(stderr=True, highlight=False, quiet=quiet)) as progress:
+    with sweep_progress(Screen(stderr=True, quiet=quiet)) as progress:
         for result in follow_sweep(spec, out):
             progress.refresh(result.status)
             if not result.is_under_way:
@@ -58,7 +59,7 @@ def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path, *, quiet: bo
     return result
 
 
-def print_sweep(console: Console, result: "SweepResult") -> None:
+def print_sweep(console: Screen, result: "SweepResult") -> None:
     """What came of a sweep: runs by state, learning rates found, and every run that did not end well."""
     table = Table(title="Runs", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("state")
@@ -68,7 +69,8 @@ def print_sweep(console: Console, result: "SweepResult") -> None:
     console.print(table)
     plan = result.status.plan
     if plan.tuned:
-        rates = Table(title="\nLearning rates, as multiples of the recipe's", title_justify="left", box=None)
+        console.print()
+        rates = Table(title="Learning rates, as multiples of the recipe's", title_justify="left", box=None)
         for name in ("group", "best", "90 %", "status"):
             rates.add_column(name, justify="left" if name in ("group", "status") else "right")
         for group, found in plan.tuned.items():
@@ -81,17 +83,20 @@ def print_sweep(console: Console, result: "SweepResult") -> None:
         run for run in plan.known if result.status.states[run.id] not in ("done", "running", "stalled", "pending")
     ]
     if troubled:
-        console.print("\nNot done:")
+        console.print()
+        console.print("Not done:")
     for run in troubled[:_MOST_RUNS]:
         state, reason = result.status.states[run.id], result.reason(run.id)
-        console.print(f"  {run.id} {state} ({shown(run.label)}){': ' + reason if reason else ''}", markup=False)
+        console.print(f"  {run.id} {state} ({shown(run.label)}){': ' + reason if reason else ''}")
     if len(troubled) > _MOST_RUNS:
         console.print(f"  and {len(troubled) - _MOST_RUNS} more")
     for cell in plan.invalid[:_MOST_RUNS]:
-        console.print(f"no model: {shown(cell.settings)}: {cell.problem}", markup=False)
+        console.print(f"no model: {shown(cell.settings)}: {cell.problem}")
     if len(plan.invalid) > _MOST_RUNS:
         console.print(f"and {len(plan.invalid) - _MOST_RUNS} more cells without a model")
-    console.print(f"\nthe run table: moewright runs {result.status.out} --out runs.parquet", markup=False)
+    console.print()
+    told = shell_words("moewright", "runs", result.status.out, "--out", "runs.parquet")
+    console.whole_line(f"the run table: {told}")
 
 
 _REFRESH_SECONDS = 1.0
@@ -99,7 +104,7 @@ _MOST_ROWS = 12
 
 
 @contextmanager
-def sweep_progress(console: Console) -> Iterator["SweepProgress"]:
+def sweep_progress(console: Screen) -> Iterator["SweepProgress"]:
     """A live table on a terminal; elsewhere only the events, one line each."""
     if not console.is_terminal:
         yield SweepProgress(console, None)
@@ -111,13 +116,13 @@ def sweep_progress(console: Console) -> Iterator["SweepProgress"]:
 class SweepProgress:
     """What the submitter tells; see `sweeps.running.scheduler.ProgressReporter`."""
 
-    def __init__(self, console: Console, live: Live | None):
+    def __init__(self, console: Screen, live: Live | None):
         self._console, self._live = console, live
         self._drawn = float("-inf")
 
     def event(self, text: str) -> None:
         """One line, with the time of day."""
-        self._console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True)
 
     def refresh(self, status: "SweepStatus") -> None:
         """Draw again, at most once a second."""
@@ -147,7 +152,7 @@ def overview(status: "SweepStatus") -> Group:
         table.add_row(run.id, shown(run.label), tokens, told)
     if len(under_way) > _MOST_ROWS:
         table.add_row("", f"and {len(under_way) - _MOST_ROWS} more")
-    return Group(bar, Text(", ".join(parts)), table)
+    return Group(bar, styled("{}", ", ".join(parts)), table)
 
 
 def shown(settings: dict[str, Any]) -> str:

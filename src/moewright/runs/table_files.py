@@ -17,6 +17,7 @@ import pandas as pd
 from moewright.complaints import name_row
 from moewright.errors import UserError
 from moewright.files import read_text, replaced, size_of
+from moewright.foreign_text import from_csv_cell, to_csv_cell
 from moewright.plain_values import UnfitTextError, parse_json
 from moewright.runs.validation import check_columns, kind_of_value, refuse_nested
 
@@ -63,7 +64,20 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if (nul := text.find("\0")) >= 0:
         raise UserError(f"{path}: line {_line(text, nul)}: a NUL byte; such a file is binary or damaged")
     _check_rows(text, str(path))
-    return pd.read_csv(io.StringIO(text), low_memory=False)
+    return _mapped(pd.read_csv(io.StringIO(text), low_memory=False), from_csv_cell)
+
+
+def _mapped(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The frame with its names and its texts changed."""
+
+    def each(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    columns = [frame.iloc[:, place] for place in range(frame.shape[1])]
+    columns = [column if pd.api.types.is_numeric_dtype(column) else column.map(each) for column in columns]
+    changed = pd.concat(columns, axis=1) if columns else frame.copy()
+    changed.columns = pd.Index([each(name) for name in frame.columns])
+    return changed
 
 
 def _check_rows(text: str, where: str) -> None:
@@ -184,11 +198,12 @@ def write_frame(frame: pd.DataFrame, path: Path, mark: str) -> None:
 
 
 def _csv(frame: pd.DataFrame, path: Path, mark: str) -> None:
-    frame.to_csv(path, index=False)
+    _mapped(frame, to_csv_cell).to_csv(path, index=False)
 
 
 def _csv_gz(frame: pd.DataFrame, path: Path, mark: str) -> None:
-    frame.to_csv(path, index=False, compression={"method": "gzip", "mtime": 0})  # no time stamp inside
+    stored = {"method": "gzip", "mtime": 0}  # no time stamp inside
+    _mapped(frame, to_csv_cell).to_csv(path, index=False, compression=stored)
 
 
 def _jsonl(frame: pd.DataFrame, path: Path, mark: str) -> None:

@@ -1,5 +1,6 @@
 """The runs of a sweep: every cell with every seed, each with its identity; first those that tune learning rates."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -118,7 +119,7 @@ class Planner:
 
     def dataset(self, recipe: Recipe) -> Dataset:
         """The tokens of a recipe, opened once."""
-        key = repr(recipe.data)
+        key = recipe.data if isinstance(recipe.data, str) else json.dumps(recipe.data.to_dict())
         if key not in self.datasets:
             self.datasets[key] = open_data(recipe)
         return self.datasets[key]

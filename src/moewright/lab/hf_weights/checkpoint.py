@@ -20,6 +20,7 @@ from moewright.errors import UserError
 from moewright.experiment.run_folder import MODEL
 from moewright.experiment.trained import find_trained
 from moewright.files import new_folder, read_mapping, write_mapping
+from moewright.foreign_text import visible
 from moewright.hf.config import read_config, to_config
 from moewright.hf.loading import SPEC
 from moewright.hf.training_config import write_training_config
@@ -105,7 +106,7 @@ def read_checkpoint(folder: str | Path) -> tuple[Architecture, dict[str, Tensor]
         if values.get(key) is not None:
             raise UserError(f"{key}: the lab has no model for it; expected null")
     for message in imported.warnings:
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(visible(message), stacklevel=2)
     prediction_blocks = imported.architecture.mtp_layers
     architecture = imported.architecture.model_copy(update={"mtp_layers": 0})
     to_config(canonical(architecture, merge_shared=False), family)  # refuses keys that transformers' module ignores
@@ -116,7 +117,7 @@ def read_checkpoint(folder: str | Path) -> tuple[Architecture, dict[str, Tensor]
     for name in left_out:
         del tensors[name]
     if left_out:
-        warnings.warn(f"prediction blocks are left out: {len(left_out)} tensors", stacklevel=2)
+        warnings.warn(visible(f"prediction blocks are left out: {len(left_out)} tensors"), stacklevel=2)
     interleaved = values.get("rope_interleave", True)
     return architecture, from_hf_tensors(tensors, architecture, family, rope_interleave=bool(interleaved))
 

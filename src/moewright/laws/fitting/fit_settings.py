@@ -78,12 +78,12 @@ class FitSettings(Record):
             if self.asymptote < 0:
                 raise UserError(f"asymptote: {self.asymptote:g} must be 0 or more, in nats per token")
             fix[asymptote] = self.asymptote
-        tuning = self.tuning or law.fit_settings.get("tuning", "none")
+        tuning = law.fit_settings.get("tuning", "none") if self.tuning is None else self.tuning
         if tuning not in ("best", "none"):
             check_names([tuning], ["best", "none"], "fit", "tuning")
-        if self.tuning is None and (self.weights or asymptote in fix):
+        if self.tuning is None and (self.weights is not None or asymptote in fix):
             tuning = "none"
-        if tuning == "best" and (asymptote is None or asymptote in fix or self.weights):
+        if tuning == "best" and (asymptote is None or asymptote in fix or self.weights is not None):
             raise UserError(f"tuning chooses the asymptote and the weights of {law.name}: leave both open")
         if not 0 <= self.bootstrap <= MOST_REPLICATES:
             raise UserError(f"bootstrap: replicates are between 0 and {MOST_REPLICATES:,}, got {self.bootstrap}")
@@ -92,7 +92,8 @@ class FitSettings(Record):
         starts = self.starts or min(64, 4 ** len(law.form.nonlinear))
         if not 1 <= starts <= MOST_STARTS:
             raise UserError(f"starts are between 1 and {MOST_STARTS:,}, got {starts}")
-        objective = self.objective or law.fit_settings.get("objective", DEFAULT_OBJECTIVE)
+        chosen = law.fit_settings.get("objective", DEFAULT_OBJECTIVE)
+        objective = chosen if self.objective is None else self.objective
         changes = {"objective": objective, "fix": fix, "asymptote": None, "tuning": tuning, "starts": starts}
         return self.model_copy(update=changes)
 

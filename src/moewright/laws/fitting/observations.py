@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from moewright.complaints import check_names, name_row
+from moewright.complaints import check_names, hint, name_row
 from moewright.errors import UserError
 from moewright.laws.variable import Array, Variable
 from moewright.quantities import split_quantity
@@ -227,6 +227,10 @@ def _check_unit(values: Array, frame: "pd.DataFrame", variable: Variable) -> Non
 # Rows kept from a fit
 
 
+_HELD_OUT = ("largest", "best", "random", "cluster")
+"""Words of a holdout; any other is a column."""
+
+
 def held_out(holdout: str, rows: Observations, frame: "pd.DataFrame", random: np.random.Generator) -> Mask:
     """True for the rows to keep from the fit, (R,); UserError where that leaves nothing to fit or to judge by."""
     if "=" in holdout:
@@ -246,6 +250,9 @@ def held_out(holdout: str, rows: Observations, frame: "pd.DataFrame", random: np
             mask = np.zeros(len(rows), dtype=bool)
             mask[random.permutation(len(rows))[:count]] = True
         else:
+            if kind not in (*_HELD_OUT, *frame.columns):
+                known = [*_HELD_OUT, *map(str, frame.columns)]
+                raise UserError(f"holdout {holdout}: {kind!r} is neither a word of it nor a column{hint(kind, known)}")
             score = scale(rows) if kind == "largest" else -rows.loss if kind == "best" else read_numbers(frame, kind)
             mask = score >= np.sort(score)[-count]
     if mask.all():

@@ -20,6 +20,7 @@ import pandas as pd
 
 from moewright.complaints import name_row
 from moewright.errors import UserError
+from moewright.foreign_text import visible
 from moewright.runs.importers.slicing_models import (
     BATCH_TOKENS,
     TOKENS_PER_NOMINAL_PARAM,
@@ -157,7 +158,10 @@ def _learning_rates(frame: pd.DataFrame, names: list[RunName], where: str) -> "p
     known = pd.Series(rates, index=frame.index).fillna(in_names)
     if known.isna().any():
         warnings.warn(
-            f"{where}: {known.isna().sum()} runs give no learning rate: taken as the launch script's {LAUNCH_RATE:g}",
+            visible(
+                f"{where}: {known.isna().sum()} runs give no learning rate: taken as the launch script's "
+                f"{LAUNCH_RATE:g}"
+            ),
             stacklevel=2,
         )
     return known.fillna(LAUNCH_RATE)

@@ -25,6 +25,7 @@ from moewright.architecture.counts import (
 )
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, FeedForward, MoE, SharedExpert
 from moewright.architecture.mixers import Attention
+from moewright.foreign_text import visible
 
 VOCAB_SIZE = 100_352  # the dolma2 tokenizer, padded
 BATCH_TOKENS = 2**20  # 512 sequences of 2,048
@@ -177,8 +178,10 @@ def _between(family: str, nominal: float, label: str) -> SlicingSize:
     layers = np.interp(math.log(nominal), at, [size.num_layers for size in members])
     size = SlicingSize(max(16, 16 * round(width / 16)), max(1, round(float(layers))), None, nominal)
     warnings.warn(
-        f"size {family}_{label} is not listed: taken as width {size.hidden_size} and {size.num_layers} layers, "
-        "between its neighbours",
+        visible(
+            f"size {family}_{label} is not listed: taken as width {size.hidden_size} and {size.num_layers} layers, "
+            "between its neighbours"
+        ),
         stacklevel=2,
     )
     return size

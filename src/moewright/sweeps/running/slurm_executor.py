@@ -2,7 +2,6 @@
 
 import io
 import math
-import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.attempts import AttemptBegin
 from moewright.experiment.sweep_folder import JOBS
+from moewright.foreign_text import shell_words
 from moewright.sweeps.running.executor import Job, new_job_folder, signal_seconds, the_submitit, worker_arguments
 from moewright.sweeps.running.slurm_queue import ClusterSilent, cancel_jobs, is_silence, live_jobs, my_jobs
 from moewright.sweeps.running.worker import work
@@ -56,7 +56,7 @@ class SlurmExecutor:
         try:
             # The job's shell becomes the worker, so that it gets each signal once: through srun SIGTERM comes twice at
             # the time limit, and srun forgets --cpus-per-task since Slurm 22.05.
-            executor = the_submitit().SlurmExecutor(folder, python=f"exec {shlex.quote(sys.executable)}")
+            executor = the_submitit().SlurmExecutor(folder, python=f"exec {shell_words(sys.executable)}")
             executor.update_parameters(job_name=f"moewright-{run}", **self._parameters)
             with redirect_stderr(io.StringIO()):  # submitit prints sbatch's complaint, and raises it
                 handle = executor.submit(work, str(out), run, dict(recipe), **arguments)

@@ -13,6 +13,7 @@ from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.hf.loading import load_architecture
+from moewright.records import Record
 from moewright.sweeps.settings.axes import TOKENS, Axis, Point, product
 from moewright.sweeps.settings.mixtures import COUNTS, SHARES, changes_mixtures
 from moewright.sweeps.settings.recipe_settings import (
@@ -174,7 +175,7 @@ class _Cells:
     def _base(self, settings: Mapping[str, Any]) -> Architecture:
         """The model that a point starts from."""
         given = settings.get("architecture", self._values.get("architecture"))
-        key = json.dumps(given, default=repr)
+        key = json.dumps(given, default=_exactly)
         if key not in self._loaded:
             if not isinstance(given, str | dict | Architecture):
                 raise UserError(f"architecture: {given!r} is neither a path nor a mapping")
@@ -185,7 +186,7 @@ class _Cells:
     def _model(self, base: Architecture, settings: Mapping[str, Any], hold: Collection[str] = ()) -> Architecture:
         """The base with the dials among the settings; a MisfitError is remembered like a model."""
         dials = {name: value for name, value in settings.items() if name in DIALS}
-        key = json.dumps([id(base), dials, sorted(hold)], default=repr)
+        key = json.dumps([id(base), dials, sorted(hold)], default=_exactly)
         if key not in self._made:
             try:
                 self._made[key] = reshape(base, dials, hold)
@@ -277,3 +278,8 @@ def _by_rule(settings: Mapping[str, Any], architecture: Architecture, values: di
     """Tokens by the rule by parameters that the settings state, if they state one."""
     rule = next((rule for rule in BY_PARAMS if rule in settings), None)
     return None if rule is None else tokens_by_params(rule, settings[rule], architecture, values)
+
+
+def _exactly(value: Any) -> Any:
+    """What json.dumps has no word for, told apart from every other: a record by its values."""
+    return value.to_dict() if isinstance(value, Record) else repr(value)
