@@ -1,6 +1,7 @@
 """Files: JSON and YAML mappings in, complete files or nothing out, and files of lines that only grow."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -57,14 +58,29 @@ class AppendOnlyFile:
     def __init__(self, path: Path):
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")
+        self.size = os.fstat(self._file).st_size
+        """Bytes of all lines so far."""
+        self._digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                self._digest.update(block)
+        if self.size and os.pread(self._file, 1, self.size - 1) != b"\n":
+            self._append(b"\n")
+
+    @property
+    def sha256(self) -> str:
+        """Of all lines so far, in hex."""
+        return self._digest.hexdigest()
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Append a line; numbers that are not finite become null."""
-        line = (json.dumps(finite(values), allow_nan=False) + "\n").encode()
-        if os.write(self._file, line) != len(line):
+        self._append((json.dumps(finite(values), allow_nan=False) + "\n").encode())
+
+    def _append(self, line: bytes) -> None:
+        written = os.write(self._file, line)
+        self.size += written
+        self._digest.update(line[:written])
+        if written != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> None:
@@ -96,6 +112,17 @@ def finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def sha256_of(path: Path, size: int | None = None) -> str:
+    """SHA-256 (hex) of a file's bytes, or of the first `size` of them. Raises OSError."""
+    whole = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        block = memoryview(bytearray(2**20))
+        while count := file.readinto(block if size is None else block[: min(size, len(block))]):
+            whole.update(block[:count])
+            size = None if size is None else size - count
+    return whole.hexdigest()
 
 
 def sync(path: Path) -> None:

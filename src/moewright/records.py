@@ -3,9 +3,11 @@
 `Record` is the base of them all. `FileRecord` is a whole file, JSON or YAML, with a line that says its format:
 `moewright-KIND/N`. N rises when the same words would mean something else; a file of an older version is read through
 the upgrades of its class. `LineRecord` is one line of a file that is only appended to. `Output` is what a command
-prints with --json.
+prints with --json. `SealedRecord` is a file that says when it is not what was written.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
@@ -29,6 +31,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # JSON readers agree on whole numbers up to 2**53.
 Total = Annotated[int, Field(ge=0, le=2**53)]
 """A count of tokens, bytes or the like, which no model's sizes bound."""
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""In hex, as `sha256sum` prints it."""
 
 T = TypeVar("T")
 Items = Annotated[tuple[T, ...], Field(strict=False)]
@@ -218,6 +222,48 @@ class FileRecord(Record):
             found = given[:80] if isinstance(given, str) else given
             raise UserError(f"{where}format: expected {expected!r}, found {found!r}")
         return int(version)
+
+
+class SealedRecord(FileRecord):
+    """A file that holds a digest of the rest of it: what differs from what was written is refused.
+
+    That finds accidents, files of other runs and edits by hand. Whoever makes the digest anew is believed.
+    """
+
+    digest: Sha256 | None = None
+    """SHA-256 of the other values as JSON with sorted keys, but for those that people may change. None: of a version
+    before there were digests."""
+
+    changeable: ClassVar[tuple[str, ...]] = ()
+    """Fields that people may change by hand."""
+    remedy: ClassVar[str] = "put it back from a copy"
+    """What to do about a file that was changed."""
+
+    def to_dict(self, defaults: bool = True) -> dict[str, Any]:
+        """Plain values with their digest; see `Record.to_dict`."""
+        values = super().to_dict(defaults)
+        return {**values, "digest": self._digest_of(values)}
+
+    @classmethod
+    def from_dict(cls, values: Any, where: str | Path = "") -> Self:
+        """See `FileRecord`; a UserError too for values that are not those which were written."""
+        record = super().from_dict(values, where)
+        place = f"{where}: " if where else ""
+        if record.digest is None and cls._version_of(values.get("format"), place) == cls.version:
+            raise UserError(f"{place}digest: missing, so it is not as it was written; {cls.remedy}")
+        if record.digest is not None and record.digest != cls._digest_of(values):
+            raise UserError(f"{place}changed since it was written, by its digest; {cls.remedy}")
+        return record
+
+    @classmethod
+    def _digest_of(cls, values: Mapping[str, Any]) -> str:
+        kept = {name: value for name, value in values.items() if name not in ("digest", *cls.changeable)}
+        return digest(kept)
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of plain values, the same for every order of keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 # Lines of files that only grow

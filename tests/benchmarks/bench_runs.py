@@ -17,6 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from moewright.experiment.run_folder import RunRecord
+from tests.sealing import sealed
+
 PLAIN = """
 import os, sys
 total = 0
@@ -46,7 +49,7 @@ def copy_runs(run: Path, out: Path, count: int) -> None:
         record["facts"]["peak_learning_rate"] = 1e-3 * (1 + number % 7)
         copy = out / "runs" / name
         copy.mkdir(parents=True)
-        (copy / "run.json").write_text(json.dumps(record, indent=2))
+        (copy / "run.json").write_text(json.dumps(sealed(RunRecord, record), indent=2))
         for file, text in texts.items():
             (copy / file).write_text(text)
         cell = {

@@ -16,9 +16,11 @@ import pytest
 
 from moewright import cli
 from moewright.data import Dataset, TokenShards, open_dataset, prepare, writing
+from moewright.data.dataset_record import DatasetRecord
 from moewright.data.split import split_documents
 from moewright.data.tokenizer import END_OF_TEXT, load_tokenizer
 from moewright.errors import UserError
+from tests.sealing import sealed
 
 BOOK = Path("examples/data/moby-dick.txt")
 
@@ -223,7 +225,7 @@ def test_a_damaged_folder_is_told_from_a_good_one(tmp_path: Path) -> None:
     good = {path.name: path.read_bytes() for path in made.iterdir()}
     train, held = good["train-00000.bin"], "validation-000-moby-dick-00000.bin"
     record = json.loads(good["dataset.json"])
-    changed = record | {"vocab_size": 60}
+    changed = sealed(DatasetRecord, record | {"vocab_size": 60})
     cases: list[tuple[str, bytes | None, bool, str]] = [
         ("train-00000.bin", None, False, "train-00000.bin: missing"),
         ("train-00000.bin", train[:-2], False, "train-00000.bin: "),

@@ -26,6 +26,7 @@ from moewright.files import read_objects
 from moewright.lab import loop
 from moewright.lab.training import train
 from tests.lab import tiny
+from tests.sealing import reseal, sealed
 from tests.test_cli import run as command
 
 STEPS = 12
@@ -146,6 +147,7 @@ def test_bits_per_byte_of_all_sets_are_their_bits_over_their_bytes(folder: Path)
     bytes_per_token = {"near": 3.7, "far": 4.4}
     final["bits_per_byte"] = {n: final["by_set"][n] / math.log(2) / each for n, each in bytes_per_token.items()}
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    reseal(metrics.parent)
     bits = sum(final["by_set"][name] * final["tokens_by_set"][name] / math.log(2) for name in bytes_per_token)
     size = sum(each * final["tokens_by_set"][name] for name, each in bytes_per_token.items())
     assert row_of(collect(folder), "a/mixture")["bits_per_byte"] == pytest.approx(bits / size, rel=1e-12)
@@ -182,6 +184,7 @@ def test_a_step_that_was_trained_again_counts_once(folder: Path, tmp_path: Path)
     lines = metrics.read_text().splitlines(keepends=True)
     again = {"kind": "train", "step": 3, "tokens": 384, "loss": 1.25, "learning_rate": 0.5, "time": 9e9}
     metrics.write_text("".join([*lines[:8], '{"kind": "train", "st\n', json.dumps(again) + "\n", *lines[3:]]))
+    reseal(metrics.parent)
     for name in ("curves.parquet", "curves.csv.gz"):
         collect(folder, curves=tmp_path / name)
     curves = pd.read_parquet(tmp_path / "curves.parquet")
@@ -269,6 +272,7 @@ def test_impossible_numbers_leave_a_run_out_by_name(folder: Path) -> None:
             inner = inner[key]
         inner[place[-1]] = value
         (folder / name / file).write_text(json.dumps(values))
+        reseal(folder / name)
     collected = collect(folder)
     assert set(collected.table["run_id"]) == {"interrupted", "diverged"}
     details = {each["run_id"]: each["detail"] for each in collected.findings if each["problem"] == "unreadable"}
@@ -351,7 +355,7 @@ def test_a_sweep_whose_files_do_not_fit_together(sweep: Path) -> None:
     cell = json.loads((sweep / "cells" / f"{runs[1]}.json").read_text())
     cell["recipe"]["optimizer"]["beta2"] = 0.5
     cell["code"] = "c2"
-    (sweep / "cells" / f"{runs[1]}.json").write_text(json.dumps(cell))
+    (sweep / "cells" / f"{runs[1]}.json").write_text(json.dumps(sealed(CellRecord, cell)))
     (sweep / "cells" / f"{runs[2]}.json").write_text('{"recipe": {"arch')
     attempts = [
         {"event": "begin", "attempt": 1, "time": 9e12},
@@ -362,6 +366,7 @@ def test_a_sweep_whose_files_do_not_fit_together(sweep: Path) -> None:
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     lines[3]["time"] -= 1000
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    reseal(metrics.parent)
     collected = collect(sweep)
     found = {(each["run_id"], each["problem"], each["column"]) for each in collected.findings}
     assert found >= {
@@ -389,6 +394,7 @@ def fittable(folder: Path, rows: int) -> None:
         record["recipe"]["train_tokens"] = record["facts"]["train_tokens"] = status["tokens"] = tokens
         (copy / "run.json").write_text(json.dumps(record))
         (copy / "status.json").write_text(json.dumps({**status, "loss": 1.5 + 40 / tokens**0.4}))
+        reseal(copy)
 
 
 def test_fit_takes_the_finished_rows(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

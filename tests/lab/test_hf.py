@@ -364,6 +364,7 @@ def _write_run(folder: Path, tokenizer: Path | None, steps: dict[int, bool]) -> 
     folder.mkdir()
     small().save(folder / "architecture.yaml")
     record = a_run() | {"tokenizer": None if tokenizer is None else str(tokenizer), "end_of_document": 29}
+    record["recipe"]["architecture"] = small().to_dict()
     (folder / "run.json").write_text(json.dumps(record))
     trained = {}
     for step, complete in steps.items():
@@ -372,7 +373,8 @@ def _write_run(folder: Path, tokenizer: Path | None, steps: dict[int, bool]) -> 
         trained[step] = random_lab_model(small(), random.Random(step))
         save_file(trained[step].state_dict(), checkpoint / "model.safetensors")
         if complete:
-            (checkpoint / "state.json").write_text("{}")
+            state = {"step": step, "tokens": 0, "next_sequence": 0, "steps_worse_than_guessing": 0}
+            (checkpoint / "state.json").write_text(json.dumps(state))
     return trained
 
 

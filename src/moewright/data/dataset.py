@@ -15,11 +15,11 @@ from moewright.data.dataset_record import (
     DatasetRecord,
     StoredShard,
     read_record,
-    sha256_of,
 )
 from moewright.data.shards import DTYPES, TokenShards
 from moewright.display import ShownTable
 from moewright.errors import UserError
+from moewright.files import sha256_of
 from moewright.records import LARGEST_SIZE
 
 
@@ -185,9 +185,10 @@ def _check_length(path: Path, file: StoredShard, dtype: str) -> None:
 
 def _check_vocabulary(dataset: Dataset, every_token: bool) -> None:
     for shards in (dataset.train, *dataset.validation.values()):
-        largest = shards.max_token() if every_token else shards.sampled_max_token()
-        if largest >= dataset.vocab_size:
-            raise UserError(
-                f"{shards.files[0]}: has token {largest:,}, but the vocabulary is {dataset.vocab_size:,} tokens; "
-                "was it written with another tokenizer, or as another dtype?"
-            )
+        largest = shards.largest_tokens() if every_token else shards.sampled_largest_tokens()
+        for path, token in zip(shards.files, largest, strict=True):
+            if token >= dataset.vocab_size:
+                raise UserError(
+                    f"{path}: has token {token:,}, but the vocabulary is {dataset.vocab_size:,} tokens; "
+                    "was it written with another tokenizer, or as another dtype?"
+                )

@@ -1,18 +1,16 @@
 """What dataset.json says: which tokens a folder holds and how they were made."""
 
-import hashlib
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from moewright.errors import UserError
-from moewright.records import FileRecord, Items, Output, Record, Size, Total
+from moewright.records import Items, Output, Record, SealedRecord, Sha256, Size, Total
 
 RECORD = "dataset.json"
 """The record's name in the folder of a dataset."""
 
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]
 """A file beside the record: a folder can be moved, and a record cannot point out of it."""
 
@@ -88,16 +86,23 @@ class DatasetFacts(Record):
     preparation: Preparation
 
 
-class DatasetRecord(FileRecord, DatasetFacts):
+class DatasetRecord(SealedRecord, DatasetFacts):
     """All of dataset.json."""
 
     called: ClassVar[str] = "dataset"
-    format: Literal["moewright-data/1"] = "moewright-data/1"
+    remedy: ClassVar[str] = "prepare the dataset again"
+    format: Literal["moewright-data/2"] = "moewright-data/2"
 
     @property
     def stored(self) -> tuple[StoredShard, ...]:
         """Every file of tokens."""
         return (*self.train.files, *(file for split in self.validation.values() for file in split.files))
+
+
+@DatasetRecord.upgrade(1)
+def _as_it_is(values: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 held no digest of itself."""
+    return values
 
 
 class DatasetOutput(Output, DatasetFacts):
@@ -124,9 +129,3 @@ def read_record(folder: Path) -> DatasetRecord:
 def write_record(folder: Path, record: DatasetRecord) -> None:
     """Write dataset.json."""
     record.write(folder / RECORD)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

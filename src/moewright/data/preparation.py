@@ -20,7 +20,6 @@ from moewright.data.dataset_record import (
     StoredShard,
     TrainSplit,
     ValidationSplit,
-    sha256_of,
     write_record,
 )
 from moewright.data.progress import Progress, progress
@@ -29,7 +28,7 @@ from moewright.data.split import DocumentSplit, split_documents
 from moewright.data.tokenizer import END_OF_TEXT, Tokenizer, check_trainable, load_tokenizer, train_tokenizer
 from moewright.data.writing import Spool, kept_documents, write_shards
 from moewright.errors import UserError
-from moewright.files import new_folder
+from moewright.files import new_folder, sha256_of
 
 _TOKENIZER = "tokenizer.json"
 # Half: beyond that more would be held out than trained on.

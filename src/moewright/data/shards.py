@@ -4,6 +4,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from moewright.errors import UserError
 DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 """What a token may be stored as; little-endian, as nanoGPT, llm.c and OLMo-core write them."""
 
-_CHUNK = 2**22  # tokens at a time, when all are read once: 16 MB of uint32
+_CHUNK = 2**18  # tokens at a time, when all are read once: 1 MB of uint32, which caches hold
 _NUMPY_MAGIC = b"\x93NUMPY"
 # llm.c's dev/data/data_common.py: 256 int32 of header (magic, version, number of tokens), then the tokens.
 _HEADER_BYTES = 256 * 4
@@ -71,21 +72,34 @@ class TokenShards:
             done, index = done + len(part), index + 1
         return read
 
-    def max_token(self) -> int:
-        """The largest token of all; reads every file once."""
-        return max(int(tokens[at : at + _CHUNK].max()) for tokens in self._maps for at in range(0, len(tokens), _CHUNK))
+    def largest_tokens(self) -> tuple[int, ...]:
+        """The largest token of each file; reads all of them, once for this and the fingerprint."""
+        return self._scanned[0]
 
-    def sampled_max_token(self) -> int:
-        """The largest token among the first 65,536 of each file: enough to tell another vocabulary or type."""
-        return max(int(tokens[: 2**16].max()) for tokens in self._maps)
+    def max_token(self) -> int:
+        """The largest token of all; see `largest_tokens`."""
+        return max(self.largest_tokens())
+
+    def sampled_largest_tokens(self) -> tuple[int, ...]:
+        """The largest among the first 65,536 tokens of each file: enough to tell another vocabulary or type."""
+        return tuple(int(tokens[: 2**16].max()) for tokens in self._maps)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the tokens as stored, headers apart; the same however they are cut into files."""
+        return self._scanned[1]
+
+    @cached_property
+    def _scanned(self) -> tuple[tuple[int, ...], str]:
         digest = hashlib.sha256()
+        largest = []
         for tokens in self._maps:
+            found = 0
             for at in range(0, len(tokens), _CHUNK):
-                digest.update(tokens[at : at + _CHUNK].tobytes())
-        return digest.hexdigest()
+                chunk = np.ascontiguousarray(tokens[at : at + _CHUNK])
+                digest.update(chunk.data)
+                found = max(found, int(chunk.max()))
+            largest.append(found)
+        return tuple(largest), digest.hexdigest()
 
 
 def _map(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:

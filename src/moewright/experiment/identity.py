@@ -6,7 +6,6 @@ code computes does, through `TRAINING_VERSION`, which tests/lab/test_golden.py h
 
 import ast
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from pydantic import BaseModel
 
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
+from moewright.records import digest
 
 TRAINING_VERSION = 1
 """What a recipe means: equal settings, tokens and versions are equal losses, on one machine bit for bit.
@@ -54,45 +54,67 @@ class RunIdentity:
     """The fingerprint of the tokens. None: not recorded."""
     training_version: int | None
     """None: not known."""
+    initial_weights: str | None = None
+    """The fingerprint of those that the recipe names. None: it names none, or it is not recorded."""
 
     @classmethod
-    def of(cls, recipe: Recipe, data_fingerprint: str, training_version: int = TRAINING_VERSION) -> Self:
-        """The identity of a recipe on tokens."""
-        return cls.recorded(recipe.to_dict(), peak_learning_rate(recipe), data_fingerprint, training_version)
+    def of(
+        cls,
+        recipe: Recipe,
+        data_fingerprint: str,
+        training_version: int = TRAINING_VERSION,
+        initial_weights: str | None = None,
+    ) -> Self:
+        """The identity of a recipe on tokens, and on the weights that it begins with, by their fingerprint."""
+        peak = peak_learning_rate(recipe)
+        return cls.recorded(recipe.to_dict(), peak, data_fingerprint, training_version, initial_weights)
 
     @classmethod
     def recorded(
-        cls, recipe: Mapping[str, Any], peak: float | None, data_fingerprint: str | None, training_version: int | None
+        cls,
+        recipe: Mapping[str, Any],
+        peak: float | None,
+        data_fingerprint: str | None,
+        training_version: int | None,
+        initial_weights: str | None,
     ) -> Self:
         """The identity of a run as a file records it, whose recipe an older version may have resolved."""
         rounded = None if peak is None else float(f"{peak:.{_RATE_DIGITS}g}")
-        return cls(decisive_settings(recipe), rounded, data_fingerprint, training_version)
+        return cls(decisive_settings(recipe), rounded, data_fingerprint, training_version, initial_weights)
 
     @property
     def id(self) -> str:
         """12 hex digits."""
-        return digest(vars(self))[:_ID_DIGITS]
+        # Runs without such weights keep the ids that they had before fingerprints of weights.
+        values = {name: value for name, value in vars(self).items() if name != "initial_weights" or value is not None}
+        return digest(values)[:_ID_DIGITS]
 
     def difference(self, other: "RunIdentity") -> str | None:
         """The first thing, with dots, in which two are not the same run; None: they are. What is not recorded agrees.
 
-        A setting is named as in the recipe; else it is `data`, `training_version` or `peak_learning_rate`.
+        A setting is named as in the recipe; else it is `data`, `initial_weights`, `training_version` or
+        `peak_learning_rate`.
         """
         setting = _first_difference(self.settings, other.settings)
         if setting is not None:
             return setting
-        for name in ("data", "training_version", "peak_learning_rate"):
+        for name in ("data", "initial_weights", "training_version", "peak_learning_rate"):
             values = getattr(self, name), getattr(other, name)
             if None not in values and values[0] != values[1]:
                 return name
         return None
 
 
-def run_id(recipe: Recipe, data_fingerprint: str, training_version: int = TRAINING_VERSION) -> str:
-    """12 hex digits, the same for the same run.
+def run_id(
+    recipe: Recipe,
+    data_fingerprint: str,
+    training_version: int = TRAINING_VERSION,
+    initial_weights: str | None = None,
+) -> str:
+    """12 hex digits, the same for the same run. `initial_weights`: the fingerprint of those that the recipe names.
 
-    Where the data lies, how often is logged and when checkpoints are written does not matter, nor does a setting that
-    is written out at its default.
+    Where data and weights lie, how often is logged and when checkpoints are written does not matter, nor does a setting
+    that is written out at its default.
 
     >>> from moewright.experiment.recipe import Recipe
     >>> recipe = Recipe.load("examples/train/tiny.yaml")
@@ -101,22 +123,20 @@ def run_id(recipe: Recipe, data_fingerprint: str, training_version: int = TRAINI
     >>> run_id(recipe, "37407d32") == run_id(recipe.model_copy(update={"seed": 1}), "37407d32")
     False
     """
-    return RunIdentity.of(recipe, data_fingerprint, training_version).id
+    return RunIdentity.of(recipe, data_fingerprint, training_version, initial_weights).id
 
 
 def decisive_settings(recipe: Mapping[str, Any], *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings of a resolved recipe, in plain values, that decide the run, but for those at their default.
 
     So a new setting whose default is what was before leaves every run what it was, and a default that changes needs
-    another training version. `without` names further settings to leave out.
+    another training version. Of initial weights it says that there are some: where they lie does not matter, and
+    what they are their fingerprint says. `without` names further settings to leave out.
     """
     kept = {name: value for name, value in recipe.items() if name not in (*RESUMABLE, *without, "format")}
+    if kept.get("initial_weights") is not None:
+        kept["initial_weights"] = "given"
     return _without_defaults(kept, Recipe)
-
-
-def digest(values: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of plain values, the same for every order of keys."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _without_defaults(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:

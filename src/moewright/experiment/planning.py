@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from moewright.architecture.counts import active_params, total_params, training_flops
 from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset, open_dataset, open_files
+from moewright.data.verification import check_shards
 from moewright.display import Shown
 from moewright.errors import UserError
+from moewright.experiment import initial_weights
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import ExpectedMemory, RunFacts
 from moewright.experiment.schedule import peak_learning_rate
@@ -83,6 +85,7 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, free_bytes: floa
     architecture = recipe.architecture
     notes = list(recipe.warnings)
     check_vocabulary(dataset, recipe)
+    initial_weights.check(recipe)
     if dataset.vocab_size < architecture.vocab_size:
         notes.append(f"vocab_size {architecture.vocab_size:,} is more than the data's {dataset.vocab_size:,} tokens")
     if recipe.document_mask and dataset.end_of_document is None:
@@ -179,8 +182,14 @@ def check_vocabulary(dataset: Dataset, recipe: Recipe) -> None:
 
 
 def open_data(recipe: Recipe) -> Dataset:
-    """The tokens that a recipe names. Raises UserError."""
+    """The tokens that a recipe names, as they were prepared, or files whose every token is of the vocabulary.
+
+    Reads files once, but a prepared folder that it has read since the machine was started: see `data.verification`.
+    Raises UserError.
+    """
     data = recipe.data
     if isinstance(data, str):
-        return open_dataset(data)
-    return open_files(data.train, data.validation, data.vocab_size, data.dtype, data.end_of_document)
+        dataset = open_dataset(data)
+        check_shards(dataset)
+        return dataset
+    return open_files(data.train, data.validation, data.vocab_size, data.dtype, data.end_of_document, check_tokens=True)

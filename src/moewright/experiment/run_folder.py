@@ -17,7 +17,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.experiment.provenance import Provenance
-from moewright.records import Count, FileRecord, Items, Output, Reading, Record, Total
+from moewright.records import Count, Items, Output, Reading, Record, SealedRecord, Sha256, Total
 
 RUN, STATUS, METRICS, CHECKPOINTS = "run.json", "status.json", "metrics.jsonl", "checkpoints"
 LOCK = ".lock"
@@ -79,10 +79,14 @@ def _token_or_none(value: Any) -> Any:
     return value
 
 
-class RunRecord(FileRecord):
+class RunRecord(SealedRecord):
     """run.json: what a run is, and where it began."""
 
-    format: Literal["moewright-run/2"] = "moewright-run/2"
+    changeable: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    remedy: ClassVar[str] = "put it back from a copy, or train again in a new folder"
+    format: Literal["moewright-run/3"] = "moewright-run/3"
+    id: str | None
+    """`identity.run_id`, which the folder's other files name. None: of a version whose files did not."""
     recipe: dict[str, Any]
     """Resolved; `Recipe.from_dict` takes it."""
     training_version: int
@@ -92,8 +96,12 @@ class RunRecord(FileRecord):
     facts: RunFacts
     warnings: Items[str]
     data: RunData
+    initial_weights: Sha256 | None = None
+    """The fingerprint of the recipe's; see `initial_weights.fingerprint`. None: without them, or not recorded."""
     tokenizer: Annotated[str | None, BeforeValidator(_path_or_none)] = None
     """A tokenizer.json, or its folder; if it is not absolute, its path starts at the run's folder."""
+    tokenizer_sha256: Sha256 | None = None
+    """Of tokenizer.json. None: without one, or not recorded."""
     end_of_document: Annotated[Count | None, BeforeValidator(_token_or_none)] = None
     processes: Count
     device: str
@@ -111,6 +119,12 @@ def _with_version(values: dict[str, Any]) -> dict[str, Any]:
         if tokens:
             facts = {**facts, "train_flops": flops * (steps * batch / tokens)}
     return {**values, "facts": facts, "training_version": 1, "code": None}
+
+
+@RunRecord.upgrade(2)
+def _without_id(values: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 bound nothing to the run."""
+    return {**values, "id": None}
 
 
 class RunOutcome(Record):
@@ -133,11 +147,29 @@ class RunOutcome(Record):
     """Why it ended so."""
 
 
-class RunStatus(FileRecord, RunOutcome):
+class FileStamp(Record):
+    """A file's bytes, or its first ones where it only grows."""
+
+    bytes: Total
+    sha256: Sha256
+
+
+class RunStatus(SealedRecord, RunOutcome):
     """status.json."""
 
-    format: Literal["moewright-status/1"] = "moewright-status/1"
+    remedy: ClassVar[str] = "delete it: the run then goes on from its last checkpoint"
+    format: Literal["moewright-status/2"] = "moewright-status/2"
     version_without_format = 1
+    run: str | None = None
+    """The run's id. None: not recorded."""
+    metrics: FileStamp | None = None
+    """metrics.jsonl when this was written; since then it only grew. None: not recorded."""
+
+
+@RunStatus.upgrade(1)
+def _unbound_status(values: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 named neither run nor metrics."""
+    return values
 
 
 class TrainAnswer(Output, RunOutcome):
@@ -151,14 +183,19 @@ class TrainAnswer(Output, RunOutcome):
     @classmethod
     def of(cls, folder: Path, status: RunStatus) -> Self:
         """The answer about a run in its folder."""
-        return cls(out=str(folder), **dict(status))
+        return cls(
+            out=str(folder), format=status.format, **{name: getattr(status, name) for name in RunOutcome.model_fields}
+        )
 
 
-class CheckpointState(FileRecord):
-    """state.json of a checkpoint: where the run stands, beside its tensors."""
+class CheckpointState(SealedRecord):
+    """state.json of a checkpoint, written last: whose it is, where the run stands, and the files beside it."""
 
-    format: Literal["moewright-checkpoint/1"] = "moewright-checkpoint/1"
+    remedy: ClassVar[str] = "delete its folder: the run then goes on from the checkpoint before"
+    format: Literal["moewright-checkpoint/2"] = "moewright-checkpoint/2"
     version_without_format = 1
+    run: str | None = None
+    """The run's id. None: not recorded."""
     step: Count
     """Optimizer steps done."""
     tokens: Total
@@ -167,6 +204,14 @@ class CheckpointState(FileRecord):
     """The first position of the training data that was not seen yet."""
     steps_worse_than_guessing: Count
     """In a row, up to now."""
+    files: dict[str, FileStamp] = Field({})
+    """By name. Empty: not recorded."""
+
+
+@CheckpointState.upgrade(1)
+def _unbound_checkpoint(values: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 named neither run nor files."""
+    return values
 
 
 def read_run(folder: Path) -> RunRecord:

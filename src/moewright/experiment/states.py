@@ -15,6 +15,7 @@ from typing import Literal, get_args
 from moewright.errors import UserError
 from moewright.experiment import run_folder
 from moewright.experiment.attempts import Attempt, begins, last_end, read_attempts
+from moewright.experiment.binding import check_status
 from moewright.experiment.locks import is_locked
 from moewright.experiment.run_folder import RunStatus
 from moewright.experiment.sweep_folder import ATTEMPTS, attempts_file, attempts_lock, run_path
@@ -73,10 +74,10 @@ class Observed:
     state: State
     has_folder: bool
     status: RunStatus | None
-    """status.json; None without the file or where it is damaged."""
+    """status.json; None without the file, and where it is damaged or does not fit the run's other files."""
     attempts: list[Attempt]
     problem: str | None = None
-    """What is wrong with status.json, in one line."""
+    """What is wrong with the files of a run that says how it ended, in one line."""
     age: float | None = None
     """Of an attempt on another machine that has not ended, and whose lock does not show: the seconds since it last
     wrote, by the file system's clock. None for other runs, or where that clock is not known."""
@@ -120,9 +121,19 @@ def _observe(folder: Path, attempts_at: Path | None, locks: Sequence[Path]) -> O
 
 def _read_status(folder: Path) -> tuple[RunStatus | None, str | None]:
     try:
-        return run_folder.read_status(folder), None
+        return read_checked_status(folder), None
     except UserError as error:
         return None, str(error)
+
+
+def read_checked_status(folder: Path) -> RunStatus | None:
+    """status.json of a run; None before the first checkpoint. UserError for one that is damaged, and for one that says
+    finished or diverged while the other files say otherwise. What a run on its way says is not looked into."""
+    status = run_folder.read_status(folder)
+    if status is not None and status.state in ("finished", "diverged"):
+        run = run_folder.read_run(folder) if (folder / run_folder.RUN).is_file() else None
+        check_status(folder, run, status)
+    return status
 
 
 def file_system_time(folder: Path) -> float | None:

@@ -11,14 +11,14 @@ jobs/<id>/<attempt>/ submitit's files; a file `stop` there asks a worker that ha
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from moewright.errors import UserError
-from moewright.experiment import run_folder
+from moewright.experiment import initial_weights, run_folder
 from moewright.experiment.identity import FORMER_CODE, RunIdentity
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
-from moewright.records import Count, FileRecord, Items, Record
+from moewright.records import Count, FileRecord, Items, Record, SealedRecord, Sha256
 
 SWEEP, CELLS, ATTEMPTS, RUNS, JOBS = "sweep.json", "cells", "attempts", "runs", "jobs"
 SUBMITTER = ".submitter.json"
@@ -77,10 +77,11 @@ class SubmitterRecord(FileRecord):
     """Unix time by the clock of the submitter's machine."""
 
 
-class CellRecord(FileRecord):
+class CellRecord(SealedRecord):
     """cells/<id>.json: what a run of a sweep is."""
 
-    format: Literal["moewright-cell/1"] = "moewright-cell/1"
+    remedy: ClassVar[str] = "delete it: `moewright sweep` writes it again"
+    format: Literal["moewright-cell/2"] = "moewright-cell/2"
     version_without_format = 0
     id: str
     settings: dict[str, Any]
@@ -91,6 +92,8 @@ class CellRecord(FileRecord):
     recipe: dict[str, Any]
     """Resolved; `Recipe.from_dict` takes it."""
     data_fingerprint: str
+    initial_weights: Sha256 | None = None
+    """The fingerprint of the recipe's; see `initial_weights.fingerprint`. None: without them, or not recorded."""
     training_version: int | None
     """See `identity.TRAINING_VERSION`. None: of code before there were versions, not known to compute the same."""
     code: str | None
@@ -98,16 +101,29 @@ class CellRecord(FileRecord):
     warnings: Items[str] = ()
 
     def identity(self) -> RunIdentity:
-        """What makes it the run that it is. Raises UserError for a recipe that this version cannot read."""
+        """What makes it the run that it is.
+
+        Raises UserError for a recipe that this version cannot read, and for initial weights that are gone and whose
+        fingerprint is not recorded.
+        """
         rate = self.recipe.get("learning_rate")
         peak = rate if isinstance(rate, float) else peak_learning_rate(Recipe.from_dict(self.recipe))
-        return RunIdentity.recorded(self.recipe, peak, self.data_fingerprint, self.training_version)
+        weights = self.initial_weights
+        if weights is None and self.recipe.get("initial_weights") is not None:  # of a version that noted the path alone
+            weights = initial_weights.fingerprint(Recipe.from_dict(self.recipe))
+        return RunIdentity.recorded(self.recipe, peak, self.data_fingerprint, self.training_version, weights)
 
 
 @CellRecord.upgrade(0)
 def _with_version(values: dict[str, Any]) -> dict[str, Any]:
     """Before there were versions, the digest of the sources stood for them."""
     return {**values, "training_version": FORMER_CODE.get(str(values.get("code")))}
+
+
+@CellRecord.upgrade(1)
+def _unsealed_cell(values: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 held no digest of itself."""
+    return values
 
 
 def read_cells(out: Path) -> dict[str, CellRecord]:

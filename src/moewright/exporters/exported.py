@@ -10,7 +10,9 @@ from moewright.architecture.counts import mtp_params, total_params
 from moewright.complaints import hint, number
 from moewright.display import Shown
 from moewright.errors import UserError, needs_the_lab
-from moewright.experiment.trained import Trained, find_trained, run_of
+from moewright.experiment.binding import not_bound
+from moewright.experiment.run_folder import read_run
+from moewright.experiment.trained import Trained, find_trained, run_of, trained_architecture
 from moewright.exporters import FORMATS
 from moewright.exporters.target_conventions import Written
 from moewright.files import new_folder, write_text
@@ -111,16 +113,21 @@ def export_to(format: str, design: Source, balance_loss: float | str | None = No
         raise UserError(f"format: {format!r} is not one that moewright writes{hint(format, FORMATS)}")
     coefficient = None if balance_loss is None else _coefficient(balance_loss)
     run = run_of(Path(design)) if isinstance(design, str | Path) else None
+    record = None if run is None else read_run(run)
+    if run is not None and record is not None:
+        trained_architecture(run, record)
     loaded = load_architecture(design if run is None else run)
     if coefficient is not None and not loaded.architecture.moe_layers():
         raise UserError("balance-loss: the model has no mixture-of-experts layer to balance")
     writer: Callable[..., Written] = import_module(f"moewright.exporters.{FORMATS[format]}").export
     written = writer(loaded.architecture, coefficient)
-    notes = written.notes
+    notes, warnings = written.notes, loaded.warnings
     trained = None
     if run is not None and isinstance(design, str | Path):
         trained = find_trained(design) if format == "hf" else None
+        old = not_bound(record, None) if trained is None else trained.not_bound
         notes += (_weights_note(trained),)
+        warnings += () if old is None else (f"{run}: {old}",)
     stored = loaded.architecture.weights_format
     if stored is not None and format != "hf":
         notes += (f"weights_format {stored}: not exported; it says how published weights are stored, not how to train",)
@@ -130,7 +137,7 @@ def export_to(format: str, design: Source, balance_loss: float | str | None = No
         notes=notes,
         total_params=total_params(loaded.architecture),
         mtp_params=mtp_params(loaded.architecture),
-        warnings=loaded.warnings,
+        warnings=warnings,
         trained=trained,
         balance_loss=coefficient,
     )

@@ -4,6 +4,7 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from moewright.errors import UserError
+from moewright.experiment.binding import stamp
 from moewright.experiment.run_folder import (
     CHECKPOINTS,
     MODEL,
@@ -28,7 +30,8 @@ def write_checkpoint(
 ) -> Path:
     """Write a checkpoint: complete under its name, or not there at all. Raises OSError when the disk is full.
 
-    One that is there already stays: a run comes to the same step with the same values.
+    `state` gets the digests of the files beside it, and is written last. A checkpoint that is there already stays: a
+    run comes to the same step with the same values.
     """
     target = checkpoint_path(folder, state.step)
     parent = target.parent
@@ -39,7 +42,10 @@ def write_checkpoint(
     with renamed_at_the_end(partial, target):
         for name, tensors in ((MODEL, model), (OPTIMIZER, optimizer)):
             save_tensors({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
-        state.write(partial / STATE)
+        with ThreadPoolExecutor(2) as threads:
+            stamps = threads.map(stamp, (partial / MODEL, partial / OPTIMIZER))
+            files = dict(zip((MODEL, OPTIMIZER), stamps, strict=True))
+        state.model_copy(update={"files": files}).write(partial / STATE)
     return target
 
 
@@ -60,7 +66,7 @@ def keep_newest(folder: Path, count: int) -> None:
 
 
 def load_tensors(checkpoint: Path, name: str) -> dict[str, Tensor]:
-    """The tensors of one of a checkpoint's files. UserError if it is damaged."""
+    """The tensors of one of a checkpoint's files. UserError if it cannot be read; see `binding.check_file` too."""
     try:
         return load_file(checkpoint / name)
     except (OSError, SafetensorError) as error:

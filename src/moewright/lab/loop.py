@@ -26,7 +26,7 @@ from moewright.experiment.metrics import (
 from moewright.experiment.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.experiment.planning import RunPlan
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.run_folder import METRICS, STATUS, Outcome, RunStatus, TrainingResult
+from moewright.experiment.run_folder import METRICS, STATUS, FileStamp, Outcome, RunStatus, TrainingResult
 from moewright.experiment.signals import handling
 from moewright.files import AppendOnlyFile
 from moewright.lab.losses import StepLosses
@@ -133,6 +133,7 @@ class TrainingLoop:
             peak_memory_bytes=peak_memory(self.members.device),
             expected_memory_bytes=self.planned.facts.expected_memory_bytes.total,
             reason=reason,
+            run=self.session.run,
         )
         self._note(EndLine.of(status, time.time()))
         self._write_status(status)
@@ -143,7 +144,11 @@ class TrainingLoop:
         self._check_metrics()
         with self.members.together():
             if self.members.is_first:
-                status.write(self.folder / STATUS)
+                status.model_copy(update={"metrics": self._written()}).write(self.folder / STATUS)
+
+    def _written(self) -> FileStamp | None:
+        """The metrics up to now."""
+        return None if self.metrics is None else FileStamp(bytes=self.metrics.size, sha256=self.metrics.sha256)
 
     def _fail(self, error: OSError) -> NoReturn:
         """The disk is full, or gone."""
@@ -151,7 +156,8 @@ class TrainingLoop:
         where = f"; the last good checkpoint is {kept[-1]}" if kept else "; there is no checkpoint yet"
         reason = f"step {self.session.step}: {self.folder} cannot be written: {error.strerror or error}{where}"
         with suppress(OSError):  # perhaps nor can this be
-            RunStatus(state="failed", step=self.session.step, reason=reason).write(self.folder / STATUS)
+            status = RunStatus(state="failed", step=self.session.step, reason=reason, run=self.session.run)
+            status.model_copy(update={"metrics": self._written()}).write(self.folder / STATUS)
         raise RunStopped(reason) from None
 
     def _watch_divergence(self, cross_entropy: float) -> None:
@@ -209,7 +215,7 @@ class TrainingLoop:
         self.last_saved = (time.monotonic(), self.session.tokens)
         step, tokens = self.session.step, self.session.tokens
         self._note(CheckpointLine(step=step, tokens=tokens, time=time.time()))
-        self._write_status(RunStatus(state="running", step=step, tokens=tokens, loss=self.loss))
+        self._write_status(RunStatus(state="running", step=step, tokens=tokens, loss=self.loss, run=self.session.run))
 
     def _note(self, line: AnyLine) -> None:
         """One line of metrics, and to the mirrors."""

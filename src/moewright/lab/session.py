@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 
-from moewright.architecture.differences import differences
 from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset
 from moewright.errors import RunStopped, UserError
+from moewright.experiment.initial_weights import check_architecture
 from moewright.experiment.planning import ValidationSets
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.run_folder import MODEL, OPTIMIZER, STATE, CheckpointState
+from moewright.experiment.run_folder import MODEL, OPTIMIZER, CheckpointState
 from moewright.experiment.schedule import peak_learning_rate, schedule_share
 from moewright.lab import checkpoint_files, sharding
 from moewright.lab.losses import EvaluationReport, StepLosses, accumulate_gradients, evaluate
@@ -25,18 +25,23 @@ _DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 class Session:
     """The state that training moves, one optimizer step at a time."""
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, members: World):
-        """A model as it begins. Raises UserError for weights or data that do not fit."""
-        self.recipe, self.dataset, self.members = recipe, dataset, members
+    def __init__(
+        self, recipe: Recipe, dataset: Dataset, members: World, run: str | None = None, to_restore: bool = False
+    ):
+        """A model as it begins, or with `to_restore` without values yet.
+
+        `run`: the id that its checkpoints name. Raises UserError for weights or data that do not fit.
+        """
+        self.recipe, self.dataset, self.members, self.run = recipe, dataset, members, run
         self.batches = Batches(dataset.train, recipe.sequence_length, recipe.seed)
         self.validation = ValidationSets(dataset, recipe)
         self.peak_rate = peak_learning_rate(recipe)
         self.model = Transformer(recipe.architecture, _DTYPES[recipe.precision])
         self.model.recompute = recipe.recompute
-        if recipe.initial_weights is None:
+        if recipe.initial_weights is None and not to_restore:
             initialize(self.model, recipe.initialization, recipe.seed)
-        else:
-            self._load_weights(Path(recipe.initial_weights))
+        elif not to_restore:
+            self._load_weights(Path(str(recipe.initial_weights)))
         self.model.to(members.device)
         if recipe.parallel == "shard" and members.size > 1:
             sharding.shard(self.model, members)
@@ -123,6 +128,7 @@ class Session:
             raise RunStopped(f"step {self.step}: {bad} is not finite")
         if self.members.is_first:
             state = CheckpointState(
+                run=self.run,
                 step=self.step,
                 tokens=self.tokens,
                 next_sequence=self.step * self.recipe.batch_sequences,
@@ -131,9 +137,8 @@ class Session:
             checkpoint_files.write_checkpoint(folder, model, optimizer, state)
             checkpoint_files.keep_newest(folder, self.recipe.checkpoints.keep)
 
-    def restore(self, checkpoint: Path) -> None:
-        """Go on exactly from where a checkpoint was written."""
-        state = CheckpointState.read(checkpoint / STATE)
+    def restore(self, checkpoint: Path, state: CheckpointState) -> None:
+        """Go on exactly from where a checkpoint was written. `state`: its own record, whose files are checked."""
         self._copy_weights(checkpoint_files.load_tensors(checkpoint, MODEL), checkpoint)
         self.optimizers.load_state(checkpoint_files.load_tensors(checkpoint, OPTIMIZER))
         self.step = state.step
@@ -152,10 +157,8 @@ class Session:
         from moewright.lab.hf_weights import read_checkpoint
 
         architecture, tensors = read_checkpoint(folder)
-        wanted = self.recipe.architecture
-        # What weights do not depend on, and prediction blocks, which the lab has none of.
-        same = {name: getattr(wanted, name) for name in ("max_context", "weights_format", "mtp_layers")}
-        found = differences(wanted, architecture.model_copy(update=same))
-        if found:
-            raise UserError(f"initial_weights: {folder} holds another model than the recipe's, which has {found[0]}")
+        try:
+            check_architecture(self.recipe, architecture)
+        except UserError as error:
+            raise UserError(f"initial_weights: {error}") from None
         self._copy_weights(tensors, folder)

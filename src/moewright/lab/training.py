@@ -10,13 +10,13 @@ import torch
 
 from moewright.data.dataset import Dataset
 from moewright.errors import RunStopped, UserError
-from moewright.experiment import run_folder
+from moewright.experiment import binding, initial_weights, run_folder
 from moewright.experiment.identity import TRAINING_VERSION, RunIdentity, code_digest
 from moewright.experiment.locks import take_lock
 from moewright.experiment.planning import RunPlan, open_data, plan_with
 from moewright.experiment.provenance import provenance
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.run_folder import TrainingResult
+from moewright.experiment.run_folder import CheckpointState, TrainingResult
 from moewright.foreign_text import visible
 from moewright.lab.loop import TrainingLoop
 from moewright.lab.machine import free_memory, keep_freed_memory
@@ -44,25 +44,43 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
             if members.is_first:
                 stack.enter_context(lock(folder))
                 try:
-                    begin(folder, planned, dataset, members)
+                    begin(folder, planned, dataset, members, initial_weights.fingerprint(recipe))
                 except OSError as error:
                     raise RunStopped(f"{folder} cannot be written: {error.strerror or error}") from None
         if members.is_first and show:
             for note in planned.warnings:
                 print(visible(f"warning: {note}"), file=sys.stderr)
-        status = run_folder.read_status(folder)
+        with members.together():  # all have the same files before them, and fail alike
+            run, status = run_folder.read_run(folder), run_folder.read_status(folder)
+            if status is not None:
+                binding.check_status(folder, run, status)
+            found = run_folder.checkpoints(folder)
+            state = binding.check_checkpoint(found[-1], run) if found else None
+        old = binding.not_bound(run, status, state)
+        if members.is_first and show and old is not None:
+            print(visible(f"warning: {folder}: {old}"), file=sys.stderr)
         if status is not None and status.state == "finished":
             return TrainingResult(
                 folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first
             )
-        with members.together():  # all have the same files before them, and fail alike
-            session = Session(recipe, dataset, members)
-            found = run_folder.checkpoints(folder)
-            if found:
-                session.restore(found[-1])
+        with members.together():
+            session = _session(recipe, dataset, members, binding.id_of(run), found[-1] if found else None, state)
         training = TrainingLoop(session, folder, planned, resumed=bool(found), show=show)
         training.loss = None if status is None else status.loss
         return training.run()
+
+
+def _session(
+    recipe: Recipe, dataset: Dataset, members: World, run: str, checkpoint: Path | None, state: CheckpointState | None
+) -> Session:
+    """The run as it begins, or as its last checkpoint has it, whose files are checked while the model is made."""
+    if checkpoint is None or state is None:
+        return Session(recipe, dataset, members, run)
+    with binding.checking(checkpoint, state, (run_folder.MODEL, run_folder.OPTIMIZER)) as wait:
+        session = Session(recipe, dataset, members, run, to_restore=True)
+        wait()
+    session.restore(checkpoint, state)
+    return session
 
 
 @contextmanager
@@ -81,11 +99,15 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World) -> None:
-    """Write a new run's description, or check that the folder's run is this one."""
+def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World, weights: str | None) -> None:
+    """Write a new run's description, or check that the folder's run is this one.
+
+    `weights`: the fingerprint of those that the recipe begins with.
+    """
     recipe = planned.recipe
+    identity = RunIdentity.of(recipe, dataset.fingerprint, initial_weights=weights)
     if (folder / run_folder.RUN).exists():
-        _check_same(folder, recipe, dataset.fingerprint)
+        _check_same(folder, recipe, identity)
         if not (folder / "architecture.yaml").exists():
             recipe.architecture.save(folder / "architecture.yaml")
         status = run_folder.read_status(folder)
@@ -97,13 +119,16 @@ def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World) -> N
         raise UserError(f"out: {folder} is not empty and holds no run; name a new folder")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     record = run_folder.RunRecord(
+        id=identity.id,
         recipe=recipe.to_dict(),
         training_version=TRAINING_VERSION,
         code=code_digest(),
         facts=planned.facts,
         warnings=planned.warnings,
         data=run_folder.RunData(fingerprint=dataset.fingerprint, train_tokens=len(dataset.train)),
+        initial_weights=weights,
         tokenizer=None if dataset.tokenizer is None else str(dataset.tokenizer),
+        tokenizer_sha256=None if dataset.record is None else dataset.record.tokenizer.sha256,
         end_of_document=dataset.end_of_document,
         processes=members.size,
         device=members.device.type,
@@ -113,14 +138,14 @@ def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World) -> N
     recipe.architecture.save(folder / "architecture.yaml")
 
 
-def _check_same(folder: Path, recipe: Recipe, fingerprint: str) -> None:
+def _check_same(folder: Path, recipe: Recipe, identity: RunIdentity) -> None:
     before = run_folder.read_run(folder)
-    recorded = RunIdentity.recorded(
-        before.recipe, before.facts.peak_learning_rate, before.data.fingerprint, before.training_version
-    )
-    changed = recorded.difference(RunIdentity.of(recipe, fingerprint))
+    recorded = binding.recorded_identity(before)
+    changed = recorded.difference(identity)
     if changed == "data":
         raise UserError(f"out: {folder} was begun on other tokens than {recipe.data} holds now")
+    if changed == "initial_weights" and None not in (recorded.initial_weights, identity.initial_weights):
+        raise UserError(f"out: {folder} was begun with other weights than {recipe.initial_weights} holds now")
     if changed == "training_version":
         raise UserError(
             f"out: {folder} was begun by code that computes other losses (training version {before.training_version}, "

@@ -9,6 +9,7 @@ from typing import Any
 from moewright.architecture.counts import active_params, total_params, training_flops
 from moewright.data.dataset import Dataset
 from moewright.errors import UserError
+from moewright.experiment import initial_weights
 from moewright.experiment.identity import TRAINING_VERSION, code_digest, run_id
 from moewright.experiment.planning import check_vocabulary, open_data
 from moewright.experiment.recipe import LawRate, Recipe
@@ -109,10 +110,11 @@ class Planner:
             raise UserError(f"axes: no cell has a model; the first: {self.invalid[0].problem}")
         self.training_version = TRAINING_VERSION
         self.code = code_digest()
-        self._fingerprints: dict[str, str] = {}
+        self._weights: dict[str, str | None] = {}
         self.datasets: dict[str, Dataset] = {}
         for cell in self.cells:
             check_vocabulary(self.dataset(_recipe(cell)), _recipe(cell))
+            initial_weights.check(_recipe(cell))
         self.groups: dict[str, TuningGroup] = group_cells(self.spec.tuning, self.cells) if self.spec.tuning else {}
         self._group_of = {id(cell): group.name for group in self.groups.values() for cell in group.cells}
         self._made: dict[tuple[int, int, float | None], PlannedRun] = {}
@@ -128,6 +130,14 @@ class Planner:
     def recipes(self) -> list[Recipe]:
         """Of the cells, without seeds and tuned rates."""
         return [_recipe(cell) for cell in self.cells]
+
+    def initial_weights(self, recipe: Recipe) -> str | None:
+        """The fingerprint of those that it begins with, read once."""
+        if recipe.initial_weights is None:
+            return None
+        if recipe.initial_weights not in self._weights:
+            self._weights[recipe.initial_weights] = initial_weights.fingerprint(recipe)
+        return self._weights[recipe.initial_weights]
 
     def fingerprint(self, recipe: Recipe) -> str:
         """Of its tokens."""
@@ -184,7 +194,8 @@ class Planner:
         key = (id(cell), seed, multiplier)
         if key not in self._made:
             recipe = _with_rate(_recipe(cell), multiplier).model_copy(update={"seed": seed})
-            identity = run_id(recipe, self.fingerprint(recipe), self.training_version)
+            weights = self.initial_weights(recipe)
+            identity = run_id(recipe, self.fingerprint(recipe), self.training_version, weights)
             name = self._names.get(identity, identity)
             self._made[key] = PlannedRun(cell, recipe, stage, self._group_of.get(id(cell)), name)
         made = self._made[key]

@@ -14,6 +14,7 @@ import moewright.runs as run_tables
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment.attempts import begins
+from moewright.experiment.binding import check_status
 from moewright.experiment.collecting.findings import (
     Finding,
     RunFinding,
@@ -153,23 +154,29 @@ def collect(
 def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tuple[dict[str, Any], list[Finding]]:
     """A run's row and what is wrong with it. Raises UserError, which names the file, and OSError."""
     cell = None if source.cell is None else CellRecord.read(source.cell)
+    if cell is not None and cell.id != source.run_id:
+        raise UserError(f"{source.cell}: is of run {cell.id}; {cell.remedy}")
     run = RunRecord.read(source.folder / RUN) if (source.folder / RUN).is_file() else None
     if run is not None:
         where, recipe, fingerprint = source.folder / RUN, run.recipe, run.data.fingerprint
+        weights = run.initial_weights
     elif cell is not None and source.cell is not None:
         where, recipe, fingerprint = source.cell, cell.recipe, cell.data_fingerprint
+        weights = cell.initial_weights
     else:
         raise UserError(f"{source.folder}: no {RUN} says what this run is")
     seen = observe(folder, source.run_id, now) if swept else observe_run(source.folder)
     if seen.problem is not None:
         raise UserError(seen.problem)
+    if seen.status is not None and seen.state not in ("done", "diverged"):
+        check_status(source.folder, run, seen.status)
     tail = read_tail(source.folder)
     row: dict[str, Any] = {
         "run_id": source.run_id,
         "source": source.folder.relative_to(folder).as_posix(),
     }
     try:
-        row |= settings_columns(recipe, fingerprint)
+        row |= settings_columns(recipe, fingerprint, weights)
         read_architecture(row["architecture"])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None

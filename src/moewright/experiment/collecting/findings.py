@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from moewright.experiment.attempts import Attempt
+from moewright.experiment.binding import not_bound
 from moewright.experiment.collecting.learning_curves import Tail
 from moewright.experiment.identity import RunIdentity
 from moewright.experiment.run_folder import RunRecord, RunStatus
@@ -63,12 +64,17 @@ def about_run(
     """What does not fit together within one run."""
     if run is not None and cell is not None:
         # Without peak rates, which cells do not record.
-        planned = RunIdentity.recorded(cell.recipe, None, cell.data_fingerprint, cell.training_version)
-        begun = RunIdentity.recorded(run.recipe, None, run.data.fingerprint, run.training_version)
+        planned = RunIdentity.recorded(
+            cell.recipe, None, cell.data_fingerprint, cell.training_version, cell.initial_weights
+        )
+        begun = RunIdentity.recorded(run.recipe, None, run.data.fingerprint, run.training_version, run.initial_weights)
         changed = planned.difference(begun)
         if changed is not None:
             column = {"data": "data_fingerprint", "training_version": changed}.get(changed, f"recipe.{changed}")
             yield finding(run_id, "changed", column, "run.json and the sweep's cell differ")
+    old = not_bound(run, status)
+    if old is not None:
+        yield finding(run_id, "not bound", "", old)
     if tail.steps_back > CLOCK_SLACK:
         yield finding(
             run_id, "clock", "time", f"metrics.jsonl: a record is {tail.steps_back:.0f} s older than the last"
@@ -78,8 +84,6 @@ def about_run(
     final = tail.evaluation
     if final is None or final.step != status.step:
         yield finding(run_id, "incomplete", "metrics.jsonl", "the last evaluation is not there; only `loss` is known")
-    elif final.loss != status.loss:
-        yield finding(run_id, "changed", "loss", "status.json and the last evaluation of metrics.jsonl differ")
 
 
 def about_attempts(run_id: str, attempts: Sequence[Attempt], now: float | None) -> Iterator[Finding]:

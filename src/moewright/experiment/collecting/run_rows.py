@@ -7,18 +7,22 @@ from typing import Any, TypeGuard
 
 from moewright.errors import UserError
 from moewright.experiment.collecting.learning_curves import Tail, mean
-from moewright.experiment.identity import decisive_settings, digest
+from moewright.experiment.identity import decisive_settings
 from moewright.experiment.metrics import EvaluationLine, RoutingMetrics
 from moewright.experiment.run_folder import RunRecord, RunStatus
 from moewright.experiment.states import State
+from moewright.records import digest
 from moewright.runs.schema import LOSS_PREFIX
 
 STATUSES: dict[State, str] = {"done": "finished", "diverged": "diverged", "failed": "failed"}
 """The run table's status of a state; of any other, unfinished."""
 
 
-def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None) -> dict[str, Any]:
-    """What a resolved recipe sets. Raises UserError for a recipe that lacks what every row needs."""
+def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None, weights: str | None) -> dict[str, Any]:
+    """What a resolved recipe sets, on tokens and initial weights of these fingerprints.
+
+    Raises UserError for a recipe that lacks what every row needs.
+    """
     architecture = recipe.get("architecture")
     if not isinstance(architecture, Mapping):
         raise UserError("recipe.architecture: is missing")
@@ -26,7 +30,7 @@ def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None) -> dict
     losses = at(recipe, "balancing.losses") or []
     rate = recipe.get("learning_rate")
     return {
-        "config_id": config_digest(recipe, fingerprint),
+        "config_id": config_digest(recipe, fingerprint, weights),
         "architecture": json.dumps(architecture, sort_keys=True),
         "train_tokens": tokens,
         "batch_tokens": batch,
@@ -47,10 +51,11 @@ def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None) -> dict
     }
 
 
-def config_digest(recipe: Mapping[str, Any], fingerprint: str | None) -> str:
-    """Equal for runs of one configuration: all of the recipe but its seed, where its data lies, and what may change
-    between two parts of one run; and the data themselves."""
-    return digest({"recipe": decisive_settings(recipe, without=("seed",)), "data": fingerprint})[:16]
+def config_digest(recipe: Mapping[str, Any], fingerprint: str | None, weights: str | None) -> str:
+    """Equal for runs of one configuration: all of the recipe but its seed, where its data and initial weights lie, and
+    what may change between two parts of one run; and the data and weights themselves."""
+    values = {"recipe": decisive_settings(recipe, without=("seed",)), "data": fingerprint}
+    return digest(values if weights is None else {**values, "initial_weights": weights})[:16]
 
 
 def fact_columns(run: RunRecord, batch: float, seen: float | None) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
+from moewright.experiment.binding import check_file
+from moewright.experiment.initial_weights import weight_files
 from moewright.experiment.run_folder import MODEL
 from moewright.experiment.trained import find_trained
 from moewright.files import new_folder, read_mapping, write_mapping
 from moewright.foreign_text import visible
 from moewright.hf.config import read_config, to_config
-from moewright.hf.loading import SPEC
 from moewright.hf.training_config import write_training_config
 from moewright.lab.checkpoint_files import save_tensors
 from moewright.lab.hf_weights.tensors import FAMILIES, from_hf_tensors, to_hf_tensors
@@ -31,9 +32,7 @@ from moewright.outputs import check_space
 StoredAs = Literal["fp32", "bf16"]
 
 _DTYPES: Mapping[StoredAs, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_INDEX = f"{MODEL}.index.json"
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
-_PICKLES = (".bin", ".pt", ".pth")
 
 
 def write_checkpoint(
@@ -134,12 +133,13 @@ def export_run(
     """Write a trainer's run (or one of its checkpoints) to a new folder for transformers, with its tokenizer.
 
     `step` None takes the newest complete checkpoint. The run's token between documents ends a generation. Raises
-    UserError as `write_checkpoint` does, and where there is no complete checkpoint.
+    UserError as `write_checkpoint` does, where there is no complete checkpoint, and for files that are not the run's.
     """
     trained = find_trained(run, step)
+    check_file(trained.checkpoint, trained.state, MODEL)
     return write_checkpoint(
         _load_one(trained.checkpoint / MODEL),
-        Architecture.load(trained.run / SPEC),
+        trained.architecture,
         out,
         family=family,
         tokenizer=trained.tokenizer,
@@ -192,20 +192,9 @@ def _write_tokenizer(partial: Path, path: Path, architecture: Architecture, toke
 
 def _load(folder: Path) -> dict[str, Tensor]:
     """All tensors of model.safetensors, or of the shards that its index names."""
-    if (folder / MODEL).is_file():
-        return _load_one(folder / MODEL)
-    if not (folder / _INDEX).is_file():
-        if any(path.suffix in _PICKLES for path in folder.iterdir()):
-            raise UserError(f"{folder}: the weights are pickled, which can run code; convert them to safetensors")
-        raise UserError(f"{folder}: the folder has neither {MODEL} nor {_INDEX}")
-    shards = read_mapping(folder / _INDEX).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-        raise UserError(f"{folder / _INDEX}: weight_map: expected the file of each tensor")
     tensors: dict[str, Tensor] = {}
-    for name in sorted(set(shards.values())):
-        if Path(name).name != name:
-            raise UserError(f"{folder / _INDEX}: {name!r} is not the name of a file in the folder")
-        tensors |= _load_one(folder / name)
+    for path in weight_files(folder):
+        tensors |= _load_one(path)
     return tensors
 
 

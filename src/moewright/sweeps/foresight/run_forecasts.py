@@ -20,7 +20,9 @@ def planned_table(planner: Planner, runs: Sequence[PlannedRun]) -> pd.DataFrame:
     rows = []
     for run in runs:
         sizes = run.sizes
-        known = settings_columns(run.recipe.to_dict(), planner.fingerprint(run.recipe))
+        known = settings_columns(
+            run.recipe.to_dict(), planner.fingerprint(run.recipe), planner.initial_weights(run.recipe)
+        )
         rows.append(
             {
                 **{name: value for name, value in known.items() if value is not None},

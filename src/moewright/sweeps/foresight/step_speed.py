@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from moewright.architecture.counts import total_params, training_flops_per_token
-from moewright.experiment.identity import decisive_settings, digest
+from moewright.experiment.identity import decisive_settings
 from moewright.experiment.recipe import Recipe
+from moewright.records import digest
 
 _NO_MATTER = ("seed", "train_tokens", "learning_rate", "schedule", "evaluation", "initialization")
 """Parts of a recipe that a step takes no longer for."""

@@ -4,11 +4,12 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from moewright.errors import UserError
 from moewright.experiment import run_folder
 from moewright.experiment.attempts import NO_SPACE, last_end, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.locks import holding
 from moewright.experiment.run_folder import newest_step
-from moewright.experiment.states import Observed
+from moewright.experiment.states import Observed, read_checked_status
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
 from moewright.sweeps.running.executor import Job
 
@@ -62,7 +63,10 @@ def complete(out: Path, run: str, keep: str) -> bool:
     If its worker was killed after that and before it noted the end, what it left to do is done here.
     """
     folder = run_path(out, run)
-    status = run_folder.read_status(folder)
+    try:
+        status = read_checked_status(folder)
+    except UserError:  # an attempt says the same, and that is noted
+        return False
     if status is None or status.state not in ("finished", "diverged"):
         return False
     attempts = read_attempts(attempts_file(out, run))

@@ -103,6 +103,7 @@ def note_run(out: Path, planner: Planner, run: PlannedRun) -> None:
         group=run.group,
         recipe=run.recipe.to_dict(),
         data_fingerprint=planner.fingerprint(run.recipe),
+        initial_weights=planner.initial_weights(run.recipe),
         training_version=planner.training_version,
         code=planner.code,
         warnings=run.recipe.warnings,

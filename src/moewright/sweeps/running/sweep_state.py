@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from moewright.experiment.attempts import failures_in_a_row
@@ -21,6 +21,8 @@ class SweepStatus:
     plan: SweepPlan
     states: dict[str, SeenState]
     """Of the runs that are known; the others await their learning rate."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Of runs whose files do not say how they ended, what is wrong with them."""
 
 
 class SweepState:
@@ -86,7 +88,8 @@ class SweepState:
         known: dict[str, SeenState] = {run.id: self.observed[run.id].state for run in self.plan.known}
         known |= dict.fromkeys(running, "running")
         known |= dict.fromkeys(stalled, "stalled")
-        return SweepStatus(self.out, self.plan, known)
+        problems = {run.id: found for run in self.plan.known if (found := self.observed[run.id].problem) is not None}
+        return SweepStatus(self.out, self.plan, known, problems)
 
     def _failures(self, run: str) -> int:
         attempts = self.observed[run].attempts

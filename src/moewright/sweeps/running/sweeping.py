@@ -45,7 +45,9 @@ class SweepResult(ShownTable):
         return bool({"running", "stalled"} & self.counts.keys())
 
     def reason(self, run: str) -> str | None:
-        """Why the last attempt at a run ended as it did, where it said so."""
+        """Why the last attempt at a run ended as it did, where it said so; or what is wrong with the run's files."""
+        if run in self.status.problems:
+            return self.status.problems[run]
         end = last_end(read_attempts(attempts_file(self.status.out, run)))
         return None if end is None else end.reason
 

@@ -1,0 +1,152 @@
+"""The weights that a recipe begins with, a Hugging Face checkpoint, as files: what they are, without torch."""
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from moewright.architecture.differences import differences
+from moewright.architecture.spec import Architecture
+from moewright.errors import UserError
+from moewright.experiment.recipe import Recipe
+from moewright.experiment.run_folder import MODEL
+from moewright.files import read_mapping
+from moewright.hf.config import read_config
+from moewright.records import digest
+
+INDEX = f"{MODEL}.index.json"
+_PICKLES = (".bin", ".pt", ".pth")
+_HEADER_BYTES = 8
+"""Of the header's length, little-endian; the header is JSON, its offsets count from its end (safetensors' README)."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a safetensors file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    """Bytes of the file."""
+
+
+def fingerprint(recipe: Recipe) -> str | None:
+    """SHA-256 (hex) of the weights that a recipe begins with: their names, types, shapes and bytes, wherever they lie
+    and however they are cut into files, and how the config says to read them. None: the recipe names none.
+
+    Reads all of them once: about a second for 2 to 4 GB on two cores. Raises UserError as `check` does.
+    """
+    if recipe.initial_weights is None:
+        return None
+    check(recipe)
+    folder = Path(recipe.initial_weights)
+    config = read_mapping(folder / "config.json")
+    tensors: dict[str, list[object]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for path in weight_files(folder):
+            tensors |= _digests(path, threads)
+    reading = {name: config.get(name) for name in ("model_type", "rope_interleave")}
+    return digest({"config": reading, "tensors": tensors})
+
+
+def check(recipe: Recipe) -> None:
+    """UserError unless the weights that a recipe names are there, complete, and of its architecture by their config."""
+    if recipe.initial_weights is None:
+        return
+    folder = Path(recipe.initial_weights)
+    try:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: not a folder with a Hugging Face checkpoint")
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: the folder has no config.json")
+        check_architecture(recipe, read_config(read_mapping(folder / "config.json")).architecture)
+        for path in weight_files(folder):
+            stored_tensors(path)
+    except UserError as error:
+        raise UserError(f"initial_weights: {error}") from None
+
+
+def check_architecture(recipe: Recipe, stored: Architecture) -> None:
+    """UserError unless weights are of the architecture that a recipe trains."""
+    wanted = recipe.architecture
+    # What weights do not depend on, and prediction blocks, which the lab has none of.
+    same = {name: getattr(wanted, name) for name in ("max_context", "weights_format", "mtp_layers")}
+    found = differences(wanted, stored.model_copy(update=same))
+    if found:
+        raise UserError(f"{recipe.initial_weights} holds another model than the recipe's, which has {found[0]}")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """model.safetensors, or the shards that its index names. UserError where there is neither, and for pickles."""
+    if (folder / MODEL).is_file():
+        return [folder / MODEL]
+    if not (folder / INDEX).is_file():
+        if any(path.suffix in _PICKLES for path in folder.iterdir()):
+            raise UserError(f"{folder}: the weights are pickled, which can run code; convert them to safetensors")
+        raise UserError(f"{folder}: the folder has neither {MODEL} nor {INDEX}")
+    shards = read_mapping(folder / INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise UserError(f"{folder / INDEX}: weight_map: expected the file of each tensor")
+    names = sorted(set(shards.values()))
+    odd = next((name for name in names if Path(name).name != name), None)
+    if odd is not None:
+        raise UserError(f"{folder / INDEX}: {odd!r} is not the name of a file in the folder")
+    return [folder / name for name in names]
+
+
+def stored_tensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file, from its header. UserError for a file that is none, or is not complete."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = _HEADER_BYTES + int.from_bytes(file.read(_HEADER_BYTES), "little")
+            if not _HEADER_BYTES < start <= size:
+                raise UserError(f"{path}: not a complete safetensors file: its header is longer than it is")
+            header = json.loads(file.read(start - _HEADER_BYTES))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise UserError(f"{path}: not a safetensors file: its header is not JSON") from None
+    try:
+        tensors = dict(_entries(header, start))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise UserError(f"{path}: not a safetensors file: its header does not say where its tensors are") from None
+    end = max((tensor.stop for tensor in tensors.values()), default=start)
+    if end != size:
+        raise UserError(f"{path}: its header promises {end:,} bytes and it has {size:,}; is the file complete?")
+    return tensors
+
+
+def _entries(header: Mapping[str, Mapping[str, object]], start: int) -> Iterator[tuple[str, StoredTensor]]:
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        first, last = (int(offset) for offset in entry["data_offsets"])  # type: ignore[attr-defined]
+        shape = tuple(int(size) for size in entry["shape"])  # type: ignore[attr-defined]
+        if not 0 <= first <= last:
+            raise ValueError(name)
+        yield name, StoredTensor(str(entry["dtype"]), shape, start + first, start + last)
+
+
+def _digests(path: Path, threads: ThreadPoolExecutor) -> dict[str, list[object]]:
+    tensors = stored_tensors(path)
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents,
+        memoryview(contents) as whole,
+    ):
+
+        def sha256(tensor: StoredTensor) -> str:
+            with whole[tensor.start : tensor.stop] as part:
+                return hashlib.sha256(part).hexdigest()
+
+        found = list(threads.map(sha256, tensors.values()))
+    return {
+        name: [tensor.dtype, list(tensor.shape), each]
+        for (name, tensor), each in zip(tensors.items(), found, strict=True)
+    }
