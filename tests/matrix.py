@@ -96,8 +96,8 @@ def _says(path: str) -> str:
     return subprocess.run([path, "-c", program], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def lowest_versions(extra: str) -> list[str]:
-    """The lower bounds of pyproject's dependencies and of one extra, those that it names included, as pins."""
+def requirements_of(extra: str) -> list[str]:
+    """pyproject's dependencies and those of one extra, with the extras that it names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     waiting, requirements = [extra], list(project["dependencies"])
@@ -108,8 +108,13 @@ def lowest_versions(extra: str) -> list[str]:
                 waiting += own.group(1).split(",")
             else:
                 requirements.append(requirement)
+    return requirements
+
+
+def lowest_versions(extra: str) -> list[str]:
+    """The lower bounds of what an extra requires, as pins."""
     pins = []
-    for requirement in requirements:
+    for requirement in requirements_of(extra):
         match = re.match(r"([A-Za-z0-9._-]+)(?:\[.*?\])?.*?>=\s*([0-9.]+)", requirement)
         assert match, f"pyproject.toml: {requirement} has no lower bound"
         pins.append(f"{match.group(1)}=={match.group(2)}")

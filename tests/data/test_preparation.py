@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import random
 import resource
 import subprocess
@@ -200,6 +201,20 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"out: .*, and nothing was kept: No space left on device"):
         prepare([BOOK], tmp_path / "out", vocab_size=400)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_room_for_the_shards_is_said_before_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take what the encoded tokens take, 2 bytes each here."""
+    whole = prepare([BOOK], tmp_path / "whole", vocab_size=400)
+    needed = 2 * (len(whole.train) + sum(map(len, whole.validation.values())))
+    small = os.statvfs_result((1, 1, needed, needed, needed - 1, 1, 1, 1, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: small)
+    monkeypatch.setattr(writing._Shards, "write", None)
+    with pytest.raises(UserError, match=rf"out: .* needs {needed:,} bytes, and {needed - 1:,} are free there"):
+        prepare([BOOK], tmp_path / "out", vocab_size=400)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_a_refused_write_leaves_nothing(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from moewright.data.dataset import open_files
 from moewright.data.preparation import prepare
 from moewright.errors import UserError
 from moewright.experiment import run_folder
+from moewright.experiment.planning import least_checkpoint_bytes
 from moewright.experiment.recipe import Recipe
 from moewright.files import AppendOnlyFile, read_objects
 from moewright.lab import checkpoint_files, loop
@@ -356,6 +357,31 @@ def test_full_disk(
     train(file, tmp_path / "whole", show=False)
     tiny.assert_same_end(folder, tmp_path / "whole")
     assert_repeats_are_equal(folder, 2)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_no_room_for_a_checkpoint(
+    tmp_path: Path,
+    data: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+) -> None:
+    """Nothing is trained for a disk that is too small for one; what one is said to take is what the files have."""
+    recipe = tiny.recipe(data, 2, optimizer={"kind": kind})
+    file, folder = tiny.save(recipe, tmp_path / "recipe.json"), tmp_path / "run"
+    least = least_checkpoint_bytes(Recipe.load(file))
+    with monkeypatch.context() as patch:
+        small = os.statvfs_result((1, 1, least, least, least - 1, 1, 1, 1, 0, 255))
+        patch.setattr(os, "statvfs", lambda path: small)
+        code, out, err = run(capsys, "train", file, "--out", str(folder))
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert f"No space left on device: out: {folder} needs {least:,} bytes, and {least - 1:,} are free there" in err
+    assert not (folder / run_folder.METRICS).exists()
+    assert train(file, folder, show=False).state == "finished"
+    written = sum(path.stat().st_size for path in run_folder.checkpoints(folder)[-1].glob("*.safetensors"))
+    assert least <= written
+    assert kind != "adamw" or written < 1.1 * least + 20_000, "beside headers of the files"
 
 
 # What runs report

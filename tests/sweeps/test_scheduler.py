@@ -82,6 +82,9 @@ class FakeExecutor:
     def slots_of(self, begun: AttemptBegin) -> set[int]:
         return set(begun.cores)
 
+    def warning(self) -> None:
+        return None
+
     def tries(self) -> dict[str, int]:
         """How often each run was submitted."""
         runs = [run for run, _ in self.submitted]

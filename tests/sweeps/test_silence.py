@@ -63,6 +63,9 @@ class Cluster:
     def slots_of(self, begun: Mapping[str, Any]) -> set[int]:
         return set()
 
+    def warning(self) -> None:
+        return None
+
 
 class Events(list[str]):
     """A watcher that writes them down."""

@@ -29,6 +29,7 @@ from moewright.data.tokenizer import END_OF_TEXT, Tokenizer, check_trainable, lo
 from moewright.data.writing import Spool, kept_documents, write_shards
 from moewright.errors import UserError
 from moewright.files import new_folder, sha256_of
+from moewright.outputs import check_space
 
 _TOKENIZER = "tokenizer.json"
 # Half: beyond that more would be held out than trained on.
@@ -90,7 +91,7 @@ def prepare(
             assert vocab_size is not None
             loaded = train_tokenizer(_training_texts(documents, split, steps), vocab_size)
         loaded.save(folder / _TOKENIZER)
-        write_record(folder, _encode(documents, split, loaded, folder, preparation, steps))
+        write_record(folder, _encode(documents, split, loaded, folder, Path(out), preparation, steps))
     return open_dataset(out)
 
 
@@ -139,12 +140,16 @@ def _encode(
     split: DocumentSplit,
     tokenizer: Tokenizer,
     folder: Path,
+    out: Path,
     preparation: Preparation,
     steps: Progress,
 ) -> DatasetRecord:
+    """Fill `folder`, which becomes `out`."""
     spooled = folder / ".tokens"
     spool = Spool(spooled, tokenizer.dtype, len(split.kept))
     spool.fill(kept_documents(documents, split), tokenizer, steps.step("encoding", int(split.kept.sum())))
+
+    check_space(out, spooled.stat().st_size, "out")  # the shards hold the same tokens once more
 
     def amount(numbers: NDArray[np.int64]) -> Amount:
         return Amount(

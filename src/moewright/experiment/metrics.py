@@ -15,6 +15,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field
 
 from moewright.experiment.run_folder import METRICS, UTILIZATION, RunOutcome
+from moewright.experiment.threads import ThreadChoice
 from moewright.records import Count, Items, LineRecord, Reading, Record, Total, read_lines
 
 
@@ -58,6 +59,8 @@ class AttemptLine(MetricsLine):
     kind: Literal["start", "resume"]
     matmul_peak_flops: Reading = None
     """FLOP/s of all processes in matrix products, measured now."""
+    threads: ThreadChoice | None = None
+    """Of the first process in this attempt, and why. None: not recorded."""
     time: float
     """Unix time by the clock of the machine that writes; so in all lines."""
 

@@ -121,6 +121,21 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, free_bytes: floa
     return RunPlan(recipe, tuple(notes), facts)
 
 
+WEIGHT_BYTES = 4
+"""Of a parameter in a checkpoint: fp32, whatever the precision of the products."""
+
+
+def least_checkpoint_bytes(recipe: Recipe) -> int:
+    """Bytes that a checkpoint takes at least: weights, and two moments of each with AdamW or one with Muon."""
+    moments = 2 if recipe.optimizer.kind == "adamw" else 1
+    return (1 + moments) * WEIGHT_BYTES * total_params(recipe.architecture)
+
+
+def most_checkpoint_bytes(recipe: Recipe) -> int:
+    """Bytes that a run's checkpoints take at most at once: those that it keeps and the one under way, as AdamW's."""
+    return (recipe.checkpoints.keep + 1) * 3 * WEIGHT_BYTES * total_params(recipe.architecture)
+
+
 def expected_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory[float]:
     """What inspect's accounting expects of this recipe on one process, the framework's own base apart."""
     stage = 3 if recipe.parallel == "shard" else 0

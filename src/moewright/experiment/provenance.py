@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from moewright.experiment.threads import ThreadChoice
 from moewright.records import Count, Items, Record
 
 _PACKAGES = ("moewright", "torch", "numpy", "tokenizers", "safetensors")
@@ -22,6 +23,8 @@ class Machine(Record):
     """The instruction set that torch's kernels used."""
     threads: Count
     """Of torch."""
+    thread_choice: ThreadChoice | None = None
+    """Why so many. None: not recorded."""
     gpus: Items[str]
     slurm_job: str | None
 
@@ -37,7 +40,7 @@ class Provenance(Record):
     machine: Machine
 
 
-def provenance(capability: str, threads: int, gpus: Sequence[str]) -> Provenance:
+def provenance(capability: str, threads: ThreadChoice, gpus: Sequence[str]) -> Provenance:
     """Versions, machine and the commit of moewright's own checkout, where there is one.
 
     `capability`: the instruction set that torch's kernels use; `threads`: of torch; `gpus`: their names.
@@ -57,7 +60,8 @@ def provenance(capability: str, threads: int, gpus: Sequence[str]) -> Provenance
             system=platform.platform(),
             processor=_processor(),
             capability=capability,
-            threads=threads,
+            threads=threads.threads,
+            thread_choice=threads,
             gpus=tuple(gpus),
             slurm_job=os.environ.get("SLURM_JOB_ID"),
         ),

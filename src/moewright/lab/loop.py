@@ -28,6 +28,7 @@ from moewright.experiment.planning import RunPlan
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import METRICS, STATUS, FileStamp, Outcome, RunStatus, TrainingResult
 from moewright.experiment.signals import handling
+from moewright.experiment.threads import ThreadChoice
 from moewright.files import AppendOnlyFile
 from moewright.lab.losses import StepLosses
 from moewright.lab.machine import matmul_peak, peak_memory
@@ -42,8 +43,11 @@ PATIENCE = 20
 class TrainingLoop:
     """A session under way in its folder."""
 
-    def __init__(self, session: Session, folder: Path, planned: RunPlan, resumed: bool, show: bool):
-        self.session, self.folder, self.planned, self.resumed = session, folder, planned, resumed
+    def __init__(
+        self, session: Session, folder: Path, planned: RunPlan, threads: ThreadChoice, *, resumed: bool, show: bool
+    ):
+        self.session, self.folder, self.planned, self.threads = session, folder, planned, threads
+        self.resumed = resumed
         self.recipe, self.members = session.recipe, session.members
         self.show = show and self.members.is_first
         self.flops_per_token = training_flops_per_token(self.recipe.architecture, self.recipe.sequence_length)
@@ -68,7 +72,7 @@ class TrainingLoop:
                     self._open(stack)
                 show = stack.enter_context(training_progress(self.recipe, session.tokens)) if self.show else None
                 kind: Literal["resume", "start"] = "resume" if self.resumed else "start"
-                self._note(AttemptLine(kind=kind, matmul_peak_flops=self.peak, time=time.time()))
+                self._note(AttemptLine(kind=kind, matmul_peak_flops=self.peak, threads=self.threads, time=time.time()))
                 while not session.is_done and not self.members.any(self.interrupted or self.failure is not None):
                     began = time.monotonic()
                     losses, norm, rate = session.next_step()

@@ -5,10 +5,13 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from moewright.experiment.planning import free_host_memory
+from moewright.experiment.threads import ThreadChoice, choose_threads
 from moewright.lab.fast.products import times_transposed
 
 # glibc's mallopt parameters (malloc.h).
@@ -22,6 +25,21 @@ _SECONDS = 0.4
 def use_threads(count: int) -> None:
     """Of this process, for torch's operators."""
     torch.set_num_threads(count)
+
+
+@contextmanager
+def using_threads(begun: int | None) -> Iterator[ThreadChoice]:
+    """Within the block torch computes on as many threads as `choose_threads` says.
+
+    `begun`: those that a run began with which now goes on. Outside the block the number is what it was.
+    """
+    before = torch.get_num_threads()
+    choice = choose_threads(before, begun)
+    torch.set_num_threads(choice.threads)
+    try:
+        yield choice
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> bool:

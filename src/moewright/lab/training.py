@@ -9,19 +9,22 @@ from pathlib import Path
 import torch
 
 from moewright.data.dataset import Dataset
-from moewright.errors import RunStopped, UserError
+from moewright.errors import PlaceError, RunStopped, UserError
 from moewright.experiment import binding, initial_weights, run_folder
+from moewright.experiment.attempts import NO_SPACE
 from moewright.experiment.identity import TRAINING_VERSION, RunIdentity, code_digest
 from moewright.experiment.locks import take_lock
-from moewright.experiment.planning import RunPlan, open_data, plan_with
+from moewright.experiment.planning import RunPlan, least_checkpoint_bytes, open_data, plan_with
 from moewright.experiment.provenance import provenance
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import CheckpointState, TrainingResult
+from moewright.experiment.threads import ThreadChoice
 from moewright.foreign_text import visible
 from moewright.lab.loop import TrainingLoop
-from moewright.lab.machine import free_memory, keep_freed_memory
+from moewright.lab.machine import free_memory, keep_freed_memory, using_threads
 from moewright.lab.session import Session
 from moewright.lab.sharding import World, world
+from moewright.outputs import check_space
 
 
 def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) -> TrainingResult:
@@ -41,10 +44,11 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
             recipe = source if isinstance(source, Recipe) else Recipe.load(source)
             dataset = open_data(recipe)
             planned = plan_with(recipe, dataset, members.size, free_memory(members.device))
+            threads = stack.enter_context(using_threads(_threads_begun(folder)))
             if members.is_first:
                 stack.enter_context(lock(folder))
                 try:
-                    begin(folder, planned, dataset, members, initial_weights.fingerprint(recipe))
+                    begin(folder, planned, dataset, members, initial_weights.fingerprint(recipe), threads)
                 except OSError as error:
                     raise RunStopped(f"{folder} cannot be written: {error.strerror or error}") from None
         if members.is_first and show:
@@ -63,9 +67,12 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
             return TrainingResult(
                 folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first
             )
+        if members.is_first and threads.warning is not None:  # into the logs of sweeps too
+            print(visible(f"warning: {threads.warning}"), file=sys.stderr)
         with members.together():
+            _check_room(folder, recipe)
             session = _session(recipe, dataset, members, binding.id_of(run), found[-1] if found else None, state)
-        training = TrainingLoop(session, folder, planned, resumed=bool(found), show=show)
+        training = TrainingLoop(session, folder, planned, threads, resumed=bool(found), show=show)
         training.loss = None if status is None else status.loss
         return training.run()
 
@@ -99,7 +106,24 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World, weights: str | None) -> None:
+def _check_room(folder: Path, recipe: Recipe) -> None:
+    """RunStopped if not even one more checkpoint fits on the disk, before anything is trained."""
+    try:
+        check_space(folder, least_checkpoint_bytes(recipe), "out")
+    except PlaceError as problem:
+        raise RunStopped(f"{NO_SPACE}: {problem}") from None
+
+
+def _threads_begun(folder: Path) -> int | None:
+    """The threads that the folder's run began with; None: it begins now."""
+    if not (folder / run_folder.RUN).exists():
+        return None
+    return run_folder.read_run(folder).provenance.machine.threads
+
+
+def begin(
+    folder: Path, planned: RunPlan, dataset: Dataset, members: World, weights: str | None, threads: ThreadChoice
+) -> None:
     """Write a new run's description, or check that the folder's run is this one.
 
     `weights`: the fingerprint of those that the recipe begins with.
@@ -132,7 +156,7 @@ def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World, weig
         end_of_document=dataset.end_of_document,
         processes=members.size,
         device=members.device.type,
-        provenance=provenance(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), gpus),
+        provenance=provenance(torch.backends.cpu.get_cpu_capability(), threads, gpus),
     )
     record.write(folder / run_folder.RUN)
     recipe.architecture.save(folder / "architecture.yaml")

@@ -11,7 +11,7 @@ from moewright.data.dataset import Dataset
 from moewright.errors import UserError
 from moewright.experiment import initial_weights
 from moewright.experiment.identity import TRAINING_VERSION, code_digest, run_id
-from moewright.experiment.planning import check_vocabulary, open_data
+from moewright.experiment.planning import WEIGHT_BYTES, check_vocabulary, most_checkpoint_bytes, open_data
 from moewright.experiment.recipe import LawRate, Recipe
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.sweep_folder import Stage
@@ -20,9 +20,6 @@ from moewright.sweeps.settings.axes import check_runs
 from moewright.sweeps.settings.cells import Cell, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
 
-# Weights, gradients and two moments of AdamW: what a checkpoint holds is weights and moments, 4 bytes each.
-_CHECKPOINT_BYTES_PER_PARAM = 12
-_WEIGHT_BYTES_PER_PARAM = 4
 _LOG_BYTES = 2 * 2**20  # of metrics and submitit's files; measured on runs of a few hundred steps: under 1 MB
 
 
@@ -55,20 +52,18 @@ class PlannedRun:
     def sizes(self) -> dict[str, float]:
         """Exact counts: total_params, active_params, train_tokens, train_flops, disk_bytes."""
         recipe = self.recipe
-        total = total_params(recipe.architecture)
-        checkpoints = (recipe.checkpoints.keep + 1) * _CHECKPOINT_BYTES_PER_PARAM * total
         return {
-            "total_params": total,
+            "total_params": total_params(recipe.architecture),
             "active_params": active_params(recipe.architecture),
             "train_tokens": recipe.train_tokens,
             "train_flops": training_flops(recipe.architecture, recipe.trained_tokens, recipe.sequence_length),
-            "peak_disk_bytes": checkpoints + _LOG_BYTES,
+            "peak_disk_bytes": most_checkpoint_bytes(recipe) + _LOG_BYTES,
         }
 
     def kept_bytes(self, keep: str) -> float:
         """Disk that stays when it is done, by `execution.keep`."""
-        per_param = {"all": _CHECKPOINT_BYTES_PER_PARAM, "model": _WEIGHT_BYTES_PER_PARAM, "none": 0}[keep]
-        return per_param * self.sizes["total_params"] + _LOG_BYTES
+        copies = {"all": 3, "model": 1, "none": 0}[keep]  # of the parameters: moments and weights
+        return copies * WEIGHT_BYTES * self.sizes["total_params"] + _LOG_BYTES
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """How sure a fit is: a bootstrap over configurations, what the rows leave open, and the status in one word."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -10,6 +9,7 @@ from moewright.laws.fitting.observations import Clusters, Mask, Observations
 from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.solver import Solution, minimise
 from moewright.laws.variable import Array
+from moewright.processors import processors
 from moewright.records import Items, Record
 
 FitStatus = Literal["converged", "bound_hit", "not_converged", "underdetermined"]
@@ -38,7 +38,7 @@ def resampled_weights(clusters: Clusters, weights: Array, replicates: int, rando
 
 
 def refit(problem: Problem, starts: Array, weights: Array, held: Mask | None = None) -> Solution:
-    """Replicates (B, P) from `starts` (B, P) with row weights (B, R), in batches over the machine's cores.
+    """Replicates (B, P) from `starts` (B, P) with row weights (B, R), in batches over the processors that are granted.
 
     Threads, because nearly all time is spent in numpy, which lets go of the interpreter there.
     """
@@ -55,7 +55,7 @@ def refit(problem: Problem, starts: Array, weights: Array, held: Mask | None = N
             held=None if held is None else held[part],
         )
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=processors().granted) as pool:
         solved = list(pool.map(work, parts))
     return Solution(
         np.concatenate([solution.u for solution in solved]),

@@ -53,6 +53,9 @@ class Executor(Protocol):
     stopping: str
     """What becomes of the jobs when the submitter is told to stop, in words."""
 
+    def warning(self) -> str | None:
+        """What to know of the place where jobs go before any does, in one line."""
+
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """Hand over a run."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from moewright.errors import UserError
 from moewright.experiment.attempts import AttemptBegin
 from moewright.experiment.sweep_folder import STOP
+from moewright.processors import allowed_processors, idle_processors, processors
 from moewright.sweeps.running.executor import Job, new_job_folder, signal_seconds, the_submitit, worker_arguments
 from moewright.sweeps.running.worker import work
 from moewright.sweeps.sweep_spec import Execution
@@ -27,8 +28,9 @@ class LocalExecutor:
     stopping = "stopping: the workers write their checkpoints; Ctrl-C again leaves them to it"
 
     def __init__(self, execution: Execution, jobs: int | None):
-        """Raises UserError if the jobs need more cores than there are."""
-        cores = sorted(os.sched_getaffinity(0))
+        """Raises UserError if the jobs need more cores than there are, or than control groups grant."""
+        granted = processors().granted
+        cores = allowed_processors()[:granted]
         per_run = execution.cores_per_run or max(1, len(cores) // (jobs or len(cores)))
         self.slots = jobs or max(1, len(cores) // per_run)
         if self.slots * per_run > len(cores):
@@ -38,6 +40,23 @@ class LocalExecutor:
             )
         self._cores = [cores[slot * per_run : (slot + 1) * per_run] for slot in range(self.slots)]
         self._execution = execution
+
+    def warning(self) -> str | None:
+        """That others are at work on the processors. It decides nothing: with other threads runs would not go on to the
+        same bits."""
+        taken = sum(map(len, self._cores))
+        found = processors()
+        idle = idle_processors(found, allowed_processors())
+        if idle >= taken:
+            return None
+        fewer = max(1, idle * self.slots // taken)
+        advice = (
+            f"--jobs {fewer} with execution.cores_per_run: {len(self._cores[0])} leaves them alone"
+            if fewer < self.slots
+            else f"execution.cores_per_run: {idle} may be faster"
+        )
+        room = f"other work leaves at most {idle} of {found.granted} processors idle"
+        return f"{room}, and the workers keep to {taken}; {advice}"
 
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """Start a process."""

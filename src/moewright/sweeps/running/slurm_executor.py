@@ -44,6 +44,9 @@ class SlurmExecutor:
     def measuring(self) -> None:
         """Its jobs may wait for hours."""
 
+    def warning(self) -> None:
+        """Nothing: the cluster gives each job what it asks for."""
+
     def submit(self, out: Path, run: str, attempt: int, recipe: Mapping[str, Any], slot: int) -> Job:
         """One sbatch. Raises UserError with what Slurm says against it; ClusterSilent if it does not answer."""
         execution = self._execution

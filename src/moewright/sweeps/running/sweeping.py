@@ -110,7 +110,11 @@ def sweep(
     with submitting(folder):
         runs_beside(folder, planner, add)
         note_specification(folder, loaded.to_dict(), planner.code)
-        scheduler = Scheduler(folder, planner, runner, reporter or _NoReports(), retry_failed)
+        told = reporter or _NoReports()
+        warning = runner.warning()
+        if warning is not None:
+            told.event(f"warning: {warning}")
+        scheduler = Scheduler(folder, planner, runner, told, retry_failed)
         return SweepResult(scheduler.run())
 
 
