@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import moewright
-from moewright.complaints import number, whole
+from moewright.complaints import check_integer, check_number
 from moewright.errors import UserError
 from moewright.plain_values import UnfitTextError, parse_json, parse_yaml
 from moewright.quantities import brief
@@ -66,7 +66,11 @@ def test_python_takes_only_whole_numbers(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [10**400, 10**5000, math.nan, math.inf, -math.inf, True, "1", None, 1j], ids=brief)
 def test_checks_of_single_values_never_break(value: Any) -> None:
-    for check in (lambda: number(value, "x"), lambda: whole(value, "x"), lambda: number(value, "x", above=0)):
+    for check in (
+        lambda: check_number(value, "x"),
+        lambda: check_integer(value, "x"),
+        lambda: check_number(value, "x", above=0),
+    ):
         with pytest.raises(UserError) as caught:
             check()
         assert len(str(caught.value)) < 200

@@ -166,7 +166,8 @@ LEFT_OUT = {
         "no number depends on it",
     ),
     **dict.fromkeys(
-        ("Recipe.data: value", "Shards.dtype: 'uint32'", "Shards.dtype: None"), "the tokens are the same: tests/data"
+        ("Recipe.data: value", "ShardFiles.dtype: 'uint32'", "ShardFiles.dtype: None"),
+        "the tokens are the same: tests/data",
     ),
     "Recipe.parallel: 'shard'": "for several processes: test_distributed holds it to the losses of one",
     "Recipe.initial_weights: value": "begins at the weights of transformers' modules: test_hf holds it to their losses",

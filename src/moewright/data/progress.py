@@ -10,7 +10,7 @@ from rich.console import Console
 Item = TypeVar("Item")
 
 
-class Progress:
+class PreparationProgress:
     """Steps one after another, each with its own bar."""
 
     def __init__(self, bars: rich.progress.Progress) -> None:
@@ -34,7 +34,7 @@ class Progress:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
+def progress() -> Iterator[PreparationProgress]:
     """Bars that vanish when the block ends; none if stderr is no terminal."""
     console = Console(stderr=True)
     columns = (
@@ -44,4 +44,4 @@ def progress() -> Iterator[Progress]:
         rich.progress.TimeElapsedColumn(),
     )
     with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        yield Progress(bars)
+        yield PreparationProgress(bars)

@@ -36,7 +36,7 @@ _VALUE, _MAPPING = Tag("value"), Tag("mapping")
 _FORM = Discriminator(lambda given: "mapping" if isinstance(given, dict | Record) else "value")
 
 
-class Shards(Record):
+class ShardFiles(Record):
     """Token files of one's own, instead of a prepared folder."""
 
     train: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
@@ -135,7 +135,7 @@ class Recipe(FileRecord):
     format: Literal["moewright-recipe/1"] = "moewright-recipe/1"
     version_without_format: ClassVar[int | None] = 1
     architecture: Architecture
-    data: Annotated[Annotated[str, _VALUE] | Annotated[Shards, _MAPPING], _FORM]
+    data: Annotated[Annotated[str, _VALUE] | Annotated[ShardFiles, _MAPPING], _FORM]
     """Folder that `moewright data prepare` wrote, or files."""
     train_tokens: Tokens
     sequence_length: Size

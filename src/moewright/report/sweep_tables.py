@@ -84,11 +84,11 @@ def print_sweep(console: Console, result: "SweepResult") -> None:
         console.print("\nNot done:")
     for run in troubled[:_MOST_RUNS]:
         state, reason = result.status.states[run.id], result.reason(run.id)
-        console.print(f"  {run.id} {state} ({shown(run.label)}){': ' + reason if reason else ''}", markup=False)
+        console.print(f"  {run.id} {state} ({show_settings(run.label)}){': ' + reason if reason else ''}", markup=False)
     if len(troubled) > _MOST_RUNS:
         console.print(f"  and {len(troubled) - _MOST_RUNS} more")
     for cell in plan.invalid[:_MOST_RUNS]:
-        console.print(f"no model: {shown(cell.settings)}: {cell.problem}", markup=False)
+        console.print(f"no model: {show_settings(cell.settings)}: {cell.problem}", markup=False)
     if len(plan.invalid) > _MOST_RUNS:
         console.print(f"and {len(plan.invalid) - _MOST_RUNS} more cells without a model")
     console.print(f"\nthe run table: moewright runs {result.status.out} --out runs.parquet", markup=False)
@@ -144,13 +144,13 @@ def overview(status: "SweepStatus") -> Group:
         share, loss, _ = _done_share(status, run)
         tokens = f"{share:.0%} of {format_count(run.recipe.train_tokens, 3)}"
         told = "stalled" if states[run.id] == "stalled" else f"{loss:.3f}" if loss is not None else ""
-        table.add_row(run.id, shown(run.label), tokens, told)
+        table.add_row(run.id, show_settings(run.label), tokens, told)
     if len(under_way) > _MOST_ROWS:
         table.add_row("", f"and {len(under_way) - _MOST_ROWS} more")
     return Group(bar, Text(", ".join(parts)), table)
 
 
-def shown(settings: dict[str, Any]) -> str:
+def show_settings(settings: dict[str, Any]) -> str:
     """The settings of a run in a few words: the last part of each name, and its value."""
     return " ".join(f"{name.rpartition('.')[2]}={_value(value)}" for name, value in settings.items())
 

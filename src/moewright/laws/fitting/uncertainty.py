@@ -19,7 +19,7 @@ _TOLERANCE = 1e-6
 # dominate. Measured on 446 rows and 12 coefficients, see tests/benchmarks/bench_laws.py.
 _BATCH = 100_000
 # A coefficient is pinned where half its 90 % interval is less than this share of it.
-PINNED = 0.5
+PINNED_HALF_WIDTH = 0.5
 # Bootstrap draws of two coefficients this correlated move as one.
 _TOGETHER = 0.98
 # Below this ratio of singular values of the column-scaled Jacobian, columns are the same up to the rounding of its
@@ -97,7 +97,7 @@ def identify(problem: Problem, u: Array, weights: Array, draws: Array) -> list[I
                 for j, other in enumerate(problem.names)
                 if j != i and problem.free[j] and abs(correlation[i, j]) > _TOGETHER
             ]
-            pinned = bool((high[i] - low[i]) / 2 < PINNED * abs(values[i]))
+            pinned = bool((high[i] - low[i]) / 2 < PINNED_HALF_WIDTH * abs(values[i]))
             found.append(
                 Identified(
                     name=name,
