@@ -25,8 +25,8 @@ from moewright.architecture.feed_forwards import ExpertGroup, MoE
 from moewright.architecture.mixers import Attention, LatentAttention, Rope
 from moewright.architecture.spec import Layer, Norm
 from moewright.data.preparation import prepare
+from moewright.experiment.balance_losses.switch import SwitchLoss
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.routing import BalanceLoss
 from moewright.hf.families import EXPORT_ORDER
 from moewright.hf.training_config import WITH_BALANCE_LOSS
 from moewright.lab.hf_weights import export_run, from_hf_tensors, read_hf_checkpoint, to_hf_tensors, write_hf_checkpoint
@@ -132,7 +132,7 @@ def test_loss_with_balance_loss(family: str) -> None:
         expected = theirs(tokens, labels=tokens, output_router_logits=True).loss
         targets = torch.cat((tokens[:, 1:], torch.full_like(tokens[:, :1], -100)), dim=1)
         cross_entropy, routings = model(tokens, targets=targets, loss_scale=1 / int((targets >= 0).sum()))
-        setting = BalanceLoss(weight=0.3, balanced_value="top_k", layers="pooled", scope="micro_batch")
+        setting = SwitchLoss(weight=0.3, balanced_value="top_k", layers="pooled", scope="micro_batch")
         loss = cross_entropy + balance_loss(setting, routings, model.moe_layers())
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
         assert abs(loss.item() - cross_entropy.item()) > 0.1  # the auxiliary loss is there

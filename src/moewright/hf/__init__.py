@@ -20,3 +20,7 @@ __all__ = [
     "read_config",
     "to_config",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,6 +17,7 @@ from moewright.experiment.planning import RunPlan, open_data, plan_with
 from moewright.experiment.provenance import provenance
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import TrainingResult
+from moewright.hf.loading import SPEC
 from moewright.lab.loop import TrainingLoop
 from moewright.lab.machine import free_memory, keep_freed_memory
 from moewright.lab.session import Session
@@ -85,8 +86,8 @@ def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World) -> N
     recipe = planned.recipe
     if (folder / run_folder.RUN).exists():
         _check_same(folder, recipe, dataset.fingerprint)
-        if not (folder / "architecture.yaml").exists():
-            recipe.architecture.save(folder / "architecture.yaml")
+        if not (folder / SPEC).exists():
+            recipe.architecture.save(folder / SPEC)
         status = run_folder.read_status(folder)
         if status is not None and status.state == "diverged":
             raise UserError(f"out: the run in {folder} diverged; change the recipe and name a new folder")
@@ -109,7 +110,7 @@ def begin(folder: Path, planned: RunPlan, dataset: Dataset, members: World) -> N
         provenance=provenance(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), gpus),
     )
     record.write(folder / run_folder.RUN)
-    recipe.architecture.save(folder / "architecture.yaml")
+    recipe.architecture.save(folder / SPEC)
 
 
 def _check_same(folder: Path, recipe: Recipe, fingerprint: str) -> None:

@@ -47,3 +47,7 @@ def prepare(frame: pd.DataFrame, where: str = "run table") -> pd.DataFrame:
     `where` names the frame in messages. The frame itself is not changed.
     """
     return derive(validate(frame, where), where)
+
+
+def __dir__() -> list[str]:
+    return __all__
