@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moewright.complaints import MISSPELT, check_names, hint, near_name, number, one_of, whole
+from moewright.complaints import MISSPELT, check_integer, check_names, check_number, hint, near_name, one_of
 from moewright.errors import UserError
 
 names = st.lists(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), min_size=1)
@@ -49,10 +49,10 @@ def test_a_hint_has_its_bounds(known: list[str], name: str) -> None:
 
 
 def test_what_is_right_is_returned() -> None:
-    assert whole(np.int64(3), "batch") == 3
-    assert type(whole(np.int64(3), "batch")) is int
-    assert number(np.float32(0.5), "share", above=0, at_most=0.5) == 0.5
-    assert number(2, "share") == 2.0
+    assert check_integer(np.int64(3), "batch") == 3
+    assert type(check_integer(np.int64(3), "batch")) is int
+    assert check_number(np.float32(0.5), "share", above=0, at_most=0.5) == 0.5
+    assert check_number(2, "share") == 2.0
     assert one_of("bf16", "dtype", {"bf16": 2}) == "bf16"
     check_names(["a", "b"], ["b", "a"], "f", "argument")
 
@@ -60,17 +60,17 @@ def test_what_is_right_is_returned() -> None:
 @pytest.mark.parametrize(
     ("check", "said"),
     [
-        (lambda: whole("3", "batch"), "batch: expected an integer from 1 to 10^9, found '3'"),
-        (lambda: whole(True, "batch"), "batch: expected an integer from 1 to 10^9, found True"),
-        (lambda: whole(3.0, "batch"), "batch: expected an integer from 1 to 10^9, found 3.0"),
-        (lambda: whole(0, "top", 1, 1000), "top: expected an integer from 1 to 1000, found 0"),
-        (lambda: whole(None, "batch"), "batch: expected an integer from 1 to 10^9, found None"),
-        (lambda: number("3", "noise"), "noise: expected a number, found '3'"),
-        (lambda: number(True, "noise"), "noise: expected a number, found True"),
-        (lambda: number(float("nan"), "noise"), "noise: nan must be finite"),
-        (lambda: number(0, "noise", above=0), "noise: 0 must be above 0"),
-        (lambda: number(1, "share", at_least=0, below=1), "share: 1 must be at least 0 and below 1"),
-        (lambda: number(0.6, "share", above=0, at_most=0.5), "share: 0.6 must be above 0 and at most 0.5"),
+        (lambda: check_integer("3", "batch"), "batch: expected an integer from 1 to 10^9, found '3'"),
+        (lambda: check_integer(True, "batch"), "batch: expected an integer from 1 to 10^9, found True"),
+        (lambda: check_integer(3.0, "batch"), "batch: expected an integer from 1 to 10^9, found 3.0"),
+        (lambda: check_integer(0, "top", 1, 1000), "top: expected an integer from 1 to 1000, found 0"),
+        (lambda: check_integer(None, "batch"), "batch: expected an integer from 1 to 10^9, found None"),
+        (lambda: check_number("3", "noise"), "noise: expected a number, found '3'"),
+        (lambda: check_number(True, "noise"), "noise: expected a number, found True"),
+        (lambda: check_number(float("nan"), "noise"), "noise: nan must be finite"),
+        (lambda: check_number(0, "noise", above=0), "noise: 0 must be above 0"),
+        (lambda: check_number(1, "share", at_least=0, below=1), "share: 1 must be at least 0 and below 1"),
+        (lambda: check_number(0.6, "share", above=0, at_most=0.5), "share: 0.6 must be above 0 and at most 0.5"),
         (lambda: one_of("bf17", "dtype", ["bf16", "fp8"]), "dtype: unknown 'bf17'; did you mean bf16?"),
         (lambda: one_of(3, "dtype", ["bf16", "fp8"]), "dtype: unknown 3; known: bf16, fp8"),
         (lambda: check_names(["aa"], ["a"], "f", "argument"), "f has no argument 'aa': did you mean a? it takes a"),

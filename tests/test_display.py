@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moewright.display import MOST_ROWS, Shown, ShownTable
+from moewright.display import MOST_ROWS_SHOWN, Shown, ShownTable
 from moewright.records import Record
 
 
@@ -78,12 +78,12 @@ def test_html_is_escaped() -> None:
 
 
 def test_a_table_has_every_row_in_the_frame_and_the_first_in_html() -> None:
-    rows: list[dict[str, Any]] = [{"a": 1, "b": 0.1 + i} for i in range(MOST_ROWS + 5)] + [{"a": 2, "c": "x"}]
+    rows: list[dict[str, Any]] = [{"a": 1, "b": 0.1 + i} for i in range(MOST_ROWS_SHOWN + 5)] + [{"a": 2, "c": "x"}]
     table = Rows(rows)
     frame = table.to_frame()
     assert list(frame.columns) == ["a", "b", "c"]
     assert frame["b"].iloc[1] == rows[1]["b"]
     html = table._repr_html_()
-    assert html.count("<tr>") == 1 + MOST_ROWS
+    assert html.count("<tr>") == 1 + MOST_ROWS_SHOWN
     assert "and 6 more rows" in html
     assert len(Rows([]).to_frame()) == 0

@@ -12,7 +12,7 @@ import pytest
 import moewright
 from moewright.commands import COMMANDS
 from moewright.commands.checking import check, kind_of, names_of
-from moewright.complaints import number, whole
+from moewright.complaints import check_integer, check_number
 from moewright.errors import UserError
 from moewright.plain_values import UnfitTextError, parse_json, parse_yaml
 from moewright.quantities import brief
@@ -85,7 +85,11 @@ def test_no_number_is_too_large_for_a_fraction() -> None:
 
 @pytest.mark.parametrize("value", [10**400, 10**5000, math.nan, math.inf, -math.inf, True, "1", None, 1j], ids=brief)
 def test_checks_of_single_values_never_break(value: Any) -> None:
-    for read in (lambda: number(value, "x"), lambda: whole(value, "x"), lambda: number(value, "x", above=0)):
+    for read in (
+        lambda: check_number(value, "x"),
+        lambda: check_integer(value, "x"),
+        lambda: check_number(value, "x", above=0),
+    ):
         with pytest.raises(UserError) as caught:
             read()
         assert len(str(caught.value)) < 200

@@ -85,14 +85,14 @@ def _letters(name: object) -> str:
 # Single values
 
 
-def whole(value: Any, name: str, low: int = 1, high: int = 10**9) -> int:
+def check_integer(value: Any, name: str, low: int = 1, high: int = 10**9) -> int:
     """An integer from `low` to `high`, numpy's too; UserError for anything else, text and truth values included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
         raise UserError(f"{name}: expected an integer from {_power(low)} to {_power(high)}, found {brief(value)}")
     return int(value)
 
 
-def number(
+def check_number(
     value: Any,
     name: str,
     *,

@@ -16,11 +16,11 @@ from moewright.quantities import format_count
 if TYPE_CHECKING:
     import pandas as pd
 
-LONGEST_TEXT = 60
+LONGEST_TEXT_SHOWN = 60
 MOST_ITEMS = 4
 LONGEST_NUMBER = 10**7
 """From here on numbers have a letter: 38.51B."""
-MOST_ROWS = 50
+MOST_ROWS_SHOWN = 50
 """In HTML; `to_frame` has all."""
 
 
@@ -64,9 +64,9 @@ class ShownTable(Shown):
         head = "".join(f"<th>{to_html(name)}</th>" for name in columns)
         body = "".join(
             f"<tr>{''.join(f'<td>{to_html(_written(row.get(name)))}</td>' for name in columns)}</tr>"
-            for row in rows[:MOST_ROWS]
+            for row in rows[:MOST_ROWS_SHOWN]
         )
-        rest = f"<p>and {len(rows) - MOST_ROWS:,} more rows</p>" if len(rows) > MOST_ROWS else ""
+        rest = f"<p>and {len(rows) - MOST_ROWS_SHOWN:,} more rows</p>" if len(rows) > MOST_ROWS_SHOWN else ""
         caption = f'<caption style="text-align: left">{to_html(repr(self))}</caption>'
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
@@ -104,9 +104,9 @@ def _written(value: Any) -> str:
 
 def _few(written: list[str], brackets: str) -> str:
     joined = f"{brackets[0]}{', '.join(written)}{brackets[1]}"
-    return joined if len(written) <= MOST_ITEMS and len(joined) <= LONGEST_TEXT else f"{len(written)} items"
+    return joined if len(written) <= MOST_ITEMS and len(joined) <= LONGEST_TEXT_SHOWN else f"{len(written)} items"
 
 
 def _short(text: str) -> str:
     line = visible(" ".join(text.split()))
-    return line if len(line) <= LONGEST_TEXT else f"{line[: LONGEST_TEXT - 3]}..."
+    return line if len(line) <= LONGEST_TEXT_SHOWN else f"{line[: LONGEST_TEXT_SHOWN - 3]}..."

@@ -241,7 +241,7 @@ def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
     """The text of a file of at most so many bytes. UserError for whatever is none: devices and pipes, which may never
     end, and other encodings."""
     try:
-        size = size_of(path)
+        size = file_size(path)
         if size > largest:
             raise UserError(f"{path}: {size:,} bytes are more than the {largest:,} that such a file may have")
         return path.read_text(encoding="utf-8")
@@ -254,7 +254,7 @@ def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
         raise UserError(f"{path}: cannot be read: {reason}") from None
 
 
-def size_of(path: Path) -> int:
+def file_size(path: Path) -> int:
     """Bytes of a regular file. UserError for a device or a pipe, where reading may never end; OSError for a folder and
     where there is nothing."""
     found = path.stat()

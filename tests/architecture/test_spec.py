@@ -13,16 +13,16 @@ from moewright import Architecture, UserError
 from moewright.architecture.counts import active_params, params, total_params
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
 from moewright.architecture.mixers import Attention
-from moewright.architecture.spec import Layer, Run, find_runs
+from moewright.architecture.spec import Layer, RepeatedPattern, find_repeats
 from moewright.hf.config import read_config
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
 
 
-def expand(runs: Iterable[int | Run]) -> Iterator[int]:
+def expand(runs: Iterable[int | RepeatedPattern]) -> Iterator[int]:
     """The plain list behind runs, as positions."""
     for run in runs:
-        if isinstance(run, Run):
+        if isinstance(run, RepeatedPattern):
             for _ in range(run.times):
                 yield from expand(run.pattern)
         else:
@@ -31,15 +31,15 @@ def expand(runs: Iterable[int | Run]) -> Iterator[int]:
 
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_runs_stand_for_the_same_list(keys: list[int]) -> None:
-    assert [keys[position] for position in expand(find_runs(keys))] == keys
+    assert [keys[position] for position in expand(find_repeats(keys))] == keys
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=5), st.integers(2, 20))
 def test_a_repeated_pattern_is_found(pattern: list[int], times: int) -> None:
     def written(runs) -> int:  # type: ignore[no-untyped-def]
-        return sum(written(run.pattern) if isinstance(run, Run) else 1 for run in runs)
+        return sum(written(run.pattern) if isinstance(run, RepeatedPattern) else 1 for run in runs)
 
-    assert written(find_runs(pattern * times)) <= len(pattern)
+    assert written(find_repeats(pattern * times)) <= len(pattern)
 
 
 @pytest.mark.parametrize("ending", ["yaml", "json"])

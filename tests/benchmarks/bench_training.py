@@ -60,8 +60,8 @@ def lab_step(shape: dict[str, int], precision: str, dense: bool) -> Callable[[An
     """A training step of the lab's model."""
     import torch
 
+    from moewright.experiment.balance_losses.switch import SwitchLoss
     from moewright.experiment.recipe import Initialization
-    from moewright.experiment.routing import BalanceLoss
     from moewright.lab.machine import keep_freed_memory
     from moewright.lab.model import Transformer
     from moewright.lab.model.balancing import balance_loss
@@ -71,7 +71,7 @@ def lab_step(shape: dict[str, int], precision: str, dense: bool) -> Callable[[An
     model = Transformer(architecture(shape, dense), torch.bfloat16 if precision == "bf16" else None)
     initialize(model, Initialization(), 0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    settings, layers = BalanceLoss(weight=BALANCE), model.moe_layers()
+    settings, layers = SwitchLoss(weight=BALANCE), model.moe_layers()
 
     def step(tokens: Any) -> None:
         loss, routings = model(tokens[:, :-1], targets=tokens[:, 1:], loss_scale=1 / tokens[:, 1:].numel())

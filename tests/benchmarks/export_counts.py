@@ -15,7 +15,7 @@ from pathlib import Path
 import moewright
 from moewright import UserError
 from moewright.exporters.exported import Export
-from moewright.hf.loading import Source
+from moewright.hf.loading import ArchitectureSource
 from tests.exporters.samplers import SAMPLERS, anything
 from tests.exporters.tools import COUNTERS
 
@@ -37,7 +37,7 @@ def main(target: str, models: int) -> None:
         print(f"{name:22s} {counts['exact']:7d} {counts['refused']:8d} {counts['wrong']:6d}")
 
 
-def outcome(design: Source, target: str) -> tuple[str, str]:
+def outcome(design: ArchitectureSource, target: str) -> tuple[str, str]:
     """exact, refused or wrong, with the count or the refusal."""
     try:
         exported: Export = moewright.export(design, target)

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from moewright.hf.families import EXPORT_ORDER
-from moewright.lab.hf_weights import read_checkpoint, write_checkpoint
+from moewright.lab.hf_weights import read_hf_checkpoint, write_hf_checkpoint
 from tests.lab.hf_models import (
     architecture_of,
     draw,
@@ -35,12 +35,12 @@ def measure(family: str, models: int) -> tuple[float, float]:
         tokens = random_tokens(architecture, r)
         ours, theirs = random_lab_model(architecture, r), random_hf_model(family, values, r)
         with tempfile.TemporaryDirectory() as folder:
-            out = write_checkpoint(ours, architecture, Path(folder) / "out", family=family)
+            out = write_hf_checkpoint(ours, architecture, Path(folder) / "out", family=family)
             written = max(written, largest_difference(ours, load(out), tokens))
-            state = read_checkpoint(out)[1]
+            state = read_hf_checkpoint(out)[1]
             assert all(torch.equal(state[name], tensor) for name, tensor in ours.state_dict().items())
             theirs.save_pretrained(Path(folder) / "in")
-            again = lab_model(*read_checkpoint(Path(folder) / "in"))
+            again = lab_model(*read_hf_checkpoint(Path(folder) / "in"))
             read = max(read, largest_difference(again, theirs, tokens))
     return written, read
 

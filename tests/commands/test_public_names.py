@@ -5,19 +5,28 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 import moewright
+from moewright import data
 from moewright.commands import COMMANDS
+from tests.docs.pages import ROOT
 
 SOURCE = Path(moewright.__file__)
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(moewright.__path__, "moewright.")
     if not module.name.startswith(("moewright.exporters.templates", "moewright.__main__"))  # files for other programs
+)
+PACKAGES = sorted(
+    ".".join(path.parent.relative_to(SOURCE.parents[1]).parts)
+    for path in SOURCE.parent.glob("*/**/__init__.py")
+    if "__all__" in path.read_text(encoding="utf-8")
 )
 
 
@@ -72,6 +81,28 @@ def test_every_module_is_found_by_its_name(name: str) -> None:
     module = import_module(name)
     parent, _, leaf = name.rpartition(".")
     assert getattr(sys.modules[parent], leaf) is module is sys.modules[name]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_packages_show_their_public_names_and_nothing_else(name: str) -> None:
+    if name.startswith("moewright.lab"):
+        pytest.importorskip("torch")
+    package = import_module(name)
+    assert {shown for shown in dir(package) if not shown.startswith("__")} == set(package.__all__)
+
+
+def test_one_version() -> None:
+    """The build reads it from the package; the file to cite says the same."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" in build["project"]["dynamic"]
+    assert build["tool"]["hatch"]["version"]["path"] == "src/moewright/__init__.py"
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == moewright.__version__
+
+
+def test_a_command_and_what_it_calls_have_the_same_defaults() -> None:
+    command, called = (inspect.signature(one).parameters for one in (moewright.prepare_data, data.prepare))
+    assert {name: one.default for name, one in called.items()} == {name: one.default for name, one in command.items()}
 
 
 def test_importing_the_package_loads_next_to_nothing() -> None:

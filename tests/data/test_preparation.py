@@ -197,7 +197,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def no_space(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writing._Shards, "write", no_space)
+    monkeypatch.setattr(writing._ShardWriter, "write", no_space)
     with pytest.raises(UserError, match=r"out: .*, and nothing was kept: No space left on device"):
         prepare([BOOK], tmp_path / "out", vocab_size=400)
     assert not list(tmp_path.iterdir())

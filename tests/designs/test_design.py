@@ -13,7 +13,7 @@ import moewright
 from moewright import Architecture, UserError
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
 from moewright.architecture.weight_formats import weights_bytes
-from moewright.designs.candidates import build, columns
+from moewright.designs.candidates import build_design, columns
 from moewright.designs.groups import groups_of
 from moewright.designs.principles import best_num_experts, conflict_scale, sparsity_at
 from moewright.designs.space import Space
@@ -118,7 +118,7 @@ def test_columns_and_lines_count_like_architectures() -> None:
         counted = columns(some, 5000)
         totals, actives, stored = total_params(counted), active_params(counted), weights_bytes(counted, "int4")
         for row in range(len(rows)):
-            a = build(some.take([row]), space, 512)
+            a = build_design(some.take([row]), space, 512)
             assert (total_params(a), active_params(a), weights_bytes(a, "int4")) == (
                 totals[row],
                 actives[row],
@@ -158,7 +158,7 @@ def test_a_principle_is_followed_by_its_own_choice() -> None:
         assert name in chosen.follows(found.design, answer.space.vocab_size)[0]
         assert min(found.regret.values()) >= -1e-9
     liew = chosen.choices["liew"].design
-    assert total_params(build(liew, answer.space, 512)) >= 0.99 * chosen.most_total
+    assert total_params(build_design(liew, answer.space, 512)) >= 0.99 * chosen.most_total
     assert chosen.most_total <= 7e9
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 from tests.docs.pages import ROOT
 
 SOURCES = ROOT / "src" / "moewright"
@@ -88,17 +90,81 @@ def test_the_contracts_name_every_room() -> None:
     assert {*contracts["Only the lab imports torch"]["source_modules"]} == rooms - {"moewright.lab"}
 
 
-def test_a_name_means_one_thing() -> None:
-    files, classes = defaultdict(list), defaultdict(list)
-    for name, path in modules():
+SAME_MEANING: dict[str, str] = {
+    **dict.fromkeys(
+        ("ACTIVATIONS", "activate", "causal_attention", "expert_ffn", "head_loss", "linear", "rms_norm", "rotate"),
+        "lab/fast/ has a twin of each operation of lab/model/operations.py",
+    ),
+    **dict.fromkeys(("FAMILIES",), "what each file of hf/families/ has"),
+    **dict.fromkeys(("FORM", "LAW", "optimum"), "what each file of laws/published/ has"),
+    **dict.fromkeys(("CONFIG", "NAME", "VERSION", "export", "read", "write"), "what each file of exporters/ has"),
+    **dict.fromkeys(("sweep", "train"), "a command, and the function that does it"),
+    "load": "a run table or a law from its file, by the package's name: runs.load, laws.load",
+    "prepare": "a run table or token shards made ready, by the package's name: runs.prepare, data.prepare",
+    "main": "what a program runs",
+}
+"""Names that stand in several modules, each with the reason why it means one thing there."""
+
+
+def definitions(path: Path) -> Iterator[str]:
+    """The public classes, functions, type aliases and constants of a module, those under `if` and `try` too."""
+    waiting: list[ast.stmt] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If | ast.Try):
+            waiting += [
+                *node.body,
+                *node.orelse,
+                *(inner for one in getattr(node, "handlers", ()) for inner in one.body),
+            ]
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                yield from (name.id for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def twice(root: Path) -> dict[str, list[str]]:
+    """Public names that several modules below a folder define, and names of files that are there more than once."""
+    places: dict[str, set[str]] = defaultdict(set)
+    files: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(root.rglob("*.py")):
+        if "templates" in path.parts:  # copied into exports
+            continue
+        name = path.relative_to(root).as_posix()
         if path.stem not in ("__init__", "__main__"):
             files[path.stem].append(name)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                classes[node.name].append(name)
-    # A command's file has the name of its function, and shows a command that may have the name of a family or law.
-    twice = {stem: names for stem, names in {**files, **classes}.items() if len(names) > 1}
-    assert not twice
+        for defined in definitions(path):
+            if not defined.startswith("_"):
+                places[defined].add(name)
+    named = {name: sorted(some) for name, some in places.items() if len(some) > 1}
+    return {**{f"{stem}.py": some for stem, some in files.items() if len(some) > 1}, **named}
+
+
+def test_a_name_means_one_thing() -> None:
+    """A command's file has the name of its function, and shows a command that may have the name of a family or law."""
+    found = twice(SOURCES)
+    assert {name: some for name, some in found.items() if name not in SAME_MEANING} == {}
+    assert [name for name in SAME_MEANING if name not in found] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class Problem: ...",
+        "Problem = dict[str, int]",
+        "Problem: int = 3",
+        "def Problem(): ...",
+        "if True:\n    Problem = 1",
+        "try:\n    import a\nexcept ImportError:\n    Problem = None",
+        "Problem, other = 1, 2",
+    ],
+)
+def test_a_second_meaning_is_seen(text: str, tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("class Problem:\n    def method(self): ...\n")
+    (tmp_path / "two.py").write_text(text + "\n\n\nclass Kept:\n    def method(self): ...\n")
+    assert twice(tmp_path) == {"Problem": ["one.py", "two.py"]}
 
 
 def test_everything_but_the_lab_imports_without_torch() -> None:

@@ -155,11 +155,11 @@ def test_bits_per_byte_of_all_sets_are_their_bits_over_their_bytes(folder: Path)
 
 def test_findings_name_what_a_fit_should_not_trust(made: Path) -> None:
     collected = collect(made / "out")
-    found = {(each["run_id"], each["problem"]) for each in collected.findings if each["run_id"]}
+    found = {(each.run_id, each.problem) for each in collected.findings if each.run_id}
     assert found >= {("interrupted", "unfinished"), ("diverged", "diverged"), ("b/capacity", "unlike")}
     assert not {("interrupted", "diverged"), ("diverged", "unreadable")} & found
     rows = collected.table["run_id"].tolist()
-    assert all(each["row"] is None or rows[each["row"] - 1] == each["run_id"] for each in collected.findings)
+    assert all(each.row is None or rows[each.row - 1] == each.run_id for each in collected.findings)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
@@ -240,16 +240,16 @@ def test_a_file_that_is_cut_or_overwritten_anywhere_is_named(folder: Path, name:
         place = draw.randrange(len(whole))
         victim.write_bytes(whole[:place] if turn % 2 else whole[:place] + draw.randbytes(7) + whole[place + 7 :])
         collected = collect(folder)
-        about = [each for each in collected.findings if each["run_id"] == "a/mixture"]
+        about = [each for each in collected.findings if each.run_id == "a/mixture"]
         others = collected.table[collected.table["run_id"] != "a/mixture"]
         assert len(others) == len(RECIPES) - 1
         if "a/mixture" not in set(collected.table["run_id"]):
-            assert any(each["problem"] == "unreadable" and str(victim) in each["detail"] for each in about)
+            assert any(each.problem == "unreadable" and str(victim) in each.detail for each in about)
             continue
         row, before = row_of(collected, "a/mixture"), row_of(sound, "a/mixture")
         if name == "status.json" and row["state"] != "done":
             continue  # the letters of the state itself
-        complete = not any(each["problem"] in ("incomplete", "changed") for each in about)
+        complete = not any(each.problem in ("incomplete", "changed") for each in about)
         if name == "metrics.jsonl":
             assert row["loss"] == before["loss"]
             assert not complete or row["loss_near"] == before["loss_near"] or turn % 2 == 0
@@ -275,7 +275,7 @@ def test_impossible_numbers_leave_a_run_out_by_name(folder: Path) -> None:
         reseal(folder / name)
     collected = collect(folder)
     assert set(collected.table["run_id"]) == {"interrupted", "diverged"}
-    details = {each["run_id"]: each["detail"] for each in collected.findings if each["problem"] == "unreadable"}
+    details = {each.run_id: each.detail for each in collected.findings if each.problem == "unreadable"}
     expected = {"a/mixture": "train_flops", "a/repeat": "loss", "b/dense": "hidden_size", "b/capacity": "batch_tokens"}
     assert details.keys() == expected.keys()
     for name, word in expected.items():
@@ -345,8 +345,8 @@ def test_a_sweep_has_its_states_stages_and_axes(sweep: Path) -> None:
     assert table["attempts"].tolist() == [1] * 6 + [0]
     assert set(table["status"]) == {"finished", "unfinished", "diverged"}
     assert table.loc["f" * 12, "total_params"] == table["total_params"].iloc[0]  # of the cell
-    assert {each["problem"] for each in collected.findings} <= {"diverged", "unfinished", "unlike"}
-    assert not any(each["run_id"] == "f" * 12 for each in collected.findings)  # it has not begun: nothing to diagnose
+    assert {each.problem for each in collected.findings} <= {"diverged", "unfinished", "unlike"}
+    assert not any(each.run_id == "f" * 12 for each in collected.findings)  # it has not begun: nothing to diagnose
 
 
 def test_a_sweep_whose_files_do_not_fit_together(sweep: Path) -> None:
@@ -368,7 +368,7 @@ def test_a_sweep_whose_files_do_not_fit_together(sweep: Path) -> None:
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     reseal(metrics.parent)
     collected = collect(sweep)
-    found = {(each["run_id"], each["problem"], each["column"]) for each in collected.findings}
+    found = {(each.run_id, each.problem, each.column) for each in collected.findings}
     assert found >= {
         (runs[0], "no cell", ""),
         (runs[1], "changed", "recipe.optimizer.beta2"),
@@ -465,5 +465,5 @@ def test_a_number_at_the_edge_leaves_the_other_runs_alone(word: str, folder: Pat
             (run / name).write_text(text[: place.start()] + HUGE[word] + text[place.end() :])
             collected = collect(folder)
             assert others <= set(collected.table["run_id"])
-            assert "a/mixture" in set(collected.table["run_id"]) | {each["run_id"] for each in collected.findings}
+            assert "a/mixture" in set(collected.table["run_id"]) | {each.run_id for each in collected.findings}
         (run / name).write_text(text)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moewright.architecture import Architecture
 from moewright.architecture.spec import WeightFormatName
-from moewright.designs.candidates import build, columns
+from moewright.designs.candidates import build_design, columns
 from moewright.designs.groups import groups_of
 from moewright.designs.space import Space
 from moewright.hardware import (
@@ -172,7 +172,7 @@ def test_columns_equal_single_architectures(count: int, batch: int, weights: Wei
     fits = np.asarray(memory.fits)
     days = training_seconds(together, 1e12, "B200", count)
     for row in range(len(candidates)):
-        one = build(candidates.take([row]), space, 4096)
+        one = build_design(candidates.take([row]), space, 4096)
         assert [column[row] for column in rates] == pytest.approx(decode_tokens_per_second(one, "B200", **load))
         assert [column[row] for column in first] == pytest.approx(time_to_first_token(one, "B200", **load))
         assert [column[row] for column in days] == pytest.approx(training_seconds(one, 1e12, "B200", count))

@@ -1,5 +1,6 @@
 """Training computes what it computed: golden values, bit for bit, that take every branch; and what runs' ids follow."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -123,6 +124,54 @@ def test_comments_leave_every_run_what_it_was_and_a_raised_version_none(tmp_path
     assert not set(ids(source)) & set(before)
 
 
+# Constants that no golden recipe shows
+
+TRAINING = ("lab", "data/batches.py", "experiment/balance_losses", "experiment/schedule.py", "experiment/support.py")
+"""Where numbers are named that training computes with."""
+BESIDE_TRAINING = {
+    "lab/hf_weights/tensors.py: _LISTED": "how many names a complaint lists",
+    "lab/loop.py: _SMOOTHING": "the progress bar's text",
+    "lab/machine.py: _SECONDS": "measures the machine's peak",
+    "lab/machine.py: _SIZE": "measures the machine's peak",
+    "lab/machine.py: _TOP_PAD": "when the allocator gives memory back",
+}
+FROZEN: dict[int, dict[str, float]] = {
+    1: {
+        "data/batches.py: _GOLDEN_GAMMA": 0x9E3779B97F4A7C15,
+        "experiment/support.py: LOGIT_ROWS": 512,
+        "lab/fast/blockwise_attention.py: BLOCK": 512,
+        "lab/fast/chunked_loss.py: IGNORED": -100,
+        "lab/loop.py: PATIENCE": 20,
+        "lab/model/attention.py: LATENT_NORM_EPS": 1e-6,
+        "lab/model/router.py: TINY": 1e-20,
+    }
+}
+"""By training version: another value is another version, be it seen by the golden recipes or not."""
+
+
+def named_numbers(source: Path) -> dict[str, float]:
+    """The numbers that modules which training runs give a name, by file and name."""
+    found = {}
+    patterns = [name if name.endswith(".py") else f"{name}/**/*.py" for name in TRAINING]
+    for path in sorted(path for pattern in patterns for path in source.glob(pattern)):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                continue
+            parts = [part for part in ast.walk(node.value) if isinstance(part, ast.expr)]
+            if all(isinstance(part, ast.BinOp | ast.UnaryOp | ast.Constant) for part in parts):
+                value = eval(ast.unparse(node.value))
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                if isinstance(value, int | float):
+                    found |= {f"{path.relative_to(source).as_posix()}: {ast.unparse(name)}": value for name in targets}
+    return found
+
+
+def test_a_changed_constant_needs_another_version() -> None:
+    numbers = named_numbers(golden.ROOT / "src" / "moewright")
+    assert {name: value for name, value in numbers.items() if name not in BESIDE_TRAINING} == FROZEN[TRAINING_VERSION]
+    assert [name for name in BESIDE_TRAINING if name not in numbers] == []
+
+
 # Whether the recipes take every branch
 
 NOT_TRAINED: dict[type[Record], str] = {
@@ -166,7 +215,8 @@ LEFT_OUT = {
         "no number depends on it",
     ),
     **dict.fromkeys(
-        ("Recipe.data: value", "Shards.dtype: 'uint32'", "Shards.dtype: None"), "the tokens are the same: tests/data"
+        ("Recipe.data: value", "ShardFiles.dtype: 'uint32'", "ShardFiles.dtype: None"),
+        "the tokens are the same: tests/data",
     ),
     "Recipe.parallel: 'shard'": "for several processes: test_distributed holds it to the losses of one",
     "Recipe.initial_weights: value": "begins at the weights of transformers' modules: test_hf holds it to their losses",

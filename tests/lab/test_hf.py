@@ -25,11 +25,11 @@ from moewright.architecture.feed_forwards import ExpertGroup, MoE
 from moewright.architecture.mixers import Attention, LatentAttention, Rope
 from moewright.architecture.spec import Layer, Norm
 from moewright.data.preparation import prepare
+from moewright.experiment.balance_losses.switch import SwitchLoss
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.routing import BalanceLoss
 from moewright.hf.families import EXPORT_ORDER
 from moewright.hf.training_config import WITH_BALANCE_LOSS
-from moewright.lab.hf_weights import export_run, from_hf_tensors, read_checkpoint, to_hf_tensors, write_checkpoint
+from moewright.lab.hf_weights import export_run, from_hf_tensors, read_hf_checkpoint, to_hf_tensors, write_hf_checkpoint
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import balance_loss
 from moewright.lab.training import train
@@ -77,12 +77,12 @@ def test_out_and_back(family: str, tmp_path: Path) -> None:
     for case in range(CASES):
         architecture = architecture_of(family, draw(family, r))
         model = random_lab_model(architecture, r)
-        folder = write_checkpoint(model, architecture, tmp_path / str(case), family=family)
+        folder = write_hf_checkpoint(model, architecture, tmp_path / str(case), family=family)
         theirs = load(folder)
         assert largest_difference(model, theirs, random_tokens(architecture, r)) < TOLERANCE
         config = theirs.config  # whose class has token ids of the published model's
         assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (None, None, None)
-        again, state = read_checkpoint(folder)
+        again, state = read_hf_checkpoint(folder)
         assert again == canonical(architecture, merge_shared=False).model_copy(update={"weights_format": "fp32"})
         assert state.keys() == model.state_dict().keys()
         assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
@@ -99,13 +99,13 @@ def test_in(family: str, tmp_path: Path) -> None:
         theirs.save_pretrained(saved)
         theirs.save_pretrained(sharded, max_shard_size="20KB")
         theirs.save_pretrained(fused, save_original_format=False)
-        architecture, state = read_checkpoint(saved)
+        architecture, state = read_hf_checkpoint(saved)
         tokens = random_tokens(architecture, r)
         assert largest_difference(lab_model(architecture, state), theirs, tokens) < TOLERANCE
         interleaved = values.get("rope_interleave", True)
         for other in (
-            read_checkpoint(sharded)[1],
-            read_checkpoint(fused)[1],
+            read_hf_checkpoint(sharded)[1],
+            read_hf_checkpoint(fused)[1],
             from_hf_tensors(theirs.state_dict(), architecture, family, rope_interleave=interleaved),
         ):
             assert all(torch.equal(state[name], tensor) for name, tensor in other.items())
@@ -132,7 +132,7 @@ def test_loss_with_balance_loss(family: str) -> None:
         expected = theirs(tokens, labels=tokens, output_router_logits=True).loss
         targets = torch.cat((tokens[:, 1:], torch.full_like(tokens[:, :1], -100)), dim=1)
         cross_entropy, routings = model(tokens, targets=targets, loss_scale=1 / int((targets >= 0).sum()))
-        setting = BalanceLoss(weight=0.3, balanced_value="top_k", layers="pooled", scope="micro_batch")
+        setting = SwitchLoss(weight=0.3, balanced_value="top_k", layers="pooled", scope="micro_batch")
         loss = cross_entropy + balance_loss(setting, routings, model.moe_layers())
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
         assert abs(loss.item() - cross_entropy.item()) > 0.1  # the auxiliary loss is there
@@ -162,7 +162,7 @@ def greedy(theirs: Any, **settings: Any) -> torch.Tensor:
 def test_generation(tmp_path: Path, tokenizer: Path) -> None:
     """transformers generates from the folder in bf16, stops at the end of a document, and the tokenizer decodes."""
     model = random_lab_model(small(), random.Random(3))
-    folder = write_checkpoint(
+    folder = write_hf_checkpoint(
         model, small(), tmp_path / "out", tokenizer=tokenizer, dtype="bf16", eos_token_id=29, balance_loss=0.01
     )
     theirs, words = load(folder), AutoTokenizer.from_pretrained(folder)
@@ -178,7 +178,7 @@ def test_generation(tmp_path: Path, tokenizer: Path) -> None:
     assert (theirs.generation_config.eos_token_id, theirs.generation_config.pad_token_id) == (29, 29)
     assert (theirs.config.eos_token_id, theirs.config.bos_token_id, theirs.config.pad_token_id) == (29, None, None)
     assert theirs.config.router_aux_loss_coef == 0.01 / 2
-    state = read_checkpoint(folder)[1]
+    state = read_hf_checkpoint(folder)[1]
     assert all(torch.equal(state[name], tensor.bfloat16().float()) for name, tensor in model.state_dict().items())
 
 
@@ -188,7 +188,7 @@ def test_greedy_generation_is_the_labs(tmp_path: Path) -> None:
     for family in ("qwen3_moe", "glm4_moe", "deepseek_v3"):
         architecture = architecture_of(family, draw(family, r))
         model = random_lab_model(architecture, r)
-        theirs = load(write_checkpoint(model, architecture, tmp_path / family, family=family))
+        theirs = load(write_hf_checkpoint(model, architecture, tmp_path / family, family=family))
         tokens = random_tokens(architecture, r)[:1]
         made = greedy(theirs, inputs=tokens, max_new_tokens=10)
         for _ in range(10):
@@ -199,7 +199,7 @@ def test_greedy_generation_is_the_labs(tmp_path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A checkpoint of `small()` to spoil."""
-    return write_checkpoint(random_lab_model(small(), random.Random(1)), small(), tmp_path / "good")
+    return write_hf_checkpoint(random_lab_model(small(), random.Random(1)), small(), tmp_path / "good")
 
 
 def _change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -258,26 +258,26 @@ INDEX = "model.safetensors.index.json"
 def test_bad_checkpoints(folder: Path, spoil: Callable[[Path], object], named: str) -> None:
     spoil(folder)
     with pytest.raises(UserError, match=named) as raised:
-        read_checkpoint(folder)
+        read_hf_checkpoint(folder)
     assert "\n" not in str(raised.value)
 
 
 def test_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder"):
-        read_checkpoint(tmp_path / "nothing")
+        read_hf_checkpoint(tmp_path / "nothing")
 
 
 def test_prediction_blocks_are_left_out(tmp_path: Path) -> None:
     values = draw("glm4_moe", random.Random(2)) | {"num_nextn_predict_layers": 1}
     random_hf_model("glm4_moe", values, random.Random(2)).save_pretrained(tmp_path)
-    assert read_checkpoint(tmp_path)[0].mtp_layers == 0  # transformers wrote none of their tensors: no warning
+    assert read_hf_checkpoint(tmp_path)[0].mtp_layers == 0  # transformers wrote none of their tensors: no warning
     extra = f"model.layers.{values['num_hidden_layers']}.eh_proj.weight"
     _change_tensors(tmp_path, lambda t: t.update({extra: torch.ones(2, 2)}))
     with pytest.warns(UserWarning, match="prediction blocks are left out: 1"):
-        read_checkpoint(tmp_path)
+        read_hf_checkpoint(tmp_path)
     _change_config(tmp_path, num_nextn_predict_layers=0)
     with pytest.raises(UserError, match=r"eh_proj\.weight, which the model has not"):
-        read_checkpoint(tmp_path)
+        read_hf_checkpoint(tmp_path)
 
 
 def _changed(mixer: dict[str, Any] | None = None, moe: dict[str, Any] | None = None, **layer: Any) -> Architecture:
@@ -313,7 +313,7 @@ def test_what_cannot_be_written(
         settings = settings | {"tokenizer": tokenizer}
     model = random_lab_model(architecture, random.Random(1))
     with pytest.raises(UserError, match=named) as raised:
-        write_checkpoint(model, architecture, tmp_path / "out", **settings)
+        write_hf_checkpoint(model, architecture, tmp_path / "out", **settings)
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == [tokenizer]
 
@@ -345,7 +345,7 @@ def test_latent_norms_ignore_the_configs_eps(tmp_path: Path) -> None:
     layer = {"mixer": mixer, "feed_forward": {"kind": "dense", "size": 10}}
     architecture = small(layers=(layer,), norm=Norm(eps=0.1))
     model = random_lab_model(architecture, random.Random(1))
-    theirs = load(write_checkpoint(model, architecture, tmp_path / "out", family="deepseek_v3"))
+    theirs = load(write_hf_checkpoint(model, architecture, tmp_path / "out", family="deepseek_v3"))
     assert largest_difference(model, theirs, random_tokens(architecture, random.Random(2))) < TOLERANCE
 
 

@@ -28,7 +28,7 @@ from moewright.sweeps.foresight.run_forecasts import planned_table
 from moewright.sweeps.foresight.step_speed import SpeedModel
 from moewright.sweeps.plan import Planner
 from moewright.sweeps.running.submitting import note_run, note_specification, submitting
-from moewright.sweeps.running.sweeping import load
+from moewright.sweeps.running.sweeping import load_sweep
 from tests.lab.tiny import recipe
 
 GRID = {"grid": {"num_experts": [4, 8, 16], "learning_rate": [0.01, 0.02]}}
@@ -60,7 +60,7 @@ def test_runs_are_those_of_the_planner_with_exact_counts(data: dict[str, Any], t
     planned = dry_run(given, out, jobs=1)
     assert not out.exists()
     made = json.loads(json.dumps(planned.to_dict(), allow_nan=False))
-    runs = Planner(load(given)).plan({}).runs
+    runs = Planner(load_sweep(given)).plan({}).runs
     assert [row["settings"] for row in made["runs"]] == [run.settings for run in runs]
     for row, run in zip(made["runs"], runs, strict=True):
         architecture = run.recipe.architecture
@@ -77,7 +77,7 @@ def test_runs_are_those_of_the_planner_with_exact_counts(data: dict[str, Any], t
 def test_no_results_make_more_tuning_runs_than_were_announced(data: dict[str, Any], best: str) -> None:
     given = spec(data, tuning=TUNING)
     announced = dry_run(given).more_tuning
-    planner = Planner(load(given))
+    planner = Planner(load_sweep(given))
     losses: dict[str, float] = {}
     first = sum(run.stage == "tune" for run in planner.plan({}).runs)
     sign = 1 if best == "lowest" else -1
@@ -91,9 +91,9 @@ def test_no_results_make_more_tuning_runs_than_were_announced(data: dict[str, An
 
 def sweep_with(given: dict[str, Any], out: Path, done: int) -> Planner:
     """A sweep's folder in which the first runs are done, trained here."""
-    planner = Planner(load(given))
+    planner = Planner(load_sweep(given))
     with submitting(out):
-        note_specification(out, load(given).to_dict(), planner.code)
+        note_specification(out, load_sweep(given).to_dict(), planner.code)
         for index, run in enumerate(planner.plan({}).runs):
             note_run(out, planner, run)
             if index < done:

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from moewright.errors import UserError
-from moewright.sweeps.rate_tuning import TunedRate, tune
+from moewright.sweeps.rate_tuning import TunedRate, tune_rate
 from moewright.sweeps.sweep_spec import Tuning
 
 Losses = Callable[[float], Sequence[float | None]]
@@ -30,7 +30,7 @@ def settle(tuning: Tuning, losses: Losses) -> tuple[tuple[float, ...], TunedRate
         return losses(rate) if rate in done else []
 
     while True:
-        tried, found = tune(tuning, known)
+        tried, found = tune_rate(tuning, known)
         if found.multiplier is not None:
             return tried, found
         assert set(tried) > done, "asks for nothing new and says nothing"

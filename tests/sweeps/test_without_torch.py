@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from moewright.sweeps.running.submitting import note_run, note_specification, submitting
-from moewright.sweeps.running.sweeping import load, planner_in
+from moewright.sweeps.running.sweeping import load_sweep, planner_in
 from tests.lab.tiny import recipe
 
 BLOCK = """
@@ -67,7 +67,7 @@ def test_a_sweep_leaves_no_folder_behind(small_sweep: Path, tmp_path: Path) -> N
 
 def test_a_sweep_is_looked_at_and_collected(small_sweep: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    loaded = load(small_sweep)
+    loaded = load_sweep(small_sweep)
     planner = planner_in(None, loaded)
     with submitting(out):
         note_specification(out, loaded.to_dict(), planner.code)

@@ -628,11 +628,11 @@ def read_weights(path: Path) -> None:
     assert all(before[1] <= after[0] for before, after in pairwise(spans)), "bytes of two tensors"
 
 
-def read_checkpoint_folder(path: Path) -> None:
+def read_hf_checkpoint_folder(path: Path) -> None:
     """Weights of the architecture of a config, or one line."""
-    from moewright.lab.hf_weights.checkpoint import read_checkpoint
+    from moewright.lab.hf_weights.checkpoint import read_hf_checkpoint
 
-    architecture, state = read_checkpoint(path.parent)
+    architecture, state = read_hf_checkpoint(path.parent)
     assert state
     assert architecture.num_layers > 0
 
@@ -640,7 +640,7 @@ def read_checkpoint_folder(path: Path) -> None:
 def fresh_checkpoint(room: Path) -> None:
     """A folder as transformers saves one, of a model of 2 thousand parameters."""
     from moewright.hf.config import read_config
-    from moewright.lab.hf_weights.checkpoint import write_checkpoint
+    from moewright.lab.hf_weights.checkpoint import write_hf_checkpoint
     from moewright.lab.model import Transformer
 
     if (room / "small").exists():
@@ -655,7 +655,7 @@ def fresh_checkpoint(room: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         architecture = read_config(config).architecture
-        write_checkpoint(Transformer(architecture), architecture, room / "small")
+        write_hf_checkpoint(Transformer(architecture), architecture, room / "small")
     shutil.copytree(room / "small", room / "fuzzed", dirs_exist_ok=True)
 
 
@@ -721,8 +721,8 @@ PARSERS: dict[str, Parser] = {
         Parser("parquet-documents", "fuzzed.parquet", parquet_tables, read_parquet_documents),
         Parser("tokenizer", "fuzzed.json", tokenizers, read_tokenizer),
         Parser("safetensors", "fuzzed/model.safetensors", weights, read_weights),
-        Parser("checkpoint", "fuzzed/model.safetensors", checkpoints, read_checkpoint_folder, fresh_checkpoint),
-        Parser("index", "fuzzed/model.safetensors.index.json", indices, read_checkpoint_folder, fresh_sharded),
+        Parser("checkpoint", "fuzzed/model.safetensors", checkpoints, read_hf_checkpoint_folder, fresh_checkpoint),
+        Parser("index", "fuzzed/model.safetensors.index.json", indices, read_hf_checkpoint_folder, fresh_sharded),
     )
 }
 """By name; the name stands first in the names of inputs that are kept."""

@@ -3,3 +3,7 @@
 from moewright.architecture.spec import Architecture, Layer, Norm, Repeat
 
 __all__ = ["Architecture", "Layer", "Norm", "Repeat"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -207,13 +207,13 @@ def repeat_compactly(layers: list[Layer]) -> tuple[Layer | Repeat, ...]:
         by_object[id(layer)] = content
         keys.append(by_content.setdefault(content, len(by_content)))
 
-    def build(runs: list[int | Run]) -> tuple[Layer | Repeat, ...]:
+    def build(runs: list[int | RepeatedPattern]) -> tuple[Layer | Repeat, ...]:
         return tuple(
             layers[run] if isinstance(run, int) else Repeat.model_construct(repeat=run.times, layers=build(run.pattern))
             for run in runs
         )
 
-    return build(find_runs(keys))
+    return build(find_repeats(keys))
 
 
 def _count(layers: Iterable[Layer | Repeat]) -> int:
@@ -240,24 +240,24 @@ def _multiplicities(layers: Iterable[Layer | Repeat], times: int) -> Iterator[tu
 # Runs and repeated patterns, found again from the plain list
 
 
-class Run(NamedTuple):
-    """`pattern` (positions in the plain list) written once and repeated `times`; a nested run is a Run itself."""
+class RepeatedPattern(NamedTuple):
+    """`pattern` (positions in the plain list) written once and repeated `times`; a nested one is one too."""
 
     times: int
-    pattern: "list[int | Run]"
+    pattern: "list[int | RepeatedPattern]"
 
 
-def find_runs(keys: Sequence[Hashable]) -> "list[int | Run]":
-    """Write a list as runs: at each position take the pattern whose repeats save the most items.
+def find_repeats(keys: Sequence[Hashable]) -> "list[int | RepeatedPattern]":
+    """Write a list as repeated patterns: at each position take the pattern whose repeats save the most items.
 
-    The result depends on the keys only, so equal lists always get equal runs. Patterns nest one level: within a
+    The result depends on the keys only, so equal lists always get equal patterns. Patterns nest one level: within a
     repeated pattern only repeats of single items are folded again. At worst quadratic in the number of items.
     """
     return _fold(keys, 0, len(keys), longest_pattern=len(keys))
 
 
-def _fold(keys: Sequence[Hashable], start: int, stop: int, longest_pattern: int) -> "list[int | Run]":
-    runs: list[int | Run] = []
+def _fold(keys: Sequence[Hashable], start: int, stop: int, longest_pattern: int) -> "list[int | RepeatedPattern]":
+    runs: list[int | RepeatedPattern] = []
     while start < stop:
         best_saved, best_period, best_times = 0, 1, 1
         for period in range(1, min(longest_pattern, (stop - start) // 2) + 1):
@@ -269,7 +269,7 @@ def _fold(keys: Sequence[Hashable], start: int, stop: int, longest_pattern: int)
         if best_times == 1:
             runs.append(start)
         else:
-            runs.append(Run(best_times, _fold(keys, start, start + best_period, longest_pattern=1)))
+            runs.append(RepeatedPattern(best_times, _fold(keys, start, start + best_period, longest_pattern=1)))
         start += best_period * best_times
     return runs
 

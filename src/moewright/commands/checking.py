@@ -191,7 +191,7 @@ def check(value: Any, kind: ast.expr, where: str) -> Any:
     words = dict.fromkeys(_words(member) for member in members if not _is_none(member))
     *rest, last = words
     expected = f"{', '.join(rest)} or {last}" if rest else last
-    raise UserError(f"{where}: expected {expected}, found {shown(value)}")
+    raise UserError(f"{where}: expected {expected}, found {show_value(value)}")
 
 
 def _read(value: Any, kind: ast.expr, where: str) -> Any:
@@ -248,7 +248,7 @@ def as_list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """A value in a complaint: plain ones as they are written, shortened; others by their class."""
     if value is None or isinstance(value, str | bytes | bool | int | float | Path):
         text = str(value) if isinstance(value, Path) else brief(value)

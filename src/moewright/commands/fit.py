@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moewright.commands.checking import as_list, command, number_from, writes
-from moewright.complaints import number, whole
+from moewright.complaints import check_integer, check_number
 from moewright.errors import UserError
 from moewright.outputs import FIGURE_MARKS, LAW_FILE, Destination, Place, deliver
 
@@ -89,10 +89,10 @@ def fit(
             "cluster": as_list(cluster) or None,
             "objective": objective,
             "tuning": tuning,
-            "asymptote": None if asymptote is None else number(asymptote, "asymptote"),
+            "asymptote": None if asymptote is None else check_number(asymptote, "asymptote"),
             "fix": _by_name(fix, "fix", _as_number),
             "bound": _by_name(bound, "bound", _as_range),
-            "seed": whole(seed, "seed", 0, LARGEST_SEED),
+            "seed": check_integer(seed, "seed", 0, LARGEST_SEED),
         }
     )
     chosen = resolve_law(law)
@@ -133,7 +133,7 @@ def _by_name(
 
 def _as_number(text: str, name: str) -> float:
     try:
-        return number(number_from(text), name)
+        return check_number(number_from(text), name)
     except ValueError:
         raise UserError(f"{name}: {text!r} is not a finite number") from None
 

@@ -6,3 +6,7 @@ from moewright.data.preparation import prepare
 from moewright.data.shards import TokenShards
 
 __all__ = ["Batches", "Dataset", "TokenShards", "document_ids", "open_dataset", "open_files", "prepare"]
+
+
+def __dir__() -> list[str]:
+    return __all__

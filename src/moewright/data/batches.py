@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from moewright.complaints import number
+from moewright.complaints import check_number
 from moewright.data.shards import TokenShards
 from moewright.errors import UserError
 
@@ -23,7 +23,7 @@ class Batches:
 
     def __init__(self, shards: TokenShards, sequence_length: int, seed: int, shuffle: bool = True) -> None:
         """Raises UserError if the shards are shorter than one sequence and its last target."""
-        number(sequence_length, "sequence_length", at_least=1)
+        check_number(sequence_length, "sequence_length", at_least=1)
         self.num_sequences = (len(shards) - 1) // sequence_length
         if self.num_sequences < 1:
             raise UserError(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moewright.complaints import list_names, number
+from moewright.complaints import check_number, list_names
 from moewright.data.dataset_record import (
     DatasetFacts,
     DatasetOutput,
@@ -152,7 +152,7 @@ def open_files(
     >>> len(tokens.train), len(tokens.validation["own"])
     (90, 10)
     """
-    number(vocab_size, "vocab_size", at_least=1, at_most=LARGEST_SIZE)
+    check_number(vocab_size, "vocab_size", at_least=1, at_most=LARGEST_SIZE)
     if end_of_document is not None and not 0 <= end_of_document < vocab_size:
         raise UserError(f"end_of_document: {end_of_document} is not a token of a vocabulary of {vocab_size:,}")
     empty = next((name for name, files in validation.items() if not files), None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moewright.complaints import number, whole
+from moewright.complaints import check_integer, check_number
 from moewright.data.dataset import Dataset, open_dataset
 from moewright.data.dataset_record import (
     Amount,
@@ -22,10 +22,10 @@ from moewright.data.dataset_record import (
     ValidationSplit,
     write_record,
 )
-from moewright.data.progress import Progress, progress
-from moewright.data.sources import Source, find_source
+from moewright.data.progress import PreparationProgress, progress
+from moewright.data.sources import TextSource, find_source
 from moewright.data.split import DocumentSplit, split_documents
-from moewright.data.tokenizer import END_OF_TEXT, Tokenizer, check_trainable, load_tokenizer, train_tokenizer
+from moewright.data.tokenizer import END_OF_TEXT, Tokenizer, check_vocab_size, load_tokenizer, train_tokenizer
 from moewright.data.writing import Spool, kept_documents, write_shards
 from moewright.errors import UserError
 from moewright.files import new_folder, sha256_of
@@ -66,13 +66,13 @@ def prepare(
         raise UserError("tokenizer: give either a tokenizer.json or the vocab-size of one to train")
     if end_of_document is not None and tokenizer is None:
         raise UserError(f"end-of-document: goes with --tokenizer; one trained here ends documents with {END_OF_TEXT}")
-    number(validation_share, "validation-share", above=0, at_most=_LARGEST_SHARE)
-    number(seed, "seed", at_least=0)
-    whole(seed, "seed", 0, 2**63 - 1)
-    whole(tokens_per_shard, "tokens-per-shard", 1, 2**53)
+    check_number(validation_share, "validation-share", above=0, at_most=_LARGEST_SHARE)
+    check_number(seed, "seed", at_least=0)
+    check_integer(seed, "seed", 0, 2**63 - 1)
+    check_integer(tokens_per_shard, "tokens-per-shard", 1, 2**53)
     documents = _Documents(sources, text_key, source_key, document_separator)
     if vocab_size is not None:
-        check_trainable(vocab_size)
+        check_vocab_size(vocab_size)
     loaded = load_tokenizer(Path(tokenizer), end_of_document) if tokenizer is not None else None
     preparation = Preparation(
         inputs=tuple(sorted(source.path.resolve().name for source in documents.sources)),
@@ -101,7 +101,7 @@ class _Documents:
     def __init__(
         self, paths: Sequence[str | Path], text_key: str | None, source_key: str | None, separator: str | None
     ) -> None:
-        self.sources: list[Source] = [find_source(Path(path)) for path in paths]
+        self.sources: list[TextSource] = [find_source(Path(path)) for path in paths]
         if not self.sources:
             raise UserError("sources: name at least one file or folder of documents")
         kinds = {source.kind for source in self.sources}
@@ -125,7 +125,7 @@ class _Documents:
             yield from source.documents(self.text_key, self.source_key, self.separator)
 
 
-def _training_texts(documents: _Documents, split: DocumentSplit, steps: Progress) -> Iterator[str]:
+def _training_texts(documents: _Documents, split: DocumentSplit, steps: PreparationProgress) -> Iterator[str]:
     is_train = np.zeros(len(split.kept), dtype=np.bool_)
     is_train[split.train] = True
     for document, text in steps.track(
@@ -142,7 +142,7 @@ def _encode(
     folder: Path,
     out: Path,
     preparation: Preparation,
-    steps: Progress,
+    steps: PreparationProgress,
 ) -> DatasetRecord:
     """Fill `folder`, which becomes `out`."""
     spooled = folder / ".tokens"

@@ -11,7 +11,7 @@ from moewright.screen import Screen
 Item = TypeVar("Item")
 
 
-class Progress:
+class PreparationProgress:
     """Steps one after another, each with its own bar."""
 
     def __init__(self, bars: rich.progress.Progress) -> None:
@@ -35,7 +35,7 @@ class Progress:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
+def progress() -> Iterator[PreparationProgress]:
     """Bars that vanish when the block ends; none if stderr is no terminal."""
     console = Screen(stderr=True)
     columns = (
@@ -45,4 +45,4 @@ def progress() -> Iterator[Progress]:
         rich.progress.TimeElapsedColumn(),
     )
     with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        yield Progress(bars)
+        yield PreparationProgress(bars)

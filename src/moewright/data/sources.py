@@ -21,7 +21,7 @@ _KNOWN = "text (.txt, .text, .md), JSON lines (.jsonl, .ndjson), each also with 
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """Files of one kind that were named together, read anew each time."""
 
     path: Path
@@ -51,7 +51,7 @@ class Source:
                 yield (self.name if source_key is None else _text(row, source_key, "source-key", place)), text
 
 
-def find_source(path: Path) -> Source:
+def find_source(path: Path) -> TextSource:
     """What a path holds: a file of a known ending, a dataset saved by Hugging Face datasets, or a folder of such files.
 
     Raises UserError if it does not exist, is of no known kind, or mixes kinds.
@@ -60,12 +60,12 @@ def find_source(path: Path) -> Source:
         kind = _kind(path)
         if kind is None:
             raise UserError(f"{path}: unknown kind of file; expected {_KNOWN}")
-        return Source(path, (path,), kind)
+        return TextSource(path, (path,), kind)
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder")
     saved = arrow.saved_files(path)
     if saved is not None:
-        return Source(path, saved, "arrow")
+        return TextSource(path, saved, "arrow")
     kinds: dict[str, list[Path]] = {}
     for file in sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")):
         kind = _kind(file)
@@ -77,7 +77,7 @@ def find_source(path: Path) -> Source:
         examples = " and ".join(files[0].name for files in kinds.values())
         raise UserError(f"{path}: mixes kinds of files, such as {examples}; name them one by one")
     ((kind, files),) = kinds.items()
-    return Source(path, tuple(files), kind)
+    return TextSource(path, tuple(files), kind)
 
 
 def _kind(file: Path) -> str | None:

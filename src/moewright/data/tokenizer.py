@@ -87,7 +87,7 @@ def load_tokenizer(path: Path, end_of_document: str | None = None) -> Tokenizer:
     return Tokenizer(backend, found)
 
 
-def check_trainable(vocab_size: int) -> None:
+def check_vocab_size(vocab_size: int) -> None:
     """What can be known before the text is read: UserError if the vocabulary is too small or the package missing."""
     if vocab_size < SMALLEST_VOCABULARY:
         raise UserError(f"vocab-size: {vocab_size} is too small; 256 bytes and {END_OF_TEXT} are {SMALLEST_VOCABULARY}")
@@ -103,7 +103,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
     Raises UserError if vocab_size is below 257 or more than the texts have pairs to merge for.
     """
-    check_trainable(vocab_size)
+    check_vocab_size(vocab_size)
     library = _library()
     byte_level = library.pre_tokenizers.ByteLevel
     backend = library.Tokenizer(library.models.BPE())

@@ -55,7 +55,7 @@ def write_shards(
     folder: Path, prefix: str, documents: Iterable[NDArray[np.unsignedinteger]], tokens_per_shard: int
 ) -> tuple[StoredShard, ...]:
     """Documents one after another into files {prefix}-00000.bin and on; a document may go on in the next file."""
-    with _Shards(folder, prefix, tokens_per_shard) as shards:
+    with _ShardWriter(folder, prefix, tokens_per_shard) as shards:
         for document in documents:
             shards.write(document)
     return tuple(shards.done)
@@ -78,7 +78,7 @@ def kept_documents(documents: Iterable[tuple[str, str]], split: DocumentSplit) -
         raise UserError(_CHANGED)
 
 
-class _Shards:
+class _ShardWriter:
     def __init__(self, folder: Path, prefix: str, tokens_per_shard: int) -> None:
         self._folder = folder
         self._prefix = prefix
@@ -108,7 +108,7 @@ class _Shards:
         self._file.close()
         self.done.append(StoredShard(name=self._name, sha256=self._digest.hexdigest(), tokens=self._tokens))
 
-    def __enter__(self) -> "_Shards":
+    def __enter__(self) -> "_ShardWriter":
         return self
 
     def __exit__(

@@ -8,7 +8,7 @@ from moewright.designs.budgets import Budgets
 from moewright.designs.design_record import PublishedRecord
 from moewright.designs.judges import JudgingLaw, loss_of
 from moewright.errors import UserError
-from moewright.hf.loading import Loaded, Source, load_architecture
+from moewright.hf.loading import ArchitectureSource, Loaded, load_architecture
 from moewright.laws import InapplicableLaw
 from moewright.laws.variable import Array
 
@@ -37,7 +37,7 @@ class PublishedModel:
         return PublishedRecord(**{name: getattr(self, name) for name in PublishedRecord.model_fields})
 
 
-def budgets_like(source: Source, given: dict[str, Any]) -> tuple[Loaded, dict[str, Any]]:
+def budgets_like(source: ArchitectureSource, given: dict[str, Any]) -> tuple[Loaded, dict[str, Any]]:
     """The model, and the budgets with its total and active parameters; UserError for budgets given twice."""
     clash = next((name for name in _TAKEN if given.get(name) is not None), None)
     if clash is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moewright.designs.budgets import Budgets
-from moewright.designs.candidates import Candidates, Column, empty, join
+from moewright.designs.candidates import Candidates, IntColumn, empty, join
 from moewright.designs.groups import CHUNK_ROWS, KEPT_GROUPS, Groups
 from moewright.designs.judges import DesignVariables, JudgingLaw, least_losses, losses
 from moewright.designs.limits import Limit, limits, sizes_within
@@ -38,7 +38,7 @@ class SizeRanges:
     """Groups with ranges of expert sizes, ends included; `groups.expert_size` is the lower end."""
 
     groups: Candidates
-    last: Column
+    last: IntColumn
 
     def __len__(self) -> int:
         return len(self.groups)

@@ -7,7 +7,7 @@ from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
 from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
-from moewright.complaints import one_of, whole
+from moewright.complaints import check_integer, one_of
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
 from moewright.records import LARGEST_SIZE, Record
@@ -92,7 +92,7 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
             f"active-params: {format_count(active)} exceed the total of {format_count(total)}; "
             "active parameters are a part of the total"
         )
-    devices = whole(written.get("devices", 1), "devices", 1, LARGEST_SIZE)
+    devices = check_integer(written.get("devices", 1), "devices", 1, LARGEST_SIZE)
     sized: dict[str, Any] = {"memory_bytes": memory * devices if memory is not None else None}
     if "hardware" in written:
         sized = {"device_memory_bytes": memory if memory is not None else _room_of(str(written["hardware"]), devices)}
@@ -101,8 +101,8 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
         **counts,
         hardware=str(written["hardware"]) if "hardware" in written else None,
         devices=devices,
-        context=whole(written.get("context", DEFAULT_CONTEXT), "context", 1, LARGEST_SIZE),
-        batch=whole(written.get("batch", 1), "batch", 1, LARGEST_SIZE),
+        context=check_integer(written.get("context", DEFAULT_CONTEXT), "context", 1, LARGEST_SIZE),
+        batch=check_integer(written.get("batch", 1), "batch", 1, LARGEST_SIZE),
         weights_dtype=one_of(written.get("weights_dtype", "bf16"), "weights-dtype", WEIGHT_FORMATS),
         kv_dtype=one_of(written.get("kv_dtype", "bf16"), "kv-dtype", CACHE_BYTES),
     )

@@ -1,5 +1,5 @@
 """Candidate models as columns. They are counted by the functions that count a single architecture (`columns`), so a
-candidate's parameters cannot differ from those of the architecture that is built from it (`build`).
+candidate's parameters cannot differ from those of the architecture that is built from it (`build_design`).
 """
 
 from collections.abc import Mapping
@@ -23,23 +23,23 @@ from moewright.architecture.mixers import Attention, Rope
 from moewright.architecture.spec import Architecture, Layer
 from moewright.designs.space import Space, Target
 
-Column = npt.NDArray[np.int64]
+IntColumn = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Candidates:
     """Candidate models as int64 columns of equal length."""
 
-    hidden_size: Column
-    num_layers: Column
-    dense_first: Column
-    num_heads: Column
-    num_kv_heads: Column
-    head_dim: Column
-    num_experts: Column
-    top_k: Column
-    shared_experts: Column
-    expert_size: Column
+    hidden_size: IntColumn
+    num_layers: IntColumn
+    dense_first: IntColumn
+    num_heads: IntColumn
+    num_kv_heads: IntColumn
+    head_dim: IntColumn
+    num_experts: IntColumn
+    top_k: IntColumn
+    shared_experts: IntColumn
+    expert_size: IntColumn
     lines: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = field(default_factory=dict)
     """Counts known as straight lines in the expert size: (at size 0, per channel) by the name of the count."""
 
@@ -48,7 +48,7 @@ class Candidates:
 
     def take(self, chosen: Any) -> "Candidates":
         """The rows that an index or mask chooses."""
-        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in SIZES}
+        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in CANDIDATE_SIZES}
         return Candidates(**columns, lines={name: (at[chosen], per[chosen]) for name, (at, per) in self.lines.items()})
 
     def with_expert_size(self, size: Any) -> "Candidates":
@@ -63,16 +63,16 @@ class Candidates:
         return np.asarray(at_zero + per_channel * self.expert_size)
 
     @property
-    def kind(self) -> Column:
+    def kind(self) -> IntColumn:
         """One number for each (experts, top_k, shared experts)."""
         return (self.num_experts * 2**20 + self.top_k) * 2**20 + self.shared_experts
 
     def sizes(self, row: int) -> dict[str, int]:
         """One row as plain integers."""
-        return {name: int(getattr(self, name)[row]) for name in SIZES}
+        return {name: int(getattr(self, name)[row]) for name in CANDIDATE_SIZES}
 
 
-SIZES = tuple(item.name for item in fields(Candidates) if item.name != "lines")
+CANDIDATE_SIZES = tuple(item.name for item in fields(Candidates) if item.name != "lines")
 """The columns of sizes."""
 
 
@@ -80,7 +80,9 @@ def join(parts: list[Candidates]) -> Candidates:
     """One table of the rows of several; lines that not all of them know are left out."""
     parts = [part for part in parts if len(part)] or parts[:1]
     known = set.intersection(*(set(part.lines) for part in parts))
-    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in SIZES}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in CANDIDATE_SIZES
+    }
     return Candidates(
         **columns,
         lines={
@@ -95,7 +97,7 @@ def join(parts: list[Candidates]) -> Candidates:
 
 def empty() -> Candidates:
     """A table without rows."""
-    nothing: dict[str, Any] = {name: np.empty(0, dtype=np.int64) for name in SIZES}
+    nothing: dict[str, Any] = {name: np.empty(0, dtype=np.int64) for name in CANDIDATE_SIZES}
     return Candidates(**nothing)
 
 
@@ -121,7 +123,7 @@ def family_of(shared_experts: int, target: Target) -> str:
     return target
 
 
-def build(candidate: Candidates, space: Space, context: int) -> Architecture:
+def build_design(candidate: Candidates, space: Space, context: int) -> Architecture:
     """The architecture of a single candidate (columns of length one), in a form that its family expresses.
 
     dots1's router scores by sigmoid and balances without loss; qwen3_moe's by softmax.
@@ -155,5 +157,5 @@ def build(candidate: Candidates, space: Space, context: int) -> Architecture:
     )
 
 
-def _dense_size(candidates: Candidates) -> Column:
+def _dense_size(candidates: Candidates) -> IntColumn:
     return (candidates.top_k + candidates.shared_experts) * candidates.expert_size

@@ -12,7 +12,7 @@ import numpy as np
 
 from moewright.architecture import counts
 from moewright.architecture.columns import ArchitectureColumns
-from moewright.designs.candidates import SIZES, Candidates, Column, columns
+from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, IntColumn, columns
 from moewright.designs.space import Space
 from moewright.errors import UserError
 
@@ -30,9 +30,9 @@ LARGEST_COUNT = 1e15
 class Groups:
     """Shapes times mixtures of a space."""
 
-    shapes: Column
+    shapes: IntColumn
     """(S, 6): width, depth, dense_first, heads, kv heads, head_dim."""
-    mixtures: Column
+    mixtures: IntColumn
     """(T, 3): experts, top_k, shared experts."""
     space: Space
     tokens_per_sequence: int | None = None
@@ -93,7 +93,7 @@ class Groups:
             at_low, at_high = count(low), count(high)
             per_channel = (at_high - at_low) // step
             lines[name] = (_flat(at_low - per_channel * narrowest, shape), _flat(per_channel, shape))
-        sizes: dict[str, Any] = {name: _flat(getattr(grid, name), shape) for name in SIZES}
+        sizes: dict[str, Any] = {name: _flat(getattr(grid, name), shape) for name in CANDIDATE_SIZES}
         return Candidates(**sizes, lines=lines)
 
     def _counted(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Groups:
         if self.tokens_per_sequence is not None:
             tokens = self.tokens_per_sequence
 
-            def training_flops(architecture: ArchitectureColumns) -> Column:
+            def training_flops(architecture: ArchitectureColumns) -> IntColumn:
                 return counts.training_flops_per_token(architecture, tokens)
 
             counted["training_flops"] = training_flops
@@ -126,7 +126,7 @@ def groups_of(space: Space) -> Groups:
     return Groups(shapes, mixtures, space)
 
 
-def _check_counts(space: Space, shapes: Column, mixtures: Column) -> None:
+def _check_counts(space: Space, shapes: IntColumn, mixtures: IntColumn) -> None:
     """UserError where a design of the space may have more parameters than the columns' int64 can count."""
     width, depth, _, heads, kv_heads, head_dim = shapes.astype(np.float64).T
     experts = float(mixtures[:, 0].max() + mixtures[:, 1].max() + mixtures[:, 2].max())

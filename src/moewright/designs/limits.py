@@ -14,7 +14,7 @@ from moewright.architecture import cache, counts, weight_formats
 from moewright.architecture.sizes import N
 from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
-from moewright.designs.candidates import Candidates, Column, columns
+from moewright.designs.candidates import Candidates, IntColumn, columns
 from moewright.designs.groups import Groups
 from moewright.designs.space import Space
 from moewright.errors import UserError
@@ -96,7 +96,7 @@ def memory_bytes(architecture: Countable[N], budgets: Budgets) -> N:
     return held
 
 
-def sizes_within(groups: Candidates, bounds: tuple[Limit, ...], space: Space) -> tuple[Candidates, Column]:
+def sizes_within(groups: Candidates, bounds: tuple[Limit, ...], space: Space) -> tuple[Candidates, IntColumn]:
     """The groups (at their narrowest size) with any size within the bounds, and the widest size of each that is."""
     widest = np.asarray(space.widest_size(groups.hidden_size))
     for limit in bounds:
@@ -109,7 +109,7 @@ def sizes_within(groups: Candidates, bounds: tuple[Limit, ...], space: Space) ->
     return groups.take(possible), widest[possible]
 
 
-def _widest_of_exact_line(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
+def _widest_of_exact_line(groups: Candidates, limit: Limit, widest: IntColumn, space: Space) -> IntColumn:
     """The widest size within the limit, in whole numbers; a size below the narrowest means that none is."""
     step, least = space.expert_size_step, groups.expert_size
     if limit.name in groups.lines:
@@ -123,7 +123,7 @@ def _widest_of_exact_line(groups: Candidates, limit: Limit, widest: Column, spac
     return np.asarray(least + np.clip(steps, -1, (widest - least) // step).astype(np.int64) * step)
 
 
-def _widest_by_bracket(groups: Candidates, limit: Limit, widest: Column, space: Space) -> Column:
+def _widest_by_bracket(groups: Candidates, limit: Limit, widest: IntColumn, space: Space) -> IntColumn:
     """The widest size within the limit: straight lines through the ends of a shrinking bracket, halved where they fail.
 
     A size below the narrowest means that none is.

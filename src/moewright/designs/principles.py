@@ -16,7 +16,7 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, search_problem
 from moewright.designs.budgets import Budgets
-from moewright.designs.candidates import Candidates, Column, columns, join
+from moewright.designs.candidates import Candidates, IntColumn, columns, join
 from moewright.designs.design_record import PrincipleRecord
 from moewright.designs.groups import Groups
 from moewright.designs.ranking import rank
@@ -144,7 +144,7 @@ def _within_slicing(designs: Candidates) -> Any:
     return (designs.expert_size >= LEAST_MULTIPLIER * dense) & (designs.expert_size <= MOST_MULTIPLIER * dense)
 
 
-def _within_joint(top_k: Column, shared: Column) -> Any:
+def _within_joint(top_k: IntColumn, shared: IntColumn) -> Any:
     optimum = get("zhao2025").optimum()
     active = top_k + shared
     share = shared / active

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.designs.branch_and_bound import ROUNDING_NATS, FeasibleSet, SearchProblem, SizeRanges, branch, promising
-from moewright.designs.candidates import SIZES, Candidates, Column, empty, join
+from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, IntColumn, empty, join
 from moewright.designs.design_record import BootstrapRecord, UndecidedRecord
 from moewright.designs.judges import JudgingLaw, least_losses
 from moewright.laws import FittedLaw
@@ -108,7 +108,7 @@ class _Incumbents:
         near = np.concatenate([np.empty(0), *self._undecided_worst]) <= self._worst.min() + UNDECIDED_NATS
         return Ranking(designs, self._problem.losses(designs) - self._best[:, None], undecided.take(near))
 
-    def _place(self, designs: Candidates) -> Column:
+    def _place(self, designs: Candidates) -> IntColumn:
         return np.searchsorted(self._kinds, designs.kind)
 
     def _lead(self, designs: Candidates, worst: Array) -> None:
@@ -157,7 +157,7 @@ def bootstrap_rankings(problem: SearchProblem, finalists: Candidates) -> dict[st
 
 def ranges_of(designs: Candidates) -> dict[str, tuple[int, int]]:
     """The least and the most of each size."""
-    columns = {name: getattr(designs, name) for name in SIZES}
+    columns = {name: getattr(designs, name) for name in CANDIDATE_SIZES}
     return {name: (int(column.min()), int(column.max())) for name, column in columns.items()} if len(designs) else {}
 
 

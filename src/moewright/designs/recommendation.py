@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture import counts, variables
-from moewright.complaints import whole
+from moewright.complaints import check_integer
 from moewright.designs.baseline import budgets_like, compare_published
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
-from moewright.designs.candidates import Candidates, build, columns, family_of, join
+from moewright.designs.candidates import Candidates, build_design, columns, family_of, join
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges, domain, training_tokens
 from moewright.designs.limits import infeasible, memory_bytes
@@ -22,7 +22,7 @@ from moewright.designs.result import Design, Designs, Favourite, MixtureMap, Und
 from moewright.designs.sensitivity import constraint_modes, shadow_prices
 from moewright.designs.space import Space, load_space
 from moewright.errors import UserError
-from moewright.hf.loading import Source
+from moewright.hf.loading import ArchitectureSource
 from moewright.laws import Law, get
 from moewright.laws.law import InapplicableLaw, check_loss
 from moewright.laws.variable import Array
@@ -39,13 +39,13 @@ def recommend(
     *,
     space: str | Path | Space | None,
     vocab_size: int | None,
-    like: Source | None,
+    like: ArchitectureSource | None,
     laws: Iterable[str | Path | Law] | None,
     top: int,
 ) -> Designs:
     """Search, and make the answer. Of designs with the same mixture (E, K, shared) only the best is shown."""
     start = time.perf_counter()
-    whole(top, "top", 1, 1000)
+    check_integer(top, "top", 1, 1000)
     loaded = None
     if like is not None:
         loaded, given = budgets_like(like, given)
@@ -103,7 +103,7 @@ def _space(space: str | Path | Space | None, vocab_size: int | None) -> Space:
         return found
     if "vocab_size" in found.model_fields_set and found.vocab_size != vocab_size:
         raise UserError(f"vocab-size: {vocab_size} was given, and the space says {found.vocab_size}; leave one out")
-    return found.model_copy(update={"vocab_size": whole(vocab_size, "vocab-size", 1, LARGEST_SIZE)})
+    return found.model_copy(update={"vocab_size": check_integer(vocab_size, "vocab-size", 1, LARGEST_SIZE)})
 
 
 def _designs(
@@ -121,7 +121,7 @@ def _designs(
     }
     found = []
     for row in range(len(shown)):
-        architecture = build(shown.take([row]), problem.space, problem.budgets.context)
+        architecture = build_design(shown.take([row]), problem.space, problem.budgets.context)
         one = {
             "total_params": counts.total_params(architecture),
             "active_params": counts.active_params(architecture),

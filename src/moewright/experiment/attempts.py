@@ -20,15 +20,15 @@ Ending = Literal["finished", "interrupted", "timed-out", "diverged", "failed"]
 NO_SPACE = os.strerror(errno.ENOSPC)
 """What the system says of a full disk. Such an end is an interruption: the run itself is not at fault."""
 
-Number = Annotated[int, Field(strict=True)]
-"""Of an attempt at a run, from 1."""
+AttemptNumber = Annotated[int, Field(strict=True)]
+"""Which attempt at a run, from 1."""
 
 
 class AttemptBegin(LineRecord):
     """A worker begins at a run."""
 
     event: Literal["begin"] = "begin"
-    attempt: Number
+    attempt: AttemptNumber
     time: float | None = None
     """Unix time by the clock of the machine that writes."""
     host: str | None = None
@@ -47,7 +47,7 @@ class AttemptEnd(LineRecord):
     """An attempt ended."""
 
     event: Literal["end"] = "end"
-    attempt: Number
+    attempt: AttemptNumber
     time: float | None = None
     end: str | None = None
     """One of `Ending`."""

@@ -14,6 +14,8 @@ from typing import Any, Self, get_args
 
 from pydantic import BaseModel
 
+from moewright.experiment.balance_loss import BalanceLoss
+from moewright.experiment.balance_losses import LOSSES, loss_named
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.records import digest
@@ -140,6 +142,8 @@ def decisive_settings(recipe: Mapping[str, Any], *, without: tuple[str, ...] = (
 
 
 def _without_defaults(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    if issubclass(model, BalanceLoss):
+        model = LOSSES.get(loss_named(values), model)
     kept = {}
     for name, value in values.items():
         field = model.model_fields.get(name)
@@ -160,10 +164,15 @@ def _plain_default(default: Any) -> Any:
 
 
 def _only_model(annotation: Any) -> type[BaseModel] | None:
-    """The record in a field's type, or in the list or option that it is; None for a choice of several."""
+    """The record in a field's type, or in the list or option that it is; None for a choice of several.
+
+    Balancing losses are told apart by their kind instead, so that one more leaves every id what it was.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     found = {model for argument in get_args(annotation) if (model := _only_model(argument)) is not None}
+    if found and all(issubclass(model, BalanceLoss) for model in found):
+        return BalanceLoss
     return found.pop() if len(found) == 1 else None
 
 
@@ -200,7 +209,7 @@ def code_digest() -> str:
 def _sources(module: str) -> dict[str, str]:
     """The sources of a module and of all that it imports of moewright, by module name."""
     found: dict[str, str] = {}
-    waiting = [module]
+    waiting = [module, *(loss.__module__ for loss in LOSSES.values())]  # which are imported by name
     while waiting:
         name = waiting.pop()
         path = _file(name)

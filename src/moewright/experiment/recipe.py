@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from moewright.architecture import Architecture
 from moewright.errors import UserError
-from moewright.experiment.routing import Balancing, Dispatch, NonNegative, check_pooling
+from moewright.experiment.routing import Balancing, Dispatch, NonNegative
 from moewright.experiment.support import check_trainable
 from moewright.files import read_mapping
 from moewright.hf.loading import load_architecture
@@ -36,7 +36,7 @@ _VALUE, _MAPPING = Tag("value"), Tag("mapping")
 _FORM = Discriminator(lambda given: "mapping" if isinstance(given, dict | Record) else "value")
 
 
-class Shards(Record):
+class ShardFiles(Record):
     """Token files of one's own, instead of a prepared folder."""
 
     train: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
@@ -135,7 +135,7 @@ class Recipe(FileRecord):
     format: Literal["moewright-recipe/1"] = "moewright-recipe/1"
     version_without_format: ClassVar[int | None] = 1
     architecture: Architecture
-    data: Annotated[Annotated[str, _VALUE] | Annotated[Shards, _MAPPING], _FORM]
+    data: Annotated[Annotated[str, _VALUE] | Annotated[ShardFiles, _MAPPING], _FORM]
     """Folder that `moewright data prepare` wrote, or files."""
     train_tokens: Tokens
     sequence_length: Size
@@ -220,8 +220,8 @@ class Recipe(FileRecord):
         has_bias = [moe.router.selection_bias is not None for moe in mixtures]
         if balancing.selection_bias is not None and not all(has_bias):
             raise ValueError("balancing.selection_bias needs `selection_bias: buffer` in the router of every mixture")
-        if any(loss.layers == "pooled" for loss in balancing.losses):
-            check_pooling(mixtures)
+        for loss in balancing.losses:
+            loss.check(mixtures)
         if dispatch.forced is not None and (dispatch.capacity or dispatch.evaluation_capacity):
             raise ValueError("dispatch.forced sends every expert the same; capacity has no use beside it")
 

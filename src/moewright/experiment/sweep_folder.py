@@ -24,7 +24,7 @@ SWEEP, CELLS, ATTEMPTS, RUNS, JOBS = "sweep.json", "cells", "attempts", "runs", 
 SUBMITTER = ".submitter.json"
 STOP = "stop"
 
-Stage = Literal["tune", "main", "tune+main"]
+SweepStage = Literal["tune", "main", "tune+main"]
 """What a run of a sweep is for: to find a learning rate, a cell's result, or both."""
 
 
@@ -86,7 +86,7 @@ class CellRecord(SealedRecord):
     id: str
     settings: dict[str, Any]
     """What the axes set, and the seed."""
-    stage: Stage
+    stage: SweepStage
     group: str | None
     """Whose learning rate it shares, in words; None without tuning."""
     recipe: dict[str, Any]

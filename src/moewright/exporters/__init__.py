@@ -14,3 +14,7 @@ FORMATS: Mapping[str, str] = {
     "torchtitan": "torchtitan",
 }
 """Formats and the modules that write them."""
+
+
+def __dir__() -> list[str]:
+    return __all__

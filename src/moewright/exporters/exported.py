@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from moewright.architecture.counts import mtp_params, total_params
-from moewright.complaints import hint, number
+from moewright.complaints import check_number, hint
 from moewright.display import Shown
 from moewright.errors import UserError, needs_the_lab
 from moewright.experiment.binding import not_bound
@@ -16,7 +16,7 @@ from moewright.experiment.trained import Trained, find_trained, run_of, trained_
 from moewright.exporters import FORMATS
 from moewright.exporters.target_conventions import Written
 from moewright.files import new_folder, write_text
-from moewright.hf.loading import Source, load_architecture
+from moewright.hf.loading import ArchitectureSource, load_architecture
 from moewright.records import Items, Output
 
 
@@ -93,7 +93,7 @@ class Export(Shown):
         return {"format": self.format, "files": sorted(self.files), "total_params": self.total_params}
 
 
-def export_to(format: str, design: Source, balance_loss: float | str | None = None) -> Export:
+def export_to(format: str, design: ArchitectureSource, balance_loss: float | str | None = None) -> Export:
     """A design (moewright file or object, its folder, or a Hugging Face config) for a framework: `FORMATS`.
 
     The folder of a trainer's run, or of one of its checkpoints, is exported with its weights in the format hf, the
@@ -155,4 +155,4 @@ def _coefficient(balance_loss: float | str) -> float:
         coefficient = float(balance_loss)
     except ValueError:
         raise UserError(f"balance-loss: expected a number such as 0.01, found {balance_loss!r}") from None
-    return number(coefficient, "balance-loss", above=0)
+    return check_number(coefficient, "balance-loss", above=0)

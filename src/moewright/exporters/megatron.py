@@ -22,7 +22,7 @@ from moewright.exporters.target_conventions import (
 )
 from moewright.foreign_text import shell_words
 
-Settings = dict[str, dict[str, Any]]
+MegatronSettings = dict[str, dict[str, Any]]
 
 NAME = "megatron"
 VERSION = "0.16.1"
@@ -74,7 +74,7 @@ def export(architecture: Architecture, balance_loss: float | None) -> Written:
     return Written(files, notes)
 
 
-def write(a: Architecture, balance_loss: float | None) -> Settings:
+def write(a: Architecture, balance_loss: float | None) -> MegatronSettings:
     """TransformerConfig's and GPTModel's settings for the first attention, dense layer and mixture of the model."""
     layers = list(a.iter_layers())
     mixer = next((x.mixer for x in layers if isinstance(x.mixer, Attention | LatentAttention)), None)
@@ -198,7 +198,7 @@ def _balancing(a: Architecture, router: Router, balance_loss: float | None) -> d
     return values
 
 
-def read(settings: Settings) -> Architecture:
+def read(settings: MegatronSettings) -> Architecture:
     """The architecture that megatron-core builds from the settings."""
     config, model = settings["transformer_config"], settings["gpt_model"]
     rope = None
@@ -304,7 +304,7 @@ def vocab_multiple(vocab_size: int) -> int:
     return min(vocab_size & -vocab_size, VOCAB_MULTIPLE)
 
 
-def _notes(a: Architecture, settings: Settings, balance_loss: float | None) -> tuple[str, ...]:
+def _notes(a: Architecture, settings: MegatronSettings, balance_loss: float | None) -> tuple[str, ...]:
     config = settings["transformer_config"]
     multiple = vocab_multiple(a.vocab_size)
     notes = [
@@ -330,7 +330,7 @@ def _notes(a: Architecture, settings: Settings, balance_loss: float | None) -> t
     return tuple(notes)
 
 
-def arguments(settings: Settings) -> list[str]:
+def arguments(settings: MegatronSettings) -> list[str]:
     """The settings as arguments of pretrain_gpt.py, one list entry per word."""
     config, model = settings["transformer_config"], settings["gpt_model"]
     words: list[str] = ["--disable-bias-linear"]
@@ -367,7 +367,7 @@ def _pattern(values: list[int]) -> str:
     return "(" + "+".join(f"[{value}]*{times}" for value, times in runs) + ")"
 
 
-def arguments_file(settings: Settings, notes: tuple[str, ...]) -> str:
+def arguments_file(settings: MegatronSettings, notes: tuple[str, ...]) -> str:
     """A shell file that sets MODEL_ARGS: `source` it and pass "${MODEL_ARGS[@]}" to pretrain_gpt.py."""
     lines = [f"# Made by moewright for Megatron-LM (megatron-core {VERSION})."]
     lines += [f"# {note}" for note in notes]

@@ -54,7 +54,7 @@ _BLOCKS: dict[tuple[Norms, bool], str] = {
 }
 _NORMS = {block: norms for (norms, _), block in _BLOCKS.items()}
 # OLMo-core ranks a group of experts by its best two (nn/moe/v2/router.py, get_top_k).
-GROUP_SCORE_EXPERTS = 2
+_GROUP_SCORE_EXPERTS = 2
 _GATES: dict[str, Literal["per_head", "per_channel"]] = {"headwise": "per_head", "elementwise": "per_channel"}
 
 
@@ -65,8 +65,8 @@ def export(architecture: Architecture, balance_loss: float | None) -> Written:
     refuse_differences(NAME, wanted, read(config), _REASONS)
     for _, moe in wanted.moe_layers():
         meant = group_score_experts(moe.router)
-        if moe.router.num_groups > 1 and meant != GROUP_SCORE_EXPERTS:
-            reason = f"it would rank groups by their best {GROUP_SCORE_EXPERTS} experts, not their best {meant}"
+        if moe.router.num_groups > 1 and meant != _GROUP_SCORE_EXPERTS:
+            reason = f"it would rank groups by their best {_GROUP_SCORE_EXPERTS} experts, not their best {meant}"
             refuse(NAME, wanted, moe, "router.top_groups", moe.router.top_groups, reason)
     return Written({CONFIG: json.dumps(config, indent=2) + "\n"}, _notes(wanted, balance_loss))
 

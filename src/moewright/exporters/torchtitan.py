@@ -27,7 +27,7 @@ NAME = "torchtitan"
 VERSION = "0.3.0"
 MODULE, CONFIG = "moewright_torchtitan.py", "torchtitan_model.json"
 # torchtitan ranks a group of experts by its best two (models/common/moe.py, _get_node_limited_routing_scores).
-GROUP_SCORE_EXPERTS = 2
+_GROUP_SCORE_EXPERTS = 2
 
 _REASONS = {
     "mixer": "grouped-query or latent attention, one kind for all layers",
@@ -220,8 +220,8 @@ def _refuse_other_maths(a: Architecture) -> None:
     """Refuse what has a setting of the same name with another meaning, and what its layers must have in common."""
     for _, moe in a.moe_layers():
         meant = group_score_experts(moe.router)
-        if moe.router.num_groups > 1 and meant != GROUP_SCORE_EXPERTS:
-            reason = f"it would rank groups by their best {GROUP_SCORE_EXPERTS} experts, not their best {meant}"
+        if moe.router.num_groups > 1 and meant != _GROUP_SCORE_EXPERTS:
+            reason = f"it would rank groups by their best {_GROUP_SCORE_EXPERTS} experts, not their best {meant}"
             refuse(NAME, a, moe, "router.top_groups", moe.router.top_groups, reason)
     biases = {moe.router.selection_bias for _, moe in a.moe_layers()}
     if len(biases) > 1:

@@ -24,17 +24,17 @@ from moewright.hardware.pretraining import (
     training_memory,
     training_seconds,
 )
-from moewright.hardware.roofline import Bound, Load, Stage, pass_times, pass_traffic
+from moewright.hardware.roofline import Bound, InferencePhase, Load, pass_times, pass_traffic
 from moewright.hardware.serving import DeviceMemory, check_load, memory_per_device
 
-Range = tuple[float, float]
+LowHigh = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class ComponentTime:
     """One component's share of a pass."""
 
-    seconds: Range
+    seconds: LowHigh
     bound: Bound
     """At the fast end, where the device is the limit and not the software."""
 
@@ -43,8 +43,8 @@ class ComponentTime:
 class StageTime:
     """One pass, decoding or prefill: seconds as (low, high)."""
 
-    stage: Stage
-    seconds: Range
+    stage: InferencePhase
+    seconds: LowHigh
     bound: tuple[Bound, Bound]
     """What takes most of the time at the fast and at the slow end."""
     components: dict[str, ComponentTime]
@@ -70,24 +70,24 @@ class Assessment:
     memory: DeviceMemory[float]
     decode: StageTime
     prefill: StageTime
-    training_tokens_per_day: Range
+    training_tokens_per_day: LowHigh
     training_memory: dict[int, TrainingMemory[float]]
     """By ZeRO stage, over all devices data-parallel, one sequence of `context` tokens on each."""
     training_expert_parallel: int
 
     @property
-    def tokens_per_second_per_sequence(self) -> Range:
+    def tokens_per_second_per_sequence(self) -> LowHigh:
         """Of decoding."""
         return 1 / self.decode.seconds[1], 1 / self.decode.seconds[0]
 
     @property
-    def tokens_per_second(self) -> Range:
+    def tokens_per_second(self) -> LowHigh:
         """Of decoding, all sequences together."""
         low, high = self.tokens_per_second_per_sequence
         return self.batch * low, self.batch * high
 
     @property
-    def device_hours_per_trillion_tokens(self) -> Range:
+    def device_hours_per_trillion_tokens(self) -> LowHigh:
         """Of training."""
         low, high = self.training_tokens_per_day
         return self.devices * 24e12 / high, self.devices * 24e12 / low
@@ -160,7 +160,7 @@ def assess(
     device = load_device(hardware)
     placement = place(device, devices)
 
-    def load(stage: Stage) -> Load:
+    def load(stage: InferencePhase) -> Load:
         return Load(stage, batch, context, weights_dtype, kv_dtype)
 
     check_load(load("decode"))

@@ -11,10 +11,10 @@ from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
 from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import LatentAttention
 from moewright.architecture.spec import Architecture, Layer, WeightFormatName
-from moewright.complaints import one_of, whole
+from moewright.complaints import check_integer, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.hardware.mixture_anatomy import MoERecord, as_whole, moe_anatomy
+from moewright.hardware.mixture_anatomy import MoERecord, int_where_whole, moe_anatomy
 from moewright.hf.loading import Loaded
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Inspection(ShownTable):
                     params=run.params,
                     active=run.active,
                     forward_flops_per_token=run.forward_flops,
-                    kv_bytes_per_token=as_whole(run.kv_bytes_per_token),
+                    kv_bytes_per_token=int_where_whole(run.kv_bytes_per_token),
                     weights_bytes=run.weights_bytes,
                 )
                 for run in self.layers
@@ -157,9 +157,9 @@ class Inspection(ShownTable):
             weights_bytes_by_dtype=self.weights_bytes,
             published_dtype=self.architecture.weights_format,
             kv_dtype=self.kv_dtype,
-            kv_bytes_per_token=as_whole(self.kv_bytes_per_token["latent"]),
-            kv_bytes_per_token_decompressed=as_whole(self.kv_bytes_per_token["decompressed"]),
-            kv_bytes_per_token_beyond_windows=as_whole(self.kv_bytes_per_token_beyond_windows),
+            kv_bytes_per_token=int_where_whole(self.kv_bytes_per_token["latent"]),
+            kv_bytes_per_token_decompressed=int_where_whole(self.kv_bytes_per_token["decompressed"]),
+            kv_bytes_per_token_beyond_windows=int_where_whole(self.kv_bytes_per_token_beyond_windows),
             kv_convention="latent attention stored as its latent; kv_bytes_per_token_decompressed otherwise",
             state_bytes_per_sequence=self.state_bytes_per_sequence,
             cache_bytes_per_sequence=self.cache_bytes_per_sequence,
@@ -190,12 +190,12 @@ def inspect_loaded(
     """
     a = loaded.architecture
     notes = list(loaded.warnings)
-    whole(batch, "batch")
+    check_integer(batch, "batch")
     one_of(weights_dtype, "weights-dtype", weight_formats.WEIGHT_FORMATS)
     one_of(kv_dtype, "kv-dtype", CACHE_BYTES)
     if tokens_per_sequence is None:
         tokens_per_sequence = min(DEFAULT_TOKENS_PER_SEQUENCE, a.max_context or DEFAULT_TOKENS_PER_SEQUENCE)
-    elif whole(tokens_per_sequence, "tokens-per-sequence") > (a.max_context or tokens_per_sequence):
+    elif check_integer(tokens_per_sequence, "tokens-per-sequence") > (a.max_context or tokens_per_sequence):
         notes.append(f"{tokens_per_sequence} tokens are more than the {a.max_context} that the model was made for")
     if hardware is None and devices is not None:
         raise UserError("devices: needs hardware; say which device with --hardware NAME")

@@ -7,11 +7,11 @@ from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import Mixer
 from moewright.architecture.spec import WeightFormatName
 from moewright.hardware.devices import Efficiency
-from moewright.hardware.mixture_anatomy import MoERecord, Number
+from moewright.hardware.mixture_anatomy import IntOrFloat, MoERecord
 from moewright.records import Items, Output, Pair, Record
 
 ByComponent = dict[Component, int]
-Limit = Literal["memory", "compute", "communication", "overhead"]
+Bottleneck = Literal["memory", "compute", "communication", "overhead"]
 
 
 class LayerRecord(Record):
@@ -24,7 +24,7 @@ class LayerRecord(Record):
     params: ByComponent
     active: ByComponent
     forward_flops_per_token: float
-    kv_bytes_per_token: Number
+    kv_bytes_per_token: IntOrFloat
     weights_bytes: int
 
 
@@ -67,15 +67,15 @@ class ComponentTimeRecord(Record):
     """One component's share of a pass."""
 
     seconds: Pair[float]
-    bound: Limit
+    bound: Bottleneck
 
 
 class StageRecord(Record):
     """One pass over the model."""
 
     seconds: Pair[float]
-    bound: Limit
-    bound_at_the_slow_end: Limit
+    bound: Bottleneck
+    bound_at_the_slow_end: Bottleneck
     experts_touched_per_layer: float | None
     sent_bytes_in_group: float
     sent_bytes_between_groups: float
@@ -163,9 +163,9 @@ class InspectionRecord(Output):
     weights_bytes_by_dtype: dict[WeightFormatName, int]
     published_dtype: str | None
     kv_dtype: str
-    kv_bytes_per_token: Number
-    kv_bytes_per_token_decompressed: Number
-    kv_bytes_per_token_beyond_windows: Number
+    kv_bytes_per_token: IntOrFloat
+    kv_bytes_per_token_decompressed: IntOrFloat
+    kv_bytes_per_token_beyond_windows: IntOrFloat
     kv_convention: str
     state_bytes_per_sequence: int
     cache_bytes_per_sequence: int

@@ -4,7 +4,7 @@ from moewright.architecture import counts, variables
 from moewright.architecture.spec import Architecture
 from moewright.records import Record
 
-Number = int | float
+IntOrFloat = int | float
 """A mean over layers that differ: an integer where it is one."""
 
 
@@ -21,16 +21,16 @@ class MoERecord(Record):
 
     layers: int
     uniform: bool
-    num_experts: Number
-    top_k: Number
-    expert_size: Number
-    shared_experts: Number
+    num_experts: IntOrFloat
+    top_k: IntOrFloat
+    expert_size: IntOrFloat
+    shared_experts: IntOrFloat
     shared_expert_size: int | None
-    sparsity: Number
+    sparsity: IntOrFloat
     sparsity_abnar: float
     granularity: GranularityRecord
     expert_multiplier: float
-    G: Number
+    G: IntOrFloat
     """Active experts, shared ones counted (arXiv 2509.23678)."""
     S: float
     """Share of the active experts that are shared (arXiv 2509.23678)."""
@@ -48,12 +48,14 @@ def moe_anatomy(a: Architecture, count_embedding: bool) -> MoERecord | None:
     return MoERecord(
         layers=sum(times for times, _ in layers),
         uniform=len({moe.model_dump_json() for _, moe in layers}) == 1 and len(layers[0][1].groups) == 1,
-        num_experts=as_whole(variables.num_experts(a)),
-        top_k=as_whole(variables.top_k(a)),
-        expert_size=as_whole(variables.expert_size(a)),
-        shared_experts=as_whole(sum(times * count for times, count in shared) / sum(times for times, _ in shared)),
+        num_experts=int_where_whole(variables.num_experts(a)),
+        top_k=int_where_whole(variables.top_k(a)),
+        expert_size=int_where_whole(variables.expert_size(a)),
+        shared_experts=int_where_whole(
+            sum(times * count for times, count in shared) / sum(times for times, _ in shared)
+        ),
         shared_expert_size=widths.pop() if len(widths) == 1 else None,
-        sparsity=as_whole(variables.sparsity_liew(a)),
+        sparsity=int_where_whole(variables.sparsity_liew(a)),
         sparsity_abnar=variables.sparsity_abnar(a),
         granularity=GranularityRecord(
             liew=variables.granularity_liew(a),
@@ -61,13 +63,13 @@ def moe_anatomy(a: Architecture, count_embedding: bool) -> MoERecord | None:
             ling=variables.granularity_ling(a),
         ),
         expert_multiplier=variables.expert_multiplier_slicing(a),
-        G=as_whole(variables.active_experts_zhao(a)),
+        G=int_where_whole(variables.active_experts_zhao(a)),
         S=variables.shared_ratio_zhao(a),
         activation_ratio=sum(counts.active(a, count_embedding).values()) / counts.total_params(a),
         activation_ratio_experts=variables.activation_ratio_ling(a),
     )
 
 
-def as_whole(value: float) -> float | int:
+def int_where_whole(value: float) -> float | int:
     """An integer where the value is one, so that counts print as counts."""
     return int(value) if float(value).is_integer() else value

@@ -27,7 +27,7 @@ from moewright.architecture.mixers import (
     MixtureOfAttention,
 )
 from moewright.architecture.sizes import F
-from moewright.complaints import whole
+from moewright.complaints import check_integer
 from moewright.errors import UserError
 from moewright.hardware.devices import Device
 
@@ -60,7 +60,7 @@ class Placement:
 
 def place(device: Device, devices: int) -> Placement:
     """The placement on so many devices. Raises UserError for numbers that this device cannot be combined in."""
-    whole(devices, "devices", 1, 100_000)
+    check_integer(devices, "devices", 1, 100_000)
     node, network = device.node, device.network
     if devices <= node.devices:
         link, between = node.link, node.bandwidth

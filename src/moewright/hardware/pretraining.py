@@ -33,7 +33,7 @@ from moewright.architecture.feed_forwards import AnyMoE
 from moewright.architecture.inventory import Weight, layer_weights, outer_weights
 from moewright.architecture.sizes import F, total
 from moewright.architecture.spec import AnyLayer, Countable
-from moewright.complaints import number
+from moewright.complaints import check_number
 from moewright.errors import UserError
 from moewright.hardware.devices import Hardware, load_device
 from moewright.hardware.placement import place
@@ -44,8 +44,8 @@ FP32_BYTES = 4
 # Projections back into the residual: their inputs are kept, their outputs are not.
 _TO_RESIDUAL = ("o_proj", "o_b_proj", "out_proj", "output_experts", "down_proj")
 
-Optimizer = Literal["adamw", "adamw_bf16_moments", "adamw_8bit", "muon"]
-OPTIMIZER_BYTES: dict[Optimizer, int] = {
+OptimizerName = Literal["adamw", "adamw_bf16_moments", "adamw_8bit", "muon"]
+OPTIMIZER_BYTES: dict[OptimizerName, int] = {
     "adamw": 12,  # fp32 copy of the weights and two fp32 moments (ZeRO, section 3.1)
     "adamw_bf16_moments": 8,  # fp32 copy, moments in bf16 (DeepSeek-V3, arXiv 2412.19437, section 3.3.3)
     "adamw_8bit": 6,  # fp32 copy, moments in 8 bits (arXiv 2110.02861); their block scales are left out
@@ -58,7 +58,7 @@ Precision = Literal["bf16", "fp32", "bf16_products"]
 
 
 @dataclass(frozen=True)
-class _Widths:
+class _BytesPerValue:
     """Bytes of one number."""
 
     weight: int
@@ -68,11 +68,11 @@ class _Widths:
     """Whether the optimizer holds a wider copy of the weights."""
 
 
-_WIDTHS: dict[Precision, _Widths] = {
-    "bf16": _Widths(weight=2, gradient=2, activation=2, has_master=True),
-    "fp32": _Widths(weight=4, gradient=4, activation=4, has_master=False),
+_WIDTHS: dict[Precision, _BytesPerValue] = {
+    "bf16": _BytesPerValue(weight=2, gradient=2, activation=2, has_master=True),
+    "fp32": _BytesPerValue(weight=4, gradient=4, activation=4, has_master=False),
     # fp32 weights, each with a bf16 copy that the backward pass reads again, as in automatic mixed precision
-    "bf16_products": _Widths(weight=4 + 2, gradient=4, activation=2, has_master=False),
+    "bf16_products": _BytesPerValue(weight=4 + 2, gradient=4, activation=2, has_master=False),
 }
 
 
@@ -121,7 +121,7 @@ def training_memory(
     *,
     micro_batch: int = 1,
     tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE,
-    optimizer: Optimizer = "adamw",
+    optimizer: OptimizerName = "adamw",
     precision: Precision = "bf16",
     gradient_dtype: Literal["bf16", "fp32"] | None = None,
     recompute: Recompute = "attention_scores",
@@ -146,7 +146,7 @@ def training_memory(
     spread = parallelism or Parallelism()
     if (spread.data * spread.tensor) % spread.expert_devices:
         raise UserError(f"expert: {spread.expert_devices} must divide data x tensor = {spread.data * spread.tensor}")
-    number(imbalance, "imbalance", at_least=1)
+    check_number(imbalance, "imbalance", at_least=1)
     common, experts = _params_per_device(architecture, spread)
     widths = _WIDTHS[precision]
     gradient_bytes = {None: widths.gradient, "bf16": 2, "fp32": FP32_BYTES}[gradient_dtype]
@@ -294,7 +294,7 @@ def training_seconds(
     (PaLM, arXiv 2204.02311, appendix B). Times `devices` it is device time. Numbers or columns. Raises UserError for an
     unknown device and impossible numbers.
     """
-    number(train_tokens, "train-tokens", above=0)
+    check_number(train_tokens, "train-tokens", above=0)
     low, high = utilisation
     if not 0 < low <= high <= 1:
         raise UserError(f"utilisation: expected 0 < low <= high <= 1, found {low} and {high}")

@@ -34,7 +34,7 @@ from moewright.hardware.placement import (
     splits_by_sequence,
 )
 
-Stage = Literal["decode", "prefill"]
+InferencePhase = Literal["decode", "prefill"]
 Bound = Literal["memory", "compute", "communication", "overhead"]
 
 # The format that products with quantized weights run in where the device has it. int4 is for storage only: GPTQ and AWQ
@@ -56,7 +56,7 @@ DTYPE_BYTES: dict[ComputeDtype, float] = {"fp32": 4, "bf16": 2, "fp8": 1, "int8"
 class Load:
     """What is asked of the model: `batch` sequences of `context` tokens, held in these formats."""
 
-    stage: Stage
+    stage: InferencePhase
     batch: int
     context: int
     weights_dtype: WeightFormatName = "bf16"

@@ -14,7 +14,7 @@ from moewright.architecture.inventory import Weight, layer_weights, outer_weight
 from moewright.architecture.sizes import F, total
 from moewright.architecture.spec import Countable, WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
-from moewright.complaints import one_of, whole
+from moewright.complaints import check_integer, one_of
 from moewright.hardware.devices import Hardware, load_device
 from moewright.hardware.placement import Placement, cache_shards, place, splits_by_sequence
 from moewright.hardware.roofline import Load, pass_times
@@ -80,7 +80,7 @@ def _pass_seconds(architecture: Countable[F], hardware: Hardware, devices: int, 
 def check_load(load: Load) -> None:
     """Raise UserError for sizes and formats that make no sense."""
     for name, value in (("batch", load.batch), ("context", load.context)):
-        whole(value, name)
+        check_integer(value, name)
     one_of(load.weights_dtype, "weights-dtype", WEIGHT_FORMATS)
     one_of(load.kv_dtype, "kv-dtype", CACHE_BYTES)
 

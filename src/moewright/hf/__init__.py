@@ -7,12 +7,12 @@
 """
 
 from moewright.hf.config import HFImport, config_path, from_config, get_family, read_config, to_config
-from moewright.hf.loading import Loaded, Source, load_architecture
+from moewright.hf.loading import ArchitectureSource, Loaded, load_architecture
 
 __all__ = [
+    "ArchitectureSource",
     "HFImport",
     "Loaded",
-    "Source",
     "config_path",
     "from_config",
     "get_family",
@@ -20,3 +20,7 @@ __all__ = [
     "read_config",
     "to_config",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,7 +12,7 @@ from moewright.plain_values import kind_of
 
 SPEC = "architecture.yaml"
 """The moewright file in the folder of a design."""
-Source = str | Path | dict[str, Any] | Architecture
+ArchitectureSource = str | Path | dict[str, Any] | Architecture
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
-def load_architecture(source: Source) -> Loaded:
+def load_architecture(source: ArchitectureSource) -> Loaded:
     """Read a Hugging Face config.json (or its folder, or its contents), a moewright YAML or JSON file, or an object.
 
     In a folder that holds both, a design's own architecture.yaml goes before the config.json made from it.

@@ -98,7 +98,7 @@ def experts(
     return MoE(groups=(group,), router=router, shared=shared, **extra)
 
 
-def shared_experts(
+def shared_of_routed_size(
     c: Config, count: str, size: str, combine: Literal["sum", "average", "gated"] = "sum", bias: bool = False
 ) -> SharedExpert | None:
     """`count` shared experts as wide as routed ones; none or null means none."""
@@ -144,7 +144,7 @@ def deepseek_experts(c: Config) -> MoE:
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
         router=sigmoid_router(c, expert_groups(c)),
-        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
+        shared=shared_of_routed_size(c, "n_shared_experts", "moe_intermediate_size"),
     )
 
 

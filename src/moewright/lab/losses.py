@@ -66,7 +66,7 @@ def accumulate_gradients(
     share = 1 / (count * members.size)
     sums = torch.zeros(2 + len(balancing.losses), dtype=torch.float64, device=members.device)
     for start in starts:
-        inputs, targets, documents = load(batches, start, size, members.device, recipe, end_of_document)
+        inputs, targets, documents = load_batch(batches, start, size, members.device, recipe, end_of_document)
         scale = 1 / (recipe.batch_sequences * recipe.sequence_length)
         loss, routings = model(inputs, targets=targets, loss_scale=scale, document_ids=documents, mode=mode)
         totals.add(routings)
@@ -84,7 +84,7 @@ def accumulate_gradients(
     return StepLosses(cross_entropy, auxiliary[:-1], auxiliary[-1], totals)
 
 
-def load(
+def load_batch(
     batches: Batches, start: int, count: int, device: torch.device, recipe: Recipe, end_of_document: int | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Inputs, targets and, where documents are masked, document numbers; each (count, sequence_length)."""
@@ -111,7 +111,7 @@ def _count_loads(
     totals = RoutingTotals(model.moe_layers(), members.device)
     for start in starts:
         size = recipe.micro_batch_sequences
-        inputs, _, documents = load(batches, start, size, members.device, recipe, end_of_document)
+        inputs, _, documents = load_batch(batches, start, size, members.device, recipe, end_of_document)
         _, routings = model(inputs, document_ids=documents, mode=mode, head=False)
         totals.add(routings)
     return [members.sum_(loads) for loads in totals.loads]
@@ -180,7 +180,7 @@ def _losses(
             mine = turn + members.rank
             start = starts[min(mine, len(starts) - 1)]
             count = min(size, sets.counts[name] - start)
-            inputs, targets, documents = load(batches, start, count, members.device, recipe, sets.end_of_document)
+            inputs, targets, documents = load_batch(batches, start, count, members.device, recipe, sets.end_of_document)
             loss, routings = model(inputs, targets=targets, document_ids=documents, mode=mode)
             if mine < len(starts):
                 sums[index] += loss

@@ -101,7 +101,7 @@ class Optimizers:
         for name, tensor in self.tensors.items():
             for optimizer in self.optimizers:
                 for piece, value in optimizer.state.get(tensor, {}).items():
-                    state[f"{name}{STATE_SEPARATOR}{piece}"] = sharding.whole(torch.as_tensor(value)).cpu()
+                    state[f"{name}{STATE_SEPARATOR}{piece}"] = sharding.full_tensor(torch.as_tensor(value)).cpu()
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

@@ -88,7 +88,7 @@ class Session:
 
     def _clip(self) -> float:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = sharding.whole(torch.nn.utils.get_total_norm(gradients))
+        norm = sharding.full_tensor(torch.nn.utils.get_total_norm(gradients))
         limit = self.recipe.optimizer.clip_norm
         if limit is not None and norm > limit:
             factor = float(limit / norm)
@@ -105,7 +105,7 @@ class Session:
             found = [
                 f"the gradient of {name}"
                 for name, p in self.model.named_parameters()
-                if p.grad is not None and not bool(torch.isfinite(sharding.whole(p.grad)).all())
+                if p.grad is not None and not bool(torch.isfinite(sharding.full_tensor(p.grad)).all())
             ][:3]
         what = ", ".join(found) or "the norm of all gradients"
         return f"step {self.step + 1}: {what} {'are' if len(found) > 1 else 'is'} not finite"
@@ -117,7 +117,7 @@ class Session:
 
         Raises RunStopped for weights that are not finite, and OSError.
         """
-        model = {name: sharding.whole(tensor) for name, tensor in self.model.state_dict().items()}
+        model = {name: sharding.full_tensor(tensor) for name, tensor in self.model.state_dict().items()}
         optimizer = self.optimizers.state()
         with self.members.together():
             self._write(folder, model, optimizer)
@@ -154,9 +154,9 @@ class Session:
             tensor.copy_(sharding.like(tensors[name], tensor))
 
     def _load_weights(self, folder: Path) -> None:
-        from moewright.lab.hf_weights import read_checkpoint
+        from moewright.lab.hf_weights import read_hf_checkpoint
 
-        architecture, tensors = read_checkpoint(folder)
+        architecture, tensors = read_hf_checkpoint(folder)
         try:
             check_architecture(self.recipe, architecture)
         except UserError as error:

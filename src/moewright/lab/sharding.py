@@ -110,7 +110,7 @@ def sum_gradients(model: nn.Module, members: World) -> None:
         start += gradient.numel()
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """All of a tensor; with sharding, a call that all processes make."""
     if not dist.is_initialized():
         return tensor

@@ -20,6 +20,7 @@ from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import CheckpointState, TrainingResult
 from moewright.experiment.threads import ThreadChoice
 from moewright.foreign_text import visible
+from moewright.hf.loading import SPEC
 from moewright.lab.loop import TrainingLoop
 from moewright.lab.machine import free_memory, keep_freed_memory, using_threads
 from moewright.lab.session import Session
@@ -132,8 +133,8 @@ def begin(
     identity = RunIdentity.of(recipe, dataset.fingerprint, initial_weights=weights)
     if (folder / run_folder.RUN).exists():
         _check_same(folder, recipe, identity)
-        if not (folder / "architecture.yaml").exists():
-            recipe.architecture.save(folder / "architecture.yaml")
+        if not (folder / SPEC).exists():
+            recipe.architecture.save(folder / SPEC)
         status = run_folder.read_status(folder)
         if status is not None and status.state == "diverged":
             raise UserError(f"out: the run in {folder} diverged; change the recipe and name a new folder")
@@ -159,7 +160,7 @@ def begin(
         provenance=provenance(torch.backends.cpu.get_cpu_capability(), threads, gpus),
     )
     record.write(folder / run_folder.RUN)
-    recipe.architecture.save(folder / "architecture.yaml")
+    recipe.architecture.save(folder / SPEC)
 
 
 def _check_same(folder: Path, recipe: Recipe, identity: RunIdentity) -> None:

@@ -48,3 +48,7 @@ __all__ = [
     "names",
     "resolve_law",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

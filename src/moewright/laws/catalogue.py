@@ -1,62 +1,53 @@
-"""Every published law by name. A new one is a file in `published` and its line here."""
+"""Every published law by name. A new one is a file in `published` and its line in `LAWS`."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.laws.law import Law
-from moewright.laws.published import (
-    abnar2025,
-    clark2022,
-    flame2025,
-    hoffmann2022,
-    k2,
-    krajewski2024,
-    li2025,
-    liew2026,
-    ling2025,
-    ludziejewski2025,
-    marin2026,
-    slicing2026,
-    steplaw,
-    wan2026,
-    wang2024,
-    yun2024,
-    zhao2025,
-)
 
-_LAWS: dict[str, Law] = {
-    law.name: law
-    for law in (
-        zhao2025.LAW,
-        ludziejewski2025.LAW,
-        clark2022.LAW,
-        krajewski2024.LAW,
-        abnar2025.LAW,
-        ling2025.LAW,
-        flame2025.LAW,
-        marin2026.LAW,
-        hoffmann2022.EPOCH2024,
-        hoffmann2022.LAW,
-        wan2026.LAW,
-        liew2026.LAW,
-        yun2024.LAW,
-        wang2024.LAW,
-        slicing2026.LAW,
-        steplaw.LAW,
-        ludziejewski2025.LEARNING_RATE,
-        li2025.LAW,
-        k2.LAW,
-    )
+LAWS: Mapping[str, str] = {
+    "zhao2025": "zhao2025.LAW",
+    "ludziejewski2025": "ludziejewski2025.LAW",
+    "clark2022": "clark2022.LAW",
+    "krajewski2024": "krajewski2024.LAW",
+    "abnar2025": "abnar2025.LAW",
+    "ling2025": "ling2025.LAW",
+    "flame2025": "flame2025.LAW",
+    "marin2026": "marin2026.LAW",
+    "epoch2024": "hoffmann2022.EPOCH2024",
+    "hoffmann2022": "hoffmann2022.LAW",
+    "wan2026": "wan2026.LAW",
+    "liew2026": "liew2026.LAW",
+    "yun2024": "yun2024.LAW",
+    "wang2024": "wang2024.LAW",
+    "slicing2026": "slicing2026.LAW",
+    "steplaw": "steplaw.LAW",
+    "ludziejewski2025_lr": "ludziejewski2025.LEARNING_RATE",
+    "li2025": "li2025.LAW",
+    "k2": "k2.LAW",
 }
+"""The name of a law, and the module of `published` and the name there that hold it. Loaded when asked for."""
+
+
+@cache
+def _load(name: str) -> Law:
+    module, attribute = LAWS[name].split(".")
+    law: Law = getattr(import_module(f"moewright.laws.published.{module}"), attribute)
+    assert law.name == name, f"the catalogue calls {law.name} {name}"
+    return law
 
 
 def names() -> list[str]:
     """The names that `get` knows."""
-    return list(_LAWS)
+    return list(LAWS)
 
 
 def judges() -> tuple[Law, ...]:
     """The published laws that may rank mixtures; see `Law.judges`."""
-    return tuple(law for law in _LAWS.values() if law.judges.reason is None)
+    return tuple(law for law in map(_load, LAWS) if law.judges.reason is None)
 
 
 def get(name: str) -> Law:
@@ -66,6 +57,6 @@ def get(name: str) -> Law:
     >>> laws.get("krajewski2024").title
     'Law of fine-grained experts over total parameters, tokens and granularity'
     """
-    if name not in _LAWS:
-        raise UserError(f"law: unknown {name!r}{hint(name, _LAWS)}")
-    return _LAWS[name]
+    if name not in LAWS:
+        raise UserError(f"law: unknown {name!r}{hint(name, LAWS)}")
+    return _load(name)

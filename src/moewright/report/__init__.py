@@ -44,3 +44,7 @@ def show(result: Any, console: "Screen | None" = None) -> None:
         console = Screen()
     module, function = section.split(".")
     getattr(import_module(f"moewright.report.{module}"), function)(console, result)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,12 +13,12 @@ from rich.table import Table
 from moewright.quantities import format_bytes, format_count
 from moewright.report.forecast_tables import print_forecast
 from moewright.report.plain_tables import bare_table
-from moewright.report.sweep_tables import format_duration, shown
+from moewright.report.sweep_tables import format_duration, show_settings
 from moewright.screen import Screen, styled
 from moewright.sweeps.foresight.preflight import WORTH_WARNING
 
 if TYPE_CHECKING:
-    from moewright.sweeps.foresight.calibration import Progress as Tell
+    from moewright.sweeps.foresight.calibration import CalibrationProgress
     from moewright.sweeps.foresight.dry_run import DryRun
     from moewright.sweeps.foresight.makespan import RemainingRun
 
@@ -96,7 +96,7 @@ def plain(value: Any) -> str:
 
 
 @contextmanager
-def calibration_progress() -> "Iterator[Tell]":
+def calibration_progress() -> "Iterator[CalibrationProgress]":
     """A bar on standard error while the machine is measured; nothing where that is no terminal."""
     console = Screen(stderr=True)
     columns = (TextColumn("measuring this machine"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"))
@@ -206,7 +206,8 @@ def _print_notes(console: Screen, planned: "DryRun") -> None:
         short = planned.disk.peak - planned.disk.free
         console.print(styled("[red]warning:[/red] the disk is short of {}", format_bytes(short, 3)))
     for drift in planned.drifts:
-        text = f"{drift.what} parameters drift from the base's by up to {drift.largest:+.1%} ({shown(drift.settings)})"
+        where = show_settings(drift.settings)
+        text = f"{drift.what} parameters drift from the base's by up to {drift.largest:+.1%} ({where})"
         if drift.above:
             text = f"warning: {text}; {drift.above} of {drift.cells} cells by more than {WORTH_WARNING:.0%}"
         console.print(f"- {text}")
@@ -217,13 +218,13 @@ def _print_notes(console: Screen, planned: "DryRun") -> None:
         _print_list(
             console,
             f"{plan.merged} runs are named twice and run once",
-            [f"{shown(cell.settings)} is {shown(other.settings)}" for cell, other in plan.duplicates],
+            [f"{show_settings(cell.settings)} is {show_settings(other.settings)}" for cell, other in plan.duplicates],
         )
     if planned.problems:
-        lines = dict.fromkeys(f"{shown(run.cell.settings)}: {problem}" for run, problem in planned.problems)
+        lines = dict.fromkeys(f"{show_settings(run.cell.settings)}: {problem}" for run, problem in planned.problems)
         _print_list(console, f"{len(planned.problems)} runs would fail", list(lines))
     if plan.invalid:
-        lines_ = [f"{shown(cell.settings)}: {cell.problem}" for cell in plan.invalid]
+        lines_ = [f"{show_settings(cell.settings)}: {cell.problem}" for cell in plan.invalid]
         _print_list(console, f"{len(plan.invalid)} cells have no model", lines_)
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moewright.foreign_text import LONGEST_LABEL, to_figure
-from moewright.laws.fitting.fit_result import LEVEL, Fit
+from moewright.laws.fitting.fit_result import Fit
 from moewright.laws.fitting.observations import read_columns, read_loss
+from moewright.laws.fitting.uncertainty import LEVEL
 from moewright.laws.marginals import MarginalCurve, marginal_curves, spans_widely
 from moewright.laws.variable import Array
 from moewright.report.figure_page import COLOURS, Drawing, drawing_style, write_page, write_png

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from moewright.hardware.assessment import Assessment, Range, StageTime
+from moewright.hardware.assessment import Assessment, LowHigh, StageTime
 from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import number_table
@@ -131,7 +131,7 @@ def _print_training(console: Screen, found: Assessment) -> None:
     console.print(table)
 
 
-def _seconds(ends: Range) -> str:
+def _seconds(ends: LowHigh) -> str:
     low, high = ends
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if high >= size:

@@ -103,8 +103,8 @@ def _layers(inspection: Inspection) -> Table:
         run = next(sizes)
         table.add_row(
             times,
-            describe(layer.mixer),
-            describe(layer.feed_forward),
+            describe_part(layer.mixer),
+            describe_part(layer.feed_forward),
             format_count(sum(run.params.values())),
             format_count(sum(run.active.values())),
         )
@@ -212,12 +212,12 @@ def _flops(inspection: Inspection) -> Table:
 
 
 @singledispatch
-def describe(part: Record) -> str:
+def describe_part(part: Record) -> str:
     """A part in at most some thirty characters."""
     return type(part).__name__
 
 
-@describe.register
+@describe_part.register
 def _attention(mixer: Attention) -> str:
     if mixer.num_kv_heads == mixer.num_heads:
         text = f"MHA {mixer.num_heads}x{mixer.head_dim}"
@@ -232,7 +232,7 @@ def _window(window: Window | None) -> str:
     return f", {'window' if window.kind == 'sliding' else 'chunks'} {window.size}"
 
 
-@describe.register
+@describe_part.register
 def _latent(mixer: LatentAttention) -> str:
     text = f"MLA {mixer.num_heads} heads, latent {mixer.kv_lora_rank}+{mixer.qk_rope_head_dim}"
     if mixer.indexer:
@@ -240,53 +240,53 @@ def _latent(mixer: LatentAttention) -> str:
     return text + _window(mixer.window)
 
 
-@describe.register
+@describe_part.register
 def _compressed(mixer: CompressedAttention) -> str:
     rate = f", 1:{mixer.compress_rate} beyond" if mixer.compress_rate else ""
     return f"MQA {mixer.num_heads}x{mixer.head_dim}{_window(mixer.window)}{rate}"
 
 
-@describe.register
+@describe_part.register
 def _mixture(mixer: MixtureOfAttention) -> str:
     return f"MoA {mixer.num_kv_heads}x{mixer.head_dim}, {mixer.top_k} of {mixer.num_experts}"
 
 
-@describe.register
+@describe_part.register
 def _delta(mixer: GatedDeltaNet) -> str:
     return f"delta net {mixer.num_value_heads} heads {mixer.key_head_dim}x{mixer.value_head_dim}"
 
 
-@describe.register
+@describe_part.register
 def _kimi(mixer: KimiDeltaAttention) -> str:
     return f"KDA {mixer.num_heads}x{mixer.head_dim}"
 
 
-@describe.register
+@describe_part.register
 def _lightning(mixer: LightningAttention) -> str:
     return f"lightning {mixer.num_heads}x{mixer.head_dim}"
 
 
-@describe.register
+@describe_part.register
 def _mamba(mixer: Mamba) -> str:
     return f"Mamba {mixer.inner_size}, state {mixer.state_size}"
 
 
-@describe.register
+@describe_part.register
 def _mamba2(mixer: Mamba2) -> str:
     return f"Mamba-2 {mixer.num_heads}x{mixer.head_dim}, state {mixer.state_size}"
 
 
-@describe.register
+@describe_part.register
 def _convolution(mixer: ShortConvolution) -> str:
     return f"convolution {mixer.kernel}"
 
 
-@describe.register
+@describe_part.register
 def _dense(feed_forward: Dense) -> str:
     return f"dense {feed_forward.size}"
 
 
-@describe.register
+@describe_part.register
 def _moe(moe: MoE) -> str:
     text = " + ".join(f"{group.top_k} of {group.count} x {group.expert_size}" for group in moe.groups)
     if moe.identity_experts:

@@ -1,7 +1,7 @@
 """The tables of `moewright runs` and `moewright train`: many runs, and one, before it starts and when it ends."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from moewright.experiment.collecting.collection import RunTable
-    from moewright.experiment.collecting.findings import Finding
+    from moewright.experiment.collecting.findings import RunFinding
     from moewright.experiment.planning import RunPlan
     from moewright.experiment.run_folder import TrainingResult
 
@@ -68,17 +68,17 @@ def _best_by_size(finished: "pd.DataFrame") -> Table:
     return shown
 
 
-def _findings(findings: "tuple[Finding, ...]") -> Table:
+def _findings(findings: "tuple[RunFinding, ...]") -> Table:
     """One line for each kind, with the first runs of it."""
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    kinds: dict[tuple[str, str], list[RunFinding]] = defaultdict(list)
     for each in findings:
-        kinds[each["problem"], each["column"]].append(each)
+        kinds[each.problem, each.column].append(each)
     shown = Table(title="Found", title_justify="left", box=None, pad_edge=False, show_header=False)
     shown.add_column(no_wrap=True, style="bold")
     shown.add_column(justify="right")
     shown.add_column(overflow="fold")
     for (problem, column), same in kinds.items():
-        named = "; ".join(f"{each['run_id']}: {each['detail']}".removeprefix(": ") for each in same[:NAMED])
+        named = "; ".join(f"{each.run_id}: {each.detail}".removeprefix(": ") for each in same[:NAMED])
         more = f"; and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
         about = f"{column}: " if column else ""
         shown.add_row(problem, f"{len(same):,}", f"{about}{named}{more}")

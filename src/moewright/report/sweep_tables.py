@@ -87,11 +87,11 @@ def print_sweep(console: Screen, result: "SweepResult") -> None:
         console.print("Not done:")
     for run in troubled[:_MOST_RUNS]:
         state, reason = result.status.states[run.id], result.reason(run.id)
-        console.print(f"  {run.id} {state} ({shown(run.label)}){': ' + reason if reason else ''}")
+        console.print(f"  {run.id} {state} ({show_settings(run.label)}){': ' + reason if reason else ''}")
     if len(troubled) > _MOST_RUNS:
         console.print(f"  and {len(troubled) - _MOST_RUNS} more")
     for cell in plan.invalid[:_MOST_RUNS]:
-        console.print(f"no model: {shown(cell.settings)}: {cell.problem}")
+        console.print(f"no model: {show_settings(cell.settings)}: {cell.problem}")
     if len(plan.invalid) > _MOST_RUNS:
         console.print(f"and {len(plan.invalid) - _MOST_RUNS} more cells without a model")
     console.print()
@@ -149,13 +149,13 @@ def overview(status: "SweepStatus") -> Group:
         share, loss, _ = _done_share(status, run)
         tokens = f"{share:.0%} of {format_count(run.recipe.train_tokens, 3)}"
         told = "stalled" if states[run.id] == "stalled" else f"{loss:.3f}" if loss is not None else ""
-        table.add_row(run.id, shown(run.label), tokens, told)
+        table.add_row(run.id, show_settings(run.label), tokens, told)
     if len(under_way) > _MOST_ROWS:
         table.add_row("", f"and {len(under_way) - _MOST_ROWS} more")
     return Group(bar, styled("{}", ", ".join(parts)), table)
 
 
-def shown(settings: dict[str, Any]) -> str:
+def show_settings(settings: dict[str, Any]) -> str:
     """The settings of a run in a few words: the last part of each name, and its value."""
     return " ".join(f"{name.rpartition('.')[2]}={_value(value)}" for name, value in settings.items())
 

@@ -7,11 +7,21 @@ import pandas as pd
 from moewright.runs.derived import derive
 from moewright.runs.diagnosis import diagnose
 from moewright.runs.importers import IMPORTERS, import_source
-from moewright.runs.schema import SCHEMA, Column
+from moewright.runs.schema import SCHEMA, RunColumn
 from moewright.runs.table_files import read_frame
 from moewright.runs.validation import require, validate
 
-__all__ = ["IMPORTERS", "SCHEMA", "Column", "derive", "diagnose", "load", "prepare", "require", "validate"]
+__all__ = [
+    "IMPORTERS",
+    "SCHEMA",
+    "RunColumn",
+    "derive",
+    "diagnose",
+    "load",
+    "prepare",
+    "require",
+    "validate",
+]
 
 
 def load(path: str | Path, source: str | None = None) -> pd.DataFrame:
@@ -37,3 +47,7 @@ def prepare(frame: pd.DataFrame, where: str = "run table") -> pd.DataFrame:
     `where` names the frame in messages. The frame itself is not changed.
     """
     return derive(validate(frame, where), where)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,7 +16,7 @@ import pandas as pd
 
 from moewright.complaints import name_row
 from moewright.errors import UserError
-from moewright.files import read_text, replaced, size_of
+from moewright.files import file_size, read_text, replaced
 from moewright.foreign_text import from_csv_cell, to_csv_cell
 from moewright.plain_values import UnfitTextError, parse_json
 from moewright.runs.validation import check_columns, kind_of_value, refuse_nested
@@ -27,7 +27,7 @@ LONG_ENDINGS = (".parquet", ".csv.gz")
 """Of tables with many rows a run."""
 LARGEST_TABLE_FILE = 512 * 2**20
 """Bytes: 20,000 runs, as many as a fit takes, with an architecture of 25 kB each."""
-MOST_ROWS = 1_000_000
+LARGEST_TABLE_ROWS = 1_000_000
 """One row is one run; more are the steps of a log."""
 LONGEST_FIELD = 2**20
 """Characters of one value of a CSV file."""
@@ -43,7 +43,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
             f"{path}: a run table is read from {', '.join(TABLE_ENDINGS)}, not {ending or 'a name without ending'}"
         )
     try:
-        if (size := size_of(path)) > LARGEST_TABLE_FILE:
+        if (size := file_size(path)) > LARGEST_TABLE_FILE:
             raise UserError(f"{path}: {size:,} bytes are more than the {LARGEST_TABLE_FILE:,} of a run table")
         frame = _READERS[ending](path)
     except UserError:  # a ValueError too
@@ -111,8 +111,10 @@ def _check_rows(text: str, where: str) -> None:
 
 
 def _check_number(rows: int, where: str) -> None:
-    if rows > MOST_ROWS:
-        raise UserError(f"{where}: more than {MOST_ROWS:,} rows: give one row per run, not one per logged step")
+    if rows > LARGEST_TABLE_ROWS:
+        raise UserError(
+            f"{where}: more than {LARGEST_TABLE_ROWS:,} rows: give one row per run, not one per logged step"
+        )
 
 
 def _unequal(values: Sequence[str], header: Sequence[str]) -> str:

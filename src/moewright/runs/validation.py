@@ -13,7 +13,7 @@ import pandas as pd
 from moewright.complaints import MISSPELT, hint, name_row, near_name
 from moewright.errors import UserError
 from moewright.quantities import COUNT_UNITS, split_quantity
-from moewright.runs.schema import BY_NAME, FINISHED, Column, column_for
+from moewright.runs.schema import BY_NAME, FINISHED, RunColumn, column_for
 
 EXPECTED = "a number such as 2000000000, 2e9, 2B or 2T"
 
@@ -130,7 +130,7 @@ def _finished(table: pd.DataFrame, where: str) -> npt.NDArray[np.bool_]:
     return np.asarray(status == FINISHED, dtype=bool)
 
 
-def _text(values: pd.Series, column: Column, where: str) -> pd.Series:
+def _text(values: pd.Series, column: RunColumn, where: str) -> pd.Series:
     text = values.where(values.isna(), values.astype(str)).astype(object)
     if column.choices:
         wrong = np.flatnonzero(text.notna() & ~text.isin(column.choices))
@@ -143,7 +143,7 @@ def _text(values: pd.Series, column: Column, where: str) -> pd.Series:
 def _refuse_outside(
     table: pd.DataFrame,
     numbers: npt.NDArray[np.float64],
-    column: Column,
+    column: RunColumn,
     finished: npt.NDArray[np.bool_],
     where: str,
 ) -> None:
@@ -175,7 +175,7 @@ def _refuse_outside(
         raise _complaint(table, row, column, where, "is missing; fill it, or say in a status column how the run ended")
 
 
-def _complaint(table: pd.DataFrame, row: int, column: Column, where: str, what: str) -> UserError:
+def _complaint(table: pd.DataFrame, row: int, column: RunColumn, where: str, what: str) -> UserError:
     unit = f" [{column.unit}]" if column.unit else ""
     return UserError(f"{where}: {row_at(table, row)}, column {column.name}{unit}: {what}")
 

@@ -14,9 +14,9 @@ from moewright.experiment.identity import TRAINING_VERSION, code_digest, run_id
 from moewright.experiment.planning import WEIGHT_BYTES, check_vocabulary, most_checkpoint_bytes, open_data
 from moewright.experiment.recipe import LawRate, Recipe
 from moewright.experiment.schedule import peak_learning_rate
-from moewright.experiment.sweep_folder import Stage
-from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, round_rate, tune
-from moewright.sweeps.settings.axes import check_runs
+from moewright.experiment.sweep_folder import SweepStage
+from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, round_rate, tune_rate
+from moewright.sweeps.settings.axes import check_run_count
 from moewright.sweeps.settings.cells import Cell, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
 
@@ -30,7 +30,7 @@ class PlannedRun:
     cell: Cell
     recipe: Recipe
     """With its seed; its learning rate is provisional while `awaits_rate`."""
-    stage: Stage
+    stage: SweepStage
     group: str | None
     """Whose learning rate it shares, in words; None without tuning."""
     id: str
@@ -97,7 +97,7 @@ class Planner:
         """
         self._names = names or {}
         self.spec: SweepSpec = loaded.spec
-        check_runs(loaded.spec.axes, len(loaded.spec.seeds))
+        check_run_count(loaded.spec.axes, len(loaded.spec.seeds))
         cells = resolve_cells(loaded.recipe, loaded.beside, loaded.spec.axes)
         self.invalid = tuple(cell for cell in cells if cell.recipe is None)
         self.cells = tuple(cell for cell in cells if cell.recipe is not None)
@@ -149,7 +149,7 @@ class Planner:
         tuned: dict[str, TunedRate] = {}
         for group in self.groups.values():
             assert self.spec.tuning is not None
-            tried, found = tune(self.spec.tuning, lambda *which, g=group: self._trial_loss(g, losses, *which))
+            tried, found = tune_rate(self.spec.tuning, lambda *which, g=group: self._trial_loss(g, losses, *which))
             tuned[group.name] = found
             for multiplier in tried:
                 for seed in self._tuning_seeds:
@@ -185,7 +185,7 @@ class Planner:
         ids = [self._run(group.cell, seed, multiplier, "tune").id for seed in self._tuning_seeds]
         return [losses[one] for one in ids if one in losses] if all(one in losses for one in ids) else []
 
-    def _run(self, cell: Cell, seed: int, multiplier: float, stage: Stage) -> PlannedRun:
+    def _run(self, cell: Cell, seed: int, multiplier: float, stage: SweepStage) -> PlannedRun:
         key = (id(cell), seed, multiplier)
         if key not in self._made:
             recipe = _with_rate(_recipe(cell), multiplier).model_copy(update={"seed": seed})

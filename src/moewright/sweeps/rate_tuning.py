@@ -14,7 +14,7 @@ from moewright.sweeps.settings.cells import Cell
 from moewright.sweeps.sweep_spec import Tuning
 
 # Sizes that cells can be grouped by, beside the settings of the axes.
-SIZES: dict[str, Callable[[Recipe], float]] = {
+RECIPE_SIZES: dict[str, Callable[[Recipe], float]] = {
     "hidden_size": lambda recipe: recipe.architecture.hidden_size,
     "num_layers": lambda recipe: recipe.architecture.num_layers,
     "num_experts": lambda recipe: variables.num_experts(recipe.architecture) if recipe.architecture.moe_layers() else 1,
@@ -64,7 +64,9 @@ def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, TuningGroup]
     }
 
 
-def tune(tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]) -> tuple[tuple[float, ...], TunedRate]:
+def tune_rate(
+    tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]
+) -> tuple[tuple[float, ...], TunedRate]:
     """The multipliers that a group needs, and what their results say.
 
     `losses_at` gives the losses of the runs at a multiplier: none while one is missing, inf for one that diverged, None
@@ -109,9 +111,11 @@ def _value(cell: Cell, key: str) -> Any:
     if key in cell.settings:
         return cell.settings[key]
     assert cell.recipe is not None
-    if key in SIZES:
-        return SIZES[key](cell.recipe)
-    raise UserError(f"tuning.per: {key!r} is neither set by an axis nor a size{hint(key, [*cell.settings, *SIZES])}")
+    if key in RECIPE_SIZES:
+        return RECIPE_SIZES[key](cell.recipe)
+    raise UserError(
+        f"tuning.per: {key!r} is neither set by an axis nor a size{hint(key, [*cell.settings, *RECIPE_SIZES])}"
+    )
 
 
 def _chosen(tuning: Tuning, name: str, members: Sequence[Cell]) -> Cell:

@@ -6,14 +6,14 @@ from moewright.laws.forecasting.forecast import Forecast
 from moewright.laws.rate_optimum import RateOptimum
 from moewright.records import Items, Output, Pair, Reading, Record
 
-Settings = dict[str, Any]
+CellSettings = dict[str, Any]
 """What distinguishes a run, or a cell, from the others of the sweep."""
 
 
 class InvalidCell(Record):
     """A cell that no recipe can have, or a run that would fail at once."""
 
-    settings: Settings
+    settings: CellSettings
     problem: str
 
 
@@ -87,7 +87,7 @@ class ExpectedRun(Record):
 
     id: str | None
     """null while its learning rate is not known."""
-    settings: Settings
+    settings: CellSettings
     stage: str
     group: str | None
     state: str
@@ -105,8 +105,8 @@ class ExpectedRun(Record):
 class DuplicateCell(Record):
     """A cell that comes to the same run as another."""
 
-    settings: Settings
-    same_as: Settings
+    settings: CellSettings
+    same_as: CellSettings
 
 
 class DriftAnswer(Record):
@@ -114,7 +114,7 @@ class DriftAnswer(Record):
 
     what: str
     largest: float
-    settings: Settings
+    settings: CellSettings
     above: int
     cells: int
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
-from moewright.experiment.routing import BalanceLoss, SelectionBias
+from moewright.experiment.balance_losses.switch import SwitchLoss
+from moewright.experiment.routing import SelectionBias
 from moewright.lab.model import Transformer
 from moewright.lab.model.balancing import balance_loss, update_selection_bias, z_loss
 from moewright.lab.model.moe import DROPLESS, MoELayer
@@ -103,8 +104,8 @@ def loads_over_even(moe: MoE, tokens: list[Token]) -> list[float]:
     ]
 
 
-def balance_by_hand(loss: BalanceLoss, moes: list[MoE], tokens: list[list[Token]], whole: list[list[Token]]) -> float:
-    """The definition in `BalanceLoss`; `tokens` and `whole` of each layer: of the forward pass, of the whole step."""
+def balance_by_hand(loss: SwitchLoss, moes: list[MoE], tokens: list[list[Token]], whole: list[list[Token]]) -> float:
+    """The definition in `SwitchLoss`; `tokens` and `whole` of each layer: of the forward pass, of the whole step."""
     sequences = sorted({b for b, _, _ in tokens[0]}) if loss.scope == "sequence" else [None]
     samples = []  # for each sample and layer: relative loads, mean shares
     for sequence in sequences:
@@ -153,7 +154,7 @@ def test_losses_by_hand(score: str, routing: str) -> None:
         ("micro_batch", "sequence", "global_batch"), ("one", "top_k"), ("mean", "sum", "pooled"), (False, True)
     ):
         settings = {"scope": scope, "balanced_value": value, "layers": over, "size_penalty": penalty}
-        loss = BalanceLoss.from_dict({"weight": 0.3, **settings})
+        loss = SwitchLoss.from_dict({"weight": 0.3, **settings})
         expected = balance_by_hand(loss, moes, tokens, [a + b for a, b in zip(tokens, others, strict=True)])
         actual = balance_loss(loss, routings, layers, step if scope == "global_batch" else None)
         assert actual.item() == pytest.approx(expected, rel=1e-12), loss
@@ -188,7 +189,7 @@ def test_even_routing_costs_one_or_top_k(routing: str) -> None:
         loads = answers[0].loads.sum(0).tolist()
         assert loads == [12 * group.top_k // group.count for group in moe.groups for _ in range(group.count)]
         for value, expected in (("one", 1.0), ("top_k", moe.top_k)):
-            loss = BalanceLoss.from_dict({"weight": 1.0, "balanced_value": value, "layers": over})
+            loss = SwitchLoss.from_dict({"weight": 1.0, "balanced_value": value, "layers": over})
             assert balance_loss(loss, answers, [layer] * 2).item() == pytest.approx(expected, rel=1e-14, abs=0)
 
 
@@ -197,7 +198,7 @@ def test_pooling_needs_equal_layers() -> None:
     x, valid = batch(4)
     routings = [layer(x, valid, DROPLESS)[1] for layer in layers]
     with pytest.raises(UserError, match="pooled"):
-        balance_loss(BalanceLoss(weight=1.0, layers="pooled"), routings, layers)
+        balance_loss(SwitchLoss(weight=1.0, layers="pooled"), routings, layers)
 
 
 @pytest.mark.parametrize("over", ["mean", "sum"])
@@ -207,10 +208,10 @@ def test_global_batch_with_accumulation_is_one_big_batch(over: Any) -> None:
     x, valid = batch(5, sequences=6)
     x.requires_grad_()
     weights = [layer.router.weight for layer in layers]
-    loss = BalanceLoss(weight=0.7, scope="global_batch", layers=over)
+    loss = SwitchLoss(weight=0.7, scope="global_batch", layers=over)
     whole = [layer(x, valid, DROPLESS)[1] for layer in layers]
     loads = [routing.loads.sum(0) for routing in whole]
-    one = balance_loss(BalanceLoss(weight=0.7, layers=over), whole, layers)
+    one = balance_loss(SwitchLoss(weight=0.7, layers=over), whole, layers)
     gradients = torch.autograd.grad(one, (x, *weights))
     parts = []
     for rows in (slice(0, 1), slice(1, 3), slice(3, 6)):

@@ -11,7 +11,7 @@ from moewright.errors import UserError
 from moewright.runs import load, prepare
 from moewright.runs.importers import import_source
 from moewright.runs.importers.slicing import mean_rate
-from moewright.runs.importers.slicing_models import SIZES, SlicingGroup, backbone, read_name, size_of
+from moewright.runs.importers.slicing_models import SLICING_SIZES, SlicingGroup, backbone, read_name, slicing_size
 from tests.runs.public_data import public_table
 
 PREFIX = "2025_07_02-07_52_21_lr_sweep_5XD_dropless_lf_lowlb_olmo2_20M"
@@ -32,13 +32,13 @@ def test_counts_of_the_dense_backbones_are_the_authors() -> None:
     without = {"10M": 14456400, "20M": 26882064, "50M": 65549440, "100M": 132927808, "200M": 260945440}
     without |= {"400M": 530889120, "1.0B": 1342261248}
     for label, count in without.items():
-        size = SIZES["olmo2", label]
+        size = SLICING_SIZES["olmo2", label]
         model = backbone(size, (SlicingGroup(1.0, 1, 1),), 0.0)
         qk_norms = 2 * size.hidden_size * size.num_layers
         assert counts.total_params_non_embedding(model) - qk_norms == count
     with_all = {"10M": 9745008, "20M": 19859040, "50M": 52782000}
     for label, count in with_all.items():
-        assert counts.total_params(backbone(SIZES["olmo2b", label], (SlicingGroup(1.0, 1, 1),), 0.0)) == count
+        assert counts.total_params(backbone(SLICING_SIZES["olmo2b", label], (SlicingGroup(1.0, 1, 1),), 0.0)) == count
 
 
 def test_every_run_of_the_table_is_there(table: pd.DataFrame) -> None:
@@ -129,8 +129,8 @@ def test_a_name_without_xd_has_one_chinchilla_of_tokens() -> None:
 
 def test_an_unlisted_size_lies_between_its_neighbours_and_warns() -> None:
     with pytest.warns(UserWarning, match="olmo2_30M is not listed"):
-        size = size_of("olmo2", "30M")
-    assert SIZES["olmo2", "20M"].hidden_size < size.hidden_size < SIZES["olmo2", "50M"].hidden_size
+        size = slicing_size("olmo2", "30M")
+    assert SLICING_SIZES["olmo2", "20M"].hidden_size < size.hidden_size < SLICING_SIZES["olmo2", "50M"].hidden_size
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from moewright.errors import UserError
 from moewright.experiment.attempts import begins
 from moewright.experiment.binding import check_status
 from moewright.experiment.collecting.findings import (
-    Finding,
     RunFinding,
     about_attempts,
     about_mixtures,
@@ -73,7 +72,7 @@ class RunTable(ShownTable):
     folder: Path
     table: pd.DataFrame
     """One row per run, as `moewright.runs.load` gives it; docs/run_table.md has the columns."""
-    findings: tuple[Finding, ...]
+    findings: tuple[RunFinding, ...]
     """row (from 1; None for a run that is not in the table, or for all), run_id, problem, column, detail."""
     is_sweep: bool
     written: tuple[Path, ...] = field(default=())
@@ -90,7 +89,7 @@ class RunTable(ShownTable):
             folder=str(self.folder),
             is_sweep=self.is_sweep,
             states=self.states,
-            findings=tuple(RunFinding(**each) for each in self.findings),
+            findings=self.findings,
             written=tuple(str(path) for path in self.written),
             runs=tuple(as_records(self.table)),
         )
@@ -145,13 +144,13 @@ def collect(
     table, wrong = _prepare(rows, str(folder))
     findings += wrong
     if table.empty:
-        raise UserError(f"{folder}: none of its {len(sources)} runs can be read; {findings[0]['detail']}")
+        raise UserError(f"{folder}: none of its {len(sources)} runs can be read; {findings[0].detail}")
     findings += [*_diagnose(table), *about_mixtures(table)]
     written = _write(table, sources, out, curves, force)
     return RunTable(folder, table, _numbered(findings, table), swept, written)
 
 
-def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tuple[dict[str, Any], list[Finding]]:
+def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tuple[dict[str, Any], list[RunFinding]]:
     """A run's row and what is wrong with it. Raises UserError, which names the file, and OSError."""
     cell = None if source.cell is None else CellRecord.read(source.cell)
     if cell is not None and cell.id != source.run_id:
@@ -210,7 +209,7 @@ def _plain(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
 
 
-def _prepare(rows: list[dict[str, Any]], where: str) -> tuple[pd.DataFrame, list[Finding]]:
+def _prepare(rows: list[dict[str, Any]], where: str) -> tuple[pd.DataFrame, list[RunFinding]]:
     """The rows as a run table; those with impossible values are left out and named."""
     try:
         return _completed(rows, where), []
@@ -252,18 +251,18 @@ def _of_one_type(values: list[Any]) -> "pd.Series[Any]":
     return pd.Series(texts, dtype=object)
 
 
-def _diagnose(table: pd.DataFrame) -> Iterator[Finding]:
+def _diagnose(table: pd.DataFrame) -> Iterator[RunFinding]:
     """What the table's own diagnosis finds among runs that are not under way."""
     ended = table[~table["state"].isin(UNDER_WAY)]
     for record in run_tables.diagnose(ended).to_dict("records"):
         yield finding(record["run_id"], record["problem"], record["column"], record["detail"])
 
 
-def _numbered(findings: list[Finding], table: pd.DataFrame) -> tuple[Finding, ...]:
+def _numbered(findings: list[RunFinding], table: pd.DataFrame) -> tuple[RunFinding, ...]:
     """Findings with the numbers of their rows, those of no row first."""
     rows = {run: number for number, run in enumerate(table["run_id"], start=1)}
-    numbered = [{**each, "row": rows.get(each["run_id"])} for each in findings]
-    return tuple(sorted(numbered, key=lambda each: each["row"] or 0))
+    numbered = [each.model_copy(update={"row": rows.get(each.run_id)}) for each in findings]
+    return tuple(sorted(numbered, key=lambda each: each.row or 0))
 
 
 def _write(

@@ -1,7 +1,6 @@
 """What is wrong with runs as files, beyond what a table of numbers shows. No torch."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -14,9 +13,6 @@ from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import CellRecord
 from moewright.records import Record
 from moewright.runs.schema import FINISHED
-
-Finding = dict[str, Any]
-"""The fields of a `RunFinding`."""
 
 
 class RunFinding(Record):
@@ -48,9 +44,9 @@ ONE_VALUE = {
 """Columns that should hold one value over all finished runs, whose losses otherwise differ for that reason too."""
 
 
-def finding(run_id: str, problem: str, column: str, detail: str, row: int | None = None) -> Finding:
+def finding(run_id: str, problem: str, column: str, detail: str, row: int | None = None) -> RunFinding:
     """One finding in the form of those of `runs.diagnose`."""
-    return {"row": row, "run_id": run_id, "problem": problem, "column": column, "detail": detail}
+    return RunFinding(row=row, run_id=run_id, problem=problem, column=column, detail=detail)
 
 
 def about_run(
@@ -60,7 +56,7 @@ def about_run(
     state: State,
     status: RunStatus | None,
     tail: Tail,
-) -> Iterator[Finding]:
+) -> Iterator[RunFinding]:
     """What does not fit together within one run."""
     if run is not None and cell is not None:
         # Without peak rates, which cells do not record.
@@ -86,7 +82,7 @@ def about_run(
         yield finding(run_id, "incomplete", "metrics.jsonl", "the last evaluation is not there; only `loss` is known")
 
 
-def about_attempts(run_id: str, attempts: Sequence[Attempt], now: float | None) -> Iterator[Finding]:
+def about_attempts(run_id: str, attempts: Sequence[Attempt], now: float | None) -> Iterator[RunFinding]:
     """Times that cannot be; `now` is the file system's."""
     begun: dict[int, float] = {}
     for record in attempts:
@@ -102,7 +98,7 @@ def about_attempts(run_id: str, attempts: Sequence[Attempt], now: float | None) 
             yield finding(run_id, "clock", "time", f"{which} ended before it began")
 
 
-def about_mixtures(table: pd.DataFrame) -> Iterator[Finding]:
+def about_mixtures(table: pd.DataFrame) -> Iterator[RunFinding]:
     """Finished runs that were not made alike."""
     finished = table[table["status"] == FINISHED]
     for column, what in ONE_VALUE.items():

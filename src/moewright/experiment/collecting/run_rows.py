@@ -14,7 +14,7 @@ from moewright.experiment.states import State
 from moewright.records import digest
 from moewright.runs.schema import LOSS_PREFIX
 
-STATUSES: dict[State, str] = {"done": "finished", "diverged": "diverged", "failed": "failed"}
+STATUS_OF_STATE: dict[State, str] = {"done": "finished", "diverged": "diverged", "failed": "failed"}
 """The run table's status of a state; of any other, unfinished."""
 
 
@@ -34,20 +34,22 @@ def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None, weights
         "architecture": json.dumps(architecture, sort_keys=True),
         "train_tokens": tokens,
         "batch_tokens": batch,
-        "sequence_length": number(recipe, "sequence_length"),
+        "sequence_length": finite_number(recipe, "sequence_length"),
         "learning_rate": float(rate) if _is_number(rate) else None,
         "schedule": at(recipe, "schedule.kind"),
-        "warmup_steps": _over(number(recipe, "schedule.warmup_tokens"), batch),
+        "warmup_steps": _over(finite_number(recipe, "schedule.warmup_tokens"), batch),
         "optimizer": at(recipe, "optimizer.kind"),
         "precision": recipe.get("precision"),
-        "balance_weight": float(sum(number(loss, "weight") or 0.0 for loss in losses if isinstance(loss, Mapping))),
+        "balance_weight": float(
+            sum(finite_number(loss, "weight") or 0.0 for loss in losses if isinstance(loss, Mapping))
+        ),
         "balance_scope": "+".join(str(loss.get("scope")) for loss in losses if isinstance(loss, Mapping)) or None,
-        "z_loss": number(recipe, "balancing.z_loss"),
-        "bias_step": number(recipe, "balancing.selection_bias.step") or 0.0,
-        "capacity_factor": number(recipe, "dispatch.capacity.factor"),
+        "z_loss": finite_number(recipe, "balancing.z_loss"),
+        "bias_step": finite_number(recipe, "balancing.selection_bias.step") or 0.0,
+        "capacity_factor": finite_number(recipe, "dispatch.capacity.factor"),
         "tokenizer": None if fingerprint is None else f"data {fingerprint[:12]}",
         "data_fingerprint": fingerprint,
-        "seed": number(recipe, "seed"),
+        "seed": finite_number(recipe, "seed"),
     }
 
 
@@ -97,10 +99,10 @@ def outcome_columns(
     """
     done = None if status is None else status.step
     step = tail.step if tail.step is not None and state != "done" else done
-    batch = number(recipe, "batch_tokens")
+    batch = finite_number(recipe, "batch_tokens")
     columns: dict[str, Any] = {
         "state": state,
-        "status": STATUSES.get(state, "unfinished"),
+        "status": STATUS_OF_STATE.get(state, "unfinished"),
         "loss": None,
         "train_loss": tail.train_loss,
         "schedule_fraction": _over(step, steps),
@@ -157,14 +159,14 @@ def at(record: Mapping[str, Any], place: str) -> Any:
     return value
 
 
-def number(record: Mapping[str, Any], place: str) -> float | None:
+def finite_number(record: Mapping[str, Any], place: str) -> float | None:
     """The finite number at a dotted place; None where there is none."""
     value = at(record, place)
     return float(value) if _is_number(value) and math.isfinite(value) else None
 
 
 def _needed(recipe: Mapping[str, Any], name: str) -> float:
-    value = number(recipe, name)
+    value = finite_number(recipe, name)
     if value is None or value <= 0:
         raise UserError(f"recipe.{name}: no positive number there")
     return value

@@ -11,7 +11,7 @@ from moewright.hf.parts import (
     choose_feed_forwards,
     dense_first_layers,
     experts,
-    shared_experts,
+    shared_of_routed_size,
     stack,
     without,
 )
@@ -44,7 +44,7 @@ def _read(c: Config) -> Architecture:
         size="moe_intermediate_size",
         # The bias of loss-free balancing is registered as a parameter here, and so is counted.
         router=Router(score="sigmoid", normalize=True, scale=c.number("route_scale"), selection_bias="parameter"),
-        shared=shared_experts(c, "num_shared_experts", "moe_intermediate_size"),
+        shared=shared_of_routed_size(c, "num_shared_experts", "moe_intermediate_size"),
     )
     sparse = dense_first_layers(c, n, "num_dense_layers")
     feed_forwards = choose_feed_forwards(c, sparse, moe)

@@ -10,7 +10,7 @@ from moewright.hf.parts import (
     build,
     choose_feed_forwards,
     experts,
-    shared_experts,
+    shared_of_routed_size,
     stack,
     typed_layers,
     without,
@@ -40,7 +40,9 @@ def _read(c: Config) -> Architecture:
             score="softmax" if c.choice("expert_selection_fn", "softmax", "sigmoid") == "softmax" else "sigmoid",
             normalize=c.flag("norm_topk_prob"),
         ),
-        shared=shared_experts(c, "num_shared_experts", "intermediate_size", "sum" if combine == "sum" else "average"),
+        shared=shared_of_routed_size(
+            c, "num_shared_experts", "intermediate_size", "sum" if combine == "sum" else "average"
+        ),
     )
     sparse = typed_layers(c, n)
     dense_size = "prefix_dense_intermediate_size" if c.has("prefix_dense_intermediate_size") else "intermediate_size"

@@ -22,7 +22,7 @@ from moewright.hf.parts import (
     first_moe,
     indexer,
     latent_attention,
-    shared_experts,
+    shared_of_routed_size,
     stack,
     typed_layers,
 )
@@ -50,7 +50,7 @@ def _read_v2(c: Config) -> Architecture:
         top_k="num_experts_per_tok" if c.has("num_experts_per_tok") else "n_routed_experts",
         size="moe_intermediate_size",
         router=router,
-        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size", bias=bias),
+        shared=shared_of_routed_size(c, "n_shared_experts", "moe_intermediate_size", bias=bias),
     )
     sparse = dense_first_layers(c, n)
     return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe, bias=bias)))

@@ -4,7 +4,7 @@ from moewright.architecture.feed_forwards import MoE, Router
 from moewright.architecture.mixers import CompressedAttention, Window
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, build, experts, indexer, shared_experts, stack
+from moewright.hf.parts import COMMON_DEFAULTS, build, experts, indexer, shared_of_routed_size, stack
 
 _SLIDING, _SPARSE, _HEAVY = "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"
 _RATES = {_SPARSE: 4, _HEAVY: 128}
@@ -92,7 +92,7 @@ def _experts(c: Config, hashed: bool) -> MoE:
             scale=c.number("routed_scaling_factor"),
             selection_bias=None if hashed else "buffer",
         ),
-        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
+        shared=shared_of_routed_size(c, "n_shared_experts", "moe_intermediate_size"),
     )
 
 

@@ -3,7 +3,15 @@
 from moewright.architecture.feed_forwards import Router
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, choose_feed_forwards, experts, shared_experts, stack
+from moewright.hf.parts import (
+    COMMON_DEFAULTS,
+    attention,
+    build,
+    choose_feed_forwards,
+    experts,
+    shared_of_routed_size,
+    stack,
+)
 
 
 def _read(c: Config) -> Architecture:
@@ -20,7 +28,7 @@ def _read(c: Config) -> Architecture:
         size="moe_intermediate_size",
         # The bias of loss-free balancing is registered as a parameter here, and so is counted.
         router=Router(normalize=True, selection_bias="parameter"),
-        shared=shared_experts(c, "moe_num_shared_experts", "moe_intermediate_size", bias=bias),
+        shared=shared_of_routed_size(c, "moe_num_shared_experts", "moe_intermediate_size", bias=bias),
     )
     feed_forwards = choose_feed_forwards(c, sparse, moe, bias=bias)
     return build(

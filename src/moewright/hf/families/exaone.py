@@ -10,7 +10,7 @@ from moewright.hf.parts import (
     choose_feed_forwards,
     expert_groups,
     experts,
-    shared_experts,
+    shared_of_routed_size,
     sigmoid_router,
     stack,
     typed_layers,
@@ -39,7 +39,7 @@ def _read(c: Config) -> Architecture:
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
         router=sigmoid_router(c, expert_groups(c, count="num_experts")),
-        shared=shared_experts(c, "num_shared_experts", "moe_intermediate_size"),
+        shared=shared_of_routed_size(c, "num_shared_experts", "moe_intermediate_size"),
     )
     sparse = typed_layers(c, n)
     feed_forwards = choose_feed_forwards(c, sparse, moe)

@@ -11,7 +11,7 @@ from moewright.hf.parts import (
     expert_groups,
     experts,
     latent_attention,
-    shared_experts,
+    shared_of_routed_size,
     sigmoid_router,
     stack,
     typed_layers,
@@ -25,7 +25,7 @@ def _experts(c: Config) -> MoE:
         top_k="num_experts_per_token",
         size="moe_intermediate_size",
         router=sigmoid_router(c, expert_groups(c, "num_expert_group", "topk_group", "num_experts")),
-        shared=shared_experts(c, "num_shared_experts", "moe_intermediate_size"),
+        shared=shared_of_routed_size(c, "num_shared_experts", "moe_intermediate_size"),
     )
 
 

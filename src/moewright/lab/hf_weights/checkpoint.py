@@ -26,7 +26,7 @@ from moewright.foreign_text import visible
 from moewright.hf.config import read_config, to_config
 from moewright.hf.training_config import write_training_config
 from moewright.lab.checkpoint_files import save_tensors
-from moewright.lab.hf_weights.tensors import FAMILIES, from_hf_tensors, to_hf_tensors
+from moewright.lab.hf_weights.tensors import TENSOR_NAMES, from_hf_tensors, to_hf_tensors
 from moewright.outputs import check_space
 
 StoredAs = Literal["fp32", "bf16"]
@@ -35,7 +35,7 @@ _DTYPES: Mapping[StoredAs, torch.dtype] = {"fp32": torch.float32, "bf16": torch.
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 
 
-def write_checkpoint(
+def write_hf_checkpoint(
     model: nn.Module | Mapping[str, Tensor],
     architecture: Architecture,
     out: str | Path,
@@ -81,7 +81,7 @@ def write_checkpoint(
     return Path(out)
 
 
-def read_checkpoint(folder: str | Path) -> tuple[Architecture, dict[str, Tensor]]:
+def read_hf_checkpoint(folder: str | Path) -> tuple[Architecture, dict[str, Tensor]]:
     """The architecture and the lab model's state (fp32) of a local Hugging Face folder.
 
     The weights are model.safetensors, or shards with their index. Prediction blocks are left out, with a warning, as
@@ -97,9 +97,10 @@ def read_checkpoint(folder: str | Path) -> tuple[Architecture, dict[str, Tensor]
     values = read_mapping(config)
     imported = read_config(values)
     family = imported.family.model_type
-    if family not in FAMILIES:
+    if family not in TENSOR_NAMES:
         raise UserError(
-            f"model_type: moewright reads {family}'s config, not its weights; it reads those of {', '.join(FAMILIES)}"
+            f"model_type: moewright reads {family}'s config, not its weights; it reads those of "
+            f"{', '.join(TENSOR_NAMES)}"
         )
     for key in ("quantization_config", "clip_qkv"):  # the one stores other tensors, the other computes another function
         if values.get(key) is not None:
@@ -133,11 +134,11 @@ def export_run(
     """Write a trainer's run (or one of its checkpoints) to a new folder for transformers, with its tokenizer.
 
     `step` None takes the newest complete checkpoint. The run's token between documents ends a generation. Raises
-    UserError as `write_checkpoint` does, where there is no complete checkpoint, and for files that are not the run's.
+    UserError as `write_hf_checkpoint` does, where there is no complete checkpoint, and for files of another run.
     """
     trained = find_trained(run, step)
     check_file(trained.checkpoint, trained.state, MODEL)
-    return write_checkpoint(
+    return write_hf_checkpoint(
         _load_one(trained.checkpoint / MODEL),
         trained.architecture,
         out,

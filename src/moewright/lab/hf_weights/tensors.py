@@ -34,7 +34,7 @@ class FamilyNames(NamedTuple):
     """The module has shared experts even where the config says 0 of them: tensors without elements."""
 
 
-FAMILIES: Mapping[str, FamilyNames] = {
+TENSOR_NAMES: Mapping[str, FamilyNames] = {
     "qwen3_moe": FamilyNames(),
     "olmoe": FamilyNames(),
     "mixtral": FamilyNames(mixture="block_sparse_moe", gate="w1", up="w3", down="w2"),
@@ -116,11 +116,13 @@ def _lab_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 def _places(architecture: Architecture, family: str, *, fused: bool, interleaved: bool) -> Iterator[_Place]:
     """Every tensor of a checkpoint of a family. `interleaved`: latent attention rotates channel 2i with 2i + 1.
 
-    Raises UserError for families other than `FAMILIES`, and for tensors of the lab's that the family has no name for.
+    Raises UserError for families without `TENSOR_NAMES`, and for tensors of the lab's that the family has no name for.
     """
-    if family not in FAMILIES:
-        raise UserError(f"family: moewright has no names for {family!r}'s weights; use one of {', '.join(FAMILIES)}")
-    own = FAMILIES[family]
+    if family not in TENSOR_NAMES:
+        raise UserError(
+            f"family: moewright has no names for {family!r}'s weights; use one of {', '.join(TENSOR_NAMES)}"
+        )
+    own = TENSOR_NAMES[family]
     if fused:
         own = own._replace(mixture=FamilyNames().mixture)
     mixers = [layer.mixer for layer in architecture.iter_layers()]

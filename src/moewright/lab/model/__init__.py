@@ -3,3 +3,7 @@
 from moewright.lab.model.transformer import Transformer
 
 __all__ = ["Transformer"]
+
+
+def __dir__() -> list[str]:
+    return __all__

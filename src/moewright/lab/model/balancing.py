@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from moewright.architecture.feed_forwards import MoE
+from moewright.experiment.balance_loss import BalanceLoss
 from moewright.experiment.metrics import RoutingMetrics
-from moewright.experiment.routing import BalanceLoss, SelectionBias, check_pooling
+from moewright.experiment.routing import SelectionBias
 from moewright.lab.model.moe import MoELayer, Routing
 
 
@@ -51,25 +52,16 @@ def balance_loss(
             loads.append(relative_loads(moe, counts).unsqueeze(0))
             shares.append((routing.shares.sum(0) / routing.tokens.sum().clamp(min=1)).unsqueeze(0))
     specs = [layer.spec for layer in moe_layers]
+    loss.check(specs)
     if loss.layers == "pooled":
-        check_pooling(specs)
         loads, shares, specs = [torch.stack(loads).mean(0)], [torch.stack(shares).mean(0)], specs[:1]
     filled = routings[0].tokens > 0 if loss.scope == "sequence" else torch.ones_like(routings[0].tokens[:1])
     by_layer = [
-        (_by_sample(loss, moe, r, p) * filled).sum() / filled.sum().clamp(min=1)
+        (loss.by_sample(moe, r, p) * filled).sum() / filled.sum().clamp(min=1)
         for moe, r, p in zip(specs, loads, shares, strict=True)
     ]
     total = torch.stack(by_layer)
     return loss.weight * (total.sum() if loss.layers == "sum" else total.mean())
-
-
-def _by_sample(loss: BalanceLoss, moe: MoE, loads: Tensor, shares: Tensor) -> Tensor:
-    """sum_i r_i P_i for each row of loads and shares (S, E) -> (S,), averaged over the layer's routers."""
-    if loss.size_penalty:
-        sizes = torch.tensor([float(group.expert_size) for group in moe.groups for _ in range(group.count)])
-        loads = loads * (sizes / sizes.mean()).to(loads)
-    routers = len(moe.groups) if moe.router_per_group else 1
-    return (loads.to(shares.dtype) * shares).sum(-1) / routers * (moe.top_k if loss.balanced_value == "top_k" else 1)
 
 
 def z_loss(routings: Sequence[Routing]) -> Tensor:

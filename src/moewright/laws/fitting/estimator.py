@@ -11,8 +11,8 @@ from moewright.laws.fitting.extrapolation import (
     FEWEST_ROWS_PER_COEFFICIENT,
     ExtrapolationTest,
     choice_weights,
+    choose_extrapolation,
     pinned,
-    tune,
 )
 from moewright.laws.fitting.fit_record import FitRecord, HoldoutErrors
 from moewright.laws.fitting.fit_settings import FitSettings
@@ -90,7 +90,7 @@ class LawFitter:
         if settings.tuning == "best":
             enough = FEWEST_ROWS_PER_COEFFICIENT * int(problem.free.sum())
             if len(rows) >= enough:
-                tuned = tune(problem, rows, found.finalists)
+                tuned = choose_extrapolation(problem, rows, found.finalists)
             elif self.settings.tuning is not None:
                 raise UserError(f"tuning needs at least {enough} rows for {law.name}, the table has {len(rows)}")
             else:  # the law asked for it, not the user

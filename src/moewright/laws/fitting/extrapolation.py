@@ -85,7 +85,7 @@ class TuningRecord(Record):
     used: bool
 
 
-def tune(problem: Problem, rows: Observations, starts: Array) -> ExtrapolationTest:
+def choose_extrapolation(problem: Problem, rows: Observations, starts: Array) -> ExtrapolationTest:
     """Try every choice of asymptote and weights from every start (F, P), all in one batch."""
     ratio = tokens_per_parameter(rows)
     exponents = _EXPONENTS if ratio is not None else (0.0,)

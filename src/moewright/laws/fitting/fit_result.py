@@ -14,14 +14,12 @@ from moewright.laws.fitting.fit_record import HoldoutErrors
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.fitting.observations import as_frame, rows_with
-from moewright.laws.fitting.uncertainty import Identified
+from moewright.laws.fitting.uncertainty import LEVEL, Identified
 from moewright.laws.law import Law
 from moewright.records import Items, Output, Record
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LEVEL = 0.9
 
 
 class OptimumEstimate(Record):

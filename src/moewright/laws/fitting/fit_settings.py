@@ -21,7 +21,7 @@ def _without_numpy(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-Number = Annotated[float, BeforeValidator(_without_numpy)]
+PlainFloat = Annotated[float, BeforeValidator(_without_numpy)]
 Whole = Annotated[int, BeforeValidator(_without_numpy)]
 
 
@@ -31,9 +31,9 @@ class FitSettings(Record):
     objective: str | None = None
     """robust_log, huber_log, squares_log, squares or asymmetric (`problem.OBJECTIVES`); None: the law's own choice,
     else robust_log."""
-    delta: Number | None = None
+    delta: PlainFloat | None = None
     """Replaces the objective's corner."""
-    over: Number | None = None
+    over: PlainFloat | None = None
     """Replaces the objective's weight of predictions that are too high."""
     loss: str = "loss"
     """Column of the loss."""
@@ -41,11 +41,11 @@ class FitSettings(Record):
     """Column of row weights."""
     cluster: str | Items[str] | None = None
     """Columns that name a configuration; None: rows that agree in every variable of the law are one."""
-    fix: Mapping[str, Number] = Field(default_factory=dict)
+    fix: Mapping[str, PlainFloat] = Field(default_factory=dict)
     """Coefficients kept at values."""
-    bound: Mapping[str, Pair[Number]] = Field(default_factory=dict)
+    bound: Mapping[str, Pair[PlainFloat]] = Field(default_factory=dict)
     """Coefficients kept between two values."""
-    asymptote: Number | None = None
+    asymptote: PlainFloat | None = None
     """Pins the loss of an endless model on endless data."""
     tuning: str | None = None
     """best: choose asymptote and row weights by predicting the rows of lowest loss (`extrapolation`); none: do not.

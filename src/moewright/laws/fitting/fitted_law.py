@@ -1,6 +1,5 @@
 """A law fitted to runs: everything that a published law does, and how sure it is."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from moewright.files import read_mapping
 from moewright.laws.catalogue import get, names
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.observations import as_frame, read_columns
+from moewright.laws.fitting.uncertainty import LEVEL, interval_of
 from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
 from moewright.laws.variable import Array, Status, check_values
@@ -98,7 +98,7 @@ class FittedLaw(Law):
         with np.errstate(over="ignore"):
             return np.asarray(self.form.loss(self.coefficients, columns), dtype=np.float64)
 
-    def interval(self, table: Any, level: float = 0.9, noise: bool = True) -> Interval:
+    def interval(self, table: Any, level: float = LEVEL, noise: bool = True) -> Interval:
         """Interval of the loss for each row of a table, (R,) each.
 
         With `noise`, of one new run: the spread of the coefficients' draws and of the residuals, which are drawn as
@@ -120,14 +120,14 @@ class FittedLaw(Law):
 
     # Intervals of the law itself, by the spread of its coefficients
 
-    def loss_interval(self, level: float = 0.9, **variables: Any) -> Interval:
+    def loss_interval(self, level: float = LEVEL, **variables: Any) -> Interval:
         """Interval of the law's loss at numbers or arrays, by the spread of its coefficients alone."""
         checked = check_values(self.inputs, variables, self.name)
         columns = {name: values[None] for name, values in checked.items()}
         dimensions = max(values.ndim for values in columns.values())
         return _interval(np.asarray(self.form.loss(self._draw_columns(dimensions), columns)), level)
 
-    def optimum_interval(self, level: float = 0.9, **arguments: Any) -> dict[str, Interval]:
+    def optimum_interval(self, level: float = LEVEL, **arguments: Any) -> dict[str, Interval]:
         """Interval of each answer of `optimum`, by solving for it under every draw."""
         rule = self.optimum_rule
         if rule is None:
@@ -140,7 +140,7 @@ class FittedLaw(Law):
             )
         return {name: _interval(np.asarray(values), level) for name, values in solved.items()}
 
-    def coefficient_intervals(self, level: float = 0.9) -> dict[str, Interval]:
+    def coefficient_intervals(self, level: float = LEVEL) -> dict[str, Interval]:
         """Interval of each coefficient."""
         return {name: _interval(values, level) for name, values in self._draw_columns(1).items()}
 
@@ -244,10 +244,7 @@ def resolve_law(law: str | Path | Law) -> Law:
 def _interval(values: Array, level: float) -> Interval:
     if not 0 < level < 1:
         raise UserError(f"the level of an interval is between 0 and 1, got {level}")
-    with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        # An optimum that no draw has is NaN, as the caller sees.
-        warnings.filterwarnings("ignore", "All-NaN slice")
-        low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = interval_of(values, level)  # an optimum that no draw has is NaN, as the caller sees
     if low.ndim == 0:
         return Interval(float(low), float(high))
     return Interval(low, high)

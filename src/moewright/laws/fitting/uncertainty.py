@@ -1,5 +1,6 @@
 """How sure a fit is: a bootstrap over configurations, what the rows leave open, and the status in one word."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -18,8 +19,12 @@ _TOLERANCE = 1e-6
 # Numbers in one Jacobian of a batch: small enough for the second-level cache, large enough that numpy's calls do not
 # dominate. Measured on 446 rows and 12 coefficients, see tests/benchmarks/bench_laws.py.
 _BATCH = 100_000
-# A coefficient is pinned where half its 90 % interval is less than this share of it.
-PINNED = 0.5
+LEVEL = 0.9
+"""Of intervals, where no other is asked for."""
+NORMAL_95 = 1.645
+"""The 95th percentile of a normal: 90 % of its draws lie within so many standard deviations."""
+# A coefficient is pinned where half its interval is less than this share of it.
+PINNED_HALF_WIDTH = 0.5
 # Bootstrap draws of two coefficients this correlated move as one.
 _TOGETHER = 0.98
 # Below this ratio of singular values of the column-scaled Jacobian, columns are the same up to the rounding of its
@@ -67,8 +72,19 @@ def refit(problem: Problem, starts: Array, weights: Array, held: Mask | None = N
 # What the rows leave open
 
 
+def interval_of(draws: Array, level: float = LEVEL) -> Array:
+    """Low and high ends (2, ...) of the middle share of draws (B, ...), by quantiles; draws that are NaN do not count.
+
+    NaN where all of them are.
+    """
+    tail = round((1 - level) / 2, 12)
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")
+        return np.asarray(np.nanquantile(draws, [tail, 1 - tail], axis=0))
+
+
 class Identified(Record):
-    """One coefficient: its value, its 90 % interval, whether the rows pin it, and what it moves with."""
+    """One coefficient: its value, its 90 % interval (`LEVEL`), whether the rows pin it, and what it moves with."""
 
     name: str
     value: float
@@ -82,11 +98,11 @@ def identify(problem: Problem, u: Array, weights: Array, draws: Array) -> list[I
     """Each free coefficient by the spread of its draws (B, P), or by the Jacobian where there are too few."""
     values = problem.coefficients(u)
     if len(draws) >= 20:
-        low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+        low, high = interval_of(draws)
         with np.errstate(invalid="ignore", divide="ignore"):
             correlation = np.asarray(np.corrcoef(_to_ranks(draws), rowvar=False))
     else:
-        spread = 1.645 * standard_errors(problem, u, weights)  # 1.645: the 95th percentile of a normal
+        spread = NORMAL_95 * standard_errors(problem, u, weights)
         low, high = values - spread, values + spread
         correlation = np.zeros((len(values), len(values)))
     found = []
@@ -97,7 +113,7 @@ def identify(problem: Problem, u: Array, weights: Array, draws: Array) -> list[I
                 for j, other in enumerate(problem.names)
                 if j != i and problem.free[j] and abs(correlation[i, j]) > _TOGETHER
             ]
-            pinned = bool((high[i] - low[i]) / 2 < PINNED * abs(values[i]))
+            pinned = bool((high[i] - low[i]) / 2 < PINNED_HALF_WIDTH * abs(values[i]))
             found.append(
                 Identified(
                     name=name,

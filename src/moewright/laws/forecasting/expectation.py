@@ -13,8 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from moewright.laws.fitting.problem import Problem, objective_named
-from moewright.laws.fitting.uncertainty import DEGENERATE
-from moewright.laws.fitting.uncertainty import PINNED as HALF_WIDTH_OF_FITS
+from moewright.laws.fitting.uncertainty import DEGENERATE, NORMAL_95, PINNED_HALF_WIDTH, interval_of
 from moewright.laws.forecasting.simulation import SimulatedFits, optimum_arguments
 from moewright.laws.law import LossForm, Optimum
 from moewright.laws.variable import Array
@@ -25,12 +24,11 @@ if TYPE_CHECKING:
 
 PINNED, LOOSE, NOT_IDENTIFIED = "pinned", "loose", "not identified"
 
-_QUANTILES = (0.05, 0.95)
 # A coefficient or optimum is pinned where its interval spans less than a fifth of it, loose up to the width at which
 # `fit` stops to call a coefficient pinned (half the interval half of the value).
-_LIMITS = (0.2, 2 * HALF_WIDTH_OF_FITS)
-# 90 % of normal draws lie within 1.645 standard deviations: the interval of one run's noise is 3.29 of them wide.
-_ONE_RUN = 2 * 1.645
+_LIMITS = (0.2, 2 * PINNED_HALF_WIDTH)
+# Standard deviations of one run's noise that its interval is wide.
+_ONE_RUN = 2 * NORMAL_95
 # With more fits than this on a bound or without a value, an end of the 90 % interval is not the runs' doing.
 _MOST_UNUSABLE = 0.05
 
@@ -153,7 +151,8 @@ def _with_spread(row: QuantityForecast, truth: float, values: Array, limits: tup
     known: dict[str, Any] = {"truth": float(truth) if np.isfinite(truth) else None, "missing": missing}
     if not len(usable):
         return row.model_copy(update=known)
-    low, median, high = np.quantile(usable, [_QUANTILES[0], 0.5, _QUANTILES[1]]).tolist()
+    low, high = interval_of(usable).tolist()
+    median = float(np.median(usable))
     known |= {"low": low, "median": median, "high": high}
     if not np.isfinite(truth):
         return row.model_copy(update=known)

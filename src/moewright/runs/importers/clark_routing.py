@@ -8,7 +8,7 @@ import pandas as pd
 
 from moewright.runs.validation import renamed, require
 
-TRAIN_TOKENS = 130e9
+CLARK_TRAIN_TOKENS = 130e9
 """Every model saw 130B tokens (the paper's section 4.1)."""
 
 _RENAMED = {
@@ -30,7 +30,7 @@ def import_clark_routing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     table = renamed(frame, _RENAMED, where)
     table["router"] = table["router_type"].map(_ROUTERS).fillna(table["router_type"])
     table["loss"] = table["loss_validation"]
-    table["train_tokens"] = TRAIN_TOKENS
+    table["train_tokens"] = CLARK_TRAIN_TOKENS
     table["evaluation"] = "validation"
     table["source"] = "clark_routing"
     return table

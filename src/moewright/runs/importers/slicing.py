@@ -29,7 +29,7 @@ from moewright.runs.importers.slicing_models import (
     SlicingSize,
     describe_models,
     read_name,
-    size_of,
+    slicing_size,
 )
 from moewright.runs.validation import parse_quantities, renamed, require
 
@@ -121,7 +121,7 @@ def _sizes(frame: pd.DataFrame, names: list[RunName], where: str) -> list[Slicin
         key = (name.family, name.size or (str(label) if pd.notna(label) else ""))
         if key not in sizes:
             try:
-                sizes[key] = size_of(*key)
+                sizes[key] = slicing_size(*key)
             except ValueError as error:
                 raise UserError(f"{where}: {name_row(row + 1)}, column model_size: {error}") from None
         found.append(sizes[key])

@@ -133,7 +133,7 @@ class SlicingSize:
     nominal_params: float
 
 
-SIZES: dict[tuple[str, str], SlicingSize] = {
+SLICING_SIZES: dict[tuple[str, str], SlicingSize] = {
     ("olmo2", "10M"): SlicingSize(336, 8, 7, 10e6),
     ("olmo2", "20M"): SlicingSize(432, 9, 9, 20e6),
     ("olmo2", "50M"): SlicingSize(640, 10, 10, 50e6),
@@ -153,7 +153,7 @@ SIZES: dict[tuple[str, str], SlicingSize] = {
 _LABEL = re.compile(r"^(\d+(?:[._]\d+)?)([MB])$", re.IGNORECASE)
 
 
-def size_of(family: str, label: str) -> SlicingSize:
+def slicing_size(family: str, label: str) -> SlicingSize:
     """The size behind a family and a label such as 10M or 1_0B.
 
     An unlisted label is placed between its family's listed sizes by its number of parameters, with a warning;
@@ -163,16 +163,20 @@ def size_of(family: str, label: str) -> SlicingSize:
     if not found:
         raise ValueError(f"{label!r} is not a size such as 20M or 1.0B")
     number, unit = found[1].replace("_", "."), found[2].upper()
-    known = SIZES.get((family, number + unit))
+    known = SLICING_SIZES.get((family, number + unit))
     if known is None and unit == "B":
-        known = SIZES.get((family, f"{float(number):.1f}B"))
+        known = SLICING_SIZES.get((family, f"{float(number):.1f}B"))
     return known or _between(family, float(number) * (1e6 if unit == "M" else 1e9), label)
 
 
 def _between(family: str, nominal: float, label: str) -> SlicingSize:
-    members = sorted((size for (kin, _), size in SIZES.items() if kin == family), key=lambda size: size.nominal_params)
+    members = sorted(
+        (size for (kin, _), size in SLICING_SIZES.items() if kin == family), key=lambda size: size.nominal_params
+    )
     if not members:
-        members = sorted((size for (kin, _), size in SIZES.items() if kin == "olmo2"), key=lambda s: s.nominal_params)
+        members = sorted(
+            (size for (kin, _), size in SLICING_SIZES.items() if kin == "olmo2"), key=lambda s: s.nominal_params
+        )
     at = [math.log(size.nominal_params) for size in members]
     width = math.exp(np.interp(math.log(nominal), at, [math.log(size.hidden_size) for size in members]))
     layers = np.interp(math.log(nominal), at, [size.num_layers for size in members])

@@ -29,7 +29,7 @@ _SHORTEST = 0.8
 """Seconds for each shape."""
 _POLL_SECONDS = 0.1
 
-Progress = Callable[[int, int], None]
+CalibrationProgress = Callable[[int, int], None]
 """Called with how many shapes are measured, and of how many."""
 
 
@@ -115,7 +115,7 @@ def calibration_of(source: str, measured: Sequence[Measured], start_seconds: flo
 
 
 def calibrate(
-    recipes: Iterable[Recipe], executor: MeasuringExecutor, progress: Progress, seconds: float = SECONDS
+    recipes: Iterable[Recipe], executor: MeasuringExecutor, progress: CalibrationProgress, seconds: float = SECONDS
 ) -> Calibration:
     """Measure a spread of the recipes' shapes in as many processes as runs would be under way, on the same cores.
 
@@ -182,7 +182,7 @@ def _means(measured: Sequence[Measured]) -> dict[str, float]:
     return {key: statistics.fmean(values) for key, values in found.items()}
 
 
-FEWEST_SHAPES = 3
+FEWEST_FINISHED_SHAPES = 3
 """Kinds of step among the finished runs; with fewer the others' times are no more than guesses."""
 
 
@@ -213,7 +213,7 @@ def calibration_of_finished(
         used.append((str(begins(seen.attempts)[0].cores), began, ended))
     wanted = {shape_of(run.recipe).key for run in runs}
     found = {each.shape.key for each in measured}
-    if len(found) < min(FEWEST_SHAPES, len(wanted)):
+    if len(found) < min(FEWEST_FINISHED_SHAPES, len(wanted)):
         return None
     source = f"from {len(measured)} finished runs, {len(found)} of {len(wanted)} kinds of step"
     return calibration_of(source, measured, statistics.median(starts) + _between(used))

@@ -13,15 +13,15 @@ from moewright.experiment.run_folder import newest_step
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import run_path
-from moewright.sweeps.foresight.calibration import Calibration, Progress, calibrate, calibration_of_finished
+from moewright.sweeps.foresight.calibration import Calibration, CalibrationProgress, calibrate, calibration_of_finished
 from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, makespan, tasks_of
-from moewright.sweeps.foresight.preflight import Checked, Disk, Drift, check_runs, disk_use, drifts
+from moewright.sweeps.foresight.preflight import Checked, Disk, Drift, check_planned_runs, disk_use, drifts
 from moewright.sweeps.foresight.run_forecasts import forecasts
 from moewright.sweeps.plan import PlannedRun, SweepPlan
 from moewright.sweeps.running.executor import MeasuringExecutor, missing_lab
 from moewright.sweeps.running.submitting import check_folder
 from moewright.sweeps.running.sweep_state import SweepState
-from moewright.sweeps.running.sweeping import load, make_executor, planner_in
+from moewright.sweeps.running.sweeping import load_sweep, make_executor, planner_in
 from moewright.sweeps.sweep_answers import (
     DiskAnswer,
     DriftAnswer,
@@ -35,7 +35,7 @@ from moewright.sweeps.sweep_spec import ForecastSettings
 if TYPE_CHECKING:
     from moewright.laws import Forecast
 
-OpenProgress = Callable[[], AbstractContextManager[Progress]]
+OpenProgress = Callable[[], AbstractContextManager[CalibrationProgress]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,7 +149,7 @@ def dry_run(
 
     Without torch nothing is measured: the times are unknown then, and a warning says so.
     """
-    loaded = load(spec)
+    loaded = load_sweep(spec)
     folder = None if out is None else Path(out).absolute()
     if folder is not None:
         check_folder(folder)
@@ -158,7 +158,7 @@ def dry_run(
     planner = planner_in(folder, loaded)
     sweep_state = SweepState(folder or Path(), planner)
     plan = sweep_state.plan
-    checked = check_runs(planner, plan.runs)
+    checked = check_planned_runs(planner, plan.runs)
     found: tuple[Forecast, ...] = ()
     if settings is not None:
         main = [run for run in plan.runs if run.stage != "tune"]

@@ -44,7 +44,7 @@ class Drift:
     cells: int
 
 
-def check_runs(planner: Planner, runs: Sequence[PlannedRun]) -> Checked:
+def check_planned_runs(planner: Planner, runs: Sequence[PlannedRun]) -> Checked:
     """Check each cell's recipe as a run would at its beginning, without allocating anything."""
     free = free_local_memory()
     problems: dict[str, str] = {}

@@ -14,7 +14,7 @@ from moewright.experiment.step_times import MeasuredRecipe
 from moewright.files import AppendOnlyFile
 from moewright.sweeps.running.worker import take_cores
 
-FEWEST_SHAPES = 2
+FEWEST_PROBED_SHAPES = 2
 
 
 def probe(out: str, recipes: Sequence[dict[str, Any]], *, seconds: float, threads: int, cores: Sequence[int]) -> float:
@@ -32,7 +32,7 @@ def probe(out: str, recipes: Sequence[dict[str, Any]], *, seconds: float, thread
         began = time.monotonic()
         for index, recipe in enumerate(recipes):
             left = seconds - (time.monotonic() - began)
-            if index >= FEWEST_SHAPES and left < 0:
+            if index >= FEWEST_PROBED_SHAPES and left < 0:
                 break
             share = max(0.0, left) / (len(recipes) - index)
             times = measure(Recipe.from_dict(recipe), share, with_validation=index == 0)

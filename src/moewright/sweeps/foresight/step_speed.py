@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from moewright.architecture.counts import total_params, training_flops_per_token
 from moewright.experiment.identity import decisive_settings
 from moewright.experiment.recipe import Recipe
+from moewright.laws.variable import Array
 from moewright.records import digest
 
 _NO_MATTER = ("seed", "train_tokens", "learning_rate", "schedule", "evaluation", "initialization")
@@ -70,8 +70,6 @@ def spread(shapes: Sequence[StepShape]) -> list[StepShape]:
         order.append(int(distance.argmax()))
     return [shapes[i] for i in order]
 
-
-Array = npt.NDArray[np.float64]
 
 TERMS = ("flops", "layers", "experts", "params")
 

@@ -99,7 +99,7 @@ def sweep(
     `execution.retries` get another round. `add`: run beside the runs of another sweep in the folder. Raises UserError
     for bad input and a folder where another submitter is at work, and RunStopped when the disk is full.
     """
-    loaded = load(spec)
+    loaded = load_sweep(spec)
     folder = Path(out).absolute()
     check_folder(folder)
     planner = planner_in(folder, loaded)
@@ -132,7 +132,7 @@ def follow_sweep(spec: "str | Path | dict[str, Any]", out: str | Path) -> Iterat
     if not (folder / SWEEP).is_file():
         raise UserError(f"out: {out} holds no sweep; start one with `moewright sweep SPEC --out {out}`")
     check_folder(folder)
-    planner = planner_in(folder, load(spec))
+    planner = planner_in(folder, load_sweep(spec))
     runs_beside(folder, planner, add=False)
     state = SweepState(folder, planner)
     while True:
@@ -164,7 +164,7 @@ def make_executor(name: str, execution: Execution, jobs: int | None) -> Executor
     return EXECUTORS[name](execution, jobs)
 
 
-def load(spec: "str | Path | dict[str, Any]") -> LoadedSweep:
+def load_sweep(spec: "str | Path | dict[str, Any]") -> LoadedSweep:
     """A specification from its file or its contents; paths in contents start at the working folder."""
     return LoadedSweep.from_dict(spec) if isinstance(spec, dict) else LoadedSweep.load(Path(spec))
 

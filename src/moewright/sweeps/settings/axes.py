@@ -174,7 +174,7 @@ def product(axes: Sequence[Axis]) -> list[Point]:
     ]
 
 
-def check_runs(axes: Sequence[Axis], seeds: int) -> None:
+def check_run_count(axes: Sequence[Axis], seeds: int) -> None:
     """UserError for more runs, cells times seeds, than a sweep takes; found before any cell is made."""
     cells = math.prod(len(points(axis)) for axis in axes)
     _check_number(cells)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router, SharedExpert
 from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
-from moewright.sweeps.settings.recipe_settings import MisfitError, as_whole, fraction, shown, whole
+from moewright.sweeps.settings.recipe_settings import MisfitError, fraction, parse_size, show_fraction, whole_width
 
 # (left, one, other, whether left is their product or else their sum)
 _Relation = tuple[str, str, str, bool]
@@ -18,7 +18,7 @@ _FROM_BASE = ("expert_size", "top_k", "num_experts")
 
 
 @dataclass(frozen=True)
-class Widths:
+class MixtureWidths:
     """The sizes of one mixture, in channels; exact, and not necessarily whole."""
 
     active: Fraction
@@ -33,10 +33,13 @@ class Widths:
 
     def describe(self) -> str:
         """The widths in words, for a reason."""
-        return f"active width {shown(self.active)}, total {shown(self.total)}, shared {shown(self.shared)}"
+        active, total, shared = (show_fraction(width) for width in (self.active, self.total, self.shared))
+        return f"active width {active}, total {total}, shared {shared}"
 
 
-def solve(base: Widths, stated: Mapping[str, Fraction], hold: Collection[str] = (), by_groups: bool = False) -> Widths:
+def solve(
+    base: MixtureWidths, stated: Mapping[str, Fraction], hold: Collection[str] = (), by_groups: bool = False
+) -> MixtureWidths:
     """The sizes that follow from those stated and held, and otherwise from the base.
 
     stated: any of num_experts, top_k, expert_size, active (channels), expert_share, total_ratio, shared_share.
@@ -80,7 +83,7 @@ def solve(base: Widths, stated: Mapping[str, Fraction], hold: Collection[str] = 
     for name in ("active", "total") if by_groups else _FROM_BASE:
         if name not in known:
             learn(name, getattr(base, name))
-    return Widths(**{name: known.get(name) for name in ("active", "total", "shared", *_FROM_BASE)})  # type: ignore[arg-type]
+    return MixtureWidths(**{name: known.get(name) for name in ("active", "total", "shared", *_FROM_BASE)})  # type: ignore[arg-type]
 
 
 def _derive(known: dict[str, Fraction], relations: list[_Relation], names: list[str]) -> None:
@@ -110,8 +113,8 @@ def _value(name: str, relation: _Relation, known: Mapping[str, Fraction]) -> Fra
         given = known[other if name == one else one]
         value = known[left] / given if is_product else known[left] - given
     if value <= 0:
-        sizes = ", ".join(f"{size} {shown(known[size])}" for size in relation[:3] if size in known)
-        raise MisfitError(f"{name.replace('_', ' ')} = {shown(value)}: nothing is left ({sizes})")
+        sizes = ", ".join(f"{size} {show_fraction(known[size])}" for size in relation[:3] if size in known)
+        raise MisfitError(f"{name.replace('_', ' ')} = {show_fraction(value)}: nothing is left ({sizes})")
     return value
 
 
@@ -161,7 +164,9 @@ def changed_mixture(
     fields["shared"] = _shared(moe.shared, widths, factor)
     if moe.parallel_dense is not None:
         beside = moe.parallel_dense
-        size = as_whole(beside.size * factor, f"parallel_dense = {beside.size} of the base x {shown(factor)}")
+        size = whole_width(
+            beside.size * factor, f"parallel_dense = {beside.size} of the base x {show_fraction(factor)}"
+        )
         fields["parallel_dense"] = beside.model_copy(update={"size": size})
     router = {name.removeprefix(ROUTER): value for name, value in settings.items() if name.startswith(ROUTER)}
     try:
@@ -192,7 +197,7 @@ def read_mix(value: Any) -> list[dict[str, Fraction]]:
     for name in ("active_share", "total_share"):
         total = sum(group[name] for group in groups)
         if total != 1:
-            raise UserError(f"mix: the groups' {name} add up to {shown(Fraction(total))}, not 1")
+            raise UserError(f"mix: the groups' {name} add up to {show_fraction(Fraction(total))}, not 1")
     return groups
 
 
@@ -205,7 +210,7 @@ def _share(value: Any, name: str) -> Fraction:
 
 def _stated(sizes: Mapping[str, Any], hidden_size: int) -> dict[str, Fraction]:
     """What the settings state, exactly; both settings of the active width in channels."""
-    stated = {name: Fraction(whole(sizes[name], name)) for name in COUNTS if name in sizes}
+    stated = {name: Fraction(parse_size(sizes[name], name)) for name in COUNTS if name in sizes}
     for name in SHARES:
         if name in sizes:
             stated[name] = fraction(sizes[name], name)
@@ -218,8 +223,8 @@ def _stated(sizes: Mapping[str, Any], hidden_size: int) -> dict[str, Fraction]:
         raise UserError(f"shared_share: {sizes['shared_share']!r} leaves nothing to route; it must be below 1")
     if "active_width_ratio" in stated:
         ratio = stated.pop("active_width_ratio")
-        what = f"active_width = {shown(ratio)} x hidden_size {hidden_size}"
-        stated["active"] = Fraction(as_whole(ratio * hidden_size, what))
+        what = f"active_width = {show_fraction(ratio)} x hidden_size {hidden_size}"
+        stated["active"] = Fraction(whole_width(ratio * hidden_size, what))
     if "active_width" in stated:
         stated["active"] = stated.pop("active_width")
     return stated
@@ -231,12 +236,12 @@ def _check_one_says_it(names: Collection[str]) -> None:
             raise UserError(f"{one} and {other} both set the experts' sizes; leave out one")
 
 
-def _widths(moe: MoE, factor: Fraction) -> Widths:
+def _widths(moe: MoE, factor: Fraction) -> MixtureWidths:
     """The widths of a mixture of the base, multiplied by the ladder's factor."""
     shared = moe.shared.count * moe.shared.expert_size * factor if moe.shared else Fraction(0)
     active = sum(group.top_k * group.expert_size for group in moe.groups) * factor + shared
     total = sum(group.count * group.expert_size for group in moe.groups) * factor + shared
-    widths = Widths(active, total, shared)
+    widths = MixtureWidths(active, total, shared)
     if len(moe.groups) > 1:
         return widths
     group = moe.groups[0]
@@ -248,7 +253,7 @@ def _widths(moe: MoE, factor: Fraction) -> Widths:
     )
 
 
-def _group(widths: Widths) -> ExpertGroup:
+def _group(widths: MixtureWidths) -> ExpertGroup:
     assert widths.expert_size is not None
     assert widths.top_k is not None
     assert widths.num_experts is not None
@@ -258,10 +263,10 @@ def _group(widths: Widths) -> ExpertGroup:
 def _whole_group(expert_size: Fraction, top_k: Fraction, count: Fraction, context: str, where: str = "") -> ExpertGroup:
     """A group of experts, or a MisfitError with all its numbers."""
     sizes = {"expert_size": expert_size, "top_k": top_k, "num_experts": count}
-    numbers = ", ".join(f"{name} {shown(value)}" for name, value in sizes.items())
+    numbers = ", ".join(f"{name} {show_fraction(value)}" for name, value in sizes.items())
     for name, value in sizes.items():
         if value.denominator != 1:
-            raise MisfitError(f"{where}{name} = {shown(value)} is not whole ({numbers}; {context})")
+            raise MisfitError(f"{where}{name} = {show_fraction(value)} is not whole ({numbers}; {context})")
     if top_k > count:
         raise MisfitError(f"{where}top_k = {top_k} exceeds num_experts = {count} ({numbers}; {context})")
     try:
@@ -270,7 +275,7 @@ def _whole_group(expert_size: Fraction, top_k: Fraction, count: Fraction, contex
         raise MisfitError(f"{where}{first_complaint(error, 'experts', ExpertGroup)} ({numbers})") from None
 
 
-def _mixed(mix: list[dict[str, Fraction]], widths: Widths) -> dict[str, Any]:
+def _mixed(mix: list[dict[str, Fraction]], widths: MixtureWidths) -> dict[str, Any]:
     """Groups by their shares, with a router each and outputs averaged by top_k, as in arXiv 2605.11689."""
     routed, pool = widths.active - widths.shared, widths.total - widths.shared
     groups = []
@@ -287,18 +292,20 @@ def _mixed(mix: list[dict[str, Fraction]], widths: Widths) -> dict[str, Any]:
 
 
 def _scaled(group: ExpertGroup, factor: Fraction) -> ExpertGroup:
-    size = as_whole(group.expert_size * factor, f"expert_size = {group.expert_size} of the base x {shown(factor)}")
+    size = whole_width(
+        group.expert_size * factor, f"expert_size = {group.expert_size} of the base x {show_fraction(factor)}"
+    )
     return group.model_copy(update={"expert_size": size})
 
 
-def _shared(base: SharedExpert | None, widths: Widths, factor: Fraction) -> SharedExpert | None:
+def _shared(base: SharedExpert | None, widths: MixtureWidths, factor: Fraction) -> SharedExpert | None:
     """The base's shared experts if they keep their width, else one of the new width that is combined alike."""
     if widths.shared == 0:
         return None
     if base is not None and widths.shared == base.count * base.expert_size * factor:
         size = base.expert_size * factor
-        return base.model_copy(update={"expert_size": as_whole(size, f"shared expert_size = {shown(size)}")})
-    width = as_whole(widths.shared, f"shared width ({widths.describe()})")
+        return base.model_copy(update={"expert_size": whole_width(size, f"shared expert_size = {show_fraction(size)}")})
+    width = whole_width(widths.shared, f"shared width ({widths.describe()})")
     if base is None:
         return SharedExpert(expert_size=width)
     return base.model_copy(update={"count": 1, "expert_size": width})

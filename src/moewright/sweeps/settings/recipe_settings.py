@@ -33,7 +33,7 @@ def fraction(value: Any, name: str) -> Fraction:
     return found
 
 
-def whole(value: Any, name: str) -> int:
+def parse_size(value: Any, name: str) -> int:
     """A size of at least 1; UserError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_SIZE:
         raise UserError(f"{name}: {brief(value)} is not a whole number from 1 to {LARGEST_SIZE:,}")
@@ -47,15 +47,15 @@ def amount(value: Any, name: str) -> float:
     return parse_count(value, name)
 
 
-def shown(value: Fraction) -> str:
+def show_fraction(value: Fraction) -> str:
     """An exact number in a few digits."""
     return f"{value}" if value.denominator == 1 else f"{float(value):.6g}"
 
 
-def as_whole(value: Fraction, what: str) -> int:
+def whole_width(value: Fraction, what: str) -> int:
     """A width that must be whole; a MisfitError that names it and the number if it is not."""
     if value.denominator != 1 or value < 1:
-        raise MisfitError(f"{what} = {shown(value)} is not a whole number from 1")
+        raise MisfitError(f"{what} = {show_fraction(value)} is not a whole number from 1")
     return int(value)
 
 

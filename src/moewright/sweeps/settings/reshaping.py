@@ -14,7 +14,7 @@ from moewright.complaints import first_complaint
 from moewright.errors import UserError
 from moewright.sweeps.settings.axes import BACKBONE_SIZES
 from moewright.sweeps.settings.mixtures import COUNTS, MIX, ROUTER, SHARES, changed_mixture, changes_mixtures
-from moewright.sweeps.settings.recipe_settings import MisfitError, as_whole, shown, whole
+from moewright.sweeps.settings.recipe_settings import MisfitError, parse_size, show_fraction, whole_width
 
 _Items = tuple[Layer | Repeat, ...]
 
@@ -31,7 +31,7 @@ class Backbone:
     @classmethod
     def stated(cls, settings: Mapping[str, Any]) -> "Backbone":
         """The sizes that some settings state; UserError for values that are no sizes."""
-        return cls(**{name: whole(settings[name], name) for name in BACKBONE_SIZES if name in settings})
+        return cls(**{name: parse_size(settings[name], name) for name in BACKBONE_SIZES if name in settings})
 
     def width_factor(self, base: Architecture) -> Fraction:
         """Hidden size over the base's: what every feed-forward width is multiplied by."""
@@ -57,23 +57,25 @@ class Backbone:
         else:
             heads = mixer.num_heads * factor
             what = f"num_heads = {mixer.num_heads} of the base x width {width} / {base.hidden_size}"
-        num_heads = as_whole(heads, what)
+        num_heads = whole_width(heads, what)
         sizes: dict[str, int] = {"num_heads": num_heads}
         if isinstance(mixer, Attention):
             channels = self._head_channels(Fraction(mixer.head_dim), mixer.num_heads, num_heads, factor)
             kv_heads = Fraction(num_heads * mixer.num_kv_heads, mixer.num_heads)
             of_base = f"{mixer.num_kv_heads} / {mixer.num_heads} of the base"
-            sizes["num_kv_heads"] = as_whole(kv_heads, f"num_kv_heads = {num_heads} heads x {of_base}")
-            sizes["head_dim"] = as_whole(channels, "head_dim")
+            sizes["num_kv_heads"] = whole_width(kv_heads, f"num_kv_heads = {num_heads} heads x {of_base}")
+            sizes["head_dim"] = whole_width(channels, "head_dim")
             return mixer.model_copy(update=sizes)
         per_head = Fraction(base.hidden_size, mixer.num_heads)  # stands for head_dim: the parts keep their shares of it
         wider = self._head_channels(per_head, mixer.num_heads, num_heads, factor) / per_head
         for name in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
-            sizes[name] = as_whole(getattr(mixer, name) * wider, f"{name} = {getattr(mixer, name)} x {shown(wider)}")
+            sizes[name] = whole_width(
+                getattr(mixer, name) * wider, f"{name} = {getattr(mixer, name)} x {show_fraction(wider)}"
+            )
         for name in ("q_lora_rank", "kv_lora_rank"):
             if getattr(mixer, name) is not None:
                 rank = getattr(mixer, name)
-                sizes[name] = as_whole(rank * factor, f"{name} = {rank} x width {width} / {base.hidden_size}")
+                sizes[name] = whole_width(rank * factor, f"{name} = {rank} x width {width} / {base.hidden_size}")
         return mixer.model_copy(update=sizes)
 
     def _head_channels(self, per_head: Fraction, base_heads: int, num_heads: int, factor: Fraction) -> Fraction:
@@ -137,7 +139,7 @@ def reshape(base: Architecture, settings: Mapping[str, Any], hold: Collection[st
             feed_forward: FeedForward
             if isinstance(item.feed_forward, Dense):
                 size = item.feed_forward.size
-                wider = as_whole(size * factor, f"dense feed-forward = {size} of the base x {shown(factor)}")
+                wider = whole_width(size * factor, f"dense feed-forward = {size} of the base x {show_fraction(factor)}")
                 feed_forward = item.feed_forward.model_copy(update={"size": wider})
             else:
                 feed_forward = changed_mixture(item.feed_forward, experts, hold, hidden_size, factor)
@@ -147,7 +149,7 @@ def reshape(base: Architecture, settings: Mapping[str, Any], hold: Collection[st
 
     sizes: dict[str, Any] = {"hidden_size": hidden_size}
     if "vocab_size" in settings:
-        sizes["vocab_size"] = whole(settings["vocab_size"], "vocab_size")
+        sizes["vocab_size"] = parse_size(settings["vocab_size"], "vocab_size")
     try:
         layers = tuple(map(changed, backbone.stretch(base.layers)))
         return Architecture(**{**dict(base), **sizes, "layers": layers})
