@@ -1,9 +1,18 @@
-"""Hunyuan-A13B (Tencent, 2025)."""
+"""Hunyuan-A13B (Tencent, 2025) and Hy3 (2026)."""
 
 from moewright.architecture.feed_forwards import Router, SharedExpert
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack
+from moewright.hf.parts import (
+    COMMON_DEFAULTS,
+    attention,
+    build,
+    choose_feed_forwards,
+    dense_first_layers,
+    experts,
+    shared_experts,
+    stack,
+)
 
 
 def _read(c: Config) -> Architecture:
@@ -29,6 +38,27 @@ def _read(c: Config) -> Architecture:
         if value is not None and (set(value) if isinstance(value, list) else {value}) != {expected}:
             raise c.error(key, f"only {expected} in every layer is understood", value)
     return build(c, stack(c, [mixer] * n, [moe] * n))
+
+
+def _read_v3(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("attention_bias")
+    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse")
+    mixer = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope(11_158_840.0))
+    plain_bias = c.flag("mlp_bias")
+    shared = shared_experts(c, "num_shared_experts", "moe_intermediate_size", bias=plain_bias)
+    moe = experts(
+        c,
+        count="num_experts",
+        top_k="num_experts_per_tok",
+        size="moe_intermediate_size",
+        router=Router(
+            score="sigmoid", normalize=True, scale=c.number("router_scaling_factor"), selection_bias="buffer"
+        ),
+        shared=shared,
+    )
+    sparse = dense_first_layers(c, n) if kinds is None else [kind == "sparse" for kind in kinds]
+    layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe, bias=plain_bias))
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
 def _one_value(c: Config, key: str, n: int) -> str:
@@ -72,5 +102,23 @@ FAMILIES = {
             routed_scaling_factor capacity_factor
             """.split()  # noqa: SIM905
         ),
+    ),
+    "hy_v3": Family(
+        model_type="hy_v3",
+        class_name="HYV3ForCausalLM",
+        read=_read_v3,
+        defaults={
+            **COMMON_DEFAULTS,
+            "head_dim": 128,
+            "rms_norm_eps": 1e-5,
+            "mlp_bias": False,
+            "mlp_layer_types": None,
+            "first_k_dense_replace": 1,
+            "num_shared_experts": 1,
+            "router_scaling_factor": 2.826,
+            "num_nextn_predict_layers": 0,
+        },
+        aliases={"num_local_experts": "num_experts"},
+        neutral=("enable_moe_fp32_combine", "intermediate_size", "expert_hidden_dim"),
     ),
 }
