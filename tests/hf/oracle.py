@@ -21,7 +21,8 @@ def build(model_type: str, values: dict[str, Any], device: str = "meta") -> Any:
     plain = {} if device == "meta" else {"experts_implementation": "eager", "attn_implementation": "eager"}
     with torch.device(device):
         if model_type in _TEXT_MODELS:
-            return _WithHead(*(getattr(transformers, name) for name in _TEXT_MODELS[model_type]), values)
+            config_class, model_class = (getattr(transformers, name) for name in _TEXT_MODELS[model_type])
+            return _WithHead(model_class, config_class(**values))
         config = AutoConfig.for_model(model_type, **values)
         if type(config) not in AutoModelForCausalLM._model_mapping:  # built inside a multimodal wrapper only
             return getattr(transformers, get_family(model_type).class_name)._from_config(config, **plain)
@@ -38,12 +39,12 @@ _TEXT_MODELS = {
 class _WithHead(torch.nn.Module):
     """A text model and the head that its multimodal model puts on it."""
 
-    def __init__(self, config_class: Any, model_class: Any, values: dict[str, Any]) -> None:
+    def __init__(self, model_class: Any, config: Any) -> None:
         super().__init__()
-        self.config = config_class(**values)
-        self.model = model_class._from_config(self.config)
-        if not getattr(self.config, "tie_word_embeddings", False):
-            self.lm_head = torch.nn.Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
+        self.config = config
+        self.model = model_class._from_config(config)
+        if not getattr(config, "tie_word_embeddings", False):
+            self.lm_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
 
 def build_multimodal(model_type: str) -> PreTrainedModel:
