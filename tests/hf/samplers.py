@@ -638,7 +638,74 @@ def step3p5(r: random.Random) -> dict[str, Any]:
     return k
 
 
+def gemma2(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r), "sliding_window": 8}
+    kinds = per_layer(r, k["num_hidden_layers"], "full_attention", "sliding_attention")
+    return k | {"layer_types": r.choice((None, kinds))}
+
+
+def gemma4_text(r: random.Random) -> dict[str, Any]:
+    k = gemma2(r) | {"attention_k_eq_v": flag(r), "vocab_size_per_layer_input": r.randrange(20, 60)}
+    k |= {"hidden_size_per_layer_input": r.choice((0, 6)), "use_double_wide_mlp": flag(r)}
+    k |= {"global_head_dim": r.choice((4, 16)), "num_global_key_value_heads": r.choice((None, 1))}
+    if flag(r):
+        k |= some_experts(r, "num_experts", "top_k_experts")
+        k |= {"enable_moe_block": True, "moe_intermediate_size": r.randrange(4, 40)}
+    # Layers that read earlier ones' keys and values need one of their kind among those.
+    types, n = k["layer_types"], k["num_hidden_layers"]
+    if types is None and n > 2:
+        k["layer_types"] = types = ["sliding_attention", "full_attention"] * n
+        k["layer_types"] = [*types[: n - 1], "full_attention"]
+        k["num_kv_shared_layers"] = r.randrange(0, n - 1)
+    return k
+
+
+def minimax_m3_vl_text(r: random.Random) -> dict[str, Any]:
+    k = (
+        base(r)
+        | {"head_dim": r.choice((8, 12)), "rotary_dim": 4}
+        | some_experts(r, "num_local_experts", "num_experts_per_tok")
+    )
+    n = k["num_hidden_layers"]
+    k |= {"dense_intermediate_size": r.randrange(8, 60), "shared_intermediate_size": r.randrange(4, 40)}
+    k |= {"index_n_heads": k["num_key_value_heads"], "index_head_dim": 4, "index_block_size": r.choice((4, 8))}
+    k |= {"index_topk_blocks": r.choice((1, 2)), "mlp_layer_types": per_layer(r, n, "dense", "sparse")}
+    return k | {"layer_types": per_layer(r, n, "full_attention", "minimax_m3_sparse")}
+
+
+def mimo_v2_flash(r: random.Random) -> dict[str, Any]:
+    k = base(r, heads=(4, 8)) | grouped_experts(r) | {"attention_bias": flag(r), "sliding_window": 8}
+    n = k["num_hidden_layers"]
+    k |= {"num_key_value_heads": r.choice((1, 2)), "head_dim": r.choice((8, 12)), "v_head_dim": r.choice((4, 6))}
+    if flag(r):
+        k["layer_types"] = per_layer(r, n, "full_attention", "sliding_attention")
+    return k | {
+        "moe_intermediate_size": r.randrange(4, 40),
+        "mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse"))),
+    }
+
+
+def axk1(r: random.Random) -> dict[str, Any]:
+    k = _latent_experts(r)
+    return k | {"mlp_layer_types": per_layer(r, k["num_hidden_layers"], "dense", "sparse")}
+
+
+def hy_v4(r: random.Random) -> dict[str, Any]:
+    k = _latent_experts(r) | _indexer(r) | {"hc_mult": r.choice((1, 2, 3))}
+    n = k["num_hidden_layers"]
+    if flag(r):
+        k["indexer_types"] = ["full", *per_layer(r, n - 1, "full", "shared")]
+    return k | {"mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse")))}
+
+
 SAMPLERS: dict[str, Sampler] = {
+    "axk1": axk1,
+    "gemma2": gemma2,
+    "gemma3_text": gemma2,
+    "gemma4_text": gemma4_text,
+    "hy_v4": hy_v4,
+    "mimo_v2_flash": mimo_v2_flash,
+    "minimax_m3_vl_text": minimax_m3_vl_text,
     "hy_v3": hy_v3,
     "kolibri1": kolibri1,
     "lara_mini": lara_mini,

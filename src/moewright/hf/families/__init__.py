@@ -2,7 +2,7 @@
 
 FILES: dict[str, tuple[str, ...]] = {
     "mixtral": ("mixtral", "phimoe"),
-    "minimax": ("minimax", "minimax_m2"),
+    "minimax": ("minimax", "minimax_m2", "minimax_m3", "minimax_m3_vl_text"),
     "qwen": (
         "qwen2_moe",
         "qwen3_moe",
@@ -15,7 +15,7 @@ FILES: dict[str, tuple[str, ...]] = {
         "lara_mini",
     ),
     "olmo": ("olmoe", "flex_olmo"),
-    "deepseek": ("deepseek_v2", "deepseek_v3", "kimi_k2", "deepseek_v32", "mistral4", "sarvam_mla"),
+    "deepseek": ("deepseek_v2", "deepseek_v3", "kimi_k2", "deepseek_v32", "mistral4", "sarvam_mla", "axk1"),
     "deepseek_v4": ("deepseek_v4",),
     "glm": ("glm4_moe", "glm4v_moe_text", "glm4_moe_lite", "glm_moe_dsa", "sarvam_moe", "solar_open"),
     "gpt_oss": ("gpt_oss",),
@@ -30,7 +30,9 @@ FILES: dict[str, tuple[str, ...]] = {
     "exaone": ("exaone_moe",),
     "cohere": ("cohere2_moe",),
     "dots": ("dots1", "dots3_note", "dots3_note_text"),
-    "hunyuan": ("hunyuan_v1_moe", "hy_v3"),
+    "hunyuan": ("hunyuan_v1_moe", "hy_v3", "hy_v4", "hy_v4_vl_text"),
+    "mimo": ("mimo_v2_flash",),
+    "gemma": ("gemma2", "gemma3_text", "gemma4_text"),
     "kolibri": ("kolibri1",),
     "step": ("step3p5",),
     "lfm2": ("lfm2_moe",),
@@ -72,6 +74,10 @@ WRAPPERS: dict[str, str] = {
     "kimi_k25": "kimi_k2",
     "glm4v_moe": "glm4v_moe_text",
     "step3p7": "step3p5",
+    "minimax_m3_vl": "minimax_m3_vl_text",
+    "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "hy_v4_vl": "hy_v4_vl_text",
     "qwen3_omni_moe_thinker": "qwen3_omni_moe_text",
 }
 """Multimodal model_types and the family of the language model in their text_config, where it does not name one."""

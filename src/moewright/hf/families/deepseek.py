@@ -1,5 +1,5 @@
 """DeepSeek-V2 (arXiv 2405.04434), V3 (arXiv 2412.19437) and V3.2, and what is built on V3's module: Kimi-K2, Mistral 4,
-Sarvam-105B."""
+Sarvam-105B, A.X K1."""
 
 from typing import Any
 
@@ -123,6 +123,20 @@ def _read_mistral4(c: Config) -> Architecture:
     return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe)))
 
 
+def _read_axk1(c: Config) -> Architecture:
+    n = c.num_layers()
+    step = c.size("moe_layer_freq")
+    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse")
+    if kinds is None:
+        sparse = [first and index % step == 0 for index, first in enumerate(dense_first_layers(c, n))]
+    else:
+        sparse = [kind == "sparse" for kind in kinds]
+    c.replace("moe_layer_freq", 1)
+    moe = deepseek_experts(c).model_copy(update={"output_norm": True})
+    mixer = latent_attention(c, rope=c.rope())
+    return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe)))
+
+
 # What transformers takes where Mistral 4's config states no rotary embedding.
 _MISTRAL4_YARN = {
     "rope_type": "yarn",
@@ -198,6 +212,14 @@ FAMILIES = {
         aliases={**_V3.aliases, "num_experts": "n_routed_experts"},
         neutral=_NEUTRAL,
         active_counts_embedding=False,
+    ),
+    "axk1": Family(
+        model_type="axk1",
+        class_name="AXK1ForCausalLM",
+        read=_read_axk1,
+        defaults={**_V3.defaults, "first_k_dense_replace": 1, "mlp_layer_types": None, "moe_layer_freq": 1},
+        aliases={"num_local_experts": "n_routed_experts"},
+        neutral=_NEUTRAL,
     ),
     "mistral4": Family(
         model_type="mistral4",

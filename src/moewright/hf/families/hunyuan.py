@@ -1,4 +1,4 @@
-"""Hunyuan-A13B (Tencent, 2025) and Hy3 (2026)."""
+"""Hunyuan-A13B (Tencent, 2025), Hy3 and Hy4 (2026)."""
 
 from moewright.architecture.feed_forwards import Router, SharedExpert
 from moewright.architecture.spec import Architecture
@@ -8,8 +8,11 @@ from moewright.hf.parts import (
     attention,
     build,
     choose_feed_forwards,
+    deepseek_experts,
     dense_first_layers,
     experts,
+    indexer,
+    latent_attention,
     shared_experts,
     stack,
 )
@@ -61,6 +64,25 @@ def _read_v3(c: Config) -> Architecture:
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
+def _read_v4(c: Config) -> Architecture:
+    n, rope = c.num_layers(), c.rope(11_158_840.0)
+    c.per_layer("layer_types", n, "indexed_attention", "deepseek_sparse_attention")
+    types = c.per_layer("indexer_types", n, "full", "shared")
+    if types is None:
+        types = ["full" if index == 0 or (index - 1) % 4 == 0 else "shared" for index in range(n)]
+    extra = {"output_gate": "per_channel", "sinks": True}
+    by_type = {
+        kind: latent_attention(c, rope=rope, indexer=indexer(c, shared=kind == "shared"), **extra)
+        for kind in set(types)
+    }
+    moe = deepseek_experts(c)
+    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse") or ["dense"] + ["sparse"] * (n - 1)
+    layers = stack(
+        c, [by_type[kind] for kind in types], choose_feed_forwards(c, [kind == "sparse" for kind in kinds], moe)
+    )
+    return build(c, layers, hyper_connections=c.size("hc_mult"), mixes_streams=False)
+
+
 def _one_value(c: Config, key: str, n: int) -> str:
     """The key, once a value per layer has been found to be the same everywhere."""
     value = c.raw(key)
@@ -70,6 +92,36 @@ def _one_value(c: Config, key: str, n: int) -> str:
         c.replace(key, value[0])
     return key
 
+
+_HY4 = Family(
+    model_type="hy_v4",
+    class_name="HYV4ForCausalLM",
+    read=_read_v4,
+    defaults={
+        **COMMON_DEFAULTS,
+        "rms_norm_eps": 1e-5,
+        "layer_types": None,
+        "indexer_types": None,
+        "mlp_layer_types": None,
+        "n_shared_experts": 1,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 2.827,
+        "n_group": 1,
+        "topk_group": 1,
+        "hc_mult": 4,
+    },
+    aliases={"num_local_experts": "n_routed_experts"},
+    neutral=(
+        "num_key_value_heads",
+        "head_dim",
+        "qk_head_dim",
+        "intermediate_size",
+        "hc_magnitude",
+        "hc_eps",
+        "learnable_sink_init",
+        "swiglu_limit",
+    ),
+)
 
 FAMILIES = {
     "hunyuan_v1_moe": Family(
@@ -121,4 +173,6 @@ FAMILIES = {
         aliases={"num_local_experts": "num_experts"},
         neutral=("enable_moe_fp32_combine", "intermediate_size", "expert_hidden_dim"),
     ),
+    "hy_v4": _HY4,
+    "hy_v4_vl_text": _HY4,
 }
