@@ -75,6 +75,16 @@ CASES: dict[str, dict[str, Any]] = {
     | {"layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"]},
     "lfm2_moe": BASE | EXPERTS | {"layer_types": ["conv", "full_attention", "conv", "conv"], "num_dense_layers": 1},
     "minimax": BASE | {"num_local_experts": 4},
+    "mimo_v2_flash": BASE
+    | {"num_key_value_heads": 1, "head_dim": 12, "v_head_dim": 8, "sliding_window": WINDOW}
+    | {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    "gemma4_text": BASE
+    | {"head_dim": 8, "global_head_dim": 12, "num_kv_shared_layers": 2, "sliding_window": WINDOW}
+    | {"layer_types": ["sliding_attention", "full_attention"] * 2, "hidden_size_per_layer_input": 6},
+    "minimax_m3_vl_text": BASE
+    | {"head_dim": 8, "rotary_dim": 4, "num_local_experts": 4, "num_experts_per_tok": 2}
+    | {"index_n_heads": 2, "index_head_dim": 4, "index_block_size": 4, "index_topk_blocks": 2}
+    | {"layer_types": ["full_attention", *["minimax_m3_sparse"] * 3]},
     "jetmoe": {key: value for key, value in BASE.items() if key != "num_attention_heads"}
     | {"kv_channels": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
 }
@@ -88,7 +98,7 @@ def filled(family: str, tokens: int) -> tuple[int, int, Any]:
     growing = constant = 0
     for layer in cache.layers:
         for name, value in vars(layer).items():
-            if name in ("keys", "values", "indexer_keys") and torch.is_tensor(value):
+            if name in ("keys", "values", "indexer_keys", "idx_keys") and torch.is_tensor(value):
                 growing += value.numel()
             elif name in ("conv_states", "recurrent_states"):
                 constant += sum(state.numel() for state in value.values() if state is not None)
@@ -103,7 +113,7 @@ def test_against_transformers(family: str, tokens: int) -> None:
     states = state_bytes_per_sequence(architecture, "fp32")
     assert states == 4 * constant
     expected = cache_bytes_per_sequence(architecture, tokens, "fp32") - states
-    if family in ("gpt_oss", "llama4_text") and tokens > WINDOW:
+    if family in ("gpt_oss", "llama4_text", "mimo_v2_flash", "gemma4_text") and tokens > WINDOW:
         # transformers drops a window's oldest token once it has been read: one token less in each windowed layer.
         windowed = kv_bytes_per_token(architecture, "fp32") - kv_bytes_per_token_beyond_windows(architecture, "fp32")
         expected -= int(windowed)

@@ -6,21 +6,31 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from moewright.architecture.counts import compressed_entries, matmul_flops_per_token, mean_context, mixing_flops
+from moewright.architecture.counts import (
+    block_context,
+    compressed_entries,
+    matmul_flops_per_token,
+    mean_context,
+    mixing_flops,
+)
 from moewright.architecture.mixers import Window
 from moewright.hf.config import read_config
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
 
 FAMILIES = (
+    "axk1",
     "deepseek_v3",
     "dots1",
     "exaone_moe",
+    "gemma4_text",
     "glm4_moe",
     "gpt_oss",
     "granitemoe",
     "hunyuan_v1_moe",
+    "mimo_v2_flash",
     "minimax_m2",
+    "minimax_m3_vl_text",
     "mixtral",
     "olmoe",
     "qwen2_moe",
@@ -34,7 +44,7 @@ def test_against_the_flop_counter(family: str) -> None:
     for tokens in (1, 7, 12):
         values = SAMPLERS[family](r) | {"use_cache": False}
         values.pop("use_sliding_window", None)
-        if family == "deepseek_v3":
+        if "kv_lora_rank" in values:
             values["num_key_value_heads"] = values["num_attention_heads"]
         module = oracle.build(family, values, device="cpu").eval()
         architecture = read_config(oracle.saved_config(module)).architecture
@@ -72,6 +82,18 @@ def test_mean_context_by_brute_force() -> None:
         }
         for limit, total in expected.items():
             assert mean_context(tokens, limit) == pytest.approx(total / tokens, rel=1e-12)
+
+
+def test_block_context_by_brute_force() -> None:
+    r = random.Random(2)
+    for _ in range(300):
+        tokens, size, top = r.randrange(1, 80), r.randrange(1, 9), r.randrange(1, 5)
+        read = 0
+        for t in range(1, tokens + 1):
+            blocks = sorted({position // size for position in range(t)})
+            kept = set(blocks[-1:] + blocks[:-1][: top - 1])  # its own, and any others
+            read += sum(position // size in kept for position in range(t))
+        assert block_context(tokens, size, top) == pytest.approx(read / tokens, rel=1e-12)
 
 
 def test_compressed_entries_by_brute_force() -> None:

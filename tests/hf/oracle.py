@@ -7,18 +7,44 @@ import logging
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
+
+from moewright.hf.config import get_family
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
 
-def build(model_type: str, values: dict[str, Any], device: str = "meta") -> PreTrainedModel:
+def build(model_type: str, values: dict[str, Any], device: str = "meta") -> Any:
     """The causal-LM module of a config."""
-    config = AutoConfig.for_model(model_type, **values)
     # The plain loop over experts and plain attention run at any size; on the meta device nothing runs.
     plain = {} if device == "meta" else {"experts_implementation": "eager", "attn_implementation": "eager"}
     with torch.device(device):
+        if model_type in _TEXT_MODELS:
+            config_class, model_class = (getattr(transformers, name) for name in _TEXT_MODELS[model_type])
+            return _WithHead(model_class, config_class(**values))
+        config = AutoConfig.for_model(model_type, **values)
+        if type(config) not in AutoModelForCausalLM._model_mapping:  # built inside a multimodal wrapper only
+            return getattr(transformers, get_family(model_type).class_name)._from_config(config, **plain)
         return AutoModelForCausalLM.from_config(config, **plain)
+
+
+# Language models that transformers builds inside multimodal models only, without a class with a head of their own.
+_TEXT_MODELS = {
+    "step3p5": ("Step3p7TextConfig", "Step3p7TextModel"),
+    "qwen3_omni_moe_text": ("Qwen3OmniMoeTextConfig", "Qwen3OmniMoeThinkerTextModel"),
+}
+
+
+class _WithHead(torch.nn.Module):
+    """A text model and the head that its multimodal model puts on it."""
+
+    def __init__(self, model_class: Any, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.model = model_class._from_config(config)
+        if not getattr(config, "tie_word_embeddings", False):
+            self.lm_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
 
 def build_multimodal(model_type: str) -> PreTrainedModel:
@@ -27,7 +53,7 @@ def build_multimodal(model_type: str) -> PreTrainedModel:
         return AutoModelForImageTextToText.from_config(AutoConfig.for_model(model_type))
 
 
-def saved_config(module: PreTrainedModel) -> dict[str, Any]:
+def saved_config(module: Any) -> dict[str, Any]:
     """What transformers would write to config.json."""
     with contextlib.redirect_stderr(io.StringIO()):
         return json.loads(module.config.to_json_string())

@@ -563,7 +563,159 @@ def dbrx(r: random.Random) -> dict[str, Any]:
     }
 
 
+def _glm_built(r: random.Random) -> dict[str, Any]:
+    """What is built on GLM-4.5's module."""
+    extra = {"moe_intermediate_size": r.randrange(4, 40), "n_shared_experts": r.choice((1, 2))}
+    return base(r) | grouped_experts(r) | extra | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r)}
+
+
+def sarvam_moe(r: random.Random) -> dict[str, Any]:
+    return _glm_built(r) | {"use_qk_norm": flag(r), "first_k_dense_replace": r.randrange(0, 4)}
+
+
+def _latent_experts(r: random.Random) -> dict[str, Any]:
+    k = base(r) | latent(r) | grouped_experts(r)
+    return k | {"moe_intermediate_size": r.randrange(4, 40), "n_shared_experts": r.choice((1, 2))}
+
+
+def sarvam_mla(r: random.Random) -> dict[str, Any]:
+    return _latent_experts(r) | {"q_lora_rank": r.choice((None, 9)), "first_k_dense_replace": r.randrange(0, 4)}
+
+
+def mistral4(r: random.Random) -> dict[str, Any]:
+    k = _latent_experts(r) | {"q_lora_rank": r.choice((None, 9)), "first_k_dense_replace": r.randrange(0, 4)}
+    return k | {"n_group": 1, "topk_group": 1}
+
+
+def qwen3_omni_moe_text(r: random.Random) -> dict[str, Any]:
+    k = base(r)
+    k |= _qwen_steps(r, k["num_hidden_layers"]) | some_experts(r, "num_experts", "num_experts_per_tok")
+    return k | {"attention_bias": flag(r)}
+
+
+def mellum(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r), "norm_topk_prob": flag(r)}
+    n = k["num_hidden_layers"]
+    k |= some_experts(r, "num_experts", "num_experts_per_tok") | {"moe_intermediate_size": r.randrange(4, 40)}
+    if flag(r):
+        k |= {"layer_types": per_layer(r, n, "full_attention", "sliding_attention"), "sliding_window": 8}
+    return k | {"mlp_layer_types": per_layer(r, n, "dense", "sparse")}
+
+
+def hy_v3(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r), "mlp_bias": flag(r)}
+    k |= some_experts(r, "num_experts", "num_experts_per_tok")
+    k |= {"moe_intermediate_size": r.randrange(4, 40), "num_shared_experts": r.choice((1, 2))}
+    return k | {"mlp_layer_types": r.choice((None, per_layer(r, k["num_hidden_layers"], "dense", "sparse")))}
+
+
+def kolibri1(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12))} | some_experts(r, "num_experts", "num_experts_per_tok")
+    k |= {"moe_intermediate_size": r.randrange(4, 40), "shared_expert_intermediate_size": r.randrange(4, 40)}
+    del k["intermediate_size"]
+    kinds = per_layer(r, k["num_hidden_layers"], "full_attention", "sliding_attention")
+    return k | {"layer_types": r.choice((None, kinds)), "sliding_window": 8}
+
+
+def lara_mini(r: random.Random) -> dict[str, Any]:
+    k = {key: value for key, value in _hybrid(r).items() if key not in ("intermediate_size", "layer_types")}
+    if flag(r):
+        kinds = ("full_attention", "sliding_attention", "linear_attention")
+        k["layer_types"] = per_layer(r, k["num_hidden_layers"], *kinds)
+    return k | {"norm_topk_prob": flag(r)}
+
+
+def step3p5(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r), "mlp_bias": flag(r)}
+    n = k["num_hidden_layers"]
+    k |= some_experts(r, "n_routed_experts", "num_experts_per_tok")
+    k |= {"moe_intermediate_size": r.randrange(4, 40), "share_expert_dim": r.randrange(4, 40), "sliding_window": 8}
+    if flag(r):
+        k["layer_types"] = per_layer(r, n, "full_attention", "sliding_attention")
+        k["attention_other_setting"] = {"num_attention_heads": k["num_key_value_heads"] * r.randrange(1, 5)}
+    if flag(r):
+        k["mlp_layer_types"] = per_layer(r, n, "dense", "sparse")
+    return k
+
+
+def gemma2(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r), "sliding_window": 8}
+    kinds = per_layer(r, k["num_hidden_layers"], "full_attention", "sliding_attention")
+    return k | {"layer_types": r.choice((None, kinds))}
+
+
+def gemma4_text(r: random.Random) -> dict[str, Any]:
+    k = gemma2(r) | {"attention_k_eq_v": flag(r), "vocab_size_per_layer_input": r.randrange(20, 60)}
+    k |= {"hidden_size_per_layer_input": r.choice((0, 6)), "use_double_wide_mlp": flag(r)}
+    k |= {"global_head_dim": r.choice((4, 16)), "num_global_key_value_heads": r.choice((None, 1))}
+    if flag(r):
+        k |= some_experts(r, "num_experts", "top_k_experts")
+        k |= {"enable_moe_block": True, "moe_intermediate_size": r.randrange(4, 40)}
+    # Layers that read earlier ones' keys and values need one of their kind among those.
+    types, n = k["layer_types"], k["num_hidden_layers"]
+    if types is None and n > 2:
+        k["layer_types"] = types = ["sliding_attention", "full_attention"] * n
+        k["layer_types"] = [*types[: n - 1], "full_attention"]
+        k["num_kv_shared_layers"] = r.randrange(0, n - 1)
+    return k
+
+
+def minimax_m3_vl_text(r: random.Random) -> dict[str, Any]:
+    k = (
+        base(r)
+        | {"head_dim": r.choice((8, 12)), "rotary_dim": 4}
+        | some_experts(r, "num_local_experts", "num_experts_per_tok")
+    )
+    n = k["num_hidden_layers"]
+    k |= {"dense_intermediate_size": r.randrange(8, 60), "shared_intermediate_size": r.randrange(4, 40)}
+    k |= {"index_n_heads": k["num_key_value_heads"], "index_head_dim": 4, "index_block_size": r.choice((4, 8))}
+    k |= {"index_topk_blocks": r.choice((1, 2)), "mlp_layer_types": per_layer(r, n, "dense", "sparse")}
+    return k | {"layer_types": per_layer(r, n, "full_attention", "minimax_m3_sparse")}
+
+
+def mimo_v2_flash(r: random.Random) -> dict[str, Any]:
+    k = base(r, heads=(4, 8)) | grouped_experts(r) | {"attention_bias": flag(r), "sliding_window": 8}
+    n = k["num_hidden_layers"]
+    k |= {"num_key_value_heads": r.choice((1, 2)), "head_dim": r.choice((8, 12)), "v_head_dim": r.choice((4, 6))}
+    if flag(r):
+        k["layer_types"] = per_layer(r, n, "full_attention", "sliding_attention")
+    return k | {
+        "moe_intermediate_size": r.randrange(4, 40),
+        "mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse"))),
+    }
+
+
+def axk1(r: random.Random) -> dict[str, Any]:
+    k = _latent_experts(r)
+    return k | {"mlp_layer_types": per_layer(r, k["num_hidden_layers"], "dense", "sparse")}
+
+
+def hy_v4(r: random.Random) -> dict[str, Any]:
+    k = _latent_experts(r) | _indexer(r) | {"hc_mult": r.choice((1, 2, 3))}
+    n = k["num_hidden_layers"]
+    if flag(r):
+        k["indexer_types"] = ["full", *per_layer(r, n - 1, "full", "shared")]
+    return k | {"mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse")))}
+
+
 SAMPLERS: dict[str, Sampler] = {
+    "axk1": axk1,
+    "gemma2": gemma2,
+    "gemma3_text": gemma2,
+    "gemma4_text": gemma4_text,
+    "hy_v4": hy_v4,
+    "mimo_v2_flash": mimo_v2_flash,
+    "minimax_m3_vl_text": minimax_m3_vl_text,
+    "hy_v3": hy_v3,
+    "kolibri1": kolibri1,
+    "lara_mini": lara_mini,
+    "mellum": mellum,
+    "mistral4": mistral4,
+    "qwen3_omni_moe_text": qwen3_omni_moe_text,
+    "sarvam_mla": sarvam_mla,
+    "sarvam_moe": sarvam_moe,
+    "solar_open": _glm_built,
+    "step3p5": step3p5,
     "laguna": laguna,
     "glm": glm_dense,
     "glm4": glm_dense,

@@ -46,10 +46,17 @@ class Growing(Generic[N_co]):
     limit: int | None = None
     most_read: int | None = None
     """Entries that one token reads at most, where an indexer chooses them; None: all that are kept."""
+    kept_here: bool = True
+    """False: another layer keeps them, and this one reads them again."""
+
+    @property
+    def per_token(self) -> Any:
+        """Elements that one more token adds while its limit is not reached; a fraction where entries are shared."""
+        return self.elements / self.tokens_per_entry if self.kept_here else 0 * self.elements
 
     def at(self, tokens: int) -> N_co:
         """Elements kept after so many tokens."""
-        return self.elements * self._entries(tokens)
+        return self.elements * (self._entries(tokens) if self.kept_here else 0)
 
     def read_at(self, tokens: int) -> N_co:
         """Elements that the last of so many tokens reads."""
@@ -83,7 +90,12 @@ def _layer_cache(mixer: Record, d: Any, latent_cache: LatentCache = "latent") ->
 
 @_layer_cache.register(AnyAttention)
 def _attention(mixer: AnyAttention[N], d: N, latent_cache: LatentCache = "latent") -> LayerCache[N]:
-    return LayerCache((Growing(2 * mixer.num_kv_heads * mixer.head_dim, limit=_limit(mixer.window)),))
+    width = mixer.num_kv_heads * (mixer.head_dim + mixer.value_channels)
+    kept, indexer = mixer.key_values != "earlier_layer", mixer.indexer
+    if indexer is None:
+        return LayerCache((Growing(width, limit=_limit(mixer.window), kept_here=kept),))
+    chosen: Growing[Any] = Growing(width, most_read=indexer.block_size * indexer.top_blocks, kept_here=kept)
+    return LayerCache((chosen, Growing(indexer.head_dim)))
 
 
 def _limit(window: Window | None) -> int | None:
@@ -166,7 +178,7 @@ def layer_kv_bytes_per_token(
 ) -> F:
     """Bytes that one more token adds to one layer's cache while its window is not full yet."""
     cache = layer_cache(layer.mixer, architecture.hidden_size, latent_cache)
-    elements = (growing.elements / growing.tokens_per_entry for growing in cache.growing)
+    elements = (growing.per_token for growing in cache.growing)
     return total(elements, 0 * architecture.hidden_size) * CACHE_BYTES[dtype]
 
 
@@ -194,7 +206,7 @@ def kv_bytes_per_token_beyond_windows(
 ) -> F:
     """Bytes that one more token adds once every window is full."""
     elements = (
-        times * growing.elements / growing.tokens_per_entry
+        times * growing.per_token
         for times, cache in _layer_caches(architecture, latent_cache)
         for growing in cache.growing
         if growing.limit is None

@@ -23,7 +23,7 @@ from pydantic import InstanceOf
 
 from moewright.architecture.feed_forwards import AnyDense, AnyExpertGroup, AnyMoE, AnySharedExpert
 from moewright.architecture.mixers import AnyAttention
-from moewright.architecture.spec import Norm, NormPlaces
+from moewright.architecture.spec import Norm, NormPlaces, PerLayerInput
 
 # Spelt out: from numpy 2.5 on `npt.NDArray` is an alias that no value is an instance of.
 _Held = Annotated[np.ndarray[tuple[Any, ...], np.dtype[Any]], InstanceOf()]
@@ -70,6 +70,8 @@ class ArchitectureColumns:
     norm: Norm = field(default_factory=Norm)
     lm_head_bias: bool = False
     hyper_connections: int = 0
+    mixes_streams: bool = True
+    per_layer_input: PerLayerInput | None = None
     mtp_layers: int = 0
 
     def layer_runs(self) -> tuple[tuple[npt.NDArray[Any], LayerColumns], ...]:

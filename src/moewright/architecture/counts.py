@@ -239,7 +239,12 @@ def _mixing_flops(mixer: Record, tokens: int) -> Any:
 
 @_mixing_flops.register(AnyAttention)
 def _attention(mixer: AnyAttention[F], tokens: int) -> F:
-    return 4 * mixer.num_heads * mixer.head_dim * mean_context(tokens, mixer.window)
+    width = mixer.num_heads * (mixer.head_dim + mixer.value_channels)
+    indexer = mixer.indexer
+    if indexer is None:
+        return 2 * width * mean_context(tokens, mixer.window)
+    read = block_context(tokens, indexer.block_size, indexer.top_blocks)
+    return 2 * width * read + 2 * indexer.num_heads * indexer.head_dim * mean_context(tokens, None)
 
 
 @_mixing_flops.register(LatentAttention)
@@ -316,6 +321,15 @@ def mean_context(tokens: int, limit: Window | int | None) -> float:
         return (blocks * _triangle(size) + _triangle(rest)) / tokens
     ramp = min(tokens, size)
     return (_triangle(ramp) + (tokens - ramp) * size) / tokens
+
+
+def block_context(tokens: int, block_size: int, top_blocks: int) -> float:
+    """Mean over t = 1..tokens of the tokens in the blocks that token t reads: its own as far as t, and top_blocks - 1
+    earlier ones, or all while there are no more."""
+    ramp = min(tokens, block_size * top_blocks)
+    blocks, rest = divmod(tokens - ramp, block_size)
+    beyond = (top_blocks - 1) * block_size * (tokens - ramp) + blocks * _triangle(block_size) + _triangle(rest)
+    return (_triangle(ramp) + beyond) / tokens
 
 
 def compressed_entries(tokens: int, rate: int, limit: int | None) -> float:

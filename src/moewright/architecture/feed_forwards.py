@@ -42,6 +42,10 @@ class Router(Record):
     """Factor on the chosen scores (routed_scaling_factor)."""
     bias: bool = False
     """A learned bias on the logits."""
+    input_scale: bool = False
+    """A learned factor on each channel of what the router sees (Gemma 4)."""
+    expert_scale: bool = False
+    """A learned factor on each expert's weight (Gemma 4)."""
     selection_bias: Literal["buffer", "parameter"] | None = None
     """The bias of loss-free balancing (arXiv 2408.15664), used for the choice only. A buffer is not a parameter;
     some modules register it as one, and then it is counted."""
@@ -129,6 +133,10 @@ class AnyMoE(Record, Generic[N_co]):
     they are counted as parameters, and never as active."""
     parallel_dense: AnyDense[N_co] | None = None
     """A dense feed-forward on the same input (LongCat-Flash's shortcut, Arctic's dense residual)."""
+    branch_norms: bool = False
+    """Norms of parallel_dense's output, of the routed experts' input and of their output (Gemma 4)."""
+    output_norm: bool = False
+    """A norm of the sum of all experts' outputs (A.X K1)."""
 
     @property
     def num_experts(self) -> N_co:
@@ -158,6 +166,8 @@ class MoE(AnyMoE[Size]):
             raise ValueError(f"router.num_groups ({self.router.num_groups}) must divide groups[0].count")
         if self.identity_input_weights and not self.identity_experts:
             raise ValueError("identity_input_weights needs identity_experts")
+        if self.branch_norms and self.parallel_dense is None:
+            raise ValueError("branch_norms needs parallel_dense")
         if self.router_per_group and len(self.groups) == 1:
             raise ValueError("router_per_group needs at least two groups")
         if self.combine_groups == "average" and len(self.groups) == 1:

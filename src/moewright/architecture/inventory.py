@@ -17,6 +17,7 @@ from moewright.architecture.feed_forwards import AnyDense, AnyMoE
 from moewright.architecture.mixers import (
     AnyAttention,
     AnyMixer,
+    BlockIndexer,
     CompressedAttention,
     GatedDeltaNet,
     Indexer,
@@ -28,7 +29,7 @@ from moewright.architecture.mixers import (
     MixtureOfAttention,
     ShortConvolution,
 )
-from moewright.architecture.sizes import N
+from moewright.architecture.sizes import N, total
 from moewright.architecture.spec import AnyLayer, Countable, Norm
 from moewright.records import Record
 
@@ -91,7 +92,9 @@ def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight
     norms = {"pre": 2, "post": 2, "sandwich": 4, "parallel": 1}[layer.norms]
     weights += norm_weights("layer_norms", architecture.norm, d, norms)
     if architecture.hyper_connections:
-        weights += 2 * _hyper_connection(architecture.hyper_connections, d)
+        weights += 2 * _hyper_connection(architecture.hyper_connections, architecture.mixes_streams, d)
+    if architecture.per_layer_input is not None:
+        weights += _per_layer_input(architecture.per_layer_input.size, architecture.norm, d)
     return weights
 
 
@@ -108,6 +111,13 @@ def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
     if streams:  # the streams are merged by learned weights before the final norm
         weights.append(Weight("hc_head.fn", "other", streams, streams * d))
         weights.append(vector("hc_head.base_scale", "other", streams + 1))
+    if architecture.per_layer_input is not None:
+        size = architecture.per_layer_input.size
+        inputs = size * architecture.num_layers
+        rows = architecture.per_layer_input.vocab_size
+        weights.append(Weight("embed_tokens_per_layer", "embedding", rows, inputs, use="lookup"))
+        weights.append(Weight("per_layer_input.model_projection", "other", inputs, d))
+        weights.append(vector("per_layer_input.model_norm", "norm", size))
     return weights
 
 
@@ -116,10 +126,19 @@ def norm_weights(name: str, norm: Norm, d: N, count: int) -> list[Weight[N]]:
     return [vector(name, "norm", d * (2 if norm.bias else 1), count, count)]
 
 
-def _hyper_connection(streams: int, d: N) -> list[Weight[N]]:
-    # One mixing of `streams` residuals before and after a sublayer, and among themselves.
-    mixing = (2 + streams) * streams
-    return [Weight("hc.fn", "other", mixing, streams * d), vector("hc.base_scale", "other", mixing + 3)]
+def _hyper_connection(streams: int, mixes: bool, d: N) -> list[Weight[N]]:
+    # One weighing of `streams` residuals before and after a sublayer, and where they are mixed, among themselves.
+    weights = (2 + streams if mixes else 2) * streams
+    scales = 3 if mixes else 2
+    return [Weight("hc.fn", "other", weights, streams * d), vector("hc.base_scale", "other", weights + scales)]
+
+
+def _per_layer_input(size: int, norm: Norm, d: N) -> list[Weight[N]]:
+    weights: list[Weight[N]] = [
+        Weight("per_layer_input.gate", "other", size, d),
+        Weight("per_layer_input.projection", "other", d, size),
+    ]
+    return weights + norm_weights("per_layer_input.norm", norm, d, 1)
 
 
 def part_weights(part: AnyMixer[N] | AnyDense[N] | AnyMoE[N], d: N) -> list[Weight[N]]:
@@ -136,28 +155,40 @@ def _part_weights(part: Record, d: Any) -> list[Weight[Any]]:
 @_part_weights.register(AnyAttention)
 def _attention(mixer: AnyAttention[N], d: N) -> list[Weight[N]]:
     queries, keys = mixer.num_heads * mixer.head_dim, mixer.num_kv_heads * mixer.head_dim
-    weights: list[Weight[N]] = [
-        Weight("q_proj", "attention", queries, d),
-        Weight("k_proj", "attention", keys, d),
-        Weight("v_proj", "attention", keys, d),
-        Weight("o_proj", "attention", d, queries),
-    ]
+    values, own = mixer.num_kv_heads * mixer.value_channels, mixer.key_values != "earlier_layer"
+    weights: list[Weight[N]] = [Weight("q_proj", "attention", queries, d)]
+    if own:
+        weights.append(Weight("k_proj", "attention", keys, d))
+    if mixer.key_values == "own":
+        weights.append(Weight("v_proj", "attention", values, d))
+    weights.append(Weight("o_proj", "attention", d, mixer.num_heads * mixer.value_channels))
     if mixer.qkv_bias:
-        weights.append(vector("qkv_bias", "attention", queries + 2 * keys))
+        biases = total((weight.outputs for weight in weights[:-1]), 0 * queries)
+        weights.append(vector("qkv_bias", "attention", biases))
     if mixer.output_bias:
         weights.append(vector("o_bias", "attention", d))
     if mixer.qk_norm == "per_head":
-        weights.append(vector("qk_norm", "attention", 2 * mixer.head_dim))
+        weights.append(vector("qk_norm", "attention", mixer.head_dim * (2 if own else 1)))
     elif mixer.qk_norm == "full":
-        weights.append(vector("qk_norm", "attention", queries + keys))
+        weights.append(vector("qk_norm", "attention", queries + keys if own else queries))
+    if mixer.indexer is not None:
+        weights += _block_indexer(mixer.indexer, d)
     if mixer.output_gate is not None:
-        gate = _output_gate(mixer.output_gate, mixer.num_heads, mixer.head_dim, d)
+        gate = _output_gate(mixer.output_gate, mixer.num_heads, mixer.value_channels, d)
         weights.append(gate)
         if mixer.output_gate_bias:
             weights.append(vector("g_bias", "attention", gate.outputs))
     if mixer.sinks:
         weights.append(vector("sinks", "attention", mixer.num_heads))
     return weights
+
+
+def _block_indexer(indexer: BlockIndexer, d: N) -> list[Weight[N]]:
+    return [
+        Weight("indexer.q_proj", "attention", indexer.num_heads * indexer.head_dim, d),
+        Weight("indexer.k_proj", "attention", indexer.head_dim, d),
+        vector("indexer.qk_norm", "attention", 2 * indexer.head_dim),
+    ]
 
 
 def _output_gate(kind: Literal["per_channel", "per_head"], heads: N, head_dim: N, d: N) -> Weight[N]:
@@ -188,6 +219,8 @@ def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight[int]]:
         weights.append(_output_gate(mixer.output_gate, heads, mixer.v_head_dim, d))
     if mixer.rope_key_norm:
         weights.append(vector("rope_key_norm", "attention", rope))
+    if mixer.sinks:
+        weights.append(vector("sinks", "attention", heads))
     if mixer.indexer is not None and not mixer.indexer.shared and mixer.q_lora_rank is not None:
         weights += _indexer(mixer.indexer, mixer.q_lora_rank, d)
         weights.append(Weight("indexer.k_proj", "attention", mixer.indexer.head_dim, d))
@@ -377,6 +410,10 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
         weights.append(vector("router.bias", "router", choices))
     if moe.router.selection_bias == "parameter":
         weights.append(vector("router.selection_bias", "router", choices))
+    if moe.router.input_scale:
+        weights.append(vector("router.input_scale", "router", d))
+    if moe.router.expert_scale:
+        weights.append(vector("router.expert_scale", "router", choices))
     inner_per_size = 2 if moe.gated else 1
     for group in moe.groups:
         weights += _feed_forward_matrices(
@@ -399,4 +436,7 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
             weights.append(Weight("shared.gate", "shared_experts", 1, d))
     if moe.parallel_dense is not None:
         weights += part_weights(moe.parallel_dense, d)
+    norms = (3 if moe.branch_norms else 0) + (1 if moe.output_norm else 0)
+    if norms:
+        weights.append(vector("experts.norms", "norm", d, norms, norms))
     return weights

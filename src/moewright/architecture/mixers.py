@@ -30,6 +30,21 @@ class Window(Record):
     """sliding: the last `size` tokens. chunked: the tokens of the current block of `size`."""
 
 
+class BlockIndexer(Record):
+    """The small scorer that chooses which blocks of past tokens attention reads, the current block always among them.
+
+    Source: MiniMax-M3's module in transformers 5.24. One choice for each of its heads, which stand for the layer's
+    key-value heads.
+    """
+
+    num_heads: Size
+    head_dim: Size
+    block_size: Size
+    """Tokens in a block."""
+    top_blocks: Size
+    """Blocks kept for each query."""
+
+
 class AnyMixer(Record, Generic[N_co]):
     """A mixer whose sizes are whole numbers, or columns of them."""
 
@@ -41,6 +56,14 @@ class AnyAttention(AnyMixer[N_co], Generic[N_co]):
     num_heads: N_co
     num_kv_heads: N_co
     head_dim: N_co
+    value_head_dim: N_co | None = None
+    """Channels of each head's values where they are not head_dim (MiMo-V2)."""
+    key_values: Literal["own", "keys", "earlier_layer"] = "own"
+    """own: keys and values each have a projection. keys: the projected keys, before norm and rotation, are the values
+    too (Gemma 4). earlier_layer: an earlier layer's keys and values are read again, so the layer has neither
+    projections nor a cache of its own (Gemma 3n and 4)."""
+    value_norm: bool = False
+    """A norm of the values without weights (Gemma 4)."""
     qkv_bias: bool = False
     output_bias: bool = False
     qk_norm: Literal["per_head", "full", "unweighted"] | None = None
@@ -50,17 +73,29 @@ class AnyAttention(AnyMixer[N_co], Generic[N_co]):
     output_gate_bias: bool = False
     sinks: bool = False
     """One learned logit per head that joins the softmax."""
+    indexer: BlockIndexer | None = None
     window: Window | None = None
     rope: Rope | None = None
+
+    @property
+    def value_channels(self) -> N_co:
+        """Channels of each head's values."""
+        return self.head_dim if self.value_head_dim is None else self.value_head_dim
 
 
 class Attention(AnyAttention[Size]):
     """Softmax attention with grouped keys and values, of one model."""
 
+    value_head_dim: Size | None = None
+
     @model_validator(mode="after")
     def _heads_divide(self) -> "Attention":
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_kv_heads ({self.num_kv_heads}) must divide num_heads ({self.num_heads})")
+        if self.key_values == "keys" and self.value_channels != self.head_dim:
+            raise ValueError("key_values: keys needs values as wide as keys")
+        if self.indexer is not None and self.window is not None:
+            raise ValueError("indexer and window exclude each other: the indexer chooses among all past tokens")
         return self
 
 
@@ -91,6 +126,8 @@ class LatentAttention(AnyMixer[Size]):
     output_gate: Literal["per_channel", "per_head"] | None = None
     rope_key_norm: bool = False
     """A norm of the shared rotary key (dots3)."""
+    sinks: bool = False
+    """One learned logit per head that joins the softmax (Hy4)."""
     indexer: Indexer | None = None
     window: Window | None = None
     rope: Rope | None = None

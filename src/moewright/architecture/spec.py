@@ -27,6 +27,17 @@ class Norm(Record):
     eps: Positive = 1e-6
 
 
+class PerLayerInput(Record):
+    """A second embedding of each token, one small vector for every layer, added in after the layer's halves.
+
+    Source: Gemma 3n and 4, modules of transformers 5.24.
+    """
+
+    size: Size
+    """Channels for each layer."""
+    vocab_size: Size
+
+
 class Layer(Record):
     """A mixer and a feed-forward with the norms around them."""
 
@@ -103,6 +114,10 @@ class Countable(Protocol[N_co]):
     @property
     def hyper_connections(self) -> int: ...
     @property
+    def mixes_streams(self) -> bool: ...
+    @property
+    def per_layer_input(self) -> PerLayerInput | None: ...
+    @property
     def mtp_layers(self) -> int: ...
 
     def layer_runs(self) -> Sequence[tuple[N_co, AnyLayer[N_co]]]:
@@ -147,6 +162,9 @@ class Architecture(FileRecord):
     lm_head_bias: bool = False
     hyper_connections: Count = 0
     """Residual streams mixed by learned weights (arXiv 2409.19606, as in DeepSeek-V4); 0: one plain residual."""
+    mixes_streams: bool = True
+    """Whether hyper-connections mix the streams among themselves too (Hy4's do not)."""
+    per_layer_input: PerLayerInput | None = None
     mtp_layers: Count = 0
     """Multi-token-prediction blocks beside the model; reported apart, in neither total nor active parameters."""
     max_context: Size | None = None

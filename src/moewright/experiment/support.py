@@ -20,6 +20,8 @@ def check_trainable(architecture: Architecture) -> None:
             )
     if architecture.hyper_connections:
         raise UserError(f"hyper_connections = {architecture.hyper_connections}: the lab trains one residual stream")
+    if architecture.per_layer_input is not None:
+        raise UserError("per_layer_input: the lab gives a token one embedding")
     if architecture.mtp_layers:
         raise UserError(f"mtp_layers = {architecture.mtp_layers}: the lab predicts one token; set it to 0")
 
@@ -31,7 +33,16 @@ def _unsupported(layer: Layer) -> Iterator[str]:
         return
     if mixer.rope is not None and mixer.rope.scaling is not None:
         yield "mixer.rope.scaling"
-    if isinstance(mixer, Attention) and mixer.sinks:
+    if isinstance(mixer, Attention):
+        if mixer.value_channels != mixer.head_dim:
+            yield f"mixer.value_head_dim = {mixer.value_head_dim}"
+        if mixer.key_values != "own":
+            yield f"mixer.key_values = {mixer.key_values}"
+        if mixer.value_norm:
+            yield "mixer.value_norm = true"
+        if mixer.indexer is not None:
+            yield "mixer.indexer"
+    if mixer.sinks:
         yield "mixer.sinks = true"
     if isinstance(mixer, LatentAttention):
         for field in ("indexer", "output_gate"):
@@ -42,8 +53,12 @@ def _unsupported(layer: Layer) -> Iterator[str]:
     if isinstance(feed_forward, MoE):
         if feed_forward.router.kind == "hash":
             yield "feed_forward.router.kind = hash"
-        if feed_forward.expert_bias:
-            yield "feed_forward.expert_bias = true"
+        for field in ("input_scale", "expert_scale"):
+            if getattr(feed_forward.router, field):
+                yield f"feed_forward.router.{field} = true"
+        for field in ("expert_bias", "branch_norms", "output_norm"):
+            if getattr(feed_forward, field):
+                yield f"feed_forward.{field} = true"
         router = feed_forward.router
         reachable = feed_forward.groups[0].count // router.num_groups * router.top_groups
         if feed_forward.groups[0].top_k > reachable and router.num_groups > 1:

@@ -223,6 +223,12 @@ def _attention(mixer: Attention) -> str:
         text = f"MHA {mixer.num_heads}x{mixer.head_dim}"
     else:
         text = f"GQA {mixer.num_heads}:{mixer.num_kv_heads}x{mixer.head_dim}"
+    if mixer.value_channels != mixer.head_dim:
+        text += f"/{mixer.value_channels}"
+    if mixer.key_values != "own":
+        text += ", values = keys" if mixer.key_values == "keys" else ", earlier keys"
+    if mixer.indexer:
+        text += f", {mixer.indexer.top_blocks} blocks of {mixer.indexer.block_size}"
     return text + _window(mixer.window)
 
 

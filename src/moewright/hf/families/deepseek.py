@@ -1,9 +1,10 @@
-"""DeepSeek-V2 (arXiv 2405.04434), V3 (arXiv 2412.19437) and V3.2; Kimi-K2 is a DeepSeek-V3 by another name."""
+"""DeepSeek-V2 (arXiv 2405.04434), V3 (arXiv 2412.19437) and V3.2, and what is built on V3's module: Kimi-K2, Mistral 4,
+Sarvam-105B, A.X K1."""
 
 from typing import Any
 
 from moewright.architecture.feed_forwards import Router
-from moewright.architecture.mixers import LatentAttention
+from moewright.architecture.mixers import LatentAttention, Rope
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
@@ -98,6 +99,56 @@ def _read_v32(c: Config) -> Architecture:
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
+def _read_mistral4(c: Config) -> Architecture:
+    n = c.num_layers()
+    rope = c.rope() if c.has("rope_parameters") or c.has("rope_scaling") else Rope(scaling=_MISTRAL4_YARN)
+    groups, best = expert_groups(c)
+    if groups > 1:
+        # The module ranks a group by its two best softmax scores, which no other model does.
+        c.warn(f"n_group: {groups} groups are ranked as in DeepSeek-V2, by the best expert; counts are not affected")
+    moe = experts(
+        c,
+        count="n_routed_experts",
+        top_k="num_experts_per_tok",
+        size="moe_intermediate_size",
+        router=Router(
+            normalize=c.flag("norm_topk_prob"),
+            scale=c.number("routed_scaling_factor"),
+            num_groups=groups,
+            top_groups=best,
+        ),
+        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
+    )
+    mixer = latent_attention(c, rope=rope)
+    return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe)))
+
+
+def _read_axk1(c: Config) -> Architecture:
+    n = c.num_layers()
+    step = c.size("moe_layer_freq")
+    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse")
+    if kinds is None:
+        sparse = [first and index % step == 0 for index, first in enumerate(dense_first_layers(c, n))]
+    else:
+        sparse = [kind == "sparse" for kind in kinds]
+    c.replace("moe_layer_freq", 1)
+    moe = deepseek_experts(c).model_copy(update={"output_norm": True})
+    mixer = latent_attention(c, rope=c.rope())
+    return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe)))
+
+
+# What transformers takes where Mistral 4's config states no rotary embedding.
+_MISTRAL4_YARN = {
+    "rope_type": "yarn",
+    "factor": 128.0,
+    "original_max_position_embeddings": 8192,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.1,
+}
+
 _ROUTING = {
     "first_k_dense_replace": 0,
     "n_shared_experts": None,
@@ -161,5 +212,43 @@ FAMILIES = {
         aliases={**_V3.aliases, "num_experts": "n_routed_experts"},
         neutral=_NEUTRAL,
         active_counts_embedding=False,
+    ),
+    "axk1": Family(
+        model_type="axk1",
+        class_name="AXK1ForCausalLM",
+        read=_read_axk1,
+        defaults={**_V3.defaults, "first_k_dense_replace": 1, "mlp_layer_types": None, "moe_layer_freq": 1},
+        aliases={"num_local_experts": "n_routed_experts"},
+        neutral=_NEUTRAL,
+    ),
+    "mistral4": Family(
+        model_type="mistral4",
+        class_name="Mistral4ForCausalLM",
+        read=_read_mistral4,
+        defaults={
+            **COMMON_DEFAULTS,
+            **_ROUTING,
+            "q_lora_rank": 1024,
+            "n_shared_experts": 1,
+            "n_group": 1,
+            "topk_group": 1,
+        },
+        aliases={"num_local_experts": "n_routed_experts"},
+        neutral=(*_NEUTRAL, "num_nextn_predict_layers"),
+    ),
+    "sarvam_mla": Family(
+        model_type="sarvam_mla",
+        class_name="DeepseekV3ForCausalLM",
+        read=_read_v3,
+        defaults={
+            **_V3.defaults,
+            "q_lora_rank": None,
+            "n_group": 1,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+        },
+        # Names in the publisher's own file beside transformers'.
+        aliases={**_V3.aliases, "num_experts": "n_routed_experts", "num_shared_experts": "n_shared_experts"},
+        neutral=(*_NEUTRAL, "q_head_dim"),
     ),
 }

@@ -1,8 +1,8 @@
-"""GLM-4.5 (arXiv 2508.06471), GLM-4.7-Flash and GLM-5."""
+"""GLM-4.5 (arXiv 2508.06471), GLM-4.7-Flash and GLM-5; Sarvam-30B and Solar Open, which build on GLM-4.5's module."""
 
 from typing import Any
 
-from moewright.architecture.mixers import Attention
+from moewright.architecture.mixers import Attention, Rope
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
@@ -22,21 +22,37 @@ from moewright.hf.parts import (
     latent_attention,
     stack,
     typed_layers,
+    without,
 )
 
 
 def _read_glm4(c: Config) -> Architecture:
+    return _read_grouped_query(c, rope=c.rope(fraction=0.5))
+
+
+def _read_sarvam(c: Config) -> Architecture:
+    return _read_grouped_query(c, rope=c.rope(8e6))
+
+
+def _read_grouped_query(c: Config, rope: Rope) -> Architecture:
+    """Grouped-query attention and DeepSeek's experts after the first dense layers."""
     n = c.num_layers()
     mixer = attention(
         c,
         qkv_bias=c.flag("attention_bias"),
         output_bias=False,
         qk_norm="per_head" if c.flag("use_qk_norm") else None,
-        rope=c.rope(fraction=0.5),
+        rope=rope,
     )
     moe, sparse = deepseek_experts(c), dense_first_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+
+
+def _read_solar(c: Config) -> Architecture:
+    n = c.num_layers()
+    mixer = attention(c, qkv_bias=c.flag("attention_bias"), output_bias=False, rope=c.rope(1e6))
+    return build(c, stack(c, [mixer] * n, [deepseek_experts(c)] * n))
 
 
 def _write_glm4(a: Architecture) -> dict[str, Any]:
@@ -156,5 +172,33 @@ FAMILIES = {
         },
         aliases={**_ALIASES, "num_experts": "n_routed_experts"},
         neutral=(*_LATENT_NEUTRAL, "indexer_rope_interleave"),
+    ),
+    "sarvam_moe": Family(
+        model_type="sarvam_moe",
+        class_name="Glm4MoeForCausalLM",
+        read=_read_sarvam,
+        defaults={
+            **_DEFAULTS,
+            "head_dim": 64,
+            "routed_scaling_factor": 2.5,
+            "use_qk_norm": True,
+        },
+        # Names in the publisher's own file beside transformers'.
+        aliases={
+            **_ALIASES,
+            "num_experts": "n_routed_experts",
+            "num_shared_experts": "n_shared_experts",
+            "use_qkv_bias": "attention_bias",
+        },
+        neutral=("intermediate_size",),
+    ),
+    "solar_open": Family(
+        model_type="solar_open",
+        class_name="SolarOpenForCausalLM",
+        read=_read_solar,
+        defaults={**without(_DEFAULTS, "first_k_dense_replace"), "head_dim": 128, "rms_norm_eps": 1e-5},
+        aliases={"num_local_experts": "n_routed_experts"},
+        # Upstage's file keeps the words of the module that it was made from.
+        neutral=("intermediate_size", "first_k_dense_replace", "use_qk_norm"),
     ),
 }

@@ -1,9 +1,21 @@
-"""Hunyuan-A13B (Tencent, 2025)."""
+"""Hunyuan-A13B (Tencent, 2025), Hy3 and Hy4 (2026)."""
 
 from moewright.architecture.feed_forwards import Router, SharedExpert
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack
+from moewright.hf.parts import (
+    COMMON_DEFAULTS,
+    attention,
+    build,
+    choose_feed_forwards,
+    deepseek_experts,
+    dense_first_layers,
+    experts,
+    indexer,
+    latent_attention,
+    shared_experts,
+    stack,
+)
 
 
 def _read(c: Config) -> Architecture:
@@ -31,6 +43,46 @@ def _read(c: Config) -> Architecture:
     return build(c, stack(c, [mixer] * n, [moe] * n))
 
 
+def _read_v3(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("attention_bias")
+    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse")
+    mixer = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope(11_158_840.0))
+    plain_bias = c.flag("mlp_bias")
+    shared = shared_experts(c, "num_shared_experts", "moe_intermediate_size", bias=plain_bias)
+    moe = experts(
+        c,
+        count="num_experts",
+        top_k="num_experts_per_tok",
+        size="moe_intermediate_size",
+        router=Router(
+            score="sigmoid", normalize=True, scale=c.number("router_scaling_factor"), selection_bias="buffer"
+        ),
+        shared=shared,
+    )
+    sparse = dense_first_layers(c, n) if kinds is None else [kind == "sparse" for kind in kinds]
+    layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe, bias=plain_bias))
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+
+
+def _read_v4(c: Config) -> Architecture:
+    n, rope = c.num_layers(), c.rope(11_158_840.0)
+    c.per_layer("layer_types", n, "indexed_attention", "deepseek_sparse_attention")
+    types = c.per_layer("indexer_types", n, "full", "shared")
+    if types is None:
+        types = ["full" if index == 0 or (index - 1) % 4 == 0 else "shared" for index in range(n)]
+    extra = {"output_gate": "per_channel", "sinks": True}
+    by_type = {
+        kind: latent_attention(c, rope=rope, indexer=indexer(c, shared=kind == "shared"), **extra)
+        for kind in set(types)
+    }
+    moe = deepseek_experts(c)
+    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse") or ["dense"] + ["sparse"] * (n - 1)
+    layers = stack(
+        c, [by_type[kind] for kind in types], choose_feed_forwards(c, [kind == "sparse" for kind in kinds], moe)
+    )
+    return build(c, layers, hyper_connections=c.size("hc_mult"), mixes_streams=False)
+
+
 def _one_value(c: Config, key: str, n: int) -> str:
     """The key, once a value per layer has been found to be the same everywhere."""
     value = c.raw(key)
@@ -40,6 +92,36 @@ def _one_value(c: Config, key: str, n: int) -> str:
         c.replace(key, value[0])
     return key
 
+
+_HY4 = Family(
+    model_type="hy_v4",
+    class_name="HYV4ForCausalLM",
+    read=_read_v4,
+    defaults={
+        **COMMON_DEFAULTS,
+        "rms_norm_eps": 1e-5,
+        "layer_types": None,
+        "indexer_types": None,
+        "mlp_layer_types": None,
+        "n_shared_experts": 1,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 2.827,
+        "n_group": 1,
+        "topk_group": 1,
+        "hc_mult": 4,
+    },
+    aliases={"num_local_experts": "n_routed_experts"},
+    neutral=(
+        "num_key_value_heads",
+        "head_dim",
+        "qk_head_dim",
+        "intermediate_size",
+        "hc_magnitude",
+        "hc_eps",
+        "learnable_sink_init",
+        "swiglu_limit",
+    ),
+)
 
 FAMILIES = {
     "hunyuan_v1_moe": Family(
@@ -73,4 +155,24 @@ FAMILIES = {
             """.split()  # noqa: SIM905
         ),
     ),
+    "hy_v3": Family(
+        model_type="hy_v3",
+        class_name="HYV3ForCausalLM",
+        read=_read_v3,
+        defaults={
+            **COMMON_DEFAULTS,
+            "head_dim": 128,
+            "rms_norm_eps": 1e-5,
+            "mlp_bias": False,
+            "mlp_layer_types": None,
+            "first_k_dense_replace": 1,
+            "num_shared_experts": 1,
+            "router_scaling_factor": 2.826,
+            "num_nextn_predict_layers": 0,
+        },
+        aliases={"num_local_experts": "num_experts"},
+        neutral=("enable_moe_fp32_combine", "intermediate_size", "expert_hidden_dim"),
+    ),
+    "hy_v4": _HY4,
+    "hy_v4_vl_text": _HY4,
 }

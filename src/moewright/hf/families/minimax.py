@@ -1,10 +1,21 @@
-"""MiniMax-Text-01 (arXiv 2501.08313), a hybrid of lightning and softmax attention, and MiniMax-M2."""
+"""MiniMax-Text-01 (arXiv 2501.08313), a hybrid of lightning and softmax attention, MiniMax-M2, and MiniMax-M3, whose
+attention reads chosen blocks."""
 
-from moewright.architecture.feed_forwards import Router
-from moewright.architecture.mixers import LightningAttention, Window
+from typing import Any
+
+from moewright.architecture.feed_forwards import Router, SharedExpert
+from moewright.architecture.mixers import BlockIndexer, LightningAttention, Window
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack, without
+from moewright.hf.parts import (
+    COMMON_DEFAULTS,
+    attention,
+    build,
+    choose_feed_forwards,
+    experts,
+    stack,
+    without,
+)
 
 
 def _read_minimax(c: Config) -> Architecture:
@@ -61,7 +72,113 @@ def _read_m2(c: Config) -> Architecture:
     return build(c, stack(c, [mixer] * n, [moe] * n), mtp_layers=c.count("num_mtp_modules"))
 
 
+_M3_FIXED = {
+    "scoring_func": "sigmoid",
+    "use_qk_norm": True,
+    "qk_norm_type": "per_head",
+    "use_routing_bias": True,
+    "attention_output_gate": False,
+    "n_shared_experts": 1,
+}
+_M3_INDEXER = {
+    "num_heads": ("index_n_heads", "sparse_num_index_heads"),
+    "head_dim": ("index_head_dim", "sparse_index_dim"),
+    "block_size": ("index_block_size", "sparse_block_size"),
+    "top_blocks": ("index_topk_blocks", "sparse_topk_blocks"),
+}
+"""Sizes of the indexer: transformers' key, and MiniMax's own in sparse_attention_config."""
+
+
+def _m3_indexer(c: Config, stated: dict[str, Any]) -> BlockIndexer:
+    sizes = {}
+    for name, (key, publishers) in _M3_INDEXER.items():
+        value = stated[publishers] if publishers in stated else c.size(key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise c.error(f"sparse_attention_config.{publishers}", "expected a positive integer", value)
+        sizes[name] = value
+    return BlockIndexer(**sizes)
+
+
+def _m3_layers(c: Config, key: str, stated: object, words: tuple[str, str], n: int) -> list[bool] | None:
+    """transformers' word for every layer, or MiniMax's 0 or 1; True for the second word and for 1."""
+    types = c.per_layer(key, n, *words)
+    if types is not None:
+        return [kind == words[1] for kind in types]
+    if stated is None:
+        return None
+    if not isinstance(stated, list) or len(stated) != n or any(value not in (0, 1) for value in stated):
+        raise c.error(key, f"expected 0 or 1 for each of the {n} layers", stated)
+    return [value == 1 for value in stated]
+
+
+def _read_m3(c: Config) -> Architecture:
+    n = c.num_layers()
+    for key, meaning in _M3_FIXED.items():
+        c.fixed(key, meaning, None)
+    c.fixed("hidden_act", "silu", "swigluoai")  # the same three matrices, clipped otherwise
+    fraction = c.size("rotary_dim") / c.head_dim() if c.has("rotary_dim") else 1.0
+    full = attention(c, qkv_bias=False, output_bias=False, qk_norm="per_head", rope=c.rope(5e6, fraction))
+    own = c.mapping("sparse_attention_config") or {}
+    chosen = (
+        _m3_layers(c, "layer_types", own.get("sparse_attention_freq"), ("full_attention", "minimax_m3_sparse"), n)
+        or [False] * n
+    )
+    sparse = full.model_copy(update={"indexer": _m3_indexer(c, own)}) if any(chosen) else full
+    moe = experts(
+        c,
+        count="num_local_experts",
+        top_k="num_experts_per_tok",
+        size="intermediate_size",
+        router=Router(
+            score="sigmoid", normalize=True, scale=c.number("routed_scaling_factor"), selection_bias="buffer"
+        ),
+        shared=SharedExpert(expert_size=c.size("shared_intermediate_size")),
+        activation="silu",
+    )
+    with_experts = _m3_layers(c, "mlp_layer_types", c.raw("moe_layer_freq"), ("dense", "sparse"), n) or [True] * n
+    feed_forwards = choose_feed_forwards(c, with_experts, moe, size="dense_intermediate_size", activation="silu")
+    mixers = [sparse if choose else full for choose in chosen]
+    return build(c, stack(c, mixers, feed_forwards), mtp_layers=c.count("num_nextn_predict_layers"))
+
+
+_M3 = Family(
+    model_type="minimax_m3_vl_text",
+    class_name="MiniMaxM3VLForCausalLM",
+    read=_read_m3,
+    defaults={
+        **without(COMMON_DEFAULTS, "hidden_act"),
+        "head_dim": 128,
+        "rotary_dim": 64,
+        "layer_types": None,
+        "mlp_layer_types": None,
+        "moe_layer_freq": None,
+        "sparse_attention_config": None,
+        "index_n_heads": 4,
+        "index_head_dim": 128,
+        "index_block_size": 128,
+        "index_topk_blocks": 16,
+        "routed_scaling_factor": 2.0,
+        "dense_intermediate_size": 12288,
+        "shared_intermediate_size": 3072,
+        "num_nextn_predict_layers": 0,
+    },
+    aliases={"num_experts": "num_local_experts"},
+    # Clipping, an offset of the norms' weights, and MiniMax's second words for what other keys say.
+    neutral=(
+        "swiglu_alpha",
+        "swiglu_limit",
+        "index_local_blocks",
+        "use_gemma_norm",
+        "moe_intermediate_size",
+        "first_k_dense_replace",
+        "num_mtp_modules",
+    ),
+)
+
+
 FAMILIES = {
+    "minimax_m3": _M3,  # as MiniMax's own file calls it
+    "minimax_m3_vl_text": _M3,
     "minimax": Family(
         model_type="minimax",
         class_name="MiniMaxForCausalLM",

@@ -1,4 +1,5 @@
-"""Qwen's mixtures: Qwen1.5/2-MoE, Qwen3-MoE (arXiv 2505.09388), and the hybrids Qwen3-Next and Qwen3.5."""
+"""Qwen's mixtures: Qwen1.5/2-MoE, Qwen3-MoE (arXiv 2505.09388), and the hybrids Qwen3-Next and Qwen3.5; JetBrains'
+Mellum and LARA mini, which are made of the same parts."""
 
 from typing import Any
 
@@ -105,6 +106,46 @@ def _read_qwen3(c: Config) -> Architecture:
     return build(c, stack(c, [mixer] * n, feed_forward))
 
 
+def _read_lara(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("attention_bias")
+    types = c.per_layer("layer_types", n, "full_attention", "sliding_attention", "linear_attention")
+    pattern = ("linear_attention", "sliding_attention", "linear_attention", "full_attention", "sliding_attention")
+    types = types or [pattern[index % len(pattern)] for index in range(n)]
+    full = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=None)
+    window = Window(size=c.size("sliding_window"))
+    kinds: dict[str, Mixer] = {
+        "full_attention": full,
+        "sliding_attention": full.model_copy(update={"rope": c.rope(), "window": window}),
+        "linear_attention": _delta_net(c),
+    }
+    moe = experts(
+        c,
+        count="num_experts",
+        top_k="num_experts_per_tok",
+        size="moe_intermediate_size",
+        router=Router(normalize=c.flag("norm_topk_prob")),
+        shared=SharedExpert(expert_size=c.size("shared_expert_intermediate_size")),
+    )
+    return build(c, stack(c, [kinds[kind] for kind in types], [moe] * n))
+
+
+def _read_mellum(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("attention_bias")
+    types = c.per_layer("layer_types", n, "full_attention", "sliding_attention") or ["full_attention"] * n
+    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse") or ["sparse"] * n
+    full = attention(
+        c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope(500_000.0, layer_type="full_attention")
+    )
+    sliding = full
+    if "sliding_attention" in types:
+        near = c.rope(layer_type="sliding_attention")
+        sliding = full.model_copy(update={"rope": near, "window": Window(size=c.size("sliding_window"))})
+    moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
+    mixers: list[Mixer] = [sliding if kind == "sliding_attention" else full for kind in types]
+    layers = stack(c, mixers, choose_feed_forwards(c, [kind == "sparse" for kind in kinds], moe))
+    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+
+
 def _write_qwen3(a: Architecture) -> dict[str, Any]:
     mixer = first_mixer(a, Attention)
     values = common_keys(a, mixer) | _sparse_keys(a)
@@ -134,14 +175,18 @@ def _hybrid_mixers(c: Config, n: int) -> list[Mixer]:
         output_gate_bias=bias,  # the gate comes out of the query projection
         rope=c.rope(fraction=0.25),
     )
-    linear = GatedDeltaNet(
+    linear = _delta_net(c)
+    return [full if kind == "full_attention" else linear for kind in types]
+
+
+def _delta_net(c: Config) -> GatedDeltaNet:
+    return GatedDeltaNet(
         num_key_heads=c.size("linear_num_key_heads"),
         key_head_dim=c.size("linear_key_head_dim"),
         num_value_heads=c.size("linear_num_value_heads"),
         value_head_dim=c.size("linear_value_head_dim"),
         conv_kernel=c.size("linear_conv_kernel_dim"),
     )
-    return [full if kind == "full_attention" else linear for kind in types]
 
 
 def _read_next(c: Config) -> Architecture:
@@ -196,6 +241,42 @@ FAMILIES = {
     ),
     "qwen3_moe": _QWEN3,
     "qwen3_vl_moe_text": _QWEN3,  # the language model of Qwen3-VL
+    "qwen3_omni_moe_text": Family(
+        model_type="qwen3_omni_moe_text",
+        class_name="Qwen3OmniMoeThinkerForConditionalGeneration",
+        read=_read_qwen3,
+        defaults={**_QWEN3.defaults, "norm_topk_prob": True},
+        aliases=_QWEN3.aliases,
+        neutral=_QWEN3.neutral,
+    ),
+    "lara_mini": Family(
+        model_type="lara_mini",
+        class_name="LaraMiniForCausalLM",
+        read=_read_lara,
+        defaults={
+            **COMMON_DEFAULTS,
+            "head_dim": 128,
+            "tie_word_embeddings": True,
+            "layer_types": None,
+            "sliding_window": 512,
+            "norm_topk_prob": True,
+        },
+    ),
+    "mellum": Family(
+        model_type="mellum",
+        class_name="MellumForCausalLM",
+        read=_read_mellum,
+        defaults={
+            **without(COMMON_DEFAULTS, "rope_theta", "rope_scaling"),
+            "head_dim": 128,
+            "norm_topk_prob": True,
+            "layer_types": None,
+            "mlp_layer_types": None,
+            "num_nextn_predict_layers": 0,
+        },
+        aliases={"num_local_experts": "num_experts", "num_mtp_layers": "num_nextn_predict_layers"},
+        neutral=("intermediate_size", "sliding_window", "mtp_layer_types", "mtp_mlp_layer_types"),
+    ),
     "qwen3_next": Family(
         model_type="qwen3_next",
         class_name="Qwen3NextForCausalLM",
