@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from moewright import Architecture
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
-from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope, ShortConvolution, Window
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, NoFeedForward, Router, SharedExpert
+from moewright.architecture.mixers import Attention, LatentAttention, Mixer, NoMixer, Rope, ShortConvolution, Window
 from moewright.architecture.spec import Layer, Norm
 
 Sampler = Callable[[random.Random], Architecture]
@@ -187,6 +187,8 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
     mixer, moe = layer.mixer, layer.feed_forward
     changes: list[Layer] = [layer.model_copy(update={"mixer": ShortConvolution(kernel=3)})]
     changes += [layer.model_copy(update={"norms": norms}) for norms in ("post", "sandwich", "parallel")]
+    changes.append(layer.model_copy(update={"mixer": NoMixer()}))
+    changes.append(layer.model_copy(update={"feed_forward": NoFeedForward()}))
     if isinstance(mixer, Attention):
         for change in (
             {"sinks": True},
@@ -212,6 +214,9 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
             {"activation": "relu2"},
             {"identity_experts": 2},
             {"parallel_dense": Dense(size=9)},
+            {"latent_size": 10},
+            {"latent_size": 10, "latent_norm": True},
+            {"latent_size": 10, "latent_bias": True},
             {"router": moe.router.model_copy(update={"bias": True})},
             {"router": moe.router.model_copy(update={"kind": "hash"})},
             {"router": moe.router.model_copy(update={"score": "sqrt_softplus"})},
@@ -224,7 +229,9 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
         for change in in_experts:
             changes.append(layer.model_copy(update={"feed_forward": moe.model_copy(update=change)}))
     layers[index] = r.choice(changes)
-    outer = r.choice(({}, {}, {"hyper_connections": 2}, {"mtp_layers": 1}, {"lm_head_bias": True}))
+    outer = r.choice(
+        ({}, {}, {"hyper_connections": 2}, {"attention_residuals": 1}, {"mtp_layers": 1}, {"lm_head_bias": True})
+    )
     return Architecture.from_dict({**base.to_dict(), "layers": [x.model_dump() for x in layers], **outer})
 
 

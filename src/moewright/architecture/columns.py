@@ -70,7 +70,9 @@ class ArchitectureColumns:
     norm: Norm = field(default_factory=Norm)
     lm_head_bias: bool = False
     hyper_connections: int = 0
+    attention_residuals: int = 0
     mtp_layers: int = 0
+    mtp_block: tuple[LayerColumns, ...] | None = None
 
     def layer_runs(self) -> tuple[tuple[npt.NDArray[Any], LayerColumns], ...]:
         """How often each layer occurs, and the layer."""

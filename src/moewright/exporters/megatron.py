@@ -80,8 +80,8 @@ def write(a: Architecture, balance_loss: float | None) -> Settings:
     mixer = next((x.mixer for x in layers if isinstance(x.mixer, Attention | LatentAttention)), None)
     dense = next((x.feed_forward for x in layers if isinstance(x.feed_forward, Dense)), None)
     moe = next((moe for _, moe in a.moe_layers()), None)
-    feed_forward = moe or dense
-    assert feed_forward is not None
+    # Without any: read back as a dense one, and so refused by its kind.
+    feed_forward = moe or dense or Dense(size=1)
     config: dict[str, Any] = {
         "num_layers": len(layers),
         "hidden_size": a.hidden_size,
@@ -92,7 +92,7 @@ def write(a: Architecture, balance_loss: float | None) -> Settings:
         "add_bias_linear": False,
         "gated_linear_unit": feed_forward.gated,
         "activation_func": feed_forward.activation,
-        "ffn_hidden_size": dense.size if dense else moe.groups[0].expert_size if moe else None,
+        "ffn_hidden_size": dense.size if dense else moe.groups[0].expert_size if moe else 1,
     }
     if isinstance(mixer, LatentAttention):
         config |= _latent_attention(mixer)

@@ -130,8 +130,9 @@ def _block(layer: Layer, a: Architecture, weight: float | None) -> dict[str, Any
     }
     if moe is not None:
         fields["feed_forward_moe"] = _experts(moe, weight)
-    elif isinstance(layer.feed_forward, Dense):
-        fields["feed_forward"] = _dense(layer.feed_forward)
+    else:  # without one: read back as dense, and so refused by its kind
+        dense = layer.feed_forward if isinstance(layer.feed_forward, Dense) else Dense(size=1)
+        fields["feed_forward"] = _dense(dense)
     return _made("nn.transformer.config.TransformerBlockConfig", **fields)
 
 
@@ -159,7 +160,7 @@ def _fused_block(layer: Layer, a: Architecture, weight: float | None) -> dict[st
             "nn.moe.v2.router.MoERouterConfigV2", d_model=width, num_experts=group.count, **gates
         )
     # A dense layer is one that has a shared expert only.
-    always = feed_forward.size if isinstance(feed_forward, Dense) else None
+    always = feed_forward.size if isinstance(feed_forward, Dense) else None if isinstance(feed_forward, MoE) else 1
     if isinstance(feed_forward, MoE) and feed_forward.shared:
         always = feed_forward.shared.expert_size
     if always:

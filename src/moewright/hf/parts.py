@@ -242,7 +242,7 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
         # 1 stands where there is no such mixer: then the family cannot express the model, and the comparison says so
         "num_attention_heads": attention_or_latent.num_heads if attention_or_latent else 1,
         "num_key_value_heads": 1,
-        "hidden_act": HF_ACTIVATIONS[next(a.iter_layers()).feed_forward.activation],
+        "hidden_act": HF_ACTIVATIONS[first_activation(a)],
         "max_position_embeddings": a.max_context,
         "rms_norm_eps": a.norm.eps,
         "tie_word_embeddings": a.tie_embeddings,
@@ -299,6 +299,12 @@ def first_mixer(a: Architecture, kind: type[Attention] | type[LatentAttention]) 
 def first_moe(a: Architecture) -> MoE | None:
     """The first mixture of experts, or None."""
     return next((moe for _, moe in a.moe_layers()), None)
+
+
+def first_activation(a: Architecture) -> Activation:
+    """Of the first feed-forward."""
+    feed_forwards = (layer.feed_forward for layer in a.iter_layers())
+    return next((one.activation for one in feed_forwards if isinstance(one, Dense | MoE)), "silu")
 
 
 def first_dense(a: Architecture) -> Dense | None:

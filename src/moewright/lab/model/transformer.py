@@ -58,7 +58,7 @@ class DecoderLayer(nn.Module):
         self.feed_forward: MoELayer | FeedForwardLayer = (
             MoELayer(spec.feed_forward, width)
             if isinstance(spec.feed_forward, MoE)
-            else FeedForwardLayer.of(spec.feed_forward, width)
+            else FeedForwardLayer.of(spec.feed_forward, width)  # type: ignore[arg-type]  # likewise
         )
         before, after = spec.norms != "post", spec.norms in ("post", "sandwich")
         self.mixer_norm = NormLayer(norm, width) if before else None
