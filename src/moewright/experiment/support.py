@@ -46,8 +46,6 @@ def _unsupported(layer: Layer) -> Iterator[str]:
     elif feed_forward.activation == "situ":
         yield "feed_forward.activation = situ"
     if isinstance(feed_forward, MoE):
-        if feed_forward.latent_size is not None:
-            yield f"feed_forward.latent_size = {feed_forward.latent_size}"
         if feed_forward.router.kind == "hash":
             yield "feed_forward.router.kind = hash"
         if feed_forward.expert_bias:

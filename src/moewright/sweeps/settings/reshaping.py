@@ -13,7 +13,7 @@ from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture, Layer
 from moewright.complaints import first_complaint
 from moewright.errors import UserError
 from moewright.sweeps.settings.axes import BACKBONE_SIZES
-from moewright.sweeps.settings.mixtures import COUNTS, MIX, ROUTER, SHARES, changed_mixture, changes_mixtures
+from moewright.sweeps.settings.mixtures import COUNTS, LATENT, MIX, ROUTER, SHARES, changed_mixture, changes_mixtures
 from moewright.sweeps.settings.recipe_settings import MisfitError, as_whole, shown, whole
 
 _Items = tuple[Layer | Repeat, ...]
@@ -111,7 +111,7 @@ def _span(item: Layer | Repeat) -> int:
 
 BACKBONE = (*BACKBONE_SIZES, "vocab_size")
 """Settings of the model around the experts."""
-DIALS = (*BACKBONE, *COUNTS, *SHARES, MIX, *(ROUTER + name for name in Router.model_fields))
+DIALS = (*BACKBONE, *COUNTS, *SHARES, MIX, LATENT, *(ROUTER + name for name in Router.model_fields))
 """Every setting that changes the architecture."""
 
 
