@@ -125,6 +125,15 @@ def test_prediction_blocks_as_they_are() -> None:
 
 
 @in_shared
+def test_a_prediction_block_chooses_its_tokens_itself() -> None:
+    # GLM-5.2's last three layers reuse the choice of an earlier one; its block, which comes after them, has an indexer.
+    older, newer = (read_config(SHARED / f"zai-org--GLM-{name}.json").architecture for name in ("5.1", "5.2"))
+    assert mtp_params(newer) == mtp_params(older) > 0
+    assert older.mtp_block is None, "like the last layer, which is how that is written"
+    assert newer.mtp_block is not None
+
+
+@in_shared
 def test_latent_experts_as_published() -> None:
     ultra = read_config(SHARED / "nvidia--NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16.json").architecture
     assert as_printed(total_params(ultra) / 1e9, "550") or as_printed(total_params(ultra) / 1e9, "549")

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from moewright.architecture.feed_forwards import AnyDense, AnyMoE, FeedForward, MoE, NoFeedForward
 from moewright.architecture.mixers import AnyMixer, Mixer, NoMixer
@@ -178,9 +178,7 @@ class Architecture(FileRecord):
     """How the published weights are stored, where that is known."""
 
     @model_validator(mode="after")
-    def _predicts(self) -> "Architecture":
-        if self.mtp_block is not None and not self.mtp_layers:
-            raise ValueError("mtp_block needs mtp_layers: how many such blocks there are")
+    def _one_residual(self) -> "Architecture":
         if self.hyper_connections and self.attention_residuals:
             raise ValueError("hyper_connections and attention_residuals replace the same residual; state one of them")
         return self
@@ -190,6 +188,14 @@ class Architecture(FileRecord):
     def _canonical(cls, layers: tuple[Layer | Repeat, ...]) -> tuple[Layer | Repeat, ...]:
         _check_number(_count(layers))
         return repeat_compactly(list(_expand(layers)))
+
+    @field_validator("mtp_block", mode="after")
+    @classmethod
+    def _unlike_the_last(cls, block: tuple[Layer, ...] | None, read: ValidationInfo) -> tuple[Layer, ...] | None:
+        if block is not None and not read.data.get("mtp_layers", 1):
+            raise ValueError("needs mtp_layers: how many such blocks there are")
+        layers = read.data.get("layers")  # absent if they are wrong themselves
+        return None if block is not None and layers and block == (_last(layers),) else block
 
     # Reading the layers
 
@@ -245,6 +251,11 @@ def repeat_compactly(layers: list[Layer]) -> tuple[Layer | Repeat, ...]:
         )
 
     return build(find_runs(keys))
+
+
+def _last(layers: Sequence[Layer | Repeat]) -> Layer:
+    item = layers[-1]
+    return item if isinstance(item, Layer) else _last(item.layers)
 
 
 def _count(layers: Iterable[Layer | Repeat]) -> int:

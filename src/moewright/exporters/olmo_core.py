@@ -232,7 +232,11 @@ def _gates(moe: MoE) -> dict[str, Any]:
 def _latent(moe: MoE, norm: Norm) -> dict[str, Any]:
     if moe.latent_size is None:
         return {}
-    fields = {"latent_dim": moe.latent_size, "bias": moe.latent_bias, "up_proj_input_norm_enabled": moe.latent_norm}
+    fields: dict[str, Any] = {
+        "latent_dim": moe.latent_size,
+        "bias": moe.latent_bias,
+        "up_proj_input_norm_enabled": moe.latent_norm,
+    }
     if moe.latent_norm:  # an RMSNorm, with the model's epsilon
         fields["up_proj_input_norm"] = _norm(Norm(eps=norm.eps))
     return {"latent_moe": _made("nn.moe.moe.LatentMoEConfig", **fields)}

@@ -207,6 +207,12 @@ def build(c: Config, layers: list[Layer], *, norm: Norm | None = None, **extra: 
     )
 
 
+def prediction(c: Config, number: str, layer: Layer) -> dict[str, Any]:
+    """Prediction blocks of one layer that need not be like the last: `number` is the family's key."""
+    blocks = c.count(number)
+    return {"mtp_layers": blocks, "mtp_block": (layer,) if blocks else None}
+
+
 def weights_format(c: Config) -> WeightFormatName | None:
     """How the published weights are stored, from quantization_config and dtype."""
     dtype = c.raw("dtype") or c.raw("torch_dtype")
