@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from moewright import inspect
-from moewright.architecture.counts import active_params, mtp_params, total_params
+from moewright.architecture.counts import active_params, layer_params, mtp_params, params, total_params
+from moewright.architecture.mixers import KimiDeltaAttention
 from moewright.hf.config import read_config
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "configs"
+in_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"published files are in {SHARED}, which is absent")
 
 FAMILIES = (
     "afmoe",
@@ -33,6 +36,7 @@ FAMILIES = (
     "mimo_v2_flash",
     "minimax_m2",
     "mixtral",
+    "nemotron_h",
     "olmoe",
     "phimoe",
     "qwen2_moe",
@@ -106,6 +110,60 @@ def as_printed(value: float, printed: str) -> bool:
     """Equal to the printed digits, rounded or cut off (Qwen and GLM cut: 3.353 is printed as 3.3, 106.85 as 106)."""
     last: float = 10 ** -len(printed.partition(".")[2])
     return abs(value - float(printed)) <= 0.5 * last or 0 <= value - float(printed) < last
+
+
+@in_shared
+def test_prediction_blocks_as_they_are() -> None:
+    # DeepSeek-V4-Flash: a window where the last layer is compressed, and a merging of its own; the total with it is
+    # that of torchtitan's regression test. Nemotron: its own pattern, one layer a letter.
+    flash = read_config(SHARED / "deepseek-ai--DeepSeek-V4-Flash.json").architecture
+    assert mtp_params(flash) == 6_610_048_635
+    assert total_params(flash) + mtp_params(flash) == 290_942_278_866
+    ultra = read_config(SHARED / "nvidia--NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16.json").architecture
+    assert ultra.mtp_block is not None
+    attention, moe = ultra.mtp_block
+    d = ultra.hidden_size
+    layers = sum(layer_params(ultra, attention).values()) + sum(layer_params(ultra, moe).values())
+    assert mtp_params(ultra) == layers + 2 * d * d + 3 * d
+
+
+@in_shared
+def test_a_prediction_block_chooses_its_tokens_itself() -> None:
+    # GLM-5.2's last three layers reuse the choice of an earlier one; its block, which comes after them, has an indexer.
+    older, newer = (read_config(SHARED / f"zai-org--GLM-{name}.json").architecture for name in ("5.1", "5.2"))
+    assert mtp_params(newer) == mtp_params(older) > 0
+    assert older.mtp_block is None, "like the last layer, which is how that is written"
+    assert newer.mtp_block is not None
+
+
+@in_shared
+def test_latent_experts_as_published() -> None:
+    ultra = read_config(SHARED / "nvidia--NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16.json").architecture
+    assert as_printed(total_params(ultra) / 1e9, "550") or as_printed(total_params(ultra) / 1e9, "549")
+    assert as_printed(active_params(ultra, count_embedding=False) / 1e9, "55")
+    nano = read_config(SHARED / "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16.json").architecture
+    assert total_params(nano) == 31_577_937_344  # the safetensors index of the published folder
+    assert params(nano)["latent_projections"] == 0 < params(ultra)["latent_projections"]
+
+
+@in_shared
+def test_kimi_k3_to_the_byte() -> None:
+    # metadata.total_size of the published index. Routed experts are MXFP4 (a byte of scale for 32), vectors and kernels
+    # of the delta attention and selection biases fp32, the rest bf16; the vision tower by its config, nothing biased.
+    k3 = read_config(SHARED / "moonshotai--Kimi-K3.json").architecture
+    routed, heads, head_dim = params(k3)["routed_experts"], 96, 128
+    linear = sum(isinstance(layer.mixer, KimiDeltaAttention) for layer in k3.iter_layers())
+    in_fp32 = linear * (
+        3 * heads * head_dim * 4 + head_dim + heads * head_dim + head_dim
+    )  # kernels, A, dt_bias, o_norm
+    selection_biases = sum(times * moe.num_experts for times, moe in k3.moe_layers())
+    width, projected = 1024, 4 * 1024
+    block = 3 * 1536 * width + 1536 * width + 2 * width * 4096 + 2 * width
+    vision = 27 * block + 3 * 14 * 14 * width + 64 * 64 * width + width
+    vision += projected * projected + projected * 7168 + 7168
+    stored = routed * 17 // 32 + 2 * (total_params(k3) - routed + in_fp32) + 4 * selection_biases + 2 * vision
+    assert stored == 1_560_860_324_864
+    assert as_printed(active_params(k3, count_embedding=False) / 1e9, "104.2")
 
 
 def test_kimi_k2() -> None:

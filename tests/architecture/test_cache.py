@@ -74,6 +74,11 @@ CASES: dict[str, dict[str, Any]] = {
     | {"q_lora_rank": None, "linear_head_dim": 6, "linear_num_heads": 4, "num_local_experts": 8}
     | {"layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"]},
     "lfm2_moe": BASE | EXPERTS | {"layer_types": ["conv", "full_attention", "conv", "conv"], "num_dense_layers": 1},
+    "nemotron_h": {key: value for key, value in BASE.items() if key != "num_hidden_layers"}
+    | {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp", "linear_attention"]}
+    | {"mamba_num_heads": 6, "mamba_head_dim": 8, "ssm_state_size": 5, "n_groups": 2, "head_dim": 6}
+    | {"n_routed_experts": 4, "moe_intermediate_size": 16, "moe_shared_expert_intermediate_size": 20}
+    | {"moe_latent_size": 12},
     "minimax": BASE | {"num_local_experts": 4},
     "mimo_v2_flash": BASE
     | {"num_key_value_heads": 1, "head_dim": 12, "v_head_dim": 8, "sliding_window": WINDOW}

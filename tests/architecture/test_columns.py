@@ -24,6 +24,7 @@ from moewright.architecture.mixers import Attention
 from moewright.hardware import decode_tokens_per_second, memory_per_device, training_memory, training_seconds
 
 SIZES = ("width", "dense_layers", "layers", "kv_heads", "share", "head_dim", "experts", "top_k", "size", "shared")
+LATENT = (*SIZES, "latent")
 VOCABULARY = 5000
 Sizes = dict[str, int]
 
@@ -59,6 +60,7 @@ MEASURES: dict[str, Callable[[Any], Any]] = {
 def model_sizes(draw: st.DrawFn) -> Sizes:
     whole = {name: draw(st.integers(1, 300)) for name in SIZES}
     whole["experts"] += whole["top_k"]
+    whole["latent"] = draw(st.integers(0, 1)) * draw(st.integers(1, 300))  # 0: no latent experts
     return whole
 
 
@@ -72,7 +74,8 @@ def alone(sizes: Sizes, tied: bool, mtp: int) -> Architecture:
     group = ExpertGroup(count=sizes["experts"], expert_size=sizes["size"], top_k=sizes["top_k"])
     shared = SharedExpert(count=sizes["shared"], expert_size=sizes["size"])
     dense = Layer(mixer=mixer, feed_forward=Dense(size=3 * sizes["size"]))
-    mixture = Layer(mixer=mixer, feed_forward=MoE(groups=(group,), shared=shared))
+    moe = MoE(groups=(group,), shared=shared, latent_size=sizes["latent"] or None)
+    mixture = Layer(mixer=mixer, feed_forward=moe)
     return Architecture(
         vocab_size=VOCABULARY,
         hidden_size=sizes["width"],
@@ -83,7 +86,7 @@ def alone(sizes: Sizes, tied: bool, mtp: int) -> Architecture:
 
 
 def together(models: list[Sizes], tied: bool, mtp: int) -> ArchitectureColumns:
-    c = {name: np.array([sizes[name] for sizes in models]) for name in SIZES}
+    c = {name: np.array([sizes[name] for sizes in models]) for name in LATENT}
     mixer = AttentionColumns(
         num_heads=c["kv_heads"] * c["share"], num_kv_heads=c["kv_heads"], head_dim=c["head_dim"], qk_norm="per_head"
     )
@@ -94,7 +97,7 @@ def together(models: list[Sizes], tied: bool, mtp: int) -> ArchitectureColumns:
         hidden_size=c["width"],
         runs=(
             (c["dense_layers"], LayerColumns(mixer, DenseColumns(size=3 * c["size"]))),
-            (c["layers"], LayerColumns(mixer, MoEColumns(groups=(group,), shared=shared))),
+            (c["layers"], LayerColumns(mixer, MoEColumns(groups=(group,), shared=shared, latent_size=c["latent"]))),
         ),
         tie_embeddings=tied,
         mtp_layers=mtp,
@@ -115,7 +118,7 @@ def test_a_column_is_its_models(models: list[Sizes], tied: bool, mtp: int) -> No
 
 
 def test_counting_leaves_columns_as_they_were() -> None:
-    sizes = dict.fromkeys(SIZES, 6)
+    sizes = dict.fromkeys(LATENT, 6)
     many = together([sizes, sizes], tied=False, mtp=1)
     for measure in MEASURES.values():
         measure(many)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from moewright import Architecture, UserError
 from moewright.architecture.counts import active_params, params, total_params
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, NoFeedForward, SharedExpert
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Layer, RepeatedPattern, find_repeats
 from moewright.hf.config import read_config
@@ -94,6 +94,13 @@ def layer_with(**changes: object) -> list[object]:
         (spec(layers=layer_with(feed_forward={"kind": "dense"})), "layers[0].feed_forward.size"),
         (spec(layers=layer_with(feed_forward=EXPERTS | {"router": {"scale": float("nan")}})), "router.scale"),
         (spec(layers=layer_with(feed_forward=EXPERTS | {"router": {"num_groups": 3}})), "num_groups"),
+        (spec(layers=layer_with(feed_forward=EXPERTS | {"latent_norm": True})), "latent_size"),
+        (spec(layers=layer_with(feed_forward=EXPERTS | {"latent_size": 0})), "latent_size"),
+        (spec(layers=layer_with(feed_forward=EXPERTS | {"latent_size": 4, "identity_experts": 1})), "identity_experts"),
+        (spec(layers=layer_with(mixer={"kind": "none"}, feed_forward={"kind": "none"})), "feed_forward"),
+        (spec(mtp_block=layer_with()), "mtp_block"),
+        (spec(mtp_layers=1, mtp_block=[]), "mtp_block"),
+        (spec(hyper_connections=2, attention_residuals=3), "attention_residuals"),
     ],
 )
 def test_impossible_specs_are_refused_by_field(values: dict[str, object], named: str) -> None:
@@ -132,3 +139,11 @@ def test_written_repeats_do_not_matter() -> None:
     assert plain == nested
     assert plain.num_layers == 5
     assert [layer.feed_forward.kind for layer in plain.iter_layers()] == ["dense", "moe", "dense", "moe", "moe"]
+
+
+def test_a_prediction_block_like_the_last_layer_is_written_as_none() -> None:
+    made = Architecture.from_dict(spec())
+    last = list(made.iter_layers())[-1]
+    assert Architecture.from_dict(spec(mtp_layers=1, mtp_block=[last.model_dump()])).mtp_block is None
+    unlike = last.model_copy(update={"feed_forward": NoFeedForward()})
+    assert Architecture.from_dict(spec(mtp_layers=1, mtp_block=[unlike.model_dump()])).mtp_block == (unlike,)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from moewright import Architecture
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
-from moewright.architecture.mixers import Attention, LatentAttention, Mixer, Rope, ShortConvolution, Window
+from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, NoFeedForward, Router, SharedExpert
+from moewright.architecture.mixers import Attention, LatentAttention, Mixer, NoMixer, Rope, ShortConvolution, Window
 from moewright.architecture.spec import Layer, Norm
 
 Sampler = Callable[[random.Random], Architecture]
@@ -103,7 +103,10 @@ def megatron(r: random.Random) -> Architecture:
     shared = summed(r)
     if shared and flag(r, 0.3):
         shared = shared.model_copy(update={"combine": "gated"})
-    feed_forwards = some_dense(r, layers, experts(r, router, shared, least_k=2))
+    moe = experts(r, router, shared, least_k=2)
+    if flag(r, 0.3):
+        moe = moe.model_copy(update={"latent_size": r.randrange(3, 30)})
+    feed_forwards = some_dense(r, layers, moe)
     if flag(r, 0.4):
         return model(r, [latent(r)] * layers, feed_forwards, mtp_layers=r.choice((0, 1)))
     norm = r.choice((Norm(eps=1e-5), Norm(eps=1e-5), Norm(kind="layer", bias=True)))
@@ -139,8 +142,13 @@ def olmo_core(r: random.Random) -> Architecture:
                 window=Window(size=r.randrange(2, 20)) if flag(r, 0.3) else None,
             )
         )
+    in_latent: dict[str, Any] = {}
+    if flag(r, 0.4):
+        in_latent = {"latent_size": r.randrange(2, 8), "latent_norm": flag(r), "latent_bias": flag(r)}
     feed_forwards = [
-        experts(r, router, shared) if flag(r, 0.7) else Dense(size=r.randrange(8, 60), bias=not fused and flag(r, 0.3))
+        experts(r, router, shared).model_copy(update=in_latent)
+        if flag(r, 0.7)
+        else Dense(size=r.randrange(8, 60), bias=not fused and flag(r, 0.3))
         for _ in range(layers)
     ]
     norms = r.choice(("pre", "post", "sandwich") if fused else ("pre", "post"))
@@ -179,6 +187,9 @@ def hf(r: random.Random) -> Architecture:
     return model(r, [latent(r)] * layers, stack, mtp_layers=r.choice((0, 1)))
 
 
+_PLAIN_WIDTH = {"latent_size": None, "latent_norm": False, "latent_bias": False}
+
+
 def anything(r: random.Random, base: Architecture) -> Architecture:
     """A model with one or two things changed, which its target may or may not be able to express."""
     layers = list(base.iter_layers())
@@ -187,6 +198,8 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
     mixer, moe = layer.mixer, layer.feed_forward
     changes: list[Layer] = [layer.model_copy(update={"mixer": ShortConvolution(kernel=3)})]
     changes += [layer.model_copy(update={"norms": norms}) for norms in ("post", "sandwich", "parallel")]
+    changes.append(layer.model_copy(update={"mixer": NoMixer()}))
+    changes.append(layer.model_copy(update={"feed_forward": NoFeedForward()}))
     if isinstance(mixer, Attention):
         for change in (
             {"sinks": True},
@@ -207,11 +220,14 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
         in_experts: tuple[dict[str, Any], ...] = (
             {"groups": (group.model_copy(update={"expert_size": group.expert_size + 1}),)},
             {"expert_bias": True},
-            {"output_bias": True},
+            {"output_bias": True, **_PLAIN_WIDTH},
             {"gated": False},
             {"activation": "relu2"},
-            {"identity_experts": 2},
+            {"identity_experts": 2, **_PLAIN_WIDTH},
             {"parallel_dense": Dense(size=9)},
+            {"latent_size": 10},
+            {"latent_size": 10, "latent_norm": True},
+            {"latent_size": 10, "latent_bias": True},
             {"router": moe.router.model_copy(update={"bias": True})},
             {"router": moe.router.model_copy(update={"kind": "hash"})},
             {"router": moe.router.model_copy(update={"score": "sqrt_softplus"})},
@@ -224,7 +240,9 @@ def anything(r: random.Random, base: Architecture) -> Architecture:
         for change in in_experts:
             changes.append(layer.model_copy(update={"feed_forward": moe.model_copy(update=change)}))
     layers[index] = r.choice(changes)
-    outer = r.choice(({}, {}, {"hyper_connections": 2}, {"mtp_layers": 1}, {"lm_head_bias": True}))
+    outer = r.choice(
+        ({}, {}, {"hyper_connections": 2}, {"attention_residuals": 1}, {"mtp_layers": 1}, {"lm_head_bias": True})
+    )
     return Architecture.from_dict({**base.to_dict(), "layers": [x.model_dump() for x in layers], **outer})
 
 

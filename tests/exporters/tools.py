@@ -63,6 +63,7 @@ def count_megatron(exported: Export) -> int:
     from megatron.core.transformer.identity_op import IdentityOp
 
     prepare_megatron()
+    _stand_in_for_latent_projections()
     settings = json.loads(exported.files["megatron_config.json"])
     config = megatron_config(settings)
     block = get_gpt_decoder_block_spec(config, use_transformer_engine=False, normalization=config.normalization)
@@ -103,6 +104,17 @@ def prepare_megatron() -> None:
     for name in ("TELinear", "TEColumnParallelLinear"):
         if not isinstance(getattr(multi_latent_attention, name), type):  # a stand-in that isinstance() refuses
             setattr(multi_latent_attention, name, type(name, (), {}))
+
+
+def _stand_in_for_latent_projections() -> None:
+    """megatron-core takes the projections around latent experts from Transformer Engine: plain ones of their sizes."""
+    from megatron.core.transformer.moe import moe_layer
+
+    class Duplicated(torch.nn.Linear):
+        def __init__(self, inputs: int, outputs: int, *, bias: bool, **others: Any) -> None:
+            super().__init__(inputs, outputs, bias=bias)
+
+    moe_layer.HAVE_TE, moe_layer.TELinear = True, Duplicated
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -698,6 +698,36 @@ def hy_v4(r: random.Random) -> dict[str, Any]:
     return k | {"mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse")))}
 
 
+def nemotron_h(r: random.Random) -> dict[str, Any]:
+    k = base(r) | grouped_experts(r)
+    del k["num_hidden_layers"]
+    groups = r.choice((1, 2, 3))
+    kinds = per_layer(r, r.randrange(1, 9), "linear_attention", "full_attention", "moe", "mlp")
+    letters = {"linear_attention": "M", "full_attention": "*", "moe": "E", "mlp": "-"}
+    written = {"layers_block_type": kinds}
+    if flag(r):
+        written = {"hybrid_override_pattern": "".join(letters[kind] for kind in kinds)}  # type: ignore[dict-item]
+    return (
+        k
+        | written
+        | {
+            "head_dim": r.choice((2, 6, 8, 12)),
+            "moe_intermediate_size": r.randrange(4, 40),
+            "moe_shared_expert_intermediate_size": r.randrange(4, 50),
+            "moe_latent_size": r.choice((None, r.randrange(3, 30))),
+            "mlp_bias": flag(r),
+            "use_bias": flag(r),
+            "use_conv_bias": flag(r),
+            "attention_bias": flag(r),
+            "n_groups": groups,
+            "mamba_num_heads": groups * r.randrange(1, 4),
+            "mamba_head_dim": r.choice((4, 6, 10)),
+            "ssm_state_size": r.randrange(3, 12),
+            "conv_kernel": r.choice((2, 3, 4)),
+        }
+    )
+
+
 SAMPLERS: dict[str, Sampler] = {
     "axk1": axk1,
     "gemma2": gemma2,
@@ -761,6 +791,7 @@ SAMPLERS: dict[str, Sampler] = {
     "longcat_flash": longcat_flash,
     "minimax": minimax,
     "minimax_m2": minimax_m2,
+    "nemotron_h": nemotron_h,
     "mixtral": mixtral,
     "olmoe": olmoe,
     "phimoe": phimoe,

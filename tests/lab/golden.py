@@ -95,16 +95,21 @@ class Golden:
         return MARGIN * max(spread, LEAST_SPREAD)
 
     def complaints(self, machine: str, measured: Measured, training_version: int) -> list[str]:
-        """What is not as stored, a line for each recipe; for an unknown class, what is further off than it may be."""
+        """What is not as stored, a line for each recipe.
+
+        What has no value of this class, because the class is unknown or the recipe newer than its values, may be off by
+        so much.
+        """
         if training_version != self.training_version:
             return [f"these are values of training version {self.training_version}, not {training_version}: {ADD}"]
         return [line for name, values in measured.items() if (line := self._complaint(machine, name, values))]
 
     def _complaint(self, machine: str, name: str, values: Values) -> str | None:
-        stored = self.classes[machine] if machine in self.classes else self._nearest(name, values)
+        known = self.classes.get(machine, {})
+        stored = known if name in known else self._nearest(name, values)
         if name not in stored:
             return f"{name}: has no value yet: {ADD}"
-        if machine not in self.classes:
+        if name not in known:
             far, limit = _distance(values.losses, stored[name].losses), self.tolerance(name)
             return f"{name}: losses are {far:.1e} off, more than {limit:.1e}" if far > limit else None
         if values == stored[name]:

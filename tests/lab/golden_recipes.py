@@ -229,6 +229,13 @@ def golden_recipes(folder: Path) -> dict[str, Plain]:
         "muon in bf16": recipe(
             twice(latent(q_lora_rank=10), moe(gated=False)), optimizer={"kind": "muon"}, precision="bf16"
         ),
+        "latent experts": recipe(
+            twice(
+                attention(),
+                moe(latent_size=12, latent_norm=True, latent_bias=True, shared={"expert_size": 16}),
+            ),
+            balancing={"losses": [{"weight": 0.01}]},
+        ),
         "a decay as long as it is by default": recipe(
             twice(attention(), dense()), schedule={"kind": "wsd", **warm}, train_tokens=20 * BATCH * LENGTH
         ),

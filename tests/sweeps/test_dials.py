@@ -331,6 +331,7 @@ def test_every_dial_changes_something() -> None:
         "hidden_size": 96, "num_layers": 3, "num_heads": 6, "head_dim": 8, "vocab_size": 7, "num_experts": 4,
         "top_k": 1, "expert_size": 48, "active_width": 432, "expert_share": "1/5",
         "total_ratio": 1, "active_width_ratio": 3, "shared_share": 0, "mix": [{**GROUP, "expert_share": "1/5"}],
+        "latent_size": 24,
         "router.score": "softmax", "router.kind": "hash", "router.normalize": True, "router.scale": 2.0,
         "router.bias": True, "router.weigh": "input", "router.score_after_top_k": True,
         "router.selection_bias": "buffer", "router.num_groups": 2, "router.top_groups": 2,
@@ -341,3 +342,17 @@ def test_every_dial_changes_something() -> None:
         before = reshape(base, beside)
         assert reshape(base, {**beside, name: value}, ["active"] if name == "expert_share" else []) != before, name
     assert reshape(base, {"learning_rate": 1, "train_flops": 3}, ["flops"]) == base
+
+
+def test_latent_experts_by_setting_and_by_ladder() -> None:
+    base = model(16, 4, 48, 96)
+    latent = reshape(base, {"latent_size": 24})
+    assert mixture(latent).latent_size == 24
+    assert mixture(latent).model_copy(update={"latent_size": None}) == mixture(base)
+    assert reshape(latent, {"latent_size": None}) == base
+    assert mixture(reshape(latent, {"hidden_size": 3 * WIDTH})).latent_size == 72
+    odd = reshape(base, {"latent_size": 25})
+    with pytest.raises(MisfitError, match="latent_size = 25 of the base"):
+        reshape(odd, {"hidden_size": WIDTH * 3 // 2})
+    with pytest.raises(UserError, match="latent_size"):
+        reshape(base, {"latent_size": 2.5})

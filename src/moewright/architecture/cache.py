@@ -18,6 +18,7 @@ from moewright.architecture.mixers import (
     Mamba,
     Mamba2,
     MixtureOfAttention,
+    NoMixer,
     ShortConvolution,
     Window,
 )
@@ -86,6 +87,11 @@ def layer_cache(mixer: AnyMixer[N], d: N, latent_cache: LatentCache = "latent") 
 @singledispatch
 def _layer_cache(mixer: Record, d: Any, latent_cache: LatentCache = "latent") -> LayerCache[Any]:
     raise NotImplementedError(type(mixer).__name__)
+
+
+@_layer_cache.register(NoMixer)
+def _nothing(mixer: NoMixer, d: int, latent_cache: LatentCache = "latent") -> LayerCache[int]:
+    return LayerCache()
 
 
 @_layer_cache.register(AnyAttention)

@@ -72,7 +72,9 @@ class ArchitectureColumns:
     hyper_connections: int = 0
     mixes_streams: bool = True
     per_layer_input: PerLayerInput | None = None
+    attention_residuals: int = 0
     mtp_layers: int = 0
+    mtp_block: tuple[LayerColumns, ...] | None = None
 
     def layer_runs(self) -> tuple[tuple[npt.NDArray[Any], LayerColumns], ...]:
         """How often each layer occurs, and the layer."""

@@ -21,6 +21,7 @@ from moewright.architecture.inventory import (
     Weight,
     inventory,
     layer_weights,
+    merging_weights,
     norm_weights,
     part_weights,
 )
@@ -35,6 +36,7 @@ from moewright.architecture.mixers import (
     Mamba,
     Mamba2,
     MixtureOfAttention,
+    NoMixer,
     ShortConvolution,
     Window,
 )
@@ -110,14 +112,17 @@ def active_params_non_embedding(architecture: Countable[N]) -> N:
 def mtp_params(architecture: Countable[N]) -> N:
     """Parameters of the multi-token-prediction blocks, embedding and head shared with the model.
 
-    Each block is one more layer like the last, a projection of two hidden states to one, and three norms
-    (DeepSeek-V3, arXiv 2412.19437, section 2.2).
+    Each block is its layers (one like the model's last, unless it says otherwise), a projection of two hidden states to
+    one, and three norms (DeepSeek-V3, arXiv 2412.19437, section 2.2); where the model merges several states before its
+    head, so does the block (DeepSeek-V4).
     """
     if not architecture.mtp_layers:
         return _none(architecture)
     d = architecture.hidden_size
     _, last = architecture.layer_runs()[-1]
-    block = layer_weights(architecture, last) + norm_weights("mtp_norms", architecture.norm, d, 3)
+    block = norm_weights("mtp_norms", architecture.norm, d, 3) + merging_weights(architecture)
+    for layer in architecture.mtp_block or (last,):
+        block += layer_weights(architecture, layer)
     block.append(Weight("eh_proj", "other", d, 2 * d))
     return architecture.mtp_layers * total((weight.params for weight in block), _none(architecture))
 
@@ -171,8 +176,9 @@ def forward_flops(architecture: Countable[F], tokens_per_sequence: int) -> dict[
             flops[weight.component] = flops[weight.component] + 2 * times * weight.active_params
     flops["lm_head"] = flops["lm_head"] + 2 * _tied_head(architecture)
     for times, layer in architecture.layer_runs():
-        component = part_weights(layer.mixer, architecture.hidden_size)[0].component
-        flops[component] = flops[component] + times * mixing_flops(layer.mixer, tokens_per_sequence)
+        for weight in part_weights(layer.mixer, architecture.hidden_size)[:1]:  # none where the layer has no mixer
+            mixing = times * mixing_flops(layer.mixer, tokens_per_sequence)
+            flops[weight.component] = flops[weight.component] + mixing
     return flops
 
 
@@ -235,6 +241,11 @@ def mixing_flops(mixer: AnyMixer[F], tokens: int) -> F:
 @singledispatch
 def _mixing_flops(mixer: Record, tokens: int) -> Any:
     raise NotImplementedError(type(mixer).__name__)
+
+
+@_mixing_flops.register(NoMixer)
+def _nothing(mixer: NoMixer, tokens: int) -> float:
+    return 0.0
 
 
 @_mixing_flops.register(AnyAttention)

@@ -4,10 +4,17 @@ from typing import Annotated, Generic, Literal
 
 from pydantic import Field, model_validator
 
-from moewright.architecture.sizes import N_co, total
+from moewright.architecture.sizes import N, N_co, total
 from moewright.records import Count, Positive, Record, Size
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "situ"]
+"""situ: Kimi K3's sigmoid tanh unit."""
+
+
+class NoFeedForward(Record):
+    """The layer is a mixer alone (Nemotron-H, arXiv 2504.03624)."""
+
+    kind: Literal["none"] = "none"
 
 
 class AnyDense(Record, Generic[N_co]):
@@ -114,6 +121,14 @@ class AnyMoE(Record, Generic[N_co]):
 
     kind: Literal["moe"] = "moe"
     groups: tuple[AnyExpertGroup[N_co], ...]
+    latent_size: N_co | None = None
+    """Latent experts (LatentMoE, arXiv 2601.18089): a projection that all routed experts share takes the layer's input
+    to so many channels, the experts work on those, and another takes the weighted sum of their outputs back. Router and
+    shared experts see the layer's input. None: the routed experts see it too; a column's entry of 0 says the same."""
+    latent_norm: bool = False
+    """An RMSNorm of the weighted sum, before it is projected back (Kimi K3)."""
+    latent_bias: bool = False
+    """Biases of the two projections (Nemotron's mlp_bias)."""
     router: Router = Router.default()
     router_per_group: bool = False
     combine_groups: Literal["sum", "average"] = "sum"
@@ -149,10 +164,17 @@ class AnyMoE(Record, Generic[N_co]):
         return total((group.top_k for group in self.groups[1:]), self.groups[0].top_k)
 
 
+def routed_width(moe: AnyMoE[N], hidden_size: N) -> N:
+    """Channels that a routed expert reads and writes in a model of this width."""
+    latent = moe.latent_size
+    return hidden_size if latent is None else latent + (latent == 0) * hidden_size
+
+
 class MoE(AnyMoE[Size]):
     """A mixture of experts, of one model."""
 
     groups: Annotated[tuple[ExpertGroup, ...], Field(min_length=1, max_length=LARGEST_GROUP_COUNT, strict=False)]
+    latent_size: Size | None = None
     shared: SharedExpert | None = None
     parallel_dense: Dense | None = None
 
@@ -168,6 +190,12 @@ class MoE(AnyMoE[Size]):
             raise ValueError("identity_input_weights needs identity_experts")
         if self.branch_norms and self.parallel_dense is None:
             raise ValueError("branch_norms needs parallel_dense")
+        if self.latent_size is None and (self.latent_norm or self.latent_bias):
+            raise ValueError("latent_norm and latent_bias need latent_size")
+        if self.latent_size is not None and self.identity_experts:
+            raise ValueError("identity_experts return the layer's input, which latent_size takes from them")
+        if self.latent_size is not None and self.output_bias:
+            raise ValueError("output_bias belongs to experts of the full width; latent_bias is the projection's")
         if self.router_per_group and len(self.groups) == 1:
             raise ValueError("router_per_group needs at least two groups")
         if self.combine_groups == "average" and len(self.groups) == 1:
@@ -175,4 +203,4 @@ class MoE(AnyMoE[Size]):
         return self
 
 
-FeedForward = Annotated[Dense | MoE, Field(discriminator="kind")]
+FeedForward = Annotated[Dense | MoE | NoFeedForward, Field(discriminator="kind")]

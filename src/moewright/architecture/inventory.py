@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any, Generic, Literal, NamedTuple
 
-from moewright.architecture.feed_forwards import AnyDense, AnyMoE
+from moewright.architecture.feed_forwards import AnyDense, AnyMoE, NoFeedForward, routed_width
 from moewright.architecture.mixers import (
     AnyAttention,
     AnyMixer,
@@ -27,10 +27,11 @@ from moewright.architecture.mixers import (
     Mamba,
     Mamba2,
     MixtureOfAttention,
+    NoMixer,
     ShortConvolution,
 )
 from moewright.architecture.sizes import N, total
-from moewright.architecture.spec import AnyLayer, Countable, Norm
+from moewright.architecture.spec import AnyLayer, Countable, Norm, sublayers
 from moewright.records import Record
 
 Component = Literal[
@@ -40,6 +41,7 @@ Component = Literal[
     "linear_mixer",
     "router",
     "routed_experts",
+    "latent_projections",
     "shared_experts",
     "dense_ffn",
     "norm",
@@ -89,12 +91,15 @@ def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight
     """All weights of one layer: the mixer's first, then the feed-forward's, then the rest."""
     d = architecture.hidden_size
     weights = part_weights(layer.mixer, d) + part_weights(layer.feed_forward, d)
-    norms = {"pre": 2, "post": 2, "sandwich": 4, "parallel": 1}[layer.norms]
+    halves = sublayers(layer)
+    norms = {"pre": halves, "post": halves, "sandwich": 2 * halves, "parallel": 1}[layer.norms]
     weights += norm_weights("layer_norms", architecture.norm, d, norms)
     if architecture.hyper_connections:
-        weights += 2 * _hyper_connection(architecture.hyper_connections, architecture.mixes_streams, d)
+        weights += halves * _hyper_connection(architecture.hyper_connections, architecture.mixes_streams, d)
     if architecture.per_layer_input is not None:
         weights += _per_layer_input(architecture.per_layer_input.size, architecture.norm, d)
+    if architecture.attention_residuals:
+        weights += _attention_residuals(architecture.norm, d, halves)
     return weights
 
 
@@ -107,10 +112,7 @@ def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
     if architecture.lm_head_bias:
         weights.append(vector("lm_head.bias", "lm_head", vocabulary))
     weights += norm_weights("final_norm", architecture.norm, d, 1)
-    streams = architecture.hyper_connections
-    if streams:  # the streams are merged by learned weights before the final norm
-        weights.append(Weight("hc_head.fn", "other", streams, streams * d))
-        weights.append(vector("hc_head.base_scale", "other", streams + 1))
+    weights += merging_weights(architecture)
     if architecture.per_layer_input is not None:
         size = architecture.per_layer_input.size
         inputs = size * architecture.num_layers
@@ -118,6 +120,18 @@ def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
         weights.append(Weight("embed_tokens_per_layer", "embedding", rows, inputs, use="lookup"))
         weights.append(Weight("per_layer_input.model_projection", "other", inputs, d))
         weights.append(vector("per_layer_input.model_norm", "norm", size))
+    return weights
+
+
+def merging_weights(architecture: Countable[N]) -> list[Weight[N]]:
+    """What makes one hidden state of several before a final norm: of residual streams, or of earlier blocks."""
+    d, streams = architecture.hidden_size, architecture.hyper_connections
+    weights: list[Weight[N]] = []
+    if streams:
+        weights.append(Weight("hc_head.fn", "other", streams, streams * d))
+        weights.append(vector("hc_head.base_scale", "other", streams + 1))
+    if architecture.attention_residuals:
+        weights += _attention_residuals(architecture.norm, d, 1)
     return weights
 
 
@@ -141,7 +155,14 @@ def _per_layer_input(size: int, norm: Norm, d: N) -> list[Weight[N]]:
     return weights + norm_weights("per_layer_input.norm", norm, d, 1)
 
 
-def part_weights(part: AnyMixer[N] | AnyDense[N] | AnyMoE[N], d: N) -> list[Weight[N]]:
+def _attention_residuals(norm: Norm, d: N, reads: int) -> list[Weight[N]]:
+    # Each read weighs the states before it by a query of d channels against their norms.
+    weights = norm_weights("residual_norms", norm, d, reads)
+    weights.append(vector("residual_queries", "other", d, reads, reads))
+    return weights
+
+
+def part_weights(part: AnyMixer[N] | AnyDense[N] | AnyMoE[N] | NoFeedForward, d: N) -> list[Weight[N]]:
     """The weights of a mixer or feed-forward in a model of width d."""
     weights: list[Weight[N]] = _part_weights(part, d)
     return weights
@@ -150,6 +171,12 @@ def part_weights(part: AnyMixer[N] | AnyDense[N] | AnyMoE[N], d: N) -> list[Weig
 @singledispatch
 def _part_weights(part: Record, d: Any) -> list[Weight[Any]]:
     raise NotImplementedError(type(part).__name__)
+
+
+@_part_weights.register(NoMixer)
+@_part_weights.register(NoFeedForward)
+def _nothing(part: NoMixer | NoFeedForward, d: int) -> list[Weight[int]]:
+    return []
 
 
 @_part_weights.register(AnyAttention)
@@ -297,15 +324,8 @@ def _gated_delta_net(mixer: GatedDeltaNet, d: int) -> list[Weight[int]]:
 @_part_weights.register(KimiDeltaAttention)
 def _kimi_delta_attention(mixer: KimiDeltaAttention, d: int) -> list[Weight[int]]:
     width, rank = mixer.num_heads * mixer.head_dim, mixer.gate_rank
-    if rank is None:
-        gates = [Weight("f_proj", "linear_mixer", width, d), Weight("g_proj", "linear_mixer", width, d)]
-    else:
-        gates = [
-            Weight("f_a_proj", "linear_mixer", rank, d),
-            Weight("f_b_proj", "linear_mixer", width, rank),
-            Weight("g_a_proj", "linear_mixer", rank, d),
-            Weight("g_b_proj", "linear_mixer", width, rank),
-        ]
+    gates = _kda_gate("f", width, rank, d)
+    gates += _kda_gate("g", width, None if mixer.full_output_gate else rank, d)
     return [
         Weight("q_proj", "linear_mixer", width, d),
         Weight("k_proj", "linear_mixer", width, d),
@@ -313,11 +333,17 @@ def _kimi_delta_attention(mixer: KimiDeltaAttention, d: int) -> list[Weight[int]
         Weight("conv1d", "linear_mixer", 3 * width, mixer.conv_kernel, use="convolution"),
         *gates,
         Weight("b_proj", "linear_mixer", mixer.num_heads, d),
-        vector("A", "linear_mixer", mixer.num_heads),
+        vector("A", "linear_mixer", mixer.num_heads if mixer.decay_entries == "heads" else mixer.head_dim),
         vector("dt_bias", "linear_mixer", width),
         vector("o_norm", "linear_mixer", mixer.head_dim),
         Weight("o_proj", "linear_mixer", d, width),
     ]
+
+
+def _kda_gate(name: str, width: int, rank: int | None, d: int) -> list[Weight[int]]:
+    if rank is None:
+        return [Weight(f"{name}_proj", "linear_mixer", width, d)]
+    return [Weight(f"{name}_a_proj", "linear_mixer", rank, d), Weight(f"{name}_b_proj", "linear_mixer", width, rank)]
 
 
 @_part_weights.register(LightningAttention)
@@ -415,12 +441,15 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
     if moe.router.expert_scale:
         weights.append(vector("router.expert_scale", "router", choices))
     inner_per_size = 2 if moe.gated else 1
+    width = routed_width(moe, d)
+    if moe.latent_size is not None:
+        weights += _latent_projections(moe, moe.latent_size, d)
     for group in moe.groups:
         weights += _feed_forward_matrices(
-            "experts.", "routed_experts", group.expert_size, d, moe.gated, group.count, group.top_k
+            "experts.", "routed_experts", group.expert_size, width, moe.gated, group.count, group.top_k
         )
         if moe.expert_bias:
-            biases = inner_per_size * group.expert_size + d
+            biases = inner_per_size * group.expert_size + width
             weights.append(vector("experts.biases", "routed_experts", biases, group.count, group.top_k))
     if moe.identity_input_weights:
         unused = inner_per_size * moe.groups[0].expert_size
@@ -439,4 +468,17 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
     norms = (3 if moe.branch_norms else 0) + (1 if moe.output_norm else 0)
     if norms:
         weights.append(vector("experts.norms", "norm", d, norms, norms))
+    return weights
+
+
+def _latent_projections(moe: AnyMoE[N], latent: N, d: N) -> list[Weight[N]]:
+    # Shared by all routed experts, and empty where a column's entry has none.
+    weights: list[Weight[N]] = [
+        Weight("latent_down", "latent_projections", latent, d),
+        Weight("latent_up", "latent_projections", d, latent),
+    ]
+    if moe.latent_norm:
+        weights.append(vector("latent_norm", "latent_projections", latent))
+    if moe.latent_bias:
+        weights.append(vector("latent_biases", "latent_projections", latent + d))
     return weights

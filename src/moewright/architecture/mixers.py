@@ -214,6 +214,10 @@ class KimiDeltaAttention(AnyMixer[Size]):
     conv_kernel: Size
     gate_rank: Size | None
     """Rank of the decay and output gates; None: full projections (Ling 3)."""
+    full_output_gate: bool = False
+    """True: the output gate is a full projection whatever gate_rank says of the decay (Kimi K3)."""
+    decay_entries: Literal["heads", "head_channels"] = "heads"
+    """The entries of the vector of decays: one for each head, or one for each channel of a head (Kimi K3's files)."""
 
 
 class LightningAttention(AnyMixer[Size]):
@@ -264,6 +268,12 @@ class ShortConvolution(AnyMixer[Size]):
     bias: bool = False
 
 
+class NoMixer(AnyMixer[Size]):
+    """The layer is a feed-forward alone (Nemotron-H, arXiv 2504.03624)."""
+
+    kind: Literal["none"] = "none"
+
+
 Mixer = Annotated[
     Attention
     | LatentAttention
@@ -274,6 +284,7 @@ Mixer = Annotated[
     | LightningAttention
     | Mamba
     | Mamba2
-    | ShortConvolution,
+    | ShortConvolution
+    | NoMixer,
     Field(discriminator="kind"),
 ]

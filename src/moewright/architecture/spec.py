@@ -4,10 +4,10 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from moewright.architecture.feed_forwards import AnyDense, AnyMoE, FeedForward, MoE
-from moewright.architecture.mixers import AnyMixer, Mixer
+from moewright.architecture.feed_forwards import AnyDense, AnyMoE, FeedForward, MoE, NoFeedForward
+from moewright.architecture.mixers import AnyMixer, Mixer, NoMixer
 from moewright.architecture.sizes import N_co
 from moewright.files import write_mapping
 from moewright.records import Count, FileRecord, Positive, Record, Size
@@ -39,13 +39,19 @@ class PerLayerInput(Record):
 
 
 class Layer(Record):
-    """A mixer and a feed-forward with the norms around them."""
+    """A mixer and a feed-forward with the norms around them, or one of the two alone."""
 
     mixer: Mixer
     feed_forward: FeedForward
     norms: NormPlaces = "pre"
     """pre: before each sublayer. post: on each sublayer's output (OLMo 2). sandwich: both. parallel: one norm feeds
     both sublayers, whose outputs are added together (Cohere)."""
+
+    @model_validator(mode="after")
+    def _has_a_half(self) -> "Layer":
+        if not sublayers(self):
+            raise ValueError("mixer and feed_forward must not both be of kind none")
+        return self
 
 
 def _check_number(layers: int) -> None:
@@ -85,12 +91,17 @@ class AnyLayer(Protocol[N_co]):
         """One of `Mixer`, or its form with columns."""
 
     @property
-    def feed_forward(self) -> AnyDense[N_co] | AnyMoE[N_co]:
-        """Dense or routed."""
+    def feed_forward(self) -> AnyDense[N_co] | AnyMoE[N_co] | NoFeedForward:
+        """Dense or routed, or none."""
 
     @property
     def norms(self) -> NormPlaces:
         """Where the norms are."""
+
+
+def sublayers(layer: AnyLayer[N_co]) -> int:
+    """How many of the two halves a layer has: each reads the residual and adds to it."""
+    return (not isinstance(layer.mixer, NoMixer)) + (not isinstance(layer.feed_forward, NoFeedForward))
 
 
 class Countable(Protocol[N_co]):
@@ -118,13 +129,20 @@ class Countable(Protocol[N_co]):
     @property
     def per_layer_input(self) -> PerLayerInput | None: ...
     @property
+    def attention_residuals(self) -> int: ...
+    @property
     def mtp_layers(self) -> int: ...
+    @property
+    def mtp_block(self) -> "Sequence[AnyLayer[N_co]] | None": ...
 
     def layer_runs(self) -> Sequence[tuple[N_co, AnyLayer[N_co]]]:
         """How often each written layer occurs in the whole model, in the order of writing."""
 
     def moe_layers(self) -> Sequence[tuple[N_co, AnyMoE[N_co]]]:
         """The mixtures of experts with how often each occurs."""
+
+
+PredictionBlock = Annotated[tuple[Layer, ...], Field(min_length=1, max_length=LARGEST_LAYER_COUNT, strict=False)]
 
 
 class Architecture(FileRecord):
@@ -165,18 +183,37 @@ class Architecture(FileRecord):
     mixes_streams: bool = True
     """Whether hyper-connections mix the streams among themselves too (Hy4's do not)."""
     per_layer_input: PerLayerInput | None = None
+    attention_residuals: Count = 0
+    """Layers of a block where each sublayer, and the output, reads a learned mixture of the blocks before it instead of
+    their sum (arXiv 2603.15031, as in Kimi K3); 0: plain residuals."""
     mtp_layers: Count = 0
     """Multi-token-prediction blocks beside the model; reported apart, in neither total nor active parameters."""
+    mtp_block: PredictionBlock | None = None
+    """The layers of such a block; None: one like the model's last."""
     max_context: Size | None = None
     """Longest sequence that the model was made for, in tokens."""
     weights_format: WeightFormatName | None = None
     """How the published weights are stored, where that is known."""
+
+    @model_validator(mode="after")
+    def _one_residual(self) -> "Architecture":
+        if self.hyper_connections and self.attention_residuals:
+            raise ValueError("hyper_connections and attention_residuals replace the same residual; state one of them")
+        return self
 
     @field_validator("layers", mode="after")
     @classmethod
     def _canonical(cls, layers: tuple[Layer | Repeat, ...]) -> tuple[Layer | Repeat, ...]:
         _check_number(_count(layers))
         return repeat_compactly(list(_expand(layers)))
+
+    @field_validator("mtp_block", mode="after")
+    @classmethod
+    def _unlike_the_last(cls, block: tuple[Layer, ...] | None, read: ValidationInfo) -> tuple[Layer, ...] | None:
+        if block is not None and not read.data.get("mtp_layers", 1):
+            raise ValueError("needs mtp_layers: how many such blocks there are")
+        layers = read.data.get("layers")  # absent if they are wrong themselves
+        return None if block is not None and layers and block == (_last(layers),) else block
 
     # Reading the layers
 
@@ -232,6 +269,11 @@ def repeat_compactly(layers: list[Layer]) -> tuple[Layer | Repeat, ...]:
         )
 
     return build(find_repeats(keys))
+
+
+def _last(layers: Sequence[Layer | Repeat]) -> Layer:
+    item = layers[-1]
+    return item if isinstance(item, Layer) else _last(item.layers)
 
 
 def _count(layers: Iterable[Layer | Repeat]) -> int:

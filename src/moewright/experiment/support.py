@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from moewright.architecture.feed_forwards import MoE
+from moewright.architecture.feed_forwards import MoE, NoFeedForward
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture, Layer
 from moewright.errors import UserError
@@ -22,6 +22,8 @@ def check_trainable(architecture: Architecture) -> None:
         raise UserError(f"hyper_connections = {architecture.hyper_connections}: the lab trains one residual stream")
     if architecture.per_layer_input is not None:
         raise UserError("per_layer_input: the lab gives a token one embedding")
+    if architecture.attention_residuals:
+        raise UserError(f"attention_residuals = {architecture.attention_residuals}: the lab trains plain residuals")
     if architecture.mtp_layers:
         raise UserError(f"mtp_layers = {architecture.mtp_layers}: the lab predicts one token; set it to 0")
 
@@ -50,6 +52,10 @@ def _unsupported(layer: Layer) -> Iterator[str]:
                 yield f"mixer.{field}"
         if mixer.rope_key_norm:
             yield "mixer.rope_key_norm = true"
+    if isinstance(feed_forward, NoFeedForward):
+        yield "feed_forward.kind = none"
+    elif feed_forward.activation == "situ":
+        yield "feed_forward.activation = situ"
     if isinstance(feed_forward, MoE):
         if feed_forward.router.kind == "hash":
             yield "feed_forward.router.kind = hash"

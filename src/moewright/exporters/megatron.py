@@ -80,8 +80,8 @@ def write(a: Architecture, balance_loss: float | None) -> MegatronSettings:
     mixer = next((x.mixer for x in layers if isinstance(x.mixer, Attention | LatentAttention)), None)
     dense = next((x.feed_forward for x in layers if isinstance(x.feed_forward, Dense)), None)
     moe = next((moe for _, moe in a.moe_layers()), None)
-    feed_forward = moe or dense
-    assert feed_forward is not None
+    # Without any: read back as a dense one, and so refused by its kind.
+    feed_forward = moe or dense or Dense(size=1)
     config: dict[str, Any] = {
         "num_layers": len(layers),
         "hidden_size": a.hidden_size,
@@ -92,7 +92,7 @@ def write(a: Architecture, balance_loss: float | None) -> MegatronSettings:
         "add_bias_linear": False,
         "gated_linear_unit": feed_forward.gated,
         "activation_func": feed_forward.activation,
-        "ffn_hidden_size": dense.size if dense else moe.groups[0].expert_size if moe else None,
+        "ffn_hidden_size": dense.size if dense else moe.groups[0].expert_size if moe else 1,
     }
     if isinstance(mixer, LatentAttention):
         config |= _latent_attention(mixer)
@@ -180,6 +180,8 @@ def _experts(moe: MoE, layers: list[Layer]) -> dict[str, Any]:
         values["moe_router_topk_scaling_factor"] = router.scale
     if router.num_groups > 1:
         values |= {"moe_router_num_groups": router.num_groups, "moe_router_group_topk": router.top_groups}
+    if moe.latent_size is not None:
+        values["moe_latent_size"] = moe.latent_size
     if moe.shared:
         values["moe_shared_expert_intermediate_size"] = moe.shared.expert_size  # of all shared experts together
         values["moe_shared_expert_gate"] = moe.shared.combine == "gated"
@@ -282,6 +284,7 @@ def _read_experts(config: dict[str, Any]) -> MoE:
         else None,
         gated=config["gated_linear_unit"],
         activation=config["activation_func"],
+        latent_size=config.get("moe_latent_size"),
     )
 
 
@@ -317,6 +320,8 @@ def _notes(a: Architecture, settings: MegatronSettings, balance_loss: float | No
         if moe.router.score == "softmax":
             order = "before the choice, not renormalised" if config["moe_router_pre_softmax"] else "after the choice"
             notes.append(f"gates: softmax {order}")
+        if moe.latent_size is not None:
+            notes.append("latent experts: need Transformer Engine, and --moe-shared-expert-overlap left out")
         if moe.shared and moe.shared.combine == "sum":
             notes.append("shared experts: summed, given by their total width")
         if config.get("moe_router_enable_expert_bias"):

@@ -10,7 +10,15 @@ import json
 from typing import Any, Literal
 
 from moewright.architecture.canonical import canonical
-from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert, group_score_experts
+from moewright.architecture.feed_forwards import (
+    Dense,
+    ExpertGroup,
+    MoE,
+    Router,
+    SharedExpert,
+    group_score_experts,
+    routed_width,
+)
 from moewright.architecture.mixers import Attention, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.exporters.target_conventions import (
@@ -64,6 +72,9 @@ def export(architecture: Architecture, balance_loss: float | None) -> Written:
     config = json.loads(json.dumps(write(wanted, balance_loss)))
     refuse_differences(NAME, wanted, read(config), _REASONS)
     for _, moe in wanted.moe_layers():
+        if moe.latent_size is not None and moe.latent_size >= wanted.hidden_size:
+            reason = f"its latent experts are narrower than the model ({wanted.hidden_size})"
+            refuse(NAME, wanted, moe, "latent_size", moe.latent_size, reason)
         meant = group_score_experts(moe.router)
         if moe.router.num_groups > 1 and meant != _GROUP_SCORE_EXPERTS:
             reason = f"it would rank groups by their best {_GROUP_SCORE_EXPERTS} experts, not their best {meant}"
@@ -129,9 +140,10 @@ def _block(layer: Layer, a: Architecture, weight: float | None) -> dict[str, Any
         "layer_norm": _norm(a.norm),
     }
     if moe is not None:
-        fields["feed_forward_moe"] = _experts(moe, weight)
-    elif isinstance(layer.feed_forward, Dense):
-        fields["feed_forward"] = _dense(layer.feed_forward)
+        fields["feed_forward_moe"] = _experts(moe, weight, a.norm)
+    else:  # without one: read back as dense, and so refused by its kind
+        dense = layer.feed_forward if isinstance(layer.feed_forward, Dense) else Dense(size=1)
+        fields["feed_forward"] = _dense(dense)
     return _made("nn.transformer.config.TransformerBlockConfig", **fields)
 
 
@@ -144,7 +156,7 @@ def _fused_block(layer: Layer, a: Architecture, weight: float | None) -> dict[st
         "use_pre_norm": layer.norms == "pre",
         "use_peri_norm": layer.norms == "sandwich",
     }
-    sizes = {"d_model": width, "bias": False, "dtype": "float32"}
+    sizes = {"bias": False, "dtype": "float32"}
     if isinstance(feed_forward, MoE):
         group, router = feed_forward.groups[0], feed_forward.router
         limits = {"n_group": router.num_groups, "topk_group": router.top_groups} if router.num_groups > 1 else {}
@@ -153,18 +165,20 @@ def _fused_block(layer: Layer, a: Architecture, weight: float | None) -> dict[st
             "nn.moe.v2.routed_experts.RoutedExpertsConfig",
             hidden_size=group.expert_size,
             num_experts=group.count,
+            d_model=routed_width(feed_forward, width),
             **sizes,
         )
+        fields |= _latent(feed_forward, a.norm)
         fields["routed_experts_router"] = _made(
             "nn.moe.v2.router.MoERouterConfigV2", d_model=width, num_experts=group.count, **gates
         )
     # A dense layer is one that has a shared expert only.
-    always = feed_forward.size if isinstance(feed_forward, Dense) else None
+    always = feed_forward.size if isinstance(feed_forward, Dense) else None if isinstance(feed_forward, MoE) else 1
     if isinstance(feed_forward, MoE) and feed_forward.shared:
         always = feed_forward.shared.expert_size
     if always:
         fields["shared_experts"] = _made(
-            "nn.moe.v2.shared_experts.SharedExpertsConfig", hidden_size=always, num_experts=1, **sizes
+            "nn.moe.v2.shared_experts.SharedExpertsConfig", hidden_size=always, num_experts=1, d_model=width, **sizes
         )
     return _made("nn.ddp.block.OLMoDDPTransformerBlockConfig", **fields)
 
@@ -215,7 +229,28 @@ def _gates(moe: MoE) -> dict[str, Any]:
     }
 
 
-def _experts(moe: MoE, weight: float | None) -> dict[str, Any]:
+def _latent(moe: MoE, norm: Norm) -> dict[str, Any]:
+    if moe.latent_size is None:
+        return {}
+    fields: dict[str, Any] = {
+        "latent_dim": moe.latent_size,
+        "bias": moe.latent_bias,
+        "up_proj_input_norm_enabled": moe.latent_norm,
+    }
+    if moe.latent_norm:  # an RMSNorm, with the model's epsilon
+        fields["up_proj_input_norm"] = _norm(Norm(eps=norm.eps))
+    return {"latent_moe": _made("nn.moe.moe.LatentMoEConfig", **fields)}
+
+
+def _read_latent(fields: dict[str, Any]) -> dict[str, Any]:
+    latent = fields.get("latent_moe")
+    if latent is None:
+        return {}
+    normed = latent["up_proj_input_norm_enabled"]
+    return {"latent_size": latent["latent_dim"], "latent_bias": latent["bias"], "latent_norm": normed}
+
+
+def _experts(moe: MoE, weight: float | None, norm: Norm) -> dict[str, Any]:
     group = moe.groups[0]
     fields: dict[str, Any] = {
         "name": "dropless",
@@ -224,6 +259,7 @@ def _experts(moe: MoE, weight: float | None) -> dict[str, Any]:
         "router": _made("nn.moe.router.MoERouterConfig", **_gates(moe)),
         "lb_loss_weight": weight,
         "scale_loss_by_num_layers": True,
+        **_latent(moe, norm),
     }
     if moe.shared:
         fields["shared_mlp"] = _made(
@@ -281,6 +317,7 @@ def _read_experts(moe: dict[str, Any]) -> MoE:
         groups=(ExpertGroup(count=moe["num_experts"], expert_size=moe["hidden_size"], top_k=router["top_k"]),),
         router=_read_router(router),
         shared=SharedExpert(expert_size=shared["hidden_size"], combine="average") if shared else None,
+        **_read_latent(moe),
     )
 
 
@@ -294,6 +331,7 @@ def _read_fused(block: dict[str, Any]) -> Dense | MoE:
         groups=(ExpertGroup(count=routed["num_experts"], expert_size=routed["hidden_size"], top_k=router["top_k"]),),
         router=_read_router(router),
         shared=SharedExpert(expert_size=shared["hidden_size"]) if shared else None,
+        **_read_latent(block),
     )
 
 

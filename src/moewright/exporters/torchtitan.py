@@ -87,7 +87,10 @@ def _layer(layer: Layer) -> dict[str, Any]:
     feed_forward = layer.feed_forward
     if isinstance(feed_forward, Dense):
         return {"attention": _attention(layer.mixer), "feed_forward": {"hidden_dim": feed_forward.size}}
-    return {"attention": _attention(layer.mixer), "moe": _experts(feed_forward)}
+    if isinstance(feed_forward, MoE):
+        return {"attention": _attention(layer.mixer), "moe": _experts(feed_forward)}
+    # read back as a dense feed-forward, and so refused by its kind
+    return {"attention": _attention(layer.mixer), "feed_forward": {"hidden_dim": 1}}
 
 
 def _attention(mixer: Mixer) -> dict[str, Any]:

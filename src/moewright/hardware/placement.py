@@ -6,7 +6,8 @@
 - Latent and compressed attention have one key-value head, which cannot be split. In a group their weights are on every
   device and each device works on its share of the sequences (data-parallel attention, as DeepSeek-V3 is served, arXiv
   2412.19437, section 3.4).
-- Router, norms and what merges residual streams are small and on every device.
+- Router, norms and what merges residual streams are small and on every device. The projections around latent experts
+  are too, as in Megatron-LM (moe_layer.py: duplicated) and SGLang (replicated).
 
 That sizes divide evenly is not checked: fractions of a head or of a sequence are counted as they come. Routing is
 taken as balanced: which experts a batch touches, and how many of them on one device, are expectations.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import (
     AnyAttention,
     AnyMixer,
@@ -33,6 +35,9 @@ from moewright.hardware.devices import Device
 
 # Beyond eight, products of one layer get small and all-reduces long; servers of eight are the common unit.
 LARGEST_GROUP = 8
+
+ON_EVERY_DEVICE: tuple[Component, ...] = ("router", "latent_projections", "norm", "other")
+"""Components that no device has only a share of."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ Extended here:
   arXiv 2205.14135). For d_ff = 4 d without gates and full heads that gives 2d + 2d (norms' inputs), 2d + 8d (attention:
   input, queries, keys, values, output) and 2d + 16d (feed-forward): 32 d, which is theirs less the two dropout masks.
 - Norms of queries and keys keep what they read, beside the normed queries and keys that attention keeps.
-- A routed expert works on copies of its tokens. Each token keeps, for each of its K experts, the copy (d), what the
-  expert keeps (as a feed-forward of expert_size), and its output before it is weighed (d); and for the router the
-  scores and their softmax in fp32. Routing is balanced, so a device gets as many copies as it sends, whatever the
-  expert-parallel degree; `imbalance` multiplies the copies where it is not.
+- A routed expert works on copies of its tokens. Each token keeps, for each of its K experts, the copy (d, or of latent
+  experts the latent width), what the expert keeps (as a feed-forward of expert_size), and its output before it is
+  weighed (as wide as the copy); and for the router the scores and their softmax in fp32. Latent experts' projections
+  keep the latent that is copied, their sum, and what a norm of it reads. Routing is balanced, so a device gets as many
+  copies as it sends, whatever the expert-parallel degree; `imbalance` multiplies the copies where it is not.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ import numpy as np
 from pydantic import Field
 
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE, training_flops
-from moewright.architecture.feed_forwards import AnyMoE
+from moewright.architecture.feed_forwards import AnyMoE, routed_width
 from moewright.architecture.inventory import Weight, layer_weights, outer_weights
 from moewright.architecture.sizes import F, total
-from moewright.architecture.spec import AnyLayer, Countable
+from moewright.architecture.spec import AnyLayer, Countable, sublayers
 from moewright.complaints import check_number
 from moewright.errors import UserError
 from moewright.hardware.devices import Hardware, load_device
@@ -42,7 +43,7 @@ from moewright.records import Record, Size
 BYTES = 2  # bf16
 FP32_BYTES = 4
 # Projections back into the residual: their inputs are kept, their outputs are not.
-_TO_RESIDUAL = ("o_proj", "o_b_proj", "out_proj", "output_experts", "down_proj")
+_TO_RESIDUAL = ("o_proj", "o_b_proj", "out_proj", "output_experts", "down_proj", "latent_up")
 
 OptimizerName = Literal["adamw", "adamw_bf16_moments", "adamw_8bit", "muon"]
 OPTIMIZER_BYTES: dict[OptimizerName, int] = {
@@ -245,11 +246,13 @@ def layer_activation_bytes_per_token(
     norms = norm_weights / (2 if architecture.norm.bias else 1)
     if any(weight.name == "qk_norm" for weight in weights):
         kept = total((weight.outputs for weight in products if weight.name in ("q_proj", "k_proj")), kept)
-    inputs = 2 * d  # of the two sublayers, after their norms
+    kept = total((weight.outputs for weight in weights if weight.name == "latent_norm"), kept)
+    inputs = sublayers(layer) * d  # after their norms
     held: F = number_bytes * (kept + norms + inputs)
     feed_forward = layer.feed_forward
     if isinstance(feed_forward, AnyMoE):
-        copies_and_outputs = (0 if recompute_experts else imbalance) * feed_forward.top_k * 2 * d
+        width = routed_width(feed_forward, d)
+        copies_and_outputs = (0 if recompute_experts else imbalance) * feed_forward.top_k * 2 * width
         scores = 2 * (feed_forward.num_experts + feed_forward.identity_experts)
         held = held + number_bytes * copies_and_outputs + FP32_BYTES * scores
     return held
@@ -264,6 +267,8 @@ def _kept(weight: Weight[F], d: F, imbalance: float, recompute_experts: bool) ->
     if weight.name.endswith(_TO_RESIDUAL):
         return copies * weight.inputs
     if weight.use == "convolution":
+        return copies * weight.outputs
+    if weight.component == "routed_experts":  # the copies that they read are counted with the mixture
         return copies * weight.outputs
     from_low_rank = weight.inputs * (weight.inputs != d)
     return copies * (weight.outputs + from_low_rank)

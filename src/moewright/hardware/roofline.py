@@ -19,13 +19,15 @@ import numpy as np
 
 from moewright.architecture import cache, counts
 from moewright.architecture.cache import CacheDtype
+from moewright.architecture.feed_forwards import routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
 from moewright.architecture.mixers import AnyMixer, LatentAttention
 from moewright.architecture.sizes import F, N_co, total
-from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName
+from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName, sublayers
 from moewright.architecture.weight_formats import WEIGHT_FORMATS, WeightFormat
 from moewright.hardware.devices import ENDS, ComputeDtype, Device, End, factors
 from moewright.hardware.placement import (
+    ON_EVERY_DEVICE,
     Placement,
     cache_shards,
     distinct_experts,
@@ -126,7 +128,7 @@ def pass_work(architecture: Countable[F], load: Load, placement: Placement) -> I
 
 
 def _shards(weight: Weight[F], placement: Placement) -> int:
-    return 1 if weight.component in ("embedding", "router", "norm", "other") else placement.tensor
+    return 1 if weight.component in ("embedding", *ON_EVERY_DEVICE) else placement.tensor
 
 
 def _product(
@@ -215,28 +217,34 @@ def step_flops(mixer: AnyMixer[F], position: int) -> F:
 def pass_traffic(architecture: Countable[F], load: Load, placement: Placement) -> Traffic[F]:
     """What a device sends in one pass.
 
-    Inside a group: two all-reduces of the hidden states a layer (Megatron-LM, arXiv 1909.08053, section 3), of which a
+    Inside a group: an all-reduce of the hidden states a sublayer (Megatron-LM, arXiv 1909.08053, section 3), of which a
     ring sends 2 (t - 1)/t times their bytes (Patarasu and Yuan 2009). Between groups, for each MoE layer: every token
     goes to the other groups that hold one of its experts and comes back. Of m groups that is (m - 1)(1 - (1 - 1/m)^K)
     on average: a token crosses to a group once and is spread there by the inner link at the same time (DeepSeek-V3,
-    arXiv 2412.19437, section 3.2.2). The hidden states are sent in the format of unquantized weights.
+    arXiv 2412.19437, section 3.2.2). The hidden states, to latent experts their latents, are sent in the format of
+    unquantized weights.
     """
     width = WEIGHT_FORMATS[load.weights_dtype].rest_bytes
     tokens = float(placement.sequences(load.batch)) * load.tokens_per_sequence
     state_bytes = tokens * architecture.hidden_size * width
     t, m = placement.tensor, placement.groups
-    layers = architecture.num_layers
-    group_bytes = between_bytes = 0.0 * state_bytes * layers
-    collectives = 0 * layers
+    reduced = _num_sublayers(architecture)
+    group_bytes = between_bytes = 0.0 * state_bytes * reduced
+    collectives = 0 * reduced
     if t > 1:
-        group_bytes = 2 * layers * 2 * (t - 1) / t * state_bytes
-        collectives = collectives + 2 * layers
+        group_bytes = reduced * 2 * (t - 1) / t * state_bytes
+        collectives = collectives + reduced
     if m > 1:
         for times, moe in architecture.moe_layers():
             crossings = (m - 1) * (1 - (1 - 1 / m) ** moe.top_k)
-            between_bytes = between_bytes + 2 * times * crossings * state_bytes / t
+            sent = tokens * routed_width(moe, architecture.hidden_size) * width
+            between_bytes = between_bytes + 2 * times * crossings * sent / t
             collectives = collectives + 2 * times
     return Traffic(group_bytes, between_bytes, collectives)
+
+
+def _num_sublayers(architecture: Countable[F]) -> F:
+    return total((times * sublayers(layer) for times, layer in architecture.layer_runs()), 0 * architecture.hidden_size)
 
 
 def touched_experts(architecture: Countable[F], load: Load, placement: Placement) -> F:
@@ -301,7 +309,7 @@ def pass_times(
         busy = total((memory + compute for memory, compute in components[end].values()), none)
         communication = sending / reached.communication
         overhead = (
-            architecture.num_layers * reached.seconds_per_layer
+            _num_sublayers(architecture) / 2 * reached.seconds_per_layer  # a layer has two
             + traffic.collectives * reached.seconds_per_collective
             + experts * reached.seconds_per_expert
         )

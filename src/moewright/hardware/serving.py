@@ -16,7 +16,7 @@ from moewright.architecture.spec import Countable, WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import check_integer, one_of
 from moewright.hardware.devices import Hardware, load_device
-from moewright.hardware.placement import Placement, cache_shards, place, splits_by_sequence
+from moewright.hardware.placement import ON_EVERY_DEVICE, Placement, cache_shards, place, splits_by_sequence
 from moewright.hardware.roofline import Load, pass_times
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _weights_per_device(architecture: Countable[F], placement: Placement, dtype:
         if weight.component == "routed_experts" and weight.use == "matmul":
             # Whole experts: the fullest device has the quotient rounded up.
             return size * (-(-weight.copies // devices) / weight.copies)
-        return size if whole or weight.component in ("router", "norm", "other") else size / tensor
+        return size if whole or weight.component in ON_EVERY_DEVICE else size / tensor
 
     none = 0 * architecture.hidden_size
     held = total((share(weight, whole=False) for weight in outer_weights(architecture)), none)

@@ -39,6 +39,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "relu": "relu",
     "relu2": "relu2",
+    "situ": "situ",
 }
 HF_ACTIVATIONS: dict[Activation, str] = {
     "silu": "silu",
@@ -46,6 +47,7 @@ HF_ACTIVATIONS: dict[Activation, str] = {
     "gelu_tanh": "gelu_pytorch_tanh",
     "relu": "relu",
     "relu2": "relu2",
+    "situ": "situ",
 }
 
 

@@ -207,6 +207,12 @@ def build(c: Config, layers: list[Layer], *, norm: Norm | None = None, **extra: 
     )
 
 
+def prediction(c: Config, number: str, layer: Layer) -> dict[str, Any]:
+    """Prediction blocks of one layer that need not be like the last: `number` is the family's key."""
+    blocks = c.count(number)
+    return {"mtp_layers": blocks, "mtp_block": (layer,) if blocks else None}
+
+
 def weights_format(c: Config) -> WeightFormatName | None:
     """How the published weights are stored, from quantization_config and dtype."""
     dtype = c.raw("dtype") or c.raw("torch_dtype")
@@ -242,7 +248,7 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
         # 1 stands where there is no such mixer: then the family cannot express the model, and the comparison says so
         "num_attention_heads": attention_or_latent.num_heads if attention_or_latent else 1,
         "num_key_value_heads": 1,
-        "hidden_act": HF_ACTIVATIONS[next(a.iter_layers()).feed_forward.activation],
+        "hidden_act": HF_ACTIVATIONS[first_activation(a)],
         "max_position_embeddings": a.max_context,
         "rms_norm_eps": a.norm.eps,
         "tie_word_embeddings": a.tie_embeddings,
@@ -299,6 +305,12 @@ def first_mixer(a: Architecture, kind: type[Attention] | type[LatentAttention]) 
 def first_moe(a: Architecture) -> MoE | None:
     """The first mixture of experts, or None."""
     return next((moe for _, moe in a.moe_layers()), None)
+
+
+def first_activation(a: Architecture) -> Activation:
+    """Of the first feed-forward."""
+    feed_forwards = (layer.feed_forward for layer in a.iter_layers())
+    return next((one.activation for one in feed_forwards if isinstance(one, Dense | MoE)), "silu")
 
 
 def first_dense(a: Architecture) -> Dense | None:

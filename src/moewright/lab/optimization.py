@@ -17,9 +17,9 @@ from moewright.lab import sharding
 from moewright.lab.model import Transformer
 
 Role = Literal["embedding", "vector", "readout", "matrix"]
-_TO_RESIDUAL = ("o_proj", "down_proj")
+_TO_RESIDUAL = ("o_proj", "down_proj", "latent.up")
 _READOUTS = ("lm_head", "router.weight", "shared_gate")
-_ONES = ("norm.weight", "q_norm", "k_norm", "kv_a_norm", "q_a_norm")
+_ONES = ("norm.weight", "latent.norm", "q_norm", "k_norm", "kv_a_norm", "q_a_norm")
 STATE_SEPARATOR = "/"
 """Between a parameter's name and the name of a piece of its state."""
 

@@ -16,6 +16,7 @@ _NAMES = {
     "cache": "attention over cache",
     "router": "routers",
     "routed_experts": "routed experts",
+    "latent_projections": "latent projections",
     "shared_experts": "shared experts",
     "dense_ffn": "dense feed-forward",
     "norm": "norms",

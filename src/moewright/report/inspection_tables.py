@@ -5,7 +5,7 @@ from functools import singledispatch
 
 from rich.table import Table
 
-from moewright.architecture.feed_forwards import Dense, MoE
+from moewright.architecture.feed_forwards import Dense, MoE, NoFeedForward
 from moewright.architecture.mixers import (
     Attention,
     CompressedAttention,
@@ -16,6 +16,7 @@ from moewright.architecture.mixers import (
     Mamba,
     Mamba2,
     MixtureOfAttention,
+    NoMixer,
     ShortConvolution,
     Window,
 )
@@ -35,6 +36,7 @@ _NAMES = {
     "linear_mixer": "linear mixers",
     "router": "routers",
     "routed_experts": "routed experts",
+    "latent_projections": "latent projections",
     "shared_experts": "shared experts",
     "dense_ffn": "dense feed-forward",
     "norm": "norms",
@@ -288,6 +290,16 @@ def _convolution(mixer: ShortConvolution) -> str:
 
 
 @describe_part.register
+def _no_mixer(mixer: NoMixer) -> str:
+    return "none"
+
+
+@describe_part.register
+def _no_feed_forward(feed_forward: NoFeedForward) -> str:
+    return "none"
+
+
+@describe_part.register
 def _dense(feed_forward: Dense) -> str:
     return f"dense {feed_forward.size}"
 
@@ -295,6 +307,8 @@ def _dense(feed_forward: Dense) -> str:
 @describe_part.register
 def _moe(moe: MoE) -> str:
     text = " + ".join(f"{group.top_k} of {group.count} x {group.expert_size}" for group in moe.groups)
+    if moe.latent_size is not None:
+        text += f" in latent {moe.latent_size}"
     if moe.identity_experts:
         text += f" + {moe.identity_experts} idle"
     if moe.shared:

@@ -170,17 +170,25 @@ def _drop(moe: MoE, choices: list[_Choice], capacity: Capacity, tokens: int) -> 
 
 def _output(moe: MoE, weights: Weights, x: Tensor, kept: list[_Choice]) -> Tensor:
     total_top_k = sum(group.top_k for group in moe.groups)
-    y = torch.zeros_like(x)
+    routed_input = x
+    if moe.latent_size is not None:
+        routed_input = weights["latent.down"] @ x + weights.get("latent.down_bias", torch.zeros(()))
+    y = torch.zeros_like(routed_input)
     for g, group in enumerate(moe.groups):
-        of_group = torch.zeros_like(x)
+        of_group = torch.zeros_like(routed_input)
         for choice in kept:
             if choice.group == g:
                 up, down = (weights[f"groups.{g}.{name}_proj"][choice.expert] for name in ("up", "down"))
                 if moe.router.weigh == "input":
-                    of_group = of_group + _feed_forward(moe.activation, moe.gated, up, down, choice.gate * x)
+                    scaled = choice.gate * routed_input
+                    of_group = of_group + _feed_forward(moe.activation, moe.gated, up, down, scaled)
                 else:
-                    of_group = of_group + choice.gate * _feed_forward(moe.activation, moe.gated, up, down, x)
+                    of_group = of_group + choice.gate * _feed_forward(moe.activation, moe.gated, up, down, routed_input)
         y = y + (of_group * group.top_k / total_top_k if moe.combine_groups == "average" else of_group)
+    if moe.latent_size is not None:
+        if moe.latent_norm:
+            y = y / torch.sqrt((y * y).sum() / moe.latent_size + 1e-6) * weights["latent.norm"]
+        y = weights["latent.up"] @ y + weights.get("latent.up_bias", torch.zeros(()))
     if moe.shared is not None:
         shared = _beside(moe.activation, moe.gated, "shared", weights, x)
         if moe.shared.combine == "gated":

@@ -11,7 +11,7 @@ from moewright.architecture.mixers import Attention, LatentAttention, Rope, Wind
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.experiment.routing import Capacity
 
-ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+ACTIVATIONS: tuple[Activation, ...] = tuple(name for name in get_args(Activation) if name != "situ")  # not trained
 SCORES = ("softmax", "sigmoid", "sqrt_softplus")
 
 
@@ -52,6 +52,7 @@ def random_moe(r: random.Random) -> MoE:
             combine=r.choice(("sum", "average", "gated")),
             bias=flag(r),
         )
+    latent = r.randrange(1, 7) if flag(r, 0.4) else None
     return MoE(
         groups=tuple(
             ExpertGroup(count=count, expert_size=r.randrange(1, 8), top_k=top_k)
@@ -62,7 +63,10 @@ def random_moe(r: random.Random) -> MoE:
         combine_groups="average" if several and flag(r) else "sum",
         shared=shared,
         gated=flag(r),
-        output_bias=flag(r, 0.3),
+        output_bias=latent is None and flag(r, 0.3),
+        latent_size=latent,
+        latent_norm=latent is not None and flag(r),
+        latent_bias=latent is not None and flag(r),
         activation=r.choice(ACTIVATIONS),
         parallel_dense=random_dense(r) if flag(r, 0.3) else None,
     )

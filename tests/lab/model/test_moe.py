@@ -28,6 +28,7 @@ FEATURES = {
     *("router bias", "selection bias buffer", "selection bias parameter", "weigh input", "weigh output"),
     *("best groups softmax", "best groups sigmoid", "best groups sqrt_softplus"),
     *("shared sum", "shared average", "shared gated", "shared bias", "several shared"),
+    *("latent experts", "latent norm", "latent bias", "no latent"),
     *("gated", "plain", "output bias", "parallel dense", "silu", "gelu", "gelu_tanh", "relu", "relu2"),
     *("dropless", "ceil", "floor", "multiple", "drop position", "drop score", "something dropped", "all dropped"),
     *("no padding", "padding", "wholly padded sequence", "nothing but padding"),
@@ -57,6 +58,9 @@ def features_of(moe: MoE, capacity: Capacity | None, valid: Tensor, routing: Rou
         "several shared": shared is not None and shared.count > 1,
         "gated" if moe.gated else "plain": True,
         "output bias": moe.output_bias,
+        "latent experts" if moe.latent_size else "no latent": True,
+        "latent norm": moe.latent_norm,
+        "latent bias": moe.latent_bias,
         "parallel dense": moe.parallel_dense is not None,
         moe.activation: True,
         "dropless": capacity is None,
@@ -94,7 +98,7 @@ def test_layers_equal_the_definition() -> None:
     for case in range(LAYERS):
         moe, capacity, width = random_moe(r), random_capacity(r), r.choice(WIDTHS)
         batch, length = r.randrange(1, 4), r.randrange(1, 5)
-        if case % 20 == 0:  # enough rows for the loop to round their number up
+        if case % 10 == 0:  # enough rows for the loop to round their number up
             length = r.randrange(12, 20)
         valid = random_valid(r, batch, length)
         mask = torch.ones(batch, length, dtype=torch.bool) if valid is None else valid

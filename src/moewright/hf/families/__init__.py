@@ -38,6 +38,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "lfm2": ("lfm2_moe",),
     "dbrx": ("dbrx",),
     "laguna": ("laguna",),
+    "nemotron": ("nemotron_h",),
     "plain": (
         "llama",
         "mistral",

@@ -2,7 +2,7 @@
 
 from moewright.architecture.feed_forwards import MoE, Router
 from moewright.architecture.mixers import CompressedAttention, Window
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, build, experts, indexer, shared_of_routed_size, stack
 
@@ -25,12 +25,23 @@ def _read(c: Config) -> Architecture:
         routers = ["hash_moe"] * hashed + ["moe"] * (n - hashed)
     feed_forwards = {kind: _experts(c, hashed=kind == "hash_moe") for kind in set(routers)}
     layers = stack(c, [mixers[kind] for kind in kinds], [feed_forwards[kind] for kind in routers])
+    predicted = c.count("num_nextn_predict_layers")
     return build(
         c,
         layers,
         hyper_connections=c.size("hc_mult"),
-        mtp_layers=c.count("num_nextn_predict_layers"),
+        mtp_layers=predicted,
+        mtp_block=_prediction_block(c, n, rates) if predicted else None,
     )
+
+
+def _prediction_block(c: Config, n: int, rates: dict[str, int]) -> tuple[Layer, ...]:
+    """One layer; its attention is what compress_ratios goes on with after the model's layers, else a plain window."""
+    following = c.integers("compress_ratios")[n : n + 1]
+    if any(ratio not in _BY_RATIO for ratio in following):
+        raise c.error("compress_ratios", f"expected one of {', '.join(map(str, _BY_RATIO))}", following[0])
+    kind = _BY_RATIO[following[0]] if following else _SLIDING
+    return (Layer(mixer=_mixer(c, kind, rates), feed_forward=_experts(c, hashed=False)),)
 
 
 def _rates(c: Config) -> dict[str, int]:

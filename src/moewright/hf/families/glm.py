@@ -3,7 +3,7 @@
 from typing import Any
 
 from moewright.architecture.mixers import Attention, Rope
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
@@ -20,6 +20,7 @@ from moewright.hf.parts import (
     first_moe,
     indexer,
     latent_attention,
+    prediction,
     stack,
     typed_layers,
     without,
@@ -94,7 +95,8 @@ def _read_dsa(c: Config) -> Architecture:
         [reuses if shared else own for shared in _shared_indexers(c, n)],
         choose_feed_forwards(c, sparse, moe),
     )
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    # The prediction block chooses for itself, also where the last layers reuse a choice (GLM-5.2).
+    return build(c, layers, **prediction(c, "num_nextn_predict_layers", Layer(mixer=own, feed_forward=moe)))
 
 
 def _shared_indexers(c: Config, n: int) -> list[bool]:
@@ -171,7 +173,7 @@ FAMILIES = {
             "mlp_bias": False,
         },
         aliases={**_ALIASES, "num_experts": "n_routed_experts"},
-        neutral=(*_LATENT_NEUTRAL, "indexer_rope_interleave"),
+        neutral=(*_LATENT_NEUTRAL, "indexer_rope_interleave", "index_share_for_mtp_iteration"),
     ),
     "sarvam_moe": Family(
         model_type="sarvam_moe",

@@ -1,4 +1,10 @@
-"""Kimi Linear (arXiv 2510.26692) and Ling 3 (bailing_hybrid): Kimi delta attention with latent attention layers."""
+"""Kimi Linear (arXiv 2510.26692), Kimi K3 and Ling 3 (bailing_hybrid): Kimi delta attention beside latent attention.
+
+Kimi K3's files carry Kimi Linear's model_type with keys that transformers 5.23 builds nothing of. Read as its published
+modules are: latent experts whose sum is normed, attention residuals (arXiv 2603.15031), gates of full rank.
+"""
+
+from typing import Any
 
 from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import KimiDeltaAttention, LatentAttention
@@ -19,6 +25,9 @@ from moewright.hf.parts import (
 
 
 def _experts(c: Config) -> MoE:
+    latent, normed = c.optional_size("routed_expert_hidden_size"), c.flag("latent_moe_use_norm")
+    if normed and latent is None:
+        raise c.error("latent_moe_use_norm", "needs routed_expert_hidden_size")
     return experts(
         c,
         count="num_experts",
@@ -26,6 +35,8 @@ def _experts(c: Config) -> MoE:
         size="moe_intermediate_size",
         router=sigmoid_router(c, expert_groups(c, "num_expert_group", "topk_group", "num_experts")),
         shared=shared_of_routed_size(c, "num_shared_experts", "moe_intermediate_size"),
+        latent_size=latent,
+        latent_norm=normed,
     )
 
 
@@ -37,26 +48,24 @@ def _untied(c: Config) -> bool:
 
 
 def _assemble(
-    c: Config, linear: KimiDeltaAttention, full: LatentAttention, is_full: list[bool], mtp_layers: int = 0
+    c: Config, linear: KimiDeltaAttention, full: LatentAttention, is_full: list[bool], **extra: Any
 ) -> Architecture:
     n, moe = len(is_full), _experts(c)
     sparse = typed_layers(c, n)
     feed_forwards = choose_feed_forwards(c, sparse, moe)
     layers = stack(c, [full if f else linear for f in is_full], feed_forwards)
-    return build(c, layers, tie_embeddings=_untied(c), mtp_layers=mtp_layers)
-
-
-# Kimi K3's files carry the same model_type; transformers 5.23 builds none of these.
-_K3_FEATURES = ("routed_expert_hidden_size", "attn_res_block_size", "mla_use_output_gate", "latent_moe_use_norm")
+    return build(c, layers, tie_embeddings=_untied(c), **extra)
 
 
 def _read_kimi(c: Config) -> Architecture:
     n = c.num_layers()
     c.fixed("moe_layer_freq", 1)
-    for key in _K3_FEATURES:
-        c.fixed(key, None, False)
-    linear_config = c.section("linear_attn_config", {}, neutral=("full_attn_layers", "kda_layers"))
-    linear_config.fixed("use_full_rank_gate", False)
+    linear_config = c.section(
+        "linear_attn_config",
+        {"use_full_rank_gate": False},
+        neutral=("full_attn_layers", "kda_layers", "gate_lower_bound"),
+    )
+    full_gate = linear_config.flag("use_full_rank_gate")
     head_dim, heads, kernel = (
         linear_config.size(key) if linear_config.has(key) else c.size(fallback)
         for key, fallback in (
@@ -75,10 +84,20 @@ def _read_kimi(c: Config) -> Architecture:
         is_full = [index + 1 in stated for index in range(n)]
     else:
         is_full = [index > 0 and index % 4 == 0 for index in range(n)]
-    linear = KimiDeltaAttention(num_heads=heads, head_dim=head_dim, conv_kernel=kernel, gate_rank=head_dim)
+    linear = KimiDeltaAttention(
+        num_heads=heads,
+        head_dim=head_dim,
+        conv_kernel=kernel,
+        gate_rank=head_dim,
+        full_output_gate=full_gate,
+        # Of the two models there are, the one with a full gate stores a decay for each channel of a head.
+        decay_entries="head_channels" if full_gate else "heads",
+    )
     for message in linear_config.finish():
         c.warn(message)
-    return _assemble(c, linear, latent_attention(c, rope=None), is_full)
+    gate = "per_channel" if c.flag("mla_use_output_gate") else None
+    full = latent_attention(c, rope=None, output_gate=gate)
+    return _assemble(c, linear, full, is_full, attention_residuals=c.count("attn_res_block_size"))
 
 
 def _read_bailing(c: Config) -> Architecture:
@@ -110,6 +129,10 @@ _DEFAULTS = {
     "num_shared_experts": 1,
     "mlp_layer_types": None,
     "layer_types": None,
+    "routed_expert_hidden_size": None,
+    "latent_moe_use_norm": False,
+    "mla_use_output_gate": False,
+    "attn_res_block_size": 0,
 }
 _ALIASES = {
     "model_max_length": "max_position_embeddings",
@@ -144,6 +167,9 @@ FAMILIES = {
             "mla_use_nope",
             "moe_router_activation_func",
             "use_grouped_topk",
+            "topk_method",
+            "activation_situ_beta",
+            "activation_situ_linear_beta",
             "num_nextn_predict_layers",
         ),
     ),

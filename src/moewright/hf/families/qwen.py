@@ -5,7 +5,7 @@ from typing import Any
 
 from moewright.architecture.feed_forwards import MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, GatedDeltaNet, Mixer, Window
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
@@ -20,6 +20,7 @@ from moewright.hf.parts import (
     first_mixer,
     first_moe,
     no_experts,
+    prediction,
     sparse_step_layers,
     stack,
     without,
@@ -160,13 +161,10 @@ def _write_qwen3(a: Architecture) -> dict[str, Any]:
     return values
 
 
-def _hybrid_mixers(c: Config, n: int) -> list[Mixer]:
-    types = c.per_layer("layer_types", n, "full_attention", "linear_attention")
-    if types is None:
-        every = c.size("full_attention_interval")
-        types = ["full_attention" if (index + 1) % every == 0 else "linear_attention" for index in range(n)]
+def _gated_attention(c: Config) -> Attention:
+    """Of every so many layers, and of the prediction blocks."""
     bias = c.flag("attention_bias")
-    full = attention(
+    return attention(
         c,
         qkv_bias=bias,
         output_bias=bias,
@@ -175,6 +173,14 @@ def _hybrid_mixers(c: Config, n: int) -> list[Mixer]:
         output_gate_bias=bias,  # the gate comes out of the query projection
         rope=c.rope(fraction=0.25),
     )
+
+
+def _hybrid_mixers(c: Config, n: int) -> list[Mixer]:
+    types = c.per_layer("layer_types", n, "full_attention", "linear_attention")
+    if types is None:
+        every = c.size("full_attention_interval")
+        types = ["full_attention" if (index + 1) % every == 0 else "linear_attention" for index in range(n)]
+    full = _gated_attention(c)
     linear = _delta_net(c)
     return [full if kind == "full_attention" else linear for kind in types]
 
@@ -194,19 +200,24 @@ def _read_next(c: Config) -> Architecture:
     moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=True)
     sparse = sparse_step_layers(c, n)
     feed_forward = choose_feed_forwards(c, sparse, moe)
-    return build(c, stack(c, _hybrid_mixers(c, n), feed_forward), mtp_layers=c.count("num_nextn_predict_layers"))
+    block = Layer(mixer=_gated_attention(c), feed_forward=moe)
+    layers = stack(c, _hybrid_mixers(c, n), feed_forward)
+    return build(c, layers, **prediction(c, "num_nextn_predict_layers", block))
 
 
 def _read_3_5(c: Config) -> Architecture:
     n = c.num_layers()
     moe = _experts(c, normalize=True, shared=True)
-    return build(c, stack(c, _hybrid_mixers(c, n), [moe] * n), mtp_layers=c.count("mtp_num_hidden_layers"))
+    block = Layer(mixer=_gated_attention(c), feed_forward=moe)
+    return build(c, stack(c, _hybrid_mixers(c, n), [moe] * n), **prediction(c, "mtp_num_hidden_layers", block))
 
 
 def _read_3_5_dense(c: Config) -> Architecture:
     n = c.num_layers()
-    layers = stack(c, _hybrid_mixers(c, n), [dense(c)] * n)
-    return build(c, layers, mtp_layers=c.count("mtp_num_hidden_layers"))
+    feed_forward = dense(c)
+    layers = stack(c, _hybrid_mixers(c, n), [feed_forward] * n)
+    block = Layer(mixer=_gated_attention(c), feed_forward=feed_forward)
+    return build(c, layers, **prediction(c, "mtp_num_hidden_layers", block))
 
 
 _STEPS = {"decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": False}

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from moewright.architecture.feed_forwards import Activation, Dense, MoE
+from moewright.architecture.feed_forwards import Activation, Dense, MoE, routed_width
+from moewright.architecture.spec import Norm
 from moewright.experiment.routing import Capacity
-from moewright.lab.model.operations import activate, expert_ffn, linear, parameter
+from moewright.lab.model.operations import activate, expert_ffn, linear, parameter, rms_norm
 from moewright.lab.model.router import Choices, RouterLayer, expert_capacity, within_capacity
 
 
@@ -65,6 +66,28 @@ class FeedForwardLayer(nn.Module):
         return linear(hidden, self.down_proj, self.down_bias)
 
 
+class LatentProjections(nn.Module):
+    """The way of all routed experts to L channels and back (LatentMoE, arXiv 2601.18089)."""
+
+    def __init__(self, spec: MoE, latent: int, width: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.down, self.up = parameter(latent, width), parameter(width, latent)
+        self.down_bias = parameter(latent) if spec.latent_bias else None
+        self.up_bias = parameter(width) if spec.latent_bias else None
+        self.norm = parameter(latent) if spec.latent_norm else None
+
+    def into(self, x_ND: Tensor) -> Tensor:
+        """(N, D) -> (N, L)."""
+        return linear(x_ND, self.down, self.down_bias)
+
+    def out(self, y_NL: Tensor) -> Tensor:
+        """The weighted sum of experts (N, L) -> (N, D)."""
+        if self.norm is not None:
+            y_NL = rms_norm(y_NL, self.norm, self.eps)
+        return linear(y_NL, self.up, self.up_bias)
+
+
 class ExpertsLayer(nn.Module):
     """The weights of one group of routed experts."""
 
@@ -79,15 +102,19 @@ class MoELayer(nn.Module):
     """A mixture of experts of a spec in a model of width D.
 
     y[n] = sum over the choices (n, e, gate) that were kept of gate x down[e] act(up[e] x[n]), and beside it what every
-    token passes: shared experts, a parallel dense feed-forward, a bias. Dropless: every choice is kept.
+    token passes: shared experts, a parallel dense feed-forward, a bias. Dropless: every choice is kept. Latent experts
+    have a projection of x to L channels before, and of the sum back to D after, each shared by all of them.
     """
 
-    def __init__(self, spec: MoE, width: int):
+    def __init__(self, spec: MoE, width: int, norm_eps: float = Norm.default().eps):
         super().__init__()
         self.spec = spec
         self.router = RouterLayer(spec, width)
+        self.latent: LatentProjections | None = None
+        if spec.latent_size is not None:
+            self.latent = LatentProjections(spec, spec.latent_size, width, norm_eps)
         self.groups = nn.ModuleList(
-            ExpertsLayer(group.count, group.expert_size, spec.gated, width) for group in spec.groups
+            ExpertsLayer(group.count, group.expert_size, spec.gated, routed_width(spec, width)) for group in spec.groups
         )
         self.shared: FeedForwardLayer | None = None
         self.shared_gate: nn.Parameter | None = None
@@ -104,7 +131,11 @@ class MoELayer(nn.Module):
         valid_N1 = None if valid_BT is None else valid_BT.reshape(-1, 1)
         choices = self.router(x_ND, mode.forced_uniform)
         kept = [self._kept(group, choices, valid_N1, mode.capacity) for group in range(len(self.spec.groups))]
-        y_ND = self._with_shared(self._routed(x_ND, choices, kept), x_ND)
+        if self.latent is None:
+            routed_ND = self._routed(x_ND, choices, kept)
+        else:
+            routed_ND = self.latent.out(self._routed(self.latent.into(x_ND), choices, kept))
+        y_ND = self._with_shared(routed_ND, x_ND)
         if self.parallel_dense is not None:
             y_ND = y_ND + self.parallel_dense(x_ND)
         if self.output_bias is not None:
@@ -122,7 +153,7 @@ class MoELayer(nn.Module):
         return None if valid_N1 is None else valid_N1.expand_as(experts_NK)
 
     def _routed(self, x_ND: Tensor, choices: Choices, kept: list[Tensor | None]) -> Tensor:
-        """The sum over groups of their experts' weighted outputs (N, D)."""
+        """The sum over groups of their experts' weighted outputs, as wide as the inputs: (N, D) or (N, L)."""
         total: Tensor | None = None
         for index, (group, layer) in enumerate(zip(self.spec.groups, self.groups, strict=True)):
             assert isinstance(layer, ExpertsLayer)

@@ -6,7 +6,7 @@ which nothing needs to be known (`lab.fast` computes the same, faster). A suffix
     B  sequences                     E  routed experts of all groups
     T  tokens of a sequence          K  experts of a token
     N  tokens of all, B x T          R  kept choices, N x K of a dropless layer
-    D  width                         F  channels of an expert or a feed-forward
+    D  width (L of latent experts)   F  channels of an expert or a feed-forward
     H  query heads                   G  key-value heads, of which H is a multiple
     C  channels of a head            V  vocabulary
 """
@@ -56,9 +56,9 @@ class DecoderLayer(nn.Module):
             else LatentAttentionLayer(spec.mixer, width)  # type: ignore[arg-type]  # one of the two, by check_trainable
         )
         self.feed_forward: MoELayer | FeedForwardLayer = (
-            MoELayer(spec.feed_forward, width)
+            MoELayer(spec.feed_forward, width, norm.eps)
             if isinstance(spec.feed_forward, MoE)
-            else FeedForwardLayer.of(spec.feed_forward, width)
+            else FeedForwardLayer.of(spec.feed_forward, width)  # type: ignore[arg-type]  # likewise
         )
         before, after = spec.norms != "post", spec.norms in ("post", "sandwich")
         self.mixer_norm = NormLayer(norm, width) if before else None

@@ -126,6 +126,7 @@ def _written(relation: _Relation) -> str:
 COUNTS = ("num_experts", "top_k", "expert_size", "active_width")
 SHARES = ("expert_share", "total_ratio", "active_width_ratio", "shared_share")
 MIX = "mix"
+LATENT = "latent_size"
 ROUTER = "router."
 _OF_A_GROUP = ("expert_share", "active_share", "total_share")
 _SAYS_THE_SAME = (("active_width", "active_width_ratio"), *((MIX, name) for name in (*COUNTS[:3], SHARES[0])))
@@ -133,7 +134,7 @@ _SAYS_THE_SAME = (("active_width", "active_width_ratio"), *((MIX, name) for name
 
 def changes_mixtures(name: str) -> bool:
     """Whether a setting changes the mixtures of experts, and needs some."""
-    return name in (*COUNTS, *SHARES, MIX) or name.startswith(ROUTER)
+    return name in (*COUNTS, *SHARES, MIX, LATENT) or name.startswith(ROUTER)
 
 
 def changed_mixture(
@@ -162,6 +163,7 @@ def changed_mixture(
         widths = base
         fields["groups"] = tuple(_scaled(group, factor) for group in moe.groups)
     fields["shared"] = _shared(moe.shared, widths, factor)
+    fields |= _latent(moe, settings, factor)
     if moe.parallel_dense is not None:
         beside = moe.parallel_dense
         size = whole_width(
@@ -177,6 +179,19 @@ def changed_mixture(
         return MoE(**fields)
     except ValidationError as error:
         raise MisfitError(first_complaint(error, "feed_forward", MoE)) from None
+
+
+def _latent(moe: MoE, settings: Mapping[str, Any], factor: Fraction) -> dict[str, Any]:
+    """The channels that routed experts work on: as stated, null for the model's, or the base's at this width."""
+    if LATENT in settings:
+        if settings[LATENT] is None:
+            return {"latent_size": None, "latent_norm": False, "latent_bias": False}
+        return {LATENT: whole(settings[LATENT], LATENT)}
+    if moe.latent_size is None:
+        return {}
+    return {
+        LATENT: as_whole(moe.latent_size * factor, f"latent_size = {moe.latent_size} of the base x {shown(factor)}")
+    }
 
 
 def read_mix(value: Any) -> list[dict[str, Fraction]]:

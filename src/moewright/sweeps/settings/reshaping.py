@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from moewright.architecture.feed_forwards import Dense, FeedForward, Router
-from moewright.architecture.mixers import Attention, LatentAttention
+from moewright.architecture.feed_forwards import Dense, FeedForward, NoFeedForward, Router
+from moewright.architecture.mixers import Attention, LatentAttention, NoMixer
 from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture, Layer, Repeat
 from moewright.complaints import first_complaint
 from moewright.errors import UserError
 from moewright.sweeps.settings.axes import BACKBONE_SIZES
-from moewright.sweeps.settings.mixtures import COUNTS, MIX, ROUTER, SHARES, changed_mixture, changes_mixtures
+from moewright.sweeps.settings.mixtures import COUNTS, LATENT, MIX, ROUTER, SHARES, changed_mixture, changes_mixtures
 from moewright.sweeps.settings.recipe_settings import MisfitError, parse_size, show_fraction, whole_width
 
 _Items = tuple[Layer | Repeat, ...]
@@ -43,7 +43,7 @@ class Backbone:
         With num_heads, heads grow wider instead; with head_dim alone there are hidden_size / head_dim of them. Raises
         MisfitError for numbers that are not whole.
         """
-        if self.hidden_size is None and self.num_heads is None and self.head_dim is None:
+        if isinstance(mixer, NoMixer) or (self.hidden_size, self.num_heads, self.head_dim) == (None, None, None):
             return mixer
         if not isinstance(mixer, Attention | LatentAttention):
             raise UserError(f"mixer.kind = {mixer.kind}: only attention and latent attention follow a ladder")
@@ -113,7 +113,7 @@ def _span(item: Layer | Repeat) -> int:
 
 BACKBONE = (*BACKBONE_SIZES, "vocab_size")
 """Settings of the model around the experts."""
-DIALS = (*BACKBONE, *COUNTS, *SHARES, MIX, *(ROUTER + name for name in Router.model_fields))
+DIALS = (*BACKBONE, *COUNTS, *SHARES, MIX, LATENT, *(ROUTER + name for name in Router.model_fields))
 """Every setting that changes the architecture."""
 
 
@@ -141,6 +141,8 @@ def reshape(base: Architecture, settings: Mapping[str, Any], hold: Collection[st
                 size = item.feed_forward.size
                 wider = whole_width(size * factor, f"dense feed-forward = {size} of the base x {show_fraction(factor)}")
                 feed_forward = item.feed_forward.model_copy(update={"size": wider})
+            elif isinstance(item.feed_forward, NoFeedForward):
+                feed_forward = item.feed_forward
             else:
                 feed_forward = changed_mixture(item.feed_forward, experts, hold, hidden_size, factor)
             mixer = backbone.mixer(item.mixer, base)
