@@ -79,7 +79,8 @@ class _Finder(html.parser.HTMLParser):
             if name.startswith("on") or (is_link and not re.match("[#.]|data:image/png", value or "")):
                 self.found.append(f"{name}={value}")
 
-    handle_startendtag = handle_starttag
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
 
 
 def active_parts(page: str) -> list[str]:

@@ -155,7 +155,7 @@ FROZEN: dict[int, dict[str, float]] = {
 
 def named_numbers(source: Path) -> dict[str, float]:
     """The numbers that modules which training runs give a name, by file and name."""
-    found = {}
+    found: dict[str, float] = {}
     patterns = [name if name.endswith(".py") else f"{name}/**/*.py" for name in TRAINING]
     for path in sorted(path for pattern in patterns for path in source.glob(pattern)):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

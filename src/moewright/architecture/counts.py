@@ -250,7 +250,7 @@ def _nothing(mixer: NoMixer, tokens: int) -> float:
 
 @_mixing_flops.register(AnyAttention)
 def _attention(mixer: AnyAttention[F], tokens: int) -> F:
-    width = mixer.num_heads * (mixer.head_dim + mixer.value_channels)
+    width: F = mixer.num_heads * (mixer.head_dim + mixer.value_channels)
     indexer = mixer.indexer
     if indexer is None:
         return 2 * width * mean_context(tokens, mixer.window)

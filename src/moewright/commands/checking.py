@@ -239,7 +239,7 @@ def _number(value: Any, whole: bool) -> Any:
     try:
         as_float = float(value)
     except OverflowError:  # a whole number with more digits than float64 has powers of ten
-        return int(value) if whole else _UNFIT
+        return int(value) if isinstance(value, Integral) and whole else _UNFIT
     return int(value) if isinstance(value, Integral) else as_float  # the room that owns it knows its range
 
 

@@ -117,7 +117,7 @@ def _read_mistral4(c: Config) -> Architecture:
             num_groups=groups,
             top_groups=best,
         ),
-        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
+        shared=shared_of_routed_size(c, "n_shared_experts", "moe_intermediate_size"),
     )
     mixer = latent_attention(c, rope=rope)
     return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe)))

@@ -71,7 +71,7 @@ def _widths(c: Config, index: int, kind: str) -> tuple[int, int]:
     head_dim, kv_heads = c.size("head_dim"), c.size("num_key_value_heads")
     by_layer = c.mapping("per_layer_config")
     if by_layer is not None:
-        own = next((value for key, value in by_layer.items() if key.isdecimal() and int(key) == index), {})
+        own: Any = next((value for key, value in by_layer.items() if key.isdecimal() and int(key) == index), {})
         if not isinstance(own, dict) or own.keys() - {"head_dim", "num_key_value_heads"}:
             raise c.error(f"per_layer_config.{index}", "only head_dim and num_key_value_heads are understood", own)
         head_dim, kv_heads = own.get("head_dim", head_dim), own.get("num_key_value_heads", kv_heads)

@@ -13,7 +13,7 @@ from moewright.hf.parts import (
     experts,
     indexer,
     latent_attention,
-    shared_experts,
+    shared_of_routed_size,
     stack,
 )
 
@@ -48,7 +48,7 @@ def _read_v3(c: Config) -> Architecture:
     kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse")
     mixer = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope(11_158_840.0))
     plain_bias = c.flag("mlp_bias")
-    shared = shared_experts(c, "num_shared_experts", "moe_intermediate_size", bias=plain_bias)
+    shared = shared_of_routed_size(c, "num_shared_experts", "moe_intermediate_size", bias=plain_bias)
     moe = experts(
         c,
         count="num_experts",

@@ -12,7 +12,7 @@ from moewright.hf.parts import (
     choose_feed_forwards,
     expert_groups,
     experts,
-    shared_experts,
+    shared_of_routed_size,
     stack,
 )
 
@@ -99,7 +99,7 @@ def _read(c: Config) -> Architecture:
         top_k="num_experts_per_tok",
         size="moe_intermediate_size",
         router=router,
-        shared=shared_experts(c, "n_shared_experts", "moe_intermediate_size"),
+        shared=shared_of_routed_size(c, "n_shared_experts", "moe_intermediate_size"),
     )
     layers = stack(c, [sliding if s else full for s in slides], choose_feed_forwards(c, _sparse(c, n), moe))
     return build(c, layers)

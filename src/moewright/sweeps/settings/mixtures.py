@@ -186,11 +186,11 @@ def _latent(moe: MoE, settings: Mapping[str, Any], factor: Fraction) -> dict[str
     if LATENT in settings:
         if settings[LATENT] is None:
             return {"latent_size": None, "latent_norm": False, "latent_bias": False}
-        return {LATENT: whole(settings[LATENT], LATENT)}
+        return {LATENT: parse_size(settings[LATENT], LATENT)}
     if moe.latent_size is None:
         return {}
     return {
-        LATENT: as_whole(moe.latent_size * factor, f"latent_size = {moe.latent_size} of the base x {shown(factor)}")
+        LATENT: whole_width(moe.latent_size * factor, f"latent_size = {moe.latent_size} of the base x {show_fraction(factor)}")
     }
 
 
