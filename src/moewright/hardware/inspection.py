@@ -15,7 +15,8 @@ from moewright.complaints import check_integer, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.hardware.mixture_anatomy import MoERecord, int_where_whole, moe_anatomy
-from moewright.hf.loading import Loaded
+from moewright.hf.loading import Loaded, published_weights
+from moewright.hf.published import Published
 
 if TYPE_CHECKING:
     from moewright.hardware.assessment import Assessment
@@ -62,6 +63,7 @@ class Inspection(ShownTable):
     six_n_flops: int
     weights_dtype: WeightFormatName
     weights_bytes: dict[WeightFormatName, int]
+    published: Published
     batch: int
     kv_dtype: CacheDtype
     kv_bytes_per_token: dict[LatentCache, float]
@@ -111,7 +113,12 @@ class Inspection(ShownTable):
 
     def answer(self) -> InspectionRecord:
         """What `moewright inspect --json` prints."""
-        from moewright.hardware.inspection_record import FlopsRecord, InspectionRecord, LayerRecord  # slow to build
+        from moewright.hardware.inspection_record import (
+            FlopsRecord,
+            InspectionRecord,
+            LayerRecord,
+            StoredRecord,
+        )  # slow to build
 
         embedding = "counted" if self.active_counts_embedding else "not counted"
         return InspectionRecord(
@@ -155,7 +162,15 @@ class Inspection(ShownTable):
             weights_dtype=self.weights_dtype,
             weights_bytes=self.weights_bytes[self.weights_dtype],
             weights_bytes_by_dtype=self.weights_bytes,
-            published_dtype=self.architecture.weights_format,
+            published_dtype=self.published.dtype,
+            published_weights_bytes=self.published.total_bytes,
+            published_bytes=None if self.published.model is None else self.published.model.bytes,
+            published_mtp_bytes=None if self.published.model is None else self.published.prediction.total_bytes,
+            published_formats={
+                name: StoredRecord(params=params, bytes=size)
+                for name, (params, size) in self.published.by_format().items()
+            },
+            published_source=self.published.source,
             kv_dtype=self.kv_dtype,
             kv_bytes_per_token=int_where_whole(self.kv_bytes_per_token["latent"]),
             kv_bytes_per_token_decompressed=int_where_whole(self.kv_bytes_per_token["decompressed"]),
@@ -189,7 +204,8 @@ def inspect_loaded(
     Raises UserError for numbers and names that make no sense.
     """
     a = loaded.architecture
-    notes = list(loaded.warnings)
+    published = published_weights(loaded)
+    notes = [*loaded.warnings, *published.notes]
     check_integer(batch, "batch")
     one_of(weights_dtype, "weights-dtype", weight_formats.WEIGHT_FORMATS)
     one_of(kv_dtype, "kv-dtype", CACHE_BYTES)
@@ -242,6 +258,7 @@ def inspect_loaded(
         six_n_flops=counts.six_n_flops_per_token(a, loaded.active_counts_embedding),
         weights_dtype=weights_dtype,
         weights_bytes={name: weight_formats.weights_bytes(a, name) for name in weight_formats.WEIGHT_FORMATS},
+        published=published,
         batch=batch,
         kv_dtype=kv_dtype,
         kv_bytes_per_token={

@@ -136,6 +136,13 @@ class AssessmentRecord(Record):
     training: DeviceTrainingRecord
 
 
+class StoredRecord(Record):
+    """What is stored in one format: parameters, and bytes with scales and zero points."""
+
+    params: int
+    bytes: int
+
+
 class InspectionRecord(Output):
     """What a model is: exact counts; bytes and FLOPs by the stated settings."""
 
@@ -162,6 +169,14 @@ class InspectionRecord(Output):
     weights_bytes: int
     weights_bytes_by_dtype: dict[WeightFormatName, int]
     published_dtype: str | None
+    """The formats of the published weights, those of most parameters first; null where they are not known."""
+    published_weights_bytes: int | None
+    """Of the published weights, prediction blocks included; null where they are not known."""
+    published_bytes: ByComponent | None
+    """Of the model without its prediction blocks."""
+    published_mtp_bytes: int | None
+    published_formats: dict[str, StoredRecord]
+    published_source: str
     kv_dtype: str
     kv_bytes_per_token: IntOrFloat
     kv_bytes_per_token_decompressed: IntOrFloat

@@ -19,6 +19,11 @@ from moewright.hf.config_reader import Config, Family
 from moewright.hf.families import EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
 from moewright.plain_values import kind_of
 
+STORAGE_KEYS = (
+    *("torch_dtype", "dtype", "quantization_config", "compression_config", "quantization", "expert_dtype"),
+    "transformers_version",
+)
+"""What a config says of how weights are stored; a wrapper says it for the language model in it too."""
 _TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
 
 
@@ -29,6 +34,8 @@ class HFImport:
     architecture: Architecture
     family: Family
     warnings: tuple[str, ...]
+    values: dict[str, Any]
+    """The language model's part of the file, with what the wrapper says of its storage."""
 
 
 def get_family(model_type: str) -> Family:
@@ -66,7 +73,7 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
         architecture = family.read(config)
     except ValidationError as error:
         raise UserError(first_complaint(error, error.title)) from None
-    return HFImport(architecture, family, (*notes, *config.finish()))
+    return HFImport(architecture, family, (*notes, *config.finish()), values)
 
 
 def from_config(source: str | Path | dict[str, Any]) -> Architecture:
@@ -153,7 +160,7 @@ def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     inner = dict(values[key])
     if isinstance(model_type, str) and model_type in WRAPPERS:
         inner.setdefault("model_type", WRAPPERS[model_type])
-    for shared_key in ("torch_dtype", "dtype", "quantization_config"):
+    for shared_key in STORAGE_KEYS:
         if shared_key in values and inner.get(shared_key) is None:
             inner[shared_key] = values[shared_key]
     if values.get("tie_word_embeddings") is not None:  # transformers ties by the outer config

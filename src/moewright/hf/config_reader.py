@@ -22,7 +22,8 @@ NEUTRAL_KEYS = frozenset(
     chunk_size_feed_forward is_encoder_decoder is_decoder add_cross_attention id2label label2id task_specific_params
     bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id decoder_start_token_id unk_token_id
     attention_dropout hidden_dropout resid_pdrop embd_pdrop output_router_logits router_aux_loss_coef
-    router_jitter_noise pretraining_tp model_type quantization_config tokenizer_class finetuning_task torchscript
+    router_jitter_noise pretraining_tp model_type quantization_config compression_config quantization tokenizer_class
+    finetuning_task torchscript
     tie_encoder_decoder cross_attention_hidden_size pruned_heads tf_legacy_loss use_bfloat16 prefix
     max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p
     typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids

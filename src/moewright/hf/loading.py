@@ -1,5 +1,6 @@
 """Getting an architecture from whatever a user points at."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hf.config import config_path, read_config
+from moewright.hf.published import Published, published_as_config_says, published_as_spec_says
 from moewright.plain_values import kind_of
 
 SPEC = "architecture.yaml"
@@ -26,6 +28,10 @@ class Loaded:
     active_counts_embedding: bool = True
     """Whether the publisher counts the input embedding among active parameters."""
     warnings: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
+    """What a Hugging Face file says of the language model."""
+    folder: Path | None = None
+    """Where the file lies, if it is a whole model's: what is beside it belongs to the model."""
 
 
 def load_architecture(source: ArchitectureSource) -> Loaded:
@@ -46,12 +52,12 @@ def load_architecture(source: ArchitectureSource) -> Loaded:
     name = path.parent.resolve().name if path.name in ("config.json", SPEC) else path.stem
     values = read_mapping(path)
     try:
-        return _from_mapping(values, name)
+        return _from_mapping(values, name, path.parent if path.name == "config.json" else None)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _from_mapping(values: dict[str, Any], name: str) -> Loaded:
+def _from_mapping(values: dict[str, Any], name: str, folder: Path | None = None) -> Loaded:
     if "format" in values and "model_type" not in values:
         return Loaded(Architecture.from_dict(values), name, None)
     if "model_type" not in values and not any(key.endswith("_config") for key in values):
@@ -61,4 +67,28 @@ def _from_mapping(values: dict[str, Any], name: str) -> Loaded:
         )
     imported = read_config(values)
     family = imported.family
-    return Loaded(imported.architecture, name, family.model_type, family.active_counts_embedding, imported.warnings)
+    return Loaded(
+        imported.architecture,
+        name,
+        family.model_type,
+        family.active_counts_embedding,
+        imported.warnings,
+        imported.values,
+        folder,
+    )
+
+
+SIDE_FILE = "hf_quant_config.json"
+"""Where modelopt says how weights are quantised."""
+
+
+def published_weights(loaded: Loaded) -> Published:
+    """How the weights of a model are published, by what lies in its folder and what its config says.
+
+    Raises UserError for values of the wrong kind and files that cannot be read.
+    """
+    if loaded.config is None or loaded.family is None:
+        return published_as_spec_says(loaded.architecture)
+    side = None if loaded.folder is None else loaded.folder / SIDE_FILE
+    beside = read_mapping(side) if side is not None and side.is_file() else None
+    return published_as_config_says(loaded.architecture, loaded.family, loaded.config, beside, loaded.name)

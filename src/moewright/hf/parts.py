@@ -33,9 +33,13 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "torch_dtype": None,
     "dtype": None,
     "quantization_config": None,
+    "compression_config": None,
+    "quantization": None,
+    "expert_dtype": None,
 }
 
-_DTYPES: dict[str, WeightFormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+DTYPES: dict[str, WeightFormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+"""torch's names in `dtype` and `torch_dtype`."""
 
 
 def attention(
@@ -214,25 +218,25 @@ def prediction(c: Config, number: str, layer: Layer) -> dict[str, Any]:
 
 
 def weights_format(c: Config) -> WeightFormatName | None:
-    """How the published weights are stored, from quantization_config and dtype."""
+    """The one named format in which all weights are published; None where they are stored in another way, or unknown.
+
+    `hf.published` says what each tensor has.
+    """
     dtype = c.raw("dtype") or c.raw("torch_dtype")
     quantization = c.mapping("quantization_config")
+    if c.has("quantization") or c.has("compression_config"):
+        return None
     if quantization is None:
         if dtype is None or dtype == "auto":
             return None
-        if not isinstance(dtype, str) or dtype.removeprefix("torch.") not in _DTYPES:
-            raise c.error("dtype" if c.has("dtype") else "torch_dtype", f"expected one of {', '.join(_DTYPES)}", dtype)
-        return _DTYPES[dtype.removeprefix("torch.")]
-    method, block = quantization.get("quant_method"), quantization.get("weight_block_size")
-    if method == "mxfp4":
+        if not isinstance(dtype, str) or dtype.removeprefix("torch.") not in DTYPES:
+            raise c.error("dtype" if c.has("dtype") else "torch_dtype", f"expected one of {', '.join(DTYPES)}", dtype)
+        return DTYPES[dtype.removeprefix("torch.")]
+    if quantization.get("quant_method") == "mxfp4":
         return "mxfp4"
-    if method == "fp8" and block == [128, 128]:
-        return "fp8"
-    c.warn(
-        f"quantization_config.quant_method {method!r} is stored in a way that moewright does not know; "
-        "parameters are exact, the published weights' bytes are not given"
-    )
-    return None
+    whole = not (c.has("expert_dtype") or "expert" in str(quantization.get("modules_to_not_convert")))
+    is_fp8 = quantization.get("quant_method") == "fp8" and quantization.get("weight_block_size") == [128, 128]
+    return "fp8" if whole and is_fp8 else None
 
 
 # Writing
@@ -267,7 +271,7 @@ def common_keys(a: Architecture, attention_or_latent: Attention | LatentAttentio
             "weight_block_size": [128, 128],
         }
     else:
-        names = {name: dtype for dtype, name in _DTYPES.items()}
+        names = {name: dtype for dtype, name in DTYPES.items()}
         if a.weights_format in names:
             values["torch_dtype"] = names[a.weights_format]
     return values

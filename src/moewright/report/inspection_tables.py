@@ -164,11 +164,20 @@ def _short(value: object) -> str:
 def _weights(inspection: Inspection) -> Table:
     table = number_table("Weights in memory, all experts resident", "format", "bytes", "")
     for name, stored in WEIGHT_FORMATS.items():
-        marks = styled("{}", stored.description)
-        if name == inspection.architecture.weights_format:
-            marks = styled("{}, [bold]as published[/bold]", stored.description)
         label = styled("[bold]{}[/bold]" if name == inspection.weights_dtype else "{}", name)
-        table.add_row(label, format_bytes(inspection.weights_bytes[name]), marks)
+        table.add_row(label, format_bytes(inspection.weights_bytes[name]), styled("{}", stored.description))
+    published = inspection.published
+    size = published.total_bytes
+    table.add_section()
+    if size is None:
+        table.add_row("as published", "not known", "")
+    else:
+        by_format = ((name, of_it) for name, (_, of_it) in published.by_format().items())
+        parts = [f"{name} {format_bytes(of_it)}" for name, of_it in by_format]
+        words = parts[0].split()[0] if len(parts) == 1 else ", ".join(parts)
+        table.add_row(styled("[bold]as published[/bold]"), styled("[bold]{}[/bold]", format_bytes(size)), words)
+        if ahead := published.prediction.total_bytes:
+            table.add_row("", format_bytes(ahead), "of it the token prediction blocks")
     table.columns[2].justify = "left"
     return table
 

@@ -190,7 +190,9 @@ def _latent(moe: MoE, settings: Mapping[str, Any], factor: Fraction) -> dict[str
     if moe.latent_size is None:
         return {}
     return {
-        LATENT: whole_width(moe.latent_size * factor, f"latent_size = {moe.latent_size} of the base x {show_fraction(factor)}")
+        LATENT: whole_width(
+            moe.latent_size * factor, f"latent_size = {moe.latent_size} of the base x {show_fraction(factor)}"
+        )
     }
 
 

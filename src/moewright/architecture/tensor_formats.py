@@ -1,0 +1,86 @@
+"""How single tensors are stored, and what a whole model takes when each tensor has a format of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from moewright.architecture.inventory import COMPONENTS, Component
+
+
+@dataclass(frozen=True)
+class TensorFormat:
+    """A matrix of outputs x inputs as stored: so many bits an element, and what goes with it.
+
+    >>> TensorFormat("int4", 4, block=(1, 32), block_bits=16).matrix_bytes(64, 256)
+    9216
+    """
+
+    name: str
+    bits: int
+    """Of one element."""
+    block: tuple[int, int] = (1, 1)
+    """Outputs x inputs that share scales and zero points; 0 stands for the whole side."""
+    block_bits: int | Fraction = 0
+    """Scales and zero points of a block, each row of blocks in whole bytes."""
+    matrix_extra: int = 0
+    """Bytes of what is there once for a matrix, such as a global scale."""
+    input_extra: int = 0
+    """Bytes of what is there once for an input, such as GPTQ's g_idx."""
+    word_bits: int = 8
+    """Rows are filled up to whole words."""
+
+    def matrix_bytes(self, outputs: int, inputs: int) -> int:
+        """Bytes of one matrix with all that belongs to it."""
+        high, wide = self.block[0] or max(outputs, 1), self.block[1] or max(inputs, 1)
+        row = -(-inputs * self.bits // self.word_bits) * self.word_bits // 8
+        scales = -(-outputs // high) * -(-inputs // wide) * self.block_bits
+        return outputs * row + int(-(-scales // 8)) + self.matrix_extra + inputs * self.input_extra
+
+
+PLAIN_FORMATS: dict[str, TensorFormat] = {
+    name: TensorFormat(name, bits) for name, bits in (("fp64", 64), ("fp32", 32), ("bf16", 16), ("fp16", 16))
+}
+"""Formats without scales."""
+
+
+@dataclass(frozen=True)
+class StoredTensors:
+    """Equal tensors of one kind: parameters and bytes of all of them."""
+
+    component: Component
+    format: str
+    params: int
+    bytes: int
+
+
+@dataclass
+class StoredModel:
+    """Parameters and bytes of a model as stored, by component and by format."""
+
+    params: dict[Component, int] = field(default_factory=lambda: dict.fromkeys(COMPONENTS, 0))
+    bytes: dict[Component, int] = field(default_factory=lambda: dict.fromkeys(COMPONENTS, 0))
+    params_by_format: dict[str, int] = field(default_factory=dict)
+    bytes_by_format: dict[str, int] = field(default_factory=dict)
+
+    def add(self, tensors: Iterable[StoredTensors]) -> None:
+        """Count more tensors."""
+        for each in tensors:
+            self.params[each.component] += each.params
+            self.bytes[each.component] += each.bytes
+            self.params_by_format[each.format] = self.params_by_format.get(each.format, 0) + each.params
+            self.bytes_by_format[each.format] = self.bytes_by_format.get(each.format, 0) + each.bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all tensors."""
+        return sum(self.bytes.values())
+
+    def dtype(self) -> str | None:
+        """The formats of the matrices by their parameters, the largest first; plain ones only where all are plain."""
+        packed = {name: count for name, count in self.params_by_format.items() if name not in PLAIN_FORMATS}
+        found = packed or self.params_by_format
+        if not packed and found:
+            return max(found, key=lambda name: found[name])
+        return "+".join(sorted(found, key=lambda name: -found[name])) or None

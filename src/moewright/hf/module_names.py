@@ -1,0 +1,190 @@
+"""The names that checkpoints give to the matrices of the inventory, which lists of what is not quantised refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from moewright.architecture.inventory import Weight
+from moewright.architecture.mixers import (
+    CompressedAttention,
+    GatedDeltaNet,
+    Mamba,
+    Mamba2,
+    Mixer,
+    MixtureOfAttention,
+    ShortConvolution,
+)
+
+Kind = Literal["linear", "experts", "router", "lm_head", "embedding", "kept"]
+
+
+class Module(NamedTuple):
+    """`copies` modules with a matrix of outputs x inputs each."""
+
+    names: tuple[str, ...]
+    """Without what stands before `layers`; several where publishers write one module in several ways. An
+    expert's number is left out: `experts.gate_proj`."""
+    kind: Kind
+    outputs: int
+    inputs: int
+    copies: int
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What a family calls its modules, where that is not what most do."""
+
+    attention: str = "self_attn"
+    feed_forward: str = "mlp"
+    router: str = "gate"
+    expert: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
+    shared: str = "shared_experts"
+    shared_matrices: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
+    renamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Inventory name -> names."""
+    kept: frozenset[str] = frozenset()
+    """Matrices (by inventory name) that the family's publishers never quantise, whatever the list says."""
+
+
+_MIXTRAL = Naming(feed_forward="block_sparse_moe", expert=("w1", "w3", "w2"))
+_SHARED_EXPERT = Naming(shared="shared_expert")
+_LLAMA4 = Naming(feed_forward="feed_forward", router="router", shared="shared_expert")
+_GRANITE = Naming(
+    feed_forward="block_sparse_moe",
+    router="router.layer",
+    expert=("input_linear", "input_linear", "output_linear"),
+    shared="shared_mlp",
+    shared_matrices=("input_linear", "input_linear", "output_linear"),
+)
+# transformers 5.23: DeepseekV4PreTrainedModel's comment on modules kept from fp8, and its conversion mapping.
+_DEEPSEEK_V4 = Naming(
+    attention="attn",
+    feed_forward="ffn",
+    expert=("w1", "w3", "w2"),
+    shared_matrices=("w1", "w3", "w2"),
+    kept=frozenset({"compressor.kv_proj", "compressor.gate_proj", "indexer.head_weights"}),
+    renamed={
+        "q_a_proj": ("wq_a", "q_a_proj"),
+        "q_b_proj": ("wq_b", "q_b_proj"),
+        "kv_proj": ("wkv", "kv_proj"),
+        "o_a_proj": ("wo_a", "o_a_proj"),
+        "o_b_proj": ("wo_b", "o_b_proj"),
+        "compressor.kv_proj": ("compressor.wkv", "compressor.kv_proj"),
+        "compressor.gate_proj": ("compressor.wgate", "compressor.gate_proj"),
+    },
+)
+_NAMINGS: dict[str, Naming] = {
+    **dict.fromkeys(("mixtral", "phimoe", "minimax", "minimax_m2"), _MIXTRAL),
+    **dict.fromkeys(("qwen2_moe", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_text", "laguna"), _SHARED_EXPERT),
+    **dict.fromkeys(("granitemoe", "granitemoeshared", "granitemoehybrid", "granitemoe_swa"), _GRANITE),
+    "llama4_text": _LLAMA4,
+    "gpt_oss": Naming(router="router"),
+    "deepseek_v4": _DEEPSEEK_V4,
+    "lfm2_moe": Naming(feed_forward="feed_forward", expert=("w1", "w3", "w2"), renamed={"conv": ("conv.conv",)}),
+    "jamba": Naming(feed_forward="feed_forward", router="router"),
+    "hunyuan_v1_moe": Naming(router="gate.wg", shared="shared_mlp"),
+    "dbrx": Naming(feed_forward="ffn", router="router.layer"),
+    "afmoe": Naming(router="router.gate"),
+    "longcat_flash": Naming(router="router.classifier"),
+}
+
+# DeepSeek-V3.2's indexer keeps the projection to its head weights (transformers 5.23, DeepseekV32PreTrainedModel).
+_USUAL_KEPT = frozenset({"indexer.head_weights"})
+_USUAL: dict[str, tuple[str, ...]] = {
+    "kv_a_proj": ("kv_a_proj_with_mqa",),
+    "indexer.q_proj": ("indexer.wq_b",),
+    "indexer.k_proj": ("indexer.wk",),
+    "indexer.head_weights": ("indexer.weights_proj", "indexers_proj"),
+    "shared.gate": ("shared_expert_gate",),
+}
+_FUSED: dict[str, tuple[str, ...]] = {
+    "q_proj": ("q_proj", "qkv_proj", "query_key_value"),
+    "k_proj": ("k_proj", "qkv_proj", "query_key_value"),
+    "v_proj": ("v_proj", "qkv_proj", "query_key_value"),
+    "gate_proj": ("gate_proj", "gate_up_proj"),
+    "up_proj": ("up_proj", "gate_up_proj"),
+}
+
+
+def naming(model_type: str | None) -> Naming:
+    """What a family calls its modules."""
+    return _NAMINGS.get(model_type or "", Naming())
+
+
+def outer_modules(weight: Weight[int]) -> Iterator[Module]:
+    """The module of a matrix outside the layers."""
+    if weight.component == "lm_head":
+        yield Module(("lm_head", "head"), "lm_head", weight.outputs, weight.inputs, 1)
+    elif weight.component == "embedding":
+        yield Module(("embed_tokens", "embed"), "embedding", weight.outputs, weight.inputs, 1)
+    else:
+        yield Module((weight.name,), "kept", weight.outputs, weight.inputs, weight.copies)
+
+
+def layer_modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming) -> Iterator[Module]:
+    """The modules that hold a matrix of a layer; `prefix` is `layers.3` or what else the layer is called."""
+    copies, component = weight.copies, weight.component
+    if component == "linear_mixer" or component == "attention":
+        place = _mixer_place(mixer, names)
+        for name, outputs in _mixer_pieces(weight, mixer, names):
+            kind: Kind = "kept" if weight.name in names.kept | _USUAL_KEPT else "linear"
+            yield Module(_under(prefix, place, name), kind, outputs, weight.inputs, copies)
+    elif component == "router":
+        yield Module(
+            _under(prefix, names.feed_forward, (names.router,)), "router", weight.outputs, weight.inputs, copies
+        )
+    elif component == "routed_experts":
+        matrix = names.expert[_WHICH[weight.name.removeprefix("experts.")]]
+        parts = tuple(f"experts.{part}" for part in _FUSED.get(matrix, (matrix,)))
+        yield Module(_under(prefix, names.feed_forward, parts), "experts", weight.outputs, weight.inputs, copies)
+    elif component == "shared_experts":
+        if weight.name == "shared.gate":
+            gate = (prefix + f".{names.feed_forward}.shared_expert_gate",)
+            yield Module(gate, "router", weight.outputs, weight.inputs, copies)
+            return
+        matrix = names.shared_matrices[_WHICH[weight.name.removeprefix("shared.")]]
+        parts = tuple(f"{names.shared}.{part}" for part in _FUSED.get(matrix, (matrix,)))
+        yield Module(_under(prefix, names.feed_forward, parts), "linear", weight.outputs, weight.inputs, copies)
+    elif component == "dense_ffn":
+        parts = _FUSED.get(weight.name, (weight.name,))
+        parts += (names.expert[_WHICH[weight.name]],)
+        places = dict.fromkeys((names.feed_forward, "mlp"))
+        every = tuple(full for place in places for full in _under(prefix, place, parts))
+        yield Module(every, "linear", weight.outputs, weight.inputs, copies)
+    else:
+        yield Module((f"{prefix}.{weight.name}",), "kept", weight.outputs, weight.inputs, copies)
+
+
+_WHICH = {"gate_proj": 0, "up_proj": 1, "down_proj": 2}
+
+
+def _under(prefix: str, place: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{prefix}.{place}.{name}" for name in names)
+
+
+def _mixer_place(mixer: Mixer, names: Naming) -> str:
+    if isinstance(mixer, GatedDeltaNet):
+        return "linear_attn"
+    if isinstance(mixer, Mamba | Mamba2):
+        return "mamba"
+    if isinstance(mixer, ShortConvolution):
+        return "conv"
+    return names.attention
+
+
+def _mixer_pieces(weight: Weight[int], mixer: Mixer, names: Naming) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Names and outputs of the matrices that the inventory counts as one."""
+    if isinstance(mixer, GatedDeltaNet) and weight.name == "in_proj_qkvz":
+        values = mixer.num_value_heads * mixer.value_head_dim
+        yield ("in_proj_qkv", "in_proj_qkvz"), weight.outputs - values
+        yield ("in_proj_z", "in_proj_qkvz"), values
+    elif isinstance(mixer, GatedDeltaNet) and weight.name == "in_proj_ba":
+        yield ("in_proj_b", "in_proj_ba"), weight.outputs // 2
+        yield ("in_proj_a", "in_proj_ba"), weight.outputs // 2
+    elif isinstance(mixer, CompressedAttention | MixtureOfAttention):
+        yield names.renamed.get(weight.name) or _USUAL.get(weight.name) or (weight.name,), weight.outputs
+    else:
+        usual = _USUAL.get(weight.name) or _FUSED.get(weight.name) or (weight.name,)
+        yield names.renamed.get(weight.name) or usual, weight.outputs
