@@ -211,7 +211,7 @@ def test_a_disk_without_room_for_the_shards_is_said_before_they_are_written(
     needed = 2 * (len(whole.train) + sum(map(len, whole.validation.values())))
     small = os.statvfs_result((1, 1, needed, needed, needed - 1, 1, 1, 1, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda path: small)
-    monkeypatch.setattr(writing._Shards, "write", None)
+    monkeypatch.setattr(writing._ShardWriter, "write", None)
     with pytest.raises(UserError, match=rf"out: .* needs {needed:,} bytes, and {needed - 1:,} are free there"):
         prepare([BOOK], tmp_path / "out", vocab_size=400)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
