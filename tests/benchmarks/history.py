@@ -3,23 +3,27 @@
     python -m tests.benchmarks.history             # measure, compare with the last line of this processor, print
     python -m tests.benchmarks.history --keep      # ... and append to tests/benchmarks/history.jsonl
 
-Each figure is the best of several whole processes, in seconds; `start` is beside the bare import of numpy, pydantic and
-typer, taken in turns with it. A figure belongs to a processor, and is compared with figures of that processor alone.
+Each figure is the best of several whole processes, in seconds of wall time and of the processor, taken in turns with a
+small program of the libraries that the commands stand on. A figure belongs to a processor, and is compared with figures
+of that processor alone, by processor time, which other work on the machine disturbs less; how much of that there was is
+kept as the load.
 """
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks.startup import BASELINE, ENVIRONMENT, PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORY = Path(__file__).with_name("history.jsonl")
@@ -29,7 +33,7 @@ RUNS = "examples/small_mixtures/runs.parquet"
 MOEWRIGHT = (sys.executable, "-m", "moewright")
 
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "bare import of numpy, pydantic, typer": (sys.executable, "-c", "import numpy, pydantic, typer"),
+    BASELINE: (sys.executable, "-c", PROGRAM, "64"),
     "import moewright": (sys.executable, "-c", "import moewright; moewright.inspect"),
     "inspect --json": (*MOEWRIGHT, "inspect", CONFIG, "--json"),
     "predict --json": (*MOEWRIGHT, "predict", CONFIG, "--train-tokens", "14.8T", "--json"),
@@ -46,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--keep", action="store_true", help=f"append to {HISTORY.relative_to(ROOT)}")
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args(arguments)
-    record = {**provenance(), "seconds": measure(chosen.rounds), "train_tokens_per_second": training_speed()}
+    record = {**provenance(), **measure(chosen.rounds), "train_tokens_per_second": training_speed()}
     before = last_of(record["processor"])
-    for name, seconds in record["seconds"].items():
-        compare(name, seconds, None if before is None else before["seconds"].get(name), "s")
+    for name, seconds in record["processor_seconds"].items():
+        compare(name, seconds, None if before is None else before["processor_seconds"].get(name), "s")
     if record["train_tokens_per_second"] is not None:
         speed = None if before is None else before["train_tokens_per_second"]
         compare("train examples/train/tiny.yaml", record["train_tokens_per_second"], speed, "tokens/s")
@@ -58,13 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file.write(json.dumps(record) + "\n")
 
 
-def measure(rounds: int) -> dict[str, float]:
-    """The best wall time of each command, all of them in turns."""
-    best = dict.fromkeys(COMMANDS, float("inf"))
+def measure(rounds: int) -> dict[str, dict[str, float]]:
+    """The best wall time and the best processor time of each command, all of them in turns."""
+    wall, processor = dict.fromkeys(COMMANDS, float("inf")), dict.fromkeys(COMMANDS, float("inf"))
     for _ in range(rounds):
         for name, command in COMMANDS.items():
-            best[name] = min(best[name], seconds_of(partial(run, command)))
-    return {name: round(seconds, 4) for name, seconds in best.items()}
+            start, before = time.perf_counter(), os.times()
+            run(command)
+            after = os.times()
+            spent = after.children_user + after.children_system - before.children_user - before.children_system
+            wall[name] = min(wall[name], round(time.perf_counter() - start, 4))
+            processor[name] = min(processor[name], round(spent, 4))
+    return {"seconds": wall, "processor_seconds": processor}
 
 
 def training_speed() -> float | None:
@@ -92,6 +101,7 @@ def provenance() -> dict[str, Any]:
         "date": date.today().isoformat(),
         "commit": commit.stdout.strip(),
         "processor": processor(),
+        "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "versions": {name: found for name in VERSIONS if (found := _version(name)) is not None},
     }
@@ -126,14 +136,7 @@ def compare(name: str, value: float, before: float | None, unit: str) -> None:
 
 def run(command: Sequence[str]) -> None:
     """A command from the project's root, its output thrown away."""
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def seconds_of(what: Callable[[], None]) -> float:
-    """Wall time."""
-    start = time.perf_counter()
-    what()
-    return time.perf_counter() - start
+    subprocess.run(command, cwd=ROOT, check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _version(name: str) -> str | None:
