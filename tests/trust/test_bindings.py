@@ -253,10 +253,8 @@ def test_what_would_do_harm_is_refused(
 @pytest.mark.usefixtures("quick")
 def test_a_status_with_a_digest_of_its_own_still_has_to_fit_the_metrics(case: Callable[[str], Case]) -> None:
     """A hand-set end that somebody sealed: steps and last loss are those of run.json and metrics.jsonl, or refused."""
-    for kind, changes in {
-        "half": {"state": "finished"},
-        "done": {"loss": 1.0},
-    }.items():
+    by_hand: dict[str, dict[str, Any]] = {"half": {"state": "finished"}, "done": {"loss": 1.0}}
+    for kind, changes in by_hand.items():
         changed = case(kind)
         set_value(changed.file("status.json"), **changes)
         reseal(changed.run)
