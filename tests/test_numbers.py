@@ -2,12 +2,16 @@
 
 import json
 import math
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import moewright
+from moewright.commands import COMMANDS
+from moewright.commands.checking import check, kind_of, names_of
 from moewright.complaints import number, whole
 from moewright.errors import UserError
 from moewright.plain_values import UnfitTextError, parse_json, parse_yaml
@@ -64,11 +68,26 @@ def test_python_takes_only_whole_numbers(value: Any) -> None:
         assert len(str(caught.value)) < 200
 
 
+def test_no_number_is_too_large_for_a_fraction() -> None:
+    """Every argument of every command that takes fractions: whole numbers beyond float64 are refused at the door."""
+    tried = 0
+    for path, name in COMMANDS.items():
+        parameters = signature(getattr(import_module(f"moewright.commands.{name}"), name)).parameters
+        for argument in parameters.values():
+            if {"float"} == {*names_of(argument)} - {"None"}:
+                tried += 1
+                for value in (10**400, -(10**5000)):
+                    with pytest.raises(UserError, match="expected a number") as caught:
+                        check(value, kind_of(argument.annotation), f"{path}.{argument.name}")
+                    assert len(str(caught.value)) < 200
+    assert tried >= 3
+
+
 @pytest.mark.parametrize("value", [10**400, 10**5000, math.nan, math.inf, -math.inf, True, "1", None, 1j], ids=brief)
 def test_checks_of_single_values_never_break(value: Any) -> None:
-    for check in (lambda: number(value, "x"), lambda: whole(value, "x"), lambda: number(value, "x", above=0)):
+    for read in (lambda: number(value, "x"), lambda: whole(value, "x"), lambda: number(value, "x", above=0)):
         with pytest.raises(UserError) as caught:
-            check()
+            read()
         assert len(str(caught.value)) < 200
 
 

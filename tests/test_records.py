@@ -186,6 +186,8 @@ def test_a_file_that_only_grows(tmp_path: Path) -> None:
     file.write({"event": "begin"})  # damaged
     file.write({"event": "new", "step": 1})  # of a newer version
     file.write({"step": 1})
+    for odd in ([], {}, 1, None, True):  # no word says a kind, hashable or not
+        file.write({"event": odd, "step": 1})
     file.write({"event": "begin", "step": 2, "host": "a field of a newer version"})
     file.write(End(loss=math.inf).to_dict())
     file.close()

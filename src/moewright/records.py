@@ -232,7 +232,8 @@ def read_lines(path: Path, *kinds: type[L]) -> Iterator[L]:
     """
     by_value = {value: kind for kind in kinds for value in _kind_values(kind)}
     for values in read_objects(path):
-        kind = by_value.get(values.get("event", values.get("kind"))) or by_value.get(None)
+        said = values.get("event", values.get("kind"))
+        kind = (by_value.get(said) if isinstance(said, str) else None) or by_value.get(None)
         if kind is None:
             continue
         if kind.model_config.get("extra") == "forbid":

@@ -3,8 +3,9 @@
     python -m tests.trust.battery --cases 2000 --seed 0
 
 prints how many cases of which command and kind ended how, then every fault. A new command needs a line in `LINES`; a
-new option of one enters by itself. A case is one command line in a folder of its own, in a forked child with limits of
-time and memory, or one call from Python. What is right is judged without the code: see `faults_of_line`.
+new option of one enters by itself; a new input file is a line of `MORE_LINES`. A case is, in a folder of its own and a
+forked child with limits of time and memory, one command line, one call from Python, or one relation between answers
+(`tests/trust/relations.py`). What is right is judged without the code: see `faults_of_line`.
 """
 
 import argparse
@@ -34,8 +35,16 @@ from typing import Any
 from moewright.commands import COMMANDS
 from moewright.commands.checking import OUTPUTS, names_of, written
 from moewright.errors import UserError
+from tests.trust.relations import RELATIONS
 
 SECONDS, BYTES, LONGEST_LINE = 10, 1e9, 400
+"""Processor time, which a busy machine does not change; memory over what the parent holds; characters."""
+RELATION_SEEDS = 40
+"""Of each relation, among the cases to draw from."""
+STUCK = 600
+"""Seconds of the clock after which a case that takes no processor time is taken for stuck."""
+MEASURING = 60
+"""Seconds of processor time for lines that measure this machine, in processes of their own that load torch."""
 CODES = {0, 1, 2, 130, 143}
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +68,14 @@ MORE_LINES: dict[str, list[str]] = {
     "law.json": ["laws", "law.json", "--json"],
     "runs.jsonl": ["fit", "runs.jsonl", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
     "runs.parquet": ["fit", "runs.parquet", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
+    "public.csv": ["fit", "public.csv", "--source", "joint_moe", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
+    "texts.jsonl": ["data", "prepare", "texts.jsonl", "--vocab-size", "300", "--out", "new", "--json"],
+    "texts.parquet": ["data", "prepare", "texts.parquet", "--vocab-size", "300", "--out", "new", "--json"],
+    "texts.jsonl.gz": ["data", "prepare", "texts.jsonl.gz", "--vocab-size", "300", "--out", "new", "--json"],
+    "tokenizer.json": ["data", "prepare", "text.txt", "--tokenizer", "tokenizer.json", "--out", "new", "--json"],
 }
+MEASURES = {("sweep", "sweep.yaml", "--dry-run", "--json")}
+"""Lines that try out how fast this machine is."""
 READS = {
     "config.json": LINES["inspect"],
     "recipe.yaml": LINES["train"],
@@ -70,6 +86,12 @@ READS = {
     **MORE_LINES,
     "runs/metrics.jsonl": LINES["runs"],
     "runs/run.json": LINES["runs"],
+    "runs/status.json": LINES["runs"],
+    "saved/state.json": ["data", "prepare", "saved", "--vocab-size", "300", "--out", "new", "--json"],
+    "saved/data.arrow": ["data", "prepare", "saved", "--vocab-size", "300", "--out", "new", "--json"],
+    "data/dataset.json": LINES["train"],
+    "sweeps/sweep.json": ["runs", "sweeps", "--json"],
+    "sweeps/attempts/ed40a1f6f3a2.jsonl": ["runs", "sweeps", "--json"],
 }
 """Every kind of input file, and the command line that reads it."""
 
@@ -99,9 +121,13 @@ class Case:
     change: str = ""
     place: float = 0
     call: tuple[str, int] | None = None
+    relation: str = ""
+    """Of `relations.RELATIONS`; `place` is its seed."""
 
     def __str__(self) -> str:
         what = f"{self.change}@{self.place:.6f} of {self.file}: " if self.file else ""
+        if self.relation:
+            return f"{self.command} / {self.kind}: {self.relation}, seed {self.place:.0f}"
         ending = f" with {self.call[0]}=OBJECTS[{self.call[1]}]" if self.call else ""
         return f"{self.command} / {self.kind}: {what}{[each[:80] for each in self.line]}{ending}"
 
@@ -168,6 +194,21 @@ def cases_of_files(generator: random.Random, times: int) -> Iterator[Case]:
         for change in CHANGES:
             for _ in range(1 if change in ONCE else times):
                 yield Case(command, f"file: {change}", tuple(line), file, change, generator.random())
+
+
+def cases_of_relations(times: int) -> Iterator[Case]:
+    """Every relation, with so many seeds."""
+    for name, (command, _) in RELATIONS.items():
+        for seed in range(times):
+            yield Case(command, "relation", place=seed, relation=name)
+
+
+def cases_of_this_machine(generator: random.Random, times: int) -> Iterator[Case]:
+    """Dry runs of a sweep here, which take seconds each, as they are and with damaged files."""
+    (line,) = MEASURES
+    yield Case("sweep", "measures", line)
+    for change in generator.sample(CHANGES, times):
+        yield Case("sweep", f"measures: {change}", line, "sweep.yaml", change, generator.random())
 
 
 def changed(content: bytes, change: str, place: float) -> bytes:
@@ -251,6 +292,12 @@ def make_room(room: Path) -> None:
     table.to_csv(room / "runs.csv", index=False)
     table.to_parquet(room / "runs.parquet")
     table.to_json(room / "runs.jsonl", orient="records", lines=True)
+    table.rename(
+        columns={"total_params": "n_total_with_embed", "train_tokens": "tokens", "loss": "final_eval_loss"}
+    ).assign(
+        n_active_with_embed=1e9, n_active_nonembed=1e9, n_total_nonembed=1e9, d_model=64, n_blocks=2, n_experts=1
+    ).to_csv(room / "public.csv", index=False)
+    make_texts(room)
     (room / "text.txt").write_text("".join(f"document {i} of {i * i} words<|endoftext|>\n" for i in range(400)))
     recipe = {
         "format": "moewright-recipe/1",
@@ -274,15 +321,43 @@ def make_room(room: Path) -> None:
     with contextlib.chdir(room):
         moewright.fit("runs.csv", "hoffmann2022", bootstrap=0, out="law.json")
         function_of("data prepare")("text.txt", "data", vocab_size=300, validation_share=0.2)
-        (room / "space.yaml").write_text(str(yaml.safe_dump(moewright.design(print_space=True).to_dict())))
+        few = {
+            "widths": [1024, 2048],
+            "depths": [16, 32],
+            "experts": [8, 64],
+            "top_k": [1, 2, 4],
+            "shared_experts": [0, 1],
+        }
+        space = {**moewright.design(print_space=True).to_dict(), **few}
+        (room / "space.yaml").write_text(str(yaml.safe_dump(space)))
         import tarfile
 
         with tarfile.open(ROOT / "tests/experiment/old_folders/34ba6fa.tar.xz") as archive:
-            members = [each for each in archive.getmembers() if each.name.startswith("./finished")]
+            members = [each for each in archive.getmembers() if each.name.startswith(("./finished", "./sweep-partial"))]
             archive.extractall(room / "all", members, filter="data")
-        first = sorted((room / "all").rglob("metrics.jsonl"))[0].parent
-        shutil.move(first, room / "runs")
+        shutil.move(room / "all/finished", room / "runs")
+        shutil.move(room / "all/sweep-partial", room / "sweeps")
+        shutil.copy(room / "data/tokenizer.json", room / "tokenizer.json")
         shutil.rmtree(room / "all")
+
+
+def make_texts(room: Path) -> None:
+    """Documents as JSON lines, compressed, as Parquet, and as Hugging Face datasets saves them."""
+    import gzip
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"text": f"document {i} of {i * i} words", "source": "ab"[i % 2]} for i in range(300)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (room / "texts.jsonl").write_text(lines)
+    (room / "texts.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, room / "texts.parquet")
+    (room / "saved").mkdir()
+    (room / "saved/state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}], "_split": "train"}))
+    with pa.ipc.new_stream(str(room / "saved/data.arrow"), table.schema) as writer:
+        writer.write_table(table)
 
 
 def digests(room: Path) -> dict[str, str]:
@@ -328,6 +403,7 @@ def run_line(case: Case, room: Path, aside: Path) -> Outcome:
     """A command line in a forked child; positional texts come before the rest of the line's options."""
     line = damage(case, room)
     before, begun, held = digests(room), time.monotonic(), _held_bytes()
+    most = MEASURING if case.line in MEASURES else SECONDS
     out_file, err_file = aside / "out", aside / "err"
     child = os.fork()
     if child == 0:
@@ -336,18 +412,24 @@ def run_line(case: Case, room: Path, aside: Path) -> Outcome:
         ended, status, usage = os.wait4(child, os.WNOHANG)
         if ended:
             break
-        if time.monotonic() - begun > 3 * SECONDS:
+        if time.monotonic() - begun > STUCK or _seconds_of(child) > 2 * most:
             os.kill(child, signal.SIGKILL)
-        time.sleep(0.005)
+        time.sleep(0.02)
     code = os.waitstatus_to_exitcode(status)
     out, err = (file.read_bytes().decode("utf-8", "surrogateescape") for file in (out_file, err_file))
     faults = faults_of_line(line, code, out, err, before, room)
-    if usage.ru_utime + usage.ru_stime > SECONDS or code == -signal.SIGKILL:
-        faults.append(f"over {SECONDS} s")
+    if usage.ru_utime + usage.ru_stime > most or code == -signal.SIGKILL:
+        faults.append(f"over {most} s, or stuck for {STUCK}")
     if usage.ru_maxrss * 1024 - held > BYTES:  # a forked child begins with what this process holds
         faults.append("over 1 GB")
     shown = (err.strip().split("\n") or [""])[-1][:300]
     return Outcome(case, f"exit {code}", tuple(f"{fault} | {shown!r}" for fault in faults))
+
+
+def _seconds_of(process: int) -> float:
+    """Processor time of a child that has not been waited for."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _held_bytes() -> int:
@@ -384,33 +466,54 @@ def _become(line: tuple[str, ...], room: Path, out_file: Path, err_file: Path) -
 
 def run_call(case: Case, room: Path) -> Outcome:
     """A call from Python with one odd object: it answers, or UserError in one short line."""
-    assert case.call is not None
-    name, number = case.call
+
+    def call() -> str:
+        assert case.call is not None
+        name, number = case.call
+        values = python_arguments(case.command)
+        values[name] = OBJECTS[number]
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                function_of(case.command)(**values)
+        except UserError as error:
+            return "UserError" if "\n" not in str(error) and len(str(error)) <= LONGEST_LINE else f"fault: long {error}"
+        return "returned"
+
+    return _in_child(case, room, call, SECONDS)
+
+
+def run_relation(case: Case, room: Path) -> Outcome:
+    """Several answers, which agree."""
+
+    def compare() -> str:
+        RELATIONS[case.relation][1](random.Random(int(case.place)))
+        return "agreed"
+
+    return _in_child(case, room, compare, MEASURING)
+
+
+def _in_child(case: Case, room: Path, work: Callable[[], str], seconds: float) -> Outcome:
+    """What a piece of work in a forked child says; a fault for an exception, and for one that takes too long."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read)
-        told = "returned"
         try:
             os.chdir(room)
-            signal.alarm(3 * SECONDS)
-            values = python_arguments(case.command)
-            values[name] = OBJECTS[number]
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                function_of(case.command)(**values)
-        except UserError as error:
-            told = "UserError" if "\n" not in str(error) and len(str(error)) <= LONGEST_LINE else f"fault: long {error}"
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            signal.alarm(STUCK)
+            told = work()
         except BaseException as error:
             told = f"fault: {type(error).__name__}: {error}"
         os.write(write, told.encode("utf-8", "backslashreplace")[:2000])
         os._exit(0)
     os.close(write)
     with open(read, "rb") as pipe:
-        told = pipe.read().decode()
+        told = pipe.read().decode("utf-8", "replace")
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) != 0 or not told:
-        told = f"fault: over {3 * SECONDS} s, or killed"
-    return Outcome(case, told.split(":")[0], (told[:300],) if told.startswith("fault") else ())
+        told = f"fault: over {seconds} s, stuck for {STUCK}, or killed"
+    return Outcome(case, told.split(":")[0], (told[:600],) if told.startswith("fault") else ())
 
 
 def python_arguments(path: str) -> dict[str, Any]:
@@ -435,6 +538,8 @@ def run_case(case: Case, valid: Path) -> Outcome:
         room, aside = Path(folder) / "room", Path(folder) / "aside"
         shutil.copytree(valid, room)
         aside.mkdir()
+        if case.relation:
+            return run_relation(case, room)
         return run_call(case, room) if case.call else run_line(with_rest(case), room, aside)
 
 
@@ -448,20 +553,41 @@ def with_rest(case: Case) -> Case:
 
 def _work(given: tuple[list[Case], str]) -> list[Outcome]:
     cases, valid = given
-    return [run_case(each, Path(valid)) for each in cases]
+    outcomes = []
+    for case in cases:
+        outcomes.append(run_case(case, Path(valid)))
+        for fault in outcomes[-1].faults:  # a long run says at once what it finds
+            print(f"{case}: {fault}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+    return outcomes
+
+
+LOADED = (
+    "pandas", "pyarrow.parquet", "rich.table", "tokenizers", "torch", "submitit", "moewright.cli", "moewright.report",
+    "moewright.laws.fitting.solver", "moewright.experiment.planning", "moewright.experiment.collecting.collection",
+    "moewright.exporters.exported", "moewright.sweeps.foresight.dry_run", "moewright.sweeps.running.sweeping",
+    "moewright.data.preparation", "moewright.designs.recommendation",
+)  # fmt: skip
+"""What commands load, so that each case need not."""
+
+
+def load() -> None:
+    """Import what cases need, before the processes divide."""
+    for path in COMMANDS:
+        function_of(path)
+    for name in LOADED:
+        with contextlib.suppress(ImportError):
+            import_module(name)
 
 
 def battery(cases: int, seed: int, processes: int = 2, only: str = "") -> list[Outcome]:
     """So many cases, drawn by the seed from all that there are; `only` is a text in the case's description."""
     assert {*LINES} == {*COMMANDS}, "a command without a line in LINES"
     generator = random.Random(seed)
-    drawn = [each for each in [*cases_of_arguments(), *cases_of_files(generator, 40)] if only in str(each)]
+    every = [*cases_of_arguments(), *cases_of_files(generator, 20), *cases_of_relations(RELATION_SEEDS)]
+    drawn = [each for each in every if only in str(each)]
     generator.shuffle(drawn)
-    for path in COMMANDS:
-        function_of(path)
-    for name in ("pandas", "rich.table", "moewright.cli", "moewright.report", "moewright.laws.fitting.solver"):
-        with contextlib.suppress(ImportError):
-            import_module(name)
+    drawn[:0] = [each for each in cases_of_this_machine(generator, 5) if only in str(each)]
+    load()
     with tempfile.TemporaryDirectory() as folder:
         make_room(Path(folder))
         shares = [(drawn[:cases][i :: 8 * processes], folder) for i in range(8 * processes)]

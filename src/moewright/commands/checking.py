@@ -233,7 +233,11 @@ def _is_list(value: Any) -> bool:
 def _number(value: Any, whole: bool) -> Any:
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         return _UNFIT
-    return int(value) if isinstance(value, Integral) else float(value)  # the room that owns it knows its range
+    try:
+        as_float = float(value)
+    except OverflowError:  # a whole number with more digits than float64 has powers of ten
+        return int(value) if whole else _UNFIT
+    return int(value) if isinstance(value, Integral) else as_float  # the room that owns it knows its range
 
 
 def as_list(value: Any) -> list[Any]:
