@@ -129,12 +129,12 @@ def read_yaml_text(path: Path) -> None:
     except UnfitTextError as error:
         if str(error).startswith("not valid YAML"):
             try:
-                list(yaml.parse(text, Loader=yaml.SafeLoader))
+                list(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
             except yaml.YAMLError:
                 raise UserError(str(error)) from None
             raise AssertionError(f"only we refuse it: {error}") from None
         raise UserError(str(error)) from None
-    theirs = yaml.load(text, Loader=yaml.BaseLoader)
+    theirs = yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # the scanner that we have too
     if "<<" not in text:  # which that constructor takes for a key
         compare_words(ours, theirs)
     if isinstance(ours, dict):
