@@ -346,7 +346,7 @@ def text_against_json(draw: random.Random) -> None:
     code, text, err = said("inspect", path)
     assert code == 0, err
     table = {}
-    for line in text.splitlines():
+    for line in text.partition("\nLayers")[0].splitlines():
         if match := re.match(
             r"(embedding|head|attention|routers?|routed experts|shared experts|dense feed-forward|norms) +(.*)", line
         ):

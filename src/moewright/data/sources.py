@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def _opened(file: Path) -> IO[bytes] | gzip.GzipFile:
 def _read(read: Callable[[], bytes], file: Path) -> bytes:
     try:
         return read()
-    except (OSError, EOFError) as error:  # gzip: what is not gzip, and what is cut short
+    except (OSError, EOFError, zlib.error) as error:  # gzip: what is not gzip, cut short, or damaged
         raise UserError(f"{file}: cannot be read: {error}") from None
 
 
