@@ -39,6 +39,8 @@ from tests.trust.relations import RELATIONS
 
 SECONDS, BYTES, LONGEST_LINE = 10, 1e9, 400
 """Processor time, which a busy machine does not change; memory over what the parent holds; characters."""
+SHARES = 64
+"""Of the cases, which the processes take in turn."""
 RELATION_SEEDS = 40
 """Of each relation, among the cases to draw from."""
 STUCK = 600
@@ -590,9 +592,13 @@ def battery(cases: int, seed: int, processes: int = 2, only: str = "") -> list[O
     load()
     with tempfile.TemporaryDirectory() as folder:
         make_room(Path(folder))
-        shares = [(drawn[:cases][i :: 8 * processes], folder) for i in range(8 * processes)]
+        shares = [(drawn[:cases][i::SHARES], folder) for i in range(SHARES)]
+        outcomes: list[Outcome] = []
         with get_context("fork").Pool(processes) as pool:
-            return [each for share in pool.imap(_work, shares) for each in share]
+            for share in pool.imap_unordered(_work, shares):
+                outcomes += share
+                print(f"{len(outcomes)} of {len(drawn[:cases])} cases", file=sys.stderr, flush=True)
+        return outcomes
 
 
 def main() -> None:

@@ -628,7 +628,7 @@ def read_weights(path: Path) -> None:
     assert all(before[1] <= after[0] for before, after in pairwise(spans)), "bytes of two tensors"
 
 
-def read_hf_checkpoint_folder(path: Path) -> None:
+def read_checkpoint_folder(path: Path) -> None:
     """Weights of the architecture of a config, or one line."""
     from moewright.lab.hf_weights.checkpoint import read_hf_checkpoint
 
@@ -721,8 +721,8 @@ PARSERS: dict[str, Parser] = {
         Parser("parquet-documents", "fuzzed.parquet", parquet_tables, read_parquet_documents),
         Parser("tokenizer", "fuzzed.json", tokenizers, read_tokenizer),
         Parser("safetensors", "fuzzed/model.safetensors", weights, read_weights),
-        Parser("checkpoint", "fuzzed/model.safetensors", checkpoints, read_hf_checkpoint_folder, fresh_checkpoint),
-        Parser("index", "fuzzed/model.safetensors.index.json", indices, read_hf_checkpoint_folder, fresh_sharded),
+        Parser("checkpoint", "fuzzed/model.safetensors", checkpoints, read_checkpoint_folder, fresh_checkpoint),
+        Parser("index", "fuzzed/model.safetensors.index.json", indices, read_checkpoint_folder, fresh_sharded),
     )
 }
 """By name; the name stands first in the names of inputs that are kept."""

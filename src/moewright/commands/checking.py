@@ -5,6 +5,7 @@ neither a signature nor a check loads pandas, or the room whose object might hav
 """
 
 import ast
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache, wraps
@@ -239,8 +240,10 @@ def _number(value: Any, whole: bool) -> Any:
     try:
         as_float = float(value)
     except OverflowError:  # a whole number with more digits than float64 has powers of ten
-        return int(value) if isinstance(value, Integral) and whole else _UNFIT
-    return int(value) if isinstance(value, Integral) else as_float  # the room that owns it knows its range
+        as_float = math.inf
+    if isinstance(value, Integral):
+        return int(value) if whole or math.isfinite(as_float) else _UNFIT
+    return as_float  # the room that owns it knows its range
 
 
 def as_list(value: Any) -> list[Any]:
