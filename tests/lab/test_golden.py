@@ -187,13 +187,19 @@ NOT_TRAINED[mixers.Indexer] = "the lab refuses it"
 LEFT_OUT = {
     **dict.fromkeys(
         (
+            "Architecture.attention_residuals: other",
             "Architecture.hyper_connections: other",
+            "Architecture.mtp_block: Layer",
             "Architecture.mtp_layers: other",
             "Attention.sinks: True",
             "LatentAttention.indexer: Indexer",
             "LatentAttention.output_gate: 'per_channel'",
             "LatentAttention.output_gate: 'per_head'",
             "LatentAttention.rope_key_norm: True",
+            "Dense.activation: 'situ'",
+            "Layer.feed_forward: NoFeedForward",
+            "MoE.activation: 'situ'",
+            "NoFeedForward.kind: 'none'",
             "MoE.expert_bias: True",
             "MoE.identity_experts: other",
             "MoE.identity_input_weights: True",
