@@ -91,4 +91,9 @@ def published_weights(loaded: Loaded) -> Published:
         return published_as_spec_says(loaded.architecture)
     side = None if loaded.folder is None else loaded.folder / SIDE_FILE
     beside = read_mapping(side) if side is not None and side.is_file() else None
-    return published_as_config_says(loaded.architecture, loaded.family, loaded.config, beside, loaded.name)
+    said = published_as_config_says(loaded.architecture, loaded.family, loaded.config, beside, loaded.name)
+    if loaded.folder is None:
+        return said
+    from moewright.hf.checkpoint_headers import published_as_files_say  # only where a folder may hold weights
+
+    return published_as_files_say(loaded.architecture, loaded.config, loaded.folder, said) or said

@@ -1,0 +1,271 @@
+"""What a model's weight files hold, by component and format, from their headers alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moewright.architecture.counts import params
+from moewright.architecture.inventory import Component
+from moewright.architecture.spec import Architecture
+from moewright.architecture.tensor_formats import StoredModel, StoredTensors
+from moewright.errors import UserError
+from moewright.files import read_mapping
+from moewright.hf.published import Published
+from moewright.hf.tensor_headers import HeaderTensor, Ranges, file_ranges, read_header
+from moewright.quantities import brief, format_bytes, format_count
+
+INDEX = "model.safetensors.index.json"
+_MOST_FILES = 2_000
+
+
+@dataclass
+class FilesContent:
+    """What some files hold."""
+
+    model: StoredModel = field(default_factory=StoredModel)
+    prediction: StoredModel = field(default_factory=StoredModel)
+    outside_bytes: int = 0
+    """Of towers and projectors beside the language model."""
+    files: int = 0
+    countable: bool = True
+    """False: parameters in packed integers whose bits neither header nor config tells."""
+
+
+def weight_files(folder: Path) -> tuple[list[Path], list[str], int | None]:
+    """A folder's weight files: those that are there, names that its index has beside them, and the index's total bytes.
+
+    The index decides where there is one; else all of one kind, safetensors before GGUF. Raises UserError for an index
+    that is none.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        values = read_mapping(index)
+        places = values.get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+            raise UserError(f"{index}: weight_map: expected a mapping of tensors to files")
+        names = sorted(set(places.values()))
+        if len(names) > _MOST_FILES or any(Path(name).name != name for name in names):
+            raise UserError(f"{index}: weight_map: names files that are not in its folder")
+        metadata = values.get("metadata")
+        total = metadata.get("total_size") if isinstance(metadata, dict) else None
+        total = int(total) if isinstance(total, int | float) and 0 < total < 2**62 else None
+        there = [folder / name for name in names if (folder / name).is_file()]
+        return there, [name for name in names if not (folder / name).is_file()], total
+    for ending in ("safetensors", "gguf"):
+        found = sorted(path for path in folder.glob(f"*.{ending}") if path.is_file())
+        whole = [path for path in found if path.name.startswith("model")] or found
+        if whole:
+            return whole[:_MOST_FILES], [], None
+    return [], [], None
+
+
+def published_as_files_say(
+    architecture: Architecture, config: Mapping[str, Any], folder: Path, as_config_says: Published
+) -> Published | None:
+    """The weights as the headers of a folder's files describe them, with what differs from the config; None: no files.
+
+    Raises UserError for files that are no such files.
+    """
+    there, missing, total = weight_files(folder)
+    if missing or (total is not None and not there):
+        return _without_all_files(as_config_says, len(there), len(missing), total)
+    if not there:
+        return None
+    content = read_content(
+        ((file_ranges(path), path.name) for path in there), architecture.num_layers, packed_bits(config)
+    )
+    source = f"headers of {content.files} file{'s' if content.files > 1 else ''}"
+    notes = tuple(_differences(architecture, content, as_config_says))
+    return Published(content.model, content.prediction, source, notes)
+
+
+def _without_all_files(as_config_says: Published, there: int, missing: int, total: int | None) -> Published:
+    stated = as_config_says.total_bytes
+    if total is None:
+        note = f"{missing} of {there + missing} weight files are not here; bytes are those that the config says"
+    elif stated is None:
+        note = f"{INDEX} says {format_bytes(total)} in all; of which tensors is not known without the files"
+    elif abs(stated - total) > 0.005 * total:
+        note = f"{INDEX} says {format_bytes(total)}, the config {format_bytes(stated)}"
+    else:
+        return as_config_says
+    return Published(
+        as_config_says.model, as_config_says.prediction, as_config_says.source, (*as_config_says.notes, note)
+    )
+
+
+def read_content(files: Iterable[tuple[Ranges, str]], num_layers: int, bits: int | None = None) -> FilesContent:
+    """What files hold, by their headers; each is a range reader with its name, so they may lie behind HTTP.
+
+    `bits` is how many a packed integer's weights have, where the header alone does not tell. Raises UserError.
+    """
+    content, tensors = FilesContent(), {}
+    for ranges, name in files:
+        for tensor in read_header(ranges, name):
+            if tensor.name in tensors:
+                raise UserError(f"{name}: tensor {brief(tensor.name)} is in another file too")
+            tensors[tensor.name] = tensor
+        content.files += 1
+    companions: dict[str, dict[str, HeaderTensor]] = {}
+    for tensor in tensors.values():
+        base, part = _split(tensor.name)
+        companions.setdefault(base, {})[part] = tensor
+    for base, parts in companions.items():
+        main = next((parts[part] for part in _MAIN if part in parts), None) or next(iter(parts.values()))
+        stored, elements = _format(main, parts, bits)
+        if elements is None:
+            content.countable = False
+            elements = main.elements
+        if _BUFFER.search(base):
+            elements = 0
+        size = sum(tensor.bytes for tensor in parts.values())
+        component = _component(base, num_layers)
+        if component == "outside":
+            content.outside_bytes += size
+        elif component == "prediction":
+            content.prediction.add([StoredTensors("other", stored, elements, size)])
+        else:
+            content.model.add([StoredTensors(component, stored, elements, size)])
+    return content
+
+
+# Which tensors belong together
+
+_MAIN = ("weight", "weight_packed", "qweight", "blocks", "")
+_COMPANION = re.compile(
+    r"\.(weight_packed|qweight|weight_scale_inv|weight_scale_2|weight_scale|weight_global_scale|weight_zero_point"
+    r"|weight_shape|input_scale|input_global_scale|activation_scale|scales|qzeros|g_idx|scale|SCB|weight_format"
+    r"|weight\.(?:absmax|quant_map|nested_absmax|nested_quant_map|quant_state\..*)|absmax|weight)$"
+)
+_FUSED_COMPANION = re.compile(r"_(blocks|scales|scale_inv)$")
+_BUFFER = re.compile(r"e_score_correction|inv_freq|\.exp_probs_b|expert_bias$")
+
+
+def _split(name: str) -> tuple[str, str]:
+    """What a tensor belongs to, and which part of it it is."""
+    if found := _COMPANION.search(name):
+        return name[: found.start()], found[1]
+    if name.endswith(".biases"):  # mlx's offsets
+        return name.removesuffix(".biases"), "biases"
+    if found := _FUSED_COMPANION.search(name):
+        return name[: found.start()], found[1]
+    return name, ""
+
+
+_FLOATS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64"}
+
+
+def _format(main: HeaderTensor, parts: Mapping[str, HeaderTensor], bits: int | None) -> tuple[str, int | None]:
+    """The format of a tensor with its companions, and its parameters; None where the bits of a word are not known."""
+    if main.dtype in _FLOATS:
+        return _FLOATS[main.dtype], main.elements
+    if main.dtype.startswith("F8"):
+        return "fp8", main.elements
+    scales = parts.get("weight_scale") or parts.get("scales") or parts.get("scale") or parts.get("scale_inv")
+    if any(part.startswith("weight.quant_state") for part in parts):
+        kind = next(part for part in parts if part.startswith("weight.quant_state")).rpartition("__")[2]
+        return kind, 2 * main.elements
+    if main.dtype in ("U8", "I8") and scales is not None:
+        if "blocks" in parts:
+            return "mxfp4", 2 * main.elements
+        per_scale = main.elements / max(scales.elements, 1)
+        if scales.dtype == "F8_E4M3" and per_scale == 8:
+            return "nvfp4", 2 * main.elements
+        if scales.dtype in ("F8_E8M0", "U8") and per_scale == 16:
+            return "mxfp4", 2 * main.elements
+        return "int8", main.elements
+    if main.dtype == "F4":
+        return "fp4", main.elements
+    if main.dtype in ("I32", "U32") and len(parts) > 1:
+        if "qweight" in parts and "scales" in parts and main.shape[-1] != parts["scales"].shape[-1]:  # AWQ
+            outputs = parts["scales"].shape[-1]
+            return f"int{32 * main.shape[-1] // max(outputs, 1)}", main.shape[0] * outputs
+        if "g_idx" in parts:
+            inputs = parts["g_idx"].shape[0]
+            return f"int{32 * main.shape[0] // max(inputs, 1)}", inputs * main.shape[-1]
+        return (f"int{bits}", main.elements * 32 // bits) if bits else ("packed", None)
+    return main.dtype.lower(), main.elements
+
+
+def packed_bits(config: Mapping[str, Any]) -> int | None:
+    """How many bits a weight in a packed integer has, by a config that knows one number only."""
+    found: set[int] = set()
+
+    def look(values: Any, depth: int) -> None:
+        if isinstance(values, dict) and depth < 6:
+            for key, value in values.items():
+                if key in ("bits", "num_bits", "w_bit") and isinstance(value, int) and 1 < value <= 8:
+                    found.add(value)
+                elif key not in ("input_activations", "output_activations", "kv_cache_scheme"):
+                    look(value, depth + 1)
+
+    look({key: config.get(key) for key in ("quantization_config", "quantization", "compression_config")}, 0)
+    return found.pop() if len(found) == 1 else None
+
+
+# Which component a tensor belongs to, by the words of its name
+
+_OUTSIDE = re.compile(r"vision|visual|audio|image|video|projector|mm_|merger|talker|(^|\.)v\.blk")
+_WORDS: tuple[tuple[re.Pattern[str], Component], ...] = tuple(
+    (re.compile(words), component)
+    for words, component in (
+        (r"shared_expert|shared_mlp|_shexp", "shared_experts"),
+        (r"\.experts?\.|\.experts$|block_sparse_moe\.(input|output)_linear|_exps", "routed_experts"),
+        (r"(mlp|moe|ffn|feed_forward)\.(gate|router)(\.|$)|\.router|ffn_gate_inp|e_score|exp_probs_b", "router"),
+        (r"layernorm|_norm$|attn_norm|ffn_norm|output_norm|(^|\.)norm$|hnorm|enorm", "norm"),
+        (r"linear_attn|mamba|mixer|\.conv\.|ssm_|shortconv", "linear_mixer"),
+        (r"attn|attention", "attention"),
+        (r"mlp|ffn|feed_forward", "dense_ffn"),
+        (r"embed_tokens|token_embd|(^|\.)wte$|tok_embeddings|^embed$|word_embeddings|embedding", "embedding"),
+        (r"lm_head|^output$|(^|\.)head$", "lm_head"),
+    )
+)
+_MIXERS = re.compile(r"(self_attn|linear_attn|mamba|mixer|\.attn|attention)\.")
+
+
+def _component(base: str, num_layers: int) -> Component | str:
+    if _OUTSIDE.search(base):
+        return "outside"
+    layer = re.search(r"\b(?:layers|blk|h)\.(\d+)\b", base)
+    if re.search(r"(^|\.)mtp|nextn", base) or (layer is not None and int(layer[1]) >= num_layers):
+        return "prediction"
+    for words, component in _WORDS:
+        if words.search(base) and not (component == "norm" and _MIXERS.search(base)):
+            return component
+    return "other"
+
+
+_COMPARED: dict[Component, str] = {
+    "embedding": "embedding",
+    "lm_head": "head",
+    "routed_experts": "routed experts",
+    "shared_experts": "shared experts",
+    "dense_ffn": "dense feed-forward",
+}
+
+
+def _differences(architecture: Architecture, content: FilesContent, as_config_says: Published) -> Iterable[str]:
+    """One line each for what the files hold and the config does not say."""
+    if content.outside_bytes:
+        yield f"the files hold {format_bytes(content.outside_bytes)} beside the language model, not counted"
+    if architecture.mtp_layers and not content.prediction.total_bytes:
+        yield "the config has token prediction blocks, the files hold none"
+    if not content.countable:
+        yield "parameters in packed integers cannot be counted: neither headers nor config say how many bits they have"
+        return
+    counted = params(architecture)
+    for component, name in _COMPARED.items():
+        there, said = content.model.params[component], counted[component]
+        if there != said:
+            yield f"{name}: the files hold {format_count(there)} parameters, the config makes {format_count(said)}"
+    there, said = sum(content.model.params.values()), sum(counted.values())
+    if there != said and all(content.model.params[component] == counted[component] for component in _COMPARED):
+        yield f"the files hold {there:,} parameters, the config makes {said:,}"
+    if as_config_says.model is not None:
+        stated, found = as_config_says.dtype, content.model.dtype()
+        if stated != found:
+            yield f"the files are in {found}, the config says {stated}"
