@@ -197,7 +197,7 @@ def test_a_table_written_as_csv_comes_back(tmp_path: Path) -> None:
     write_frame(frame, tmp_path / "runs.csv", "mark")
     with open(tmp_path / "runs.csv", newline="") as file:
         assert not [cell for row in csv.reader(file) for cell in row if is_formula(cell)]
-    again = moewright.runs.table_files.read_frame(tmp_path / "runs.csv")  # type: ignore[attr-defined]
+    again = moewright.runs.table_files.read_frame(tmp_path / "runs.csv")
     pd.testing.assert_frame_equal(
         again.astype({"run_id": object, "=name": object}), frame.astype(object).infer_objects()
     )
@@ -248,8 +248,9 @@ def places_without_a_door(text: str) -> list[str]:
         if name == "to_csv" and "to_csv_cell" not in ast.unparse(node):
             found.append(f"line {node.lineno}: to_csv")
     for node in ast.walk(tree):
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in of_templates
-        if is_text and any(mark in node.value for mark in ("[/", "[bold", "[dim", "[red", "[yellow", "[green")):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in of_templates:
+            continue
+        if any(mark in node.value for mark in ("[/", "[bold", "[dim", "[red", "[yellow", "[green")):
             found.append(f"line {node.lineno}: markup outside a template: {node.value[:40]!r}")
     return found
 

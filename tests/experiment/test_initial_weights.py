@@ -19,7 +19,7 @@ from moewright.experiment.initial_weights import fingerprint, stored_tensors  # 
 from moewright.experiment.planning import plan_run  # noqa: E402
 from moewright.experiment.recipe import Recipe  # noqa: E402
 from moewright.files import read_mapping, write_mapping  # noqa: E402
-from moewright.lab.hf_weights import write_checkpoint  # noqa: E402
+from moewright.lab.hf_weights import write_hf_checkpoint  # noqa: E402
 from moewright.lab.model import Transformer  # noqa: E402
 from moewright.lab.optimization import initialize  # noqa: E402
 from moewright.lab.training import train  # noqa: E402
@@ -49,7 +49,7 @@ def weights(tmp_path: Path, data: dict[str, Any]) -> Path:
     made = recipe(data, None)
     model = Transformer(made.architecture)
     initialize(model, made.initialization, 7)
-    return write_checkpoint(model, made.architecture, tmp_path / "weights")
+    return Path(write_hf_checkpoint(model, made.architecture, tmp_path / "weights"))
 
 
 def test_ids_of_runs_without_initial_weights_are_what_they_were() -> None:

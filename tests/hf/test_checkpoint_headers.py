@@ -60,7 +60,7 @@ def test_saved_by_transformers(family: str, tmp_path: Path) -> None:
 
 def quantize_fp8(folder: Path, block: int) -> None:
     """The layers' matrices of a folder in torch's fp8, with fp32 scales, in one file."""
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
         path.unlink()
@@ -280,7 +280,7 @@ def serve() -> Iterator[Callable[[Path, bool], str]]:
         return f"http://127.0.0.1:{server.server_port}/{path.name}"
 
     start.sent = sent  # type: ignore[attr-defined]
-    yield start  # type: ignore[misc]
+    yield start
     for server in servers:
         server.shutdown()
         server.server_close()

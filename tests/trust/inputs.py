@@ -53,7 +53,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @st.composite
 def changed_values(draw: DrawFn, valid: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One of several valid mappings with up to four values wrong, away, renamed, exchanged, or of another mapping."""
-    values = deepcopy(draw(st.sampled_from(valid)))
+    values: dict[str, Any] = deepcopy(draw(st.sampled_from(valid)))
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
         found = list(places(values))
         if not found:

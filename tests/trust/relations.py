@@ -310,6 +310,7 @@ def own_device(draw: random.Random) -> None:
 def python_against_command_line(draw: random.Random) -> None:
     """The same call from Python."""
     config, batch, tokens = str(draw.choice(CONFIGS)), draw.randrange(1, 300), draw.randrange(1, 200_000)
+    called: Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kind = draw.randrange(4)
@@ -345,7 +346,7 @@ def text_against_json(draw: random.Random) -> None:
     found = ask("inspect", path)
     code, text, err = said("inspect", path)
     assert code == 0, err
-    table = {}
+    table: dict[str, Any] = {}
     for line in text.partition("\nLayers")[0].splitlines():
         if match := re.match(
             r"(embedding|head|attention|routers?|routed experts|shared experts|dense feed-forward|norms) +(.*)", line
@@ -376,7 +377,8 @@ def text_of_other_commands(draw: random.Random) -> None:
 
 def parity_of_complaints(draw: random.Random) -> None:
     """What the command line says of a wrong value is what Python says."""
-    from tests.trust.battery import LINES, TEXTS, function_of, names_of, python_arguments, without, written
+    from moewright.commands.checking import names_of, written
+    from tests.trust.battery import LINES, TEXTS, function_of, python_arguments, without
 
     command = draw.choice([each for each in COMMANDS if each not in ("sweep", "data prepare")])
     parameters = inspect.signature(function_of(command)).parameters
@@ -414,7 +416,7 @@ def parity_of_formats(draw: random.Random) -> None:
         [values, values["layers"][0], values["layers"][0]["mixer"], values["layers"][0]["feed_forward"]]
     )
     key = draw.choice([*owner])
-    wrong = draw.choice(
+    wrong: Any = draw.choice(
         [each for each in NUMBERS if isinstance(each, int | bool) and abs(each) < 10**39] + ["x", None, [], {}]
     )
     change = draw.choice(["value", "rename", "away"])
@@ -434,7 +436,11 @@ def parity_of_formats(draw: random.Random) -> None:
 def axes_of_a_sweep(draw: random.Random) -> None:
     """The order of axes, of their values and of seeds."""
     values = read("sweep.yaml")
-    grids = [{"train_tokens": [2048, 4096, 8192]}, {"learning_rate": [0.001, 0.004]}, {"batch_tokens": [256, 512]}]
+    grids: list[dict[str, list[Any]]] = [
+        {"train_tokens": [2048, 4096, 8192]},
+        {"learning_rate": [0.001, 0.004]},
+        {"batch_tokens": [256, 512]},
+    ]
     chosen = draw.sample(grids, draw.randrange(1, 4))
     seeds = draw.sample(range(9), 2)
     values = {**values, "axes": [{"grid": grid} for grid in chosen], "seeds": seeds}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import strategies as st
 
 from moewright.errors import UserError
 from tests.trust import fuzz
@@ -39,7 +40,7 @@ def test_a_short_round(name: str, room: Path) -> None:
 
 
 def _parser(read: object) -> Parser:
-    return Parser("it", "it.txt", lambda room: fuzz.st.just(b"x"), read)  # type: ignore[arg-type]
+    return Parser("it", "it.txt", lambda room: st.just(b"x"), read)  # type: ignore[arg-type]
 
 
 def _two_lines(path: Path) -> None:
@@ -77,7 +78,7 @@ def test_a_fault_is_found_made_small_and_kept(tmp_path: Path) -> None:
     def read(path: Path) -> None:
         assert b"7" not in path.read_bytes(), "a seven"
 
-    parser = Parser("it", "it.txt", lambda room: fuzz.st.text("0123456789").map(str.encode), read)
+    parser = Parser("it", "it.txt", lambda room: st.text("0123456789").map(str.encode), read)
     tally = fuzz.Tally("it")
     fuzz.one_round(parser, tmp_path, tally, 0, 300, set(), float("inf"))
     assert tally.fault is not None

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 from moewright.architecture.gguf_types import GGUF_TYPES
 from moewright.errors import UserError
-from moewright.files import size_of
+from moewright.files import file_size
 from moewright.plain_values import UnfitTextError, parse_json
 from moewright.quantities import brief
 
@@ -63,7 +63,7 @@ class HeaderTensor(NamedTuple):
 def file_ranges(path: Path) -> Iterator[tuple[RangeReader, int]]:
     """A reader of a file's ranges, and the file's bytes. UserError where it cannot be read."""
     try:
-        size = size_of(path)
+        size = file_size(path)
         with path.open("rb") as file:
 
             def read(offset: int, length: int) -> bytes:
