@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Discriminator, Field, Tag
 
 from moewright.errors import UserError
 from moewright.files import AppendOnlyFile
-from moewright.records import FileRecord, Items, LineRecord, Pair, Reading, Record, Size, read_lines
+from moewright.records import FileRecord, Items, LineRecord, Pair, Reading, Record, SealedRecord, Size, read_lines
 
 
 class Inner(Record):
@@ -85,6 +85,36 @@ def test_a_file_reads_back(tmp_path: Path, name: str) -> None:
     example.write(tmp_path / name)
     assert Example.read(tmp_path / name) == example
     assert example.best is None
+
+
+class Sealed(SealedRecord):
+    changeable = ("note",)
+    remedy = "write it again"
+    format: Literal["moewright-sealed/2"] = "moewright-sealed/2"
+    version_without_format = 1
+    name: str
+    best: Reading = None
+    note: str = ""
+
+
+@Sealed.upgrade(1)
+def _as_it_is(values: dict[str, Any]) -> dict[str, Any]:
+    return values
+
+
+@given(name=st.text(), best=st.floats(), note=st.text(), other=st.text())
+@settings(deadline=None)
+def test_a_sealed_file_says_when_it_is_not_what_was_written(name: str, best: float, note: str, other: str) -> None:
+    """100 records: as written, with what people may change changed, with anything else changed, and of before seals."""
+    written = json.loads(json.dumps(Sealed(name=name, best=best, note=note).to_dict()))
+    assert Sealed.from_dict(written).name == name
+    assert Sealed.from_dict({**written, "note": other}).note == other
+    assert Sealed.from_dict({"name": name}).digest is None
+    for change in ({"name": f"{name}x"}, {"best": 1.5 if best != 1.5 else 2.5}, {"digest": "0" * 64}):
+        with pytest.raises(UserError, match=r"^file: changed since it was written, by its digest; write it again$"):
+            Sealed.from_dict({**written, **change}, "file")
+    with pytest.raises(UserError, match="file: digest: missing"):
+        Sealed.from_dict({key: value for key, value in written.items() if key != "digest"}, "file")
 
 
 def test_numpy_is_written_as_plain_numbers() -> None:

@@ -24,6 +24,7 @@ from moewright.experiment.collecting.collection import collect  # noqa: E402
 from moewright.experiment.collecting.learning_curves import read_curves  # noqa: E402
 from moewright.experiment.recipe import Recipe  # noqa: E402
 from moewright.experiment.run_folder import checkpoints  # noqa: E402
+from moewright.experiment.sweep_folder import CellRecord, read_cells  # noqa: E402
 from moewright.exporters.exported import export_to  # noqa: E402
 from moewright.lab import loop  # noqa: E402
 from moewright.lab.hf_weights import export_run  # noqa: E402
@@ -262,6 +263,28 @@ def test_a_status_with_a_digest_of_its_own_still_has_to_fit_the_metrics(case: Ca
             found = carried_out(verb, changed)
             assert found.startswith("refused"), (kind, verb)
             assert "status.json: says finished" in found
+
+
+def test_cells_of_a_sweep_that_were_swapped_or_changed_are_nobodys(made: Path, tmp_path: Path) -> None:
+    """Else a run's loss would count for the settings of another."""
+    (tmp_path / "cells").mkdir()
+    paths = [tmp_path / "cells" / f"{name}.json" for name in ("a", "b", "c")]
+    for seed, path in enumerate(paths):
+        CellRecord(
+            id=path.stem,
+            settings={"seed": seed},
+            stage="main",
+            group=None,
+            recipe=recipe(made / "data", seed).to_dict(),
+            data_fingerprint="tokens",
+            training_version=1,
+            code=None,
+        ).write(path)
+    assert set(read_cells(tmp_path)) == {"a", "b", "c"}
+    texts = [path.read_text() for path in paths]
+    for path, text in zip(paths, (texts[1], texts[0], texts[2].replace('"seed": 2', '"seed": 3')), strict=True):
+        path.write_text(text)
+    assert read_cells(tmp_path) == {}
 
 
 @pytest.mark.usefixtures("quick")

@@ -127,13 +127,15 @@ def _unsealed_cell(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_cells(out: Path) -> dict[str, CellRecord]:
-    """What is known of the runs of a folder, by id; damaged files are left out."""
+    """What is known of the runs of a folder, by id; damaged files and those of another run are left out."""
     found = {}
     for path in sorted((out / CELLS).glob("*.json")):
         try:
-            found[path.stem] = CellRecord.read(path)
+            cell = CellRecord.read(path)
         except UserError:
             continue
+        if cell.id == path.stem:
+            found[cell.id] = cell
     return found
 
 
