@@ -45,9 +45,11 @@ def parse_bytes(text: str | float, name: str) -> float:
     value, unit = _split(text, name)
     units = {key.lower(): factor for key, factor in _BYTES.items()}
     if unit and unit.lower() not in units:
-        raise UserError(f"{name}: unknown unit {unit!r} in {text!r}; use one of {', '.join(list(_BYTES)[1:])}")
+        raise UserError(
+            f"{name}: unknown unit {brief(unit)} in {brief(text)}; use one of {', '.join(list(_BYTES)[1:])}"
+        )
     if not unit and value < 1e6:
-        raise UserError(f"{name}: {text!r} has no unit; write for example {text}GB")
+        raise UserError(f"{name}: {brief(text)} has no unit; write for example {value:g}GB")
     return _positive(value * units[unit.lower()] if unit else value, text, name)
 
 
@@ -56,7 +58,7 @@ def parse_count(text: str | float, name: str) -> float:
     value, unit = _split(text, name)
     if unit.upper() not in COUNT_UNITS:
         hint = "; this option takes a count, not bytes" if unit.lower() in map(str.lower, _BYTES) else ""
-        raise UserError(f"{name}: unknown unit {unit!r} in {text!r}; use K, M, B or T{hint}")
+        raise UserError(f"{name}: unknown unit {brief(unit)} in {brief(text)}; use K, M, B or T{hint}")
     return _positive(value * COUNT_UNITS[unit.upper()], text, name)
 
 

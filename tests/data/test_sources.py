@@ -148,7 +148,7 @@ def test_a_missing_source_key_is_named(tmp_path: Path) -> None:
 
 
 def test_damaged_files_of_every_kind_give_one_line_or_documents(tmp_path: Path) -> None:
-    """1,200 files with a byte turned or left out: compressed, Parquet, and Arrow as datasets saves it."""
+    """450 files with a byte turned or left out: compressed, Parquet, and Arrow as datasets saves it."""
     draw, refused = random.Random(0), 0
     lines = "".join(json.dumps({"text": f"{number} {draw.random()}"}) + "\n" for number in range(200)).encode()
     table = pa.Table.from_pylist([json.loads(line) for line in lines.splitlines()])
@@ -158,7 +158,7 @@ def test_damaged_files_of_every_kind_give_one_line_or_documents(tmp_path: Path) 
     valid = {"it.jsonl.gz": gzip.compress(lines), "it.parquet": (tmp_path / "valid.parquet").read_bytes()}
     valid[str(arrow.relative_to(tmp_path))] = arrow.read_bytes()
     for name, content in valid.items():
-        for _ in range(400):
+        for _ in range(150):
             at = draw.randrange(len(content))
             turned = bytes([content[at] ^ (1 << draw.randrange(8))]) if draw.random() < 0.7 else b""
             (tmp_path / name).write_bytes(content[:at] + turned + content[at + 1 :])
@@ -169,4 +169,4 @@ def test_damaged_files_of_every_kind_give_one_line_or_documents(tmp_path: Path) 
                 said = str(error)
             refused += bool(said)
             assert "\n" not in said
-    assert refused > 300
+    assert refused > 100

@@ -1,11 +1,13 @@
 import contextlib
 import math
+from collections.abc import Callable
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moewright.quantities import parse_bytes, parse_count
 from moewright.runs.validation import parse_quantities, parse_quantity
 
 
@@ -61,3 +63,18 @@ def test_a_column_is_its_cells(cells: list[object]) -> None:
             assert numbers[position] == parse_quantity(str(cell))
     wrong = [position for position, cell in enumerate(cells) if cell in ("x9",) or cell is True]
     assert min(complaints, default=None) == min(wrong, default=None)
+
+
+@pytest.mark.parametrize(
+    "read", [parse_quantity, lambda text: parse_bytes(text, "x"), lambda text: parse_count(text, "x")]
+)
+@pytest.mark.parametrize(
+    "text", ["[" * 3000, "9" * 3000, "0" * 3000 + "5", f"5{'x' * 3000}", f"0.{'0' * 3000}5Q", "x" * 50 + "\n" * 3000]
+)
+def test_complaints_are_short_however_long_the_text(read: Callable[[str], float], text: str) -> None:
+    said = ""
+    try:
+        read(text)
+    except ValueError as error:
+        said = str(error)
+    assert len(said) < 300

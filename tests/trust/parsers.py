@@ -26,7 +26,7 @@ import moewright
 from moewright.architecture import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
-from moewright.plain_values import MOST_DIGITS, UnfitTextError, dump_yaml, parse_json, parse_yaml
+from moewright.plain_values import UnfitTextError, dump_yaml, parse_json, parse_yaml
 from moewright.quantities import LARGEST, SMALLEST, parse_bytes, parse_count
 from tests.trust.inputs import TOKENS, WORDS, as_json, as_yaml, changed_bytes, mappings, odd_values, safetensors, soup
 
@@ -579,6 +579,19 @@ def read_parquet_documents(path: Path) -> None:
         assert isinstance(text, str)
 
 
+def fresh_saved(room: Path) -> None:
+    """A dataset as Hugging Face datasets saves it, to damage."""
+    shutil.copytree(room / "saved", room / "fuzzed", dirs_exist_ok=True)
+
+
+def read_arrow_documents(path: Path) -> None:
+    """Texts, or one line; a file that points beyond itself is not followed."""
+    from moewright.data.sources import find_source
+
+    for _, text in find_source(path.parent).documents("text", "source", "<|endoftext|>"):
+        assert isinstance(text, str)
+
+
 def read_tokenizer(path: Path) -> None:
     """A tokenizer that encodes without a word, or one line."""
     from moewright.data.tokenizer import load_tokenizer
@@ -719,6 +732,13 @@ PARSERS: dict[str, Parser] = {
         Parser("dataset", "fuzzed/dataset.json", _of("data/dataset.json"), read_dataset_record, fresh_data),
         Parser("documents", "fuzzed.jsonl", documents, read_documents),
         Parser("parquet-documents", "fuzzed.parquet", parquet_tables, read_parquet_documents),
+        Parser(
+            "arrow-documents",
+            "fuzzed/data.arrow",
+            lambda room: changed_bytes([(room / "saved/data.arrow").read_bytes()]),
+            read_arrow_documents,
+            fresh_saved,
+        ),
         Parser("tokenizer", "fuzzed.json", tokenizers, read_tokenizer),
         Parser("safetensors", "fuzzed/model.safetensors", weights, read_weights),
         Parser("checkpoint", "fuzzed/model.safetensors", checkpoints, read_checkpoint_folder, fresh_checkpoint),
@@ -726,4 +746,3 @@ PARSERS: dict[str, Parser] = {
     )
 }
 """By name; the name stands first in the names of inputs that are kept."""
-assert MOST_DIGITS

@@ -70,6 +70,7 @@ def _batches(file: Path, keys: tuple[str, str | None]) -> Iterator[Any]:
         batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
         for batch in batches:
             chosen = batch.select(columns)
+            chosen.validate(full=True)  # else offsets of a damaged file are followed to wherever they point
             for start in range(0, len(chosen), _ROWS):
                 yield chosen.slice(start, _ROWS)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from moewright.complaints import MISSPELT, hint, name_row, near_name
 from moewright.errors import UserError
-from moewright.quantities import COUNT_UNITS, split_quantity
+from moewright.quantities import COUNT_UNITS, brief, split_quantity
 from moewright.runs.schema import BY_NAME, FINISHED, RunColumn, column_for
 
 EXPECTED = "a number such as 2000000000, 2e9, 2B or 2T"
@@ -136,7 +136,9 @@ def _text(values: pd.Series, column: RunColumn, where: str) -> pd.Series:
         wrong = np.flatnonzero(text.notna() & ~text.isin(column.choices))
         if wrong.size:
             given, row = text.iloc[wrong[0]], name_row(int(wrong[0]) + 1)
-            raise UserError(f"{where}: {row}, column {column.name}: {given!r} is none of {', '.join(column.choices)}")
+            raise UserError(
+                f"{where}: {row}, column {column.name}: {brief(given)} is none of {', '.join(column.choices)}"
+            )
     return text
 
 
@@ -193,9 +195,9 @@ def parse_quantity(text: str) -> float:
     try:
         value, unit = split_quantity(stripped)
     except ValueError:
-        raise ValueError(f"{text!r} is not {EXPECTED}") from None
+        raise ValueError(f"{brief(text)} is not {EXPECTED}") from None
     if unit.upper() not in COUNT_UNITS:
-        raise ValueError(f"{text!r} has the unknown unit {unit!r}; known: K, M, B, T")
+        raise ValueError(f"{brief(text)} has the unknown unit {brief(unit)}; known: K, M, B, T")
     return value * COUNT_UNITS[unit.upper()]
 
 
