@@ -119,8 +119,8 @@ def mtp_weights(architecture: Countable[N]) -> list[Weight[N]]:
     """All weights of one multi-token-prediction block, embedding and head shared with the model; none if it has none.
 
     It is its layers (one like the model's last, unless it says otherwise), a projection of two hidden states to one,
-    and three norms (DeepSeek-V3, arXiv 2412.19437, section 2.2); where the model merges several states before its head, so
-    does the block (DeepSeek-V4).
+    and three norms (DeepSeek-V3, arXiv 2412.19437, section 2.2); where the model merges several states before its head,
+    so does the block (DeepSeek-V4).
     """
     if not architecture.mtp_layers:
         return []
