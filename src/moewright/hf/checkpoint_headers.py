@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moewright.architecture.counts import params
 from moewright.architecture.inventory import Component
@@ -103,7 +103,8 @@ def read_content(files: Iterable[tuple[Ranges, str]], num_layers: int, bits: int
 
     `bits` is how many a packed integer's weights have, where the header alone does not tell. Raises UserError.
     """
-    content, tensors = FilesContent(), {}
+    content = FilesContent()
+    tensors: dict[str, HeaderTensor] = {}
     for ranges, name in files:
         for tensor in read_header(ranges, name):
             if tensor.name in tensors:
@@ -210,31 +211,28 @@ def packed_bits(config: Mapping[str, Any]) -> int | None:
 # Which component a tensor belongs to, by the words of its name
 
 _OUTSIDE = re.compile(r"vision|visual|audio|image|video|projector|mm_|merger|talker|(^|\.)v\.blk")
-_WORDS: tuple[tuple[re.Pattern[str], Component], ...] = tuple(
-    (re.compile(words), component)
-    for words, component in (
-        (r"shared_expert|shared_mlp|_shexp", "shared_experts"),
-        (r"\.experts?\.|\.experts$|block_sparse_moe\.(input|output)_linear|_exps", "routed_experts"),
-        (r"(mlp|moe|ffn|feed_forward)\.(gate|router)(\.|$)|\.router|ffn_gate_inp|e_score|exp_probs_b", "router"),
-        (r"layernorm|_norm$|attn_norm|ffn_norm|output_norm|(^|\.)norm$|hnorm|enorm", "norm"),
-        (r"linear_attn|mamba|mixer|\.conv\.|ssm_|shortconv", "linear_mixer"),
-        (r"attn|attention", "attention"),
-        (r"mlp|ffn|feed_forward", "dense_ffn"),
-        (r"embed_tokens|token_embd|(^|\.)wte$|tok_embeddings|^embed$|word_embeddings|embedding", "embedding"),
-        (r"lm_head|^output$|(^|\.)head$", "lm_head"),
-    )
+_WORDS: tuple[tuple[str, Component], ...] = (
+    (r"shared_expert|shared_mlp|_shexp", "shared_experts"),
+    (r"\.experts?\.|\.experts$|block_sparse_moe\.(input|output)_linear|_exps", "routed_experts"),
+    (r"(mlp|moe|ffn|feed_forward)\.(gate|router)(\.|$)|\.router|ffn_gate_inp|e_score|exp_probs_b", "router"),
+    (r"layernorm|_norm$|attn_norm|ffn_norm|output_norm|(^|\.)norm$|hnorm|enorm", "norm"),
+    (r"linear_attn|mamba|mixer|\.conv\.|ssm_|shortconv", "linear_mixer"),
+    (r"attn|attention", "attention"),
+    (r"mlp|ffn|feed_forward", "dense_ffn"),
+    (r"embed_tokens|token_embd|(^|\.)wte$|tok_embeddings|^embed$|word_embeddings|embedding", "embedding"),
+    (r"lm_head|^output$|(^|\.)head$", "lm_head"),
 )
 _MIXERS = re.compile(r"(self_attn|linear_attn|mamba|mixer|\.attn|attention)\.")
 
 
-def _component(base: str, num_layers: int) -> Component | str:
+def _component(base: str, num_layers: int) -> Component | Literal["outside", "prediction"]:
     if _OUTSIDE.search(base):
         return "outside"
     layer = re.search(r"\b(?:layers|blk|h)\.(\d+)\b", base)
     if re.search(r"(^|\.)mtp|nextn", base) or (layer is not None and int(layer[1]) >= num_layers):
         return "prediction"
     for words, component in _WORDS:
-        if words.search(base) and not (component == "norm" and _MIXERS.search(base)):
+        if re.search(words, base) and not (component == "norm" and _MIXERS.search(base)):
             return component
     return "other"
 
