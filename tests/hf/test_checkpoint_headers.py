@@ -4,7 +4,7 @@ import json
 import random
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ def test_torch_fp8(family: str, tmp_path: Path) -> None:
     assert by_headers.dtype == by_config.dtype == "fp8"
     # buffers of the router are in the files and not among the parameters
     assert by_config.model is not None
+    assert by_headers.total_bytes is not None
     assert 0 <= by_headers.total_bytes - by_config.model.total_bytes < 500
 
 
@@ -213,7 +214,7 @@ def test_hostile_headers_end_in_one_line(name: str, tmp_path: Path) -> None:
 def test_changed_bytes_never_break(tmp_path: Path) -> None:
     """2,000 files, each a good one with some bytes changed or cut: read, or refused in one line."""
     r = random.Random("changed headers")
-    complaints = []
+    complaints: list[str] = []
     good = [
         ("a.safetensors", safetensors({"a": tensor(), "b": tensor("BF16", (2, 2), (4, 12))}, bytes(12))),
         ("a.gguf", gguf(tensors=1, rest=gguf_tensor() + bytes(64))),
@@ -247,7 +248,7 @@ def test_a_folder_with_a_broken_file_says_which(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path, bool], str]]:
+def serve() -> Iterator[Any]:
     """A server on this machine for one file, with or without range requests; gives its address."""
     servers: list[ThreadingHTTPServer] = []
     sent: list[int] = []

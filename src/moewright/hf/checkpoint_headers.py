@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moewright.architecture.counts import params
 from moewright.architecture.inventory import Component
@@ -103,7 +103,8 @@ def read_content(files: Iterable[tuple[Ranges, str]], num_layers: int, bits: int
 
     `bits` is how many a packed integer's weights have, where the header alone does not tell. Raises UserError.
     """
-    content, tensors = FilesContent(), {}
+    content = FilesContent()
+    tensors: dict[str, HeaderTensor] = {}
     for ranges, name in files:
         for tensor in read_header(ranges, name):
             if tensor.name in tensors:

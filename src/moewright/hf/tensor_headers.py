@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -159,18 +159,18 @@ def _placed(key: str, value: object, name: str) -> tuple[int, int, HeaderTensor]
     dtype, shape, offsets = value.get("dtype"), value.get("shape"), value.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in SAFETENSORS_BITS:
         raise UserError(f"{place}: dtype {brief(dtype)} is not one that safetensors files have")
-    if not _whole_numbers(shape) or len(shape) > 10:  # type: ignore[arg-type]
+    if not _whole_numbers(shape) or len(shape) > 10:
         raise UserError(f"{place}: shape {brief(shape)} is not a list of whole numbers")
-    if not _whole_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # type: ignore[arg-type, index]
+    if not _whole_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise UserError(f"{place}: data_offsets {brief(offsets)} are not where something begins and ends")
-    begin, end = offsets  # type: ignore[misc]
-    bits = math.prod(shape) * SAFETENSORS_BITS[dtype]  # type: ignore[arg-type]
+    begin, end = offsets
+    bits = math.prod(shape) * SAFETENSORS_BITS[dtype]
     if bits != 8 * (end - begin):
         raise UserError(f"{place}: {dtype} of shape {brief(shape)} does not take the {end - begin:,} bytes that it has")
-    return begin, end, HeaderTensor(key, dtype, tuple(shape), end - begin)  # type: ignore[arg-type]
+    return begin, end, HeaderTensor(key, dtype, tuple(shape), end - begin)
 
 
-def _whole_numbers(values: object) -> bool:
+def _whole_numbers(values: object) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(
         isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 for value in values
     )
