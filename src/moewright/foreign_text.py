@@ -16,10 +16,7 @@ Whoever writes such text to a medium passes it through that medium's function, a
 | a shell | `shell_words` |
 """
 
-import html
-import json
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +68,8 @@ def to_json(document: str) -> str:
     >>> to_json('["\u202e"]')
     '["\\u202e"]'
     """
+    import json  # this module is loaded with the package
+
     return _with_escapes(document, lambda each: json.dumps(each)[1:-1])
 
 
@@ -118,6 +117,8 @@ def to_html(text: object) -> str:
     >>> to_html('<i a="b">')
     '&lt;i a=&quot;b&quot;&gt;'
     """
+    import html
+
     return html.escape(visible(text), quote=True)
 
 
@@ -166,6 +167,8 @@ def shell_words(*words: str | Path) -> str:
 
 
 def _shell_word(word: str | Path) -> str:
+    import shlex
+
     text = f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
     if "\0" in text:
         raise ValueError("a NUL byte is in no argument of a command")

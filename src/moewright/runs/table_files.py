@@ -204,7 +204,7 @@ def _csv(frame: pd.DataFrame, path: Path, mark: str) -> None:
 
 
 def _csv_gz(frame: pd.DataFrame, path: Path, mark: str) -> None:
-    stored = {"method": "gzip", "mtime": 0}  # no time stamp inside
+    stored: dict[str, Any] = {"method": "gzip", "mtime": 0}  # no time stamp inside
     _mapped(frame, to_csv_cell).to_csv(path, index=False, compression=stored)
 
 
