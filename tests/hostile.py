@@ -71,16 +71,13 @@ class _Finder(html.parser.HTMLParser):
         super().__init__()
         self.found: list[str] = []
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in ("script", "iframe", "object", "embed", "base", "form", "link"):
             self.found.append(f"<{tag}>")
-        for name, value in attributes:
+        for name, value in attrs:
             is_link = name in ("href", "src", "xlink:href", "action")
             if name.startswith("on") or (is_link and not re.match("[#.]|data:image/png", value or "")):
                 self.found.append(f"{name}={value}")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
 
 
 def active_parts(page: str) -> list[str]:
