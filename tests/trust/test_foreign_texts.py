@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -243,7 +243,7 @@ def test_half_of_a_surrogate_pair_from_python() -> None:
 def test_an_empty_word_is_none_of_the_words(setting: str) -> None:
     table = pd.DataFrame({"total_params": [1e9, 2e9], "train_tokens": [1e10, 2e10], "loss": [3.0, 2.9]})
     with pytest.raises(UserError):
-        moewright.fit(table, "hoffmann2022", bootstrap=0, **{setting: ""})
+        moewright.fit(table, "hoffmann2022", bootstrap=0, **cast(Any, {setting: ""}))
 
 
 def test_a_holdout_that_is_nearly_a_word() -> None:
