@@ -2,7 +2,9 @@
 
 import json
 import random
+import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,22 @@ def test_every_family_has_a_sampler() -> None:
     others = {"kimi_k2", "dots3_note_text", "qwen3_vl_text", "qwen3_vl_moe_text", "glm4v_moe_text"}
     others |= {"minimax_m3", "hy_v4_vl_text"}
     assert set(MODULES) - set(SAMPLERS) == others
+
+
+def test_the_readme_names_every_family() -> None:
+    page = Path("README.md").read_text(encoding="utf-8")
+    mixtures = re.search(r"(\d+) families are read: (.*?)\. Seven are", page, flags=re.DOTALL)
+    plain = re.search(r"Dense decoders, for comparison: (.*?)\.\n", page, flags=re.DOTALL)
+    assert mixtures is not None
+    assert plain is not None
+    listed = re.sub(r"\(and [^)]*\)", "", mixtures[2]).replace("\n", " ").split(",")
+    named = {name.strip() for name in listed}
+    assert len(named) == int(mixtures[1])
+    named |= {name.strip() for name in plain[1].replace("\n", " ").split(",")}
+    # Language models inside wrappers that the list names, and publishers' second names.
+    inside = {"kimi_k2", "glm4v_moe_text", "hy_v4_vl_text", "minimax_m3_vl_text", "qwen3_vl_moe_text"}
+    assert {name for name in MODULES if name not in named and name.removesuffix("_text") not in named} == inside
+    assert {name for name in named if name not in MODULES and f"{name}_text" not in MODULES} == set()
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
