@@ -14,7 +14,17 @@ from typer.core import TyperCommand, TyperGroup
 
 from moewright import __version__
 from moewright.commands import COMMANDS
-from moewright.commands.checking import from_text, helps, is_list, metavar, missing, names_of, summary, unknown, written
+from moewright.commands.checking import (
+    from_text,
+    helps,
+    is_list,
+    metavar,
+    missing,
+    names_of,
+    summary,
+    unknown_name,
+    written,
+)
 from moewright.errors import OtherProcessError, RunStopped, UserError
 from moewright.foreign_text import one_line, visible
 
@@ -61,7 +71,7 @@ class _Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands and not ctx.resilient_parsing and not args[0].startswith("-"):
-            raise UserError(unknown(args[0], str(self.name), self.commands, "command"))
+            raise UserError(unknown_name(args[0], str(self.name), self.commands, "command"))
         return super().resolve_command(ctx, args)
 
 
@@ -193,7 +203,7 @@ def _complaint(error: Any) -> str:
     kind, context = type(error).__name__, error.ctx
     if kind == "NoSuchOption" and context is not None:
         known = [option for each in context.command.params for option in each.opts if option.startswith("--")]
-        return unknown(error.option_name, context.command.name, known)
+        return unknown_name(error.option_name, context.command.name, known)
     if kind == "MissingParameter" and error.param is not None and error.param.name is not None:
         named = error.param.opts[0]
         return missing(error.param.name, named if named.startswith("-") else error.param.name.upper())

@@ -110,7 +110,7 @@ def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[st
         raise UserError(f"{function.__name__}: takes {without}; {len(given)} were given")
     for name in named:
         if name not in parameters:
-            raise UserError(unknown(name, function.__name__, parameters))
+            raise UserError(unknown_name(name, function.__name__, parameters))
         if name in free[: len(given)]:
             raise UserError(f"{written(name)}: given twice, by its place and by its name")
     values = {**dict(zip(free, given, strict=False)), **named}
@@ -120,7 +120,7 @@ def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[st
     return {name: check(value, _kind(parameters[name]), written(name)) for name, value in values.items()}
 
 
-def unknown(name: str, command_name: str, known: Iterable[str], kind: str = "argument") -> str:
+def unknown_name(name: str, command_name: str, known: Iterable[str], kind: str = "argument") -> str:
     """The complaint about an argument that a command does not have, or a command that a group has not.
 
     Dashes before a name make it no likelier that another is meant.
@@ -264,13 +264,13 @@ def show_value(value: Any) -> str:
 
 
 @cache
-def kind_of(annotation: str) -> ast.expr:
+def parse_annotation(annotation: str) -> ast.expr:
     """An annotation's expression."""
     return ast.parse(annotation, mode="eval").body
 
 
 def _kind(parameter: Parameter) -> ast.expr:
-    return kind_of(parameter.annotation)
+    return parse_annotation(parameter.annotation)
 
 
 def names_of(parameter: Parameter) -> list[str]:

@@ -16,7 +16,7 @@ from moewright.data.dataset_record import (
     StoredShard,
     read_record,
 )
-from moewright.data.shards import DTYPES, TokenShards
+from moewright.data.shards import TOKEN_DTYPES, TokenShards
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.files import sha256_of
@@ -178,7 +178,7 @@ def open_files(
 def _check_length(path: Path, file: StoredShard, dtype: str) -> None:
     if not path.is_file():
         raise UserError(f"{path}: missing; prepare the dataset again")
-    expected, found = file.tokens * DTYPES[dtype].itemsize, path.stat().st_size
+    expected, found = file.tokens * TOKEN_DTYPES[dtype].itemsize, path.stat().st_size
     if found != expected:
         raise UserError(f"{path}: {found:,} bytes instead of {expected:,}; prepare the dataset again")
 

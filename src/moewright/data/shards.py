@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from moewright.errors import UserError
 
-DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+TOKEN_DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 """What a token may be stored as; little-endian, as nanoGPT, llm.c and OLMo-core write them."""
 
 _CHUNK = 2**18  # tokens at a time, when all are read once: 1 MB of uint32, which caches hold
@@ -46,8 +46,8 @@ class TokenShards:
         """
         if not files:
             raise UserError("shards: no files of tokens were named")
-        if dtype is not None and dtype not in DTYPES:
-            raise UserError(f"dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
+        if dtype is not None and dtype not in TOKEN_DTYPES:
+            raise UserError(f"dtype: {dtype!r} is not one of {', '.join(TOKEN_DTYPES)}")
         paths = tuple(Path(file) for file in files)
         maps = tuple(_map(path, dtype) for path in paths)
         names = [_dtype_name(tokens) for tokens in maps]
@@ -117,13 +117,13 @@ def _map(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
     if found is None and dtype is None:
         raise UserError(f"{path}: bare tokens do not say what they are; give dtype, uint16 or uint32")
     if found is None:
-        return _map_raw(path, DTYPES[str(dtype)], 0, size)
+        return _map_raw(path, TOKEN_DTYPES[str(dtype)], 0, size)
     if dtype not in (None, found):
         raise UserError(f"{path}: dtype is {dtype}, but the file's header says {found}")
-    stated = _HEADER_BYTES + int.from_bytes(head[8:12], "little") * DTYPES[found].itemsize
+    stated = _HEADER_BYTES + int.from_bytes(head[8:12], "little") * TOKEN_DTYPES[found].itemsize
     if stated != size or len(head) < _HEADER_BYTES:
         raise UserError(f"{path}: its header promises {stated:,} bytes and it has {size:,}; is the file complete?")
-    return _map_raw(path, DTYPES[found], _HEADER_BYTES, size)
+    return _map_raw(path, TOKEN_DTYPES[found], _HEADER_BYTES, size)
 
 
 def _map_numpy(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
@@ -131,7 +131,7 @@ def _map_numpy(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
         tokens: NDArray[np.unsignedinteger] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: not a complete .npy file: {error}") from None
-    if tokens.dtype not in DTYPES.values() or tokens.ndim != 1:
+    if tokens.dtype not in TOKEN_DTYPES.values() or tokens.ndim != 1:
         raise UserError(f"{path}: {tokens.ndim}-D {tokens.dtype}; tokens are 1-D uint16 or uint32")
     if not len(tokens):
         raise UserError(f"{path}: empty; expected tokens")

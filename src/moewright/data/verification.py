@@ -21,7 +21,7 @@ from moewright.errors import UserError
 from moewright.files import sha256_of
 from moewright.records import FileRecord, Items, Record, Sha256, Total
 
-PLACES, BLOCK = 16, 2**16
+PLACES, PLACE_BYTES = 16, 2**16
 """How many places of a shard are read again, and how many bytes there."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 """Another text after each start of the machine."""
@@ -70,7 +70,7 @@ def _check(path: Path, sha256: str) -> None:
         else:
             is_right = sha256_of(path) == sha256
             if is_right and note is not None and _seen(path) == seen:
-                last = max(seen[2] - BLOCK, 0)
+                last = max(seen[2] - PLACE_BYTES, 0)
                 places = _sample(path, sorted(random.randint(0, last) for _ in range(PLACES)))
                 with suppress(OSError):  # it is only checked whole again
                     VerifiedShard(path=str(path), sha256=sha256, seen=seen, places=places).write(note)
@@ -91,7 +91,7 @@ def _seen(path: Path) -> tuple[int, ...]:
 def _sample(path: Path, starts: list[int]) -> tuple[SampledPlace, ...]:
     with path.open("rb") as file:
         return tuple(
-            SampledPlace(start=start, sha256=hashlib.sha256(os.pread(file.fileno(), BLOCK, start)).hexdigest())
+            SampledPlace(start=start, sha256=hashlib.sha256(os.pread(file.fileno(), PLACE_BYTES, start)).hexdigest())
             for start in starts
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moewright.data.dataset_record import StoredShard
-from moewright.data.shards import DTYPES
+from moewright.data.shards import TOKEN_DTYPES
 from moewright.data.split import DocumentSplit
 from moewright.data.tokenizer import Tokenizer
 from moewright.errors import UserError
@@ -29,7 +29,7 @@ class Spool:
         """Tokens of each document, its separator included; 0 for those left out."""
         self._starts = np.zeros(num_documents, dtype=np.int64)
         self._path = path
-        self._dtype = DTYPES[dtype]
+        self._dtype = TOKEN_DTYPES[dtype]
 
     def fill(self, documents: Iterable[tuple[int, str]], tokenizer: Tokenizer, advance: Callable[[int], None]) -> None:
         """Encode documents (number, text); tell `advance` how many are done."""

@@ -15,10 +15,10 @@ from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import MODEL
 from moewright.files import read_mapping
+from moewright.hf.checkpoint_headers import INDEX
 from moewright.hf.config import read_config
 from moewright.records import digest
 
-INDEX = f"{MODEL}.index.json"
 _PICKLES = (".bin", ".pt", ".pth")
 _HEADER_BYTES = 8
 """Of the header's length, little-endian; the header is JSON, its offsets count from its end (safetensors' README)."""
@@ -43,18 +43,18 @@ def fingerprint(recipe: Recipe) -> str | None:
     """
     if recipe.initial_weights is None:
         return None
-    check(recipe)
+    check_initial_weights(recipe)
     folder = Path(recipe.initial_weights)
     config = read_mapping(folder / "config.json")
     tensors: dict[str, list[object]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for path in weight_files(folder):
+        for path in initial_weight_files(folder):
             tensors |= _digests(path, threads)
     reading = {name: config.get(name) for name in ("model_type", "rope_interleave")}
     return digest({"config": reading, "tensors": tensors})
 
 
-def check(recipe: Recipe) -> None:
+def check_initial_weights(recipe: Recipe) -> None:
     """UserError unless the weights that a recipe names are there, complete, and of its architecture by their config."""
     if recipe.initial_weights is None:
         return
@@ -65,7 +65,7 @@ def check(recipe: Recipe) -> None:
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder}: the folder has no config.json")
         check_architecture(recipe, read_config(read_mapping(folder / "config.json")).architecture)
-        for path in weight_files(folder):
+        for path in initial_weight_files(folder):
             stored_tensors(path)
     except UserError as error:
         raise UserError(f"initial_weights: {error}") from None
@@ -81,7 +81,7 @@ def check_architecture(recipe: Recipe, stored: Architecture) -> None:
         raise UserError(f"{recipe.initial_weights} holds another model than the recipe's, which has {found[0]}")
 
 
-def weight_files(folder: Path) -> list[Path]:
+def initial_weight_files(folder: Path) -> list[Path]:
     """model.safetensors, or the shards that its index names. UserError where there is neither, and for pickles."""
     if (folder / MODEL).is_file():
         return [folder / MODEL]

@@ -85,7 +85,7 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, free_bytes: floa
     architecture = recipe.architecture
     notes = list(recipe.warnings)
     check_vocabulary(dataset, recipe)
-    initial_weights.check(recipe)
+    initial_weights.check_initial_weights(recipe)
     if dataset.vocab_size < architecture.vocab_size:
         notes.append(f"vocab_size {architecture.vocab_size:,} is more than the data's {dataset.vocab_size:,} tokens")
     if recipe.document_mask and dataset.end_of_document is None:

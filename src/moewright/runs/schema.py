@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "count", "number", "loss"]
+ColumnKind = Literal["text", "count", "number", "loss"]
 ValueRange = Literal["positive", "non-negative", "share", "any"]
 
 LOSS_PREFIX = "loss_"
@@ -18,7 +18,7 @@ class RunColumn:
     """One column of the schema."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     meaning: str
     unit: str = ""
     values: ValueRange = "positive"

@@ -109,7 +109,7 @@ class Planner:
         self.datasets: dict[str, Dataset] = {}
         for cell in self.cells:
             check_vocabulary(self.dataset(_recipe(cell)), _recipe(cell))
-            initial_weights.check(_recipe(cell))
+            initial_weights.check_initial_weights(_recipe(cell))
         self.groups: dict[str, TuningGroup] = group_cells(self.spec.tuning, self.cells) if self.spec.tuning else {}
         self._group_of = {id(cell): group.name for group in self.groups.values() for cell in group.cells}
         self._made: dict[tuple[int, int, float | None], PlannedRun] = {}

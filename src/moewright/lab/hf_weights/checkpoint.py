@@ -18,7 +18,7 @@ from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.experiment.binding import check_file
-from moewright.experiment.initial_weights import weight_files
+from moewright.experiment.initial_weights import initial_weight_files
 from moewright.experiment.run_folder import MODEL
 from moewright.experiment.trained import find_trained
 from moewright.files import new_folder, read_mapping, write_mapping
@@ -194,7 +194,7 @@ def _write_tokenizer(partial: Path, path: Path, architecture: Architecture, toke
 def _load(folder: Path) -> dict[str, Tensor]:
     """All tensors of model.safetensors, or of the shards that its index names."""
     tensors: dict[str, Tensor] = {}
-    for path in weight_files(folder):
+    for path in initial_weight_files(folder):
         tensors |= _load_one(path)
     return tensors
 
