@@ -4,7 +4,6 @@ import math
 
 from moewright.architecture import Architecture
 from moewright.experiment.recipe import LawRate, Recipe, Schedule
-from moewright.laws import get
 
 
 def peak_learning_rate(recipe: Recipe) -> float:
@@ -15,6 +14,8 @@ def peak_learning_rate(recipe: Recipe) -> float:
 
 def advised_rate(rate: LawRate, architecture: Architecture, train_tokens: int) -> float:
     """Peak learning rate by a law's own definition of the model's size (`moewright laws NAME`)."""
+    from moewright.laws import get  # numpy, for the recipes that name a law alone
+
     law = get(rate.law)
     variables = law.variables(architecture, train_tokens=train_tokens)
     return rate.multiplier * float(law.learning_rate(**variables))
