@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 
 from moewright.errors import UserError
+from moewright.foreign_text import shortened
 from moewright.quantities import brief
 
 NEAR = 0.55
@@ -170,6 +171,7 @@ def first_complaint(error: ValidationError, whole: str, model: Any = Any) -> str
     what = complaint["msg"].removeprefix("Value error, ")
     if complaint["type"] == "extra_forbidden":
         what = "unknown key" + hint(str(steps[-1]), known, "")
+    what = shortened(what, _LONGEST_GIVEN)  # of a union it repeats what was given
     given = complaint["input"]
     if complaint["type"] == "bool_type" and isinstance(given, str) and given.lower() in _SWITCHES:
         what = f"write {_SWITCHES[given.lower()]}"  # YAML 1.1 took these for truth values

@@ -153,7 +153,7 @@ def test_no_name_of_a_file_is_obeyed(room: Path, tmp_path: Path, monkeypatch: py
 def designs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     law = dataclasses.replace(moewright.laws.get("zhao2025"), name=KNOT)
     found = moewright.design(total_params="3B", active_params="600M", train_tokens="1T", law=[law, "clark2022"], top=2)
-    return dataclasses.replace(found, warnings=(*found.warnings, KNOT, *TEXTS))
+    return dataclasses.replace(found, warnings=(*found.warnings, KNOT, *(text[:200] for text in TEXTS)))
 
 
 def test_a_design_folder_holds_nothing_that_a_reader_obeys(designs: Any, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_fit_of_hostile_names_is_drawn(tmp_path: Path) -> None:
 
 
 def test_a_run_table_of_hostile_names_holds_no_formula(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"run_id": TEXTS, "@label": TEXTS, "loss": [-1.0] * len(TEXTS)})
+    frame = pd.DataFrame({"run_id": TEXTS, "@label": TEXTS, "loss": [-1.0] * len(TEXTS)}, dtype=object)
     for name in ("runs.csv", "curves.csv.gz"):
         write_frame(frame, tmp_path / name, "mark")
         again = pd.read_csv(tmp_path / name, keep_default_na=False, dtype=str)
