@@ -17,7 +17,8 @@ from moewright.architecture.mixers import (
     ShortConvolution,
 )
 
-Kind = Literal["linear", "experts", "router", "lm_head", "embedding", "kept"]
+Kind = Literal["linear", "experts", "router", "lm_head", "embedding", "kept", "unnamed"]
+"""`kept`: never quantised. `unnamed`: linear, of a name that is not known, so that lists cannot be asked for it."""
 
 
 class Module(NamedTuple):
@@ -149,7 +150,8 @@ def layer_modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming)
         yield Module(_under(prefix, names.feed_forward, parts), "experts", weight.outputs, weight.inputs, copies)
     elif component == "latent_projections":
         parts = names.renamed.get(weight.name, (weight.name,))
-        yield Module(_under(prefix, names.feed_forward, parts), "linear", weight.outputs, weight.inputs, copies)
+        kind = "linear" if weight.name in names.renamed else "unnamed"
+        yield Module(_under(prefix, names.feed_forward, parts), kind, weight.outputs, weight.inputs, copies)
     elif component == "shared_experts":
         if weight.name == "shared.gate":
             gate = (prefix + f".{names.feed_forward}.shared_expert_gate",)

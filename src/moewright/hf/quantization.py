@@ -53,6 +53,8 @@ class Scheme:
                 shares.append((fitting, stored))
                 left -= fitting
         kept = min(self.kept.fitting_copies(module), left) if self.kept else 0
+        if left > kept and module.kind == "unnamed" and self.formats.get("linear") is not None:
+            raise UnknownStorageError(f"what the files call {module.names[0]} is not known, so neither is its format")
         if left > kept and module.kind in self.unclear:
             raise UnknownStorageError(self.unclear[module.kind])
         shares += [(kept, None), (left - kept, self.formats.get(module.kind))]
