@@ -3,21 +3,18 @@
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AUTO_QUANTIZER_MAPPING
 
 from tests.hf import oracle
 
 
-def quantized(model_type: str, values: dict[str, Any], quantization: dict[str, Any]) -> PreTrainedModel:
+def quantized(model_type: str, values: dict[str, Any], quantization: dict[str, Any]) -> torch.nn.Module:
     """The module of a config, as transformers lays it out to load weights that are quantised so."""
-    config = AutoConfig.for_model(model_type, **values, dtype=torch.bfloat16)
-    with torch.device("meta"):
-        module = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    module = oracle.build(model_type, values).to(torch.bfloat16)
     kind: Any = AUTO_QUANTIZATION_CONFIG_MAPPING[quantization["quant_method"]]
     settings = kind.from_dict(dict(quantization))
     quantizer = AUTO_QUANTIZER_MAPPING[quantization["quant_method"]](settings, pre_quantized=True)
-    quantizer.preprocess_model(module, config=config, device_map=None)
+    quantizer.preprocess_model(module, config=module.config, device_map=None)
     return module
 
 

@@ -17,7 +17,8 @@ from moewright.architecture.mixers import (
     ShortConvolution,
 )
 
-Kind = Literal["linear", "experts", "router", "lm_head", "embedding", "kept"]
+Kind = Literal["linear", "experts", "router", "lm_head", "embedding", "kept", "unnamed"]
+"""`kept`: never quantised. `unnamed`: linear, of a name that is not known, so that lists cannot be asked for it."""
 
 
 class Module(NamedTuple):
@@ -44,8 +45,11 @@ class Naming:
     shared_matrices: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
     renamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Inventory name -> names."""
-    kept: frozenset[str] = frozenset()
-    """Matrices (by inventory name) that the family's publishers never quantise, whatever the list says."""
+    kept: frozenset[str] = frozenset({"indexer.head_weights"})
+    """Matrices (by inventory name) that the family's publishers never quantise, whatever the list says; by default the
+    indexer's projection to its head weights (transformers 5.24, DeepseekV32PreTrainedModel)."""
+    linear_mixer: str | None = None
+    """What holds a state-space mixer, where the family has its own word."""
 
 
 _MIXTRAL = Naming(feed_forward="block_sparse_moe", expert=("w1", "w3", "w2"))
@@ -58,7 +62,7 @@ _GRANITE = Naming(
     shared="shared_mlp",
     shared_matrices=("input_linear", "input_linear", "output_linear"),
 )
-# transformers 5.23: DeepseekV4PreTrainedModel's comment on modules kept from fp8, and its conversion mapping.
+# transformers 5.24: DeepseekV4PreTrainedModel's comment on modules kept from fp8, and its conversion mapping.
 _DEEPSEEK_V4 = Naming(
     attention="attn",
     feed_forward="ffn",
@@ -88,10 +92,15 @@ _NAMINGS: dict[str, Naming] = {
     "dbrx": Naming(feed_forward="ffn", router="router.layer"),
     "afmoe": Naming(router="router.gate"),
     "longcat_flash": Naming(router="router.classifier"),
+    "hy_v4": Naming(kept=frozenset()),
+    "nemotron_h": Naming(
+        attention="mixer",
+        feed_forward="mixer",
+        linear_mixer="mixer",
+        renamed={"latent_down": ("fc1_latent_proj",), "latent_up": ("fc2_latent_proj",)},
+    ),
 }
 
-# DeepSeek-V3.2's indexer keeps the projection to its head weights (transformers 5.23, DeepseekV32PreTrainedModel).
-_USUAL_KEPT = frozenset({"indexer.head_weights"})
 _USUAL: dict[str, tuple[str, ...]] = {
     "kv_a_proj": ("kv_a_proj_with_mqa",),
     "indexer.q_proj": ("indexer.wq_b",),
@@ -129,7 +138,7 @@ def layer_modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming)
     if component == "linear_mixer" or component == "attention":
         place = _mixer_place(mixer, names)
         for name, outputs in _mixer_pieces(weight, mixer, names):
-            kind: Kind = "kept" if weight.name in names.kept | _USUAL_KEPT else "linear"
+            kind: Kind = "kept" if weight.name in names.kept else "linear"
             yield Module(_under(prefix, place, name), kind, outputs, weight.inputs, copies)
     elif component == "router":
         yield Module(
@@ -139,6 +148,10 @@ def layer_modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming)
         matrix = names.expert[_WHICH[weight.name.removeprefix("experts.")]]
         parts = tuple(f"experts.{part}" for part in _FUSED.get(matrix, (matrix,)))
         yield Module(_under(prefix, names.feed_forward, parts), "experts", weight.outputs, weight.inputs, copies)
+    elif component == "latent_projections":
+        parts = names.renamed.get(weight.name, (weight.name,))
+        kind = "linear" if weight.name in names.renamed else "unnamed"
+        yield Module(_under(prefix, names.feed_forward, parts), kind, weight.outputs, weight.inputs, copies)
     elif component == "shared_experts":
         if weight.name == "shared.gate":
             gate = (prefix + f".{names.feed_forward}.shared_expert_gate",)
@@ -168,7 +181,7 @@ def _mixer_place(mixer: Mixer, names: Naming) -> str:
     if isinstance(mixer, GatedDeltaNet):
         return "linear_attn"
     if isinstance(mixer, Mamba | Mamba2):
-        return "mamba"
+        return names.linear_mixer or "mamba"
     if isinstance(mixer, ShortConvolution):
         return "conv"
     return names.attention

@@ -132,6 +132,9 @@ def _rest_format(values: Mapping[str, Any], stated: Scheme | None) -> TensorForm
 
 def _count(architecture: Architecture, model_type: str, stated: Scheme, rest: TensorFormat, source: str) -> Published:
     names = naming(model_type)
+    blocks = 0 if model_type in _WITHOUT_PREDICTION else architecture.mtp_layers
+    if blocks and stated.without_prediction and not _names_prediction(stated, architecture.num_layers):
+        raise UnknownStorageError("the config does not say whether the files hold the prediction blocks")
     model, prediction = StoredModel(), StoredModel()
     for weight in outer_weights(architecture):
         model.add(_stored(weight, outer_modules(weight), stated, rest, 1))
@@ -141,7 +144,7 @@ def _count(architecture: Architecture, model_type: str, stated: Scheme, rest: Te
             model.add(
                 _stored(weight, layer_modules(weight, layer.mixer, f"layers.{index}", names), stated, rest, times)
             )
-    for block in range(0 if model_type in _WITHOUT_PREDICTION else architecture.mtp_layers):
+    for block in range(blocks):
         prediction.add(_prediction_block(architecture, block, names, stated, rest))
         if model_type in _COPIED_FOR_PREDICTION:
             for weight in outer_weights(architecture):
@@ -156,6 +159,15 @@ def _count(architecture: Architecture, model_type: str, stated: Scheme, rest: Te
             + ", which fits no matrix that moewright counts"
         )
     return Published(model, prediction, source)
+
+
+def _names_prediction(stated: Scheme, num_layers: int) -> bool:
+    """Whether a list of modules names a prediction block, as lists made from the files do."""
+    entries = [entry for patterns in (stated.kept, *(each for each, _ in stated.special)) for entry in patterns.entries]
+    layers = (re.search(r"\blayers\\?\.(\d+)", entry) for entry in entries)
+    return any("mtp" in entry for entry in entries) or any(
+        layer is not None and int(layer[1]) >= num_layers for layer in layers
+    )
 
 
 # Files that repeat embedding and head beside the prediction block: DeepSeek-V3's README_WEIGHTS.md lists

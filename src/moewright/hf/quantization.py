@@ -31,6 +31,11 @@ class Scheme:
     """Modules that stay in the model's dtype."""
     special: tuple[tuple[ModulePatterns, TensorFormat | None], ...] = ()
     """Modules with a format of their own, which goes before all else; None: the model's dtype."""
+    unclear: Mapping[Kind, str] = field(default_factory=dict)
+    """By kind: why nothing says how it is stored, where the list does not say that it is kept."""
+    without_prediction: bool = False
+    """Written by a tool that loads the model through transformers or mlx, which build no prediction blocks; some tools
+    copy their files beside, which no config says."""
     rest_dtype: str | None = None
     """The format of what is not quantised, where the scheme fixes it and the config need not say."""
 
@@ -48,6 +53,10 @@ class Scheme:
                 shares.append((fitting, stored))
                 left -= fitting
         kept = min(self.kept.fitting_copies(module), left) if self.kept else 0
+        if left > kept and module.kind == "unnamed" and self.formats.get("linear") is not None:
+            raise UnknownStorageError(f"what the files call {module.names[0]} is not known, so neither is its format")
+        if left > kept and module.kind in self.unclear:
+            raise UnknownStorageError(self.unclear[module.kind])
         shares += [(kept, None), (left - kept, self.formats.get(module.kind))]
         return [(copies, stored) for copies, stored in shares if copies]
 
@@ -174,7 +183,7 @@ def _fp8_format(q: _Settings, scale_bits: int) -> TensorFormat:
 
 
 def _fine_grained_fp8(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    # transformers 5.23, integrations/finegrained_fp8.py: FP8Linear and FP8Experts. DeepSeek-V3 and V3.2 keep scales in
+    # transformers 5.24, integrations/finegrained_fp8.py: FP8Linear and FP8Experts. DeepSeek-V3 and V3.2 keep scales in
     # fp32 though V3.2 names ue8m0 (inference/model.py of both); V4's have one byte.
     one_byte = q.text("scale_fmt") == "ue8m0" and model_type not in ("deepseek_v3", "deepseek_v32", "kimi_k2")
     scale_bits = 8 if one_byte else 32
@@ -192,7 +201,7 @@ def _fine_grained_fp8(q: _Settings, values: Mapping[str, Any], model_type: str) 
 
 
 def _fbgemm_fp8(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    # transformers 5.23, integrations/fbgemm_fp8.py: an fp32 scale per output, and input_scale_ub.
+    # transformers 5.24, integrations/fbgemm_fp8.py: an fp32 scale per output, and input_scale_ub.
     stored = TensorFormat("fp8", 8, (1, 0), 32, matrix_extra=4)
     return Scheme(_linear(stored), q.patterns("modules_to_not_convert"))
 
@@ -205,13 +214,14 @@ def _mxfp4(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
 
 
 def _nvfp4_format(name: str = "nvfp4", extra: int = 8) -> TensorFormat:
-    # NVIDIA, arXiv 2509.25149: an fp8 scale per 16, and an fp32 one for the matrix; modelopt adds the input's.
+    # arXiv 2509.25149: an fp8 scale per 16, and an fp32 one for the matrix; modelopt adds the input's.
     return TensorFormat(name, 4, (1, 16), 8, matrix_extra=extra)
 
 
 def _modelopt_format(q: _Settings, algorithm: str) -> TensorFormat:
-    # github.com/NVIDIA/Model-Optimizer, torch/export: weight_scale, weight_scale_2 and input_scale of each linear.
-    group = q.group(default=128)
+    # NVIDIA/TensorRT-Model-Optimizer, modelopt/torch/export/unified_export_hf.py and quant_utils.py: weight_scale
+    # (fp32, but in fp8 for NVFP4), weight_scale_2 and input_scale of each linear. AWQ variants are left out: they add
+    # pre_quant_scale where it could not be fused into the layer before, which no config says.
     known = {
         "FP8": TensorFormat("fp8", 8, (0, 0), 32, matrix_extra=4),
         "FP8_PER_CHANNEL_PER_TOKEN": TensorFormat("fp8", 8, (1, 0), 32),
@@ -222,9 +232,7 @@ def _modelopt_format(q: _Settings, algorithm: str) -> TensorFormat:
         "MXFP8": TensorFormat("mxfp8", 8, (1, 32), 8),
         "MXFP4": TensorFormat("mxfp4", 4, (1, 32), 8),
         "W4A8_MXFP4_FP8": TensorFormat("mxfp4", 4, (1, 32), 8, matrix_extra=4),
-        "W4A16_AWQ": TensorFormat("int4", 4, (1, group), 16),
-        "INT4_AWQ": TensorFormat("int4", 4, (1, group), 16),
-        "W8A16": TensorFormat("int8", 8, (1, 0), 16),
+        "W8A16": TensorFormat("int8", 8, (1, 0), 32),
     }
     if algorithm not in known:
         raise UnknownStorageError(f"{q.prefix}.quant_algo {brief(algorithm)} is not understood")
@@ -248,15 +256,19 @@ def _modelopt(q: _Settings, values: Mapping[str, Any], model_type: str) -> Schem
 
 
 def _compressed_format(weights: _Settings, packing: str, inputs: _Settings, rest_bits: int) -> TensorFormat:
-    # github.com/vllm-project/compressed-tensors 0.15, compressors and quantization/lifecycle/initialize.py.
+    # vllm-project/compressed-tensors, src/compressed_tensors: compressors/*/base.py, quantization/quant_args.py and
+    # quantization/lifecycle/initialize.py.
     bits, kind = weights.bits("num_bits", 8), weights.text("type", "int")
-    strategy, symmetric = weights.text("strategy", "tensor"), weights.flag("symmetric", True)
-    static_input = bool(inputs.values) and inputs.values.get("dynamic") is False
+    sharing = weights.values.get("group_size")
+    inferred = "tensor" if sharing is None else "channel" if sharing == -1 else "group"
+    strategy, symmetric = weights.text("strategy", inferred), weights.flag("symmetric", True)
+    static_input = bool(inputs.values) and inputs.values.get("dynamic", False) is False
     if kind == "float" and bits == 4:
         group = weights.group(default=16)
         if "mx" in packing or group == 32:
             return TensorFormat("mxfp4", 4, (1, 32), 8)
-        return _nvfp4_format(extra=8 if static_input or inputs.values else 4)
+        # the input's global scale is there unless all of its scales are found at run time ("local": those of groups)
+        return _nvfp4_format(extra=8 if inputs.values and inputs.values.get("dynamic") is not True else 4)
     blocks: dict[str, tuple[int, int]] = {"tensor": (0, 0), "channel": (1, 0), "block": (128, 128)}
     if strategy in ("group", "tensor_group"):
         block = (1, weights.group(default=128))
@@ -271,14 +283,19 @@ def _compressed_format(weights: _Settings, packing: str, inputs: _Settings, rest
     extra = rest_bits // 8 if static_input else 0
     scale = rest_bits
     if kind == "float" and bits == 8:
-        scale = 8 if weights.text("scale_dtype") == "torch.uint8" else rest_bits
+        scale = 8 if "mx" in packing or weights.text("scale_dtype") == "torch.uint8" else rest_bits
         return TensorFormat("mxfp8" if scale == 8 else "fp8", 8, block, scale, matrix_extra=extra)
     if kind != "int":
         raise UnknownStorageError(f"{weights.prefix}: {bits} bits of type {brief(kind)} are not understood")
     zero = 0 if symmetric else (bits if packing == "pack-quantized" else 8)
     if packing == "pack-quantized":
-        # int32 words; weight_shape is left out: two integers a matrix
-        return TensorFormat(f"int{bits}", bits, block, scale + zero, word_bits=32, matrix_extra=extra)
+        if 32 % bits:
+            raise UnknownStorageError(f"{weights.prefix}: versions pack {bits} bits in different ways")
+        # weight_g_idx: int32 an input. weight_shape, two integers a matrix, is left out: versions differ in its type.
+        index = 4 if weights.text("actorder") == "group" else 0
+        return TensorFormat(
+            f"int{bits}", bits, block, scale + zero, word_bits=32, matrix_extra=extra, input_extra=index
+        )
     return TensorFormat(f"int{bits}", 8, block, scale + zero, matrix_extra=extra)
 
 
@@ -306,19 +323,24 @@ def _compressed_tensors(q: _Settings, values: Mapping[str, Any], model_type: str
     if special:
         # what is ignored is so before any target
         special.insert(0, (kept, None))
-    return Scheme(_linear(default, default), kept, tuple(special))
+    return Scheme(_linear(default, default), kept, tuple(special), without_prediction=True)
 
 
 def _awq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    # casper-hansen/AutoAWQ, awq/modules/linear/gemm.py: qweight, qzeros (int32) and scales (fp16).
-    bits, group = q.bits("bits" if "bits" in q.values else "w_bit", 4), q.group(default=128)
-    zero = bits if q.flag("zero_point", True) else 0
-    stored = TensorFormat(f"int{bits}", bits, (1, group), 16 + zero)
-    return Scheme(_linear(stored), q.patterns("modules_to_not_convert", part_of_word=True))
+    # casper-hansen/AutoAWQ, awq/modules/linear/gemm.py: qweight and qzeros (int32 words), scales (fp16); 4 bits only.
+    bits, version = q.bits("bits" if "bits" in q.values else "w_bit", 4), q.text("version", "gemm").lower()
+    if version != "gemm" or bits != 4 or not q.flag("zero_point", True):
+        raise UnknownStorageError(f"{q.prefix}: AWQ's files are known for version gemm, 4 bits and zero points only")
+    stored = TensorFormat("int4", 4, (1, q.group(default=128)), 16 + 4)
+    kept = q.patterns("modules_to_not_convert", part_of_word=True)
+    return Scheme(_linear(stored), kept, without_prediction=True)
 
 
 def _gptq_format(q: _Settings, bits: int, with_index: bool) -> TensorFormat:
-    # ModelCloud/GPTQModel, nn_modules/qlinear: qweight, qzeros (int32), scales (fp16), g_idx (int32 per input).
+    # ModelCloud/GPTQModel, gptqmodel/nn_modules/qlinear/__init__.py: qweight and qzeros (int32 words), scales (fp16),
+    # g_idx (int32 an input); auto_round_extension/torch/qlinear_torch.py of intel/auto-round: the same without g_idx.
+    if bits not in (2, 3, 4, 8):
+        raise UnknownStorageError(f"{q.prefix}: GPTQ's files are known for 2, 3, 4 and 8 bits only")
     return TensorFormat(f"int{bits}", bits, (1, q.group(default=128)), 16 + bits, input_extra=4 if with_index else 0)
 
 
@@ -339,15 +361,19 @@ def _gptq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
             raise q.error("modules_in_block_to_quantize", "a list of lists of module names")
         names = [name for group in only for name in (group if isinstance(group, list) else [group])]
         chosen = _Settings({"names": names}, q.prefix).patterns("names")
-        return Scheme({}, q.patterns("modules_to_not_convert"), (*special, (chosen, stored)))
+        kept = q.patterns("modules_to_not_convert")
+        return Scheme({}, kept, (*special, (chosen, stored)), without_prediction=True)
     head = stored if q.flag("lm_head", False) else None
-    return Scheme(_linear(stored, head), q.patterns("modules_to_not_convert"), tuple(special))
+    kept = q.patterns("modules_to_not_convert")
+    return Scheme(_linear(stored, head), kept, tuple(special), without_prediction=True)
 
 
 def _auto_round(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    # intel/auto-round packs as GPTQ does, without g_idx, or as AWQ does.
     if q.text("data_type", "int") != "int":
         raise UnknownStorageError(f"{q.prefix}.data_type {brief(q.values['data_type'])} is not understood")
+    packing = q.text("packing_format", "auto_round:auto_gptq")
+    if not any(word in packing for word in ("gptq", "awq")):
+        raise UnknownStorageError(f"{q.prefix}.packing_format {brief(packing)} is not understood")
     stored = _gptq_format(q, q.bits("bits"), False)
     special: list[tuple[ModulePatterns, TensorFormat | None]] = []
     for name, settings in q.sections("extra_config").items():
@@ -355,14 +381,15 @@ def _auto_round(q: _Settings, values: Mapping[str, Any], model_type: str) -> Sch
         bits = merged.bits("bits")
         own = None if bits >= 16 else _gptq_format(merged, bits, False)
         special.append((ModulePatterns((name,), f"{q.prefix}.extra_config"), own))
-    return Scheme(_linear(stored), q.patterns("modules_to_not_convert"), tuple(special))
+    kept = q.patterns("modules_to_not_convert")
+    return Scheme(_linear(stored), kept, tuple(special), without_prediction=True)
 
 
 def _bitsandbytes(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
     kept = q.patterns("llm_int8_skip_modules")
     if q.flag("load_in_8bit", False) or q.flag("_load_in_8bit", False):
-        # weight, SCB (fp32 per output) and weight_format (one byte)
-        return Scheme(_experts_as_linear(TensorFormat("int8", 8, (1, 0), 32, matrix_extra=1), values), kept)
+        # bitsandbytes/nn/modules.py, Linear8bitLt: weight, SCB (fp32 an output) and weight_format (one byte)
+        return _linear_modules(TensorFormat("int8", 8, (1, 0), 32, matrix_extra=1), kept, values, model_type)
     if not (q.flag("load_in_4bit", False) or q.flag("_load_in_4bit", False)):
         raise UnknownStorageError(f"{q.prefix}: bitsandbytes with neither 4 nor 8 bits")
     kind = q.text("bnb_4bit_quant_type", "fp4")
@@ -372,15 +399,24 @@ def _bitsandbytes(q: _Settings, values: Mapping[str, Any], model_type: str) -> S
         stored = TensorFormat(kind, 4, (1, 64), 8 + Fraction(32, 256), matrix_extra=64 + 1024 + 90)
     else:
         stored = TensorFormat(kind, 4, (1, 64), 32, matrix_extra=64 + 90)
-    return Scheme(_experts_as_linear(stored, values), kept)
+    return _linear_modules(stored, kept, values, model_type)
 
 
-def _experts_as_linear(stored: TensorFormat, values: Mapping[str, Any]) -> Formats:
-    """bitsandbytes replaces linear layers, which experts were until transformers 5 made them one tensor a layer."""
-    version = values.get("transformers_version")
-    if isinstance(version, str) and version.split(".")[0].isdigit() and int(version.split(".")[0]) >= 5:
-        return {"linear": stored}
-    return _linear(stored)
+# Families whose experts were one tensor a layer before transformers 5 too.
+_FUSED_BEFORE_5 = ("gpt_oss", "llama4", "granitemoe", "dbrx", "jetmoe", "aria", "qwen3_vl", "qwen3_omni")
+
+
+def _linear_modules(stored: TensorFormat, kept: ModulePatterns, values: Mapping[str, Any], model_type: str) -> Scheme:
+    """Of quantisers that replace linear layers: experts were such until transformers 5 made them one tensor a layer."""
+    major = str(values.get("transformers_version")).split(".")[0]
+    if major.isdigit() and int(major) >= 5:
+        return Scheme({"linear": stored}, kept, without_prediction=True)
+    unclear: dict[Kind, str] = {}
+    if model_type.startswith(_FUSED_BEFORE_5):
+        unclear["experts"] = "some tools split this family's experts into linear layers, others leave them as they are"
+    elif not major.isdigit():
+        unclear["experts"] = "the config does not say with which transformers it was written"
+    return Scheme(_linear(stored), kept, unclear=unclear, without_prediction=True)
 
 
 def _mlx_format(q: _Settings) -> TensorFormat:
@@ -411,23 +447,27 @@ def _mlx(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
         # mlx calls the experts of a layer switch_mlp
         special.append((ModulePatterns((name.replace("switch_mlp", "experts"),), q.prefix), own_format))
     kinds: tuple[Kind, ...] = ("linear", "experts", "router", "lm_head", "embedding")
-    return Scheme(dict.fromkeys(kinds, stored), special=tuple(special))
+    return Scheme(dict.fromkeys(kinds, stored), special=tuple(special), without_prediction=True)
 
 
 def _hqq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    # mobiusml/hqq, core/quantize.py: scale and zero per group in the compute dtype.
+    # mobiusml/hqq, hqq/core/quantize.py: W_q, scale and zero per group in the compute dtype, which is taken to have 16
+    # bits; some 70 bytes a matrix of settings kept as tensors. 3, 5 and 6 bits are packed in words of other widths.
     inner = q.section("quant_config")
     weights = inner.section("weight_quant_params")
     if not weights.values:
         raise UnknownStorageError(f"{q.prefix}.quant_config has no weight_quant_params")
     bits = weights.bits("nbits")
-    stored = TensorFormat(f"int{bits}", bits, (1, weights.group(default=64)), 32)
-    kept = q.patterns("skip_modules")
-    return Scheme(_experts_as_linear(stored, values), kept)
+    if bits not in (1, 2, 4, 8):
+        raise UnknownStorageError(f"{weights.prefix}: HQQ's packing of {bits} bits is not understood")
+    if inner.values.get("scale_quant_params") or inner.values.get("zero_quant_params"):
+        raise UnknownStorageError(f"{inner.prefix}: scales that are quantised themselves are not understood")
+    stored = TensorFormat(f"int{bits}", bits, (1, weights.group(default=64)), 32, matrix_extra=70)
+    return _linear_modules(stored, q.patterns("skip_modules"), values, model_type)
 
 
 _TORCHAO: dict[str, TensorFormat] = {
-    # pytorch/ao, torchao/quantization/quant_api.py
+    # pytorch/ao, torchao/quantization/quant_api.py: a scale a row, unless a granularity is named.
     "int8weightonly": TensorFormat("int8", 8, (1, 0), 16),
     "int8dynamicactivationint8weight": TensorFormat("int8", 8, (1, 0), 16),
     "float8weightonly": TensorFormat("fp8", 8, (1, 0), 32),
@@ -452,13 +492,16 @@ def _torchao(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme
         stored = _TORCHAO[name]
     else:
         raise UnknownStorageError(f"{q.prefix}.quant_type {brief(stated)} is not understood")
+    if "Group" in str(settings.values.get("granularity")) or "Block" in str(settings.values.get("granularity")):
+        raise UnknownStorageError(f"{settings.prefix}.granularity is not understood")
     if q.flag("include_input_output_embeddings", False):
         raise UnknownStorageError(f"{q.prefix}.include_input_output_embeddings is not understood")
-    return Scheme(_experts_as_linear(stored, values), q.patterns("modules_to_not_convert"))
+    return _linear_modules(stored, q.patterns("modules_to_not_convert"), values, model_type)
 
 
 def _quark_format(q: _Settings) -> TensorFormat:
-    # AMD Quark's export: dtype, qscheme, group_size, scale_format of each layer's weight.
+    # What vllm-project/vllm loads, vllm/model_executor/layers/quantization/quark/schemes: int8 with an fp32 scale and a
+    # zero point of a byte a row (quark_w8a8_int8.py), MX types with a byte per 32 (quark_w4a4_mxfp4.py).
     weight = q.values.get("weight")
     if not isinstance(weight, dict):
         raise UnknownStorageError(f"{q.prefix}.weight is not understood")
@@ -466,20 +509,17 @@ def _quark_format(q: _Settings) -> TensorFormat:
     dtype, how = w.text("dtype"), w.text("qscheme")
     inputs = q.values.get("input_tensors")
     extra = 4 if isinstance(inputs, dict) and inputs.get("is_dynamic") is False and how == "per_tensor" else 0
-    names = {"fp8_e4m3": ("fp8", 8), "int8": ("int8", 8), "uint4": ("int4", 4), "int4": ("int4", 4), "fp4": ("fp4", 4)}
+    names = {"fp8_e4m3": ("fp8", 8), "int8": ("int8", 8), "fp4": ("fp4", 4)}
     if dtype not in names:
         raise UnknownStorageError(f"{w.prefix}.dtype {brief(dtype)} is not understood")
     name, bits = names[dtype]
     if how == "per_tensor":
         return TensorFormat(name, bits, (0, 0), 32, matrix_extra=extra)
     if how == "per_channel":
-        return TensorFormat(name, bits, (1, 0), 32)
-    if how != "per_group":
-        raise UnknownStorageError(f"{w.prefix}.qscheme {brief(how)} is not understood")
-    group = w.group(default=32)
-    if w.text("scale_format") == "e8m0":
-        return TensorFormat(f"mx{name}" if name.startswith("fp") else name, bits, (1, group), 8)
-    return TensorFormat(name, bits, (1, group), 16 + (0 if w.flag("symmetric", True) else bits))
+        return TensorFormat(name, bits, (1, 0), 32 + (8 if dtype == "int8" else 0))
+    if how == "per_group" and name.startswith("fp") and w.text("scale_format") == "e8m0":
+        return TensorFormat(f"mx{name}", bits, (1, w.group(default=32)), 8)
+    raise UnknownStorageError(f"{w.prefix}: {dtype} {how} is not understood")
 
 
 def _quark(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
