@@ -132,15 +132,15 @@ def _option(path: str, parameter: Parameter, text: str, is_first: bool) -> Param
     takes: Any = list[str] if is_list(parameter) else bool if names == ["bool"] else str
     needed = parameter.default is Parameter.empty or name in NEEDED.get(path, ())
     if is_first and parameter.kind is not Parameter.KEYWORD_ONLY:
-        told: Any = typer.Argument(help=text, metavar=name.upper())
+        declared: Any = typer.Argument(help=text, metavar=name.upper())
     else:
         has_default = not needed and parameter.default is not None and takes is not bool
         text += f" [default: {parameter.default}]" if has_default else ""
-        told = typer.Option(
+        declared = typer.Option(
             f"--{written(name)}", help=text, metavar=None if takes is bool else metavar(parameter), show_default=False
         )
     default_value = Parameter.empty if needed else False if takes is bool else None
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default_value, annotation=Annotated[takes, told])
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default_value, annotation=Annotated[takes, declared])
 
 
 def _tell(result: Any, values: Mapping[str, Any], as_json: bool) -> None:
@@ -154,8 +154,8 @@ def _tell(result: Any, values: Mapping[str, Any], as_json: bool) -> None:
     for path in (Path(values[name]) for name in ("out", "plots") if name in values):
         names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        told = f"written to {path}: {', '.join(names[:MOST_NAMES])}{more}" if names else f"written: {path}"
-        print(visible(told))
+        line = f"written to {path}: {', '.join(names[:MOST_NAMES])}{more}" if names else f"written: {path}"
+        print(visible(line))
 
 
 def _exit_code(result: Any, values: Mapping[str, Any]) -> int:

@@ -81,7 +81,7 @@ def check_outputs(outputs: Sequence[Destination], inputs: Iterable[tuple[str, Pa
 
 def check_space(path: Path, needed: int, where: str) -> None:
     """PlaceError if the disk of a place that need not exist yet has fewer free bytes than are needed."""
-    room = os.statvfs(_standing(path.absolute()))
+    room = os.statvfs(_nearest_there(path.absolute()))
     free = room.f_bavail * room.f_frsize
     if needed > free:
         raise PlaceError(f"{where}: {path} needs {needed:,} bytes, and {free:,} are free there; name another disk")
@@ -188,7 +188,7 @@ def _has_mark(path: Path, marks: Sequence[bytes]) -> bool:
 
 def _probe(folder: Path) -> None:
     """OSError if no file can be written in a folder, which need not exist yet; leaves nothing there."""
-    there = _standing(folder)
+    there = _nearest_there(folder)
     if not there.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     with tempfile.TemporaryFile(dir=there) as file:  # without a name, where the file system can
@@ -196,7 +196,7 @@ def _probe(folder: Path) -> None:
         file.flush()
 
 
-def _standing(path: Path) -> Path:
+def _nearest_there(path: Path) -> Path:
     """The path, or what is there of it."""
     while not os.path.lexists(path):
         path = path.parent

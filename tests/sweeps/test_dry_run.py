@@ -195,7 +195,7 @@ def test_the_command_is_a_function_too(data: dict[str, Any], tmp_path: Path) -> 
     with pytest.raises(UserError, match="name the sweep's folder"):
         moewright.sweep(spec(data))  # type: ignore[call-overload]
     for more in ({"dry_run": True}, {"out": tmp_path / "out"}):
-        with pytest.raises(UserError, match="forecast: an empty list; name a law, or leave it out"):
+        with pytest.raises(UserError, match="forecast: an empty list; give at least one, or leave it out"):
             moewright.sweep(spec(data), forecast=[], **more)
 
 

@@ -209,6 +209,8 @@ def _read(value: Any, kind: ast.expr, where: str) -> Any:
         key, item = inner
         return {check(k, key, where): check(v, item, f"{where}.{k}") for k, v in value.items()}
     if name in _LISTS and _is_list(value):
+        if not (value := list(value)):
+            raise UserError(f"{where}: an empty list; give at least one, or leave it out")
         return [check(item, inner[0], f"{where}[{place}]") for place, item in enumerate(value)]
     if name == "tuple" and isinstance(value, list | tuple) and len(value) == len(inner):
         return tuple(check(item, each, where) for item, each in zip(value, inner, strict=True))

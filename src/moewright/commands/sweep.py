@@ -83,8 +83,6 @@ def sweep(
         RunStopped: When the disk is full.
     """
     forecasts = as_list(forecast)
-    if forecast is not None and not forecasts:
-        raise UserError("forecast: an empty list; name a law, or leave it out")
     _check_together(out, jobs, executor, dry_run, watch, retry_failed, add, forecasts, noise)
     try:
         from moewright.report import dry_run_tables, sweep_tables

@@ -1,4 +1,4 @@
-"""How a law is fitted: the words and defaults of `moewright fit`, read once and kept in the law's file."""
+"""How a law is fitted: the words and defaults of `moewright fit` and two more, read once and kept in the law's file."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -89,7 +89,7 @@ class FitSettings(Record):
             raise UserError(f"bootstrap: replicates are between 0 and {MOST_REPLICATES:,}, got {self.bootstrap}")
         if self.seed < 0:
             raise UserError(f"seed: a seed is 0 or more, got {self.seed}")
-        starts = self.starts or min(64, 4 ** len(law.form.nonlinear))
+        starts = min(64, 4 ** len(law.form.nonlinear)) if self.starts is None else self.starts
         if not 1 <= starts <= MOST_STARTS:
             raise UserError(f"starts are between 1 and {MOST_STARTS:,}, got {starts}")
         chosen = law.fit_settings.get("objective", DEFAULT_OBJECTIVE)
