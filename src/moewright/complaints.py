@@ -53,7 +53,7 @@ def list_names(names: Sequence[str]) -> str:
     >>> list_names(["bf16", "fp8"])
     'bf16, fp8'
     >>> list_names([f"layer_{number}" for number in range(1000)])[-40:]
-    'layer_21, layer_22, layer_23 and 976 more'
+    'ayer_22, layer_23, layer_24 and 975 more'
     """
     room, shown = _LONGEST_LIST, []
     for name in map(brief_name, names):

@@ -71,13 +71,6 @@ class ShownTable(Shown):
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
-def escape(text: str) -> str:
-    """Text for HTML."""
-    from html import escape as escaped  # its table of entities is long, and no terminal needs it
-
-    return escaped(text)
-
-
 def _coded(value: Any) -> str:
     """A value in a repr: texts in quotes."""
     return repr(_short(value)) if isinstance(value, str) else str(value) if value is None else _written(value)

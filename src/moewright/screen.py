@@ -32,7 +32,8 @@ class Screen(Console):
 
     def document(self, text: str) -> None:
         """Print lines as they are, each with nothing that a terminal obeys."""
-        self.out("\n".join(visible(line) for line in text.split("\n")), end="", highlight=False)
+        lines = Text("\n".join(visible(line) for line in text.split("\n")))
+        self.print(lines, no_wrap=True, overflow="ignore", crop=False, end="")
 
 
 def styled(template: str, *texts: object) -> Text:

@@ -16,16 +16,18 @@ def test_layers_and_components_add_up(family: str) -> None:
         config = oracle.saved_config(oracle.build(family, SAMPLERS[family](r)))
         found = moewright.inspect(config, tokens_per_sequence=9, kv_dtype="fp8", weights_dtype="fp8")
         a = found.architecture
-        # Outside the layers: embedding, head with its bias, final norm, and what merges residual streams.
+        # Outside the layers: embedding, head with its bias, final norm, what merges residual streams and what gives
+        # each layer an input of its own.
         outside = {"embedding", "lm_head"}
         for component in set(found.params) - outside - {"norm", "other"}:
             assert found.params[component] == sum(run.count * run.params[component] for run in found.layers)
             assert found.active[component] == sum(run.count * run.active[component] for run in found.layers)
         final_norm = a.hidden_size * (2 if a.norm.bias else 1)
-        assert found.params["norm"] == final_norm + sum(run.count * run.params["norm"] for run in found.layers)
+        beside = a.per_layer_input.size if a.per_layer_input else 0
+        assert found.params["norm"] == final_norm + beside + sum(run.count * run.params["norm"] for run in found.layers)
         by_component = found.forward_flops_by_component
         in_layers = sum(run.count * run.forward_flops for run in found.layers)
-        merging = 2 * a.hyper_connections**2 * a.hidden_size
+        merging = 2 * a.hyper_connections**2 * a.hidden_size + 2 * a.num_layers * beside * a.hidden_size
         assert sum(by_component.values()) == pytest.approx(in_layers + by_component["lm_head"] + merging)
         assert by_component["lm_head"] == 2 * a.vocab_size * a.hidden_size
         per_token = sum(run.count * run.kv_bytes_per_token for run in found.layers)

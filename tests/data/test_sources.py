@@ -116,7 +116,7 @@ def write_bad_sources(folder: Path) -> None:
         ("list.jsonl", "list.jsonl: line 3: expected an object with the text, found a list"),
         ("other.jsonl", "line 1: has no 'text'; name one of 'content', 'url' with --text-key"),
         ("number.jsonl", "number.jsonl: line 2: 'text' is 3, not text"),
-        ("surrogate.jsonl", "surrogate.jsonl: line 1: 'text' has half of a surrogate pair"),
+        ("surrogate.jsonl", "surrogate.jsonl: line 1: not valid JSON: half of a surrogate pair"),
         ("no.jsonl.gz", "no.jsonl.gz: cannot be read"),
         ("cut.jsonl.gz", "cut.jsonl.gz: cannot be read"),
         ("no.parquet", "no.parquet: cannot be read"),

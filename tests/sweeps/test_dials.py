@@ -335,6 +335,7 @@ def test_every_dial_changes_something() -> None:
         "router.score": "softmax", "router.kind": "hash", "router.normalize": True, "router.scale": 2.0,
         "router.bias": True, "router.weigh": "input", "router.score_after_top_k": True,
         "router.selection_bias": "buffer", "router.num_groups": 2, "router.top_groups": 2,
+        "router.input_scale": True, "router.expert_scale": True,
     }  # fmt: skip
     assert set(told) == set(DIALS)
     for name, value in told.items():

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import csv
 import dataclasses
+import gzip
 import io
 import json
 import random
@@ -16,6 +17,7 @@ from typing import Any, cast
 from xml.etree import ElementTree
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -107,8 +109,17 @@ def hostile_file(path: Path, text: str, generator: random.Random) -> None:
     elif path.name == "runs.jsonl":
         lines = [json.dumps({**json.loads(line), "run_id": text}) for line in path.read_text().splitlines()]
         path.write_text("\n".join(lines))
+    elif path.suffix == ".arrow":
+        with pa.ipc.open_stream(str(path)) as reader:
+            table = reader.read_all()
+        table = table.set_column(0, "text", pa.array([text.encode("utf-8", "replace").decode()] * len(table)))
+        with pa.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
     else:
-        path.write_text(path.read_text()[:50] + text.encode("utf-8", "replace").decode() + path.read_text()[50:])
+        packed = path.suffix == ".gz"
+        content = (gzip.decompress(path.read_bytes()) if packed else path.read_bytes()).decode()
+        content = content[:50] + text.encode("utf-8", "replace").decode() + content[50:]
+        path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
 
 
 @pytest.mark.parametrize("file", READS)

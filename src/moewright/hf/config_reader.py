@@ -206,6 +206,11 @@ class Config:
         self._used.add(key)
         return self._values.get(key) is not None
 
+    def states(self, key: str) -> bool:
+        """Whether the file has the key, be it null."""
+        self._used.add(key)
+        return key in self._values
+
     def section(self, key: str, defaults: Mapping[str, Any], neutral: Iterable[str] = ()) -> "Config":
         """A nested mapping, read the same way; its findings are added to this one's when it is finished."""
         return Config(

@@ -68,11 +68,11 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
             return TrainingResult(
                 folder, "finished", status.step, status.tokens or 0, status.loss, status, members.is_first
             )
-        if members.is_first and threads.warning is not None:  # into the logs of sweeps too
-            print(visible(f"warning: {threads.warning}"), file=sys.stderr)
         with members.together():
             _check_room(folder, recipe)
             session = _session(recipe, dataset, members, binding.id_of(run), found[-1] if found else None, state)
+        if members.is_first and threads.warning is not None:  # into the logs of sweeps too
+            print(visible(f"warning: {threads.warning}"), file=sys.stderr)
         training = TrainingLoop(session, folder, planned, threads, resumed=bool(found), show=show)
         training.loss = None if status is None else status.loss
         return training.run()

@@ -98,7 +98,7 @@ def test_layers_equal_the_definition() -> None:
     for case in range(LAYERS):
         moe, capacity, width = random_moe(r), random_capacity(r), r.choice(WIDTHS)
         batch, length = r.randrange(1, 4), r.randrange(1, 5)
-        if case % 10 == 0:  # enough rows for the loop to round their number up
+        if case % 5 == 0:  # enough rows for the loop to round their number up
             length = r.randrange(12, 20)
         valid = random_valid(r, batch, length)
         mask = torch.ones(batch, length, dtype=torch.bool) if valid is None else valid

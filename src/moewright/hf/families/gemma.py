@@ -69,8 +69,8 @@ def _read_gemma4(c: Config) -> Architecture:
 def _widths(c: Config, index: int, kind: str) -> tuple[int, int]:
     """head_dim and key-value heads of a layer: transformers writes them by layer, the publisher's files by kind."""
     head_dim, kv_heads = c.size("head_dim"), c.size("num_key_value_heads")
-    by_layer = c.mapping("per_layer_config")
-    if by_layer is not None:
+    if c.states("per_layer_config"):
+        by_layer = c.mapping("per_layer_config") or {}
         own: Any = next((value for key, value in by_layer.items() if key.isdecimal() and int(key) == index), {})
         if not isinstance(own, dict) or own.keys() - {"head_dim", "num_key_value_heads"}:
             raise c.error(f"per_layer_config.{index}", "only head_dim and num_key_value_heads are understood", own)
