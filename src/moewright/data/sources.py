@@ -157,8 +157,4 @@ def _text(row: Mapping[str, Any], key: str, option: str, place: str) -> str:
     text = row[key]
     if not isinstance(text, str):
         raise UserError(f"{place}: {key!r} is {json.dumps(text, default=str)[:60]}, not text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{place}: {key!r} has half of a surrogate pair, which is not text") from None
     return text
