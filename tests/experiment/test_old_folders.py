@@ -119,6 +119,7 @@ def test_a_sweep_goes_on_and_each_run_is_done_once(old: Path) -> None:
     assert contents(old / "sweep-partial" / "runs") == runs
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_while_it_goes_on_loses_nothing(old: Path) -> None:
     """`kill -9` of the submitter and of the worker that went on with the old run, past its old checkpoint."""
     run, done = "1eddff8e6a98", ("44d6dd18bcfa", "ed40a1f6f3a2")

@@ -52,6 +52,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not DiskFaults.can_be_made(), reason="no compiler for the faults")
+@pytest.mark.slow
 def test_a_disk_that_fails_under_another_trainer(tmp_path: Path) -> None:
     """The script's sweep, which needs no torch: 4 faults of the disk, one that is full, a kill of each kind
     of process and of everything on the full disk."""

@@ -113,6 +113,7 @@ def hostile_file(path: Path, text: str, generator: random.Random) -> None:
         with pa.ipc.open_stream(str(path)) as reader:
             table = reader.read_all()
         table = table.set_column(0, "text", pa.array([text.encode("utf-8", "replace").decode()] * len(table)))
+        path.unlink()  # the table may still be read out of it
         with pa.ipc.new_stream(str(path), table.schema) as writer:
             writer.write_table(table)
     else:
