@@ -1,6 +1,6 @@
 """A short round of every parser, always of the same inputs; `python -m tests.trust.fuzz` is the long one."""
 
-import os
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,11 +54,13 @@ def _spin(path: Path) -> None:
         pass
 
 
-HELD: list[bytearray] = []
+HELD: list[mmap.mmap] = []
 
 
 def _grow(path: Path) -> None:
-    HELD.append(bytearray(os.urandom(1) * 50_000_000))
+    """Of the system: freed memory that the process keeps would do for a bytearray."""
+    HELD.append(mmap.mmap(-1, 50_000_000))
+    HELD[-1].write(b"x" * 50_000_000)
 
 
 @pytest.mark.parametrize(
