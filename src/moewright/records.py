@@ -173,9 +173,6 @@ class FileRecord(Record):
         """Write the file, JSON or YAML by its ending: complete or not at all, an existing one replaced."""
         write_mapping(Path(path), self.to_dict())
 
-    def __repr__(self) -> str:
-        return shortened(visible(super().__repr__()), LONGEST_REPR)
-
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
         """The JSON schema of what `read` takes; `write` gives no more than that."""

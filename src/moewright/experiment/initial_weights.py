@@ -39,7 +39,8 @@ def fingerprint(recipe: Recipe) -> str | None:
     """SHA-256 (hex) of the weights that a recipe begins with: their names, types, shapes and bytes, wherever they lie
     and however they are cut into files, and how the config says to read them. None: the recipe names none.
 
-    Reads all of them once: 1.4 GB a second on each core of an AMD EPYC. Raises UserError as `check` does.
+    Reads all of them once: 1.4 GB a second on each core of an AMD EPYC. Raises UserError as `check_initial_weights`
+    does.
     """
     if recipe.initial_weights is None:
         return None

@@ -70,6 +70,14 @@ def attention(
     )
 
 
+def windowed(c: Config, types: Sequence[str], full: Attention, rope: Rope | None) -> list[Mixer]:
+    """`full`, or in sliding_attention layers the same within sliding_window, with a rotary embedding of its own."""
+    if "sliding_attention" not in types:
+        return [full] * len(types)
+    sliding = full.model_copy(update={"rope": rope, "window": Window(size=c.size("sliding_window"))})
+    return [sliding if kind == "sliding_attention" else full for kind in types]
+
+
 def latent_attention(c: Config, *, rope: Rope | None, indexer: Indexer | None = None, **extra: Any) -> LatentAttention:
     """Multi-head latent attention by DeepSeek's keys."""
     return LatentAttention(

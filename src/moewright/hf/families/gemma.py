@@ -6,7 +6,7 @@ from moewright.architecture.feed_forwards import Dense, FeedForward, MoE, Router
 from moewright.architecture.mixers import Attention, Mixer, Window
 from moewright.architecture.spec import Architecture, PerLayerInput
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, QKNorm, attention, build, dense, experts, stack, without
+from moewright.hf.parts import COMMON_DEFAULTS, QKNorm, attention, build, dense, experts, stack, windowed, without
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
@@ -17,30 +17,25 @@ def _types(c: Config, n: int, every: int) -> list[str]:
     return types or [_SLIDING if (index + 1) % every else _FULL for index in range(n)]
 
 
-def _read_dense(c: Config, every: int, qk_norm: QKNorm, near_theta: float) -> Architecture:
+def _read_dense(c: Config, every: int, qk_norm: QKNorm) -> Architecture:
     n, bias = c.num_layers(), c.flag("attention_bias")
     types = _types(c, n, every)
-    full = attention(
-        c, qkv_bias=bias, output_bias=bias, qk_norm=qk_norm, rope=c.rope(c.number("rope_theta"), layer_type=_FULL)
-    )
-    sliding = full
-    if _SLIDING in types:
-        near = c.rope(near_theta, layer_type=_SLIDING) if c.has("rope_parameters") else full.rope
-        if c.has("rope_local_base_freq") and near is not None:
-            near = near.model_copy(update={"theta": c.number("rope_local_base_freq"), "scaling": None})
-        sliding = full.model_copy(update={"rope": near, "window": Window(size=c.size("sliding_window"))})
+    far = c.rope(c.number("rope_theta"), layer_type=_FULL)
+    full = attention(c, qkv_bias=bias, output_bias=bias, qk_norm=qk_norm, rope=far)
+    near = c.rope(layer_type=_SLIDING) if c.has("rope_parameters") else far
+    if c.has("rope_local_base_freq"):
+        near = near.model_copy(update={"theta": c.number("rope_local_base_freq"), "scaling": None})
     feed_forward = dense(c, activation=c.activation("hidden_activation"))
-    mixers: list[Mixer] = [sliding if kind == _SLIDING else full for kind in types]
-    return build(c, stack(c, mixers, [feed_forward] * n, norms="sandwich"))
+    return build(c, stack(c, windowed(c, types, full, near), [feed_forward] * n, norms="sandwich"))
 
 
 def _read_gemma2(c: Config) -> Architecture:
-    return _read_dense(c, every=2, qk_norm=None, near_theta=10_000.0)
+    return _read_dense(c, every=2, qk_norm=None)
 
 
 def _read_gemma3(c: Config) -> Architecture:
     every = c.size("sliding_window_pattern")
-    return _read_dense(c, every, qk_norm="per_head", near_theta=10_000.0)
+    return _read_dense(c, every, qk_norm="per_head")
 
 
 def _read_gemma4(c: Config) -> Architecture:

@@ -1,10 +1,9 @@
 """Kolibri 1 (2026): windows in four of five layers, norms around each half, experts scored by sigmoids."""
 
 from moewright.architecture.feed_forwards import Router, SharedExpert
-from moewright.architecture.mixers import Mixer, Window
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack, without
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack, windowed, without
 
 
 def _read(c: Config) -> Architecture:
@@ -12,9 +11,6 @@ def _read(c: Config) -> Architecture:
     types = c.per_layer("layer_types", n, "full_attention", "sliding_attention")
     types = types or ["full_attention" if (index + 1) % 5 == 0 else "sliding_attention" for index in range(n)]
     full = attention(c, qkv_bias=False, output_bias=False, qk_norm="per_head", rope=c.rope())
-    sliding = full
-    if "sliding_attention" in types:
-        sliding = full.model_copy(update={"window": Window(size=c.size("sliding_window"))})
     moe = experts(
         c,
         count="num_local_experts",
@@ -23,8 +19,7 @@ def _read(c: Config) -> Architecture:
         router=Router(score="sigmoid", normalize=c.flag("norm_topk_prob"), selection_bias="buffer"),
         shared=SharedExpert(expert_size=c.size("shared_expert_intermediate_size")),
     )
-    mixers: list[Mixer] = [sliding if kind == "sliding_attention" else full for kind in types]
-    return build(c, stack(c, mixers, [moe] * n, norms="sandwich"))
+    return build(c, stack(c, windowed(c, types, full, full.rope), [moe] * n, norms="sandwich"))
 
 
 FAMILIES = {

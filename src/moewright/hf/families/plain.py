@@ -4,7 +4,7 @@ OLMo 2 and 3, GLM-4, SmolLM3."""
 from moewright.architecture.mixers import Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, NormPlaces
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, QKNorm, attention, build, dense, stack
+from moewright.hf.parts import COMMON_DEFAULTS, QKNorm, attention, build, dense, stack, windowed
 
 
 def _build(
@@ -83,11 +83,7 @@ def _read_olmo3(c: Config) -> Architecture:
     # Contexts are extended in the full layers only, where one rope_scaling is stated for all.
     near = c.rope(500_000.0, layer_type="sliding_attention") if c.has("rope_parameters") else Rope(theta=far.theta)
     full = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="full", rope=far)
-    sliding = full
-    if "sliding_attention" in types:
-        sliding = full.model_copy(update={"rope": near, "window": Window(size=c.size("sliding_window"))})
-    mixers: list[Mixer] = [sliding if kind == "sliding_attention" else full for kind in types]
-    return build(c, stack(c, mixers, [dense(c)] * n, norms="post"))
+    return build(c, stack(c, windowed(c, types, full, near), [dense(c)] * n, norms="post"))
 
 
 def _read_glm(c: Config, norms: NormPlaces) -> Architecture:

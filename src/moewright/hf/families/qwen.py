@@ -23,6 +23,7 @@ from moewright.hf.parts import (
     prediction,
     sparse_step_layers,
     stack,
+    windowed,
     without,
 )
 
@@ -137,12 +138,8 @@ def _read_mellum(c: Config) -> Architecture:
     full = attention(
         c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope(500_000.0, layer_type="full_attention")
     )
-    sliding = full
-    if "sliding_attention" in types:
-        near = c.rope(layer_type="sliding_attention")
-        sliding = full.model_copy(update={"rope": near, "window": Window(size=c.size("sliding_window"))})
+    mixers = windowed(c, types, full, c.rope(layer_type="sliding_attention"))
     moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
-    mixers: list[Mixer] = [sliding if kind == "sliding_attention" else full for kind in types]
     layers = stack(c, mixers, choose_feed_forwards(c, [kind == "sparse" for kind in kinds], moe))
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
