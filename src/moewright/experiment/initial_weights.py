@@ -15,7 +15,7 @@ from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import MODEL
 from moewright.files import read_mapping
-from moewright.hf.checkpoint_headers import INDEX
+from moewright.hf.checkpoint_headers import INDEX, read_index
 from moewright.hf.config import read_config
 from moewright.records import digest
 
@@ -90,14 +90,7 @@ def initial_weight_files(folder: Path) -> list[Path]:
         if any(path.suffix in _PICKLES for path in folder.iterdir()):
             raise UserError(f"{folder}: the weights are pickled, which can run code; convert them to safetensors")
         raise UserError(f"{folder}: the folder has neither {MODEL} nor {INDEX}")
-    shards = read_mapping(folder / INDEX).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-        raise UserError(f"{folder / INDEX}: weight_map: expected the file of each tensor")
-    names = sorted(set(shards.values()))
-    odd = next((name for name in names if Path(name).name != name), None)
-    if odd is not None:
-        raise UserError(f"{folder / INDEX}: {odd!r} is not the name of a file in the folder")
-    return [folder / name for name in names]
+    return [folder / name for name in read_index(folder / INDEX)[0]]
 
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:

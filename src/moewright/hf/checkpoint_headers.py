@@ -43,16 +43,7 @@ def weight_files(folder: Path) -> tuple[list[Path], list[str], int | None]:
     """
     index = folder / INDEX
     if index.is_file():
-        values = read_mapping(index)
-        places = values.get("weight_map")
-        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-            raise UserError(f"{index}: weight_map: expected a mapping of tensors to files")
-        names = sorted(set(places.values()))
-        if len(names) > _MOST_FILES or any(Path(name).name != name for name in names):
-            raise UserError(f"{index}: weight_map: names files that are not in its folder")
-        metadata = values.get("metadata")
-        total = metadata.get("total_size") if isinstance(metadata, dict) else None
-        total = int(total) if isinstance(total, int | float) and 0 < total < 2**62 else None
+        names, total = read_index(index)
         there = [folder / name for name in names if (folder / name).is_file()]
         return there, [name for name in names if not (folder / name).is_file()], total
     for ending in ("safetensors", "gguf"):
@@ -61,6 +52,23 @@ def weight_files(folder: Path) -> tuple[list[Path], list[str], int | None]:
         if whole:
             return whole[:_MOST_FILES], [], None
     return [], [], None
+
+
+def read_index(index: Path) -> tuple[list[str], int | None]:
+    """The files that an index names, all in its folder, and the bytes of all tensors if stated. Raises UserError."""
+    values = read_mapping(index)
+    places = values.get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise UserError(f"{index}: weight_map: expected the file of each tensor")
+    names = sorted(set(places.values()))
+    odd = next((name for name in names if Path(name).name != name), None)
+    if odd is not None:
+        raise UserError(f"{index}: weight_map: {odd!r} is not the name of a file in the folder")
+    if len(names) > _MOST_FILES:
+        raise UserError(f"{index}: weight_map: {len(names):,} files are more than the {_MOST_FILES:,} read")
+    metadata = values.get("metadata")
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
+    return names, int(total) if isinstance(total, int | float) and 0 < total < 2**62 else None
 
 
 def published_as_files_say(
