@@ -42,7 +42,15 @@ def data_bytes(folder: Path) -> int:
     return total
 
 
-@pytest.mark.parametrize("family", ["qwen3_moe", "mixtral", "deepseek_v3", "glm4_moe", "minimax_m2", "olmoe", "qwen3"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        *("qwen3_moe", "mixtral", "deepseek_v3", "glm4_moe", "minimax_m2", "olmoe", "qwen3"),
+        # With words of their own for parts, or buffers in their files.
+        *("afmoe", "deepseek_v4", "ernie4_5_moe", "gemma4_text", "hy_v4", "jetmoe", "kimi_linear", "laguna", "minimax"),
+        "nemotron_h",
+    ],
+)
 def test_saved_by_transformers(family: str, tmp_path: Path) -> None:
     save(family, tmp_path)
     found = moewright.inspect(tmp_path)

@@ -79,8 +79,9 @@ class StoredModel:
 
     def dtype(self) -> str | None:
         """The formats of the matrices by their parameters, the largest first; plain ones only where all are plain."""
-        packed = {name: count for name, count in self.params_by_format.items() if name not in PLAIN_FORMATS}
-        found = packed or self.params_by_format
+        of_parameters = {name: count for name, count in self.params_by_format.items() if count}
+        packed = {name: count for name, count in of_parameters.items() if name not in PLAIN_FORMATS}
+        found = packed or of_parameters
         if not packed and found:
             return max(found, key=lambda name: found[name])
         return "+".join(sorted(found, key=lambda name: -found[name])) or None

@@ -84,7 +84,10 @@ def published_as_files_say(
     if not there:
         return None
     content = read_content(
-        ((file_ranges(path), path.name) for path in there), architecture.num_layers, packed_bits(config)
+        ((file_ranges(path), path.name) for path in there),
+        architecture.num_layers,
+        packed_bits(config),
+        any(moe.router.selection_bias == "parameter" for _, moe in architecture.moe_layers()),
     )
     source = f"headers of {content.files} file{'s' if content.files > 1 else ''}"
     notes = tuple(_differences(architecture, content, as_config_says))
@@ -106,10 +109,13 @@ def _without_all_files(as_config_says: Published, there: int, missing: int, tota
     )
 
 
-def read_content(files: Iterable[tuple[Ranges, str]], num_layers: int, bits: int | None = None) -> FilesContent:
+def read_content(
+    files: Iterable[tuple[Ranges, str]], num_layers: int, bits: int | None = None, counts_selection_bias: bool = False
+) -> FilesContent:
     """What files hold, by their headers; each is a range reader with its name, so they may lie behind HTTP.
 
-    `bits` is how many a packed integer's weights have, where the header alone does not tell. Raises UserError.
+    `bits` is how many a packed integer's weights have, where the header alone does not tell. `counts_selection_bias`:
+    whether the family makes a parameter of it. Raises UserError.
     """
     content = FilesContent()
     tensors: dict[str, HeaderTensor] = {}
@@ -129,7 +135,7 @@ def read_content(files: Iterable[tuple[Ranges, str]], num_layers: int, bits: int
         if elements is None:
             content.countable = False
             elements = main.elements
-        if _BUFFER.search(base):
+        if _BUFFER.search(base) or (_SELECTION_BIAS.search(base) and not counts_selection_bias):
             elements = 0
         size = sum(tensor.bytes for tensor in parts.values())
         if _OUTSIDE.search(base):
@@ -150,7 +156,11 @@ _COMPANION = re.compile(
     r"|weight\.(?:absmax|quant_map|nested_absmax|nested_quant_map|quant_state\..*)|absmax|weight)$"
 )
 _FUSED_COMPANION = re.compile(r"_(blocks|scales|scale_inv)$")
-_BUFFER = re.compile(r"e_score_correction|inv_freq|\.exp_probs_b|expert_bias$")
+_BUFFER = re.compile(
+    r"inv_freq|layer_scalar$|ffn\.gate\.tid2eid$|self_attn\.(slope_rate|query_decay|key_decay|diagonal_decay)$"
+)
+_SELECTION_BIAS = re.compile(r"e_score_correction|\.exp_probs_b|expert_bias$|ffn\.gate\.bias$")
+"""A buffer in most families, a parameter in some."""
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -219,10 +229,15 @@ def packed_bits(config: Mapping[str, Any]) -> int | None:
 
 _OUTSIDE = re.compile(r"vision|visual|audio|image|video|projector|mm_|merger|talker|(^|\.)v\.blk")
 _WORDS: tuple[tuple[str, Component], ...] = (
+    (r"(^|\.)hc_|_hc(\.|$)", "other"),
+    (rf"{_SELECTION_BIAS.pattern}|attention\.experts\.router", "router"),
+    (r"attention\.experts", "attention"),
     (r"shared_expert|shared_mlp|_shexp", "shared_experts"),
-    (r"\.experts?\.|\.experts$|block_sparse_moe\.(input|output)_linear|_exps", "routed_experts"),
-    (r"(mlp|moe|ffn|feed_forward)\.(gate|router)(\.|$)|\.router|ffn_gate_inp|e_score|exp_probs_b", "router"),
-    (r"layernorm|_norm$|attn_norm|ffn_norm|output_norm|(^|\.)norm$|hnorm|enorm", "norm"),
+    (r"\.experts?\.|\.experts$|(block_sparse_moe|mlp)\.(input|output)_linear|\.mlp\.bias$|_exps", "routed_experts"),
+    (r"(mlp|moe|ffn|feed_forward|mixer)\.(gate|router)(\.|$)|\.router|ffn_gate_inp", "router"),
+    (r"latent_proj$|routed_expert_(down|up)_proj$", "latent_projections"),
+    (r"block_sparse_moe\.(gate|up|down)_proj$|\.mixer\.(up|down)_proj$", "dense_ffn"),
+    (r"layernorm|norm_f$|_norm$|attn_norm|ffn_norm|output_norm|(^|\.)norm$|hnorm|enorm", "norm"),
     (r"linear_attn|mamba|mixer|\.conv\.|ssm_|shortconv", "linear_mixer"),
     (r"attn|attention", "attention"),
     (r"mlp|ffn|feed_forward", "dense_ffn"),
