@@ -77,7 +77,7 @@ def test_the_same_weights_are_the_same_run_wherever_they_lie(
 
     draw = random.Random(3)
     whole = (weights / WEIGHTS).read_bytes()
-    first = min(tensor.start for tensor in stored_tensors(weights / WEIGHTS).values())
+    first = min(tensor.start for tensor in stored_tensors(weights / WEIGHTS))
     others = set()
     for _ in range(20):
         changed = bytearray(whole)
@@ -141,8 +141,8 @@ BAD: dict[Callable[[Path], None], str] = {
     gone: "not a folder with a Hugging Face checkpoint",
     without_config: "has no config.json",
     without_tensors: f"neither {WEIGHTS} nor",
-    cut: "is the file complete",
-    cut_header: "not a complete safetensors file",
+    cut: "is it complete",
+    cut_header: "is it complete",
     another_model: "holds another model than the recipe's",
 }
 

@@ -1,12 +1,9 @@
 """The weights that a recipe begins with, a Hugging Face checkpoint, as files: what they are, without torch."""
 
 import hashlib
-import json
 import mmap
 import os
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from moewright.architecture.differences import differences
@@ -17,22 +14,10 @@ from moewright.experiment.run_folder import MODEL
 from moewright.files import read_mapping
 from moewright.hf.checkpoint_headers import INDEX, read_index
 from moewright.hf.config import read_config
+from moewright.hf.tensor_headers import HeaderTensor, file_ranges, read_header
 from moewright.records import digest
 
 _PICKLES = (".bin", ".pt", ".pth")
-_HEADER_BYTES = 8
-"""Of the header's length, little-endian; the header is JSON, its offsets count from its end (safetensors' README)."""
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor in a safetensors file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-    """Bytes of the file."""
 
 
 def fingerprint(recipe: Recipe) -> str | None:
@@ -93,38 +78,9 @@ def initial_weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in read_index(folder / INDEX)[0]]
 
 
-def stored_tensors(path: Path) -> dict[str, StoredTensor]:
+def stored_tensors(path: Path) -> list[HeaderTensor]:
     """The tensors of a safetensors file, from its header. UserError for a file that is none, or is not complete."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = _HEADER_BYTES + int.from_bytes(file.read(_HEADER_BYTES), "little")
-            if not _HEADER_BYTES < start <= size:
-                raise UserError(f"{path}: not a complete safetensors file: its header is longer than it is")
-            header = json.loads(file.read(start - _HEADER_BYTES))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise UserError(f"{path}: not a safetensors file: its header is not JSON") from None
-    try:
-        tensors = dict(_entries(header, start))
-    except (TypeError, ValueError, KeyError, AttributeError):
-        raise UserError(f"{path}: not a safetensors file: its header does not say where its tensors are") from None
-    end = max((tensor.stop for tensor in tensors.values()), default=start)
-    if end != size:
-        raise UserError(f"{path}: its header promises {end:,} bytes and it has {size:,}; is the file complete?")
-    return tensors
-
-
-def _entries(header: Mapping[str, Mapping[str, object]], start: int) -> Iterator[tuple[str, StoredTensor]]:
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        first, last = (int(offset) for offset in entry["data_offsets"])  # type: ignore[attr-defined]
-        shape = tuple(int(size) for size in entry["shape"])  # type: ignore[attr-defined]
-        if not 0 <= first <= last:
-            raise ValueError(name)
-        yield name, StoredTensor(str(entry["dtype"]), shape, start + first, start + last)
+    return read_header(file_ranges(path), str(path))
 
 
 def _digests(path: Path, threads: ThreadPoolExecutor) -> dict[str, list[object]]:
@@ -135,12 +91,9 @@ def _digests(path: Path, threads: ThreadPoolExecutor) -> dict[str, list[object]]
         memoryview(contents) as whole,
     ):
 
-        def sha256(tensor: StoredTensor) -> str:
-            with whole[tensor.start : tensor.stop] as part:
+        def sha256(tensor: HeaderTensor) -> str:
+            with whole[tensor.start : tensor.start + tensor.bytes] as part:
                 return hashlib.sha256(part).hexdigest()
 
-        found = list(threads.map(sha256, tensors.values()))
-    return {
-        name: [tensor.dtype, list(tensor.shape), each]
-        for (name, tensor), each in zip(tensors.items(), found, strict=True)
-    }
+        found = list(threads.map(sha256, tensors))
+    return {tensor.name: [tensor.dtype, list(tensor.shape), each] for tensor, each in zip(tensors, found, strict=True)}

@@ -51,6 +51,8 @@ class HeaderTensor(NamedTuple):
     """As the file calls it: BF16, F8_E4M3, Q4_K."""
     shape: tuple[int, ...]
     """Outputs before inputs."""
+    start: int
+    """The byte of the file at which its data begin."""
     bytes: int
 
     @property
@@ -138,21 +140,22 @@ def read_safetensors_header(read: RangeReader, size: int, name: str) -> list[Hea
     values.pop("__metadata__", None)
     if len(values) > _MOST_TENSORS:
         raise UserError(f"{name}: {len(values):,} tensors are more than the {_MOST_TENSORS:,} read")
-    placed = sorted(_placed(key, value, name) for key, value in values.items())
-    end = 0
-    for begin, stop, tensor in placed:
-        if begin != end:
-            what = "overlap" if begin < end else "leave a hole"
+    data = 8 + length
+    tensors = [_safetensors_tensor(key, value, data, name) for key, value in values.items()]
+    tensors.sort(key=lambda tensor: (tensor.start, tensor.bytes))
+    end = data
+    for tensor in tensors:
+        if tensor.start != end:
+            what = "overlap" if tensor.start < end else "leave a hole"
             raise UserError(f"{name}: the data of {brief(tensor.name)} and of the tensor before it {what}")
-        end = stop
-    if end != size - 8 - length:
-        room = size - 8 - length
-        raise UserError(f"{name}: tensors take {end:,} bytes, the file has {room:,} for them; is it complete?")
-    return [tensor for _, _, tensor in placed]
+        end += tensor.bytes
+    if end != size:
+        raise UserError(f"{name}: tensors end at byte {end:,}, the file at {size:,}; is it complete?")
+    return tensors
 
 
-def _placed(key: str, value: object, name: str) -> tuple[int, int, HeaderTensor]:
-    """Where a tensor lies in the data, and what it is."""
+def _safetensors_tensor(key: str, value: object, data: int, name: str) -> HeaderTensor:
+    """What an entry says; its offsets count from where the file's data begin."""
     place = f"{name}: {brief(key)}"
     if not isinstance(value, dict):
         raise UserError(f"{place}: expected a mapping, found {brief(value)}")
@@ -167,7 +170,7 @@ def _placed(key: str, value: object, name: str) -> tuple[int, int, HeaderTensor]
     bits = math.prod(shape) * SAFETENSORS_BITS[dtype]
     if bits != 8 * (end - begin):
         raise UserError(f"{place}: {dtype} of shape {brief(shape)} does not take the {end - begin:,} bytes that it has")
-    return begin, end, HeaderTensor(key, dtype, tuple(shape), end - begin)
+    return HeaderTensor(key, dtype, tuple(shape), data + begin, end - begin)
 
 
 def _whole_numbers(values: object) -> TypeGuard[list[int]]:
@@ -253,22 +256,20 @@ def read_gguf_header(read: RangeReader, size: int, name: str) -> list[HeaderTens
             stream.skip(kind)
     if not 0 < alignment <= 2**20:
         raise UserError(f"{name}: general.alignment: {alignment} is not understood")
-    found = []
-    for _ in range(tensors):
-        tensor, offset = _gguf_tensor(stream, name)
-        found.append((offset, tensor))
-    data = -(-stream.at // alignment) * alignment
-    end = 0
-    for offset, tensor in sorted(found):
-        if offset < end:
+    by_offset = [_gguf_tensor(stream, name) for _ in range(tensors)]
+    end = data = -(-stream.at // alignment) * alignment
+    found = [tensor._replace(start=data + tensor.start) for tensor in by_offset]
+    for tensor in sorted(found, key=lambda tensor: (tensor.start, tensor.bytes)):
+        if tensor.start < end:
             raise UserError(f"{name}: the data of {brief(tensor.name)} and of the tensor before it overlap")
-        end = offset + tensor.bytes
-    if data + end > size:
-        raise UserError(f"{name}: tensors end at byte {data + end:,}, the file at {size:,}; is it complete?")
-    return [tensor for _, tensor in found]
+        end = tensor.start + tensor.bytes
+    if end > size:
+        raise UserError(f"{name}: tensors end at byte {end:,}, the file at {size:,}; is it complete?")
+    return found
 
 
-def _gguf_tensor(stream: _Stream, name: str) -> tuple[HeaderTensor, int]:
+def _gguf_tensor(stream: _Stream, name: str) -> HeaderTensor:
+    """The next tensor; its start counts from where the file's data begin, which is known after the last."""
     key = stream.text(_LONGEST_NAME)
     axes = stream.number("I")
     if axes > 8:
@@ -281,4 +282,4 @@ def _gguf_tensor(stream: _Stream, name: str) -> tuple[HeaderTensor, int]:
     if any(side >= 2**62 for side in shape) or (shape and shape[-1] % stored.block):
         raise UserError(f"{name}: {brief(key)}: shape {brief(list(shape))} does not fit {stored.name}")
     size = math.prod(shape) // stored.block * stored.block_bytes
-    return HeaderTensor(key, stored.name, shape, size), offset
+    return HeaderTensor(key, stored.name, shape, offset, size)
