@@ -20,12 +20,14 @@ in_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"published files are
 
 FAMILIES = (
     "afmoe",
+    "aria_text",
     "axk1",
     "deepseek_v2",
     "deepseek_v3",
     "dots1",
     "ernie4_5_moe",
     "exaone_moe",
+    "flint",
     "gemma4_text",
     "glm4_moe",
     "gpt_oss",

@@ -19,10 +19,12 @@ from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
 
 FAMILIES = (
+    "aria_text",
     "axk1",
     "deepseek_v3",
     "dots1",
     "exaone_moe",
+    "flint",
     "gemma4_text",
     "glm4_moe",
     "gpt_oss",

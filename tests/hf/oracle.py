@@ -31,6 +31,8 @@ def build(model_type: str, values: dict[str, Any], device: str = "meta") -> Any:
 
 # Language models that transformers builds inside multimodal models only, without a class with a head of their own.
 _TEXT_MODELS = {
+    "deepseek_ocr2_text": ("DeepseekOcr2TextConfig", "DeepseekOcr2TextModel"),
+    "unlimited_ocr_text": ("UnlimitedOcrTextConfig", "UnlimitedOcrTextModel"),
     "step3p5": ("Step3p7TextConfig", "Step3p7TextModel"),
     "qwen3_omni_moe_text": ("Qwen3OmniMoeTextConfig", "Qwen3OmniMoeThinkerTextModel"),
 }
@@ -47,10 +49,10 @@ class _WithHead(torch.nn.Module):
             self.lm_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
 
-def build_multimodal(model_type: str) -> PreTrainedModel:
-    """The image-and-text module of a family's default config, on the meta device."""
+def build_multimodal(model_type: str, values: dict[str, Any]) -> PreTrainedModel:
+    """The image-and-text module of a family's default config, but for `values`, on the meta device."""
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(AutoConfig.for_model(model_type))
+        return AutoModelForImageTextToText.from_config(AutoConfig.for_model(model_type, **values))
 
 
 def saved_config(module: Any) -> dict[str, Any]:

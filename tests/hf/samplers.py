@@ -728,7 +728,48 @@ def nemotron_h(r: random.Random) -> dict[str, Any]:
     )
 
 
+def deepseek_ocr2_text(r: random.Random) -> dict[str, Any]:
+    k = base(r) | grouped_experts(r) | {"attention_bias": flag(r), "mlp_bias": flag(r)}
+    k |= {"moe_intermediate_size": r.randrange(4, 40), "n_shared_experts": r.choice((1, 2, 3))}
+    k |= {"mlp_layer_types": per_layer(r, k["num_hidden_layers"], "dense", "sparse")}
+    return k | {"topk_method": r.choice(("greedy", "group_limited_greedy"))}
+
+
+def aria_text(r: random.Random) -> dict[str, Any]:
+    k = base(r) | maybe_head_dim(r) | some_experts(r, "moe_num_experts", "moe_topk")
+    return k | {"moe_num_shared_experts": r.choice((1, 2, 3)), "attention_bias": flag(r), "mlp_bias": flag(r)}
+
+
+def flint(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r), "sliding_window": 8}
+    n = k["num_hidden_layers"]
+    k |= _qwen_steps(r, n) | some_experts(r, "num_experts", "num_experts_per_tok")
+    kinds = per_layer(r, n, "full_attention", "sliding_attention")
+    return k | {"shared_expert_intermediate_size": r.randrange(4, 50), "layer_types": r.choice((None, kinds))}
+
+
+def bamba(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"attention_bias": flag(r), "mlp_bias": flag(r)}
+    n, heads = k["num_hidden_layers"], r.choice((2, 4))
+    k["hidden_size"] = k["num_attention_heads"] * r.choice((4, 8))
+    return k | {
+        "attn_layer_indices": r.choice((None, sorted(r.sample(range(n), r.randrange(1, n + 1))))),
+        "mamba_n_heads": heads,
+        "mamba_n_groups": r.choice((1, 2)),
+        "mamba_d_state": r.randrange(3, 12),
+        "mamba_d_conv": r.choice((2, 3, 4)),
+        "mamba_expand": r.choice((1, 2)),
+        "mamba_conv_bias": flag(r),
+        "mamba_proj_bias": flag(r),
+    }
+
+
 SAMPLERS: dict[str, Sampler] = {
+    "aria_text": aria_text,
+    "bamba": bamba,
+    "flint": flint,
+    "deepseek_ocr2_text": deepseek_ocr2_text,
+    "unlimited_ocr_text": deepseek_ocr2_text,
     "axk1": axk1,
     "gemma2": gemma2,
     "gemma3_text": gemma2,
@@ -801,10 +842,13 @@ SAMPLERS: dict[str, Sampler] = {
     "qwen3_next": qwen3_next,
 }
 
-# Four families have no buildable default; these are the fields that their publishers set.
+_OCR_LAYERS = {"mlp_layer_types": ["dense"] + ["sparse"] * 31}
+# Some families have no buildable default; these are the fields that their publishers set.
 NEEDED_FIELDS: dict[str, dict[str, Any]] = {
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
     "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 64, "moe_topk": 8},
     "lfm2_moe": {"layer_types": (["conv"] * 2 + ["full_attention"] + ["conv"] * 5) * 4},
     "dbrx": {"attn_config": {"kv_n_heads": 8, "rope_theta": 5e5}},
+    "deepseek_ocr2_text": _OCR_LAYERS,
+    "deepseek_ocr2": {"text_config": _OCR_LAYERS},
 }

@@ -21,14 +21,10 @@ UNREAD: dict[str, str] = {
     "vitpose_backbone": NO_DECODER,
     **dict.fromkeys(
         (
-            "aria",
             "axk2",
-            "bamba",
             "beam",
-            "deepseek_ocr2",
             "doge",
             "ernie4_5_vl_moe",
-            "flint",
             "glm5_next",
             "inkling",
             "inkling2",
@@ -36,7 +32,6 @@ UNREAD: dict[str, str] = {
             "mistral_large4",
             "muse_spark",
             "qwen4_exp",
-            "unlimited_ocr",
             "zaya",
         ),
         NOT_YET,

@@ -81,13 +81,14 @@ _DEEPSEEK_V4 = Naming(
 )
 _NAMINGS: dict[str, Naming] = {
     **dict.fromkeys(("mixtral", "phimoe", "minimax", "minimax_m2"), _MIXTRAL),
-    **dict.fromkeys(("qwen2_moe", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_text", "laguna"), _SHARED_EXPERT),
+    **dict.fromkeys(("qwen2_moe", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_text", "laguna", "flint"), _SHARED_EXPERT),
     **dict.fromkeys(("granitemoe", "granitemoeshared", "granitemoehybrid", "granitemoe_swa"), _GRANITE),
     "llama4_text": _LLAMA4,
     "gpt_oss": Naming(router="router"),
     "deepseek_v4": _DEEPSEEK_V4,
     "lfm2_moe": Naming(feed_forward="feed_forward", expert=("w1", "w3", "w2"), renamed={"conv": ("conv.conv",)}),
-    "jamba": Naming(feed_forward="feed_forward", router="router"),
+    **dict.fromkeys(("jamba", "bamba"), Naming(feed_forward="feed_forward", router="router")),
+    "aria_text": Naming(router="router"),
     "hunyuan_v1_moe": Naming(router="gate.wg", shared="shared_mlp"),
     "dbrx": Naming(feed_forward="ffn", router="router.layer"),
     "afmoe": Naming(router="router.gate"),

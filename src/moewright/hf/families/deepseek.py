@@ -1,14 +1,15 @@
-"""DeepSeek-V2 (arXiv 2405.04434), V3 (arXiv 2412.19437) and V3.2, and what is built on V3's module: Kimi-K2, Mistral 4,
-Sarvam-105B, A.X K1."""
+"""DeepSeek-V2 (arXiv 2405.04434), V3 (arXiv 2412.19437) and V3.2; what is built on V2's module, DeepSeek-OCR 2 and
+Unlimited-OCR, and on V3's: Kimi-K2, Mistral 4, Sarvam-105B, A.X K1."""
 
 from typing import Any
 
-from moewright.architecture.feed_forwards import Router
-from moewright.architecture.mixers import LatentAttention, Rope
+from moewright.architecture.feed_forwards import MoE, Router
+from moewright.architecture.mixers import Attention, LatentAttention, Rope
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
+    attention,
     build,
     choose_feed_forwards,
     common_keys,
@@ -26,14 +27,26 @@ from moewright.hf.parts import (
     shared_of_routed_size,
     stack,
     typed_layers,
+    without,
 )
 
 
 def _read_v2(c: Config) -> Architecture:
-    n, bias = c.num_layers(), c.flag("mlp_bias")
+    n = c.num_layers()
+    # DeepSeek-VL2's and DeepSeek-OCR's files switch latent attention off.
+    mixer = latent_attention(c, rope=c.rope()) if c.flag("use_mla") else _plain_attention(c)
+    sparse = dense_first_layers(c, n)
+    return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, sparse, _v2_experts(c), bias=c.flag("mlp_bias"))))
+
+
+def _plain_attention(c: Config) -> Attention:
+    bias = c.flag("attention_bias")
+    return attention(c, qkv_bias=bias, output_bias=bias, rope=c.rope())
+
+
+def _v2_experts(c: Config) -> MoE:
     c.fixed("moe_layer_freq", 1)
     c.fixed("scoring_func", "softmax")
-    mixer = latent_attention(c, rope=c.rope())
     limited = c.choice("topk_method", "greedy", "group_limited_greedy") == "group_limited_greedy"
     groups, best = expert_groups(c) if limited else (1, 1)
     router = Router(
@@ -45,16 +58,27 @@ def _read_v2(c: Config) -> Architecture:
     if not c.has("num_experts_per_tok"):
         # transformers' default; the module can be built and counted, but not run.
         c.warn("num_experts_per_tok: null; active parameters are counted as if every expert were chosen")
-    moe = experts(
+    return experts(
         c,
         count="n_routed_experts",
         top_k="num_experts_per_tok" if c.has("num_experts_per_tok") else "n_routed_experts",
         size="moe_intermediate_size",
         router=router,
-        shared=shared_of_routed_size(c, "n_shared_experts", "moe_intermediate_size", bias=bias),
+        shared=shared_of_routed_size(c, "n_shared_experts", "moe_intermediate_size", bias=c.flag("mlp_bias")),
     )
-    sparse = dense_first_layers(c, n)
-    return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe, bias=bias)))
+
+
+def _read_ocr(c: Config) -> Architecture:
+    n = c.num_layers()
+    types = c.per_layer("layer_types", n, "full_attention", "reference_sliding_attention")
+    window = c.optional_size("sliding_window")
+    if window and (types is None or "reference_sliding_attention" in types):
+        c.warn(
+            f"sliding_window: {window} limits what is generated, and the prompt is kept whole; counted as if all "
+            "tokens were of the prompt"
+        )
+    feed_forwards = choose_feed_forwards(c, typed_layers(c, n), _v2_experts(c), bias=c.flag("mlp_bias"))
+    return build(c, stack(c, [_plain_attention(c)] * n, feed_forwards))
 
 
 def _read_v3(c: Config) -> Architecture:
@@ -187,14 +211,51 @@ _V3 = Family(
     neutral=_NEUTRAL,
     active_counts_embedding=False,  # 37B and Kimi-K2's 32B are without it, 37.6B and 32.9B with it
 )
+_V2_ALIASES = {"num_experts": "n_routed_experts", "num_local_experts": "n_routed_experts"}
+_LATENT_SIZES = ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+_OCR = {
+    **COMMON_DEFAULTS,
+    **without(_ROUTING, "first_k_dense_replace"),
+    "num_key_value_heads": None,
+    "n_shared_experts": 2,
+    "mlp_bias": False,
+    "topk_method": "greedy",
+    "mlp_layer_types": None,
+    "layer_types": None,
+    "sliding_window": None,
+}
 
 FAMILIES = {
     "deepseek_v2": Family(
         model_type="deepseek_v2",
         class_name="DeepseekV2ForCausalLM",
         read=_read_v2,
-        defaults={**COMMON_DEFAULTS, **_ROUTING, "n_shared_experts": 2, "mlp_bias": False, "topk_method": "greedy"},
-        aliases={"num_experts": "n_routed_experts", "num_local_experts": "n_routed_experts"},
+        defaults={
+            **COMMON_DEFAULTS,
+            **_ROUTING,
+            "n_shared_experts": 2,
+            "mlp_bias": False,
+            "topk_method": "greedy",
+            "use_mla": True,
+        },
+        aliases=_V2_ALIASES,
+        # Of latent attention, where it is switched off; and whether a file holds a head, which it does.
+        neutral=(*_NEUTRAL, *_LATENT_SIZES, "lm_head", "rm_head"),
+    ),
+    "deepseek_ocr2_text": Family(
+        model_type="deepseek_ocr2_text",
+        class_name="DeepseekOcr2ForConditionalGeneration",
+        read=_read_ocr,
+        defaults=_OCR,
+        aliases=_V2_ALIASES,
+        neutral=_NEUTRAL,
+    ),
+    "unlimited_ocr_text": Family(
+        model_type="unlimited_ocr_text",
+        class_name="UnlimitedOcrForConditionalGeneration",
+        read=_read_ocr,
+        defaults={**_OCR, "first_k_dense_replace": 1, "sliding_window": 128},
+        aliases=_V2_ALIASES,
         neutral=_NEUTRAL,
     ),
     "deepseek_v3": _V3,

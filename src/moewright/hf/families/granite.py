@@ -1,4 +1,5 @@
-"""IBM Granite 3 and 4: plain mixtures, with a shared feed-forward, hybrid with Mamba-2, and with sliding windows."""
+"""IBM Granite 3 and 4: plain mixtures, with a shared feed-forward, hybrid with Mamba-2, and with sliding windows;
+Bamba, a dense hybrid."""
 
 from typing import Any
 
@@ -6,7 +7,7 @@ from moewright.architecture.feed_forwards import Dense, FeedForward, Router, Sha
 from moewright.architecture.mixers import Attention, Mamba2, Rope, Window
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, stack
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, dense, experts, stack
 
 
 def _experts(c: Config, shared_size: int) -> FeedForward:
@@ -66,24 +67,7 @@ def _read_hybrid(c: Config) -> Architecture:
     n = c.num_layers()
     kinds = ("attention", "mamba", "full_attention", "linear_attention")  # old and new words
     types = c.per_layer("layer_types", n, *kinds) or ["linear_attention"] * n
-    width, heads = c.size("mamba_expand") * c.size("hidden_size"), c.size("mamba_n_heads")
-    if width % heads:
-        raise c.error("mamba_n_heads", f"{heads} does not divide mamba_expand x hidden_size ({width})")
-    head_dim = width // heads if c.raw("mamba_d_head") in (None, "auto") else c.size("mamba_d_head")
-    if head_dim * heads != width:
-        raise c.error("mamba_d_head", f"{head_dim} x {heads} heads is not mamba_expand x hidden_size ({width})")
-    groups = c.size("mamba_n_groups")
-    if heads % groups:
-        raise c.error("mamba_n_groups", f"{groups} does not divide mamba_n_heads ({heads})")
-    state_space = Mamba2(
-        num_heads=heads,
-        head_dim=head_dim,
-        state_size=c.size("mamba_d_state"),
-        num_groups=groups,
-        conv_kernel=c.size("mamba_d_conv"),
-        conv_bias=c.flag("mamba_conv_bias"),
-        projection_bias=c.flag("mamba_proj_bias"),
-    )
+    state_space = _state_space(c)
     position = c.raw("position_embedding_type")
     if position not in (None, "rope", "nope"):
         raise c.error("position_embedding_type", "expected rope or nope", position)
@@ -97,8 +81,45 @@ def _read_hybrid(c: Config) -> Architecture:
     return build(c, stack(c, mixers, [feed_forward] * n))
 
 
+def _read_bamba(c: Config) -> Architecture:
+    n = c.num_layers()
+    looks = set(c.integers("attn_layer_indices"))
+    softmax, state_space = _attention(c, rope=c.rope(fraction=0.5)), _state_space(c)
+    mixers = [softmax if index in looks else state_space for index in range(n)]
+    return build(c, stack(c, mixers, [dense(c, bias=c.flag("mlp_bias"))] * n))
+
+
+def _state_space(c: Config) -> Mamba2:
+    width, heads = c.size("mamba_expand") * c.size("hidden_size"), c.size("mamba_n_heads")
+    if width % heads:
+        raise c.error("mamba_n_heads", f"{heads} does not divide mamba_expand x hidden_size ({width})")
+    head_dim = width // heads if c.raw("mamba_d_head") in (None, "auto") else c.size("mamba_d_head")
+    if head_dim * heads != width:
+        raise c.error("mamba_d_head", f"{head_dim} x {heads} heads is not mamba_expand x hidden_size ({width})")
+    groups = c.size("mamba_n_groups")
+    if heads % groups:
+        raise c.error("mamba_n_groups", f"{groups} does not divide mamba_n_heads ({heads})")
+    return Mamba2(
+        num_heads=heads,
+        head_dim=head_dim,
+        state_size=c.size("mamba_d_state"),
+        num_groups=groups,
+        conv_kernel=c.size("mamba_d_conv"),
+        conv_bias=c.flag("mamba_conv_bias"),
+        projection_bias=c.flag("mamba_proj_bias"),
+    )
+
+
 _NEUTRAL = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier", "init_method")
 _ALIASES = {"num_experts": "num_local_experts"}
+_STATE_SPACE = {
+    "mamba_n_groups": 1,
+    "mamba_d_head": None,
+    "mamba_d_conv": 4,
+    "mamba_expand": 2,
+    "mamba_conv_bias": True,
+    "mamba_proj_bias": False,
+}
 
 FAMILIES = {
     "granitemoe": Family(
@@ -127,12 +148,7 @@ FAMILIES = {
             "shared_intermediate_size": 1024,
             "layer_types": None,
             "position_embedding_type": None,
-            "mamba_n_groups": 1,
-            "mamba_d_head": None,
-            "mamba_d_conv": 4,
-            "mamba_expand": 2,
-            "mamba_conv_bias": True,
-            "mamba_proj_bias": False,
+            **_STATE_SPACE,
         },
         aliases={**_ALIASES, "layers_block_type": "layer_types"},
         neutral=(
@@ -158,5 +174,27 @@ FAMILIES = {
         },
         aliases=_ALIASES,
         neutral=_NEUTRAL,
+    ),
+    "bamba": Family(
+        model_type="bamba",
+        class_name="BambaForCausalLM",
+        read=_read_bamba,
+        defaults={
+            **COMMON_DEFAULTS,
+            "num_key_value_heads": 8,
+            "rms_norm_eps": 1e-5,
+            "mlp_bias": False,
+            "attn_layer_indices": None,
+            **_STATE_SPACE,
+        },
+        neutral=(
+            "mamba_chunk_size",
+            "time_step_limit",
+            "num_logits_to_keep",
+            "z_loss_coefficient",
+            "attn_rotary_emb",
+            "layer_types",
+            "layers_block_type",
+        ),
     ),
 }

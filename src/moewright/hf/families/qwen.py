@@ -1,5 +1,5 @@
 """Qwen's mixtures: Qwen1.5/2-MoE, Qwen3-MoE (arXiv 2505.09388), and the hybrids Qwen3-Next and Qwen3.5; JetBrains'
-Mellum and LARA mini, which are made of the same parts."""
+Mellum, LARA mini and RecursiveSI's Flint, which are made of the same parts."""
 
 from typing import Any
 
@@ -144,6 +144,26 @@ def _read_mellum(c: Config) -> Architecture:
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
+def _read_flint(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("attention_bias")
+    types = c.per_layer("layer_types", n, "full_attention", "sliding_attention")
+    if types is None:
+        looks = [index < 2 or index % 4 == 1 or index == n - 1 for index in range(n)]
+        types = ["full_attention" if look else "sliding_attention" for look in looks]
+    full = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", sinks=True, rope=None)
+    moe = experts(
+        c,
+        count="num_experts",
+        top_k="num_experts_per_tok",
+        size="moe_intermediate_size",
+        router=Router(score="sigmoid", normalize=c.flag("norm_topk_prob")),
+        shared=SharedExpert(expert_size=c.size("shared_expert_intermediate_size")),
+    )
+    return build(
+        c, stack(c, windowed(c, types, full, c.rope()), choose_feed_forwards(c, sparse_step_layers(c, n), moe))
+    )
+
+
 def _write_qwen3(a: Architecture) -> dict[str, Any]:
     mixer = first_mixer(a, Attention)
     values = common_keys(a, mixer) | _sparse_keys(a)
@@ -284,6 +304,22 @@ FAMILIES = {
         },
         aliases={"num_local_experts": "num_experts", "num_mtp_layers": "num_nextn_predict_layers"},
         neutral=("intermediate_size", "sliding_window", "mtp_layer_types", "mtp_mlp_layer_types"),
+    ),
+    "flint": Family(
+        model_type="flint",
+        class_name="FlintForCausalLM",
+        read=_read_flint,
+        defaults={
+            **COMMON_DEFAULTS,
+            **_STEPS,
+            "head_dim": 128,
+            "mlp_only_layers": [0, 1],
+            "norm_topk_prob": True,
+            "layer_types": None,
+            "sliding_window": 513,
+        },
+        aliases={"num_local_experts": "num_experts"},
+        neutral=("intermediate_size",),
     ),
     "qwen3_next": Family(
         model_type="qwen3_next",
