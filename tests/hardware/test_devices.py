@@ -28,7 +28,7 @@ def test_every_figure_is_positive_ordered_and_sourced(name: str) -> None:
     figures = {"memory", "memory_bandwidth", "peak_flops", "node"} | ({"network"} if device.network else set())
     assert device.sources.keys() == figures
     for source in device.sources.values():
-        assert any(year in source for year in ("2021", "2022", "2023", "2024", "2025")) or source.startswith(
+        assert any(year in source for year in ("2020", "2021", "2022", "2023", "2024", "2025")) or source.startswith(
             ("assumed", "one device")
         )
     peaks = device.peak_flops
