@@ -5,6 +5,7 @@ No times: those are of `python -m tests.benchmarks.startup`.
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,8 @@ TABLES = ("rich", "html", "moewright.report")
     ("command", "without"),
     [
         (f"inspect {OLMOE}", ("numpy", "yaml", "moewright.hardware.devices", "moewright.laws", *HIGHER)),
+        ("inspect qwen3-30b-a3b", ("numpy", "yaml", "moewright.hardware.devices", "moewright.laws", *HIGHER)),
+        ("models", ("numpy", "yaml", "moewright.laws", "moewright.hardware", *HIGHER)),
         (f"inspect {OLMOE} --json", ("numpy", "yaml", "moewright.laws", *TABLES, *HIGHER)),
         (f"inspect {OLMOE} --hardware H100 --json", ("moewright.laws", *TABLES, *HIGHER)),
         ("inspect --help", ("numpy", "yaml", "moewright.architecture", "moewright.hardware", *HIGHER)),
@@ -48,6 +51,18 @@ def test_a_command_loads_only_what_it_needs(command: str, without: tuple[str, ..
 def test_one_family_is_read(command: str) -> None:
     families = {name for name in modules_of(command.split()) if name.startswith("moewright.hf.families.")}
     assert families == {"moewright.hf.families.olmo"}
+
+
+def test_of_the_catalogue_one_file_is_read_and_no_family() -> None:
+    """Nor is any other file of it opened."""
+    script = (
+        "import sys\nopened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
+        "import moewright\nmoewright.inspect('Qwen3-30B-A3B')\n"
+        "print(*(path for path in opened if '/hf/models/' in path or '/hf/families/' in path), sep='\\n')"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert {Path(path).stem.partition(".")[0] for path in told.splitlines()} == {"qwen3-30b-a3b", "__init__"}
 
 
 def modules_of(words: list[str]) -> set[str]:

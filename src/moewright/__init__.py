@@ -2,7 +2,7 @@
 
 Every command of the command line is a function here, with the command's own arguments and defaults:
 
-    moewright inspect, predict, fit, design, train, sweep, export    the functions of these names
+    moewright inspect, models, predict, fit, design, train, sweep, export    the functions of these names
     moewright laws            describe_laws: `laws` is the package of scaling laws
     moewright runs            collect_runs: `runs` is the package of run tables
     moewright data prepare    prepare_data: `data` is the package of token shards
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from moewright.commands.export import export
     from moewright.commands.fit import fit
     from moewright.commands.inspect import inspect
+    from moewright.commands.models import models
     from moewright.commands.predict import predict
     from moewright.commands.prepare_data import prepare_data
     from moewright.commands.sweep import sweep
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from moewright.exporters.exported import Export
     from moewright.hardware import Device
     from moewright.hardware.inspection import Inspection
+    from moewright.hf.model_description import ModelDescription, ModelList
     from moewright.laws import Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
     from moewright.sweeps.foresight.dry_run import DryRun
@@ -58,6 +60,8 @@ __all__ = [
     "Law",
     "LawDescription",
     "LawList",
+    "ModelDescription",
+    "ModelList",
     "Prediction",
     "Recipe",
     "RunPlan",
@@ -79,6 +83,7 @@ __all__ = [
     "hf",
     "inspect",
     "laws",
+    "models",
     "predict",
     "prepare_data",
     "report",
@@ -100,6 +105,8 @@ _CLASSES = {
     "Law": "laws",
     "LawDescription": "laws.description",
     "LawList": "laws.description",
+    "ModelDescription": "hf.model_description",
+    "ModelList": "hf.model_description",
     "Prediction": "laws",
     "Recipe": "experiment.recipe",
     "TrainingResult": "experiment.run_folder",

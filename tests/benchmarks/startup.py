@@ -47,6 +47,7 @@ COMMANDS = {
     BASELINE: [sys.executable, "-c", PROGRAM, "64"],
     "import moewright; .inspect": [sys.executable, "-c", "import moewright; moewright.inspect"],
     "inspect CONFIG": [*MOEWRIGHT, "inspect", CONFIG],
+    "inspect NAME": [*MOEWRIGHT, "inspect", "deepseek-v3"],
     "inspect CONFIG --json": [*MOEWRIGHT, "inspect", CONFIG, "--json"],
     "laws": [*MOEWRIGHT, "laws"],
     "predict CONFIG": [*MOEWRIGHT, "predict", CONFIG, "--train-tokens", "2T"],

@@ -26,6 +26,7 @@ TABLE = pd.DataFrame({"total_params": [1e9, 2e9], "train_tokens": [1e10, 2e10], 
 GOOD: dict[str, dict[str, Any]] = {
     "inspect": {"config": OLMOE},
     "predict": {"config": OLMOE, "train_tokens": "2T"},
+    "models": {"name": "olmoe-1b-7b"},
     "describe_laws": {"name": "zhao2025"},
     "fit": {"runs": TABLE, "law": "hoffmann2022"},
     "design": {"total_params": "3B", "train_tokens": "2T"},
@@ -39,6 +40,7 @@ KINDS = {
     "inspect": "config:source tokens_per_sequence:int? batch:int weights_dtype:text kv_dtype:text hardware:name? "
     "devices:int?",
     "predict": "config:source train_tokens:quantity law:names?",
+    "models": "name:text?",
     "describe_laws": "name:name?",
     "fit": "runs:table law:name source:text? where:pairs? holdout:text? bootstrap:int loss:text weights:text? "
     "cluster:texts? objective:text? tuning:text? asymptote:float? fix:pairs? bound:pairs? seed:int out:path? "
@@ -167,6 +169,19 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "train_tokens": "2T", "law": ["zhao2025", ""]},
         {"config": OLMOE, "train_tokens": "2T", "law": ["{tmp}/missing.json"]},
         {"config": OLMOE, "train_tokens": "2T", "law": ["{tmp}/"]},
+    ],
+    "models": [
+        {"name": "olmoe"},
+        {"name": "x"},
+        {"name": "examples/configs/dbrx.json"},
+        {"name": "x" * 300},
+        {"name": "../dbrx"},
+        {"name": ""},
+        {"name": "{tmp}"},
+        {"name": "dbrx.json"},
+        {"name": "all"},
+        {"name": "dbrx,olmoe-1b-7b"},
+        {"name": "Qwen/Qwen3-30B-A3B"},
     ],
     "laws": [
         {"name": "zhao2026"},

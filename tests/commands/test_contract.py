@@ -22,6 +22,7 @@ CONTRACT = {
     "fit": "RUNS --law! --source --where* --holdout --bootstrap=1000 --loss=loss --weights --cluster* --objective "
     "--tuning --asymptote --fix* --bound* --seed=0 --out --plots --force",
     "laws": "[NAME]",
+    "models": "[NAME]",
     "export": "DESIGN --format! --out! --balance-loss",
     "data prepare": "SOURCES* --out! --tokenizer --vocab-size --text-key --source-key --document-separator "
     "--end-of-document --validation-share=0.01 --seed=0 --tokens-per-shard=100000000",

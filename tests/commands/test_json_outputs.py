@@ -13,6 +13,7 @@ from moewright.experiment.planning import PlanAnswer
 from moewright.experiment.run_folder import TrainAnswer
 from moewright.exporters.exported import ExportAnswer
 from moewright.hardware.inspection_record import InspectionRecord
+from moewright.hf.model_description import ModelDescription, ModelList
 from moewright.laws.description import LawDescription, LawList
 from moewright.laws.prediction import PredictionAnswer
 from moewright.records import Output
@@ -28,6 +29,8 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
         (("inspect", MODEL), InspectionRecord),
         (("inspect", "examples/configs/jamba-v0.1.json", "--hardware", "H100", "--devices", "8"), InspectionRecord),
         (("predict", MODEL, "--train-tokens", "2T"), PredictionAnswer),
+        (("models",), ModelList),
+        (("models", "kimi-k3"), ModelDescription),
         (("laws",), LawList),
         (("laws", "zhao2025"), LawDescription),
         (("laws", "docs/slicing2026.json"), LawDescription),

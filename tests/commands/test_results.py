@@ -43,6 +43,8 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         "predict": lambda: moewright.predict(OLMOE, "2T"),
         "design": lambda: moewright.design(total_params="1B", train_tokens="20B", top=2),
         "space": lambda: moewright.design(print_space=True),
+        "models": lambda: moewright.models(),
+        "model": lambda: moewright.models("dbrx"),
         "laws": lambda: moewright.describe_laws(),
         "law": lambda: moewright.describe_laws("zhao2025"),
         "fit": lambda: moewright.fit(TABLE, "hoffmann2022", bootstrap=20),
@@ -51,8 +53,8 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
     return results[name]()
 
 
-TABLES = ("inspect", "predict", "design", "laws", "fit", "data", "sweep", "dry sweep", "runs")
-OTHERS = ("space", "law", "export", "train", "dry train")
+TABLES = ("inspect", "predict", "design", "models", "laws", "fit", "data", "sweep", "dry sweep", "runs")
+OTHERS = ("space", "law", "model", "export", "train", "dry train")
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ ROOT = Path(__file__).parents[2]
 
 LINES: dict[str, list[str]] = {
     "inspect": ["inspect", "config.json", "--json"],
+    "models": ["models", "olmoe-1b-7b", "--json"],
     "predict": ["predict", "config.json", "--train-tokens", "2T", "--json"],
     "design": ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--json"],
     "train": ["train", "recipe.yaml", "--dry-run", "--json"],

@@ -617,6 +617,7 @@ def asked_twice(draw: random.Random) -> None:
         ["fit", "runs.csv", "--law", "hoffmann2022", "--bootstrap", "5", "--seed", str(draw.randrange(100))],
         ["train", "recipe.yaml", "--dry-run"],
         ["laws", "law.json"],
+        ["models", "dbrx"],
     ])  # fmt: skip
     agree(ask(*line), ask(*line))
 

@@ -6,6 +6,7 @@ names of the package `moewright` are made from this table and from the functions
 
 COMMANDS: dict[str, str] = {
     "inspect": "inspect",
+    "models": "models",
     "predict": "predict",
     "design": "design",
     "train": "train",

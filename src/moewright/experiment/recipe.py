@@ -276,7 +276,7 @@ class Recipe(FileRecord):
             raise UserError("this is an architecture, not a recipe; name it under `architecture:` of a recipe")
         given = values.get("architecture")
         if isinstance(given, str):
-            values["architecture"] = load_architecture(beside / given).architecture
+            values["architecture"] = load_architecture(given, beside).architecture
         elif isinstance(given, dict):
             values["architecture"] = load_architecture(given).architecture
         for key in ("data", "initial_weights"):

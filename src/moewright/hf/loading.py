@@ -10,7 +10,9 @@ from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hf.config import config_path, read_config
 from moewright.hf.published import Published, published_as_config_says, published_as_spec_says
+from moewright.hf.published_models import ModelEntry, find_model, near_model
 from moewright.plain_values import kind_of
+from moewright.quantities import brief
 
 SPEC = "architecture.yaml"
 """The moewright file in the folder of a design."""
@@ -32,14 +34,18 @@ class Loaded:
     """What a Hugging Face file says of the language model."""
     folder: Path | None = None
     """Where the file lies, if it is a whole model's: what is beside it belongs to the model."""
+    entry: ModelEntry | None = None
+    """Of the catalogue, where the model is from there."""
 
 
-def load_architecture(source: ArchitectureSource) -> Loaded:
-    """Read a Hugging Face config.json (or its folder, or its contents), a moewright YAML or JSON file, or an object.
+def load_architecture(source: ArchitectureSource, beside: Path | None = None) -> Loaded:
+    """Read a Hugging Face config.json (or its folder, or its contents), a moewright YAML or JSON file, the model of a
+    name in the catalogue, or an object.
 
-    In a folder that holds both, a design's own architecture.yaml goes before the config.json made from it.
+    A file or a folder goes before a name; relative paths start at `beside`, if that is given. In a folder that holds
+    both, a design's own architecture.yaml goes before the config.json made from it.
 
-    Raises UserError naming the file and the key that is wrong.
+    Raises UserError naming the file and the key that is wrong, or the nearest name.
     """
     if isinstance(source, Architecture):
         return Loaded(source, "architecture", None)
@@ -47,8 +53,14 @@ def load_architecture(source: ArchitectureSource) -> Loaded:
         return _from_mapping(source, "config")
     if not isinstance(source, str | Path):
         raise UserError(f"config: expected a path, contents or an Architecture, found {kind_of(source)}")
-    spec = Path(source) / SPEC
-    path = spec if spec.is_file() else config_path(Path(source))
+    place = Path(source) if beside is None else beside / source
+    if not _is_there(place):
+        if (entry := find_model(str(source))) is not None:
+            return _from_catalogue(entry)
+        if not _looks_like_a_file(str(source)):
+            raise UserError(f"no file and no published model is called {brief(str(source))}{near_model(str(source))}")
+    spec = place / SPEC
+    path = spec if spec.is_file() else config_path(place)
     name = path.parent.resolve().name if path.name in ("config.json", SPEC) else path.stem
     values = read_mapping(path)
     try:
@@ -78,6 +90,21 @@ def _from_mapping(values: dict[str, Any], name: str, folder: Path | None = None)
     )
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no path at all, which the reading says
+        return False
+
+
+def _looks_like_a_file(text: str) -> bool:
+    return "/" in text or Path(text).suffix.lower() in (".json", ".yaml", ".yml", ".gguf")
+
+
+def _from_catalogue(entry: ModelEntry) -> Loaded:
+    return Loaded(entry.architecture, entry.name, entry.family, entry.active_counts_embedding, entry=entry)
+
+
 SIDE_FILE = "hf_quant_config.json"
 """Where modelopt says how weights are quantised."""
 
@@ -87,6 +114,8 @@ def published_weights(loaded: Loaded) -> Published:
 
     Raises UserError for values of the wrong kind and files that cannot be read.
     """
+    if loaded.entry is not None:
+        return loaded.entry.published()
     if loaded.config is None or loaded.family is None:
         return published_as_spec_says(loaded.architecture)
     side = None if loaded.folder is None else loaded.folder / SIDE_FILE

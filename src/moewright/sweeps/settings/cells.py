@@ -179,8 +179,7 @@ class _Cells:
         if key not in self._loaded:
             if not isinstance(given, str | dict | Architecture):
                 raise UserError(f"architecture: {given!r} is neither a path nor a mapping")
-            source = self._beside / given if isinstance(given, str) else given
-            self._loaded[key] = load_architecture(source).architecture
+            self._loaded[key] = load_architecture(given, self._beside).architecture
         return self._loaded[key]
 
     def _model(self, base: Architecture, settings: Mapping[str, Any], hold: Collection[str] = ()) -> Architecture:

@@ -1,0 +1,65 @@
+"""The tables of `moewright models`, made to read well at 80 columns."""
+
+from rich.table import Table
+
+from moewright.hf.model_description import ModelDescription, ModelList
+from moewright.hf.published_models import Figure
+from moewright.quantities import format_bytes, format_count
+from moewright.report.plain_tables import bare_table
+from moewright.screen import Screen, styled
+
+_LONGEST_LICENCE = 15
+"""Characters; the rest of a line of 80 is names and numbers."""
+
+
+def print_models(console: Screen, listed: ModelList) -> None:
+    """The list of all models, the largest last."""
+    table = bare_table(None, narrow=True)
+    table.add_column("model", no_wrap=True)
+    for column in ("total", "active", "experts", "tokens", "released"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("licence", no_wrap=True)
+    for line in listed.models:
+        table.add_row(
+            line.name,
+            format_count(line.total_params, 3),
+            format_count(line.active_params, 3),
+            str(line.num_experts or "dense"),
+            line.training_tokens or "-",
+            line.released or "-",
+            _brief(line.license or "-"),
+        )
+    console.print(table)
+    console.print()
+    console.print("Total and active are counted, the language model only; tokens are as published.")
+    console.print("`moewright models NAME` has the sources; a name serves wherever a config does.")
+
+
+def print_model(console: Screen, model: ModelDescription) -> None:
+    """One model: what its publisher says, and what is counted."""
+    total, active = format_count(model.total_params), format_count(model.active_params)
+    line = "[bold]{}[/bold] ({}): [bold]{}[/bold] parameters, {} active"
+    console.print(styled(line, model.name, model.family, total, active))
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    beside = f", with {model.beside}" if model.beside else ""
+    facts.add_row("published total", f"{_figure(model.published_total)}{beside if model.published_total else ''}")
+    facts.add_row("published active", _figure(model.published_active))
+    facts.add_row("training tokens", _figure(model.training_tokens))
+    facts.add_row("released", model.released or "not known")
+    facts.add_row("licence of the weights", model.license or "not known")
+    size = model.published_weights_bytes
+    facts.add_row("weights", "not known" if size is None else f"{format_bytes(size)}, {model.published_dtype}")
+    facts.add_row("on the hub", model.hub_id)
+    facts.add_row("read from", model.config)
+    console.print(facts)
+    console.print(f"`moewright inspect {model.name}` counts it.")
+
+
+def _brief(licence: str) -> str:
+    return licence if len(licence) <= _LONGEST_LICENCE else f"{licence[: _LONGEST_LICENCE - 3]}..."
+
+
+def _figure(figure: Figure | None) -> str:
+    return "not known" if figure is None else f"{figure.value} ({figure.source})"
