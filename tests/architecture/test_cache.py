@@ -45,6 +45,19 @@ CASES: dict[str, dict[str, Any]] = {
     "mixtral": BASE | {"num_local_experts": 4},  # grouped-query attention
     "qwen3_moe": BASE | EXPERTS | {"head_dim": 12},
     "deepseek_v3": LATENT,  # latent attention
+    "axk2": LATENT | {"index_topk": 8, "index_head_dim": 8, "index_n_heads": 2},
+    "mistral_large4_text": LATENT  # latents of earlier layers, with indexers of their own and without
+    | {"index_topk": 8, "index_head_dim": 8, "index_n_heads": 2, "kv_source_layers": [0, 0, 2, 0]}
+    | {"no_rope_layers": [1, 1, 0, 1], "indexer_types": ["full", "full", "full", "shared"]},
+    "glm5_next_text": LATENT  # delta attention beside pooled keys
+    | {"qk_rope_head_dim": 0, "index_topk": 8, "index_head_dim": 8, "index_n_heads": 2, "index_kpool": 4}
+    | {"linear_head_dim": 6, "linear_num_heads": 3, "linear_conv_kernel_dim": 3}
+    | {"layer_types": ["linear_attention", *["indexed_attention"] * 2, "linear_attention"]}
+    | {"indexer_types": ["full", "full", "shared", "shared"]},
+    "muse_spark_text": BASE
+    | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    | {"moe_hidden_size": 12, "sliding_window": WINDOW},
+    "beam": BASE | EXPERTS | {"head_dim": 8, "sliding_window": WINDOW, "n_group": 2, "topk_group": 1},
     "deepseek_v32": LATENT | {"index_topk": 8, "index_head_dim": 8, "index_n_heads": 2},
     "gpt_oss": BASE | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW},
     "llama4_text": BASE | {"head_dim": 8, "num_local_experts": 4, "attention_chunk_size": WINDOW},
@@ -118,7 +131,10 @@ def test_against_transformers(family: str, tokens: int) -> None:
     states = state_bytes_per_sequence(architecture, "fp32")
     assert states == 4 * constant
     expected = cache_bytes_per_sequence(architecture, tokens, "fp32") - states
-    if family in ("gpt_oss", "llama4_text", "mimo_v2_flash", "gemma4_text") and tokens > WINDOW:
+    if (
+        family in ("gpt_oss", "llama4_text", "mimo_v2_flash", "gemma4_text", "muse_spark_text", "beam")
+        and tokens > WINDOW
+    ):
         # transformers drops a window's oldest token once it has been read: one token less in each windowed layer.
         windowed = kv_bytes_per_token(architecture, "fp32") - kv_bytes_per_token_beyond_windows(architecture, "fp32")
         expected -= int(windowed)

@@ -12,6 +12,7 @@ from moewright.architecture.counts import (
     matmul_flops_per_token,
     mean_context,
     mixing_flops,
+    pooled_context,
 )
 from moewright.architecture.mixers import Window
 from moewright.hf.config import read_config
@@ -21,6 +22,7 @@ from tests.hf.samplers import SAMPLERS
 FAMILIES = (
     "aria_text",
     "axk1",
+    "beam",
     "deepseek_v3",
     "dots1",
     "exaone_moe",
@@ -34,6 +36,7 @@ FAMILIES = (
     "minimax_m2",
     "minimax_m3_vl_text",
     "mixtral",
+    "muse_spark_text",
     "nemotron_h",
     "olmoe",
     "qwen2_moe",
@@ -105,6 +108,17 @@ def test_block_context_by_brute_force() -> None:
             kept = set(blocks[-1:] + blocks[:-1][: top - 1])  # its own, and any others
             read += sum(position // size in kept for position in range(t))
         assert block_context(tokens, size, top) == pytest.approx(read / tokens, rel=1e-12)
+
+
+def test_pooled_context_by_brute_force() -> None:
+    r = random.Random(3)
+    for _ in range(300):
+        tokens, pool, top = r.randrange(1, 80), r.randrange(1, 9), r.randrange(1, 5)
+        read = 0
+        for t in range(1, tokens + 1):
+            whole = [range(start, start + pool) for start in range(0, t, pool) if start + pool <= t]
+            read += sum(map(len, whole[:top])) + t - sum(map(len, whole))
+        assert pooled_context(tokens, pool, top) == pytest.approx(read / tokens, rel=1e-12)
 
 
 def test_compressed_entries_by_brute_force() -> None:

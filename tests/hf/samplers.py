@@ -748,6 +748,58 @@ def flint(r: random.Random) -> dict[str, Any]:
     return k | {"shared_expert_intermediate_size": r.randrange(4, 50), "layer_types": r.choice((None, kinds))}
 
 
+def axk2(r: random.Random) -> dict[str, Any]:
+    k = axk1(r) | _indexer(r) | {"gated_norm_rank": r.choice((1, 3, 16))}
+    if k["n_group"] == 1:
+        k |= {"n_group": None, "topk_group": None}
+    return k
+
+
+def beam(r: random.Random) -> dict[str, Any]:
+    k = base(r) | grouped_experts(r, count="num_experts") | {"attention_bias": flag(r), "sliding_window": 8}
+    n = k["num_hidden_layers"]
+    k |= {"head_dim": r.choice((4, 8, 12)), "moe_intermediate_size": r.randrange(4, 40)}
+    if flag(r):
+        k["layer_types"] = per_layer(r, n, "full_attention", "sliding_attention")
+    return k | {"mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse")))}
+
+
+def muse_spark_text(r: random.Random) -> dict[str, Any]:
+    k = base(r) | some_experts(r, "num_local_experts", "num_experts_per_tok")
+    n = k["num_hidden_layers"]
+    k |= {"head_dim": r.choice((4, 8, 12)), "attention_bias": flag(r), "sliding_window": 8}
+    k |= {"moe_intermediate_size": r.randrange(4, 40), "moe_hidden_size": r.randrange(3, 30)}
+    if flag(r):
+        k |= {"layer_types": per_layer(r, n, "full_attention", "sliding_attention")}
+        k |= {"layer_rope_theta": [r.choice((0, 1e4, 5e5)) for _ in range(n)]}
+    return k | {"mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse")))}
+
+
+def mistral_large4_text(r: random.Random) -> dict[str, Any]:
+    k = _latent_experts(r) | _indexer(r)
+    del k["q_lora_rank"]
+    n = k["num_hidden_layers"]
+    if flag(r):
+        k["indexer_types"] = ["full", *per_layer(r, n - 1, "full", "shared")]
+    if flag(r):
+        k["no_rope_layers"] = [r.choice((0, 1)) for _ in range(n)]
+    if flag(r):
+        k["kv_source_layers"] = [0, *(r.choice((0, index)) for index in range(1, n))]
+    return k | {"mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse")))}
+
+
+def glm5_next_text(r: random.Random) -> dict[str, Any]:
+    k = _latent_experts(r) | _indexer(r) | {"qk_rope_head_dim": 0, "hc_mult": r.choice((2, 3))}
+    n, pool = k["num_hidden_layers"], r.choice((1, 2, 4))
+    k |= {"num_key_value_heads": k["num_attention_heads"], "index_kpool": pool, "index_topk": pool * r.randrange(1, 4)}
+    k |= {"linear_head_dim": r.choice((4, 6)), "linear_num_heads": r.choice((1, 3))}
+    k |= {"linear_conv_kernel_dim": r.choice((2, 4)), "mlp_layer_types": per_layer(r, n, "dense", "sparse")}
+    if flag(r):
+        k["layer_types"] = per_layer(r, n, "linear_attention", "indexed_attention")
+        k["indexer_types"] = ["full", *per_layer(r, n - 1, "full", "shared")]
+    return k
+
+
 def bamba(r: random.Random) -> dict[str, Any]:
     k = base(r) | {"attention_bias": flag(r), "mlp_bias": flag(r)}
     n, heads = k["num_hidden_layers"], r.choice((2, 4))
@@ -766,7 +818,12 @@ def bamba(r: random.Random) -> dict[str, Any]:
 
 SAMPLERS: dict[str, Sampler] = {
     "aria_text": aria_text,
+    "axk2": axk2,
     "bamba": bamba,
+    "beam": beam,
+    "glm5_next_text": glm5_next_text,
+    "mistral_large4_text": mistral_large4_text,
+    "muse_spark_text": muse_spark_text,
     "flint": flint,
     "deepseek_ocr2_text": deepseek_ocr2_text,
     "unlimited_ocr_text": deepseek_ocr2_text,

@@ -21,16 +21,11 @@ UNREAD: dict[str, str] = {
     "vitpose_backbone": NO_DECODER,
     **dict.fromkeys(
         (
-            "axk2",
-            "beam",
             "doge",
             "ernie4_5_vl_moe",
-            "glm5_next",
             "inkling",
             "inkling2",
             "inkling2_loop",
-            "mistral_large4",
-            "muse_spark",
             "qwen4_exp",
             "zaya",
         ),

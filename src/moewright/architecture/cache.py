@@ -115,10 +115,13 @@ def _latent_attention(mixer: LatentAttention, d: int, latent_cache: LatentCache 
         elements = mixer.kv_lora_rank + rope
     else:
         elements = mixer.num_heads * (mixer.qk_nope_head_dim + rope + mixer.v_head_dim)
-    most_read = mixer.indexer.top_k if mixer.indexer else None
-    growing = [Growing(elements, limit=_limit(mixer.window), most_read=most_read)]
-    if mixer.indexer is not None and not mixer.indexer.shared:
-        growing.append(Growing(mixer.indexer.head_dim))
+    indexer, kept = mixer.indexer, mixer.key_values == "own"
+    most_read = None
+    if indexer is not None:
+        most_read = indexer.top_k + (indexer.pool - 1 if indexer.pool else 0)  # and the unfinished pool
+    growing = [Growing(elements, limit=_limit(mixer.window), most_read=most_read, kept_here=kept)]
+    if indexer is not None and not indexer.shared:
+        growing.append(Growing(2 * indexer.head_dim + 1 if indexer.pool else indexer.head_dim))
     return LayerCache(tuple(growing))
 
 

@@ -56,6 +56,8 @@ class LayerColumns:
     mixer: AttentionColumns
     feed_forward: DenseColumns | MoEColumns
     norms: NormPlaces = "pre"
+    mixer_norm_gate: int | None = None
+    feed_forward_norm_gate: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class ArchitectureColumns:
     lm_head_bias: bool = False
     hyper_connections: int = 0
     mixes_streams: bool = True
+    merges_streams: bool = True
+    residual_vectors: int = 0
+    rope_frequencies: int = 0
     per_layer_input: PerLayerInput | None = None
     attention_residuals: int = 0
     mtp_layers: int = 0

@@ -272,7 +272,10 @@ def _latent_attention(mixer: LatentAttention, tokens: int) -> float:
     if indexer is None:
         return 2 * width * mean_context(tokens, mixer.window)
     scoring = 0 if indexer.shared else 2 * indexer.num_heads * indexer.head_dim
-    return 2 * width * mean_context(tokens, indexer.top_k) + scoring * mean_context(tokens, None)
+    if indexer.pool is None:
+        return 2 * width * mean_context(tokens, indexer.top_k) + scoring * mean_context(tokens, None)
+    read = pooled_context(tokens, indexer.pool, indexer.top_k // indexer.pool)
+    return 2 * width * read + scoring * compressed_entries(tokens, indexer.pool, None)
 
 
 @_mixing_flops.register(CompressedAttention)
@@ -347,6 +350,14 @@ def block_context(tokens: int, block_size: int, top_blocks: int) -> float:
     blocks, rest = divmod(tokens - ramp, block_size)
     beyond = (top_blocks - 1) * block_size * (tokens - ramp) + blocks * _triangle(block_size) + _triangle(rest)
     return (_triangle(ramp) + beyond) / tokens
+
+
+def pooled_context(tokens: int, pool: int, top_pools: int) -> float:
+    """Mean over t = 1..tokens of the tokens that token t reads: at most `top_pools` whole pools of `pool` tokens, and
+    the tokens since the last whole one."""
+    blocks, rest = divmod(tokens, pool)
+    tail = (blocks * _triangle(pool - 1) + _triangle(rest)) / tokens
+    return pool * compressed_entries(tokens, pool, top_pools) + tail
 
 
 def compressed_entries(tokens: int, rate: int, limit: int | None) -> float:

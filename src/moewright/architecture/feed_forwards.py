@@ -152,6 +152,8 @@ class AnyMoE(Record, Generic[N_co]):
     """Norms of parallel_dense's output, of the routed experts' input and of their output (Gemma 4)."""
     output_norm: bool = False
     """A norm of the sum of all experts' outputs (A.X K1)."""
+    expert_output_norm: bool = False
+    """A norm of each routed expert's output, its weights shared by all of them (Muse Spark)."""
 
     @property
     def num_experts(self) -> N_co:

@@ -9,7 +9,7 @@ Matrices are given as (outputs, inputs). d is hidden_size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import singledispatch
 from typing import Any, Generic, Literal, NamedTuple
 
@@ -31,7 +31,7 @@ from moewright.architecture.mixers import (
     ShortConvolution,
 )
 from moewright.architecture.sizes import N, total
-from moewright.architecture.spec import AnyLayer, Countable, Norm, sublayers
+from moewright.architecture.spec import AnyLayer, Countable, Norm, NormPlaces, sublayers
 from moewright.records import Record
 
 Component = Literal[
@@ -92,8 +92,14 @@ def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight
     d = architecture.hidden_size
     weights = part_weights(layer.mixer, d) + part_weights(layer.feed_forward, d)
     halves = sublayers(layer)
-    norms = {"pre": halves, "post": halves, "sandwich": 2 * halves, "parallel": 1}[layer.norms]
-    weights += norm_weights("layer_norms", architecture.norm, d, norms)
+    weights += norm_weights("layer_norms", architecture.norm, d, _NORMS[layer.norms](halves))
+    for rank in (layer.mixer_norm_gate, layer.feed_forward_norm_gate):
+        if rank is not None:
+            weights.append(Weight("norm_gate.down", "other", rank, d))
+            weights.append(Weight("norm_gate.up", "other", d, rank))
+    if architecture.residual_vectors:
+        vectors = halves * architecture.residual_vectors
+        weights.append(vector("residual_vectors", "other", d, vectors, vectors))
     if architecture.hyper_connections:
         weights += halves * _hyper_connection(architecture.hyper_connections, architecture.mixes_streams, d)
     if architecture.per_layer_input is not None:
@@ -101,6 +107,16 @@ def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight
     if architecture.attention_residuals:
         weights += _attention_residuals(architecture.norm, d, halves)
     return weights
+
+
+_NORMS: dict[NormPlaces, Callable[[int], int]] = {
+    "pre": lambda halves: halves,
+    "post": lambda halves: halves,
+    "sandwich": lambda halves: 2 * halves,
+    "half_weighted_sandwich": lambda halves: 2 * halves - 1,
+    "parallel": lambda halves: 1,
+}
+"""How many norms with weights a layer of so many halves has."""
 
 
 def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
@@ -113,6 +129,8 @@ def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
         weights.append(vector("lm_head.bias", "lm_head", vocabulary))
     weights += norm_weights("final_norm", architecture.norm, d, 1)
     weights += merging_weights(architecture)
+    if architecture.rope_frequencies:
+        weights.append(vector("rope_frequencies", "other", architecture.rope_frequencies))
     if architecture.per_layer_input is not None:
         size = architecture.per_layer_input.size
         inputs = size * architecture.num_layers
@@ -127,7 +145,7 @@ def merging_weights(architecture: Countable[N]) -> list[Weight[N]]:
     """What makes one hidden state of several before a final norm: of residual streams, or of earlier blocks."""
     d, streams = architecture.hidden_size, architecture.hyper_connections
     weights: list[Weight[N]] = []
-    if streams:
+    if streams and architecture.merges_streams:
         weights.append(Weight("hc_head.fn", "other", streams, streams * d))
         weights.append(vector("hc_head.base_scale", "other", streams + 1))
     if architecture.attention_residuals:
@@ -204,7 +222,8 @@ def _attention(mixer: AnyAttention[N], d: N) -> list[Weight[N]]:
         gate = _output_gate(mixer.output_gate, mixer.num_heads, mixer.value_channels, d)
         weights.append(gate)
         if mixer.output_gate_bias:
-            weights.append(vector("g_bias", "attention", gate.outputs))
+            entries = mixer.num_heads if mixer.output_gate_bias == "per_head" else gate.outputs
+            weights.append(vector("g_bias", "attention", entries))
     if mixer.sinks:
         weights.append(vector("sinks", "attention", mixer.num_heads))
     return weights
@@ -227,9 +246,11 @@ def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight[int]]:
     heads, latent, rope = mixer.num_heads, mixer.kv_lora_rank, mixer.qk_rope_head_dim
     queries = heads * (mixer.qk_nope_head_dim + rope)
     values = heads * mixer.v_head_dim
+    down: list[Weight[int]] = []
+    if mixer.key_values == "own":
+        down = [Weight("kv_a_proj", "attention", latent + rope, d), vector("kv_a_norm", "attention", latent)]
     weights = [
-        Weight("kv_a_proj", "attention", latent + rope, d),
-        vector("kv_a_norm", "attention", latent),
+        *down,
         Weight("kv_b_proj", "attention", heads * (mixer.qk_nope_head_dim + mixer.v_head_dim), latent),
         Weight("o_proj", "attention", d, values),
     ]
@@ -238,20 +259,39 @@ def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight[int]]:
     else:
         weights.append(Weight("q_a_proj", "attention", mixer.q_lora_rank, d))
         weights.append(vector("q_a_norm", "attention", mixer.q_lora_rank))
-        weights.append(Weight("q_b_proj", "attention", queries, mixer.q_lora_rank))
+        if mixer.gate_from_query:
+            weights.append(Weight("q_b_proj", "attention", queries + values, 2 * mixer.q_lora_rank))
+        else:
+            weights.append(Weight("q_b_proj", "attention", queries, mixer.q_lora_rank))
     if mixer.bias:
         query_bias = 0 if mixer.q_lora_rank is None else mixer.q_lora_rank
-        weights.append(vector("biases", "attention", query_bias + latent + rope + d))
+        latent_bias = latent + rope if mixer.key_values == "own" else 0
+        weights.append(vector("biases", "attention", query_bias + latent_bias + d))
+    if mixer.position_scaling:
+        weights.append(vector("position_scaling", "attention", 2 * heads))
     if mixer.output_gate is not None:
         weights.append(_output_gate(mixer.output_gate, heads, mixer.v_head_dim, d))
     if mixer.rope_key_norm:
         weights.append(vector("rope_key_norm", "attention", rope))
     if mixer.sinks:
         weights.append(vector("sinks", "attention", heads))
-    if mixer.indexer is not None and not mixer.indexer.shared and mixer.q_lora_rank is not None:
-        weights += _indexer(mixer.indexer, mixer.q_lora_rank, d)
-        weights.append(Weight("indexer.k_proj", "attention", mixer.indexer.head_dim, d))
-        weights.append(vector("indexer.k_norm", "attention", 2 * mixer.indexer.head_dim))  # LayerNorm with bias
+    if mixer.indexer is not None and not mixer.indexer.shared:
+        weights += _token_indexer(mixer.indexer, mixer, d)
+    return weights
+
+
+def _token_indexer(indexer: Indexer, mixer: LatentAttention, d: int) -> list[Weight[int]]:
+    from_latent = mixer.q_lora_rank if indexer.query_input == "latent" else None
+    weights = _indexer(indexer, d if from_latent is None else from_latent, d)
+    weights.append(Weight("indexer.k_proj", "attention", indexer.head_dim, d))
+    weights.append(vector("indexer.k_norm", "attention", 2 * indexer.head_dim))  # LayerNorm with bias
+    if indexer.query_input == "layer_input":
+        weights.append(vector("indexer.q_input_norm", "attention", 2 * d))  # another
+    if mixer.position_scaling:
+        weights.append(vector("indexer.position_scaling", "attention", 2 * indexer.num_heads))
+    if indexer.pool is not None:
+        weights.append(Weight("indexer.pool_gate", "attention", indexer.head_dim, d))
+        weights.append(vector("indexer.pool_positions", "attention", indexer.pool * indexer.head_dim))
     return weights
 
 
@@ -468,6 +508,8 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
     norms = (3 if moe.branch_norms else 0) + (1 if moe.output_norm else 0)
     if norms:
         weights.append(vector("experts.norms", "norm", d, norms, norms))
+    if moe.expert_output_norm:
+        weights.append(vector("experts.each_norm", "norm", width))
     return weights
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, Literal
 from pydantic import Field, model_validator
 
 from moewright.architecture.sizes import N_co
-from moewright.records import Positive, Record, Size
+from moewright.records import Count, Positive, Record, Size
 
 
 class Rope(Record):
@@ -70,7 +70,8 @@ class AnyAttention(AnyMixer[N_co], Generic[N_co]):
     """per_head: one weight of head_dim shared by all heads. full: over all heads' channels together."""
     output_gate: Literal["per_channel", "per_head"] | None = None
     """A sigmoid of a projection of the layer's input that multiplies the heads' outputs."""
-    output_gate_bias: bool = False
+    output_gate_bias: bool | Literal["per_head"] = False
+    """True: one entry for each of the gate's outputs. per_head: one for each head, of whatever gate (Beam)."""
     sinks: bool = False
     """One learned logit per head that joins the softmax."""
     indexer: BlockIndexer | None = None
@@ -108,6 +109,17 @@ class Indexer(Record):
     """Tokens kept for each query."""
     shared: bool = False
     """True where the layer reuses an earlier layer's choice: no weights and no cache of its own (GLM-5)."""
+    query_input: Literal["latent", "layer_input"] = "latent"
+    """What its queries are made of: the query latent, or the layer's input after a norm (Mistral Large 4)."""
+    pool: Size | None = None
+    """So many tokens' keys are merged into one by learned weights, and chosen together, the unfinished pool always
+    (GLM-5.3-Flash). As in transformers 5.24 the cache keeps each token's key, its merging logits and a mark."""
+
+    @model_validator(mode="after")
+    def _whole_pools(self) -> "Indexer":
+        if self.pool is not None and self.top_k % self.pool:
+            raise ValueError(f"pool ({self.pool}) must divide top_k ({self.top_k})")
+        return self
 
 
 class LatentAttention(AnyMixer[Size]):
@@ -119,11 +131,19 @@ class LatentAttention(AnyMixer[Size]):
     """None: one full query projection."""
     kv_lora_rank: Size
     qk_nope_head_dim: Size
-    qk_rope_head_dim: Size
+    qk_rope_head_dim: Count
+    """0: no channel rotates, and no rotary key is kept."""
     v_head_dim: Size
     bias: bool = False
     """On the two down-projections and the output projection."""
+    key_values: Literal["own", "earlier_layer"] = "own"
+    """earlier_layer: an earlier layer's latent and rotary key are read again, so the layer has neither their projection
+    nor a cache of its own (Mistral Large 4)."""
+    position_scaling: bool = False
+    """Each head's queries, and the indexer's, times a learned line in the position's logarithm (Mistral Large 4)."""
     output_gate: Literal["per_channel", "per_head"] | None = None
+    gate_from_query: bool = False
+    """The query up-projection makes the gate per channel too, from the latent before and after its norm (A.X K2)."""
     rope_key_norm: bool = False
     """A norm of the shared rotary key (dots3)."""
     sinks: bool = False
@@ -134,8 +154,10 @@ class LatentAttention(AnyMixer[Size]):
 
     @model_validator(mode="after")
     def _indexer_reads_the_query_latent(self) -> "LatentAttention":
-        if self.indexer is not None and self.q_lora_rank is None:
+        if self.indexer is not None and self.q_lora_rank is None and self.indexer.query_input == "latent":
             raise ValueError("indexer needs q_lora_rank: it scores the query latent")
+        if self.gate_from_query and (self.q_lora_rank is None or self.output_gate is not None):
+            raise ValueError("gate_from_query needs q_lora_rank, and no output_gate beside it")
         return self
 
 

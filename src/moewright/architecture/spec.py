@@ -15,7 +15,7 @@ from moewright.records import Count, FileRecord, Positive, Record, Size
 # Ten times the deepest published decoders.
 LARGEST_LAYER_COUNT = 1000
 
-NormPlaces = Literal["pre", "post", "sandwich", "parallel"]
+NormPlaces = Literal["pre", "post", "sandwich", "half_weighted_sandwich", "parallel"]
 WeightFormatName = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 
 
@@ -45,7 +45,13 @@ class Layer(Record):
     feed_forward: FeedForward
     norms: NormPlaces = "pre"
     """pre: before each sublayer. post: on each sublayer's output (OLMo 2). sandwich: both. parallel: one norm feeds
-    both sublayers, whose outputs are added together (Cohere)."""
+    both sublayers, whose outputs are added together (Cohere). half_weighted_sandwich: both, that of the mixer's output
+    without weights (Muse Spark)."""
+    mixer_norm_gate: Size | None = None
+    """Rank of a gate on the normed input of the mixer: the norm's output times a sigmoid of two projections of itself,
+    to so many channels and back (A.X K2)."""
+    feed_forward_norm_gate: Size | None = None
+    """The same on the normed input of the feed-forward."""
 
     @model_validator(mode="after")
     def _has_a_half(self) -> "Layer":
@@ -98,6 +104,14 @@ class AnyLayer(Protocol[N_co]):
     def norms(self) -> NormPlaces:
         """Where the norms are."""
 
+    @property
+    def mixer_norm_gate(self) -> int | None:
+        """Rank of the gate on the mixer's normed input."""
+
+    @property
+    def feed_forward_norm_gate(self) -> int | None:
+        """Rank of the gate on the feed-forward's normed input."""
+
 
 def sublayers(layer: AnyLayer[N_co]) -> int:
     """How many of the two halves a layer has: each reads the residual and adds to it."""
@@ -126,6 +140,12 @@ class Countable(Protocol[N_co]):
     def hyper_connections(self) -> int: ...
     @property
     def mixes_streams(self) -> bool: ...
+    @property
+    def merges_streams(self) -> bool: ...
+    @property
+    def residual_vectors(self) -> int: ...
+    @property
+    def rope_frequencies(self) -> int: ...
     @property
     def per_layer_input(self) -> PerLayerInput | None: ...
     @property
@@ -182,6 +202,13 @@ class Architecture(FileRecord):
     """Residual streams mixed by learned weights (arXiv 2409.19606, as in DeepSeek-V4); 0: one plain residual."""
     mixes_streams: bool = True
     """Whether hyper-connections mix the streams among themselves too (Hy4's do not)."""
+    merges_streams: bool = True
+    """Whether learned weights make one of the streams before the head; False: their mean (GLM-5.3-Flash)."""
+    residual_vectors: Count = 0
+    """Learned vectors of hidden_size by which the residual and a half's output are weighed where they are added: one
+    (Doge; Muse Spark's gate), or four, a scale and a bias of each (ZAYA)."""
+    rope_frequencies: Count = 0
+    """Learned frequencies of the one rotary embedding that all layers share (Mistral Large 4); 0: they are fixed."""
     per_layer_input: PerLayerInput | None = None
     attention_residuals: Count = 0
     """Layers of a block where each sublayer, and the output, reads a learned mixture of the blocks before it instead of

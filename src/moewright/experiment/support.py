@@ -20,6 +20,12 @@ def check_trainable(architecture: Architecture) -> None:
             )
     if architecture.hyper_connections:
         raise UserError(f"hyper_connections = {architecture.hyper_connections}: the lab trains one residual stream")
+    if architecture.residual_vectors:
+        raise UserError(f"residual_vectors = {architecture.residual_vectors}: the lab adds a half's output as it is")
+    if architecture.rope_frequencies:
+        raise UserError(
+            f"rope_frequencies = {architecture.rope_frequencies}: the lab's rotary embedding has none to learn"
+        )
     if architecture.per_layer_input is not None:
         raise UserError("per_layer_input: the lab gives a token one embedding")
     if architecture.attention_residuals:
@@ -30,6 +36,11 @@ def check_trainable(architecture: Architecture) -> None:
 
 def _unsupported(layer: Layer) -> Iterator[str]:
     mixer, feed_forward = layer.mixer, layer.feed_forward
+    for field in ("mixer_norm_gate", "feed_forward_norm_gate"):
+        if getattr(layer, field) is not None:
+            yield f"{field} = {getattr(layer, field)}"
+    if layer.norms == "half_weighted_sandwich":
+        yield f"norms = {layer.norms}"
     if not isinstance(mixer, Attention | LatentAttention):
         yield f"mixer.kind = {mixer.kind}"
         return
@@ -40,6 +51,8 @@ def _unsupported(layer: Layer) -> Iterator[str]:
             yield f"mixer.value_head_dim = {mixer.value_head_dim}"
         if mixer.key_values != "own":
             yield f"mixer.key_values = {mixer.key_values}"
+        if mixer.output_gate_bias == "per_head":
+            yield "mixer.output_gate_bias = per_head"
         if mixer.value_norm:
             yield "mixer.value_norm = true"
         if mixer.indexer is not None:
@@ -50,8 +63,13 @@ def _unsupported(layer: Layer) -> Iterator[str]:
         for field in ("indexer", "output_gate"):
             if getattr(mixer, field) is not None:
                 yield f"mixer.{field}"
-        if mixer.rope_key_norm:
-            yield "mixer.rope_key_norm = true"
+        if mixer.key_values != "own":
+            yield f"mixer.key_values = {mixer.key_values}"
+        if not mixer.qk_rope_head_dim:
+            yield "mixer.qk_rope_head_dim = 0"
+        for field in ("rope_key_norm", "position_scaling", "gate_from_query"):
+            if getattr(mixer, field):
+                yield f"mixer.{field} = true"
     if isinstance(feed_forward, NoFeedForward):
         yield "feed_forward.kind = none"
     elif feed_forward.activation == "situ":
@@ -62,7 +80,7 @@ def _unsupported(layer: Layer) -> Iterator[str]:
         for field in ("input_scale", "expert_scale"):
             if getattr(feed_forward.router, field):
                 yield f"feed_forward.router.{field} = true"
-        for field in ("expert_bias", "branch_norms", "output_norm"):
+        for field in ("expert_bias", "branch_norms", "output_norm", "expert_output_norm"):
             if getattr(feed_forward, field):
                 yield f"feed_forward.{field} = true"
         router = feed_forward.router

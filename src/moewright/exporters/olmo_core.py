@@ -20,7 +20,7 @@ from moewright.architecture.feed_forwards import (
     routed_width,
 )
 from moewright.architecture.mixers import Attention, Rope, Window
-from moewright.architecture.spec import Architecture, Layer, Norm
+from moewright.architecture.spec import Architecture, Layer, Norm, NormPlaces
 from moewright.exporters.target_conventions import (
     BIAS_UPDATE_RATE,
     Written,
@@ -52,8 +52,7 @@ _REASONS = {
     "norms": "before or after each sublayer, or both",
     "window": "sliding windows only",
 }
-Norms = Literal["pre", "post", "sandwich", "parallel"]
-_BLOCKS: dict[tuple[Norms, bool], str] = {
+_BLOCKS: dict[tuple[NormPlaces, bool], str] = {
     ("pre", False): "default",
     ("post", False): "reordered_norm",
     ("sandwich", False): "peri_norm",
@@ -300,7 +299,7 @@ def _read_block(block: dict[str, Any]) -> Layer:
         rope=Rope(theta=float(rope["theta"]), fraction=float(rope["partial_rotary_factor"])) if rope else None,
     )
     if block["name"] == "moe_fused_v2":
-        placed: Norms = "pre" if block["use_pre_norm"] else "sandwich" if block["use_peri_norm"] else "post"
+        placed: NormPlaces = "pre" if block["use_pre_norm"] else "sandwich" if block["use_peri_norm"] else "post"
         return Layer(mixer=attention, feed_forward=_read_fused(block), norms=placed)
     return Layer(
         mixer=attention,

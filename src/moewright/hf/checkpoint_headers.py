@@ -235,7 +235,7 @@ _WORDS: tuple[tuple[str, Component], ...] = (
     (r"shared_expert|shared_mlp|_shexp", "shared_experts"),
     (r"\.experts?\.|\.experts$|(block_sparse_moe|mlp)\.(input|output)_linear|\.mlp\.bias$|_exps", "routed_experts"),
     (r"(mlp|moe|ffn|feed_forward|mixer)\.(gate|router)(\.|$)|\.router|ffn_gate_inp", "router"),
-    (r"latent_proj$|routed_expert_(down|up)_proj$", "latent_projections"),
+    (r"latent_proj$|routed_expert_(down|up)_proj$|(pre|post)_expert_proj$", "latent_projections"),
     (r"block_sparse_moe\.(gate|up|down)_proj$|\.mixer\.(up|down)_proj$", "dense_ffn"),
     (r"layernorm|norm_f$|_norm$|attn_norm|ffn_norm|output_norm|(^|\.)norm$|hnorm|enorm", "norm"),
     (r"linear_attn|mamba|mixer|\.conv\.|ssm_|shortconv", "linear_mixer"),

@@ -89,6 +89,15 @@ _NAMINGS: dict[str, Naming] = {
     "lfm2_moe": Naming(feed_forward="feed_forward", expert=("w1", "w3", "w2"), renamed={"conv": ("conv.conv",)}),
     **dict.fromkeys(("jamba", "bamba"), Naming(feed_forward="feed_forward", router="router")),
     "aria_text": Naming(router="router"),
+    "axk2": Naming(renamed={"q_b_proj": ("q_gate_proj",)}),
+    "beam": Naming(renamed={"g_proj": ("gate_proj",)}),
+    "muse_spark_text": Naming(
+        renamed={
+            "g_proj": ("gate_proj",),
+            "latent_down": ("pre_expert_proj",),
+            "latent_up": ("post_expert_proj",),
+        }
+    ),
     "hunyuan_v1_moe": Naming(router="gate.wg", shared="shared_mlp"),
     "dbrx": Naming(feed_forward="ffn", router="router.layer"),
     "afmoe": Naming(router="router.gate"),

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from moewright.architecture.feed_forwards import Activation, Dense, ExpertGroup, FeedForward, MoE, Router, SharedExpert
 from moewright.architecture.mixers import Attention, Indexer, LatentAttention, Mixer, Rope, Window
-from moewright.architecture.spec import Architecture, Layer, Norm, WeightFormatName
+from moewright.architecture.spec import Architecture, Layer, Norm, NormPlaces, WeightFormatName
 from moewright.hf.config_reader import HF_ACTIVATIONS, Config
 
 
@@ -38,6 +38,28 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "expert_dtype": None,
 }
 
+# What DeepSeek-V3's keys mean where a family that took them over leaves them out.
+DEEPSEEK_ROUTING: dict[str, Any] = {
+    "first_k_dense_replace": 0,
+    "n_shared_experts": None,
+    "n_group": None,
+    "topk_group": None,
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 1.0,
+    "num_nextn_predict_layers": 0,
+}
+# num_key_value_heads and head_dim say nothing in latent attention; ep_size and the like are training settings.
+LATENT_NEUTRAL = (
+    "num_key_value_heads",
+    "head_dim",
+    "qk_head_dim",
+    "rope_interleave",
+    "ep_size",
+    "aux_loss_alpha",
+    "seq_aux",
+    "intermediate_size",
+)
+
 DTYPES: dict[str, WeightFormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 """torch's names in `dtype` and `torch_dtype`."""
 
@@ -52,7 +74,7 @@ def attention(
     rope: Rope | None,
     sinks: bool = False,
     output_gate: Literal["per_channel", "per_head"] | None = None,
-    output_gate_bias: bool = False,
+    output_gate_bias: bool | Literal["per_head"] = False,
 ) -> Attention:
     """Grouped-query attention by the usual keys."""
     return Attention(
@@ -78,14 +100,17 @@ def windowed(c: Config, types: Sequence[str], full: Attention, rope: Rope | None
     return [sliding if kind == "sliding_attention" else full for kind in types]
 
 
-def latent_attention(c: Config, *, rope: Rope | None, indexer: Indexer | None = None, **extra: Any) -> LatentAttention:
-    """Multi-head latent attention by DeepSeek's keys."""
+def latent_attention(
+    c: Config, *, rope: Rope | None, indexer: Indexer | None = None, rotates: bool = True, **extra: Any
+) -> LatentAttention:
+    """Multi-head latent attention by DeepSeek's keys; without `rotates` no channel does, and there are as many."""
+    still, turning = c.size("qk_nope_head_dim"), c.count("qk_rope_head_dim")
     return LatentAttention(
         num_heads=c.size("num_attention_heads"),
         q_lora_rank=c.optional_size("q_lora_rank"),
         kv_lora_rank=c.size("kv_lora_rank"),
-        qk_nope_head_dim=c.size("qk_nope_head_dim"),
-        qk_rope_head_dim=c.size("qk_rope_head_dim"),
+        qk_nope_head_dim=still if rotates else still + turning,
+        qk_rope_head_dim=turning if rotates else 0,
         v_head_dim=c.size("v_head_dim"),
         bias=c.flag("attention_bias"),
         rope=rope,
@@ -94,11 +119,29 @@ def latent_attention(c: Config, *, rope: Rope | None, indexer: Indexer | None = 
     )
 
 
-def indexer(c: Config, shared: bool = False) -> Indexer:
+def indexer(c: Config, shared: bool = False, **extra: Any) -> Indexer:
     """DeepSeek sparse attention's indexer."""
     return Indexer(
-        num_heads=c.size("index_n_heads"), head_dim=c.size("index_head_dim"), top_k=c.size("index_topk"), shared=shared
+        num_heads=c.size("index_n_heads"),
+        head_dim=c.size("index_head_dim"),
+        top_k=c.size("index_topk"),
+        shared=shared,
+        **extra,
     )
+
+
+def shared_indexers(c: Config, n: int) -> list[bool]:
+    """Which layers reuse an earlier layer's choice of tokens."""
+    types = c.per_layer("indexer_types", n, "full", "shared")
+    if types is not None:
+        return [kind == "shared" for kind in types]
+    pattern = c.raw("index_topk_pattern")
+    if pattern is not None:
+        if not isinstance(pattern, str) or len(pattern) != n or set(pattern) - {"F", "S"}:
+            raise c.error("index_topk_pattern", f"expected {n} letters F or S", pattern)
+        return [letter == "S" for letter in pattern]
+    every, offset = c.count("index_topk_freq") or 1, c.count("index_skip_topk_offset")
+    return [max(index - offset + 1, 0) % every != 0 for index in range(n)]
 
 
 def experts(
@@ -194,7 +237,7 @@ def stack(
     c: Config,
     mixers: Sequence[Mixer],
     feed_forwards: Sequence[FeedForward],
-    norms: Literal["pre", "post", "sandwich", "parallel"] = "pre",
+    norms: NormPlaces = "pre",
 ) -> list[Layer]:
     """Layers from their halves. Equal pairs share one object, which keeps large models cheap."""
     made: dict[tuple[int, int], Layer] = {}

@@ -252,6 +252,8 @@ def _window(window: Window | None) -> str:
 @describe_part.register
 def _latent(mixer: LatentAttention) -> str:
     text = f"MLA {mixer.num_heads} heads, latent {mixer.kv_lora_rank}+{mixer.qk_rope_head_dim}"
+    if mixer.key_values != "own":
+        text += ", earlier"
     if mixer.indexer:
         text += f", sparse {mixer.indexer.top_k}"
     return text + _window(mixer.window)

@@ -251,6 +251,17 @@ REFUSED: dict[str, dict[str, Any]] = {
     "mixer.indexer": {"mixer": {**LATENT, "indexer": {"num_heads": 1, "head_dim": 4, "top_k": 2}}},
     "mixer.output_gate": {"mixer": {**LATENT, "output_gate": "per_head"}},
     "mixer.rope_key_norm": {"mixer": {**LATENT, "rope_key_norm": True}},
+    "mixer.key_values": {"mixer": {**LATENT, "key_values": "earlier_layer"}},
+    "mixer.qk_rope_head_dim": {"mixer": {**LATENT, "qk_rope_head_dim": 0}},
+    "mixer.position_scaling": {"mixer": {**LATENT, "position_scaling": True}},
+    "mixer.gate_from_query": {"mixer": {**LATENT, "gate_from_query": True}},
+    "mixer.output_gate_bias": {"mixer": {**ATTENTION, "output_gate": "per_channel", "output_gate_bias": "per_head"}},
+    "mixer_norm_gate": {"mixer_norm_gate": 2},
+    "feed_forward_norm_gate": {"feed_forward_norm_gate": 2},
+    "norms": {"norms": "half_weighted_sandwich"},
+    "feed_forward.expert_output_norm": {"feed_forward": {**EXPERTS, "expert_output_norm": True}},
+    "residual_vectors": {"residual_vectors": 1},
+    "rope_frequencies": {"rope_frequencies": 4},
     "feed_forward.router.kind": {"feed_forward": {**EXPERTS, "router": {"kind": "hash"}}},
     "feed_forward.expert_bias": {"feed_forward": {**EXPERTS, "expert_bias": True}},
     "feed_forward.identity_experts": {"feed_forward": {**EXPERTS, "identity_experts": 2}},
@@ -261,7 +272,8 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("field", REFUSED)
 def test_what_the_lab_does_not_train_is_refused_by_name(field: str) -> None:
-    plain = {"mixer": ATTENTION, "feed_forward": {"kind": "dense", "size": 4}}
+    plain: dict[str, Any] = {"mixer": ATTENTION, "feed_forward": {"kind": "dense", "size": 4}, "norms": "pre"}
+    plain |= {"mixer_norm_gate": None, "feed_forward_norm_gate": None}
     change = REFUSED[field]
     in_layer = {key: value for key, value in change.items() if key in plain}
     whole = {key: value for key, value in change.items() if key not in plain}

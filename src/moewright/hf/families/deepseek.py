@@ -1,14 +1,16 @@
 """DeepSeek-V2 (arXiv 2405.04434), V3 (arXiv 2412.19437) and V3.2; what is built on V2's module, DeepSeek-OCR 2 and
-Unlimited-OCR, and on V3's: Kimi-K2, Mistral 4, Sarvam-105B, A.X K1."""
+Unlimited-OCR, and on V3's: Kimi-K2, Sarvam-105B."""
 
 from typing import Any
 
 from moewright.architecture.feed_forwards import MoE, Router
-from moewright.architecture.mixers import Attention, LatentAttention, Rope
+from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
+    DEEPSEEK_ROUTING,
+    LATENT_NEUTRAL,
     attention,
     build,
     choose_feed_forwards,
@@ -123,76 +125,6 @@ def _read_v32(c: Config) -> Architecture:
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
-def _read_mistral4(c: Config) -> Architecture:
-    n = c.num_layers()
-    rope = c.rope() if c.has("rope_parameters") or c.has("rope_scaling") else Rope(scaling=_MISTRAL4_YARN)
-    groups, best = expert_groups(c)
-    if groups > 1:
-        # The module ranks a group by its two best softmax scores, which no other model does.
-        c.warn(f"n_group: {groups} groups are ranked as in DeepSeek-V2, by the best expert; counts are not affected")
-    moe = experts(
-        c,
-        count="n_routed_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=Router(
-            normalize=c.flag("norm_topk_prob"),
-            scale=c.number("routed_scaling_factor"),
-            num_groups=groups,
-            top_groups=best,
-        ),
-        shared=shared_of_routed_size(c, "n_shared_experts", "moe_intermediate_size"),
-    )
-    mixer = latent_attention(c, rope=rope)
-    return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe)))
-
-
-def _read_axk1(c: Config) -> Architecture:
-    n = c.num_layers()
-    step = c.size("moe_layer_freq")
-    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse")
-    if kinds is None:
-        sparse = [first and index % step == 0 for index, first in enumerate(dense_first_layers(c, n))]
-    else:
-        sparse = [kind == "sparse" for kind in kinds]
-    c.replace("moe_layer_freq", 1)
-    moe = deepseek_experts(c).model_copy(update={"output_norm": True})
-    mixer = latent_attention(c, rope=c.rope())
-    return build(c, stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe)))
-
-
-# What transformers takes where Mistral 4's config states no rotary embedding.
-_MISTRAL4_YARN = {
-    "rope_type": "yarn",
-    "factor": 128.0,
-    "original_max_position_embeddings": 8192,
-    "beta_fast": 32.0,
-    "beta_slow": 1.0,
-    "mscale": 1.0,
-    "mscale_all_dim": 1.0,
-    "llama_4_scaling_beta": 0.1,
-}
-
-_ROUTING = {
-    "first_k_dense_replace": 0,
-    "n_shared_experts": None,
-    "n_group": None,
-    "topk_group": None,
-    "norm_topk_prob": True,
-    "routed_scaling_factor": 1.0,
-    "num_nextn_predict_layers": 0,
-}
-# num_key_value_heads and head_dim say nothing in latent attention; ep_size and the like are training settings.
-_NEUTRAL = (
-    "num_key_value_heads",
-    "head_dim",
-    "qk_head_dim",
-    "rope_interleave",
-    "ep_size",
-    "aux_loss_alpha",
-    "seq_aux",
-    "intermediate_size",
-)
 _V3 = Family(
     model_type="deepseek_v3",
     class_name="DeepseekV3ForCausalLM",
@@ -200,7 +132,7 @@ _V3 = Family(
     write=_write_v3,
     defaults={
         **COMMON_DEFAULTS,
-        **_ROUTING,
+        **DEEPSEEK_ROUTING,
         "first_k_dense_replace": 3,
         "n_shared_experts": 1,
         "n_group": 8,
@@ -208,14 +140,14 @@ _V3 = Family(
         "routed_scaling_factor": 2.5,
     },
     aliases={"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"},
-    neutral=_NEUTRAL,
+    neutral=LATENT_NEUTRAL,
     active_counts_embedding=False,  # 37B and Kimi-K2's 32B are without it, 37.6B and 32.9B with it
 )
 _V2_ALIASES = {"num_experts": "n_routed_experts", "num_local_experts": "n_routed_experts"}
 _LATENT_SIZES = ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 _OCR = {
     **COMMON_DEFAULTS,
-    **without(_ROUTING, "first_k_dense_replace"),
+    **without(DEEPSEEK_ROUTING, "first_k_dense_replace"),
     "num_key_value_heads": None,
     "n_shared_experts": 2,
     "mlp_bias": False,
@@ -232,7 +164,7 @@ FAMILIES = {
         read=_read_v2,
         defaults={
             **COMMON_DEFAULTS,
-            **_ROUTING,
+            **DEEPSEEK_ROUTING,
             "n_shared_experts": 2,
             "mlp_bias": False,
             "topk_method": "greedy",
@@ -240,7 +172,7 @@ FAMILIES = {
         },
         aliases=_V2_ALIASES,
         # Of latent attention, where it is switched off; and whether a file holds a head, which it does.
-        neutral=(*_NEUTRAL, *_LATENT_SIZES, "lm_head", "rm_head"),
+        neutral=(*LATENT_NEUTRAL, *_LATENT_SIZES, "lm_head", "rm_head"),
     ),
     "deepseek_ocr2_text": Family(
         model_type="deepseek_ocr2_text",
@@ -248,7 +180,7 @@ FAMILIES = {
         read=_read_ocr,
         defaults=_OCR,
         aliases=_V2_ALIASES,
-        neutral=_NEUTRAL,
+        neutral=LATENT_NEUTRAL,
     ),
     "unlimited_ocr_text": Family(
         model_type="unlimited_ocr_text",
@@ -256,7 +188,7 @@ FAMILIES = {
         read=_read_ocr,
         defaults={**_OCR, "first_k_dense_replace": 1, "sliding_window": 128},
         aliases=_V2_ALIASES,
-        neutral=_NEUTRAL,
+        neutral=LATENT_NEUTRAL,
     ),
     "deepseek_v3": _V3,
     "kimi_k2": _V3,
@@ -271,31 +203,8 @@ FAMILIES = {
             "mlp_bias": False,
         },
         aliases={**_V3.aliases, "num_experts": "n_routed_experts"},
-        neutral=_NEUTRAL,
+        neutral=LATENT_NEUTRAL,
         active_counts_embedding=False,
-    ),
-    "axk1": Family(
-        model_type="axk1",
-        class_name="AXK1ForCausalLM",
-        read=_read_axk1,
-        defaults={**_V3.defaults, "first_k_dense_replace": 1, "mlp_layer_types": None, "moe_layer_freq": 1},
-        aliases={"num_local_experts": "n_routed_experts"},
-        neutral=_NEUTRAL,
-    ),
-    "mistral4": Family(
-        model_type="mistral4",
-        class_name="Mistral4ForCausalLM",
-        read=_read_mistral4,
-        defaults={
-            **COMMON_DEFAULTS,
-            **_ROUTING,
-            "q_lora_rank": 1024,
-            "n_shared_experts": 1,
-            "n_group": 1,
-            "topk_group": 1,
-        },
-        aliases={"num_local_experts": "n_routed_experts"},
-        neutral=(*_NEUTRAL, "num_nextn_predict_layers"),
     ),
     "sarvam_mla": Family(
         model_type="sarvam_mla",
@@ -310,6 +219,6 @@ FAMILIES = {
         },
         # Names in the publisher's own file beside transformers'.
         aliases={**_V3.aliases, "num_experts": "n_routed_experts", "num_shared_experts": "n_shared_experts"},
-        neutral=(*_NEUTRAL, "q_head_dim"),
+        neutral=(*LATENT_NEUTRAL, "q_head_dim"),
     ),
 }

@@ -1,12 +1,14 @@
-"""GLM-4.5 (arXiv 2508.06471), GLM-4.7-Flash and GLM-5; Sarvam-30B and Solar Open, which build on GLM-4.5's module."""
+"""GLM-4.5 (arXiv 2508.06471), GLM-4.7-Flash, GLM-5 and GLM-5.3-Flash; Sarvam-30B and Solar Open, which build on
+GLM-4.5's module."""
 
 from typing import Any
 
-from moewright.architecture.mixers import Attention, Rope
+from moewright.architecture.mixers import Attention, KimiDeltaAttention, Rope
 from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
+    LATENT_NEUTRAL,
     attention,
     build,
     choose_feed_forwards,
@@ -21,6 +23,7 @@ from moewright.hf.parts import (
     indexer,
     latent_attention,
     prediction,
+    shared_indexers,
     stack,
     typed_layers,
     without,
@@ -80,6 +83,41 @@ def _read_lite(c: Config) -> Architecture:
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
+def _read_next(c: Config) -> Architecture:
+    n = c.num_layers()
+    types = c.per_layer("layer_types", n, "linear_attention", "indexed_attention", "full_attention")
+    linear = [index % 4 != 3 if types is None else types[index] == "linear_attention" for index in range(n)]
+    c.fixed("qk_rope_head_dim", 0)
+    c.fixed("index_kpool_always_select_tail", True)
+    c.replace("qk_rope_head_dim", 0)
+    pool = c.size("index_kpool")
+    delta = _delta_attention(c)
+    own = latent_attention(c, rope=None, indexer=indexer(c, pool=pool))
+    reuses = latent_attention(c, rope=None, indexer=indexer(c, shared=True, pool=pool))
+    mixers = [
+        delta if is_linear else reuses if shared else own
+        for is_linear, shared in zip(linear, shared_indexers(c, n), strict=True)
+    ]
+    moe = deepseek_experts(c)
+    layers = stack(c, mixers, choose_feed_forwards(c, typed_layers(c, n), moe))
+    block = prediction(c, "num_nextn_predict_layers", Layer(mixer=own, feed_forward=moe))
+    return build(c, layers, hyper_connections=c.size("hc_mult"), merges_streams=False, **block)
+
+
+def _delta_attention(c: Config) -> KimiDeltaAttention:
+    """By transformers' keys, or by the section of the publisher's file."""
+    keys = ("linear_num_heads", "linear_head_dim", "linear_conv_kernel_dim")
+    heads, head_dim, kernel = (c.size(key) for key in keys)
+    if c.has("linear_attn_config"):
+        own = c.section(
+            "linear_attn_config",
+            {"num_heads": heads, "head_dim": head_dim, "short_conv_kernel_size": kernel},
+            neutral=("gate_lower_bound", "safe_gate", "kda_layers", "full_attn_layers"),
+        )
+        heads, head_dim, kernel = own.size("num_heads"), own.size("head_dim"), own.size("short_conv_kernel_size")
+    return KimiDeltaAttention(num_heads=heads, head_dim=head_dim, conv_kernel=kernel, gate_rank=head_dim)
+
+
 def _read_dsa(c: Config) -> Architecture:
     n = c.num_layers()
     c.per_layer("layer_types", n, "indexed_attention", "deepseek_sparse_attention")
@@ -92,25 +130,11 @@ def _read_dsa(c: Config) -> Architecture:
     sparse = typed_layers(c, n)
     layers = stack(
         c,
-        [reuses if shared else own for shared in _shared_indexers(c, n)],
+        [reuses if shared else own for shared in shared_indexers(c, n)],
         choose_feed_forwards(c, sparse, moe),
     )
     # The prediction block chooses for itself, also where the last layers reuse a choice (GLM-5.2).
     return build(c, layers, **prediction(c, "num_nextn_predict_layers", Layer(mixer=own, feed_forward=moe)))
-
-
-def _shared_indexers(c: Config, n: int) -> list[bool]:
-    """Which layers reuse an earlier layer's choice of tokens."""
-    types = c.per_layer("indexer_types", n, "full", "shared")
-    if types is not None:
-        return [kind == "shared" for kind in types]
-    pattern = c.raw("index_topk_pattern")
-    if pattern is not None:
-        if not isinstance(pattern, str) or len(pattern) != n or set(pattern) - {"F", "S"}:
-            raise c.error("index_topk_pattern", f"expected {n} letters F or S", pattern)
-        return [letter == "S" for letter in pattern]
-    every, offset = c.count("index_topk_freq") or 1, c.count("index_skip_topk_offset")
-    return [max(index - offset + 1, 0) % every != 0 for index in range(n)]
 
 
 _DEFAULTS = {
@@ -124,9 +148,6 @@ _DEFAULTS = {
     "num_nextn_predict_layers": 0,
 }
 _ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}
-# Keys that say nothing in latent attention, and a dense width that no layer may use.
-_LATENT_NEUTRAL = ("num_key_value_heads", "head_dim", "qk_head_dim", "rope_interleave", "intermediate_size", "ep_size")
-
 _GLM4 = Family(
     model_type="glm4_moe",
     class_name="Glm4MoeForCausalLM",
@@ -153,7 +174,7 @@ FAMILIES = {
             "mlp_layer_types": None,
         },
         aliases=_ALIASES,
-        neutral=_LATENT_NEUTRAL,
+        neutral=LATENT_NEUTRAL,
     ),
     "glm_moe_dsa": Family(
         model_type="glm_moe_dsa",
@@ -173,7 +194,32 @@ FAMILIES = {
             "mlp_bias": False,
         },
         aliases={**_ALIASES, "num_experts": "n_routed_experts"},
-        neutral=(*_LATENT_NEUTRAL, "indexer_rope_interleave", "index_share_for_mtp_iteration"),
+        neutral=(*LATENT_NEUTRAL, "indexer_rope_interleave", "index_share_for_mtp_iteration"),
+    ),
+    "glm5_next_text": Family(
+        model_type="glm5_next_text",
+        class_name="Glm5NextForConditionalGeneration",
+        read=_read_next,
+        defaults={
+            **_DEFAULTS,
+            "rms_norm_eps": 1e-5,
+            "first_k_dense_replace": 3,
+            "routed_scaling_factor": 2.5,
+            "mlp_layer_types": None,
+            "layer_types": None,
+            "indexer_types": None,
+            "index_topk_pattern": None,
+            "index_topk_freq": 1,
+            "index_skip_topk_offset": 2,
+            "index_kpool": 16,
+            "hc_mult": 4,
+            "linear_head_dim": 128,
+            "linear_num_heads": 64,
+            "linear_conv_kernel_dim": 4,
+            "linear_attn_config": None,
+        },
+        aliases={**_ALIASES, "num_experts": "n_routed_experts"},
+        neutral=(*LATENT_NEUTRAL, "swiglu_limit", "linear_lower_bound", "hc_eps", "hc_sinkhorn_iters"),
     ),
     "sarvam_moe": Family(
         model_type="sarvam_moe",

@@ -1,5 +1,7 @@
 """Hunyuan-A13B (Tencent, 2025), Hy3 and Hy4 (2026)."""
 
+from typing import Any
+
 from moewright.architecture.feed_forwards import Router, SharedExpert
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
@@ -70,7 +72,7 @@ def _read_v4(c: Config) -> Architecture:
     types = c.per_layer("indexer_types", n, "full", "shared")
     if types is None:
         types = ["full" if index == 0 or (index - 1) % 4 == 0 else "shared" for index in range(n)]
-    extra = {"output_gate": "per_channel", "sinks": True}
+    extra: dict[str, Any] = {"output_gate": "per_channel", "sinks": True}
     by_type = {
         kind: latent_attention(c, rope=rope, indexer=indexer(c, shared=kind == "shared"), **extra)
         for kind in set(types)
