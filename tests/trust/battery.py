@@ -566,7 +566,7 @@ def _work(given: tuple[list[Case], str]) -> list[Outcome]:
 
 LOADED = (
     "pandas", "pyarrow.parquet", "rich.table", "tokenizers", "torch", "submitit", "moewright.cli", "moewright.report",
-    "moewright.laws.fitting.solver", "moewright.experiment.planning", "moewright.experiment.collecting.collection",
+    "moewright.laws.fitting.search", "moewright.experiment.planning", "moewright.experiment.collecting.collection",
     "moewright.exporters.exported", "moewright.sweeps.foresight.dry_run", "moewright.sweeps.running.sweeping",
     "moewright.data.preparation", "moewright.designs.recommendation",
 )  # fmt: skip

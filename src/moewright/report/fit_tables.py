@@ -100,7 +100,7 @@ def _coefficients(record: FitRecord) -> Table:
         table.add_row(
             item.name,
             _number(item.value),
-            f"{_number(item.low)} to {_number(item.high)}",
+            item.unknown.replace("_", " ") if item.unknown else f"{_number(item.low)} to {_number(item.high)}",
             "yes" if item.pinned else styled("[yellow]no[/yellow]"),
             ", ".join(item.moves_with),
         )

@@ -17,10 +17,18 @@ from moewright.laws.fitting.extrapolation import (
 from moewright.laws.fitting.fit_record import FitRecord, HoldoutErrors
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw, fitted_law
-from moewright.laws.fitting.observations import Mask, Observations, as_frame, held_out, read_observations
+from moewright.laws.fitting.observations import Mask, Observations, as_frame, held_out, read_observations, row_names
+from moewright.laws.fitting.outliers import describe_outliers, find_outliers, list_outliers, why_poor
 from moewright.laws.fitting.problem import Problem, build_problem, objective_named
-from moewright.laws.fitting.solver import descend, draw_starts, search
-from moewright.laws.fitting.uncertainty import identify, refit, resampled_weights, status_of_fit
+from moewright.laws.fitting.search import descend, draw_starts, search
+from moewright.laws.fitting.uncertainty import (
+    MOST_FAILED,
+    freedom_of,
+    identify,
+    refit,
+    resampled_weights,
+    status_of_fit,
+)
 from moewright.laws.law import Law
 from moewright.laws.variable import Array
 
@@ -83,7 +91,7 @@ class LawFitter:
         objective = objective_named(settings.objective or "", settings.delta, settings.over)
         problem = build_problem(law.form, rows, objective, settings.fix, settings.bound)
         starts = draw_starts(problem, settings.starts or 0, random)
-        found = search(problem, starts, rows.weights)
+        found = search(problem, starts, rows.weights, random)
         problem, weights = found.problem, rows.weights
         u, converged, cost = found.u, found.converged, found.cost
         tuned = None
@@ -100,7 +108,7 @@ class LawFitter:
             if tuned.asymptote is not None:
                 fix = {**settings.fix, law.form.asymptote or "": tuned.asymptote}
                 problem = build_problem(law.form, rows, problem.objective, fix, settings.bound)
-            again = search(problem, draw_starts(problem, settings.starts or 0, random), weights)
+            again = search(problem, draw_starts(problem, settings.starts or 0, random), weights, random)
             u, converged, cost = again.u, again.converged, again.cost
         predicted = problem.predict(u[None])[0]
         if not (np.isfinite(predicted).all() and (predicted > 0).all()):
@@ -108,10 +116,23 @@ class LawFitter:
                 f"{self.law.name} does not fit these rows: the best law found predicts losses that are not positive; "
                 "look for rows in other units, or fit another form"
             )
-        draws, failed = _replicates(problem, u, rows, weights, tuned, settings, random)
-        self.problem_, self.rows_, self.weights_, self.u_ = problem, rows, weights, u
-        status, messages = status_of_fit(problem, u, rows, weights, converged, failed, settings.bootstrap)
         residuals = np.log(predicted) - np.log(rows.loss)
+        far = find_outliers(problem, u, weights)
+        inside = weights * ~far
+        freedom = freedom_of(problem, u, inside, rows.clusters)
+        draws, failed = np.empty((0, len(u))), 0
+        if freedom.degrees > 0:
+            draws, failed = _replicates(problem, u, rows, weights, tuned, settings, random)
+        self.problem_, self.rows_, self.weights_, self.u_ = problem, rows, weights, u
+        share_failed = failed / max(failed + len(draws), 1)
+        poor = why_poor(residuals, rows.loss, far, int(problem.free.sum()))
+        status, messages = status_of_fit(problem, freedom, rows, converged, poor, share_failed)
+        outliers = list_outliers(row_names(frame, np.flatnonzero(kept)), residuals, far)
+        pull = not problem.objective.bounded
+        if failed:
+            lost = f"{failed} of {failed + len(draws)} bootstrap replicates did not determine the law and are left out"
+            messages = (*messages, lost)
+        stable = converged and share_failed <= MOST_FAILED
         origin = self.law.record.law if isinstance(self.law, FittedLaw) else law.name
         record = FitRecord(
             name=self.name or f"{origin}-fitted",
@@ -120,7 +141,7 @@ class LawFitter:
             ranges={name: (float(values.min()), float(values.max())) for name, values in rows.columns.items()},
             settings=settings.model_copy(update={"delta": problem.objective.delta}),
             status=status,
-            messages=messages,
+            messages=(*messages, *describe_outliers(outliers, residuals, pull)),
             data_sha256=rows.digest(),
             num_rows=len(rows),
             num_clusters=rows.num_clusters,
@@ -132,7 +153,8 @@ class LawFitter:
             failed=failed,
             residuals=residuals,
             weights=weights,
-            identified=tuple(identify(problem, u, weights, draws)),
+            identified=tuple(identify(problem, u, inside, draws, freedom, stable)),
+            outliers=outliers,
             tuned=None if tuned is None else tuned.summary(),
         )
         self.law_ = fitted_law(law, record)
@@ -179,7 +201,7 @@ def _replicates(
     settings: FitSettings,
     random: np.random.Generator,
 ) -> tuple[Array, int]:
-    """Coefficients (B, P) of the converged replicates, and how many did not converge."""
+    """Coefficients (B, P) of the replicates that determine the law, and how many do not."""
     replicates = settings.bootstrap
     if not replicates:
         return np.empty((0, len(u))), 0
@@ -200,7 +222,12 @@ def _replicates(
         resampled *= per_choice[choice] / rows.weights
         held = first_held[choice]
     solution = refit(problem, starts, resampled, held)
-    usable = solution.converged & np.isfinite(solution.cost)
+    # A resample with no configuration to spare determines no law, though a solver may stop somewhere.
+    present = np.zeros((replicates, rows.num_clusters), dtype=bool)
+    replicate, row = np.nonzero(resampled > 0)
+    present[replicate, rows.clusters[row]] = True
+    enough = present.sum(axis=1) > problem.free.sum()
+    usable = enough & solution.converged & np.isfinite(solution.cost)
     return problem.coefficients(solution.u[usable]), int((~usable).sum())
 
 

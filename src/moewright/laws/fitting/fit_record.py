@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJso
 
 from moewright.laws.fitting.extrapolation import TuningRecord
 from moewright.laws.fitting.fit_settings import FitSettings
+from moewright.laws.fitting.outliers import Outlier
 from moewright.laws.fitting.uncertainty import FitStatus, Identified
 from moewright.records import Count, FileRecord, Items, Pair, Record
 
@@ -75,8 +76,9 @@ class FitRecord(FileRecord):
     """Of the fitted rows, by variable."""
     settings: FitSettings
     status: FitStatus
-    """converged; bound_hit: a coefficient sits on a bound; not_converged: the solver stopped early;
-    underdetermined: the rows cannot tell coefficients apart, and the law must not be trusted outside them."""
+    """converged; bound_hit: a coefficient sits on a bound; poor_fit: the law explains its rows badly;
+    not_converged: the solver stopped early; unstable: more than a tenth of the replicates failed; underdetermined: the
+    rows cannot tell coefficients apart, and the law must not be trusted outside them."""
     messages: Items[str]
     data_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     num_rows: _Rows
@@ -91,7 +93,7 @@ class FitRecord(FileRecord):
     draws: Table
     """Coefficients of the converged replicates, (B, P), in the form's order."""
     failed: Count
-    """Replicates that did not converge and are left out of `draws`."""
+    """Replicates that did not converge, or had no configuration to spare, and are left out of `draws`."""
     residuals: Numbers
     """log(predicted) - log(loss) of the fitted rows, (R,)."""
     weights: Numbers
@@ -99,6 +101,7 @@ class FitRecord(FileRecord):
     identified: Items[Identified]
     holdout: HoldoutErrors | None = None
     tuned: TuningRecord | None = None
+    outliers: Items[Outlier] = ()
 
 
 @FitRecord.upgrade(1)

@@ -14,6 +14,7 @@ from moewright.laws.fitting.fit_record import HoldoutErrors
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.fitting.observations import as_frame, rows_with
+from moewright.laws.fitting.outliers import Outlier
 from moewright.laws.fitting.uncertainty import LEVEL, Identified
 from moewright.laws.law import Law
 from moewright.records import Items, Output, Record
@@ -39,6 +40,7 @@ class FitAnswer(Output):
     formula: str
     coefficients: Mapping[str, float]
     intervals_90: Mapping[str, Items[float]]
+    """Of the coefficients that the rows say something about."""
     optimum: Mapping[str, OptimumEstimate]
     rmse: float
     rmse_log: float
@@ -50,6 +52,7 @@ class FitAnswer(Output):
     holdout: HoldoutErrors | None
     tuned: TuningRecord | None
     identified: Items[Identified]
+    outliers: Items[Outlier]
     ranges: Mapping[str, Items[float]]
     data_sha256: str
     settings: FitSettings
@@ -78,7 +81,7 @@ class Fit(ShownTable):
             messages=record.messages,
             formula=law.form.formula,
             coefficients=dict(law.coefficients),
-            intervals_90={name: tuple(interval) for name, interval in intervals.items()},
+            intervals_90={name: tuple(ends) for name, ends in intervals.items() if abs(ends.low) < float("inf")},
             optimum=optima(law),
             rmse=record.rmse,
             rmse_log=record.rmse_log,
@@ -90,6 +93,7 @@ class Fit(ShownTable):
             holdout=record.holdout,
             tuned=record.tuned,
             identified=record.identified,
+            outliers=record.outliers,
             ranges=record.ranges,
             data_sha256=record.data_sha256,
             settings=record.settings,

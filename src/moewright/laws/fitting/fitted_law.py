@@ -102,20 +102,23 @@ class FittedLaw(Law):
         """Interval of the loss for each row of a table, (R,) each.
 
         With `noise`, of one new run: the spread of the coefficients' draws and of the residuals, which are drawn as
-        often as their rows weigh and with either sign, for nothing says on which side a law misses where it was not
-        fitted. Without, of the law alone. The same call gives the same interval.
+        often as their rows weigh, outliers apart, and with either sign, for nothing says on which side a law misses
+        where it was not fitted. Without, of the law alone. The same call gives the same interval.
         """
         columns = {name: values[None] for name, values in read_columns(as_frame(table), self.inputs, {}).items()}
         with np.errstate(over="ignore", invalid="ignore"):
             losses = np.asarray(self.form.loss(self._draw_columns(2), columns))
         if noise:
             record = self.record
-            freedom = max(record.num_rows - record.num_free, 1)
+            weights = record.weights.copy()
+            weights[[outlier.row - 1 for outlier in record.outliers]] = 0.0
+            number = record.num_rows - len(record.outliers)
+            freedom = max(number - record.num_free, 1)
             random = np.random.default_rng(0)
             sign = random.choice([-1.0, 1.0], size=losses.shape)
-            drawn = sign * random.choice(record.residuals, size=losses.shape, p=record.weights / record.weights.sum())
+            drawn = sign * random.choice(record.residuals, size=losses.shape, p=weights / weights.sum())
             # A fit's residuals are smaller than the noise by the freedom that it used up.
-            losses = losses * np.exp(drawn * np.sqrt(record.num_rows / freedom))
+            losses = losses * np.exp(drawn * np.sqrt(number / freedom))
         return _interval(losses, level)
 
     # Intervals of the law itself, by the spread of its coefficients
@@ -141,8 +144,12 @@ class FittedLaw(Law):
         return {name: _interval(np.asarray(values), level) for name, values in solved.items()}
 
     def coefficient_intervals(self, level: float = LEVEL) -> dict[str, Interval]:
-        """Interval of each coefficient."""
-        return {name: _interval(values, level) for name, values in self._draw_columns(1).items()}
+        """Interval of each coefficient; from -inf to inf where the rows say nothing about it (`Identified.unknown`)."""
+        unknown = {item.name for item in self.record.identified if item.unknown}
+        return {
+            name: Interval(-np.inf, np.inf) if name in unknown else _interval(values, level)
+            for name, values in self._draw_columns(1).items()
+        }
 
     def save(self, path: str | Path) -> None:
         """Write one JSON file that `laws.load` reads back bit for bit.
@@ -179,6 +186,8 @@ def fitted_law(form: LossForm, record: FitRecord) -> FittedLaw:
     for coefficient, values in zip(form.form.coefficients, draws.T, strict=True):
         for value in (values.min(), values.max()) if len(values) else ():
             check_sign(coefficient, float(value), "damaged fitted law: draws")
+    if any(outlier.row > record.num_rows for outlier in record.outliers) or len(record.outliers) >= record.num_rows:
+        raise UserError("damaged fitted law: more outliers, or other ones, than rows")
     if not record.residuals.shape == record.weights.shape == (record.num_rows,):
         raise UserError("damaged fitted law: residuals and weights must have one number per row")
     if (record.weights < 0).any() or not record.weights.any():

@@ -206,6 +206,11 @@ def _row(frame: "pd.DataFrame", place: int) -> str:
     return name_row(int(label) + 1, frame["run_id"].iloc[place])
 
 
+def row_names(frame: "pd.DataFrame", places: npt.NDArray[np.intp]) -> list[str]:
+    """Rows by what `_row` calls them."""
+    return [_row(frame, int(place)) for place in places]
+
+
 def _check_unit(values: Array, frame: "pd.DataFrame", variable: Variable) -> None:
     _complain(
         values < SMALLEST_COUNT,

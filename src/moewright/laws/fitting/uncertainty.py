@@ -2,6 +2,7 @@
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,9 @@ from moewright.laws.variable import Array
 from moewright.processors import processors
 from moewright.records import Items, Record
 
-FitStatus = Literal["converged", "bound_hit", "not_converged", "underdetermined"]
+FitStatus = Literal["converged", "bound_hit", "poor_fit", "not_converged", "unstable", "underdetermined"]
+"""Best first; docs/fitting.md defines the words."""
+Unknown = Literal["on_bound", "undetermined"]
 _ITERATIONS = 80
 _TOLERANCE = 1e-6
 # Numbers in one Jacobian of a batch: small enough for the second-level cache, large enough that numpy's calls do not
@@ -23,6 +26,10 @@ LEVEL = 0.9
 """Of intervals, where no other is asked for."""
 NORMAL_95 = 1.645
 """The 95th percentile of a normal: 90 % of its draws lie within so many standard deviations."""
+# More failed replicates than this, and the others tell of the tables on which the fit happens to work.
+MOST_FAILED = 0.1
+# Fewer replicates than this have no percentiles.
+_FEWEST_DRAWS = 20
 # A coefficient is pinned where half its interval is less than this share of it.
 PINNED_HALF_WIDTH = 0.5
 # Bootstrap draws of two coefficients this correlated move as one.
@@ -88,23 +95,55 @@ class Identified(Record):
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None, as `high` is, where the rows say nothing about it: see `unknown`."""
+    high: float | None
     pinned: bool
     moves_with: Items[str] = ()
+    unknown: Unknown | None = None
+    """Why there is no interval."""
 
 
-def identify(problem: Problem, u: Array, weights: Array, draws: Array) -> list[Identified]:
-    """Each free coefficient by the spread of its draws (B, P), or by the Jacobian where there are too few."""
+@dataclass(frozen=True)
+class Freedom:
+    """What the rows of a fit leave to judge it by; masks are (P,) of bool."""
+
+    on_bound: Mask
+    """Free coefficients on one of their bounds."""
+    undetermined: Mask
+    """Free coefficients that the rows cannot tell from others, or at all."""
+    degrees: int
+    """Configurations, outliers apart, beyond the free coefficients; 0 or less: nothing is left to judge by."""
+
+
+def freedom_of(problem: Problem, u: Array, weights: Array, clusters: Clusters) -> Freedom:
+    """Of a fit u (P,) to rows with weights (R,), outliers among them at 0, in clusters (R,)."""
+    on_bound = find_bound(problem, u)
+    degrees = len(np.unique(clusters[weights > 0])) - int(problem.free.sum())
+    alike = np.isin(problem.names, degenerate(problem, u, weights, on_bound))
+    return Freedom(on_bound, problem.free if degrees <= 0 else alike, degrees)
+
+
+def identify(
+    problem: Problem, u: Array, weights: Array, draws: Array, freedom: Freedom, stable: bool
+) -> list[Identified]:
+    """Each free coefficient by the spread of its draws (B, P), or by the Jacobian where there are too few.
+
+    Pinned is one that both show to be narrow: a flat objective lets replicates stay where they start, which only the
+    Jacobian tells, and a curved one spreads them further than the Jacobian does. None is where the fit is not `stable`.
+    """
     values = problem.coefficients(u)
-    if len(draws) >= 20:
+    errors = _student_95(freedom.degrees) * standard_errors(problem, u, weights)
+    if len(draws) >= _FEWEST_DRAWS:
         low, high = interval_of(draws)
         with np.errstate(invalid="ignore", divide="ignore"):
             correlation = np.asarray(np.corrcoef(_to_ranks(draws), rowvar=False))
     else:
-        spread = NORMAL_95 * standard_errors(problem, u, weights)
-        low, high = values - spread, values + spread
+        low, high = values - errors, values + errors
         correlation = np.zeros((len(values), len(values)))
+    unknown = freedom.on_bound | freedom.undetermined
+    half = np.maximum(errors, (high - low) / 2)
+    pinned = stable & ~unknown & (half < PINNED_HALF_WIDTH * np.abs(values))
     found = []
     for i, name in enumerate(problem.names):
         if problem.free[i]:
@@ -113,48 +152,66 @@ def identify(problem: Problem, u: Array, weights: Array, draws: Array) -> list[I
                 for j, other in enumerate(problem.names)
                 if j != i and problem.free[j] and abs(correlation[i, j]) > _TOGETHER
             ]
-            pinned = bool((high[i] - low[i]) / 2 < PINNED_HALF_WIDTH * abs(values[i]))
+            why: Unknown | None = "on_bound" if freedom.on_bound[i] else None
+            if freedom.undetermined[i]:
+                why = "undetermined"
             found.append(
                 Identified(
                     name=name,
                     value=float(values[i]),
-                    low=float(low[i]),
-                    high=float(high[i]),
-                    pinned=pinned,
+                    low=None if unknown[i] else float(low[i]),
+                    high=None if unknown[i] else float(high[i]),
+                    pinned=bool(pinned[i]),
                     moves_with=tuple(partners),
+                    unknown=why,
                 )
             )
     return found
 
 
+def _student_95(degrees: int) -> float:
+    """The 95th percentile of Student's t: exact for 1 and 2, then by Cornish and Fisher's series to .02."""
+    if degrees <= 2:
+        return 2.920 if degrees == 2 else 6.314
+    z = NORMAL_95
+    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+
+
 def degenerate(problem: Problem, u: Array, weights: Array, on_bound: Mask) -> tuple[str, ...]:
     """Free coefficients, those on a bound (P,) apart, that the rows cannot tell apart at all; empty where all can."""
     kept = ~on_bound[problem.free]
-    names = [name for name, is_kept in zip(problem.names, problem.free & ~on_bound, strict=True) if is_kept]
+    names = np.array(problem.names)[problem.free & ~on_bound]
+    if not len(names):
+        return ()
     jacobian = _jacobian(problem, u, weights)[kept]
     size = np.linalg.norm(jacobian, axis=1)
     # A large coefficient of a small basis has a small derivative and may matter all the same: b of b D^-beta.
     reach = size * np.maximum(np.abs(u[problem.free][kept]), 1.0)
-    silent = reach <= DEGENERATE * size.max()
-    if silent.any():
-        return tuple(name for name, is_silent in zip(names, silent, strict=True) if is_silent)
-    _, singular, directions = np.linalg.svd((jacobian / size[:, None]).T, full_matrices=False)
-    if singular[-1] > DEGENERATE * singular[0]:
-        return ()
-    return tuple(name for name, share in zip(names, np.abs(directions[-1]), strict=True) if share > 0.1)
+    open_ones = reach <= DEGENERATE * size.max()
+    seen = np.flatnonzero(~open_ones)
+    if len(seen):
+        _, singular, directions = np.linalg.svd((jacobian[seen] / size[seen, None]).T, full_matrices=True)
+        # Directions beyond the number of rows have no singular value: no row tells of them.
+        silent = np.ones(len(seen), dtype=bool)
+        silent[: len(singular)] = singular <= DEGENERATE * singular[0]
+        open_ones[seen] = (np.abs(directions[silent]) > 0.1).any(axis=0)
+    return tuple(map(str, names[open_ones]))
 
 
 def standard_errors(problem: Problem, u: Array, weights: Array) -> Array:
     """Standard errors (P,) of the coefficients from the Jacobian and the residuals' spread; 0 where fixed."""
     jacobian = _jacobian(problem, u, weights)
     residual = problem.residual(u[None])[0]
-    freedom = max(len(residual) - problem.free.sum(), 1)
-    variance = float(np.average(residual**2, weights=weights)) * len(residual) / freedom
+    number = int((weights > 0).sum())
+    freedom = max(number - problem.free.sum(), 1)
+    variance = float(np.average(residual**2, weights=weights)) * number / freedom
     # Of log-searched coefficients to first order: d coefficient = coefficient x d log.
     scale = np.where(problem.is_log, problem.coefficients(u), 1.0)[problem.free]
-    covariance = np.linalg.pinv(jacobian @ jacobian.T, rcond=1e-14, hermitian=True) * variance
+    size = np.maximum(np.linalg.norm(jacobian, axis=1), 1e-300)
+    scaled = jacobian / size[:, None]
+    covariance = np.linalg.pinv(scaled @ scaled.T, rcond=1e-14, hermitian=True) * variance
     errors = np.zeros(len(problem.names))
-    errors[problem.free] = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * scale
+    errors[problem.free] = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * scale / size
     return errors
 
 
@@ -172,30 +229,41 @@ def _to_ranks(draws: Array) -> Array:
 
 
 def status_of_fit(
-    problem: Problem, u: Array, rows: Observations, weights: Array, converged: bool, failed: int, replicates: int
+    problem: Problem, freedom: Freedom, rows: Observations, converged: bool, poor: str | None, failed: float
 ) -> tuple[FitStatus, tuple[str, ...]]:
-    """The status code and the sentences behind it, worst first."""
-    status: FitStatus = "converged"
-    messages = []
-    constant = [name for name, values in rows.columns.items() if len(values) and np.ptp(values) == 0]
-    if failed:
-        messages.append(f"{failed} of {replicates} bootstrap replicates did not converge and are left out")
-    on_bound = find_bound(problem, u)
-    if on_bound.any():
-        status = "bound_hit"
-        bound = [name for name, is_on in zip(problem.names, on_bound, strict=True) if is_on]
-        messages.insert(0, f"on a bound: {', '.join(bound)}")
-    if not converged:
-        status = "not_converged"
-        messages.insert(0, "the solver stopped before the objective stopped falling")
-    alike = degenerate(problem, u, weights, on_bound)
-    if alike:
-        status = "underdetermined"
-        why = f"; {', '.join(constant)} has one value in all rows" if constant else ""
-        messages.insert(
-            0, f"the rows cannot tell {', '.join(alike)} apart{why}: fix some of them or add runs that vary"
+    """The status code and the sentences behind it, worst first; `poor` says why the fit explains badly, `failed` is the
+    share of the bootstrap that did."""
+    found: list[tuple[FitStatus, str]] = []
+    named = np.array(problem.names)
+    if freedom.degrees <= 0:
+        found.append(
+            (
+                "underdetermined",
+                f"as many coefficients as configurations that are no outliers ({problem.free.sum()} free, "
+                f"{freedom.degrees + problem.free.sum()} configurations): nothing is left to judge the law by",
+            )
         )
-    return status, tuple(messages)
+    elif freedom.undetermined.any():
+        constant = [name for name, values in rows.columns.items() if len(values) and np.ptp(values) == 0]
+        why = f"; {', '.join(constant)} has one value in all rows" if constant else ""
+        which = ", ".join(named[freedom.undetermined])
+        found.append(
+            (
+                "underdetermined",
+                f"the rows cannot tell {which} apart{why}: fix some of them or add runs that vary",
+            )
+        )
+    if failed > MOST_FAILED:
+        found.append(
+            ("unstable", f"{failed:.0%} of the bootstrap replicates determine no law: no interval is to be believed")
+        )
+    if not converged:
+        found.append(("not_converged", "the solver stopped before the objective stopped falling"))
+    if poor is not None:
+        found.append(("poor_fit", poor))
+    if freedom.on_bound.any():
+        found.append(("bound_hit", f"on a bound: {', '.join(named[freedom.on_bound])}"))
+    return found[0][0] if found else "converged", tuple(message for _, message in found)
 
 
 def find_bound(problem: Problem, u: Array) -> Mask:
