@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from moewright.quantities import brief, format_bytes, format_count
 
 INDEX = "model.safetensors.index.json"
 _MOST_FILES = 2_000
+_MOST_FILES_ASKED = 40
+"""Files elsewhere of which the headers are asked for, one request or two each; of more, the index says the bytes."""
 
 
 @dataclass
@@ -46,12 +48,8 @@ def weight_files(folder: Path) -> tuple[list[Path], list[str], int | None]:
         names, total = read_index(index)
         there = [folder / name for name in names if (folder / name).is_file()]
         return there, [name for name in names if not (folder / name).is_file()], total
-    for ending in ("safetensors", "gguf"):
-        found = sorted(path for path in folder.glob(f"*.{ending}") if path.is_file())
-        whole = [path for path in found if path.name.startswith("model")] or found
-        if whole:
-            return whole[:_MOST_FILES], [], None
-    return [], [], None
+    names = _weights_of_one_kind([path.name for path in folder.iterdir() if path.is_file()])
+    return [folder / name for name in names[:_MOST_FILES]], [], None
 
 
 def read_index(index: Path) -> tuple[list[str], int | None]:
@@ -72,19 +70,28 @@ def read_index(index: Path) -> tuple[list[str], int | None]:
 
 
 def published_as_files_say(
-    architecture: Architecture, config: Mapping[str, Any], folder: Path, as_config_says: Published
+    architecture: Architecture,
+    config: Mapping[str, Any],
+    folder: Path,
+    as_config_says: Published,
+    elsewhere: Mapping[str, Ranges],
 ) -> Published | None:
     """The weights as the headers of a folder's files describe them, with what differs from the config; None: no files.
 
-    Raises UserError for files that are no such files.
+    `elsewhere`: files of the folder that are not on this disk, by name. Raises UserError for what is no such file.
     """
     there, missing, total = weight_files(folder)
-    if missing or (total is not None and not there):
+    files: list[tuple[Ranges, str]] = [(file_ranges(path), path.name) for path in there]
+    asked = missing or ([] if there else _weights_of_one_kind(elsewhere))
+    if asked and len(asked) <= _MOST_FILES_ASKED and all(name in elsewhere for name in asked):
+        files += [(elsewhere[name], name) for name in asked]
+        missing = []
+    if missing or (total is not None and not files):
         return _without_all_files(as_config_says, len(there), len(missing), total)
-    if not there:
+    if not files:
         return None
     content = read_content(
-        ((file_ranges(path), path.name) for path in there),
+        files,
         architecture.num_layers,
         packed_bits(config),
         any(moe.router.selection_bias == "parameter" for _, moe in architecture.moe_layers()),
@@ -92,6 +99,16 @@ def published_as_files_say(
     source = f"headers of {content.files} file{'s' if content.files > 1 else ''}"
     notes = tuple(_differences(architecture, content, as_config_says))
     return Published(content.model, content.prediction, source, notes)
+
+
+def _weights_of_one_kind(names: Collection[str]) -> list[str]:
+    """Of files without an index: safetensors before GGUF, the whole model before its parts by another name."""
+    for ending in ("safetensors", "gguf"):
+        found = sorted(name for name in names if name.endswith(ending))
+        whole = [name for name in found if name.startswith("model")] or found
+        if whole:
+            return whole
+    return []
 
 
 def _without_all_files(as_config_says: Published, there: int, missing: int, total: int | None) -> Published:

@@ -1,9 +1,11 @@
 """Getting an architecture from whatever a user points at."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
@@ -14,8 +16,12 @@ from moewright.hf.published_models import ModelEntry, find_model, near_model
 from moewright.plain_values import kind_of
 from moewright.quantities import brief
 
+if TYPE_CHECKING:
+    from moewright.hf.tensor_headers import Ranges
+
 SPEC = "architecture.yaml"
 """The moewright file in the folder of a design."""
+_FILES = (".json", ".yaml", ".yml", ".gguf", ".safetensors")
 ArchitectureSource = str | Path | dict[str, Any] | Architecture
 
 
@@ -36,11 +42,13 @@ class Loaded:
     """Where the file lies, if it is a whole model's: what is beside it belongs to the model."""
     entry: ModelEntry | None = None
     """Of the catalogue, where the model is from there."""
+    weights_elsewhere: Mapping[str, Ranges] = field(default_factory=dict)
+    """Weight files of the folder that lie on the hub, by name."""
 
 
 def load_architecture(source: ArchitectureSource, beside: Path | None = None) -> Loaded:
     """Read a Hugging Face config.json (or its folder, or its contents), a moewright YAML or JSON file, the model of a
-    name in the catalogue, or an object.
+    name in the catalogue or on the hub (ORGANISATION/NAME[@REVISION], with the extra `hub`), or an object.
 
     A file or a folder goes before a name; relative paths start at `beside`, if that is given. In a folder that holds
     both, a design's own architecture.yaml goes before the config.json made from it.
@@ -57,11 +65,17 @@ def load_architecture(source: ArchitectureSource, beside: Path | None = None) ->
     if not _is_there(place):
         if (entry := find_model(str(source))) is not None:
             return _from_catalogue(entry)
+        if _looks_like_a_hub_id(str(source), beside):
+            return _from_hub(str(source))
         if not _looks_like_a_file(str(source)):
             raise UserError(f"no file and no published model is called {brief(str(source))}{near_model(str(source))}")
     spec = place / SPEC
     path = spec if spec.is_file() else config_path(place)
     name = path.parent.resolve().name if path.name in ("config.json", SPEC) else path.stem
+    return _from_path(path, name)
+
+
+def _from_path(path: Path, name: str) -> Loaded:
     values = read_mapping(path)
     try:
         return _from_mapping(values, name, path.parent if path.name == "config.json" else None)
@@ -98,11 +112,34 @@ def _is_there(path: Path) -> bool:
 
 
 def _looks_like_a_file(text: str) -> bool:
-    return "/" in text or Path(text).suffix.lower() in (".json", ".yaml", ".yml", ".gguf")
+    return "/" in text or Path(text).suffix.lower() in _FILES
 
 
 def _from_catalogue(entry: ModelEntry) -> Loaded:
     return Loaded(entry.architecture, entry.name, entry.family, entry.active_counts_embedding, entry=entry)
+
+
+def _looks_like_a_hub_id(text: str, beside: Path | None) -> bool:
+    """ORGANISATION/NAME, where no folder here has that organisation's name: then it is a path that is mistyped."""
+    organisation, slash, name = text.partition("/")
+    if not slash or "/" in name.partition("@")[0] or Path(text).suffix.lower() in _FILES:
+        return False
+    return (
+        not organisation.startswith((".", "~"))
+        and bool(organisation)
+        and not _is_there((beside or Path()) / organisation)
+    )
+
+
+def _from_hub(text: str) -> Loaded:
+    from moewright.hf.hub import ask_hub, hub_id  # only where a hub is asked
+
+    named = hub_id(text)
+    if named is None:
+        raise UserError(f"{text}: no such file, and not a name on the hub, ORGANISATION/NAME[@REVISION]")
+    found = ask_hub(*named)
+    loaded = _from_path(found.folder / "config.json", named[0].partition("/")[2])
+    return replace(loaded, warnings=(*loaded.warnings, *found.warnings), weights_elsewhere=found.weight_files)
 
 
 SIDE_FILE = "hf_quant_config.json"
@@ -125,4 +162,7 @@ def published_weights(loaded: Loaded) -> Published:
         return said
     from moewright.hf.checkpoint_headers import published_as_files_say  # only where a folder may hold weights
 
-    return published_as_files_say(loaded.architecture, loaded.config, loaded.folder, said) or said
+    return (
+        published_as_files_say(loaded.architecture, loaded.config, loaded.folder, said, loaded.weights_elsewhere)
+        or said
+    )

@@ -127,7 +127,7 @@ def get_model(name: str) -> ModelEntry:
 
 
 def near_model(name: str) -> str:
-    """What to add to a complaint about an unknown name: the name that begins so, or with which it begins; else the nearest.
+    """What to add to a complaint about an unknown name: a name that begins so or that it begins with, or the nearest.
 
     >>> near_model("Qwen3-30B")
     '; did you mean qwen3-30b-a3b?'
