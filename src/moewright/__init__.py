@@ -2,7 +2,7 @@
 
 Every command of the command line is a function here, with the command's own arguments and defaults:
 
-    moewright inspect, models, predict, fit, design, train, sweep, export    the functions of these names
+    moewright inspect, models, predict, fit, design, plan, train, sweep, export    the functions of these names
     moewright laws            describe_laws: `laws` is the package of scaling laws
     moewright runs            collect_runs: `runs` is the package of run tables
     moewright data prepare    prepare_data: `data` is the package of token shards
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from moewright.commands.fit import fit
     from moewright.commands.inspect import inspect
     from moewright.commands.models import models
+    from moewright.commands.plan import plan
     from moewright.commands.predict import predict
     from moewright.commands.prepare_data import prepare_data
     from moewright.commands.sweep import sweep
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from moewright.exporters.exported import Export
     from moewright.hardware import Device
     from moewright.hardware.inspection import Inspection
+    from moewright.hardware.layout_plan import LayoutPlan
     from moewright.hf.model_description import ModelDescription, ModelList
     from moewright.laws import Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
@@ -60,6 +62,7 @@ __all__ = [
     "Law",
     "LawDescription",
     "LawList",
+    "LayoutPlan",
     "ModelDescription",
     "ModelList",
     "Prediction",
@@ -84,6 +87,7 @@ __all__ = [
     "inspect",
     "laws",
     "models",
+    "plan",
     "predict",
     "prepare_data",
     "report",
@@ -105,6 +109,7 @@ _CLASSES = {
     "Law": "laws",
     "LawDescription": "laws.description",
     "LawList": "laws.description",
+    "LayoutPlan": "hardware.layout_plan",
     "ModelDescription": "hf.model_description",
     "ModelList": "hf.model_description",
     "Prediction": "laws",

@@ -13,6 +13,7 @@ from moewright.experiment.planning import PlanAnswer
 from moewright.experiment.run_folder import TrainAnswer
 from moewright.exporters.exported import ExportAnswer
 from moewright.hardware.inspection_record import InspectionRecord
+from moewright.hardware.layout_record import LayoutPlanRecord
 from moewright.hf.model_description import ModelDescription, ModelList
 from moewright.laws.description import LawDescription, LawList
 from moewright.laws.prediction import PredictionAnswer
@@ -31,6 +32,7 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
         (("predict", MODEL, "--train-tokens", "2T"), PredictionAnswer),
         (("models",), ModelList),
         (("models", "kimi-k3"), ModelDescription),
+        (("plan", MODEL, "--hardware", "GB200", "--devices", "256", "--precision", "mxfp8"), LayoutPlanRecord),
         (("laws",), LawList),
         (("laws", "zhao2025"), LawDescription),
         (("laws", "docs/slicing2026.json"), LawDescription),

@@ -47,7 +47,7 @@ def test_dir_shows_the_public_names_only() -> None:
 
 def test_what_was_used_before_does_not_change_it() -> None:
     script = "import moewright; {}; print(dir(moewright) == sorted([*moewright.__all__, '__version__']))"
-    used = "moewright.inspect('examples/configs/dbrx.json'); import moewright.sweeps.plan, moewright.files"
+    used = "moewright.inspect('examples/configs/dbrx.json'); import moewright.sweeps.planner, moewright.files"
     assert in_a_new_process(script.format("pass")) == in_a_new_process(script.format(used)) == "True"
 
 

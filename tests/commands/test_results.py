@@ -41,6 +41,7 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
     results: dict[str, Callable[[], Any]] = {
         "inspect": lambda: moewright.inspect(OLMOE, hardware="H100"),
         "predict": lambda: moewright.predict(OLMOE, "2T"),
+        "plan": lambda: moewright.plan(OLMOE, hardware="H100", devices=8),
         "design": lambda: moewright.design(total_params="1B", train_tokens="20B", top=2),
         "space": lambda: moewright.design(print_space=True),
         "models": lambda: moewright.models(),
@@ -53,7 +54,7 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
     return results[name]()
 
 
-TABLES = ("inspect", "predict", "design", "models", "laws", "fit", "data", "sweep", "dry sweep", "runs")
+TABLES = ("inspect", "predict", "plan", "design", "models", "laws", "fit", "data", "sweep", "dry sweep", "runs")
 OTHERS = ("space", "law", "model", "export", "train", "dry train")
 
 

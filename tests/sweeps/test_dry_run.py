@@ -26,7 +26,7 @@ from moewright.sweeps.foresight.calibration import Calibration
 from moewright.sweeps.foresight.dry_run import DryRun, dry_run
 from moewright.sweeps.foresight.run_forecasts import planned_table
 from moewright.sweeps.foresight.step_speed import SpeedModel
-from moewright.sweeps.plan import Planner
+from moewright.sweeps.planner import Planner
 from moewright.sweeps.running.submitting import note_run, note_specification, submitting
 from moewright.sweeps.running.sweeping import load_sweep
 from tests.lab.tiny import recipe

@@ -10,7 +10,7 @@ import pytest
 from moewright.errors import UserError
 from moewright.experiment.identity import FORMER_CODE
 from moewright.experiment.schedule import peak_learning_rate
-from moewright.sweeps.plan import Planner
+from moewright.sweeps.planner import Planner
 from moewright.sweeps.running.submitting import note_run, runs_beside, submitting
 from moewright.sweeps.running.sweeping import planner_in
 from moewright.sweeps.sweep_spec import LoadedSweep

@@ -23,7 +23,7 @@ from moewright.experiment.attempts import (
 )
 from moewright.experiment.locks import take_lock
 from moewright.experiment.sweep_folder import CELLS, JOBS, STOP, attempts_file, attempts_lock, run_path
-from moewright.sweeps.plan import Planner
+from moewright.sweeps.planner import Planner
 from moewright.sweeps.running import scheduler
 from moewright.sweeps.running.executor import Job
 from moewright.sweeps.running.scheduler import Scheduler

@@ -9,7 +9,7 @@ import pytest
 from moewright.experiment.attempts import AttemptEnd, note_begin, note_end, read_attempts
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, JOBS, attempts_file, run_path
 from moewright.files import write_mapping
-from moewright.sweeps.plan import Planner
+from moewright.sweeps.planner import Planner
 from moewright.sweeps.running import scheduler
 from moewright.sweeps.running.executor import Job
 from moewright.sweeps.running.scheduler import Scheduler

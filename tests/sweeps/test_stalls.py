@@ -33,7 +33,7 @@ from moewright.experiment.sweep_folder import ATTEMPTS, RUNS, attempts_file, att
 from moewright.files import read_objects
 from moewright.report.sweep_tables import overview, remaining_seconds
 from moewright.screen import Screen
-from moewright.sweeps.plan import Planner
+from moewright.sweeps.planner import Planner
 from moewright.sweeps.running import scheduler, sweep_state
 from moewright.sweeps.running.executor import Job
 from moewright.sweeps.running.scheduler import Scheduler

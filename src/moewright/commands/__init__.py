@@ -9,6 +9,7 @@ COMMANDS: dict[str, str] = {
     "models": "models",
     "predict": "predict",
     "design": "design",
+    "plan": "plan",
     "train": "train",
     "sweep": "sweep",
     "runs": "collect_runs",

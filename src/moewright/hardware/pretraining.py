@@ -24,7 +24,7 @@ Extended here:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal
+from typing import Annotated, Any, Generic, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -85,13 +85,17 @@ class Parallelism(Record):
     """With sequence parallelism, so that norms' activations are split too (arXiv 2205.05198, section 4.2.2)."""
     pipeline: Size = 1
     expert: Size | None = None
-    """Devices that share one copy of the experts, out of data x tensor; None: those of the tensor group."""
+    """Devices that share one copy of the experts, out of data x context x tensor; None: those of the tensor group."""
+    context: Size = 1
+    """Devices that share each sequence."""
+    chunks: Size = 1
+    """Parts of the model on each stage of the pipeline, passed in turn (interleaving, arXiv 2104.04473)."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
 
     @property
     def devices(self) -> int:
         """All devices."""
-        return self.data * self.tensor * self.pipeline
+        return self.data * self.tensor * self.pipeline * self.context
 
     @property
     def expert_devices(self) -> int:
@@ -145,23 +149,72 @@ def training_memory(
     '49.1 GB'
     """
     spread = parallelism or Parallelism()
-    if (spread.data * spread.tensor) % spread.expert_devices:
-        raise UserError(f"expert: {spread.expert_devices} must divide data x tensor = {spread.data * spread.tensor}")
+    sharing_layers = spread.data * spread.tensor * spread.context
+    if sharing_layers % spread.expert_devices:
+        raise UserError(f"expert: {spread.expert_devices} must divide data x context x tensor = {sharing_layers}")
     check_number(imbalance, "imbalance", at_least=1)
-    common, experts = _params_per_device(architecture, spread)
+    return memory_of(
+        architecture,
+        spread,
+        tokens=micro_batch * tokens_per_sequence,
+        optimizer=optimizer,
+        precision=precision,
+        gradient_dtype=gradient_dtype,
+        recompute=recompute,
+        imbalance=imbalance,
+        logit_rows=logit_rows,
+    )
+
+
+class Degrees(Protocol):
+    """What memory reads of a layout: the fields of `Parallelism`, as numbers or as columns of them."""
+
+    @property
+    def data(self) -> Any: ...
+    @property
+    def tensor(self) -> Any: ...
+    @property
+    def pipeline(self) -> Any: ...
+    @property
+    def context(self) -> Any: ...
+    @property
+    def chunks(self) -> Any: ...
+    @property
+    def expert_devices(self) -> Any: ...
+    @property
+    def zero_stage(self) -> Any: ...
+
+
+def memory_of(
+    architecture: Countable[Any],
+    spread: Degrees,
+    *,
+    tokens: Any,
+    optimizer: OptimizerName = "adamw",
+    precision: Precision = "bf16",
+    gradient_dtype: Literal["bf16", "fp32"] | None = None,
+    recompute: Recompute = "attention_scores",
+    imbalance: float = 1.0,
+    logit_rows: int | None = None,
+) -> TrainingMemory[Any]:
+    """`training_memory` of degrees that are known to divide, with `tokens` in a micro-batch.
+
+    One architecture under columns of degrees and tokens, or columns of architectures under one layout.
+    """
+    common, experts = params_per_device(architecture, spread)
     widths = _WIDTHS[precision]
     gradient_bytes = {None: widths.gradient, "bf16": 2, "fp32": FP32_BYTES}[gradient_dtype]
 
-    def state(bytes_per_param: int, shared_from: int) -> F:
-        sharing = spread.zero_stage >= shared_from
-        copies_of_experts = spread.data * spread.tensor // spread.expert_devices
-        parts = (common / (spread.data if sharing else 1), experts / (copies_of_experts if sharing else 1))
-        return bytes_per_param * (parts[0] + parts[1])
+    def state(bytes_per_param: int, shared_from: int) -> Any:
+        shared = spread.zero_stage >= shared_from
+        copies = spread.data * spread.context
+        copies_of_experts = copies * spread.tensor // spread.expert_devices
+        return bytes_per_param * (common / copies**shared + experts / copies_of_experts**shared)
 
-    tokens = micro_batch * tokens_per_sequence
     activations, spare = _activations(architecture, spread, tokens, recompute, imbalance, widths.activation)
-    rows = tokens if logit_rows is None else 2 * min(tokens, logit_rows)
-    logits: F = np.maximum(rows * architecture.vocab_size * FP32_BYTES / spread.tensor - spare, 0.0)
+    rows = tokens if logit_rows is None else 2 * np.minimum(tokens, logit_rows)
+    sharing_logits = spread.tensor * spread.context
+    logits = np.maximum(rows * architecture.vocab_size * FP32_BYTES / sharing_logits - spare, 0.0)
     return TrainingMemory(
         weights=state(widths.weight, shared_from=3),
         gradients=state(gradient_bytes, shared_from=2),
@@ -171,34 +224,39 @@ def training_memory(
     )
 
 
-def _params_per_device(architecture: Countable[F], spread: Parallelism) -> tuple[F, F]:
+def share_of_layers(architecture: Countable[Any], spread: Degrees) -> Any:
+    """Of the fullest stage: even for a few layers that do not divide, each part of a stage has one more."""
+    parts = spread.pipeline * spread.chunks
+    return np.where(parts > 1, np.ceil(architecture.num_layers / parts) * spread.chunks / architecture.num_layers, 1.0)
+
+
+def params_per_device(architecture: Countable[Any], spread: Degrees) -> tuple[Any, Any]:
     """Parameters on the fullest device before ZeRO: all but routed experts, routed experts.
 
-    Layers are spread evenly over the stages; of embedding and head, which are on the first and the last, only one
-    counts where there are several.
+    Layers are spread as evenly over the stages as they divide; of embedding and head, which are on the first and the
+    last, only one counts where there are several.
     """
     none = 0 * architecture.hidden_size
     outer = total((weight.params for weight in outer_weights(architecture)), none)
-    if spread.pipeline > 1:
-        outer = architecture.vocab_size * architecture.hidden_size
+    outer = np.where(np.asarray(spread.pipeline) > 1, architecture.vocab_size * architecture.hidden_size, outer)
     routed = in_layers = none
     for times, layer in architecture.layer_runs():
         weights = layer_weights(architecture, layer)
         in_layers = in_layers + times * total((weight.params for weight in weights), none)
         in_experts = (weight.params for weight in weights if weight.component == "routed_experts")
         routed = routed + times * total(in_experts, none)
-    common = (outer + (in_layers - routed) / spread.pipeline) / spread.tensor
-    return common, routed / (spread.pipeline * spread.expert_devices)
+    share = share_of_layers(architecture, spread)
+    return (outer + (in_layers - routed) * share) / spread.tensor, routed * share / spread.expert_devices
 
 
 def _activations(
-    architecture: Countable[F],
-    spread: Parallelism,
-    tokens: int,
+    architecture: Countable[Any],
+    spread: Degrees,
+    tokens: Any,
     recompute: Recompute,
     imbalance: float,
     number_bytes: int,
-) -> tuple[F, F]:
+) -> tuple[Any, Any]:
     """Bytes of activations of the first stage, and how many fewer the last stage holds."""
     none = 0.0 * architecture.hidden_size
     by_layer = [
@@ -215,14 +273,17 @@ def _activations(
         for _, kept in by_layer:
             fullest = np.maximum(fullest, kept)
         held = architecture.num_layers * number_bytes * architecture.hidden_size
-        first, last = held + fullest, held / spread.pipeline + fullest
+        rest = fullest
     else:
         held = total((times * kept for times, kept in by_layer), none)
-        first, last = held, held / spread.pipeline
+        rest = none
     # A stage holds L/p layers; one-forward-one-backward keeps p micro-batches under way in the first stage and one in
-    # the last (arXiv 2205.05198, section 4.2.3).
-    share = tokens / spread.tensor
-    return share * first, share * (first - last)
+    # the last, with v chunks a stage p (1 + (p - 1) / (p v)) (arXiv 2205.05198, section 4.2.3).
+    in_stage = held * share_of_layers(architecture, spread)
+    stages, chunks = spread.pipeline, spread.chunks
+    under_way = np.where(np.asarray(chunks) > 1, stages + (stages - 1) / chunks, stages)
+    share = tokens / (spread.tensor * spread.context)
+    return share * (in_stage * under_way + rest), share * in_stage * (under_way - 1)
 
 
 def layer_activation_bytes_per_token(

@@ -22,6 +22,7 @@ SECTIONS: dict[str, str] = {
     "Inspection": "inspection_tables.print_inspection",
     "LawDescription": "law_tables.print_law",
     "LawList": "law_tables.print_laws",
+    "LayoutPlan": "layout_tables.print_layouts",
     "ModelDescription": "model_tables.print_model",
     "ModelList": "model_tables.print_models",
     "RunPlan": "run_tables.print_training_plan",

@@ -21,7 +21,7 @@ from moewright.quantities import format_count
 from moewright.screen import Screen, styled
 
 if TYPE_CHECKING:
-    from moewright.sweeps.plan import PlannedRun
+    from moewright.sweeps.planner import PlannedRun
     from moewright.sweeps.running.sweep_state import SweepStatus
     from moewright.sweeps.running.sweeping import SweepResult
 

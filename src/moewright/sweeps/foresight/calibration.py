@@ -19,7 +19,7 @@ from moewright.experiment.sweep_folder import run_path
 from moewright.records import read_lines
 from moewright.sweeps.foresight.probe import probe
 from moewright.sweeps.foresight.step_speed import SpeedModel, StepShape, fit_speed, shape_of, spread
-from moewright.sweeps.plan import PlannedRun
+from moewright.sweeps.planner import PlannedRun
 from moewright.sweeps.running.executor import Job, MeasuringExecutor
 from moewright.sweeps.sweep_answers import CalibrationAnswer
 

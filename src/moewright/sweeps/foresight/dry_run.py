@@ -17,7 +17,7 @@ from moewright.sweeps.foresight.calibration import Calibration, CalibrationProgr
 from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, makespan, tasks_of
 from moewright.sweeps.foresight.preflight import Checked, Disk, Drift, check_planned_runs, disk_use, drifts
 from moewright.sweeps.foresight.run_forecasts import forecasts
-from moewright.sweeps.plan import PlannedRun, SweepPlan
+from moewright.sweeps.planner import PlannedRun, SweepPlan
 from moewright.sweeps.running.executor import MeasuringExecutor, missing_lab
 from moewright.sweeps.running.submitting import check_folder
 from moewright.sweeps.running.sweep_state import SweepState

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moewright.experiment.states import State
-from moewright.sweeps.plan import PlannedRun, Planner, SweepPlan
+from moewright.sweeps.planner import PlannedRun, Planner, SweepPlan
 from moewright.sweeps.sweep_answers import ExpectedRun
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from moewright.data.batches import Batches
 from moewright.errors import UserError
 from moewright.experiment.planning import ValidationSets, free_local_memory, plan_with
-from moewright.sweeps.plan import PlannedRun, Planner
+from moewright.sweeps.planner import PlannedRun, Planner
 
 WORTH_WARNING = 0.05
 """Relative drift of parameters, beyond which a comparison at held widths is no longer one at equal parameters."""

@@ -11,7 +11,7 @@ from moewright.experiment.collecting.run_rows import settings_columns
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.laws import Forecast, Law, forecast, resolve_law
 from moewright.laws.counted_variables import in_conventions
-from moewright.sweeps.plan import PlannedRun, Planner
+from moewright.sweeps.planner import PlannedRun, Planner
 from moewright.sweeps.sweep_spec import ForecastSettings
 
 

@@ -16,7 +16,7 @@ from moewright.experiment.signals import handling
 from moewright.experiment.states import Observed, sweep_time
 from moewright.experiment.sweep_folder import attempts_file
 from moewright.quantities import format_bytes
-from moewright.sweeps.plan import PlannedRun, Planner
+from moewright.sweeps.planner import PlannedRun, Planner
 from moewright.sweeps.running.executor import Executor, Job
 from moewright.sweeps.running.run_endings import SPARE_BYTES, make_up, note_death, note_foreign_death
 from moewright.sweeps.running.slurm_queue import ClusterSilent

@@ -25,7 +25,7 @@ from moewright.experiment.sweep_folder import (
     cell_path,
     read_cells,
 )
-from moewright.sweeps.plan import PlannedRun, Planner
+from moewright.sweeps.planner import PlannedRun, Planner
 
 _LOCK = ".lock"
 

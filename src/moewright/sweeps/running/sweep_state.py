@@ -9,7 +9,7 @@ from moewright.experiment.attempts import failures_in_a_row
 from moewright.experiment.run_folder import newest_step
 from moewright.experiment.states import RECENT_SECONDS, Observed, SeenState, observe, sweep_time, with_age
 from moewright.experiment.sweep_folder import run_path
-from moewright.sweeps.plan import PlannedRun, Planner, SweepPlan
+from moewright.sweeps.planner import PlannedRun, Planner, SweepPlan
 from moewright.sweeps.running.stalls import ProgressClock
 
 

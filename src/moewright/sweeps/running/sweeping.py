@@ -12,7 +12,7 @@ from moewright.experiment.attempts import last_end, read_attempts
 from moewright.experiment.states import SEEN_STATES, sweep_time
 from moewright.experiment.sweep_folder import SWEEP, attempts_file, names_in_folder, read_cells
 from moewright.quantities import brief
-from moewright.sweeps.plan import Planner
+from moewright.sweeps.planner import Planner
 from moewright.sweeps.running.executor import Executor, missing_lab
 from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.running.scheduler import ProgressReporter, Scheduler

@@ -1,0 +1,79 @@
+"""The coefficients of a training step, from the packaged file that a documented benchmark writes."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from moewright.records import FileRecord, Items, Pair, Positive, Record
+
+CoefficientName = Literal[
+    "products_bf16",
+    "products_fp8",
+    "products_fp4",
+    "mixing",
+    "memory",
+    "rows_half",
+    "width_half",
+    "elementwise",
+    "gap_of_a_mixer",
+    "gap_of_a_mixture",
+    "links",
+    "network",
+    "exposed_dispatch",
+    "exposed_tensor",
+    "exposed_data",
+]
+"""Fractions of peaks (`products_*`, `mixing`, `memory`, `links`, `network`), rows and width at which a grouped product
+reaches half of it, times that each kept byte is moved, seconds of a layer and micro-batch, exposed fractions."""
+
+
+class StepCoefficient(Record):
+    """One number of the step's formulas."""
+
+    value: Positive
+    spread: Pair[Positive]
+    """10th to 90th percentile over bootstrap samples of the sources that it was fitted to."""
+    source: str
+
+
+class StepRange(Record):
+    """Measured over predicted seconds of a step."""
+
+    factors: Pair[Positive]
+    """10th and 90th percentile, of tuned public software."""
+    source: str
+
+
+class StepCoefficients(FileRecord):
+    """StepCoefficients of the training step, with their sources and the range of what they predict."""
+
+    format: Literal["moewright-training-coefficients/1"] = "moewright-training-coefficients/1"
+    coefficients: Annotated[dict[CoefficientName, StepCoefficient], Field(min_length=1)]
+    measured_devices: Items[str]
+    """Devices with training measurements among the rows."""
+    measured_formats: Items[str]
+    """Formats of products with such measurements."""
+    measured: StepRange
+    """For these devices and formats."""
+    unmeasured: StepRange
+    """For all others: datasheet peaks and the same coefficients."""
+
+    def values(self) -> dict[str, float]:
+        """The coefficients by name. int8 products are not trained with."""
+        return {name: coefficient.value for name, coefficient in self.coefficients.items()}
+
+    def range_on(self, device: str, dtype: str) -> StepRange:
+        """The range that holds on a device for products in a format."""
+        both = device in self.measured_devices and dtype in self.measured_formats
+        return self.measured if both else self.unmeasured
+
+
+@cache
+def training_coefficients() -> StepCoefficients:
+    """The packaged coefficients, fitted by `python -m tests.benchmarks.training_step`."""
+    return StepCoefficients.read(Path(str(files("moewright.hardware") / "training_coefficients.yaml")))

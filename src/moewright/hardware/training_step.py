@@ -1,0 +1,296 @@
+"""What one optimizer step takes, by component, of one model under columns of layouts.
+
+Named coefficients (`training_coefficients.yaml`, each with its source) turn FLOPs and bytes into seconds. The terms:
+
+- products: FLOPs over the fraction of the format's peak that large products reach.
+- experts: the same, times (1 + rows_half / rows) (1 + width_half / width) for products with few rows and of narrow
+  experts, where rows = tokens x K / E of an expert, and width is the expert's; and no faster than its weights are read.
+- attention: the scores and values (or states) of mixers, in bf16 whatever the format.
+- elementwise: norms, activations, casts and permutation move each kept byte several times through the memory.
+- gaps: between kernels, for each layer and micro-batch.
+- dispatch: each copy of a token crosses once to every other device that holds one of its experts (inside a domain of
+  fast links) or to every other domain (by its network card), and back, forward and backward.
+- tensor: an all-gather and a reduce-scatter around attention and around a dense feed-forward, both ways (sequence
+  parallelism, arXiv 2205.05198); context: keys and values pass around the ring.
+- data: gradients summed and weights gathered once a step; ZeRO 3 gathers weights twice for every micro-batch.
+- optimizer: the states of the owned parameters are read and written.
+- recomputation: forward passes that are done again, at the speed of the first.
+- pipeline: each part of the model hands its activations to the next, and gradients come back; stages are outermost, so
+  that neighbours are inside one domain only where all devices are.
+- bubble: of everything that is done for each micro-batch, (p - 1) / (v m) (arXiv 2104.04473, section 2.2).
+
+Of communication, a fraction is exposed (a coefficient each); the rest hides behind products.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from moewright.architecture.counts import BACKWARD_FACTOR, mixing_flops_per_token
+from moewright.architecture.feed_forwards import Dense, routed_width
+from moewright.architecture.inventory import Component, inventory
+from moewright.architecture.mixers import AnyAttention, NoMixer
+from moewright.architecture.spec import Architecture
+from moewright.hardware.devices import ComputeDtype, Device
+from moewright.hardware.placement import distinct_experts
+from moewright.hardware.pretraining import (
+    BYTES,
+    Recompute,
+    layer_activation_bytes_per_token,
+    params_per_device,
+    share_of_layers,
+)
+from moewright.hardware.roofline import DTYPE_BYTES
+from moewright.hardware.training_coefficients import StepCoefficients
+
+if TYPE_CHECKING:
+    from moewright.architecture.sizes import Column
+
+TrainingPrecision = Literal["bf16", "fp8", "mxfp8", "nvfp4"]
+PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
+PRODUCT_FORMATS: dict[TrainingPrecision, ComputeDtype] = {"bf16": "bf16", "fp8": "fp8", "mxfp8": "fp8", "nvfp4": "fp4"}
+StepComponent = Literal[
+    "attention",
+    "dense",
+    "experts",
+    "vocabulary",
+    "elementwise",
+    "gaps",
+    "recomputation",
+    "dispatch",
+    "tensor",
+    "context",
+    "pipeline",
+    "bubble",
+    "data",
+    "optimizer",
+]
+STEP_COMPONENTS: tuple[StepComponent, ...] = get_args(StepComponent)
+_DENSE: tuple[Component, ...] = (
+    "attention",
+    "linear_mixer",
+    "shared_experts",
+    "dense_ffn",
+    "latent_projections",
+    "other",
+)
+_PASSES = 1 + BACKWARD_FACTOR
+# Bytes for each owned parameter in an optimizer step: gradient and two moments and the master read, moments, master and
+# the bf16 weight written, in fp32 but for the weight: 4 x 4 + 3 x 4 + 2.
+_OPTIMIZER_TRAFFIC = 30
+_GRADIENT_AND_WEIGHT = 4 + 2  # bytes a parameter: fp32 gradients are summed, bf16 weights gathered
+RECOMPUTED: tuple[Recompute, ...] = get_args(Recompute)
+"""What is recomputed, by the code that columns of layouts hold."""
+
+
+@dataclass(frozen=True)
+class LayoutColumns:
+    """Layouts, one entry each. Devices are tensor x pipeline x data x context; experts are spread over `expert`."""
+
+    tensor: Column
+    pipeline: Column
+    expert: Column
+    data: Column
+    context: Column
+    chunks: Column
+    micro_batch: Column
+    """Sequences that one data-parallel group passes at a time."""
+    micro_batches: Column
+    """Of a step, one after the other."""
+    zero_stage: Column
+    recompute: Column
+    """Index into RECOMPUTED."""
+
+    @property
+    def expert_devices(self) -> Column:
+        """`expert`."""
+        return self.expert
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def take(self, chosen: Any) -> LayoutColumns:
+        """Some of them, by a mask or by indices."""
+        return LayoutColumns(**{name: values[chosen] for name, values in vars(self).items()})
+
+
+def domain_devices(device: Device, devices: int) -> int:
+    """How many of so many devices a domain of fast links joins: the most that divide them.
+
+    256 devices of a rack of 72 work as four domains of 64.
+    """
+    inside = range(1, min(device.node.devices, devices) + 1)
+    return max(size for size in inside if devices % size == 0)
+
+
+def step_seconds(
+    architecture: Architecture,
+    device: Device,
+    devices: int,
+    layouts: LayoutColumns,
+    *,
+    tokens_per_sequence: int,
+    precision: TrainingPrecision = "bf16",
+    coefficients: StepCoefficients,
+) -> dict[StepComponent, Column]:
+    """Seconds of one optimizer step by component, for the middle of what tuned public software reaches.
+
+    Prediction blocks of a model are left out. The sum of the components is the step.
+    """
+    at = coefficients.values()
+    dtype = device.compute_dtype(PRODUCT_FORMATS[precision])
+    share = share_of_layers(architecture, layouts)
+    tokens = layouts.micro_batch * float(tokens_per_sequence) / layouts.context  # that a tensor group passes
+    local = tokens / layouts.tensor
+    domain = domain_devices(device, devices)
+    in_bf16 = _products_per_second(device, "bf16", at)
+
+    flops: Counter[Component] = Counter()
+    for times, weight in inventory(architecture):
+        if weight.use in ("matmul", "convolution"):
+            flops[weight.component] += 2 * times * weight.active_params
+    products = sum(flops[name] for name in _DENSE) / _products_per_second(device, dtype, at)
+    mixing = mixing_flops_per_token(architecture, tokens_per_sequence) / (device.peak_flops["bf16"] * at["mixing"])
+    head = 2.0 * architecture.vocab_size * architecture.hidden_size / in_bf16
+    dense = _PASSES * local * share * products
+    attention = _PASSES * local * share * mixing
+    routers = _PASSES * local * share * flops["router"] / in_bf16
+    experts = share * _experts(architecture, device, dtype, layouts, local, at) + routers
+
+    kept = sum(times * layer_activation_bytes_per_token(architecture, run) for times, run in architecture.layer_runs())
+    memory = device.memory_bandwidth * at["memory"]
+    elementwise = local * share * at["elementwise"] * kept / memory
+    mixers = sum(times for times, run in architecture.layer_runs() if not isinstance(run.mixer, NoMixer))
+    mixtures = sum(times for times, _ in architecture.moe_layers())
+    gaps = share * (mixers * at["gap_of_a_mixer"] + mixtures * at["gap_of_a_mixture"]) + 0 * local
+    once = (attention + dense + experts + elementwise) / _PASSES
+    again = np.choose(layouts.recompute, [0 * local, experts / (2 * _PASSES), once])
+
+    dispatch = at["exposed_dispatch"] * share * _dispatch(architecture, device, domain, layouts, local, at)
+    tensor, context = _tensor_and_context(architecture, device, domain, layouts, tokens, at)
+    between = _network(device) * at["network"] if devices > domain else device.node.bandwidth * at["links"]
+    handed = np.where(
+        layouts.pipeline > 1, 2 * BYTES * local * architecture.hidden_size * layouts.chunks / between, 0.0
+    )
+    common, routed = params_per_device(architecture, layouts)
+    copies = layouts.data * layouts.context
+    outside = layouts.tensor * copies > domain
+    link = np.where(outside, _network(device) * at["network"], device.node.bandwidth * at["links"])
+    copies_of_experts = copies * layouts.tensor // layouts.expert
+    exchanged = common * (copies > 1) + routed * (copies_of_experts > 1)
+    gathered = np.where(layouts.zero_stage >= 3, 2 * BYTES * exchanged / link, 0.0)
+    data = at["exposed_data"] * _GRADIENT_AND_WEIGHT * exchanged / link
+    sharing = layouts.zero_stage >= 1
+    owned = common / copies**sharing + routed / copies_of_experts**sharing
+    optimizer = _OPTIMIZER_TRAFFIC * owned / memory
+
+    count = layouts.micro_batches
+    passes: dict[StepComponent, Column] = {
+        "attention": attention,
+        "dense": dense,
+        "experts": experts,
+        "vocabulary": _PASSES * local * head / layouts.pipeline,
+        "elementwise": elementwise,
+        "gaps": gaps,
+        "recomputation": again,
+        "dispatch": dispatch,
+        "tensor": at["exposed_tensor"] * share * tensor,
+        "context": at["exposed_tensor"] * share * context,
+        "pipeline": at["exposed_data"] * handed,
+    }
+    whole: dict[StepComponent, Column] = {name: count * seconds for name, seconds in passes.items()}
+    bubble = (layouts.pipeline - 1) / (layouts.chunks * count)
+    whole["bubble"] = bubble * sum(whole.values())
+    whole["data"] = data + at["exposed_data"] * count * gathered
+    whole["optimizer"] = optimizer
+    return whole
+
+
+def _network(device: Device) -> float:
+    return device.network.bandwidth if device.network is not None else device.node.bandwidth
+
+
+def _experts(
+    architecture: Architecture,
+    device: Device,
+    dtype: ComputeDtype,
+    layouts: LayoutColumns,
+    local: Column,
+    at: Mapping[str, float],
+) -> Column:
+    """Seconds of all layers, forward and backward, for one micro-batch."""
+    seconds = 0.0 * local
+    peak = _products_per_second(device, dtype, at)
+    for times, moe in architecture.moe_layers():
+        width = routed_width(moe, architecture.hidden_size)
+        for group in moe.groups:
+            weights = (3 if moe.gated else 2) * width * group.expert_size
+            rows = local * layouts.expert * group.top_k / group.count
+            slower = (1 + at["rows_half"] / rows) * (1 + at["width_half"] / group.expert_size)
+            products = 2 * local * group.top_k * weights / peak * slower
+            held = DTYPE_BYTES[dtype] * weights * group.count / layouts.expert
+            seconds = seconds + times * _PASSES * np.maximum(products, held / (device.memory_bandwidth * at["memory"]))
+    return seconds
+
+
+def _dispatch(
+    architecture: Architecture,
+    device: Device,
+    domain: int,
+    layouts: LayoutColumns,
+    local: Column,
+    at: Mapping[str, float],
+) -> Column:
+    """Seconds of all layers for one micro-batch: there and back, forward and backward, in bf16."""
+    seconds = 0.0 * local
+    domains = np.maximum(layouts.expert / domain, 1.0)
+    for times, moe in architecture.moe_layers():
+        choices = sum(group.top_k for group in moe.groups)
+        sent = BYTES * local * routed_width(moe, architecture.hidden_size)
+        near = sent * _others_reached(layouts.expert, choices) / (device.node.bandwidth * at["links"])
+        far = sent * _others_reached(domains, choices) / (_network(device) * at["network"])
+        seconds = seconds + times * 4 * (near + far)
+    return seconds
+
+
+def _others_reached(places: Column, choices: int) -> Column:
+    """Of so many places, how many but its own a token's choices fall on, each as likely."""
+    return distinct_experts(places, 1.0, choices) * (1 - 1 / places)
+
+
+def _tensor_and_context(
+    architecture: Architecture,
+    device: Device,
+    domain: int,
+    layouts: LayoutColumns,
+    tokens: Column,
+    at: Mapping[str, float],
+) -> tuple[Column, Column]:
+    """Seconds of all layers for one micro-batch, forward and backward."""
+    split = 0
+    keys = 0.0
+    for times, layer in architecture.layer_runs():
+        mixes = not isinstance(layer.mixer, NoMixer)
+        is_dense = isinstance(layer.feed_forward, Dense)
+        split += times * (mixes + is_dense)
+        if isinstance(layer.mixer, AnyAttention):
+            keys += times * layer.mixer.num_kv_heads * (layer.mixer.head_dim + layer.mixer.value_channels)
+        elif mixes:
+            keys += times * architecture.hidden_size
+    sent = BYTES * tokens * architecture.hidden_size * (layouts.tensor - 1) / layouts.tensor
+    tensor = split * 4 * sent / (device.node.bandwidth * at["links"])
+    around = np.where(
+        layouts.tensor * layouts.context > domain, _network(device) * at["network"], device.node.bandwidth * at["links"]
+    )
+    # Forward passes keys and values on, backward these and their gradients.
+    context = 3 * BYTES * tokens * keys / layouts.tensor * (layouts.context - 1) / around
+    return tensor, context
+
+
+def _products_per_second(device: Device, dtype: ComputeDtype, at: Mapping[str, float]) -> float:
+    return device.peak_flops[dtype] * at[f"products_{dtype}"]

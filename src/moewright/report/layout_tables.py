@@ -1,0 +1,118 @@
+"""The tables of `moewright plan`, made to read well at 80 columns."""
+
+from rich.table import Table
+
+from moewright.hardware.layout_plan import LayoutPlan, layout_text
+from moewright.hardware.layout_record import LayoutPlanRecord, LayoutRecord
+from moewright.quantities import format_bytes, format_count
+from moewright.report.plain_tables import bare_table, number_table
+from moewright.screen import Screen, styled
+
+_NAMES = {
+    "attention": "attention scores",
+    "dense": "attention matrices, dense and shared parts",
+    "experts": "routed experts and routers",
+    "vocabulary": "vocabulary",
+    "elementwise": "norms, activations, permutation",
+    "gaps": "gaps between kernels",
+    "recomputation": "recomputation",
+    "dispatch": "experts' dispatch and combine",
+    "tensor": "tensor parallel",
+    "context": "context parallel",
+    "pipeline": "between stages",
+    "bubble": "pipeline bubble",
+    "data": "gradients and weights between copies",
+    "optimizer": "optimizer",
+}
+
+
+def print_layouts(console: Screen, plan: LayoutPlan) -> None:
+    """Print the best layouts, the first in full, and why the others are refused."""
+    record = plan.record
+    best = record.layouts[0]
+    console.print(
+        styled(
+            "[bold]{}[/bold] on {} x {}, {} tokens a step in sequences of {}, {}",
+            record.model,
+            f"{record.devices:,}",
+            record.hardware,
+            format_count(record.global_batch),
+            f"{record.sequence_length:,}",
+            record.precision,
+        )
+    )
+    console.print()
+    console.print(_layouts(record))
+    console.print()
+    console.print(styled("[bold]The first[/bold]: --layout {}", layout_text(best)))
+    console.print(_memory(record, best))
+    console.print()
+    console.print(_times(best))
+    if best.cost is not None:
+        console.print()
+        _print_cost(console, best)
+    console.print()
+    console.print(styled("[bold]Megatron-LM[/bold]: {}", " ".join(best.megatron)))
+    if best.torchtitan is not None:
+        console.print(styled("[bold]torchtitan[/bold]: {}", " ".join(best.torchtitan)))
+    if record.refused:
+        console.print()
+        console.print(_refused(record))
+    console.print()
+    console.print(f"Ranges: {record.range}.")
+    for warning in record.warnings:
+        console.print(warning)
+
+
+def _layouts(record: LayoutPlanRecord) -> Table:
+    table = bare_table("Layouts, fastest first", narrow=True)
+    for name in ("tp", "pp", "chunks", "cp", "ep", "dp", "zero", "batch"):
+        table.add_column(name, justify="right")
+    table.add_column("again")
+    for name in ("memory", "step", "tokens/s each", "MFU"):
+        table.add_column(name, justify="right")
+    for layout in record.layouts:
+        table.add_row(
+            *(str(getattr(layout, name)) for name in ("tp", "pp", "chunks", "cp", "ep", "dp", "zero")),
+            f"{layout.micro_batch}x{layout.micro_batches}",
+            {"attention_scores": "none"}.get(layout.recompute, layout.recompute),
+            format_bytes(layout.memory_bytes_per_device, 3),
+            f"{layout.step_seconds[0]:.3g}-{layout.step_seconds[1]:.3g} s",
+            "-".join(f"{value:,.0f}" for value in layout.tokens_per_second_per_device),
+            f"{layout.mfu[0]:.0%}-{layout.mfu[1]:.0%}",
+        )
+    return table
+
+
+def _memory(record: LayoutPlanRecord, layout: LayoutRecord) -> Table:
+    table = number_table("Memory of the fullest device", "", "bytes", "of what may be used")
+    for name, size in [*layout.memory, ("all", layout.memory_bytes_per_device)]:
+        if size:
+            table.add_row(name, format_bytes(size, 3), f"{size / record.usable_memory:.0%}")
+    return table
+
+
+def _times(layout: LayoutRecord) -> Table:
+    table = number_table("Time of a step", "", "seconds", "share")
+    for name, (low, high) in layout.components.items():
+        if high > 0.001 * layout.step_seconds[1]:
+            table.add_row(_NAMES[name], f"{low:.3g}-{high:.3g}", f"{high / layout.step_seconds[1]:.0%}")
+    return table
+
+
+def _print_cost(console: Screen, layout: LayoutRecord) -> None:
+    assert layout.cost is not None
+    hours = " to ".join(format_count(value, 3) for value in layout.cost.device_hours)
+    money = layout.cost.money
+    paid = "" if money is None else f", {' to '.join(format_count(value, 3) for value in money)} at that price"
+    console.print(styled("[bold]Training[/bold]: {} device-hours{}", hours, paid))
+
+
+def _refused(record: LayoutPlanRecord) -> Table:
+    table = bare_table(f"Refused, of {record.considered:,} considered")
+    table.add_column("layouts", justify="right")
+    table.add_column("why, and the nearest")
+    for refused in record.refused.values():
+        held = "" if refused.bytes is None else f" ({format_bytes(refused.bytes, 3)})"
+        table.add_row(f"{refused.count:,}", f"{refused.reason}: {refused.nearest}{held}")
+    return table

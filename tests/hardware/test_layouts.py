@@ -1,0 +1,186 @@
+"""Layouts of training: the search against a plain loop, memory against one layout at a time, and what times obey."""
+
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import moewright
+from moewright.architecture import Architecture
+from moewright.architecture.mixers import AnyAttention, LatentAttention
+from moewright.hardware import Parallelism, load_device, training_memory
+from moewright.hardware.layout_plan import layout_text
+from moewright.hardware.layout_search import CHUNKS, MICRO_BATCHES, TrainingJob, layout_memory, search_layouts
+from moewright.hardware.training_coefficients import training_coefficients
+from moewright.hardware.training_step import RECOMPUTED, domain_devices, step_seconds
+from moewright.hf import load_architecture
+
+OLMOE = "examples/configs/olmoe-1b-7b.json"
+QWEN = "examples/configs/qwen3-30b-a3b.json"
+
+
+def job(config: str, device: str, devices: int, sequences: int, tokens: int = 4096) -> TrainingJob:
+    return TrainingJob(load_architecture(config).architecture, load_device(device), devices, tokens, sequences)
+
+
+def plain_loop(job: TrainingJob) -> set[tuple[int, ...]]:
+    """Every layout that divides and fits, one at a time and by `training_memory`."""
+    model = job.architecture
+    experts = [group.count for _, moe in model.moe_layers() for group in moe.groups]
+    heads = [
+        layer.mixer.num_heads
+        for _, layer in model.layer_runs()
+        if isinstance(layer.mixer, AnyAttention | LatentAttention)
+    ]
+    domain = domain_devices(job.device, job.devices)
+    sizes = [size for size in range(1, job.devices + 1) if job.devices % size == 0]
+    found = set()
+    for tensor, pipeline, context, chunks, micro in itertools.product(sizes, sizes, sizes, CHUNKS, MICRO_BATCHES):
+        if tensor > 8 or context > 16 or pipeline > 64 or tensor * context > domain:
+            continue
+        if job.devices % (tensor * pipeline * context) or any(count % tensor for count in heads):
+            continue
+        if job.tokens_per_sequence % (tensor * context) or (context > 1 and job.tokens_per_sequence % (2 * context)):
+            continue
+        parts = pipeline * chunks
+        if (chunks > 1 and pipeline == 1) or (
+            parts > 1 and -(-model.num_layers // parts) * (parts - 1) >= model.num_layers
+        ):
+            continue
+        data = job.devices // (tensor * pipeline * context)
+        if job.sequences % (data * micro):
+            continue
+        count = job.sequences // (data * micro)
+        if chunks > 1 and count % pipeline:
+            continue
+        for expert in range(1, max(experts) + 1):
+            if job.devices % expert or (tensor * data * context) % expert or any(each % expert for each in experts):
+                continue
+            shared = data * context > 1 or tensor * data * context // expert > 1
+            stages = range((1 if pipeline > 1 else 3) + 1) if shared else range(1)
+            for zero, recompute in itertools.product(stages, RECOMPUTED):
+                spread = Parallelism(
+                    data=data,
+                    tensor=tensor,
+                    pipeline=pipeline,
+                    expert=expert,
+                    context=context,
+                    chunks=chunks,
+                    zero_stage=zero,
+                )
+                held = training_memory(
+                    model,
+                    spread,
+                    micro_batch=micro,
+                    tokens_per_sequence=job.tokens_per_sequence,
+                    gradient_dtype="fp32",
+                    recompute=recompute,
+                )
+                if float(held.total) <= job.usable_memory:
+                    code = RECOMPUTED.index(recompute)
+                    found.add((tensor, pipeline, expert, data, context, chunks, micro, count, zero, code))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("config", "device", "devices", "sequences"), [(OLMOE, "H100", 8, 24), (QWEN, "B200", 4, 8), (OLMOE, "A100", 6, 12)]
+)
+def test_the_search_is_an_exhaustive_loop(config: str, device: str, devices: int, sequences: int) -> None:
+    asked = job(config, device, devices, sequences)
+    layouts, held, refused = search_layouts(asked)
+    rows = set(zip(*(values.tolist() for values in vars(layouts).values()), strict=True))
+    assert rows == plain_loop(asked)
+    assert len(rows) == len(layouts)
+    assert (np.asarray(held.total) <= asked.usable_memory).all()
+    assert all(some.count > 0 for some in refused.values())
+
+
+def test_the_first_layout_is_the_fastest_of_all() -> None:
+    asked = job(OLMOE, "H100", 8, 64)
+    layouts, _, _ = search_layouts(asked)
+    every = step_seconds(
+        asked.architecture, asked.device, 8, layouts, tokens_per_sequence=4096, coefficients=training_coefficients()
+    )
+    plan = moewright.plan(OLMOE, hardware="H100", devices=8, global_batch=64 * 4096)
+    low = training_coefficients().range_on("H100", "bf16").factors[0]
+    assert plan.layouts[0].step_seconds[0] == pytest.approx(low * min(sum(every.values())))
+
+
+@pytest.mark.parametrize(
+    ("config", "hardware", "devices"),
+    [
+        ("deepseek-v3", "H100", 4096),
+        ("kimi-k2", "GB200", 256),
+        ("qwen3-next-80b-a3b", "MI300X", 64),
+        ("gpt-oss-20b", "A100", 24),
+    ],
+)
+def test_what_is_printed_divides_and_fits_and_prices_alike(config: str, hardware: str, devices: int) -> None:
+    path = f"examples/configs/{config}.json"
+    model: Architecture = load_architecture(path).architecture
+    plan = moewright.plan(path, hardware=hardware, devices=devices)
+    assert plan.record.considered >= len(plan.layouts) + sum(some.count for some in plan.record.refused.values())
+    for layout in plan.layouts:
+        assert layout.tp * layout.pp * layout.cp * layout.dp == devices
+        assert layout.tp * layout.dp * layout.cp % layout.ep == 0
+        assert all(group.count % layout.ep == 0 for _, moe in model.moe_layers() for group in moe.groups)
+        assert layout.dp * layout.micro_batch * layout.micro_batches * 4096 == plan.record.global_batch
+        assert layout.fits
+        assert layout.memory_bytes_per_device <= 0.9 * load_device(hardware).memory
+        assert sum(high for _, high in layout.components.values()) == pytest.approx(layout.step_seconds[1])
+    best = plan.layouts[0]
+    batch = plan.record.global_batch
+    again = moewright.plan(path, hardware=hardware, devices=devices, layout=layout_text(best), global_batch=batch)
+    assert again.layouts[0] == best
+
+
+def test_directions() -> None:
+    """What everybody measured: wide experts are quicker, so is a batch with more micro-batches in a pipeline, and a
+    degree beyond the domain is slower."""
+
+    def seconds(config: Any, layout: str, hardware: str = "H100", devices: int = 64, **more: Any) -> float:
+        return (
+            moewright.plan(config, hardware=hardware, devices=devices, layout=layout, **more).layouts[0].step_seconds[0]
+        )
+
+    assert seconds(QWEN, "ep=64,pp=1") > seconds(QWEN, "ep=8,pp=1")
+    big = seconds(QWEN, "ep=8,pp=8", global_batch=8 * 2**20) / 2
+    assert big < seconds(QWEN, "ep=8,pp=8", global_batch=4 * 2**20)
+    assert seconds(QWEN, "ep=8,recompute=layers") > seconds(QWEN, "ep=8")
+    assert seconds(QWEN, "ep=8", precision="fp8") < seconds(QWEN, "ep=8")
+    document = load_architecture("examples/configs/mixtral-8x7b.json").architecture.to_dict()
+    narrow = json.loads(
+        json.dumps(document)
+        .replace('"count": 8', '"count": 64')
+        .replace('"expert_size": 14336', '"expert_size": 1792')
+        .replace('"top_k": 2', '"top_k": 16')
+    )
+    wide = seconds(document, "ep=8,pp=4,zero=1")
+    assert seconds(narrow, "ep=8,pp=4,zero=1") > 1.2 * wide
+
+
+def test_memory_of_columns_is_memory_of_one() -> None:
+    asked = job("examples/configs/deepseek-v3.json", "H100", 256, 1024)
+    layouts, held, _ = search_layouts(asked)
+    chosen = np.random.default_rng(0).choice(len(layouts), 20, replace=False)
+    again = layout_memory(asked, layouts.take(chosen))
+    for place, row in enumerate(chosen):
+        one = {name: int(values[row]) for name, values in vars(layouts).items()}
+        kept = training_memory(
+            asked.architecture,
+            Parallelism(
+                data=one["data"],
+                tensor=one["tensor"],
+                pipeline=one["pipeline"],
+                expert=one["expert"],
+                context=one["context"],
+                chunks=one["chunks"],
+                zero_stage=one["zero_stage"],
+            ),
+            micro_batch=one["micro_batch"],
+            gradient_dtype="fp32",
+            recompute=RECOMPUTED[one["recompute"]],
+        )
+        assert float(kept.total) == pytest.approx(held.total[row]) == pytest.approx(again.total[place])
