@@ -36,7 +36,7 @@ def plain_loop(job: TrainingJob) -> set[tuple[int, ...]]:
     ]
     domain = domain_devices(job.device, job.devices)
     sizes = [size for size in range(1, job.devices + 1) if job.devices % size == 0]
-    found = set()
+    found: set[tuple[int, ...]] = set()
     for tensor, pipeline, context, chunks, micro in itertools.product(sizes, sizes, sizes, CHUNKS, MICRO_BATCHES):
         if tensor > 8 or context > 16 or pipeline > 64 or tensor * context > domain:
             continue
@@ -105,7 +105,7 @@ def test_the_first_layout_is_the_fastest_of_all() -> None:
     )
     plan = moewright.plan(OLMOE, hardware="H100", devices=8, global_batch=64 * 4096)
     low = training_coefficients().range_on("H100", "bf16").factors[0]
-    assert plan.layouts[0].step_seconds[0] == pytest.approx(low * min(sum(every.values())))
+    assert plan.layouts[0].step_seconds[0] == pytest.approx(low * float(np.min(sum(every.values()))))
 
 
 @pytest.mark.parametrize(
