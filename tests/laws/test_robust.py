@@ -1,5 +1,7 @@
 """What a fit makes of rows that do not belong to it, and of rows that leave its coefficients open."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 
 import moewright
-from moewright import laws
+from moewright import UserError, laws
 from moewright.laws.fitting.search import draw_starts
 from moewright.laws.fitting.solver import minimise
 from tests.laws.tables import public_table, synthetic_dense, synthetic_zhao, takano
@@ -191,3 +193,48 @@ def test_the_output_names_what_is_unknown(tmp_path: Path) -> None:
     assert unknown >= {"m", "n"}
     assert not unknown & set(values["intervals_90"])
     assert laws.load(tmp_path / "law.json").coefficient_intervals()["m"] == (-np.inf, np.inf)
+
+
+# A law's file contradicts itself
+
+Change = Callable[[dict[str, Any]], object]
+TWICE = [{"row": 3, "name": "x", "missed": 1.0}] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda law: law["draws"].extend(law["draws"][:40]), "more than the bootstrap's replicates"),
+        (lambda law: law["draws"][3].__setitem__(2, 1.9), "E is fixed at 1.8, and has other values"),
+        (lambda law: law["coefficients"].update(E=1.9), "E is fixed at 1.8"),
+        (lambda law: law["settings"]["fix"].update(Q=1.0), "no coefficient 'Q'"),
+        (lambda law: law["identified"].pop(), "expected each free coefficient once"),
+        (lambda law: law["identified"][1].update(name="alpha"), "expected each free coefficient once"),
+        (lambda law: law["identified"][0].update(value=9.0), "identified: alpha is 9"),
+        (lambda law: law["identified"][0].update(low=None), "either an interval or a reason"),
+        (lambda law: law["identified"][0].update(low=None, high=None), "pinned without an interval"),
+        (lambda law: law["identified"][0].update(low=2.0, high=1.0), "interval of alpha is empty"),
+        (lambda law: law["identified"][0].update(low=float("nan")), "identified[0].low"),
+        (lambda law: law["identified"][0].update(pinned="yes"), "identified[0].pinned"),
+        (lambda law: law.update(rmse_log=0.5), "rmse_log 0.5 is not that of the residuals"),
+        (lambda law: law.update(outliers=[{"row": 31, "name": "x", "missed": 1.0}]), "outliers are some of the rows"),
+        (
+            lambda law: law.update(outliers=TWICE),
+            "outliers are some of the rows",
+        ),
+        (lambda law: law.update(num_free=5), "expected each free coefficient once"),
+        (lambda law: law.update(status="good"), "status"),
+    ],
+)
+def test_files_that_contradict_themselves(
+    change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path
+) -> None:
+    fitted = laws.fit_law("hoffmann2022", synthetic_dense(0, rows=30), bootstrap=20, fix={"E": 1.8})
+    fitted.save(tmp_path / "law.json")
+    law = json.loads((tmp_path / "law.json").read_text())
+    change(law)
+    (tmp_path / "law.json").write_text(json.dumps(law))
+    with pytest.raises(UserError) as caught:
+        laws.load(tmp_path / "law.json")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

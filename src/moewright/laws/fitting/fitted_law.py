@@ -186,12 +186,11 @@ def fitted_law(form: LossForm, record: FitRecord) -> FittedLaw:
     for coefficient, values in zip(form.form.coefficients, draws.T, strict=True):
         for value in (values.min(), values.max()) if len(values) else ():
             check_sign(coefficient, float(value), "damaged fitted law: draws")
-    if any(outlier.row > record.num_rows for outlier in record.outliers) or len(record.outliers) >= record.num_rows:
-        raise UserError("damaged fitted law: more outliers, or other ones, than rows")
     if not record.residuals.shape == record.weights.shape == (record.num_rows,):
         raise UserError("damaged fitted law: residuals and weights must have one number per row")
     if (record.weights < 0).any() or not record.weights.any():
         raise UserError("damaged fitted law: weights are 0 or more, and not all 0")
+    _check_against_itself(record.model_copy(update={"draws": draws}), [item.name for item in form.form.coefficients])
     law = LossLaw(
         name=record.name,
         title=form.title,
@@ -227,6 +226,44 @@ def _check_against_form(form: LossForm, record: FitRecord) -> None:
         wrong, rule = variable.outside(np.asarray(record.ranges[variable.name]))
         if wrong.any():
             raise UserError(f"damaged fitted law: ranges.{variable.name}: {variable.name} must be {rule}")
+
+
+def _check_against_itself(record: FitRecord, names: list[str]) -> None:
+    """UserError where two parts of a record, whose draws are (B, P), contradict each other."""
+
+    def damaged(what: str) -> UserError:
+        return UserError(f"damaged fitted law: {what}")
+
+    rows = [outlier.row for outlier in record.outliers]
+    if len(set(rows)) < len(rows) or max(rows, default=0) > record.num_rows or len(rows) >= record.num_rows:
+        raise damaged("outliers are some of the rows, each once")
+    if len(record.draws) + record.failed > record.settings.bootstrap:
+        raise damaged(f"{len(record.draws)} draws and {record.failed} failed are more than the bootstrap's replicates")
+    if not np.isclose(record.rmse_log, np.sqrt(np.mean(record.residuals**2)), rtol=1e-6, atol=1e-12):
+        raise damaged(f"rmse_log {record.rmse_log:g} is not that of the residuals")
+    for name, value in record.settings.fix.items():
+        if name not in names:
+            check_names([name], names, "damaged fitted law: settings.fix", "coefficient")
+        # What is searched in its logarithm comes back rounded, and 0 as 1e-10.
+        found = np.append(record.draws[:, names.index(name)], record.coefficients[name])
+        if not np.allclose(found, value, rtol=1e-6, atol=1e-9):
+            raise damaged(f"settings.fix: {name} is fixed at {value:g}, and has other values")
+    identified = [item.name for item in record.identified]
+    free = [name for name in names if name in identified]
+    if sorted(identified) != sorted(free) or len(free) != record.num_free or set(free) & set(record.settings.fix):
+        raise damaged("identified: expected each free coefficient once")
+    for item in record.identified:
+        if item.value != record.coefficients[item.name]:
+            raise damaged(
+                f"identified: {item.name} is {item.value:g}, in coefficients {record.coefficients[item.name]:g}"
+            )
+        known = item.low is not None and item.high is not None
+        if (item.low is None) != (item.high is None) or (known and item.unknown is not None):
+            raise damaged(f"identified: {item.name} has either an interval or a reason to have none")
+        if item.low is not None and item.high is not None and item.low > item.high:
+            raise damaged(f"identified: the interval of {item.name} is empty")
+        if item.pinned and not known:
+            raise damaged(f"identified: {item.name} is pinned without an interval")
 
 
 def load(path: str | Path) -> FittedLaw:
