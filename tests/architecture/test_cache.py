@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from moewright.architecture.cache import (
+    CacheLayout,
     cache_bytes_per_sequence,
     kv_bytes_per_token,
     kv_bytes_per_token_beyond_windows,
@@ -146,4 +147,4 @@ def test_deepseek_v3_stores_70_kb_a_token() -> None:
     architecture = read_config("examples/configs/deepseek-v3.json").architecture
     assert kv_bytes_per_token(architecture, "bf16") == 70_272
     # Decompressed: 128 heads of 192 for keys and 128 for values, 61 layers, two bytes.
-    assert kv_bytes_per_token(architecture, "bf16", "decompressed") == 128 * (192 + 128) * 61 * 2
+    assert kv_bytes_per_token(architecture, "bf16", CacheLayout(latent="decompressed")) == 128 * (192 + 128) * 61 * 2

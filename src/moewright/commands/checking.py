@@ -28,7 +28,7 @@ LONGEST_TEXT, LONGEST_NAME = 4096, 255
 SHOWN = 60
 """Characters of a value that a complaint repeats."""
 _UNFIT = object()
-_TEXTS = ("str", "WeightFormatName", "CacheDtype")
+_TEXTS = ("str", "WeightFormatName", "CacheDtype", "LatentCache", "WindowCache")
 """What text may be; which names a format has, the room that owns it says."""
 OUTPUTS = ("out", "plots", "curves", "preregister")
 """Names of arguments that are places for results in whatever command has them."""

@@ -9,7 +9,7 @@ from moewright.commands.checking import command
 
 if TYPE_CHECKING:
     from moewright.architecture import Architecture
-    from moewright.architecture.cache import CacheDtype
+    from moewright.architecture.cache import CacheDtype, LatentCache, WindowCache
     from moewright.architecture.spec import WeightFormatName
     from moewright.hardware.devices import Device
     from moewright.hardware.inspection import Inspection
@@ -23,6 +23,9 @@ def inspect(
     batch: int = 1,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
+    latent_cache: LatentCache = "latent",
+    window_cache: WindowCache = "window",
+    tensor_parallel: int | None = None,
     hardware: str | Path | Device | None = None,
     devices: int | None = None,
 ) -> Inspection:
@@ -38,6 +41,9 @@ def inspect(
         batch: Sequences in the cache.
         weights_dtype: Weight format to highlight: bf16, fp8, mxfp4 ...
         kv_dtype: Cache format: bf16, fp8 ...
+        latent_cache: What the runtime keeps of latent attention: latent, or decompressed.
+        window_cache: What it keeps of layers with a window: window, or full (all tokens).
+        tensor_parallel: Also the bytes on each of so many devices that share every layer.
         hardware: Device, such as H100, or a YAML file of devices: FILE or FILE:NAME.
         devices: How many of that device. [default: 1]
 
@@ -53,6 +59,9 @@ def inspect(
         batch=batch,
         weights_dtype=weights_dtype,
         kv_dtype=kv_dtype,
+        latent_cache=latent_cache,
+        window_cache=window_cache,
+        tensor_parallel=tensor_parallel,
         hardware=hardware,
         devices=devices,
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from moewright.architecture.cache import CacheDtype
+from moewright.architecture.cache import AS_SMALL, CacheDtype, CacheLayout
 from moewright.architecture.spec import Architecture, WeightFormatName
 from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.inspection_record import (
@@ -152,6 +152,7 @@ def assess(
     context: int,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
+    layout: CacheLayout = AS_SMALL,
 ) -> Assessment:
     """Everything about one architecture on some devices.
 
@@ -161,7 +162,7 @@ def assess(
     placement = place(device, devices)
 
     def load(stage: InferencePhase) -> Load:
-        return Load(stage, batch, context, weights_dtype, kv_dtype)
+        return Load(stage, batch, context, weights_dtype, kv_dtype, layout)
 
     check_load(load("decode"))
     day = 86400.0
@@ -184,6 +185,7 @@ def assess(
             context=context,
             weights_dtype=weights_dtype,
             kv_dtype=kv_dtype,
+            layout=layout,
         ),
         decode=_stage_time(architecture, device, load("decode"), placement),
         prefill=_stage_time(architecture, device, load("prefill"), placement),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from moewright.architecture import cache, counts, weight_formats
-from moewright.architecture.cache import CACHE_BYTES, CacheDtype, LatentCache
+from moewright.architecture.cache import AS_SMALL, CACHE_BYTES, CacheDtype, CacheLayout, LatentCache, WindowCache
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
 from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import LatentAttention
@@ -21,7 +21,8 @@ from moewright.hf.published import Published
 if TYPE_CHECKING:
     from moewright.hardware.assessment import Assessment
     from moewright.hardware.devices import Hardware
-    from moewright.hardware.inspection_record import InspectionRecord
+    from moewright.hardware.inspection_record import InspectionRecord, TensorParallelRecord
+    from moewright.hardware.serving import TensorParallelShare
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class Inspection(ShownTable):
     kv_bytes_per_token_beyond_windows: float
     state_bytes_per_sequence: int
     cache_bytes_per_sequence: int
+    cache_layout: CacheLayout = AS_SMALL
+    """What the runtime stores where runtimes differ, as it was asked."""
+    tensor_parallel: TensorParallelShare | None = None
+    """On one of several devices, where that was asked about."""
     hardware: Assessment | None = None
     """On a device, where one was asked about; its context is `tokens_per_sequence`."""
 
@@ -101,7 +106,7 @@ class Inspection(ShownTable):
             "layers": self.architecture.num_layers,
             "experts": None if self.moe is None else f"{self.moe.num_experts}, {self.moe.top_k} active",
             "forward_flops_per_token": self.forward_flops,
-            "kv_bytes_per_token": self.kv_bytes_per_token["latent"],
+            "kv_bytes_per_token": self.kv_bytes_per_token[self.cache_layout.latent],
         }
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -172,14 +177,17 @@ class Inspection(ShownTable):
             },
             published_source=self.published.source,
             kv_dtype=self.kv_dtype,
-            kv_bytes_per_token=int_where_whole(self.kv_bytes_per_token["latent"]),
+            kv_bytes_per_token=int_where_whole(self.kv_bytes_per_token[self.cache_layout.latent]),
             kv_bytes_per_token_decompressed=int_where_whole(self.kv_bytes_per_token["decompressed"]),
             kv_bytes_per_token_beyond_windows=int_where_whole(self.kv_bytes_per_token_beyond_windows),
-            kv_convention="latent attention stored as its latent; kv_bytes_per_token_decompressed otherwise",
+            latent_cache=self.cache_layout.latent,
+            window_cache=self.cache_layout.windows,
+            kv_convention=_convention(self.cache_layout),
             state_bytes_per_sequence=self.state_bytes_per_sequence,
             cache_bytes_per_sequence=self.cache_bytes_per_sequence,
             batch=self.batch,
             cache_bytes=self.batch * self.cache_bytes_per_sequence,
+            tensor_parallel=None if self.tensor_parallel is None else _share_record(self.tensor_parallel),
             hardware=self.hardware.answer() if self.hardware else None,
             warnings=self.warnings,
         )
@@ -196,6 +204,9 @@ def inspect_loaded(
     batch: int = 1,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
+    latent_cache: LatentCache = "latent",
+    window_cache: WindowCache = "window",
+    tensor_parallel: int | None = None,
     hardware: Hardware | None = None,
     devices: int | None = None,
 ) -> Inspection:
@@ -209,12 +220,31 @@ def inspect_loaded(
     check_integer(batch, "batch")
     one_of(weights_dtype, "weights-dtype", weight_formats.WEIGHT_FORMATS)
     one_of(kv_dtype, "kv-dtype", CACHE_BYTES)
+    one_of(latent_cache, "latent-cache", get_args(LatentCache))
+    one_of(window_cache, "window-cache", get_args(WindowCache))
+    layout = CacheLayout(latent_cache, window_cache)
+    notes += _without_effect(a, layout)
     if tokens_per_sequence is None:
         tokens_per_sequence = min(DEFAULT_TOKENS_PER_SEQUENCE, a.max_context or DEFAULT_TOKENS_PER_SEQUENCE)
     elif check_integer(tokens_per_sequence, "tokens-per-sequence") > (a.max_context or tokens_per_sequence):
         notes.append(f"{tokens_per_sequence} tokens are more than the {a.max_context} that the model was made for")
     if hardware is None and devices is not None:
         raise UserError("devices: needs hardware; say which device with --hardware NAME")
+    if tensor_parallel is not None and hardware is not None:
+        raise UserError("tensor-parallel: with hardware the placement says what is on which device; give devices")
+    share = None
+    if tensor_parallel is not None:
+        from moewright.hardware.serving import tensor_parallel_share  # brings numpy, which counting does not need
+
+        share = tensor_parallel_share(
+            a,
+            tensor_parallel,
+            batch=batch,
+            context=tokens_per_sequence,
+            weights_dtype=weights_dtype,
+            kv_dtype=kv_dtype,
+            layout=layout,
+        )
     assessed = None
     if hardware is not None:
         from moewright.hardware.assessment import assess  # brings numpy, which counting does not need
@@ -227,6 +257,7 @@ def inspect_loaded(
             context=tokens_per_sequence,
             weights_dtype=weights_dtype,
             kv_dtype=kv_dtype,
+            layout=layout,
         )
     return Inspection(
         name=loaded.name,
@@ -246,7 +277,7 @@ def inspect_loaded(
                 params=counts.layer_params(a, layer),
                 active=counts.layer_active(a, layer),
                 forward_flops=counts.layer_forward_flops(a, layer, tokens_per_sequence),
-                kv_bytes_per_token=cache.layer_kv_bytes_per_token(a, layer, kv_dtype),
+                kv_bytes_per_token=cache.layer_kv_bytes_per_token(a, layer, kv_dtype, layout),
                 weights_bytes=weight_formats.layer_weights_bytes(a, layer, weights_dtype),
             )
             for count, layer in a.layer_runs()
@@ -262,13 +293,50 @@ def inspect_loaded(
         batch=batch,
         kv_dtype=kv_dtype,
         kv_bytes_per_token={
-            "latent": cache.kv_bytes_per_token(a, kv_dtype, "latent"),
-            "decompressed": cache.kv_bytes_per_token(a, kv_dtype, "decompressed"),
+            "latent": cache.kv_bytes_per_token(a, kv_dtype),
+            "decompressed": cache.kv_bytes_per_token(a, kv_dtype, CacheLayout("decompressed")),
         },
-        kv_bytes_per_token_beyond_windows=cache.kv_bytes_per_token_beyond_windows(a, kv_dtype),
+        kv_bytes_per_token_beyond_windows=cache.kv_bytes_per_token_beyond_windows(a, kv_dtype, layout),
         state_bytes_per_sequence=cache.state_bytes_per_sequence(a, kv_dtype),
-        cache_bytes_per_sequence=cache.cache_bytes_per_sequence(a, tokens_per_sequence, kv_dtype),
+        cache_bytes_per_sequence=cache.cache_bytes_per_sequence(a, tokens_per_sequence, kv_dtype, layout),
+        cache_layout=layout,
+        tensor_parallel=share,
         hardware=assessed,
+    )
+
+
+def _without_effect(architecture: Architecture, layout: CacheLayout) -> list[str]:
+    """One line for each choice about the cache that this model does not have."""
+    notes = []
+    if layout.latent != "latent" and not has_latent_attention(architecture):
+        notes.append("latent-cache: the model has no latent attention; nothing is decompressed")
+    if layout.windows != "window" and not any(
+        growing.limit is not None
+        for _, layer in architecture.layer_runs()
+        for growing in cache.layer_cache(layer.mixer, architecture.hidden_size).growing
+    ):
+        notes.append("window-cache: no layer has a window; nothing more is kept")
+    return notes
+
+
+def _convention(layout: CacheLayout) -> str:
+    latent = {
+        "latent": "latent attention stored as its latent; kv_bytes_per_token_decompressed otherwise",
+        "decompressed": "of latent attention every head's keys and values are stored",
+    }[layout.latent]
+    return latent if layout.windows == "window" else f"{latent}; layers with a window keep all tokens"
+
+
+def _share_record(share: TensorParallelShare) -> TensorParallelRecord:
+    from moewright.hardware.inspection_record import TensorParallelRecord  # slow to build
+
+    return TensorParallelRecord(
+        devices=share.devices,
+        weights=share.weights,
+        cache_per_token=share.cache_per_token,
+        cache=share.cache,
+        total=share.total,
+        head_copies=share.head_copies,
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+from moewright.architecture.cache import LatentCache, WindowCache
 from moewright.architecture.feed_forwards import FeedForward
 from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import Mixer
@@ -136,6 +137,19 @@ class AssessmentRecord(Record):
     training: DeviceTrainingRecord
 
 
+class TensorParallelRecord(Record):
+    """Bytes on the fullest of some devices that share every layer by heads, the experts whole."""
+
+    devices: int
+    weights: float
+    cache_per_token: float
+    cache: float
+    """Of all sequences."""
+    total: float
+    head_copies: int
+    """Devices that hold the same key-value head, or the same latent, at most."""
+
+
 class StoredRecord(Record):
     """What is stored in one format: parameters, and bytes with scales and zero points."""
 
@@ -181,11 +195,17 @@ class InspectionRecord(Output):
     kv_bytes_per_token: IntOrFloat
     kv_bytes_per_token_decompressed: IntOrFloat
     kv_bytes_per_token_beyond_windows: IntOrFloat
+    latent_cache: LatentCache
+    """What the runtime stores of latent attention, as it was asked."""
+    window_cache: WindowCache
+    """What it stores of layers with a window: the window, or all tokens."""
     kv_convention: str
     state_bytes_per_sequence: int
     cache_bytes_per_sequence: int
     batch: int
     cache_bytes: int
+    tensor_parallel: TensorParallelRecord | None
+    """null where it was not asked about."""
     hardware: AssessmentRecord | None
     """null where no device was asked about."""
     warnings: Items[str]

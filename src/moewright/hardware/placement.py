@@ -3,9 +3,11 @@
 - Groups. The devices form groups of up to eight inside a node. A group holds one copy of everything but the routed
   experts and splits it by tensor parallelism (Megatron-LM, arXiv 1909.08053); groups share the sequences evenly.
 - Routed experts are spread whole over all devices (expert parallelism).
+- Key-value heads are kept whole: on more devices than heads, keys and values, and what makes them, are on several
+  devices each.
 - Latent and compressed attention have one key-value head, which cannot be split. In a group their weights are on every
   device and each device works on its share of the sequences (data-parallel attention, as DeepSeek-V3 is served, arXiv
-  2412.19437, section 3.4).
+  2412.19437, section 3.4). A runtime that stores every head's keys and values instead of the latent splits those.
 - Router, norms and what merges residual streams are small and on every device. The projections around latent experts
   are too, as in Megatron-LM (moe_layer.py: duplicated) and SGLang (replicated).
 
@@ -17,10 +19,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from moewright.architecture.inventory import Component
+from moewright.architecture.cache import AS_SMALL, CacheLayout, head_share
+from moewright.architecture.inventory import Component, Weight
 from moewright.architecture.mixers import (
     AnyAttention,
     AnyMixer,
@@ -80,22 +84,44 @@ def place(device: Device, devices: int) -> Placement:
     return Placement(tensor, devices // tensor, node.bandwidth, link, between)
 
 
-def splits_by_sequence(mixer: AnyMixer[F]) -> bool:
+def splits_by_sequence(mixer: AnyMixer[F], layout: CacheLayout = AS_SMALL) -> bool:
     """Whether a group splits this mixer by sequences instead of by heads."""
-    return isinstance(mixer, LatentAttention | CompressedAttention)
+    if isinstance(mixer, LatentAttention):
+        return layout.latent == "latent"
+    return isinstance(mixer, CompressedAttention)
 
 
-def mixer_shards(mixer: AnyMixer[F], placement: Placement, sequences: int) -> int:
+def mixer_shards(mixer: AnyMixer[F], placement: Placement, sequences: int, layout: CacheLayout = AS_SMALL) -> int:
     """Over how many devices of a group with so many sequences a mixer's work is split."""
-    return min(placement.tensor, sequences) if splits_by_sequence(mixer) else placement.tensor
+    return min(placement.tensor, sequences) if splits_by_sequence(mixer, layout) else placement.tensor
 
 
-def cache_shards(mixer: AnyMixer[F], placement: Placement, sequences: int) -> F | int:
+def cache_shards(mixer: AnyMixer[F], placement: Placement, sequences: int, layout: CacheLayout = AS_SMALL) -> F | int:
     """Over how many of them the cache is split: by key-value heads, each of which is kept whole."""
     if isinstance(mixer, AnyAttention | MixtureOfAttention):
         shards: F = np.minimum(placement.tensor, mixer.num_kv_heads)
         return shards
-    return mixer_shards(mixer, placement, sequences)
+    return mixer_shards(mixer, placement, sequences, layout)
+
+
+_WITHOUT_HEADS = ("kv_a_proj", "kv_a_norm", "q_a_proj", "q_a_norm", "kv_proj", "kv_norm", "rope_key_norm")
+_WITHOUT_HEADS_BEGIN = ("indexer.", "compressor.")
+
+
+def weight_share(weight: Weight[F], mixer: AnyMixer[F], tensor: int) -> Any:
+    """The share of a mixer's weight that the fullest of `tensor` devices holds when the mixer is split by heads.
+
+    Key and value projections follow the key-value heads: where there are fewer than devices, several hold the same one
+    (vLLM's QKVParallelLinear: num_kv_head_replicas). What makes latents, and indexers, are on every device (vLLM's
+    deepseek_v2.py: ReplicatedLinear).
+    """
+    if isinstance(mixer, AnyAttention) and weight.name in ("k_proj", "v_proj"):
+        return head_share(mixer.num_kv_heads, tensor)
+    if isinstance(mixer, LatentAttention | CompressedAttention) and (
+        weight.name in _WITHOUT_HEADS or weight.name.startswith(_WITHOUT_HEADS_BEGIN)
+    ):
+        return 1
+    return 1 / tensor
 
 
 def distinct_experts(num_experts: F | float, top_k: F | float, tokens: F | float) -> F | float:

@@ -18,7 +18,7 @@ from typing import Generic, Literal
 import numpy as np
 
 from moewright.architecture import cache, counts
-from moewright.architecture.cache import CacheDtype
+from moewright.architecture.cache import AS_SMALL, CacheDtype, CacheLayout
 from moewright.architecture.feed_forwards import routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
 from moewright.architecture.mixers import AnyMixer, LatentAttention
@@ -34,6 +34,7 @@ from moewright.hardware.placement import (
     mixer_shards,
     most_loaded,
     splits_by_sequence,
+    weight_share,
 )
 
 InferencePhase = Literal["decode", "prefill"]
@@ -63,6 +64,7 @@ class Load:
     context: int
     weights_dtype: WeightFormatName = "bf16"
     kv_dtype: CacheDtype = "bf16"
+    layout: CacheLayout = AS_SMALL
 
     @property
     def tokens_per_sequence(self) -> int:
@@ -119,9 +121,12 @@ def pass_work(architecture: Countable[F], load: Load, placement: Placement) -> I
         for number, weight in enumerate(layer_weights(architecture, layer)):
             if weight.component == "routed_experts":
                 yield _routed(weight, times, float(load.batch) * load.tokens_per_sequence, placement, stored, load)
-            elif number < mixer_weights and splits_by_sequence(mixer):
-                share = tokens / mixer_shards(mixer, placement, batch)
+            elif number < mixer_weights and splits_by_sequence(mixer, load.layout):
+                share = tokens / mixer_shards(mixer, placement, batch, load.layout)
                 yield _product(weight, times, share, 1, stored, load)
+            elif number < mixer_weights:
+                shards = 1 / weight_share(weight, mixer, placement.tensor)
+                yield _product(weight, times, tokens, shards, stored, load)
             else:
                 yield _product(weight, times, tokens, _shards(weight, placement), stored, load)
         yield _mixing(architecture, layer, times, load, placement)
@@ -132,7 +137,7 @@ def _shards(weight: Weight[F], placement: Placement) -> int:
 
 
 def _product(
-    weight: Weight[F], times: F | float, tokens: float, shards: int, stored: WeightFormat, load: Load
+    weight: Weight[F], times: F | float, tokens: float, shards: F | float, stored: WeightFormat, load: Load
 ) -> Work[F]:
     """A weight that every device of a group has a share of."""
     moved = _operand_bytes(weight, tokens, stored, load)
@@ -189,25 +194,29 @@ def _mixing(architecture: Countable[F], layer: AnyLayer[F], times: F, load: Load
     """Between tokens: scores, values and states, with the cache read or written; bf16 unless the weights are fp32."""
     sequences = placement.sequences(load.batch)
     batch = float(sequences)
-    work_shards = mixer_shards(layer.mixer, placement, sequences)
-    shards = cache_shards(layer.mixer, placement, sequences)
+    work_shards = mixer_shards(layer.mixer, placement, sequences, load.layout)
+    shards = cache_shards(layer.mixer, placement, sequences, load.layout)
     if load.stage == "decode":
-        flops = batch * step_flops(layer.mixer, load.context)
-        moved = batch * cache.layer_cache_bytes_moved_per_step(architecture, layer, load.context, load.kv_dtype)
+        flops = batch * step_flops(layer.mixer, load.context, load.layout)
+        moved = batch * cache.layer_cache_bytes_moved_per_step(
+            architecture, layer, load.context, load.kv_dtype, load.layout
+        )
     else:
         flops = batch * load.context * counts.mixing_flops(layer.mixer, load.context)
-        moved = batch * cache.layer_cache_bytes_per_sequence(architecture, layer, load.context, load.kv_dtype)
+        moved = batch * cache.layer_cache_bytes_per_sequence(
+            architecture, layer, load.context, load.kv_dtype, load.layout
+        )
     return Work("cache", times * flops / work_shards, times * moved / shards, load.rest_dtype)
 
 
-def step_flops(mixer: AnyMixer[F], position: int) -> F:
+def step_flops(mixer: AnyMixer[F], position: int, layout: CacheLayout = AS_SMALL) -> F:
     """FLOPs that the token at `position` (from 1) spends on the tokens before it and itself.
 
-    The difference between two sums over a sequence. Latent attention is counted in its absorbed form, in which
-    queries and outputs move to the latent space (DeepSeek-V2, arXiv 2405.04434, section 2.1.2): every head's key and
-    value are then kv_lora_rank wide, besides the rotary key.
+    The difference between two sums over a sequence. Latent attention whose latents are stored is counted in its
+    absorbed form, in which queries and outputs move to the latent space (DeepSeek-V2, arXiv 2405.04434, section 2.1.2):
+    every head's key and value are then kv_lora_rank wide, besides the rotary key.
     """
-    if isinstance(mixer, LatentAttention):
+    if isinstance(mixer, LatentAttention) and layout.latent == "latent":
         latent = mixer.kv_lora_rank
         mixer = mixer.model_copy(update={"qk_nope_head_dim": latent, "v_head_dim": latent})
     before = (position - 1) * counts.mixing_flops(mixer, position - 1) if position > 1 else 0.0

@@ -6,17 +6,35 @@ file or a Device; a range is (low, high).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
-from moewright.architecture.cache import CACHE_BYTES, CacheDtype, layer_cache_bytes_per_sequence
+from moewright.architecture.cache import (
+    AS_SMALL,
+    CACHE_BYTES,
+    CacheDtype,
+    CacheLayout,
+    head_share,
+    layer_cache,
+    layer_cache_bytes_of_device,
+    layer_cache_bytes_per_sequence,
+)
 from moewright.architecture.inventory import Weight, layer_weights, outer_weights, part_weights
+from moewright.architecture.mixers import AnyMixer
 from moewright.architecture.sizes import F, total
-from moewright.architecture.spec import Countable, WeightFormatName
+from moewright.architecture.spec import AnyLayer, Architecture, Countable, WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import check_integer, one_of
 from moewright.hardware.devices import Hardware, load_device
-from moewright.hardware.placement import ON_EVERY_DEVICE, Placement, cache_shards, place, splits_by_sequence
+from moewright.hardware.placement import (
+    ON_EVERY_DEVICE,
+    Placement,
+    mixer_shards,
+    place,
+    splits_by_sequence,
+    weight_share,
+)
 from moewright.hardware.roofline import Load, pass_times
 
 if TYPE_CHECKING:
@@ -36,6 +54,7 @@ def decode_tokens_per_second(
     context: int,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
+    layout: CacheLayout = AS_SMALL,
 ) -> tuple[F, F]:
     """Tokens per second of each sequence while `batch` sequences, each `context` tokens long, are generated together.
 
@@ -48,7 +67,9 @@ def decode_tokens_per_second(
     >>> f"{low:.0f} to {high:.0f}"
     '24 to 63'
     """
-    fast, slow = _pass_seconds(architecture, device, devices, Load("decode", batch, context, weights_dtype, kv_dtype))
+    fast, slow = _pass_seconds(
+        architecture, device, devices, Load("decode", batch, context, weights_dtype, kv_dtype, layout)
+    )
     return 1 / slow, 1 / fast
 
 
@@ -61,13 +82,16 @@ def time_to_first_token(
     context: int,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
+    layout: CacheLayout = AS_SMALL,
 ) -> tuple[F, F]:
     """Seconds until `batch` prompts of `context` tokens each, computed in one pass, give their first token.
 
     Returns (low, high) from the device's efficiency ranges; waiting in a queue is not counted. Raises UserError for an
     unknown device and impossible numbers.
     """
-    return _pass_seconds(architecture, device, devices, Load("prefill", batch, context, weights_dtype, kv_dtype))
+    return _pass_seconds(
+        architecture, device, devices, Load("prefill", batch, context, weights_dtype, kv_dtype, layout)
+    )
 
 
 def _pass_seconds(architecture: Countable[F], hardware: Hardware, devices: int, load: Load) -> tuple[F, F]:
@@ -120,41 +144,56 @@ def memory_per_device(
     context: int,
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
+    layout: CacheLayout = AS_SMALL,
 ) -> DeviceMemory[F]:
     """Bytes of weights and cache on the fullest device, placed by the rules of `placement`.
 
     `context` tokens of each of `batch` sequences are in the cache. A tenth of the device is kept free. Raises UserError
     for an unknown device and impossible numbers.
     """
-    check_load(Load("decode", batch, context, weights_dtype, kv_dtype))
+    check_load(Load("decode", batch, context, weights_dtype, kv_dtype, layout))
     found = load_device(device)
     placement = place(found, devices)
     return DeviceMemory(
-        weights=_weights_per_device(architecture, placement, weights_dtype),
-        cache=_cache_per_device(architecture, placement, batch, context, kv_dtype),
+        weights=_weights_per_device(architecture, placement, weights_dtype, layout),
+        cache=_cache_per_device(architecture, placement, batch, context, kv_dtype, layout),
         reserve=RESERVE * found.memory,
         capacity=found.memory,
     )
 
 
-def _weights_per_device(architecture: Countable[F], placement: Placement, dtype: WeightFormatName) -> F:
-    stored = WEIGHT_FORMATS[dtype]
-    tensor, devices = placement.tensor, placement.devices
+def _weights_per_device(
+    architecture: Countable[F], placement: Placement, dtype: WeightFormatName, layout: CacheLayout
+) -> F:
+    def mixer_share(weight: Weight[F], mixer: AnyMixer[F]) -> Any:
+        return 1 if splits_by_sequence(mixer, layout) else weight_share(weight, mixer, placement.tensor)
 
-    def share(weight: Weight[F], whole: bool) -> F | float:
+    return weights_of_device(architecture, placement.tensor, placement.devices, dtype, mixer_share)
+
+
+def weights_of_device(
+    architecture: Countable[F],
+    tensor: int,
+    devices: int,
+    dtype: WeightFormatName,
+    mixer_share: Callable[[Weight[F], AnyMixer[F]], Any],
+) -> F:
+    """Bytes of weights on the fullest of `devices` in groups of `tensor`; `mixer_share`: what it holds of a mixer's."""
+    stored = WEIGHT_FORMATS[dtype]
+
+    def held_of(weight: Weight[F], share: Any) -> Any:
         size = stored.weight_bytes(weight)
         if weight.component == "routed_experts" and weight.use == "matmul":
             # Whole experts: the fullest device has the quotient rounded up.
             return size * (-(-weight.copies // devices) / weight.copies)
-        return size if whole or weight.component in ON_EVERY_DEVICE else size / tensor
+        return size if weight.component in ON_EVERY_DEVICE else size * share
 
     none = 0 * architecture.hidden_size
-    held = total((share(weight, whole=False) for weight in outer_weights(architecture)), none)
+    held = total((held_of(weight, 1 / tensor) for weight in outer_weights(architecture)), none)
     for times, layer in architecture.layer_runs():
         in_mixer = len(part_weights(layer.mixer, architecture.hidden_size))
-        whole_mixer = splits_by_sequence(layer.mixer)
         shares = (
-            share(weight, whole=whole_mixer and number < in_mixer)
+            held_of(weight, mixer_share(weight, layer.mixer) if number < in_mixer else 1 / tensor)
             for number, weight in enumerate(layer_weights(architecture, layer))
         )
         held = held + times * total(shares, none)
@@ -162,14 +201,81 @@ def _weights_per_device(architecture: Countable[F], placement: Placement, dtype:
 
 
 def _cache_per_device(
-    architecture: Countable[F], placement: Placement, batch: int, context: int, dtype: CacheDtype
+    architecture: Countable[F], placement: Placement, batch: int, context: int, dtype: CacheDtype, layout: CacheLayout
 ) -> F:
     sequences = placement.sequences(batch)
-    each = (
-        times
-        * layer_cache_bytes_per_sequence(architecture, layer, context, dtype)
-        * float(sequences)  # products of whole columns would pass 2^63
-        / cache_shards(layer.mixer, placement, sequences)
-        for times, layer in architecture.layer_runs()
-    )
+
+    def sequence(layer: AnyLayer[F]) -> Any:
+        if not splits_by_sequence(layer.mixer, layout):
+            return layer_cache_bytes_of_device(architecture, layer, context, placement.tensor, dtype, layout)
+        whole = layer_cache_bytes_per_sequence(architecture, layer, context, dtype, layout)
+        return whole / mixer_shards(layer.mixer, placement, sequences)
+
+    # float: products of whole columns would pass 2^63
+    each = (times * sequence(layer) * float(sequences) for times, layer in architecture.layer_runs())
     return total(each, 0.0 * architecture.hidden_size)
+
+
+@dataclass(frozen=True)
+class TensorParallelShare:
+    """Bytes on the fullest of some devices that share every layer, as runtimes do without further settings."""
+
+    devices: int
+    weights: float
+    cache_per_token: float
+    """Added by one more token of a sequence while no window is full."""
+    cache: float
+    """Of all sequences."""
+    head_copies: int
+    """Devices that hold the same key-value head, or the same latent, at most."""
+
+    @property
+    def total(self) -> float:
+        """Weights and cache."""
+        return self.weights + self.cache
+
+
+def tensor_parallel_share(
+    architecture: Architecture,
+    devices: int,
+    *,
+    batch: int,
+    context: int,
+    weights_dtype: WeightFormatName = "bf16",
+    kv_dtype: CacheDtype = "bf16",
+    layout: CacheLayout = AS_SMALL,
+) -> TensorParallelShare:
+    """Weights and cache on the fullest of `devices` under tensor parallelism alone, the experts whole.
+
+    Unlike `placement`'s groups no device has sequences of its own, so latents are on every device. Raises UserError for
+    a number that is none.
+    """
+    check_integer(devices, "tensor-parallel", 1, 1024)
+    runs = architecture.layer_runs()
+    caches = [layer_cache(layer.mixer, architecture.hidden_size, layout) for _, layer in runs]
+    grown = [growing for cache in caches for growing in cache.growing if growing.kept_here]
+
+    def held_at(tokens: int) -> float:
+        return sum(
+            times * layer_cache_bytes_of_device(architecture, layer, tokens, devices, kv_dtype, layout)
+            for times, layer in runs
+        )
+
+    per_token = sum(
+        times * growing.per_token * head_share(growing.heads, devices) * CACHE_BYTES[kv_dtype]
+        for (times, _), cache in zip(runs, caches, strict=True)
+        for growing in cache.growing
+    )
+    return TensorParallelShare(
+        devices=devices,
+        weights=weights_of_device(
+            architecture,
+            devices,
+            devices,
+            weights_dtype,
+            lambda weight, mixer: weight_share(weight, mixer, devices),
+        ),
+        cache_per_token=per_token,
+        cache=batch * held_at(context),
+        head_copies=max((-(-devices // growing.heads) for growing in grown), default=1),
+    )

@@ -56,7 +56,7 @@ def print_inspection(console: Screen, inspection: Inspection) -> None:
     facts += ["tied embeddings"] if a.tie_embeddings else []
     facts += [f"context {a.max_context}"] if a.max_context else []
     console.print(", ".join(facts))
-    for table in (_components, _layers, _experts, _weights, _cache, _flops):
+    for table in (_components, _layers, _experts, _weights, _cache, _share, _flops):
         made = table(inspection)
         if made is not None:
             console.print()
@@ -187,10 +187,15 @@ def _cache(inspection: Inspection) -> Table:
     table = number_table(f"Cache in {inspection.kv_dtype}", "", "bytes")
     latent = has_latent_attention(inspection.architecture)
     per_token = inspection.kv_bytes_per_token
-    table.add_row("per token" + (", latent stored" if latent else ""), f"{per_token['latent']:,.0f}")
-    if latent:
-        table.add_row("per token, decompressed by the runtime", f"{per_token['decompressed']:,.0f}")
-    if inspection.kv_bytes_per_token_beyond_windows != per_token["latent"]:
+    layout = inspection.cache_layout
+    words = {"latent": "per token, latent stored", "decompressed": "per token, decompressed by the runtime"}
+    for name in sorted(words, key=lambda name: name != layout.latent) if latent else ():
+        table.add_row(words[name], f"{per_token[name]:,.0f}")  # type: ignore[index]
+    if not latent:
+        table.add_row("per token", f"{per_token['latent']:,.0f}")
+    if layout.windows == "full":
+        table.add_row("layers with a window keep all tokens", "")
+    if inspection.kv_bytes_per_token_beyond_windows != per_token[layout.latent]:
         table.add_row("per token once windows are full", f"{inspection.kv_bytes_per_token_beyond_windows:,.0f}")
     if inspection.state_bytes_per_sequence:
         table.add_row("constant states per sequence (recurrent in fp32)", f"{inspection.state_bytes_per_sequence:,}")
@@ -200,6 +205,21 @@ def _cache(inspection: Inspection) -> Table:
     weights = inspection.weights_bytes[inspection.weights_dtype]
     both = weights + batch * inspection.cache_bytes_per_sequence
     table.add_row(f"with the weights in {inspection.weights_dtype}", format_bytes(both))
+    return table
+
+
+def _share(inspection: Inspection) -> Table | None:
+    share = inspection.tensor_parallel
+    if share is None:
+        return None
+    table = number_table(f"Fullest of {share.devices:,} devices, tensor parallel", "", "bytes")
+    table.add_row(f"weights in {inspection.weights_dtype}, experts whole", format_bytes(share.weights))
+    copies = f" (a head or latent on up to {share.head_copies:,} devices)" if share.head_copies > 1 else ""
+    table.add_row(f"cache per token{copies}", f"{share.cache_per_token:,.0f}")
+    table.add_row(
+        f"cache of {inspection.batch:,} x {inspection.tokens_per_sequence:,} tokens", format_bytes(share.cache)
+    )
+    table.add_row("weights and cache", format_bytes(share.total))
     return table
 
 
