@@ -30,7 +30,8 @@ def test_windows_in_full_against_a_cache_that_knows_no_windows(family: str) -> N
     kept = DynamicCache()  # made without the config every layer keeps all tokens
     with torch.no_grad():
         module(torch.arange(21)[None] % 60 + 3, use_cache=True, past_key_values=kept)
-    elements = sum(layer.keys.numel() + layer.values.numel() for layer in kept.layers if layer.keys is not None)
+    layers: list[Any] = kept.layers
+    elements = sum(layer.keys.numel() + layer.values.numel() for layer in layers if layer.keys is not None)
     architecture = read_config(oracle.saved_config(module)).architecture
     assert cache_bytes_per_sequence(architecture, 21, "fp32", CacheLayout(windows="full")) == 4 * elements
     assert cache_bytes_per_sequence(architecture, 21, "fp32") < 4 * elements
@@ -68,7 +69,7 @@ def kept_by_hand(mixer: Mixer, tokens: int, devices: int, layout: CacheLayout) -
 def test_each_device_by_hand(case: int) -> None:
     rng = random.Random(case)
     mixers = [random_mixer(rng) for _ in range(rng.randrange(1, 5))]
-    feed_forwards = [Dense(size=16), MoE(groups=(ExpertGroup(count=16, top_k=2, expert_size=8),))]
+    feed_forwards: list[Any] = [Dense(size=16), MoE(groups=(ExpertGroup(count=16, top_k=2, expert_size=8),))]
     layers = tuple(Layer(mixer=mixer, feed_forward=rng.choice(feed_forwards)) for mixer in mixers)
     model = Architecture(vocab_size=64, hidden_size=32, layers=layers)
     devices, tokens, batch = rng.choice([1, 2, 4, 8, 16]), rng.randrange(1, 50), rng.randrange(1, 5)
@@ -77,7 +78,7 @@ def test_each_device_by_hand(case: int) -> None:
     each = [kept_by_hand(mixer, tokens, devices, layout) for mixer in mixers]
     assert found.cache == pytest.approx(2 * batch * max(map(sum, zip(*each, strict=True))))
     # Weights: a head's rows lie where the head does; what has no heads, routers and norms lie everywhere.
-    held = sum(2 * weight.params for weight in outer_weights(model) if weight.component == "norm")
+    held: float = sum(2 * weight.params for weight in outer_weights(model) if weight.component == "norm")
     held += sum(2 * weight.params / devices for weight in outer_weights(model) if weight.component != "norm")
     for layer in layers:
         everywhere = {"kv_a_proj", "kv_a_norm", "q_a_proj", "q_a_norm"}
