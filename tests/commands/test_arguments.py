@@ -51,7 +51,7 @@ KINDS = {
     "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
     "space:path? like:source? law:names? top:int out:path? print_space:flag",
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
-    "layout:text? train_tokens:quantity? price:pairs? top:int",
+    "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int",
     "train": "spec:path out:path? dry_run:flag quiet:flag",
     "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
     "forecast:texts? noise:float? quiet:flag",
@@ -170,6 +170,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "hardware": "H100", "devices": 8, "sequence_length": 0},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "precision": "fp7"},
         {"config": OLMOE, "hardware": "A100", "devices": 8, "precision": "fp8"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "optimizer": "adam"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "global_batch": "1000"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "global_batch": "4M"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": ""},

@@ -17,8 +17,8 @@ CONTRACT = {
     "design": "--memory --total-params --active-params --decode-tokens-per-second --time-to-first-token --train-tokens "
     "--train-flops --train-device-hours --hardware --devices --context --batch --weights-dtype --kv-dtype --vocab-size "
     "--space --like --law* --top=10 --out --print-space",
-    "plan": "CONFIG --hardware! --devices! --sequence-length --global-batch --precision=bf16 --layout --train-tokens "
-    "--price* --top=5",
+    "plan": "CONFIG --hardware! --devices! --sequence-length --global-batch --precision=bf16 --optimizer=adamw "
+    "--layout --train-tokens --price* --top=5",
     "train": "SPEC --out --dry-run --quiet",
     "sweep": "SPEC --out --jobs --executor=local --dry-run --watch --retry-failed --add --forecast* --noise --quiet",
     "runs": "PATH --out --curves --force",

@@ -161,6 +161,36 @@ def test_directions() -> None:
     assert seconds(narrow, "ep=8,pp=4,zero=1") > 1.2 * wide
 
 
+PUBLISHED = [
+    # NVIDIA-NeMo/Megatron-Bridge at 067f987df: docs/performance-summary.md and model cards; tokens/s of one device
+    ("qwen3-30b-a3b", "GB200", 8, "ep=8,micro_batch=4", 2097152, "mxfp8", 39936.0),
+    ("qwen3-235b-a22b", "H100", 256, "tp=2,pp=8,ep=32,chunks=4", 33554432, "fp8", 1712.0),
+    ("deepseek-v3", "GB200", 256, "pp=4,ep=64,chunks=4", 16777216, "mxfp8", 4912.0),
+    ("gpt-oss-120b", "GB300", 64, "ep=64,micro_batch=4", 5242880, "bf16", 19200.0),
+    ("qwen3-30b-a3b", "H100", 16, "ep=16", 4194304, "bf16", 13012.0),
+    # NVIDIA-NeMo/Automodel at 36044ad3d
+    ("deepseek-v3", "H100", 256, "pp=4,ep=64", 2097152, "bf16", 1002.0),
+]
+
+
+def test_published_rates_do_not_drift_out_of_the_range() -> None:
+    """A gate: four of these six were inside when the coefficients were fitted; the other two were 6 and 9 % faster."""
+    inside = 0
+    for name, device, devices, layout, batch, precision, measured in PUBLISHED:
+        plan = moewright.plan(
+            f"examples/configs/{name}.json",
+            hardware=device,
+            devices=devices,
+            layout=layout,
+            global_batch=batch,
+            precision=precision,
+        )
+        low, high = plan.layouts[0].tokens_per_second_per_device
+        inside += low <= measured <= high
+        assert 0.9 * low < measured < 1.1 * high
+    assert inside >= 4
+
+
 def test_memory_of_columns_is_memory_of_one() -> None:
     asked = job("examples/configs/deepseek-v3.json", "H100", 256, 1024)
     layouts, held, _ = search_layouts(asked)

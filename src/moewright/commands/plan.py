@@ -24,6 +24,7 @@ def plan(
     sequence_length: int | None = None,
     global_batch: str | float | None = None,
     precision: str = "bf16",
+    optimizer: str = "adamw",
     layout: str | None = None,
     train_tokens: str | float | None = None,
     price: Mapping[str, float] | str | Iterable[str] | None = None,
@@ -45,6 +46,7 @@ def plan(
         sequence_length: Tokens of a sequence. [default: 4096 or the model's longest]
         global_batch: Tokens of a step, such as 4194304. [default: 4 x 2^20, rounded up to a sequence for each device]
         precision: Format of products: bf16, fp8, mxfp8, nvfp4.
+        optimizer: What its states take: adamw, adamw_bf16_moments, adamw_8bit, muon.
         layout: A layout to price instead of searching, such as tp=1,pp=2,ep=32,micro_batch=1.
         train_tokens: Tokens of the whole run, such as 2T, for its cost.
         price: Of a device-hour, such as H100=2.5; repeatable.
@@ -73,6 +75,7 @@ def plan(
         sequence_length=sequence_length,
         global_batch=batch,
         precision=precision,  # type: ignore[arg-type]  # checked there
+        optimizer=optimizer,  # type: ignore[arg-type]  # checked there
         layout=layout,
         train_tokens=tokens,
         price=prices,

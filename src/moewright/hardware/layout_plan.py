@@ -31,6 +31,7 @@ from moewright.hardware.layout_search import (
     layout_memory,
     search_layouts,
 )
+from moewright.hardware.pretraining import OPTIMIZER_BYTES, OptimizerName
 from moewright.hardware.training_coefficients import training_coefficients
 from moewright.hardware.training_step import (
     PRECISIONS,
@@ -113,6 +114,7 @@ def plan_training(
     sequence_length: int | None = None,
     global_batch: float | None = None,
     precision: TrainingPrecision = "bf16",
+    optimizer: OptimizerName = "adamw",
     layout: str | None = None,
     train_tokens: float | None = None,
     price: Mapping[str, float] | None = None,
@@ -122,6 +124,7 @@ def plan_training(
     """The best layouts of a training run, or one that is given. Raises UserError for what cannot be."""
     device = load_device(hardware)
     one_of(precision, "precision", PRECISIONS)
+    one_of(optimizer, "optimizer", OPTIMIZER_BYTES)
     check_integer(top, "top", 1, 100)
     check_devices(device, devices)
     length = check_length(architecture, sequence_length)
@@ -130,7 +133,7 @@ def plan_training(
         raise UserError(f"precision: {device.name} has no {precision} products; it has {', '.join(device.peak_flops)}")
     if architecture.mtp_layers:
         notes.append("Prediction blocks (multi-token prediction) are left out.")
-    job = TrainingJob(architecture, device, devices, length, _sequences(global_batch, length, devices, layout))
+    job = TrainingJob(architecture, device, devices, length, _sequences(global_batch, length, devices), optimizer)
     hourly = _hourly(price, device)
     if layout is None:
         found, held, refused = search_layouts(job)
@@ -187,6 +190,7 @@ def plan_training(
             sequence_length=length,
             global_batch=tokens,
             precision=precision,
+            optimizer=optimizer,
             usable_memory=job.usable_memory,
             range=RANGE_MEANS,
             range_source=reach.source,
@@ -224,7 +228,7 @@ def check_length(architecture: Architecture, length: int | None) -> int:
     return length
 
 
-def _sequences(global_batch: float | None, length: int, devices: int, layout: str | None) -> int:
+def _sequences(global_batch: float | None, length: int, devices: int) -> int:
     if global_batch is None:  # whole sequences for every device
         return max(-(-DEFAULT_BATCH // length // devices), 1) * devices
     sequences, rest = divmod(global_batch, length)

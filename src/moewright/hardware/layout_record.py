@@ -87,6 +87,7 @@ class LayoutPlanRecord(Output):
     global_batch: int
     """Tokens."""
     precision: str
+    optimizer: str
     usable_memory: float
     """Bytes of a device, a tenth kept free."""
     range: str
