@@ -45,6 +45,7 @@ WINDOW = 8
 CASES: dict[str, dict[str, Any]] = {
     "mixtral": BASE | {"num_local_experts": 4},  # grouped-query attention
     "qwen3_moe": BASE | EXPERTS | {"head_dim": 12},
+    "doge": BASE,
     "deepseek_v3": LATENT,  # latent attention
     "axk2": LATENT | {"index_topk": 8, "index_head_dim": 8, "index_n_heads": 2},
     "mistral_large4_text": LATENT  # latents of earlier layers, with indexers of their own and without

@@ -36,6 +36,7 @@ def build(model_type: str, values: dict[str, Any], device: str = "meta") -> Any:
 _TEXT_MODELS = {
     "deepseek_ocr2_text": ("DeepseekOcr2TextConfig", "DeepseekOcr2TextModel"),
     "unlimited_ocr_text": ("UnlimitedOcrTextConfig", "UnlimitedOcrTextModel"),
+    "ernie4_5_vl_moe_text": ("Ernie4_5_VLMoeTextConfig", "Ernie4_5_VLMoeTextModel"),
     "glm5_next_text": ("Glm5NextTextConfig", "Glm5NextTextModel"),
     "mistral_large4_text": ("MistralLarge4TextConfig", "MistralLarge4TextModel"),
     "muse_spark_text": ("MuseSparkTextConfig", "MuseSparkTextModel"),

@@ -800,6 +800,20 @@ def glm5_next_text(r: random.Random) -> dict[str, Any]:
     return k
 
 
+def ernie4_5_vl_moe_text(r: random.Random) -> dict[str, Any]:
+    k = base(r) | some_experts(r, "moe_num_experts", "moe_k") | {"use_bias": flag(r)}
+    k["hidden_size"] = k["num_attention_heads"] * 128  # the rotation's three sections fill such heads
+    k |= {"moe_intermediate_size": [r.randrange(4, 40), r.randrange(4, 40)], "moe_num_shared_experts": r.choice((0, 2))}
+    return k | {"mlp_layer_types": r.choice((None, per_layer(r, k["num_hidden_layers"], "dense", "sparse")))}
+
+
+def doge(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"attention_bias": flag(r), "mlp_bias": flag(r), "keep_window_size": r.choice((2, 64))}
+    side = r.randrange(2, 5)
+    k |= {"is_moe": flag(r), "num_experts": side * side, "num_experts_per_tok": r.randrange(1, side * side)}
+    return k | {"sliding_window": r.choice((None, 8)), "norm_topk_prob": flag(r)}
+
+
 def bamba(r: random.Random) -> dict[str, Any]:
     k = base(r) | {"attention_bias": flag(r), "mlp_bias": flag(r)}
     n, heads = k["num_hidden_layers"], r.choice((2, 4))
@@ -820,6 +834,8 @@ SAMPLERS: dict[str, Sampler] = {
     "aria_text": aria_text,
     "axk2": axk2,
     "bamba": bamba,
+    "doge": doge,
+    "ernie4_5_vl_moe_text": ernie4_5_vl_moe_text,
     "beam": beam,
     "glm5_next_text": glm5_next_text,
     "mistral_large4_text": mistral_large4_text,

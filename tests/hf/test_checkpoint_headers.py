@@ -48,7 +48,7 @@ def data_bytes(folder: Path) -> int:
         *("qwen3_moe", "mixtral", "deepseek_v3", "glm4_moe", "minimax_m2", "olmoe", "qwen3"),
         # With words of their own for parts, or buffers in their files.
         *("afmoe", "deepseek_v4", "ernie4_5_moe", "gemma4_text", "hy_v4", "jetmoe", "kimi_linear", "laguna", "minimax"),
-        *("aria_text", "axk2", "bamba", "beam", "flint", "nemotron_h"),
+        *("aria_text", "axk2", "bamba", "beam", "doge", "flint", "nemotron_h"),
     ],
 )
 def test_saved_by_transformers(family: str, tmp_path: Path) -> None:

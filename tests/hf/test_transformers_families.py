@@ -21,8 +21,6 @@ UNREAD: dict[str, str] = {
     "vitpose_backbone": NO_DECODER,
     **dict.fromkeys(
         (
-            "doge",
-            "ernie4_5_vl_moe",
             "inkling",
             "inkling2",
             "inkling2_loop",

@@ -128,7 +128,8 @@ def _attention(mixer: AnyAttention[N], d: N, layout: CacheLayout = AS_SMALL) -> 
     width = heads * (mixer.head_dim + mixer.value_channels)
     kept, indexer = mixer.key_values != "earlier_layer", mixer.indexer
     if indexer is None:
-        return LayerCache((Growing(width, limit=_limit(mixer.window), kept_here=kept, heads=heads),))
+        limit, read = _limit(mixer.window), mixer.dynamic_mask
+        return LayerCache((Growing(width, limit=limit, most_read=read, kept_here=kept, heads=heads),))
     most_read = indexer.block_size * indexer.top_blocks
     chosen: Growing[Any] = Growing(width, most_read=most_read, kept_here=kept, heads=heads)
     return LayerCache((chosen, Growing(indexer.head_dim)))

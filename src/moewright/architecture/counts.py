@@ -259,7 +259,9 @@ def _attention(mixer: AnyAttention[F], tokens: int) -> F:
     width: F = mixer.num_heads * (mixer.head_dim + mixer.value_channels)
     indexer = mixer.indexer
     if indexer is None:
-        return 2 * width * mean_context(tokens, mixer.window)
+        if mixer.window is not None and mixer.dynamic_mask is not None:
+            return 2 * width * mean_context(tokens, min(mixer.window.size, mixer.dynamic_mask))
+        return 2 * width * mean_context(tokens, mixer.window or mixer.dynamic_mask)
     read = block_context(tokens, indexer.block_size, indexer.top_blocks)
     return 2 * width * read + 2 * indexer.num_heads * indexer.head_dim * mean_context(tokens, None)
 

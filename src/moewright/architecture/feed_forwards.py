@@ -38,8 +38,10 @@ LARGEST_GROUP_COUNT = 1000
 class Router(Record):
     """How tokens choose experts and how the chosen outputs are weighted."""
 
-    kind: Literal["learned", "hash"] = "learned"
-    """learned: the scores choose. hash: the token's identity chooses, the scores only weigh (DeepSeek-V4)."""
+    kind: Literal["learned", "hash", "product_keys"] = "learned"
+    """learned: the scores choose. hash: the token's identity chooses, the scores only weigh (DeepSeek-V4).
+    product_keys: an expert's score is the sum of one of floor(sqrt(E)) row scores and one of as many column scores
+    (Doge, after arXiv 2407.04153)."""
     score: Literal["softmax", "sigmoid", "sqrt_softplus"] = "softmax"
     score_after_top_k: bool = False
     """True: scores are taken over the chosen logits only (gpt-oss, Granite)."""
@@ -148,6 +150,9 @@ class AnyMoE(Record, Generic[N_co]):
     they are counted as parameters, and never as active."""
     parallel_dense: AnyDense[N_co] | None = None
     """A dense feed-forward on the same input (LongCat-Flash's shortcut, Arctic's dense residual)."""
+    image_group: AnyExpertGroup[N_co] | None = None
+    """Experts with a router of their own that tokens of images use in place of the others (ERNIE 4.5 VL): counted as
+    parameters, and never as active, which is counted for text."""
     branch_norms: bool = False
     """Norms of parallel_dense's output, of the routed experts' input and of their output (Gemma 4)."""
     output_norm: bool = False
@@ -179,6 +184,7 @@ class MoE(AnyMoE[Size]):
     latent_size: Size | None = None
     shared: SharedExpert | None = None
     parallel_dense: Dense | None = None
+    image_group: ExpertGroup | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "MoE":

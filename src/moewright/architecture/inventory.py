@@ -9,11 +9,12 @@ Matrices are given as (outputs, inputs). d is hidden_size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import singledispatch
 from typing import Any, Generic, Literal, NamedTuple
 
-from moewright.architecture.feed_forwards import AnyDense, AnyMoE, NoFeedForward, routed_width
+from moewright.architecture.feed_forwards import AnyDense, AnyExpertGroup, AnyMoE, NoFeedForward, routed_width
 from moewright.architecture.mixers import (
     AnyAttention,
     AnyMixer,
@@ -226,6 +227,9 @@ def _attention(mixer: AnyAttention[N], d: N) -> list[Weight[N]]:
             weights.append(vector("g_bias", "attention", entries))
     if mixer.sinks:
         weights.append(vector("sinks", "attention", mixer.num_heads))
+    if mixer.dynamic_mask is not None:
+        weights.append(Weight("dt_proj", "attention", mixer.num_kv_heads, values))
+        weights.append(vector("dt_scale", "attention", mixer.num_kv_heads * (2 if mixer.qkv_bias else 1)))
     return weights
 
 
@@ -471,7 +475,8 @@ def _feed_forward_matrices(
 def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
     weights: list[Weight[N]] = []
     choices = moe.num_experts + moe.identity_experts
-    weights.append(Weight("router", "router", choices, d))
+    keyed = moe.router.kind == "product_keys"
+    weights.append(Weight("router", "router", _product_keys(moe.num_experts) if keyed else choices, d))
     if moe.router.bias:
         weights.append(vector("router.bias", "router", choices))
     if moe.router.selection_bias == "parameter":
@@ -491,6 +496,8 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
         if moe.expert_bias:
             biases = inner_per_size * group.expert_size + width
             weights.append(vector("experts.biases", "routed_experts", biases, group.count, group.top_k))
+    if moe.image_group is not None:
+        weights += _image_experts(moe, moe.image_group, d)
     if moe.identity_input_weights:
         unused = inner_per_size * moe.groups[0].expert_size
         weights.append(Weight("identity_experts.unused", "other", unused, d, moe.identity_experts, active=0))
@@ -510,6 +517,19 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
         weights.append(vector("experts.norms", "norm", d, norms, norms))
     if moe.expert_output_norm:
         weights.append(vector("experts.each_norm", "norm", width))
+    return weights
+
+
+def _product_keys(experts: Any) -> int:
+    # Rows and columns of a square of experts; no design space has such a router, so `experts` is a number.
+    return 2 * math.isqrt(experts)
+
+
+def _image_experts(moe: AnyMoE[N], group: AnyExpertGroup[N], d: N) -> list[Weight[N]]:
+    weights = _feed_forward_matrices("image_experts.", "other", group.expert_size, d, moe.gated, group.count, active=0)
+    weights.append(Weight("image_router", "other", group.count, d, active=0))
+    if moe.router.selection_bias == "parameter":
+        weights.append(vector("image_router.selection_bias", "other", group.count, active=0))
     return weights
 
 

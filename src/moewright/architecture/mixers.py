@@ -75,6 +75,9 @@ class AnyAttention(AnyMixer[N_co], Generic[N_co]):
     sinks: bool = False
     """One learned logit per head that joins the softmax."""
     indexer: BlockIndexer | None = None
+    dynamic_mask: Size | None = None
+    """So many tokens at most are read by a key-value head: those whose values score highest by a learned projection
+    (Doge)."""
     window: Window | None = None
     rope: Rope | None = None
 

@@ -55,8 +55,9 @@ def _unsupported(layer: Layer) -> Iterator[str]:
             yield "mixer.output_gate_bias = per_head"
         if mixer.value_norm:
             yield "mixer.value_norm = true"
-        if mixer.indexer is not None:
-            yield "mixer.indexer"
+        for field in ("indexer", "dynamic_mask"):
+            if getattr(mixer, field) is not None:
+                yield f"mixer.{field}"
     if mixer.sinks:
         yield "mixer.sinks = true"
     if isinstance(mixer, LatentAttention):
@@ -75,8 +76,10 @@ def _unsupported(layer: Layer) -> Iterator[str]:
     elif feed_forward.activation == "situ":
         yield "feed_forward.activation = situ"
     if isinstance(feed_forward, MoE):
-        if feed_forward.router.kind == "hash":
-            yield "feed_forward.router.kind = hash"
+        if feed_forward.router.kind != "learned":
+            yield f"feed_forward.router.kind = {feed_forward.router.kind}"
+        if feed_forward.image_group is not None:
+            yield "feed_forward.image_group"
         for field in ("input_scale", "expert_scale"):
             if getattr(feed_forward.router, field):
                 yield f"feed_forward.router.{field} = true"

@@ -244,13 +244,17 @@ def packed_bits(config: Mapping[str, Any]) -> int | None:
 
 # Which component a tensor belongs to, by the words of its name
 
-_OUTSIDE = re.compile(r"vision|visual|audio|image|video|projector|mm_|merger|talker|(^|\.)v\.blk")
+_OUTSIDE = re.compile(r"vision(?!_moe)|visual|audio|image|video|projector|mm_|merger|talker|(^|\.)v\.blk")
 _WORDS: tuple[tuple[str, Component], ...] = (
+    (r"\.vision_moe\.|_residual(_gate)?(\.|$)", "other"),
     (r"(^|\.)hc_|_hc(\.|$)", "other"),
     (rf"{_SELECTION_BIAS.pattern}|attention\.experts\.router", "router"),
     (r"attention\.experts", "attention"),
     (r"shared_expert|shared_mlp|_shexp", "shared_experts"),
-    (r"\.experts?\.|\.experts$|(block_sparse_moe|mlp)\.(input|output)_linear|\.mlp\.bias$|_exps", "routed_experts"),
+    (
+        r"\.experts?\.|\.experts$|(block_sparse_moe|mlp)\.(input|output)_linear|\.mlp\.bias$|_exps|mlp\.(down|up)_embed$",
+        "routed_experts",
+    ),
     (r"(mlp|moe|ffn|feed_forward|mixer)\.(gate|router)(\.|$)|\.router|ffn_gate_inp", "router"),
     (r"latent_proj$|routed_expert_(down|up)_proj$|(pre|post)_expert_proj$", "latent_projections"),
     (r"block_sparse_moe\.(gate|up|down)_proj$|\.mixer\.(up|down)_proj$", "dense_ffn"),

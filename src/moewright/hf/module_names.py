@@ -176,8 +176,13 @@ def layer_modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming)
         places = dict.fromkeys((names.feed_forward, "mlp"))
         every = tuple(full for place in places for full in _under(prefix, place, parts))
         yield Module(every, "linear", weight.outputs, weight.inputs, copies)
+    elif weight.name.startswith("norm_gate."):
+        part = "mlp.fc1" if weight.name == "norm_gate.down" else "mlp.fc2"
+        both = tuple(f"{prefix}.{norm}.{part}" for norm in ("input_layernorm", "post_attention_layernorm"))
+        yield Module(both, "linear", weight.outputs, weight.inputs, copies)
     else:
-        yield Module((f"{prefix}.{weight.name}",), "kept", weight.outputs, weight.inputs, copies)
+        kind = "unnamed" if weight.name.startswith("image_experts.") else "kept"
+        yield Module((f"{prefix}.{weight.name}",), kind, weight.outputs, weight.inputs, copies)
 
 
 _WHICH = {"gate_proj": 0, "up_proj": 1, "down_proj": 2}

@@ -263,6 +263,10 @@ REFUSED: dict[str, dict[str, Any]] = {
     "residual_vectors": {"residual_vectors": 1},
     "rope_frequencies": {"rope_frequencies": 4},
     "feed_forward.router.kind": {"feed_forward": {**EXPERTS, "router": {"kind": "hash"}}},
+    "mixer.dynamic_mask": {"mixer": {**ATTENTION, "dynamic_mask": 8}},
+    "feed_forward.image_group": {
+        "feed_forward": {**EXPERTS, "image_group": {"count": 4, "expert_size": 4, "top_k": 2}}
+    },
     "feed_forward.expert_bias": {"feed_forward": {**EXPERTS, "expert_bias": True}},
     "feed_forward.identity_experts": {"feed_forward": {**EXPERTS, "identity_experts": 2}},
     "hyper_connections": {"hyper_connections": 2},
