@@ -67,10 +67,10 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "int": ("3", 3.0, True, math.nan, [3], {}, np.float64(3)),
     "float": ("3", True, [1.0], {}, np.array([1.0])),
     "quantity": (True, [1], {}, Path("x"), "a\0b"),
-    "text": (*NO_TEXT, Path("x"), ["x"], {}, "a\0b"),
-    "texts": (*NO_TEXT, Path("x"), {}, [3], ["x", None], TABLE),
-    "name": (*NO_TEXT, ["x"], {}, TABLE, "a\0b"),
-    "names": (*NO_TEXT, {}, [3], [["x"]], [None], TABLE),
+    "text": (*NO_TEXT, Path("x"), ["x"], {}, "", "a\0b"),
+    "texts": (*NO_TEXT, Path("x"), {}, [3], "", [""], ["x", None], TABLE),
+    "name": (*NO_TEXT, ["x"], {}, TABLE, "", "a\0b"),
+    "names": (*NO_TEXT, {}, [3], [["x"]], "", [None], TABLE),
     "path": (*NO_PATH[:2], *NO_PATH[3:], ["x"], TABLE),
     "paths": (*NO_TEXT, {}, [3], [None], TABLE),
     "source": (*NO_TEXT, ["x"], TABLE, {3: 4}, "a\0b", "x" * 300),
@@ -122,6 +122,16 @@ def test_names_and_numbers_of_arguments(name: str) -> None:
     first = next(iter(parameters))
     if parameters[first].kind is not inspect.Parameter.KEYWORD_ONLY:
         assert one_line(function, good[first], **good) == f"{first}: given twice, by its place and by its name"
+
+
+def test_a_path_that_a_file_names_may_be_impossible(tmp_path: Path) -> None:
+    """`Path.is_file` raises for one that is too long, or that turns in circles."""
+    for name in ("circle", "back"):
+        (tmp_path / name).symlink_to(tmp_path / {"circle": "back", "back": "circle"}[name])
+    for path in ("x" * 5000, tmp_path / "circle" / "config.json"):
+        (tmp_path / "recipe.yaml").write_text(f"architecture: {path}\ndata: d\nsteps: 3\n", encoding="utf-8")
+        message = one_line(moewright.train, tmp_path / "recipe.yaml", dry_run=True)
+        assert len(message) < 300, message
 
 
 def test_the_nearest_argument_is_named() -> None:

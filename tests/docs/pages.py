@@ -25,6 +25,13 @@ _FENCE = re.compile(
     r"(?:<!-- (?P<note>[^\n]*?) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 _INSTALLS = re.compile(r"^(python3 -m venv|\S*pip install)\b")
+SHORTER = (
+    ("repeat: 4", "1"),
+    ("train_tokens: 1M", "250K"),
+    ("sequence_length: 256", "64"),
+    ("batch_tokens: 8192", "2048"),
+)
+"""What makes a sixteenth of the first run of examples: as many steps of as many shorter sequences, and one layer."""
 _PROMISE = re.compile(r"^print\(.*\)  # (?P<said>.+)$")
 
 
@@ -64,9 +71,9 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 class Session:
-    """A reader's folder, and what was typed in it so far."""
+    """A reader's folder, and what was typed in it so far. `shorter` cuts the runs of examples/train/tiny.yaml."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shorter: bool = False) -> None:
         self.folder = folder
         self.names: dict[str, Any] = {"__name__": "__main__"}
         for name in READERS_FILES:
@@ -78,6 +85,13 @@ class Session:
             else:
                 shutil.copy(source, folder / name)
         (folder / ".venv").symlink_to(sys.prefix)
+        if shorter:
+            recipe = folder / "examples" / "train" / "tiny.yaml"
+            text = recipe.read_text(encoding="utf-8")
+            for setting, value in SHORTER:
+                assert setting in text
+                text = text.replace(setting, f"{setting.split()[0]} {value}")
+            recipe.write_text(text, encoding="utf-8")
 
     def run(self, block: Block) -> None:
         """Run a block; AssertionError with what it printed if it fails."""

@@ -15,7 +15,8 @@ MOST_LEFT_OUT = 11
 
 
 SLOW = ("docs/how-to/sweep.md", "docs/how-to/runs.md", "docs/how-to/train.md", "docs/run_table.md", "docs/sweeps.md")
-"""Pages that train the runs of README and docs/training.md over again, two minutes each: `pytest -m slow`."""
+"""Pages that train the runs of README and docs/training.md over again: `pytest -m slow`, and there as long as they say.
+On the other pages the first run of examples is cut to a sixteenth."""
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_its_commands_run(page: Path, tmp_path: Path) -> None:
         r"moewright (train|sweep)|lab", (ROOT / page).read_text(encoding="utf-8")
     ):
         pytest.skip("needs torch")
-    session = Session(tmp_path)
+    session = Session(tmp_path, shorter=str(page) not in SLOW)
     for block in blocks_of(page):
         if block.not_run is None:
             session.run(block)

@@ -104,6 +104,7 @@ def assert_known(losses: dict[str, float]) -> None:
     assert all(same(losses[name], known) for name, known in KNOWN["sweep"].items())
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_and_each_run_is_done_once(old: Path) -> None:
     done = moewright(old, "sweep", "sweep.yaml", "--out", "sweep-partial", "--jobs", "2")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ neither a signature nor a check loads pandas, or the room whose object might hav
 """
 
 import ast
+import errno
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -34,6 +35,8 @@ OUTPUTS = ("out", "plots", "curves", "preregister")
 """Names of arguments that are places for results in whatever command has them."""
 _WRITES_NOTHING = ("dry_run", "watch", "print_space")
 """Arguments with which a command leaves its outputs alone."""
+_IMPOSSIBLE_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
+"""What Python lets pass of a path that a file names: `Path.is_file` raises instead of answering."""
 _LISTS = ("Iterable", "Sequence", "list")
 _MAPPINGS = ("Mapping", "dict")
 _WORDS = {
@@ -75,7 +78,16 @@ def command(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
     def checked(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
         values = bind(function, args, kwargs)
         _check_places(function, values)
-        return function(**values)  # type: ignore[call-arg]
+        try:
+            return function(**values)  # type: ignore[call-arg]
+        except OSError as error:
+            if error.errno not in _IMPOSSIBLE_PATHS:
+                raise
+            raise UserError(f"{brief(error.filename)}: {error.strerror}") from None
+        except RuntimeError as error:
+            if not str(error).startswith("Symlink loop"):  # what Path.resolve makes of ELOOP before Python 3.13
+                raise
+            raise UserError(str(error)) from None
 
     return checked
 
@@ -223,10 +235,10 @@ def is_usable(value: Any, is_path: bool) -> bool:
         return True
     text = str(value)
     try:
-        fits = not is_path or (text != "" and all(len(os.fsencode(part)) <= LONGEST_NAME for part in text.split("/")))
+        fits = not is_path or all(len(os.fsencode(part)) <= LONGEST_NAME for part in text.split("/"))
     except UnicodeEncodeError:  # half of a surrogate pair
         return False
-    return "\0" not in text and len(text) <= LONGEST_TEXT and fits
+    return text != "" and "\0" not in text and len(text) <= LONGEST_TEXT and fits
 
 
 def _is_list(value: Any) -> bool:
