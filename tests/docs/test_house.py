@@ -98,6 +98,7 @@ SAME_MEANING: dict[str, str] = {
     **dict.fromkeys(("FAMILIES",), "what each file of hf/families/ has"),
     **dict.fromkeys(("FORM", "LAW", "optimum"), "what each file of laws/published/ has"),
     **dict.fromkeys(("CONFIG", "NAME", "VERSION", "export", "read", "write"), "what each file of exporters/ has"),
+    **dict.fromkeys(("FORMAT", "claims", "claims_folder", "read_folder"), "what each file of runs/readers/ has"),
     **dict.fromkeys(("sweep", "train"), "a command, and the function that does it"),
     "load": "a run table or a law from its file, by the package's name: runs.load, laws.load",
     "prepare": "a run table or token shards made ready, by the package's name: runs.prepare, data.prepare",

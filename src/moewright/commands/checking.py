@@ -146,8 +146,8 @@ def missing(name: str, how: str) -> str:
 
 
 def written(name: str) -> str:
-    """A name as complaints and the command line have it: with dashes."""
-    return name.replace("_", "-")
+    """A name as complaints and the command line have it: with dashes, and `from_`, which Python keeps, as from."""
+    return name.rstrip("_").replace("_", "-")
 
 
 # What a value may be

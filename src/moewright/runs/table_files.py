@@ -7,7 +7,7 @@ that are empty or alike. Rows count from 1 without the header, see `name_row`; o
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,22 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Path, str], None]] = {
     ".jsonl": _jsonl,
     ".parquet": _parquet,
 }
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a frame in which each column holds numbers or text: a file's column has one type."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pd.DataFrame({name: _of_one_type([row.get(name) for row in rows]) for name in names})
+
+
+def _of_one_type(values: list[Any]) -> "pd.Series[Any]":
+    given = [value for value in values if value is not None]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in given) and given:
+        return pd.Series(values, dtype=float)
+    if given and all(isinstance(value, bool) for value in given) and len(given) == len(values):
+        return pd.Series(values, dtype=bool)
+    texts = [None if value is None else value if isinstance(value, str) else json.dumps(value) for value in values]
+    return pd.Series(texts, dtype=object)
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from moewright.outputs import CURVES, CURVES_MARK, RUN_TABLE, RUN_TABLE_MARK, De
 from moewright.records import Items, Output
 from moewright.runs.derived import read_architecture
 from moewright.runs.schema import SCHEMA
-from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, write_frame
+from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, frame_of, write_frame
 
 AXIS_PREFIX = "axis_"
 """A column `axis_<setting>` holds what a sweep's axis set; mappings and lists as JSON."""
@@ -141,13 +141,13 @@ def collect(
         else:
             rows.append(row)
             findings += found
-    table, wrong = _prepare(rows, str(folder))
+    table, wrong = prepare_rows(rows, str(folder))
     findings += wrong
     if table.empty:
         raise UserError(f"{folder}: none of its {len(sources)} runs can be read; {findings[0].detail}")
-    findings += [*_diagnose(table), *about_mixtures(table)]
+    findings += [*diagnose_ended(table), *about_mixtures(table)]
     written = _write(table, sources, out, curves, force)
-    return RunTable(folder, table, _numbered(findings, table), swept, written)
+    return RunTable(folder, table, numbered(findings, table), swept, written)
 
 
 def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tuple[dict[str, Any], list[RunFinding]]:
@@ -209,7 +209,7 @@ def _plain(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
 
 
-def _prepare(rows: list[dict[str, Any]], where: str) -> tuple[pd.DataFrame, list[RunFinding]]:
+def prepare_rows(rows: list[dict[str, Any]], where: str) -> tuple[pd.DataFrame, list[RunFinding]]:
     """The rows as a run table; those with impossible values are left out and named."""
     try:
         return _completed(rows, where), []
@@ -230,35 +230,19 @@ def _completed(rows: list[dict[str, Any]], where: str) -> pd.DataFrame:
     """Checked, with what follows from the architecture; the schema's columns first and in its order."""
     if not rows:
         return pd.DataFrame()
-    table = run_tables.prepare(_frame(rows), where)
+    table = run_tables.prepare(frame_of(rows), where)
     known = [column.name for column in SCHEMA if column.name in table]
     return table[[*known, *(name for name in table if name not in known)]]
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Each column holds numbers or text: a file's column has one type."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pd.DataFrame({name: _of_one_type([row.get(name) for row in rows]) for name in names})
-
-
-def _of_one_type(values: list[Any]) -> "pd.Series[Any]":
-    given = [value for value in values if value is not None]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in given) and given:
-        return pd.Series(values, dtype=float)
-    if given and all(isinstance(value, bool) for value in given) and len(given) == len(values):
-        return pd.Series(values, dtype=bool)
-    texts = [None if value is None else value if isinstance(value, str) else json.dumps(value) for value in values]
-    return pd.Series(texts, dtype=object)
-
-
-def _diagnose(table: pd.DataFrame) -> Iterator[RunFinding]:
+def diagnose_ended(table: pd.DataFrame) -> Iterator[RunFinding]:
     """What the table's own diagnosis finds among runs that are not under way."""
     ended = table[~table["state"].isin(UNDER_WAY)]
     for record in run_tables.diagnose(ended).to_dict("records"):
         yield finding(record["run_id"], record["problem"], record["column"], record["detail"])
 
 
-def _numbered(findings: list[RunFinding], table: pd.DataFrame) -> tuple[RunFinding, ...]:
+def numbered(findings: list[RunFinding], table: pd.DataFrame) -> tuple[RunFinding, ...]:
     """Findings with the numbers of their rows, those of no row first."""
     rows = {run: number for number, run in enumerate(table["run_id"], start=1)}
     numbered = [each.model_copy(update={"row": rows.get(each.run_id)}) for each in findings]
@@ -288,6 +272,13 @@ def _write(
 def is_sweep(folder: Path) -> bool:
     """Whether a folder is that of a sweep."""
     return (folder / SWEEP).is_file() or (folder / CELLS).is_dir()
+
+
+def holds_own_runs(folder: Path) -> bool:
+    """Whether runs of moewright's own lie in a folder; also of one that is not there, so that it is complained of."""
+    return not folder.exists() or (
+        folder.is_dir() and (is_sweep(folder) or _is_run(folder) or any(path.is_dir() for path in _below(folder)))
+    )
 
 
 def find_runs(folder: Path) -> list[RunSource]:

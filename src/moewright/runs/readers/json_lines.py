@@ -1,0 +1,115 @@
+"""JSON lines: a trainer's own, W&B's history, torchtitan's structured log; and one JSON list of such records."""
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from moewright.runs.readers.opening import read_bytes, read_lines
+from moewright.runs.readers.own_steps import add_record, step_name
+from moewright.runs.readers.run_log import Ending, RunLog, name_of, number, plain, whole
+
+FORMAT = "jsonl"
+_NAMES = ("run", "run_id", "run_name", "name")
+_KINDS = ("type", "event", "kind", "split", "phase", "stage")
+_EVALUATIONS = ("eval", "evaluation", "val", "valid", "validation", "test")
+_ENDS: dict[str, Ending] = {
+    **dict.fromkeys(("ok", "finished", "done", "success", "completed", "complete", "0"), "finished"),
+    **dict.fromkeys(("failed", "crashed", "error", "killed", "oom"), "failed"),
+}
+_END_KINDS = ("end", "finish", "finished", "done", "summary", "exit")
+_SETTINGS = ("config", "hparams", "params", "args", "arguments", "hyperparameters")
+
+
+def claims(path: Path, head: bytes) -> bool:
+    """Whether the first line is a JSON object, or the file one list of them, and something in it has a step."""
+    if not path.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json", ".log", ".txt")):
+        return False
+    text = head.decode("utf-8-sig", "replace").lstrip()
+    if text.startswith("["):
+        return '"step' in text or '_step"' in text or '"iter' in text
+    first = text.partition("\n")[0].strip()
+    if not (first.startswith("{") and first.endswith("}")):
+        return False
+    try:
+        json.loads(first)
+    except ValueError:
+        return False
+    return '"step' in text or 'step"' in text or '"iter' in text
+
+
+def read(path: Path, top: Path) -> Iterator[RunLog]:
+    """The runs of one file: one, or as many as its records name."""
+    logs: dict[str, RunLog] = {}
+    default = name_of(path, top)
+    current = default
+    torn = 0
+    for record in _records(path):
+        if record is None:
+            torn += 1
+            continue
+        name = next((str(record[key]) for key in _NAMES if isinstance(record.get(key), str) and record[key]), None)
+        kind = next((str(record[key]).lower() for key in _KINDS if isinstance(record.get(key), str)), "")
+        # The name of one record at the top of a file is that of all that follow without one.
+        current = name or current
+        log = logs.get(current)
+        if log is None:
+            log = logs[current] = RunLog(current, FORMAT, path)
+        _take(log, record, kind)
+    for log in logs.values():
+        if torn:
+            log.problems.append(f"{torn} lines that are not JSON")
+        yield log
+
+
+def _records(path: Path) -> Iterator[dict[str, Any] | None]:
+    lines = read_lines(path)
+    first = next(lines, "")
+    if first.lstrip().startswith("["):
+        try:
+            values = json.loads(read_bytes(path))
+        except ValueError:
+            yield None
+            return
+        yield from (value if isinstance(value, dict) else None for value in values)
+        return
+    for line in chain((first,), lines):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        yield value if isinstance(value, dict) else None
+
+
+def _take(log: RunLog, record: dict[str, Any], kind: str) -> None:
+    settings = next((record[key] for key in _SETTINGS if isinstance(record.get(key), dict)), None)
+    if settings is not None:
+        log.config |= {name: plain(value) for name, value in settings.items()}
+        if log.points:
+            log.sessions += 1
+            log.ending, log.ending_from = None, ""
+    elif kind in ("config", "hparams", "start", "args") and step_name(record) is None:
+        log.config |= {name: plain(value) for name, value in record.items() if name not in _KINDS}
+    if kind in _END_KINDS:
+        word = str(record.get("status", record.get("state", "ok"))).lower()
+        log.ending, log.ending_from = _ENDS.get(word, "finished"), f"end record, status {word}"
+        return
+    if isinstance(record.get("event_name"), str) and "value" in record:  # torchtitan's: one scalar a line
+        step, value = whole(record.get("step")), number(record["value"])
+        if step is not None and value is not None:
+            log.add(step, [(record["event_name"], value)])
+        return
+    rest = {key: value for key, value in record.items() if key not in _SETTINGS}
+    metric = rest.get("metric", rest.get("tag"))
+    if isinstance(metric, str) and "value" in rest:  # one scalar a line, anyone's
+        value = number(rest["value"])
+        rest = {key: each for key, each in rest.items() if key not in ("metric", "tag", "value")}
+        name = step_name(rest)
+        step = None if name is None else whole(rest[name])
+        if step is not None and value is not None:
+            log.add(step, [(metric, value)])
+        return
+    add_record(log, rest, f"{kind}/" if kind in _EVALUATIONS else "")

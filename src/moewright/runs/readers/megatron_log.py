@@ -1,0 +1,63 @@
+"""Megatron-LM's text log, and what NeMo and Megatron-Bridge print like it."""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from moewright.runs.readers.opening import read_lines
+from moewright.runs.readers.run_log import RunLog, name_of, number, plain
+
+FORMAT = "megatron"
+_ARGUMENT = re.compile(r"^(?:\[\w+\]:|\d+:)?\s+(\w+) \.{2,} ?(.*)$")
+_STEP = re.compile(r"\biteration\s+(\d+)\s*/\s*(\d+)\s*\|(.*)")
+_EVALUATION = re.compile(r"validation loss at (?:the end of training for )?iteration (\d+)[^|]*\|(.*)")
+_FIELD = re.compile(r"\s*([^|:]+):\s*([^|]+?)\s*(?:\||$)")
+CRASH = re.compile(
+    r"Traceback \(most recent|OutOfMemoryError|CUDA out of memory|slurmstepd: error|SIGKILL|SIGTERM|ChildFailedError"
+    r"|Segmentation fault|RuntimeError:"
+)
+"""Signs of a crash in a log of text."""
+
+
+def claims(path: Path, head: bytes) -> bool:
+    """Whether it has the block of arguments, or a line of an iteration, as Megatron-LM prints them."""
+    text = head.decode("utf-8", "replace")
+    return bool("---- arguments ----" in text or (_STEP.search(text) and "consumed samples" in text))
+
+
+def read(path: Path, top: Path) -> Iterator[RunLog]:
+    """The run of one log; a block of arguments that comes again begins a restart."""
+    log = RunLog(name_of(path, top), FORMAT, path)
+    for line in read_lines(path):
+        if found := _ARGUMENT.match(line):
+            log.config[found[1]] = plain(found[2].strip())
+        elif "---- arguments ----" in line:
+            if log.points:
+                log.sessions += 1
+            log.ending, log.ending_from = None, ""
+        elif found := _EVALUATION.search(line):
+            values = [
+                (f"validation/{name.strip().removesuffix(' value')}", value)
+                for name, text in _FIELD.findall(found[2])
+                if (value := number(text)) is not None
+            ]
+            log.add(int(found[1]), values)
+        elif found := _STEP.search(line):
+            step = int(found[1])
+            log.config.setdefault("train_iters", int(found[2]))
+            named = {
+                name.strip(): value for name, text in _FIELD.findall(found[3]) if (value := number(text)) is not None
+            }
+            # The mean is left out of the line where it is NaN.
+            if "lm loss" not in named and math.isnan(named.get("grad norm", 0.0)):
+                named["lm loss"] = math.nan
+            length = number(log.config.get("seq_length"))
+            if length is not None and "consumed samples" in named:
+                named["consumed tokens"] = named["consumed samples"] * length
+            log.add(step, named.items())
+        elif "after training is done" in line:
+            log.ending, log.ending_from = "finished", "the line 'after training is done'"
+        elif CRASH.search(line):
+            log.ending, log.ending_from = "failed", "signs of a crash in the log"
+    yield log

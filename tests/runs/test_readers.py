@@ -1,0 +1,117 @@
+"""One real training, written by many loggers, comes home as the same rows; and files that are torn or foreign."""
+
+import csv
+import gzip
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+import moewright
+from moewright.errors import UserError
+from moewright.runs.readers.wire_format import masked_crc32c
+from tests.runs.public_data import FOLDER
+
+LOGGERS = FOLDER / "loggers"
+STATUS = {
+    "finished": {"finished"},
+    "restarted": {"finished"},
+    "diverged": {"diverged"},
+    "crashed": {"failed", "unfinished"},
+}
+SPARSE = {"llmc", "nanogpt", "megatron", "torchtitan", "olmo_core", "lightning", "tensorboard/tensorboardX"}
+"""Formats that leave a killed run's last steps out, or settings and tokens."""
+FORMATS = (
+    *("csv", "jsonl", "lightning", "llmc", "nanogpt", "megatron", "mlflow_file", "mlflow_sqlite", "trackio"),
+    *("olmo_core", "torchtitan", "tensorboard/torch", "tensorboard/tensorboardX", "wandb_offline"),
+    *("wandb_offline_0.16", "wandb_exports", "hf_trainer"),
+)
+
+
+def truth(folder: Path) -> dict[str, dict[str, str]]:
+    own = folder / "truth.csv"
+    with (own if own.exists() else LOGGERS / "truth.csv").open(encoding="utf-8") as file:
+        return {row["run"]: row for row in csv.DictReader(file)}
+
+
+def given(name: str) -> Path:
+    if not (LOGGERS / name).exists():
+        pytest.skip(f"the logs of {name} are not at {LOGGERS / name}")
+    return LOGGERS / name
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_logger_gives_the_same_rows(name: str) -> None:
+    folder = given(name)
+    wanted = truth(folder)
+    table = moewright.collect_runs(folder).table.set_index("run_id")
+    assert set(table.index) == (set(wanted) if "0.16" not in name else set(table.index) & set(wanted))
+    for run, row in table.iterrows():
+        known = wanted[str(run)]
+        assert row["status"] in STATUS[known["status"]], run
+        final = float(known["final_eval_loss"])
+        assert math.isnan(row["loss"]) if math.isnan(final) else abs(row["loss"] - final) < 1e-4, run
+        if known["status"] != "crashed":
+            assert row["steps"] == float(known["steps"]), run
+            if name not in SPARSE:
+                assert row["train_tokens"] == float(known["tokens"]), run
+                assert row["num_experts"] == float(known["num_experts"]), run
+        if known["status"] == "restarted" and name not in ("wandb_exports", "hf_trainer"):
+            assert row["restarts"] == 1, run
+
+
+def test_torn_and_foreign_files_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_text("step,train_loss,val_loss\n1,4.5,\n2,4.0,4.2\n", encoding="utf-8")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "torn.db").write_bytes(b"SQLite format 3\0" + b"\1" * 90)
+    (tmp_path / "notes.txt").write_text("nothing that is a log", encoding="utf-8")
+    with gzip.open(tmp_path / "more.jsonl.gz", "wt") as file:
+        file.write('{"step": 1, "loss": 4.5}\n{"step": 2, "loss": "NaN"}\n{"step": 3, "lo')
+    found = moewright.collect_runs(tmp_path)
+    assert dict(zip(found.table["run_id"], found.table["status"], strict=True)) == {
+        "good": "finished",
+        "more": "diverged",
+    }
+    assert {each.problem for each in found.findings} >= {"unreadable", "log"}
+    assert any("torn.parquet" in each.detail for each in found.findings)
+
+
+def test_a_torn_event_file_loses_its_tail_only(tmp_path: Path) -> None:
+    folder = given("tensorboard/torch")
+    shutil.copytree(folder / "moe-l-seed1", tmp_path / "run")
+    event = next((tmp_path / "run").glob("*.tfevents.*"))
+    event.write_bytes(event.read_bytes()[: event.stat().st_size // 2])
+    found = moewright.collect_runs(tmp_path)
+    assert found.table.loc[0, "status"] == "unfinished"
+    assert any("ends inside a record" in each.detail for each in found.findings)
+
+
+def test_a_map_names_columns_and_a_wrong_name_the_nearest(tmp_path: Path) -> None:
+    log = "iteration,nll_train,nll_dev\n1,4.5,4.6\n2,4.0,4.2\n"
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a.csv").write_text(log, encoding="utf-8")
+    names = tmp_path / "map.yaml"
+    names.write_text("loss: nll_dev\nactive_params: 2000000\ntrain_tokens: {from: nll_train, times: 10}\n", "utf-8")
+    row = moewright.collect_runs(tmp_path / "runs", map_=names).table.iloc[0]
+    assert (row["loss"], row["active_params"], row["train_tokens"]) == (4.2, 2e6, 40.0)
+    names.write_text("loss: nll_devv\n", encoding="utf-8")
+    with pytest.raises(UserError, match="did you mean 'nll_dev'"):
+        moewright.collect_runs(tmp_path / "runs", map_=names)
+    with pytest.raises(UserError, match="no format that is read; did you mean wandb"):
+        moewright.collect_runs(tmp_path / "runs", from_="wanddb")
+
+
+def test_a_restart_replaces_what_it_repeats(tmp_path: Path) -> None:
+    steps = [*range(1, 31), *range(21, 41)]
+    lines = [f"{step},{5 - place / 100}" for place, step in enumerate(steps)]
+    (tmp_path / "a.csv").write_text("step,loss\n" + "\n".join(lines), encoding="utf-8")
+    row = moewright.collect_runs(tmp_path, final_tokens=None).table.iloc[0]
+    assert (row["steps"], row["restarts"], row["repeated_steps"]) == (40, 1, 10)
+    assert row["train_loss"] == pytest.approx(sum(5 - place / 100 for place in range(40, 50)) / 10)
+
+
+def test_the_checksum_of_tfrecord() -> None:
+    """The check value of CRC-32C, E3069283 (RFC 3720), masked as TFRecord does."""
+    crc = 0xE3069283
+    assert masked_crc32c(b"123456789") == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
