@@ -1,7 +1,7 @@
 """The tables of `moewright runs` and `moewright train`: many runs, and one, before it starts and when it ends."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -28,9 +28,10 @@ def print_runs(console: Screen, collected: "RunTable") -> None:
     kind = "sweep" if collected.is_sweep else "folder"
     console.print(f"{kind} {collected.folder}: {len(table):,} runs: {states}", soft_wrap=True)
     finished = table[table["status"] == "finished"]
-    if len(finished):
+    sized = finished[finished["active_params"].notna()]
+    if len(sized):
         console.print()
-        console.print(_best_by_size(finished))
+        console.print(_best_by_size(sized))
     if collected.findings:
         console.print()
         console.print(_findings(collected.findings))
@@ -57,15 +58,23 @@ def _best_by_size(finished: "pd.DataFrame") -> Table:
             format_count(float(str(size)), 2),
             f"{len(runs):,}",
             f"{best['loss']:.4f}",
-            format_count(best["total_params"], 3),
-            f"{best['top_k']:g} of {best['num_experts']:g}",
-            format_count(best["train_tokens"], 3),
-            f"{best['learning_rate']:.3g}",
+            _known(best, "{}", "total_params"),
+            _known(best, "{:g} of {:g}", "top_k", "num_experts"),
+            _known(best, "{}", "train_tokens"),
+            _known(best, "{:.3g}", "learning_rate"),
             str(best["run_id"]),
         )
     if len(groups) > MOST_SIZES:
         shown.caption = f"{len(groups) - MOST_SIZES} larger sizes are not shown"
     return shown
+
+
+def _known(run: "pd.Series[Any]", form: str, *columns: str) -> str:
+    """Numbers of a run as text, counts in short; a dash where other loggers' runs do not say."""
+    values = [run.get(name) for name in columns]
+    if any(value is None or isinstance(value, str) or value != value for value in values):
+        return "-"
+    return form.format(*(format_count(float(value), 3) if form == "{}" else float(value) for value in values if value))
 
 
 def _findings(findings: "tuple[RunFinding, ...]") -> Table:

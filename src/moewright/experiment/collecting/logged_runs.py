@@ -13,7 +13,7 @@ from moewright.experiment.collecting.collection import (
 from moewright.experiment.collecting.findings import about_mixtures, finding
 from moewright.outputs import RUN_TABLE, RUN_TABLE_MARK, Destination, deliver
 from moewright.runs.readers.column_map import ColumnMap
-from moewright.runs.readers.discovery import FORMATS, find_logs
+from moewright.runs.readers.discovery import LOG_FORMATS, find_logs
 from moewright.runs.readers.logged_rows import rows_of
 from moewright.runs.table_files import TABLE_ENDINGS, check_ending, write_frame
 
@@ -41,7 +41,7 @@ def collect_logs(
     if not logs:
         where = ", ".join(str(path) for path in paths)
         first = f"; {problems[0].detail}" if problems else ""
-        raise UserError(f"{where}: holds no runs; read are those of moewright and of {', '.join(FORMATS)}{first}")
+        raise UserError(f"{where}: holds no runs; read are those of moewright and of {', '.join(LOG_FORMATS)}{first}")
     rows, found = rows_of(logs, paths, columns, final_tokens)
     rows = [dict.fromkeys(ALWAYS) | row for row in rows]
     without = [row["run_id"] for row in rows if "architecture" not in row]

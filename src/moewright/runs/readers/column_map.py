@@ -10,7 +10,7 @@ from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.runs.readers.run_log import number
 
-METRICS = ("loss", "train_loss")
+_METRICS = ("loss", "train_loss")
 _KEYS = ("from", "times", "value")
 
 
@@ -51,13 +51,13 @@ class ColumnMap:
 
     def metric(self, column: str) -> str | None:
         """Which metric a column of losses is of; None where the map does not say."""
-        return self._names[column][0] if column in METRICS and column in self._names else None
+        return self._names[column][0] if column in _METRICS and column in self._names else None
 
     def columns(self, config: Mapping[str, Any], points: Mapping[str, list[tuple[int, float]]]) -> dict[str, Any]:
         """The other columns: constants, settings, and last values of metrics."""
         found = dict(self._values)
         for column, (name, factor) in self._names.items():
-            if column in METRICS:
+            if column in _METRICS:
                 continue
             value = config.get(name)
             if points.get(name):

@@ -66,7 +66,7 @@ READERS: tuple[LogReader, ...] = (
 )
 """Every format, one line each; the first that knows a folder or a file reads it."""
 
-FORMATS = tuple(dict.fromkeys(reader.name for reader in READERS))
+LOG_FORMATS = tuple(dict.fromkeys(reader.name for reader in READERS))
 _COPIES = ("jsonl", "table")
 _OUR_OWN = ("metrics.jsonl", "run.json", "status.json")
 
@@ -80,12 +80,12 @@ class LogProblem:
 
 
 def find_logs(paths: Sequence[Path], only: str | None = None) -> tuple[list[RunLog], list[LogProblem]]:
-    """All runs below the paths, each once, and what could not be read. `only` is one of FORMATS.
+    """All runs below the paths, each once, and what could not be read. `only` is one of LOG_FORMATS.
 
     Raises UserError for a path that is not there and for an unknown format.
     """
-    if only is not None and only not in FORMATS:
-        raise UserError(f"from: {only!r} is no format that is read{hint(only, ('auto', *FORMATS))}")
+    if only is not None and only not in LOG_FORMATS:
+        raise UserError(f"from: {only!r} is no format that is read{hint(only, ('auto', *LOG_FORMATS))}")
     readers = [reader for reader in READERS if only in (None, reader.name)]
     logs: list[RunLog] = []
     problems: list[LogProblem] = []

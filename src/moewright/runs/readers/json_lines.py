@@ -6,15 +6,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from moewright.runs.readers.opening import read_bytes, read_lines
+from moewright.runs.readers.opening import log_lines, read_bytes
 from moewright.runs.readers.own_steps import add_record, step_name
-from moewright.runs.readers.run_log import Ending, RunLog, name_of, number, plain, whole
+from moewright.runs.readers.run_log import RunEnding, RunLog, name_of, number, plain_setting, whole
 
 FORMAT = "jsonl"
 _NAMES = ("run", "run_id", "run_name", "name")
 _KINDS = ("type", "event", "kind", "split", "phase", "stage")
 _EVALUATIONS = ("eval", "evaluation", "val", "valid", "validation", "test")
-_ENDS: dict[str, Ending] = {
+_ENDS: dict[str, RunEnding] = {
     **dict.fromkeys(("ok", "finished", "done", "success", "completed", "complete", "0"), "finished"),
     **dict.fromkeys(("failed", "crashed", "error", "killed", "oom"), "failed"),
 }
@@ -64,7 +64,7 @@ def read(path: Path, top: Path) -> Iterator[RunLog]:
 
 
 def _records(path: Path) -> Iterator[dict[str, Any] | None]:
-    lines = read_lines(path)
+    lines = log_lines(path)
     first = next(lines, "")
     if first.lstrip().startswith("["):
         try:
@@ -87,12 +87,12 @@ def _records(path: Path) -> Iterator[dict[str, Any] | None]:
 def _take(log: RunLog, record: dict[str, Any], kind: str) -> None:
     settings = next((record[key] for key in _SETTINGS if isinstance(record.get(key), dict)), None)
     if settings is not None:
-        log.config |= {name: plain(value) for name, value in settings.items()}
+        log.config |= {name: plain_setting(value) for name, value in settings.items()}
         if log.points:
             log.sessions += 1
             log.ending, log.ending_from = None, ""
     elif kind in ("config", "hparams", "start", "args") and step_name(record) is None:
-        log.config |= {name: plain(value) for name, value in record.items() if name not in _KINDS}
+        log.config |= {name: plain_setting(value) for name, value in record.items() if name not in _KINDS}
     if kind in _END_KINDS:
         word = str(record.get("status", record.get("state", "ok"))).lower()
         log.ending, log.ending_from = _ENDS.get(word, "finished"), f"end record, status {word}"

@@ -23,12 +23,12 @@ from moewright.runs.readers.metric_roles import (
     training_losses,
 )
 from moewright.runs.readers.own_steps import step_name
-from moewright.runs.readers.run_log import Point, RunLog, number
+from moewright.runs.readers.run_log import LoggedPoint, RunLog, number
 
 LAST_STEPS = 10
 """`train_loss` is the mean over what was logged of these last steps: one record, where a log has every tenth."""
 _STATES = {"finished": "done", "failed": "failed", "diverged": "diverged", "unfinished": "interrupted"}
-Finding = tuple[str, str, str, str]
+_Finding = tuple[str, str, str, str]
 """run_id, problem, column, detail."""
 
 
@@ -78,7 +78,7 @@ def _counts_from_zero(log: RunLog, train: str | None) -> bool:
         return False
     counter = next(iter(token_counters(log.points)), None)
     if counter is not None:
-        first: Point = log.points[counter][0]
+        first: LoggedPoint = log.points[counter][0]
         return first[1] == 0 and first[2] > 0
     planned = setting(flat(log.config), SETTINGS["planned_steps"])
     return planned is not None and max(step for _, step, _ in series) + 1 == planned[1]
@@ -86,7 +86,7 @@ def _counts_from_zero(log: RunLog, train: str | None) -> bool:
 
 def rows_of(
     logs: Sequence[RunLog], tops: Sequence[Path], mapping: ColumnMap | None = None, final_tokens: float | None = None
-) -> tuple[list[dict[str, Any]], list[Finding]]:
+) -> tuple[list[dict[str, Any]], list[_Finding]]:
     """A row for each run, and what should be known of it.
 
     `final_tokens`: `loss` is the mean of the training loss over the last so many tokens, in place of the last

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from moewright.runs.readers.opening import read_lines
-from moewright.runs.readers.run_log import RunLog, name_of, number, plain
+from moewright.runs.readers.opening import log_lines
+from moewright.runs.readers.run_log import RunLog, name_of, number, plain_setting
 
 FORMAT = "megatron"
 _ARGUMENT = re.compile(r"^(?:\[\w+\]:|\d+:)?\s+(\w+) \.{2,} ?(.*)$")
@@ -29,9 +29,9 @@ def claims(path: Path, head: bytes) -> bool:
 def read(path: Path, top: Path) -> Iterator[RunLog]:
     """The run of one log; a block of arguments that comes again begins a restart."""
     log = RunLog(name_of(path, top), FORMAT, path)
-    for line in read_lines(path):
+    for line in log_lines(path):
         if found := _ARGUMENT.match(line):
-            log.config[found[1]] = plain(found[2].strip())
+            log.config[found[1]] = plain_setting(found[2].strip())
         elif "---- arguments ----" in line:
             if log.points:
                 log.sessions += 1

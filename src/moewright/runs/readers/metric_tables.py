@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import UserError
-from moewright.runs.readers.opening import read_head, read_lines
+from moewright.runs.readers.opening import log_lines, read_head
 from moewright.runs.readers.own_steps import step_name
-from moewright.runs.readers.run_log import Ending, RunLog, name_of, number, plain, whole
+from moewright.runs.readers.run_log import RunEnding, RunLog, name_of, number, plain_setting, whole
 
 FORMAT = "table"
 RUN_COLUMNS = ("run", "run_id", "run_name", "name", "Name", "Run", "experiment")
 _CHART = re.compile(r"(.+) - ([^-]+?)(__MIN|__MAX)?")
-_ENDS: dict[str, Ending] = {
+_ENDS: dict[str, RunEnding] = {
     "finished": "finished",
     "crashed": "failed",
     "failed": "failed",
@@ -124,7 +124,7 @@ def _mark_stopped(log: RunLog, rows: Sequence[tuple[int, frozenset[str]]]) -> No
 
 
 def _csv(path: Path) -> tuple[list[str], Iterable[Sequence[Any]]]:
-    lines = read_lines(path)
+    lines = log_lines(path)
     first = next(lines, "")
     delimiter = _delimiter(first)
     names = next(csv.reader([first], delimiter=delimiter), [])
@@ -175,7 +175,7 @@ def _settings(path: Path, names: list[str], rows: Iterable[Sequence[Any]], run: 
         word = "" if state is None else str(values.pop(state))
         log.ending = _ENDS.get(word.lower())
         log.ending_from = f"state {word} of {path.name}" if log.ending else ""
-        log.config = {name: plain(value) for name, value in values.items() if value not in ("", None)}
+        log.config = {name: plain_setting(value) for name, value in values.items() if value not in ("", None)}
         yield log
 
 

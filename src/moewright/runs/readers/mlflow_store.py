@@ -6,13 +6,13 @@ from pathlib import Path
 
 from moewright.files import read_text
 from moewright.plain_values import UnfitTextError, parse_yaml
-from moewright.runs.readers.opening import read_lines
-from moewright.runs.readers.run_log import Ending, RunLog, number, plain, whole
+from moewright.runs.readers.opening import log_lines
+from moewright.runs.readers.run_log import RunEnding, RunLog, number, plain_setting, whole
 from moewright.runs.readers.sqlite_files import has_tables, opened
 
 FORMAT = "mlflow"
-META, METRICS, PARAMS = "meta.yaml", "metrics", "params"
-_ENDINGS: dict[str, Ending] = {
+META, _METRICS, PARAMS = "meta.yaml", "metrics", "params"
+_ENDINGS: dict[str, RunEnding] = {
     "FINISHED": "finished",
     "FAILED": "failed",
     "KILLED": "failed",
@@ -24,7 +24,7 @@ _NUMBERS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED
 
 def claims_folder(folder: Path, files: list[str], folders: list[str]) -> bool:
     """Whether the folder is that of one run in MLflow's store of files."""
-    return META in files and METRICS in folders
+    return META in files and _METRICS in folders
 
 
 def read_folder(folder: Path, top: Path) -> Iterator[RunLog]:
@@ -43,12 +43,12 @@ def read_folder(folder: Path, top: Path) -> Iterator[RunLog]:
     _end(log, str(_NUMBERS.get(status, status) if isinstance(status, int) else status))
     for path in sorted((folder / PARAMS).rglob("*")) if (folder / PARAMS).is_dir() else []:
         if path.is_file():
-            log.config[path.relative_to(folder / PARAMS).as_posix()] = plain(read_text(path))
+            log.config[path.relative_to(folder / PARAMS).as_posix()] = plain_setting(read_text(path))
     rows: list[tuple[int, int, str, int, float]] = []
-    for path in sorted((folder / METRICS).rglob("*")):
+    for path in sorted((folder / _METRICS).rglob("*")):
         if path.is_file():
-            name = path.relative_to(folder / METRICS).as_posix()
-            for line in read_lines(path):
+            name = path.relative_to(folder / _METRICS).as_posix()
+            for line in log_lines(path):
                 words = line.split()
                 value, time = (number(words[1]), whole(words[0])) if len(words) >= 2 else (None, None)
                 if value is None or time is None:
@@ -79,7 +79,7 @@ def read(path: Path, top: Path) -> Iterator[RunLog]:
                 if key == "mlflow.runName" and value:
                     log.id = value
             for key, value in base.execute("select key, value from params where run_uuid = ?", (run,)):
-                log.config[key] = plain(value)
+                log.config[key] = plain_setting(value)
             rows = [
                 (time, place, key, step, math.nan if is_nan else value)
                 for place, (key, value, time, step, is_nan) in enumerate(

@@ -10,9 +10,9 @@ from typing import IO
 from moewright.errors import UserError
 
 GZIP = b"\x1f\x8b"
-HEAD = 65536
+HEAD_BYTES = 65536
 """Bytes by which a file's format is told."""
-LARGEST = 4 * 2**30
+_LARGEST = 4 * 2**30
 """Bytes of one log."""
 
 
@@ -25,7 +25,7 @@ def _open(path: Path) -> IO[bytes]:
     return stream
 
 
-def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+def read_bytes(path: Path, largest: int = _LARGEST) -> bytes:
     """The bytes of a file. Raises UserError if there are too many, or gzip's own end is missing."""
     with _open(path) as stream:
         try:
@@ -41,12 +41,12 @@ def read_head(path: Path) -> bytes:
     """How a file begins; nothing of one that cannot be unpacked."""
     try:
         with _open(path) as stream:
-            return stream.read(HEAD)
+            return stream.read(HEAD_BYTES)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return b""
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def log_lines(path: Path) -> Iterator[str]:
     """The lines of a text, without their ends; what is not UTF-8 shows as a replacement character."""
     with io.TextIOWrapper(_open(path), encoding="utf-8-sig", errors="replace") as lines:
         try:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from moewright.runs.readers.megatron_log import CRASH
-from moewright.runs.readers.opening import read_lines
-from moewright.runs.readers.run_log import RunLog, name_of, number, plain
+from moewright.runs.readers.opening import log_lines
+from moewright.runs.readers.run_log import RunLog, name_of, number, plain_setting
 
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 # nanoGPT
 _ITERATION = re.compile(r"^iter (\d+): loss (\S+), time")
@@ -43,7 +43,7 @@ def read_nanogpt(path: Path, top: Path) -> Iterator[RunLog]:
         elif found := _EVALUATION.match(line):
             log.add(int(found[1]), [("val/loss", _value(found[3]))])
         elif found := _OVERRIDE.match(line):
-            log.config[found[1]] = plain(found[2])
+            log.config[found[1]] = plain_setting(found[2])
         elif found := _PER_STEP.match(line):
             log.config["tokens_per_step"] = int(found[1].replace(",", ""))
         elif found := _PARAMETERS.match(line):
@@ -73,7 +73,7 @@ def read_llm_c(path: Path, top: Path) -> Iterator[RunLog]:
 
 def claims_torchtitan(path: Path, head: bytes) -> bool:
     """Whether the text is torchtitan's console."""
-    text = COLOURS.sub("", head.decode("utf-8", "replace"))
+    text = _COLOURS.sub("", head.decode("utf-8", "replace"))
     return ("[titan]" in text or "torchtitan" in text) and bool(re.search(r"step:\s*\d+\s+loss:", text))
 
 
@@ -81,7 +81,7 @@ def read_torchtitan(path: Path, top: Path) -> Iterator[RunLog]:
     """One run of torchtitan's console."""
 
     def take(log: RunLog, line: str) -> None:
-        line = COLOURS.sub("", line)
+        line = _COLOURS.sub("", line)
         if found := _TITAN.search(line):
             prefix = "validation/" if found[1] else "train/"
             values = [
@@ -137,7 +137,7 @@ def _value(text: str) -> float:
 
 def _read(path: Path, top: Path, name: str, take: Callable[[RunLog, str], None]) -> RunLog:
     log = RunLog(name_of(path, top), name, path)
-    for line in read_lines(path):
+    for line in log_lines(path):
         if CRASH.search(line):
             log.ending, log.ending_from = "failed", "signs of a crash in the log"
         else:

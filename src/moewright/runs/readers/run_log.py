@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from moewright.plain_values import plain_scalar
 
-Ending = Literal["finished", "failed", "unfinished"]
-Point = tuple[int, int, float]
+RunEnding = Literal["finished", "failed", "unfinished"]
+LoggedPoint = tuple[int, int, float]
 """Place in the order of writing, step, value."""
 
 PYTHON_WORDS = {"None": None, "True": True, "False": False}
@@ -36,10 +36,10 @@ class RunLog:
     format: str
     source: Path
     config: dict[str, Any] = field(default_factory=dict)
-    ending: Ending | None = None
+    ending: RunEnding | None = None
     """What the logger says of the end; None where it says nothing."""
     ending_from: str = ""
-    points: dict[str, list[Point]] = field(default_factory=dict)
+    points: dict[str, list[LoggedPoint]] = field(default_factory=dict)
     key: str = ""
     """Sessions with the same key, where there is one, are one run."""
     counts_from_zero: bool = False
@@ -95,7 +95,7 @@ def numbers(record: Mapping[str, Any]) -> list[tuple[str, float]]:
     return found
 
 
-def plain(text: Any) -> Any:
+def plain_setting(text: Any) -> Any:
     """A setting that was logged as text, as a value: True, None and numbers."""
     if not isinstance(text, str):
         return text

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from moewright.errors import UserError
 
-MAGIC = b"SQLite format 3\0"
+_MAGIC = b"SQLite format 3\0"
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def has_tables(path: Path, head: bytes, *names: str) -> bool:
     """Whether the file is a SQLite database with all these tables."""
-    if not head.startswith(MAGIC):
+    if not head.startswith(_MAGIC):
         return False
     try:
         with opened(path) as base:

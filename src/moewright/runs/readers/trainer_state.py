@@ -11,7 +11,7 @@ from moewright.plain_values import UnfitTextError, parse_json
 from moewright.runs.readers.run_log import RunLog, name_of, numbers, whole
 
 FORMAT = "hf_trainer"
-STATE = "trainer_state.json"
+_STATE_FILE = "trainer_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _WHOLE_RUN = {"train_loss", "train_runtime", "total_flos"}
 """Of the last entry: means over the training, not values of its step."""
@@ -19,7 +19,9 @@ _WHOLE_RUN = {"train_loss", "train_runtime", "total_flos"}
 
 def claims_folder(folder: Path, files: list[str], folders: list[str]) -> bool:
     """Whether the folder, or a checkpoint in it, holds the Trainer's state."""
-    return STATE in files or any(_CHECKPOINT.fullmatch(name) and (folder / name / STATE).is_file() for name in folders)
+    return _STATE_FILE in files or any(
+        _CHECKPOINT.fullmatch(name) and (folder / name / _STATE_FILE).is_file() for name in folders
+    )
 
 
 def read_folder(folder: Path, top: Path) -> Iterator[RunLog]:
@@ -28,20 +30,20 @@ def read_folder(folder: Path, top: Path) -> Iterator[RunLog]:
     checkpoints = [path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)]
     checkpoints.sort(key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     for place in (folder, *checkpoints):
-        if not (place / STATE).is_file():
+        if not (place / _STATE_FILE).is_file():
             continue
         try:
-            state = parse_json(read_text(place / STATE))
+            state = parse_json(read_text(place / _STATE_FILE))
             history = [entry for entry in state["log_history"] if isinstance(entry, dict)]
         except (UnfitTextError, KeyError, TypeError) as error:
-            log.problems.append(f"{place.name}/{STATE}: {error}")
+            log.problems.append(f"{place.name}/{_STATE_FILE}: {error}")
             continue
-        log.source = place / STATE
+        log.source = place / _STATE_FILE
         _take(log, state, history)
         if place == folder and whole(state.get("global_step")) == whole(state.get("max_steps")):
-            log.ending, log.ending_from = "finished", f"{STATE} with global_step = max_steps"
+            log.ending, log.ending_from = "finished", f"{_STATE_FILE} with global_step = max_steps"
         elif place != folder:
-            log.ending, log.ending_from = "unfinished", f"only checkpoints have {STATE}"
+            log.ending, log.ending_from = "unfinished", f"only checkpoints have {_STATE_FILE}"
         for config in (place / "config.json", folder / "config.json"):
             if config.is_file():
                 try:

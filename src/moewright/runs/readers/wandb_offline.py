@@ -11,7 +11,7 @@ from moewright.runs.readers.run_log import RunLog
 from moewright.runs.readers.wire_format import TornFileError, fields, leveldb_records, messages, text
 
 FORMAT = "wandb"
-MAGIC = b":W&B"
+_MAGIC = b":W&B"
 _HEADER = 7
 # Numbers of fields in wandb_internal.proto (wandb 0.16 to 0.31).
 _HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18
@@ -19,7 +19,7 @@ _HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18
 
 def claims(path: Path, head: bytes) -> bool:
     """Whether the file begins as W&B's."""
-    return head.startswith(MAGIC)
+    return head.startswith(_MAGIC)
 
 
 def read(path: Path, top: Path) -> Iterator[RunLog]:

@@ -4,11 +4,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-BLOCK = 32768
+_BLOCK = 32768
 """Bytes of a block in the log of LevelDB, which W&B's files follow."""
 HEADER = struct.Struct("<IHB")
 LENGTH = struct.Struct("<Q")
-FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 class TornFileError(ValueError):
@@ -69,7 +69,7 @@ def leveldb_records(data: bytes, place: int) -> Iterator[bytes]:
     parts: list[bytes] = []
     size = len(data)
     while place < size:
-        left = BLOCK - place % BLOCK
+        left = _BLOCK - place % _BLOCK
         if left < HEADER.size:
             place += left
             continue
@@ -80,15 +80,15 @@ def leveldb_records(data: bytes, place: int) -> Iterator[bytes]:
             place += left
             continue
         body = data[place + HEADER.size : place + HEADER.size + length]
-        if len(body) < length or kind not in (FULL, FIRST, MIDDLE, LAST):
+        if len(body) < length or kind not in (_FULL, _FIRST, _MIDDLE, _LAST):
             raise TornFileError(f"ends inside a record at byte {place:,}")
         if zlib.crc32(body, zlib.crc32(bytes((kind,)))) != checksum:
             raise TornFileError(f"a checksum fails at byte {place:,}")
         place += HEADER.size + length
-        if kind in (FULL, FIRST):
+        if kind in (_FULL, _FIRST):
             parts = []
         parts.append(body)
-        if kind in (FULL, LAST):
+        if kind in (_FULL, _LAST):
             yield b"".join(parts)
             parts = []
     if parts:
