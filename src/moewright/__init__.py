@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from moewright.exporters.exported import Export
     from moewright.hardware import Device
     from moewright.hardware.inspection import Inspection
+    from moewright.hardware.inspection_comparison import Comparison
     from moewright.hardware.layout_plan import LayoutPlan
     from moewright.hf.model_description import ModelDescription, ModelList
     from moewright.laws import Fit, Law, Prediction
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
+    "Comparison",
     "Dataset",
     "Designs",
     "Device",
@@ -99,6 +101,7 @@ __version__ = "0.1.0"
 
 _CLASSES = {
     "Architecture": "architecture",
+    "Comparison": "hardware.inspection_comparison",
     "Dataset": "data.dataset",
     "Designs": "designs.result",
     "Device": "hardware",

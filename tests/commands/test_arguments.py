@@ -38,7 +38,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "prepare_data": {"sources": ["README.md"], "out": "new", "vocab_size": 300},
 }
 KINDS = {
-    "inspect": "config:source tokens_per_sequence:int? batch:int weights_dtype:text kv_dtype:text hardware:name? "
+    "inspect": "config:sources tokens_per_sequence:int? batch:int weights_dtype:text kv_dtype:text hardware:name? "
     "devices:int?",
     "predict": "config:source train_tokens:quantity law:names?",
     "models": "name:text?",
@@ -74,6 +74,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "path": (*NO_PATH[:2], *NO_PATH[3:], ["x"], TABLE),
     "paths": (*NO_TEXT, {}, [3], [None], TABLE),
     "source": (*NO_TEXT, ["x"], TABLE, {3: 4}, "a\0b", "x" * 300),
+    "sources": (*NO_TEXT, [3], TABLE, {3: 4}, "a\0b", "x" * 300),
     "table": (*NO_TEXT, ["x"], {}, TABLE["loss"], "a\0b", "x" * 300),
     "pairs": (*NO_TEXT, [3], {3: 4}, Path("x"), TABLE),
     "flag": (1, 0, "yes", "", [], np.float64(1)),
@@ -142,7 +143,7 @@ def test_the_nearest_argument_is_named() -> None:
 
 
 def test_numbers_of_numpy_and_lists_of_any_kind_are_taken() -> None:
-    found = moewright.inspect(OLMOE, batch=np.int64(3), tokens_per_sequence=np.int32(7))  # type: ignore[arg-type]
+    found = moewright.inspect(OLMOE, batch=np.int64(3), tokens_per_sequence=np.int32(7))  # type: ignore[call-overload]
     assert (found.batch, found.tokens_per_sequence) == (3, 7)
     assert type(found.batch) is int
     asked = [("zhao2025", "abnar2025"), {"zhao2025": 1}.keys(), iter(["zhao2025"]), np.array(["zhao2025"])]

@@ -11,7 +11,7 @@ from moewright import cli
 from moewright.commands import COMMANDS
 
 CONTRACT = {
-    "inspect": "CONFIG --tokens-per-sequence --batch=1 --weights-dtype=bf16 --kv-dtype=bf16 "
+    "inspect": "CONFIG* --tokens-per-sequence --batch=1 --weights-dtype=bf16 --kv-dtype=bf16 "
     "--latent-cache=latent --window-cache=window --tensor-parallel --hardware --devices",
     "predict": "CONFIG --train-tokens! --law*",
     "design": "--memory --total-params --active-params --decode-tokens-per-second --time-to-first-token --train-tokens "

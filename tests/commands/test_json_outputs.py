@@ -12,7 +12,7 @@ from moewright.experiment.collecting.collection import RunsAnswer
 from moewright.experiment.planning import PlanAnswer
 from moewright.experiment.run_folder import TrainAnswer
 from moewright.exporters.exported import ExportAnswer
-from moewright.hardware.inspection_record import InspectionRecord
+from moewright.hardware.inspection_record import ComparisonRecord, InspectionRecord
 from moewright.hardware.layout_record import LayoutPlanRecord
 from moewright.hf.model_description import ModelDescription, ModelList
 from moewright.laws.description import LawDescription, LawList
@@ -29,6 +29,7 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
     [
         (("inspect", MODEL), InspectionRecord),
         (("inspect", "examples/configs/jamba-v0.1.json", "--hardware", "H100", "--devices", "8"), InspectionRecord),
+        (("inspect", MODEL, "dbrx", "--hardware", "H100"), ComparisonRecord),
         (("predict", MODEL, "--train-tokens", "2T"), PredictionAnswer),
         (("models",), ModelList),
         (("models", "kimi-k3"), ModelDescription),

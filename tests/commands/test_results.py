@@ -40,6 +40,7 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         return moewright.prepare_data("examples/data/moby-dick.txt", tmp_path / "tokens", vocab_size=300)
     results: dict[str, Callable[[], Any]] = {
         "inspect": lambda: moewright.inspect(OLMOE, hardware="H100"),
+        "several": lambda: moewright.inspect([OLMOE, "dbrx"]),
         "predict": lambda: moewright.predict(OLMOE, "2T"),
         "plan": lambda: moewright.plan(OLMOE, hardware="H100", devices=8),
         "design": lambda: moewright.design(total_params="1B", train_tokens="20B", top=2),
@@ -54,7 +55,20 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
     return results[name]()
 
 
-TABLES = ("inspect", "predict", "plan", "design", "models", "laws", "fit", "data", "sweep", "dry sweep", "runs")
+TABLES = (
+    "inspect",
+    "several",
+    "predict",
+    "plan",
+    "design",
+    "models",
+    "laws",
+    "fit",
+    "data",
+    "sweep",
+    "dry sweep",
+    "runs",
+)
 OTHERS = ("space", "law", "model", "export", "train", "dry train")
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from moewright.commands.checking import command
+from moewright.commands.checking import as_list, command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from moewright.architecture import Architecture
     from moewright.architecture.cache import CacheDtype, LatentCache, WindowCache
     from moewright.architecture.spec import WeightFormatName
     from moewright.hardware.devices import Device
     from moewright.hardware.inspection import Inspection
+    from moewright.hardware.inspection_comparison import Comparison
 
 
-@command
+@overload
 def inspect(
     config: str | Path | dict[str, Any] | Architecture,
     *,
@@ -28,15 +31,52 @@ def inspect(
     tensor_parallel: int | None = None,
     hardware: str | Path | Device | None = None,
     devices: int | None = None,
-) -> Inspection:
+) -> Inspection: ...
+
+
+@overload
+def inspect(
+    config: Sequence[str | Path | dict[str, Any] | Architecture],
+    *,
+    tokens_per_sequence: int | None = None,
+    batch: int = 1,
+    weights_dtype: WeightFormatName = "bf16",
+    kv_dtype: CacheDtype = "bf16",
+    latent_cache: LatentCache = "latent",
+    window_cache: WindowCache = "window",
+    tensor_parallel: int | None = None,
+    hardware: str | Path | Device | None = None,
+    devices: int | None = None,
+) -> Inspection | Comparison: ...
+
+
+@command
+def inspect(
+    config: str | Path | dict[str, Any] | Architecture | Sequence[str | Path | dict[str, Any] | Architecture],
+    *,
+    tokens_per_sequence: int | None = None,
+    batch: int = 1,
+    weights_dtype: WeightFormatName = "bf16",
+    kv_dtype: CacheDtype = "bf16",
+    latent_cache: LatentCache = "latent",
+    window_cache: WindowCache = "window",
+    tensor_parallel: int | None = None,
+    hardware: str | Path | Device | None = None,
+    devices: int | None = None,
+) -> Inspection | Comparison:
     """What is this model? Exact counts, memory and FLOPs of any MoE config; speed and fit on a device.
+
+    Several configs are put side by side: every quantity in which they differ. One config, or a list of one, gives an
+    `Inspection`; a list of several gives a `Comparison` of their inspections, all at one length of sequences.
 
     >>> import moewright
     >>> moewright.inspect("examples/configs/mixtral-8x7b.json").total_params
     46702792704
+    >>> len(moewright.inspect(["mixtral-8x7b", "olmoe-1b-7b"]).inspections)
+    2
 
     Args:
-        config: HF config.json, its folder, or a moewright architecture file.
+        config: HF config.json, its folder, a moewright file, a published model's name, or a name on the hub.
         tokens_per_sequence: Sequence length for FLOPs and cache. [default: 4096 or the model's longest]
         batch: Sequences in the cache.
         weights_dtype: Weight format to highlight: bf16, fp8, mxfp4 ...
@@ -50,18 +90,24 @@ def inspect(
     Raises:
         UserError: For whatever cannot be read or makes no sense.
     """
-    from moewright.hardware.inspection import inspect_loaded
     from moewright.hf.loading import load_architecture
 
-    return inspect_loaded(
-        load_architecture(config),
-        tokens_per_sequence=tokens_per_sequence,
-        batch=batch,
-        weights_dtype=weights_dtype,
-        kv_dtype=kv_dtype,
-        latent_cache=latent_cache,
-        window_cache=window_cache,
-        tensor_parallel=tensor_parallel,
-        hardware=hardware,
-        devices=devices,
-    )
+    models = [load_architecture(each) for each in as_list(config)]
+    settings: dict[str, Any] = {
+        "tokens_per_sequence": tokens_per_sequence,
+        "batch": batch,
+        "weights_dtype": weights_dtype,
+        "kv_dtype": kv_dtype,
+        "latent_cache": latent_cache,
+        "window_cache": window_cache,
+        "tensor_parallel": tensor_parallel,
+        "hardware": hardware,
+        "devices": devices,
+    }
+    if len(models) == 1:
+        from moewright.hardware.inspection import inspect_loaded
+
+        return inspect_loaded(models[0], **settings)
+    from moewright.hardware.inspection_comparison import compare_loaded
+
+    return compare_loaded(models, **settings)

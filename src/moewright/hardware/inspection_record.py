@@ -209,3 +209,20 @@ class InspectionRecord(Output):
     hardware: AssessmentRecord | None
     """null where no device was asked about."""
     warnings: Items[str]
+
+
+class QuantityRecord(Record):
+    """One quantity in which models differ, a value for each model; ranges are [low, high]."""
+
+    group: str
+    name: str
+    unit: str
+    values: Items[int | float | str | Pair[float] | None]
+
+
+class ComparisonRecord(Output):
+    """Models inspected with the same settings, and every quantity in which they differ."""
+
+    command: ClassVar[str] = "inspect CONFIG CONFIG"
+    models: Items[InspectionRecord]
+    differences: Items[QuantityRecord]
