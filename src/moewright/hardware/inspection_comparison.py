@@ -133,6 +133,12 @@ def _quantities(inspections: Sequence[Inspection]) -> list[tuple[str, str, Unit,
         ("Bytes", "states of a sequence", "bytes", lambda one: one.state_bytes_per_sequence),
         ("Bytes", f"cache{batch}", "bytes", lambda one: one.batch * one.cache_bytes_per_sequence),
     ]
+    if settings.tensor_parallel is not None:
+        place = f"on one of {settings.tensor_parallel.devices}"
+        found += [
+            ("Bytes", f"weights {place}", "bytes", _of_the_share("weights")),
+            ("Bytes", f"cache {place}", "bytes", _of_the_share("cache")),
+        ]
     if settings.hardware is None:
         return found
     group = f"{settings.hardware.devices} x {settings.hardware.device.name}"
@@ -148,6 +154,10 @@ def _quantities(inspections: Sequence[Inspection]) -> list[tuple[str, str, Unit,
 
 def _of_the_mixture(name: str) -> _Read:
     return lambda inspection: None if inspection.moe is None else getattr(inspection.moe, name)
+
+
+def _of_the_share(name: str) -> _Read:
+    return lambda inspection: None if inspection.tensor_parallel is None else getattr(inspection.tensor_parallel, name)
 
 
 def _on_the_device(read: Callable[[Assessment], Value]) -> _Read:
