@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from moewright.exporters.exported import Export
     from moewright.hardware import Device
     from moewright.hardware.inspection import Inspection
-    from moewright.hardware.inspection_comparison import Comparison
+    from moewright.hardware.inspection_comparison import InspectionComparison
     from moewright.hardware.layout_plan import LayoutPlan
     from moewright.hf.model_description import ModelDescription, ModelList
     from moewright.laws import Fit, Law, Prediction
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
-    "Comparison",
     "Dataset",
     "Designs",
     "Device",
@@ -61,6 +60,7 @@ __all__ = [
     "Export",
     "Fit",
     "Inspection",
+    "InspectionComparison",
     "Law",
     "LawDescription",
     "LawList",
@@ -101,7 +101,7 @@ __version__ = "0.1.0"
 
 _CLASSES = {
     "Architecture": "architecture",
-    "Comparison": "hardware.inspection_comparison",
+    "InspectionComparison": "hardware.inspection_comparison",
     "Dataset": "data.dataset",
     "Designs": "designs.result",
     "Device": "hardware",

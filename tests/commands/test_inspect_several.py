@@ -16,7 +16,7 @@ R = random.Random("several")
 @pytest.mark.parametrize("names", [R.sample(model_names(), 2 + number % 3) for number in range(12)], ids=" ".join)
 def test_each_is_as_it_is_alone(names: list[str]) -> None:
     both = moewright.inspect(names, tokens_per_sequence=2048, hardware="H100", devices=8)
-    assert isinstance(both, moewright.Comparison)
+    assert isinstance(both, moewright.InspectionComparison)
     alone = [moewright.inspect(name, tokens_per_sequence=2048, hardware="H100", devices=8).to_dict() for name in names]
     answer = both.to_dict()
     assert list(answer["models"]) == alone
@@ -39,14 +39,14 @@ def test_one_is_one_and_equal_ones_differ_in_nothing() -> None:
     one = moewright.inspect("dbrx")
     assert moewright.inspect(["dbrx"]).to_dict() == one.to_dict()
     same = moewright.inspect(["dbrx", one.architecture, "examples/configs/dbrx.json"])
-    assert isinstance(same, moewright.Comparison)
+    assert isinstance(same, moewright.InspectionComparison)
     by_spec = {("Model", "family"), ("Bytes", "weights as published"), ("Bytes", "published format")}
     assert {(each.group, each.name) for each in same.differences()} <= by_spec  # of which a spec says less
 
 
 def test_the_length_is_one_that_all_were_made_for() -> None:
     both = moewright.inspect(["qwen3-30b-a3b", "tinyllama-1.1b"])
-    assert isinstance(both, moewright.Comparison)
+    assert isinstance(both, moewright.InspectionComparison)
     assert {each.tokens_per_sequence for each in both.inspections} == {2048}
 
 

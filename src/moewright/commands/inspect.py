@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moewright.architecture.spec import WeightFormatName
     from moewright.hardware.devices import Device
     from moewright.hardware.inspection import Inspection
-    from moewright.hardware.inspection_comparison import Comparison
+    from moewright.hardware.inspection_comparison import InspectionComparison
 
 
 @overload
@@ -47,7 +47,7 @@ def inspect(
     tensor_parallel: int | None = None,
     hardware: str | Path | Device | None = None,
     devices: int | None = None,
-) -> Inspection | Comparison: ...
+) -> Inspection | InspectionComparison: ...
 
 
 @command
@@ -63,11 +63,11 @@ def inspect(
     tensor_parallel: int | None = None,
     hardware: str | Path | Device | None = None,
     devices: int | None = None,
-) -> Inspection | Comparison:
+) -> Inspection | InspectionComparison:
     """What is this model? Exact counts, memory and FLOPs of any MoE config; speed and fit on a device.
 
     Several configs are put side by side: every quantity in which they differ. One config, or a list of one, gives an
-    `Inspection`; a list of several gives a `Comparison` of their inspections, all at one length of sequences.
+    `Inspection`; a list of several gives a `InspectionComparison` of their inspections, all at one length of sequences.
 
     >>> import moewright
     >>> moewright.inspect("examples/configs/mixtral-8x7b.json").total_params

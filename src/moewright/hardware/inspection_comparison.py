@@ -22,7 +22,7 @@ FLOPS = "FLOPs of a token"
 Unit = Literal["", "parameters", "FLOPs", "bytes", "seconds", "tokens/s", "tokens/day"]
 
 
-class Quantity(NamedTuple):
+class ComparedQuantity(NamedTuple):
     """One quantity of all models, in their order; None where a model has none. Ranges are (low, high)."""
 
     group: str
@@ -37,19 +37,19 @@ class Quantity(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(ShownTable):
+class InspectionComparison(ShownTable):
     """Models inspected with the same settings, beside one another."""
 
     inspections: tuple[Inspection, ...]
 
-    def quantities(self) -> list[Quantity]:
+    def quantities(self) -> list[ComparedQuantity]:
         """All quantities of all models."""
         return [
-            Quantity(group, name, unit, tuple(read(inspection) for inspection in self.inspections))
+            ComparedQuantity(group, name, unit, tuple(read(inspection) for inspection in self.inspections))
             for group, name, unit, read in _quantities(self.inspections)
         ]
 
-    def differences(self) -> list[Quantity]:
+    def differences(self) -> list[ComparedQuantity]:
         """The quantities in which the models differ."""
         return [quantity for quantity in self.quantities() if quantity.differs]
 
@@ -83,7 +83,9 @@ class Comparison(ShownTable):
         return self.answer().to_dict()
 
 
-def compare_loaded(models: Sequence[Loaded], *, tokens_per_sequence: int | None = None, **settings: Any) -> Comparison:
+def compare_loaded(
+    models: Sequence[Loaded], *, tokens_per_sequence: int | None = None, **settings: Any
+) -> InspectionComparison:
     """Inspect models with the same settings; those of `inspect_loaded`.
 
     Without `tokens_per_sequence`, sequences are as long as the shortest of the models' own defaults. Raises UserError.
@@ -91,7 +93,7 @@ def compare_loaded(models: Sequence[Loaded], *, tokens_per_sequence: int | None 
     if tokens_per_sequence is None:
         longest = (model.architecture.max_context or DEFAULT_TOKENS_PER_SEQUENCE for model in models)
         tokens_per_sequence = min(DEFAULT_TOKENS_PER_SEQUENCE, *longest)
-    return Comparison(
+    return InspectionComparison(
         tuple(inspect_loaded(each, tokens_per_sequence=tokens_per_sequence, **settings) for each in models)
     )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["SECTIONS", "show"]
 
 SECTIONS: dict[str, str] = {
-    "Comparison": "comparison_tables.print_comparison",
+    "InspectionComparison": "comparison_tables.print_comparison",
     "Dataset": "dataset_tables.print_dataset",
     "Designs": "design_tables.print_designs",
     "DryRun": "dry_run_tables.print_dry_run",

@@ -2,13 +2,13 @@
 
 from rich.table import Table
 
-from moewright.hardware.inspection_comparison import FLOPS, Comparison, Unit, Value
+from moewright.hardware.inspection_comparison import FLOPS, InspectionComparison, Unit, Value
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
 
 
-def print_comparison(console: Screen, comparison: Comparison) -> None:
+def print_comparison(console: Screen, comparison: InspectionComparison) -> None:
     """Print every difference, one line each, and what is equal in one.
 
     Left out are lines that follow from others: active parameters of a component of which all are active, and FLOPs of
