@@ -13,7 +13,7 @@ from moewright.commands import COMMANDS
 CONTRACT = {
     "inspect": "CONFIG* --tokens-per-sequence --batch=1 --weights-dtype=bf16 --kv-dtype=bf16 "
     "--latent-cache=latent --window-cache=window --tensor-parallel --hardware --devices",
-    "predict": "CONFIG --train-tokens! --law*",
+    "predict": "CONFIG --train-tokens! --law* --unique-tokens",
     "design": "--memory --total-params --active-params --decode-tokens-per-second --time-to-first-token --train-tokens "
     "--train-flops --train-device-hours --hardware --devices --context --batch --weights-dtype --kv-dtype --vocab-size "
     "--space --like --law* --top=10 --out --print-space",
@@ -21,7 +21,7 @@ CONTRACT = {
     "--layout --train-tokens --price* --top=5",
     "train": "SPEC --out --dry-run --quiet",
     "sweep": "SPEC --out --jobs --executor=local --dry-run --watch --retry-failed --add --forecast* --noise --quiet",
-    "runs": "PATH --out --curves --force",
+    "runs": "PATH* --out --curves --from=auto --map --final-tokens --force",
     "fit": "RUNS --law! --source --where* --holdout --bootstrap=1000 --loss=loss --weights --cluster* --objective "
     "--tuning --asymptote --fix* --bound* --seed=0 --out --plots --force",
     "laws": "[NAME]",
@@ -71,7 +71,7 @@ def test_the_functions_keep_names_and_defaults(path: str) -> None:
         default = (
             "" if is_needed or parameter.default is None or parameter.default is False else f"={parameter.default}"
         )
-        told.append(f"--{name.replace('_', '-')}{default}{'!' if is_needed else ''}")
+        told.append(f"--{name.rstrip('_').replace('_', '-')}{default}{'!' if is_needed else ''}")
     assert " ".join(told) == CONTRACT[path].replace("*", "")
 
 
@@ -95,7 +95,7 @@ def test_the_command_line_has_the_same(path: str) -> None:
         assert option.required == (word.endswith("!") or (word.isupper() and not word.startswith("[")))
         assert bool(option.help)
         if word.startswith("--"):
-            assert option.opts == [f"--{name.replace('_', '-')}"] == [f"--{written.rstrip('*')}"]
+            assert option.opts == [f"--{name.rstrip('_').replace('_', '-')}"] == [f"--{written.rstrip('*')}"]
             assert option.is_flag == (written in FLAGS)
             assert option.multiple == written.endswith("*")
             assert not default or option.help.endswith(f"[default: {default}]")

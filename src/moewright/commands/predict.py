@@ -18,6 +18,8 @@ def predict(
     config: str | Path | dict[str, Any] | Architecture,
     train_tokens: str | float,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
+    *,
+    unique_tokens: str | float | None = None,
 ) -> Prediction:
     """How good will it be? What every scaling law that applies expects, and how far it must extrapolate.
 
@@ -32,6 +34,8 @@ def predict(
         config: HF config.json, its folder, or a moewright architecture file.
         train_tokens: Training tokens, such as 2T.
         law: A law's name or the file of a fitted one; repeatable. [default: all]
+        unique_tokens: Different tokens that there are, such as 500B; what is trained beyond them is seen again.
+            [default: as many as are trained]
 
     Raises:
         UserError: For what cannot be read.
@@ -44,4 +48,5 @@ def predict(
     loaded = load_architecture(config)
     tokens = parse_count(train_tokens, "train-tokens")
     chosen = [resolve_law(each) for each in as_list(law)] or None
-    return predict_losses(loaded.name, loaded.architecture, tokens, chosen, loaded.warnings)
+    unique = None if unique_tokens is None else parse_count(unique_tokens, "unique-tokens")
+    return predict_losses(loaded.name, loaded.architecture, tokens, chosen, loaded.warnings, unique_tokens=unique)

@@ -14,6 +14,7 @@ from moewright.laws.catalogue import get, names
 from moewright.laws.derive import caveats
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.law import InapplicableLaw, Law, LossForm, Rule, check_loss
+from moewright.laws.repeated_data import effective_tokens, repetition_notes
 from moewright.laws.variable import Status
 from moewright.records import Items, Output, Record
 
@@ -56,6 +57,10 @@ class PredictionAnswer(Output):
     command: ClassVar[str] = "predict"
     model: str
     train_tokens: float
+    unique_tokens: float | None = None
+    """Different tokens among them, where that was said; null: all."""
+    effective_tokens: float
+    """New tokens that would do as much, which laws of loss are asked about."""
     laws: Items[LawAnswer]
     warnings: Items[str]
     note: str = NEVER_COMPARE
@@ -109,12 +114,23 @@ class Prediction(ShownTable):
     train_tokens: float
     laws: tuple[LawPrediction, ...]
     warnings: tuple[str, ...]
+    unique_tokens: float | None = None
+    """Different tokens among those trained on; None: all."""
+
+    @property
+    def effective_tokens(self) -> float:
+        """New tokens that would do as much as those trained on, which laws of loss are asked about."""
+        if self.unique_tokens is None:
+            return self.train_tokens
+        return effective_tokens(self.train_tokens, self.unique_tokens)
 
     def answer(self) -> PredictionAnswer:
         """For JSON."""
         return PredictionAnswer(
             model=self.model,
             train_tokens=self.train_tokens,
+            unique_tokens=self.unique_tokens,
+            effective_tokens=self.effective_tokens,
             laws=tuple(law.answer() for law in self.laws),
             warnings=self.warnings,
         )
@@ -148,14 +164,19 @@ def predict_losses(
     train_tokens: float,
     laws: Iterable[Law] | None = None,
     warnings: Iterable[str] = (),
+    *,
+    unique_tokens: float | None = None,
 ) -> Prediction:
     """What each law expects of a model trained on so many tokens; None asks every published law that gives a number.
 
-    A law that does not apply is listed with its reason. `name` and `warnings` are carried into the answer.
+    A law that does not apply is listed with its reason. `name` and `warnings` are carried into the answer. With fewer
+    `unique_tokens` than are trained, laws of loss are asked about the new tokens that would do as much.
     """
     chosen = list(laws) if laws is not None else [law for law in map(get, names()) if _gives_numbers(law)]
-    answers = tuple(_ask(law, architecture, train_tokens) for law in chosen)
-    return Prediction(name, train_tokens, answers, (*warnings, *caveats(architecture)))
+    notes = [] if unique_tokens is None else repetition_notes(train_tokens, unique_tokens)
+    worth = train_tokens if unique_tokens is None else effective_tokens(train_tokens, unique_tokens)
+    answers = tuple(_ask(law, architecture, worth if "loss" in law.gives else train_tokens) for law in chosen)
+    return Prediction(name, train_tokens, answers, (*warnings, *notes, *caveats(architecture)), unique_tokens)
 
 
 def _gives_numbers(law: Law) -> bool:

@@ -103,7 +103,11 @@ def _optimum(optimum: OptimumDescription) -> Table:
 def print_prediction(console: Screen, prediction: Prediction) -> None:
     """Each law's answer with what lies outside its runs, then the silent laws with their reasons."""
     tokens = format_count(prediction.train_tokens)
-    console.print(styled("[bold]{}[/bold] trained on {} tokens", prediction.model, tokens))
+    if prediction.unique_tokens is not None:
+        tokens += f" tokens, {format_count(prediction.unique_tokens)} of them different"
+    else:
+        tokens += " tokens"
+    console.print(styled("[bold]{}[/bold] trained on {}", prediction.model, tokens))
     console.print()
     answering = [answer for answer in prediction.laws if answer.reason is None]
     silent = [answer for answer in prediction.laws if answer.reason is not None]
