@@ -17,6 +17,8 @@ from moewright.files import read_mapping
 from moewright.foreign_text import visible
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.families import EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
+from moewright.hf.mistral_params import FILE as PARAMS
+from moewright.hf.mistral_params import config_of_params, is_mistral_params
 from moewright.plain_values import kind_of
 
 STORAGE_KEYS = (
@@ -50,14 +52,14 @@ def get_family(model_type: str) -> Family:
 
 
 def read_config(source: str | Path | dict[str, Any]) -> HFImport:
-    """Read a config.json: a path to it, to its folder, or its contents.
+    """Read a config.json, or Mistral's params.json: a path to it, to its folder, or its contents.
 
     Raises UserError naming the key for a family that is unknown or a value that cannot be interpreted.
     """
     if not isinstance(source, str | Path | dict):
         raise UserError(f"config: expected a path or the contents of a config.json, found {kind_of(source)}")
     values = source if isinstance(source, dict) else read_mapping(config_path(Path(source)))
-    values, notes = _language_model(values)
+    values, notes = config_of_params(values) if is_mistral_params(values) else _language_model(values)
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
         raise UserError("model_type: missing; a Hugging Face config.json names its family there")
@@ -143,12 +145,13 @@ def _attempt(architecture: Architecture, model_type: str) -> _Attempt:
 
 
 def config_path(path: Path) -> Path:
-    """The config.json of a folder; any other path as it is."""
+    """The config.json of a folder, or its params.json if it has no other; any other path as it is."""
     if not path.is_dir():
         return path
-    if not (path / "config.json").is_file():
-        raise UserError(f"{path}: the folder has no config.json")
-    return path / "config.json"
+    for name in ("config.json", PARAMS):
+        if (path / name).is_file():
+            return path / name
+    raise UserError(f"{path}: the folder has no config.json")
 
 
 def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -11,6 +11,8 @@ from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hf.config import config_path, read_config
+from moewright.hf.mistral_params import FILE as PARAMS
+from moewright.hf.mistral_params import is_mistral_params
 from moewright.hf.published import Published, published_as_config_says, published_as_spec_says
 from moewright.hf.published_models import ModelEntry, find_model, near_model
 from moewright.plain_values import kind_of
@@ -47,8 +49,9 @@ class Loaded:
 
 
 def load_architecture(source: ArchitectureSource, beside: Path | None = None) -> Loaded:
-    """Read a Hugging Face config.json (or its folder, or its contents), a moewright YAML or JSON file, the model of a
-    name in the catalogue or on the hub (ORGANISATION/NAME[@REVISION], with the extra `hub`), or an object.
+    """Read a Hugging Face config.json (or its folder, or its contents), Mistral's params.json (or a folder that has no
+    other), a moewright YAML or JSON file, the model of a name in the catalogue or on the hub
+    (ORGANISATION/NAME[@REVISION], with the extra `hub`), or an object.
 
     A file or a folder goes before a name; relative paths start at `beside`, if that is given. In a folder that holds
     both, a design's own architecture.yaml goes before the config.json made from it.
@@ -71,7 +74,7 @@ def load_architecture(source: ArchitectureSource, beside: Path | None = None) ->
             raise UserError(f"no file and no published model is called {brief(str(source))}{near_model(str(source))}")
     spec = place / SPEC
     path = spec if spec.is_file() else config_path(place)
-    name = path.parent.resolve().name if path.name in ("config.json", SPEC) else path.stem
+    name = path.parent.resolve().name if path.name in ("config.json", PARAMS, SPEC) else path.stem
     return _from_path(path, name)
 
 
@@ -86,10 +89,11 @@ def _from_path(path: Path, name: str) -> Loaded:
 def _from_mapping(values: dict[str, Any], name: str, folder: Path | None = None) -> Loaded:
     if "format" in values and "model_type" not in values:
         return Loaded(Architecture.from_dict(values), name, None)
-    if "model_type" not in values and not any(key.endswith("_config") for key in values):
+    is_known = "model_type" in values or is_mistral_params(values)
+    if not is_known and not any(key.endswith("_config") for key in values):
         raise UserError(
-            "model_type: missing; expected a Hugging Face config.json, or a moewright architecture with "
-            "format: moewright-architecture/1"
+            "model_type: missing; expected a Hugging Face config.json, Mistral's params.json, or a moewright "
+            "architecture with format: moewright-architecture/1"
         )
     imported = read_config(values)
     family = imported.family
