@@ -27,7 +27,8 @@ def test_layers_and_components_add_up(family: str) -> None:
         assert found.params["norm"] == final_norm + beside + sum(run.count * run.params["norm"] for run in found.layers)
         by_component = found.forward_flops_by_component
         in_layers = sum(run.count * run.forward_flops for run in found.layers)
-        merging = 2 * a.hyper_connections**2 * a.hidden_size + 2 * a.num_layers * beside * a.hidden_size
+        streams = a.hyper_connections if a.merges_streams else 0
+        merging = 2 * streams**2 * a.hidden_size + 2 * a.num_layers * beside * a.hidden_size
         assert sum(by_component.values()) == pytest.approx(in_layers + by_component["lm_head"] + merging)
         assert by_component["lm_head"] == 2 * a.vocab_size * a.hidden_size
         per_token = sum(run.count * run.kv_bytes_per_token for run in found.layers)

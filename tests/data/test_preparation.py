@@ -162,7 +162,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         ([str(BOOK), "--vocab-size", "9999999"], "vocab-size: the text has pairs for"),
         ([str(BOOK), "--vocab-size", "400", "--text-key", "body"], "text-key: 'body' names a column"),
         ([str(BOOK), "--vocab-size", "400", "--source-key", "kind"], "source-key: 'kind' names a column"),
-        ([str(BOOK), "--vocab-size", "400", "--document-separator", ""], "document-separator: must not be empty"),
+        ([str(BOOK), "--vocab-size", "400", "--document-separator", ""], "document-separator: expected text, found ''"),
         ([str(BOOK), "--vocab-size", "400", "--document-separator", "@@"], "source 'moby-dick': validation would be"),
         ([str(BOOK), "--vocab-size", "400", "--end-of-document", "</s>"], "end-of-document: goes with --tokenizer"),
         ([str(BOOK), "--vocab-size", "400", "--validation-share", "0"], "validation-share: 0.0 must be above 0"),

@@ -233,6 +233,7 @@ def test_no_design_is_ranked_by_such_a_loss(tmp_path: Path) -> None:
     law.save(tmp_path / "law.json")
     values = json.loads((tmp_path / "law.json").read_text())
     values["coefficients"]["e"] = -1e3
+    next(each for each in values["identified"] if each["name"] == "e").update(value=-1e3, low=None, high=None)
     (tmp_path / "law.json").write_text(json.dumps(values))
     space = Space(widths=(1024,), depths=(16,), experts=(64,))
     with pytest.raises(UserError, match="zhao2025-fitted cannot rank these designs: its formula gives a loss of -"):

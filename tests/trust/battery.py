@@ -55,6 +55,7 @@ LINES: dict[str, list[str]] = {
     "models": ["models", "olmoe-1b-7b", "--json"],
     "predict": ["predict", "config.json", "--train-tokens", "2T", "--json"],
     "design": ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--json"],
+    "plan": ["plan", "config.json", "--hardware", "H100", "--devices", "8", "--json"],
     "train": ["train", "recipe.yaml", "--dry-run", "--json"],
     "sweep": ["sweep", "sweep.yaml", "--dry-run", "--executor", "slurm", "--json"],
     "runs": ["runs", "runs", "--json"],

@@ -30,7 +30,21 @@ FOLDERS = {"design --out": DESIGN, "export --out": EXPORT, "data prepare --out":
 OWN_FOLDERS = {"train --out", "sweep --out"}
 """Those go on in what is there, and look for themselves whether it is theirs."""
 ENDINGS = {"fit --out": ".json", "fit --plots": "", "runs --out": ".csv", "runs --curves": ".csv.gz"}
-READ = {"runs", "name", "law", "config", "space", "like", "hardware", "design", "path", "spec", "tokenizer", "sources"}
+READ = {
+    "runs",
+    "name",
+    "law",
+    "config",
+    "space",
+    "like",
+    "hardware",
+    "design",
+    "path",
+    "spec",
+    "tokenizer",
+    "sources",
+    "map_",
+}
 """Arguments that are read and may be paths; the others that may be are `OUTPUTS`."""
 
 

@@ -38,8 +38,9 @@ def print_models(console: Screen, listed: ModelList) -> None:
 def print_model(console: Screen, model: ModelDescription) -> None:
     """One model: what its publisher says, and what is counted."""
     total, active = format_count(model.total_params), format_count(model.active_params)
-    line = "[bold]{}[/bold] ({}): [bold]{}[/bold] parameters, {} active"
-    console.print(styled(line, model.name, model.family, total, active))
+    console.print(
+        styled("[bold]{}[/bold] ({}): [bold]{}[/bold] parameters, {} active", model.name, model.family, total, active)
+    )
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")

@@ -186,7 +186,7 @@ FAMILIES = {
         model_type="unlimited_ocr_text",
         class_name="UnlimitedOcrForConditionalGeneration",
         read=_read_ocr,
-        defaults={**_OCR, "first_k_dense_replace": 1, "sliding_window": 128},
+        defaults={**_OCR, "num_key_value_heads": 10, "first_k_dense_replace": 1, "sliding_window": 128},
         aliases=_V2_ALIASES,
         neutral=LATENT_NEUTRAL,
     ),

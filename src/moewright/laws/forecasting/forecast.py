@@ -100,7 +100,7 @@ def forecast(
     >>> plan = {"total_params": sizes, "train_tokens": tokens}
     >>> found = laws.forecast("epoch2024", plan, noise=0.003, replicates=20)
     >>> {row.name: row.verdict for row in found.expected if row.kind == "coefficient"}
-    {'alpha': 'loose', 'beta': 'loose', 'E': 'pinned', 'A': 'not identified', 'B': 'not identified'}
+    {'alpha': 'loose', 'beta': 'loose', 'E': 'loose', 'A': 'not identified', 'B': 'not identified'}
     """
     law = get(law) if isinstance(law, str) else law
     form = law.as_form()

@@ -6,7 +6,7 @@ from typing import Any
 
 from moewright.runs.readers.run_log import RunLog, numbers, whole
 
-_STEP_NAME = re.compile(r"(.*[/.])?(global_?step|trainer_step|train_step|iteration|iter|step)", re.IGNORECASE)
+_STEP_NAME = re.compile(r"(.*(/|\.))?(global_?step|trainer_step|train_step|iteration|iter|step)", re.IGNORECASE)
 _CALLS = ("_step", "Step")
 
 

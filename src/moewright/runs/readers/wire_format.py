@@ -111,7 +111,7 @@ def masked_crc32c(data: bytes) -> int:
     """The checksum of TFRecord files: CRC-32C (Castagnoli), rotated and shifted.
 
     >>> hex(masked_crc32c(b"123456789"))
-    '0xc78cf4a1'
+    '0xc78ab0e5'
     """
     crc, table = 0xFFFFFFFF, _CRC32C
     for byte in data:
