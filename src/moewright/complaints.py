@@ -144,6 +144,23 @@ def check_names(given: Iterable[str], wanted: Iterable[str], owner: str, what: s
         raise UserError(f"{owner} needs the {what} {missing[0]}; it takes {list_names(wanted)}")
 
 
+def named_texts(texts: Iterable[str], option: str) -> dict[str, str]:
+    """The values of texts NAME=VALUE by their names. UserError for other texts, and for a name that comes twice.
+
+    >>> named_texts(["E=1.7", "alpha=0.3"], "fix")
+    {'E': '1.7', 'alpha': '0.3'}
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not (name and separator and value):
+            raise UserError(f"{option}: expected NAME=VALUE, found {text!r}")
+        if name in found:
+            raise UserError(f"{option} {name}: given twice")
+        found[name] = value
+    return found
+
+
 def _power(value: int) -> str:
     """10^9 for a billion."""
     digits = str(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moewright.commands.checking import as_list, command, number_from, writes
-from moewright.complaints import check_integer, check_number
+from moewright.complaints import check_integer, check_number, named_texts
 from moewright.errors import UserError
 from moewright.outputs import FIGURE_MARKS, LAW_FILE, Destination, Place, deliver
 
@@ -120,15 +120,7 @@ def _by_name(
     """Values by name, from a mapping or from texts NAME=VALUE, whose values are read. UserError for anything else."""
     if isinstance(given, Mapping):
         return dict(given)
-    found: dict[str, Any] = {}
-    for text in as_list(given):
-        name, separator, value = text.partition("=")
-        if not (name and separator and value):
-            raise UserError(f"{option}: expected NAME=VALUE, found {text!r}")
-        if name in found:
-            raise UserError(f"{option} {name}: given twice")
-        found[name] = read(value, f"{option} {name}")
-    return found
+    return {name: read(value, f"{option} {name}") for name, value in named_texts(as_list(given), option).items()}
 
 
 def _as_number(text: str, name: str) -> float:

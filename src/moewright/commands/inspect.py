@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from moewright.commands.checking import as_list, command
 
@@ -17,36 +17,27 @@ if TYPE_CHECKING:
     from moewright.hardware.inspection import Inspection
     from moewright.hardware.inspection_comparison import InspectionComparison
 
+    class _Settings(TypedDict, total=False):
+        """The arguments of `inspect` beside the models."""
 
-@overload
-def inspect(
-    config: str | Path | dict[str, Any] | Architecture,
-    *,
-    tokens_per_sequence: int | None = None,
-    batch: int = 1,
-    weights_dtype: WeightFormatName = "bf16",
-    kv_dtype: CacheDtype = "bf16",
-    latent_cache: LatentCache = "latent",
-    window_cache: WindowCache = "window",
-    tensor_parallel: int | None = None,
-    hardware: str | Path | Device | None = None,
-    devices: int | None = None,
-) -> Inspection: ...
+        tokens_per_sequence: int | None
+        batch: int
+        weights_dtype: WeightFormatName
+        kv_dtype: CacheDtype
+        latent_cache: LatentCache
+        window_cache: WindowCache
+        tensor_parallel: int | None
+        hardware: str | Path | Device | None
+        devices: int | None
 
 
 @overload
+def inspect(config: str | Path | dict[str, Any] | Architecture, **settings: Unpack[_Settings]) -> Inspection: ...
+
+
+@overload
 def inspect(
-    config: Sequence[str | Path | dict[str, Any] | Architecture],
-    *,
-    tokens_per_sequence: int | None = None,
-    batch: int = 1,
-    weights_dtype: WeightFormatName = "bf16",
-    kv_dtype: CacheDtype = "bf16",
-    latent_cache: LatentCache = "latent",
-    window_cache: WindowCache = "window",
-    tensor_parallel: int | None = None,
-    hardware: str | Path | Device | None = None,
-    devices: int | None = None,
+    config: Sequence[str | Path | dict[str, Any] | Architecture], **settings: Unpack[_Settings]
 ) -> Inspection | InspectionComparison: ...
 
 
@@ -67,7 +58,7 @@ def inspect(
     """What is this model? Exact counts, memory and FLOPs of any MoE config; speed and fit on a device.
 
     Several configs are put side by side: every quantity in which they differ. One config, or a list of one, gives an
-    `Inspection`; a list of several gives a `InspectionComparison` of their inspections, all at one length of sequences.
+    `Inspection`; a list of several gives an `InspectionComparison`, all at one length of sequences.
 
     >>> import moewright
     >>> moewright.inspect("examples/configs/mixtral-8x7b.json").total_params
@@ -93,7 +84,7 @@ def inspect(
     from moewright.hf.loading import load_architecture
 
     models = [load_architecture(each) for each in as_list(config)]
-    settings: dict[str, Any] = {
+    settings: _Settings = {
         "tokens_per_sequence": tokens_per_sequence,
         "batch": batch,
         "weights_dtype": weights_dtype,

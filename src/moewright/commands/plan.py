@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moewright.commands.checking import command
+from moewright.commands.checking import as_list, command
 from moewright.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,19 +85,10 @@ def plan(
 
 
 def _prices(given: Mapping[str, float] | str | Iterable[str] | None) -> dict[str, float]:
-    from moewright.complaints import check_number
+    from moewright.complaints import check_number, named_texts
     from moewright.quantities import parse_count
 
-    if given is None:
-        return {}
     if isinstance(given, Mapping):
         return {str(name): check_number(value, f"price: {name}", above=0) for name, value in given.items()}
-    prices: dict[str, float] = {}
-    for text in [given] if isinstance(given, str) else given:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise UserError(f"price: expected NAME=PRICE such as H100=2.5, found {text!r}")
-        if name.strip() in prices:
-            raise UserError(f"price: {name.strip()} is given twice")
-        prices[name.strip()] = parse_count(value, f"price: {name.strip()}")
-    return prices
+    texts = named_texts(as_list(given), "price")
+    return {name.strip(): parse_count(value, f"price: {name.strip()}") for name, value in texts.items()}

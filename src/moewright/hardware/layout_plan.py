@@ -10,7 +10,7 @@ import numpy as np
 
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE, training_flops_per_token
 from moewright.architecture.spec import Architecture
-from moewright.complaints import check_integer, hint, one_of
+from moewright.complaints import check_integer, named_texts, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.hardware.devices import Device, Hardware, load_device
@@ -283,15 +283,8 @@ def _nothing_fits(job: TrainingJob, refused: Mapping[Any, RefusedLayouts]) -> st
 def _given(job: TrainingJob, text: str) -> LayoutColumns:
     """The layout of a text such as tp=1,pp=2,ep=32,micro_batch=1; what is not named is 1, ZeRO 1."""
     values: dict[str, int] = dict.fromkeys(SHORT_NAMES, 1) | {"recompute": 0}
-    seen = set()
-    for pair in text.split(","):
-        name, equals, value = (piece.strip() for piece in pair.partition("="))
-        if not equals or name not in SHORT_NAMES:
-            raise UserError(f"layout: expected NAME=NUMBER, found {pair!r}{hint(name, SHORT_NAMES)}")
-        if name in seen:
-            raise UserError(f"layout: {name} is given twice")
-        seen.add(name)
-        if name == "recompute":
+    for name, value in named_texts(text.replace(" ", "").split(","), "layout").items():
+        if one_of(name, "layout", SHORT_NAMES) == "recompute":
             values[name] = RECOMPUTED.index(one_of(value, "layout: recompute", RECOMPUTED))
         elif not (value.isascii() and value.isdigit()) or len(value) > 6 or (int(value) < 1 and name != "zero"):
             raise UserError(f"layout: {name} must be a whole number, found {value!r}")

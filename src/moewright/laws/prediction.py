@@ -120,8 +120,6 @@ class Prediction(ShownTable):
     @property
     def effective_tokens(self) -> float:
         """New tokens that would do as much as those trained on, which laws of loss are asked about."""
-        if self.unique_tokens is None:
-            return self.train_tokens
         return effective_tokens(self.train_tokens, self.unique_tokens)
 
     def answer(self) -> PredictionAnswer:
@@ -173,8 +171,8 @@ def predict_losses(
     `unique_tokens` than are trained, laws of loss are asked about the new tokens that would do as much.
     """
     chosen = list(laws) if laws is not None else [law for law in map(get, names()) if _gives_numbers(law)]
-    notes = [] if unique_tokens is None else repetition_notes(train_tokens, unique_tokens)
-    worth = train_tokens if unique_tokens is None else effective_tokens(train_tokens, unique_tokens)
+    notes = repetition_notes(train_tokens, unique_tokens)
+    worth = effective_tokens(train_tokens, unique_tokens)
     answers = tuple(_ask(law, architecture, worth if "loss" in law.gives else train_tokens) for law in chosen)
     return Prediction(name, train_tokens, answers, (*warnings, *notes, *caveats(architecture)), unique_tokens)
 

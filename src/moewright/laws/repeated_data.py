@@ -2,15 +2,15 @@
 
 import math
 
-from moewright.errors import UserError
+from moewright.complaints import check_number
 from moewright.quantities import format_count
 
 DECAY = 15.39
 """Repetitions after which one more is worth 1/e of new tokens: R_D* of Muennighoff et al. 2023 (arXiv 2305.16264)."""
 
 
-def effective_tokens(train_tokens: float, unique_tokens: float) -> float:
-    """New tokens that would do as much as `train_tokens` drawn from `unique_tokens`, again and again.
+def effective_tokens(train_tokens: float, unique_tokens: float | None) -> float:
+    """New tokens that would do as much as `train_tokens` drawn from `unique_tokens` again and again; None: all new.
 
     D' = U + U R* (1 - exp(-R / R*)) with R = D / U - 1 repetitions: Muennighoff et al. 2023. At most 16.39 U,
     however long. Where nothing is seen twice, D itself. Raises UserError for counts that are not positive.
@@ -18,17 +18,17 @@ def effective_tokens(train_tokens: float, unique_tokens: float) -> float:
     >>> f"{effective_tokens(4e9, 1e9):.3e}"  # four passes are nearly as good as new
     '3.726e+09'
     """
-    for name, value in (("train-tokens", train_tokens), ("unique-tokens", unique_tokens)):
-        if not (value > 0 and math.isfinite(value)):
-            raise UserError(f"{name}: {value:g} is not a positive number")
-    repetitions = train_tokens / unique_tokens - 1
-    if repetitions <= 0:
+    check_number(train_tokens, "train-tokens", above=0)
+    if unique_tokens is None or check_number(unique_tokens, "unique-tokens", above=0) >= train_tokens:
         return train_tokens
+    repetitions = train_tokens / unique_tokens - 1
     return unique_tokens * (1 - DECAY * math.expm1(-repetitions / DECAY))
 
 
-def repetition_notes(train_tokens: float, unique_tokens: float) -> list[str]:
-    """What a reader of losses under repeated data should know, one sentence each."""
+def repetition_notes(train_tokens: float, unique_tokens: float | None) -> list[str]:
+    """What a reader of losses under repeated data should know, one sentence each; none where all tokens are new."""
+    if unique_tokens is None:
+        return []
     epochs = train_tokens / unique_tokens
     if epochs <= 1:
         given, wanted = format_count(unique_tokens), format_count(train_tokens)

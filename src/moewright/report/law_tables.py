@@ -102,11 +102,9 @@ def _optimum(optimum: OptimumDescription) -> Table:
 
 def print_prediction(console: Screen, prediction: Prediction) -> None:
     """Each law's answer with what lies outside its runs, then the silent laws with their reasons."""
-    tokens = format_count(prediction.train_tokens)
+    tokens = f"{format_count(prediction.train_tokens)} tokens"
     if prediction.unique_tokens is not None:
-        tokens += f" tokens, {format_count(prediction.unique_tokens)} of them different"
-    else:
-        tokens += " tokens"
+        tokens += f", {format_count(prediction.unique_tokens)} of them different"
     console.print(styled("[bold]{}[/bold] trained on {}", prediction.model, tokens))
     console.print()
     answering = [answer for answer in prediction.laws if answer.reason is None]
