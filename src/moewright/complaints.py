@@ -6,6 +6,7 @@ import math
 import numbers
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
@@ -109,6 +110,21 @@ def check_number(
         found = float(value)
     except OverflowError:  # more digits than float64 has powers of ten
         found = math.inf
+    check_bounds(found, value, name, above=above, at_least=at_least, below=below, at_most=at_most)
+    return found
+
+
+def check_bounds(
+    found: float | Fraction,
+    given: object,
+    name: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> None:
+    """UserError where a number, read from what was given, is not finite or not within these bounds."""
     bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     keeps = (
         math.isfinite(found)
@@ -119,8 +135,7 @@ def check_number(
     )
     if not keeps:
         rules = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
-        raise UserError(f"{name}: {brief(value)} must be {' and '.join(rules) or 'finite'}")
-    return found
+        raise UserError(f"{name}: {brief(given)} must be {' and '.join(rules) or 'finite'}")
 
 
 def one_of(value: Any, name: str, known: Iterable[Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from moewright.architecture.counts import active_params, total_params, training_flops, training_flops_per_token
 from moewright.architecture.spec import Architecture
+from moewright.complaints import check_bounds
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.hf.loading import load_architecture
@@ -32,8 +33,8 @@ BY_PARAMS = {"tokens_per_active_param": active_params, "tokens_per_total_param":
 def check_rules(settings: Mapping[str, Any]) -> None:
     """UserError for a rule's value that is no positive number."""
     for rule in BY_PARAMS:
-        if rule in settings and fraction(settings[rule], rule) == 0:
-            raise UserError(f"{rule}: {settings[rule]!r} must be above 0")
+        if rule in settings:
+            check_bounds(fraction(settings[rule], rule), settings[rule], rule, above=0)
     if "train_flops" in settings:
         amount(settings["train_flops"], "train_flops")
 
@@ -68,8 +69,7 @@ def _size(values: Mapping[str, Any], name: str) -> int:
     if name not in values:
         raise UserError(f"{name}: the recipe has none, and the cells' tokens follow from it; state it")
     size = int(amount(values[name], name))
-    if size < 1:
-        raise UserError(f"{name}: {values[name]!r} must be at least 1")
+    check_bounds(size, values[name], name, at_least=1)
     return size
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router, SharedExpert
-from moewright.complaints import first_complaint, hint
+from moewright.complaints import check_bounds, first_complaint, hint
 from moewright.errors import UserError
 from moewright.sweeps.settings.recipe_settings import MisfitError, fraction, parse_size, show_fraction, whole_width
 
@@ -124,12 +124,18 @@ def _written(relation: _Relation) -> str:
 
 
 COUNTS = ("num_experts", "top_k", "expert_size", "active_width")
-SHARES = ("expert_share", "total_ratio", "active_width_ratio", "shared_share")
+SHARES: dict[str, dict[str, float]] = {
+    "expert_share": {"above": 0, "at_most": 1},
+    "total_ratio": {"at_least": 1},
+    "active_width_ratio": {"above": 0},
+    "shared_share": {"at_least": 0, "below": 1},  # what is shared leaves something to route
+}
+"""Settings that are shares or ratios, each with its bounds."""
 MIX = "mix"
 LATENT = "latent_size"
 ROUTER = "router."
 _OF_A_GROUP = ("expert_share", "active_share", "total_share")
-_SAYS_THE_SAME = (("active_width", "active_width_ratio"), *((MIX, name) for name in (*COUNTS[:3], SHARES[0])))
+_SAYS_THE_SAME = (("active_width", "active_width_ratio"), *((MIX, name) for name in (*COUNTS[:3], "expert_share")))
 
 
 def changes_mixtures(name: str) -> bool:
@@ -220,24 +226,17 @@ def read_mix(value: Any) -> list[dict[str, Fraction]]:
 
 def _share(value: Any, name: str) -> Fraction:
     share = fraction(value, name)
-    if not 0 < share <= 1:
-        raise UserError(f"{name}: {value!r} is not a share above 0 and at most 1")
+    check_bounds(share, value, name, above=0, at_most=1)
     return share
 
 
 def _stated(sizes: Mapping[str, Any], hidden_size: int) -> dict[str, Fraction]:
     """What the settings state, exactly; both settings of the active width in channels."""
     stated = {name: Fraction(parse_size(sizes[name], name)) for name in COUNTS if name in sizes}
-    for name in SHARES:
+    for name, bounds in SHARES.items():
         if name in sizes:
             stated[name] = fraction(sizes[name], name)
-            if stated[name] == 0 and name != "shared_share":
-                raise UserError(f"{name}: must be above 0")
-    for name, least, most in (("expert_share", 0, 1), ("shared_share", 0, None), ("total_ratio", 1, None)):
-        if name in stated and (stated[name] < least or (most is not None and stated[name] > most)):
-            raise UserError(f"{name}: {sizes[name]!r} must be from {least}" + (f" to {most}" if most else ""))
-    if stated.get("shared_share", 0) >= 1:
-        raise UserError(f"shared_share: {sizes['shared_share']!r} leaves nothing to route; it must be below 1")
+            check_bounds(stated[name], sizes[name], name, **bounds)
     if "active_width_ratio" in stated:
         ratio = stated.pop("active_width_ratio")
         what = f"active_width = {show_fraction(ratio)} x hidden_size {hidden_size}"
