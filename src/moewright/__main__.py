@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from moewright.foreign_text import visible
 
-COLLECT_AFTER = 50_000
+COLLECT_AFTER = 100_000
 """New objects before Python looks for circles among them. Imports make many objects and hardly a circle: with Python's
 own 700 (2,000 since 3.13), looking takes a seventh of the time of `inspect`'s imports."""
 

@@ -18,7 +18,7 @@ import moewright
 from moewright import UserError
 from moewright.architecture.gguf_types import GGUF_TYPES
 from moewright.hf.checkpoint_headers import read_content
-from moewright.hf.tensor_headers import file_ranges, http_ranges, read_header
+from moewright.hf.tensor_headers import file_ranges, http_ranges, read_header, whole_length
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
 
@@ -311,6 +311,16 @@ def test_a_server_without_ranges_is_refused(serve: Any, tmp_path: Path) -> None:
         read_header(http_ranges(serve(path, False)), path.name)
     with pytest.raises(UserError, match="cannot be read"):
         read_header(http_ranges("http://127.0.0.1:9/model.safetensors"), path.name)
+
+
+@pytest.mark.parametrize(
+    ("status", "content_range"),
+    [(200, ""), (206, ""), (206, "bytes 0-7/*"), (206, "bytes 8-15/99"), (206, f"bytes 0-7/{'9' * 40}"), (416, "x")],
+)
+def test_parts_that_were_not_asked_for_are_refused(status: int, content_range: str) -> None:
+    with pytest.raises(UserError, match=r"^file: the server"):
+        whole_length(status, content_range, 0, "file")
+    assert whole_length(206, "bytes 0-7/99", 0, "file") == 99
 
 
 # GGUF

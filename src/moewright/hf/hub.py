@@ -15,7 +15,7 @@ from typing import Any
 
 from moewright.errors import UserError
 from moewright.hf.checkpoint_headers import INDEX
-from moewright.hf.tensor_headers import RangeReader, Ranges
+from moewright.hf.tensor_headers import RangeReader, Ranges, whole_length
 from moewright.quantities import brief
 
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([\w./-]{1,200}))?", re.ASCII)
@@ -134,10 +134,9 @@ def _ranges(repository: str, name: str, commit: str) -> Iterator[tuple[RangeRead
         asked = {**utils.build_hf_headers(), "Range": f"bytes={offset}-{offset + length - 1}"}
         try:
             with utils.get_session().stream("GET", url, headers=asked, follow_redirects=True) as answer:
-                total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-                if answer.status_code != 206 or not total.isdigit():
-                    raise UserError(f"{repository}: {name}: the hub sends no part of it (status {answer.status_code})")
-                return _at_most(answer, length), int(total)
+                content_range = answer.headers.get("Content-Range", "")
+                total = whole_length(answer.status_code, content_range, offset, f"{repository}: {name}")
+                return _at_most(answer, length), total
         except _unreachable() as error:
             raise UserError(f"{repository}: {name}: cannot be read: {str(error) or type(error).__name__}") from None
 

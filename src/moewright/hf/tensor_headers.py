@@ -7,6 +7,7 @@ believed: lengths, offsets, shapes and types are checked before anything of that
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -88,12 +89,8 @@ def http_ranges(url: str, headers: dict[str, str] | None = None) -> Iterator[tup
         asked = {**(headers or {}), "Range": f"bytes={offset}-{offset + length - 1}"}
         try:
             with urlopen(Request(url, headers=asked), timeout=30) as answer:
-                if answer.status != 206:
-                    raise UserError(f"{url}: the server does not answer range requests (status {answer.status})")
-                total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-                if not total.isdigit():
-                    raise UserError(f"{url}: the server does not say how long the file is")
-                return answer.read(length), int(total)
+                total = whole_length(answer.status, answer.headers.get("Content-Range", ""), offset, url)
+                return answer.read(length), total
         except UserError:
             raise
         except (URLError, OSError, ValueError) as error:
@@ -101,6 +98,19 @@ def http_ranges(url: str, headers: dict[str, str] | None = None) -> Iterator[tup
 
     _, size = ask(0, 1)
     yield lambda offset, length: ask(offset, length)[0] if length and offset < size else b"", size
+
+
+def whole_length(status: int, content_range: str, offset: int, name: str) -> int:
+    """Bytes of the file that an answer to a range request is a part of (RFC 9110, section 14.4).
+
+    UserError where the answer is no such part: all of the file, a part from elsewhere, or of a file of unknown length.
+    """
+    if status != 206:
+        raise UserError(f"{name}: the server does not answer range requests (status {status})")
+    part = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", content_range)
+    if part is None or int(part[1]) != offset:
+        raise UserError(f"{name}: the server does not say which part of how long a file it sends")
+    return int(part[2])
 
 
 Ranges = AbstractContextManager[tuple[RangeReader, int]]

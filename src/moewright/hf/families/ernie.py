@@ -63,21 +63,26 @@ def _read_vl(c: Config) -> Architecture:
     return build(c, stack(c, [mixer] * n, feed_forwards))
 
 
+_DEFAULTS = {
+    **COMMON_DEFAULTS,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+    "use_bias": False,
+    "moe_num_shared_experts": 2,
+}
+_ALIASES = {"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"}
+
 FAMILIES = {
     "ernie4_5_vl_moe_text": Family(
         model_type="ernie4_5_vl_moe_text",
         class_name="Ernie4_5_VLMoeForConditionalGeneration",
         read=_read_vl,
         defaults={
-            **COMMON_DEFAULTS,
-            "rms_norm_eps": 1e-5,
-            "tie_word_embeddings": True,
-            "use_bias": False,
-            "moe_num_shared_experts": 2,
+            **_DEFAULTS,
             "moe_intermediate_size": [1536, 512],
             "mlp_layer_types": None,
         },
-        aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
+        aliases=_ALIASES,
         neutral=("moe_norm_min", "intermediate_size"),
     ),
     "ernie4_5_moe": Family(
@@ -85,17 +90,13 @@ FAMILIES = {
         class_name="Ernie4_5_MoeForCausalLM",
         read=_read,
         defaults={
-            **COMMON_DEFAULTS,
-            "rms_norm_eps": 1e-5,
-            "tie_word_embeddings": True,
-            "use_bias": False,
-            "moe_num_shared_experts": 2,
+            **_DEFAULTS,
             "moe_layer_start_index": 1,
             "moe_layer_end_index": -1,
             "moe_layer_interval": 1,
             "num_nextn_predict_layers": 0,
         },
-        aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
+        aliases=_ALIASES,
         neutral=("moe_norm_min", "moe_use_aux_free", "moe_gate_act", "moe_capacity", "moe_gate", "intermediate_size"),
     ),
 }

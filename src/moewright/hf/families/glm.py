@@ -147,6 +147,19 @@ _DEFAULTS = {
     "first_k_dense_replace": 1,
     "num_nextn_predict_layers": 0,
 }
+_SPARSE_DEFAULTS = {
+    **_DEFAULTS,
+    "rms_norm_eps": 1e-5,
+    "first_k_dense_replace": 3,
+    "routed_scaling_factor": 2.5,
+    "mlp_layer_types": None,
+    "layer_types": None,
+    "indexer_types": None,
+    "index_topk_pattern": None,
+    "index_topk_freq": 1,
+    "index_skip_topk_offset": 2,
+}
+"""Of those with an indexer."""
 _ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}
 _GLM4 = Family(
     model_type="glm4_moe",
@@ -180,19 +193,7 @@ FAMILIES = {
         model_type="glm_moe_dsa",
         class_name="GlmMoeDsaForCausalLM",
         read=_read_dsa,
-        defaults={
-            **_DEFAULTS,
-            "rms_norm_eps": 1e-5,
-            "first_k_dense_replace": 3,
-            "routed_scaling_factor": 2.5,
-            "mlp_layer_types": None,
-            "layer_types": None,
-            "indexer_types": None,
-            "index_topk_pattern": None,
-            "index_topk_freq": 1,
-            "index_skip_topk_offset": 2,
-            "mlp_bias": False,
-        },
+        defaults={**_SPARSE_DEFAULTS, "mlp_bias": False},
         aliases={**_ALIASES, "num_experts": "n_routed_experts"},
         neutral=(*LATENT_NEUTRAL, "indexer_rope_interleave", "index_share_for_mtp_iteration"),
     ),
@@ -201,16 +202,7 @@ FAMILIES = {
         class_name="Glm5NextForConditionalGeneration",
         read=_read_next,
         defaults={
-            **_DEFAULTS,
-            "rms_norm_eps": 1e-5,
-            "first_k_dense_replace": 3,
-            "routed_scaling_factor": 2.5,
-            "mlp_layer_types": None,
-            "layer_types": None,
-            "indexer_types": None,
-            "index_topk_pattern": None,
-            "index_topk_freq": 1,
-            "index_skip_topk_offset": 2,
+            **_SPARSE_DEFAULTS,
             "index_kpool": 16,
             "hc_mult": 4,
             "linear_head_dim": 128,
