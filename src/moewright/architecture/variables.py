@@ -82,6 +82,27 @@ def shared_ratio_zhao(architecture: Countable[F]) -> F:
     return shared_experts(architecture) / active_experts_zhao(architecture)
 
 
+def stored_over_used_width(architecture: Countable[F]) -> F:
+    """Experts' channels that the MoE layers hold, over those that a token uses; shared ones are both.
+
+    E / K where no expert is shared; unlike that it cannot be raised by making the shared experts wide.
+    """
+    shared = _shared_width(architecture)
+    stored = _sum_over_moe(
+        architecture,
+        lambda moe: total((group.count * group.expert_size for group in moe.groups), 0 * architecture.hidden_size),
+    )
+    ratio: F = (stored + shared) / (_routed_width(architecture) + shared)
+    return ratio
+
+
+def active_width_ratio(architecture: Countable[F]) -> F:
+    """Experts' channels that a token uses in an MoE layer, shared ones included, over d."""
+    used = _routed_width(architecture) + _shared_width(architecture)
+    ratio: F = used / _num_moe_layers(architecture) / architecture.hidden_size
+    return ratio
+
+
 def activation_ratio_ling(architecture: Countable[F]) -> F:
     """A = (K + shared) / (E + shared), shared in units of d_e (arXiv 2507.17702)."""
     shared = shared_experts(architecture)

@@ -2,6 +2,7 @@
 
 laws.get("zhao2025").loss(...)      a published law
 laws.fit_law("zhao2025", table)     its form, fitted to a table of runs
+laws.judge(a, b, train_tokens=2e12)   which of two models is better, where the laws agree
 laws.forecast("zhao2025", plan, noise=0.003)   what planned runs would tell about it
 """
 
@@ -12,6 +13,9 @@ from moewright.laws.fitting.fit_result import Fit, compare
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw, Interval, load, resolve_law
 from moewright.laws.forecasting.forecast import Forecast, forecast
+from moewright.laws.judging.compared_designs import ComparedDesigns
+from moewright.laws.judging.judgement import JudgedPair, judge
+from moewright.laws.judging.verdicts import Verdicts, judge_columns
 from moewright.laws.law import Allocation, Finding, InapplicableLaw, Law, LossForm, LossLaw, Rule
 from moewright.laws.marginals import marginal_curves
 from moewright.laws.prediction import Prediction
@@ -20,6 +24,7 @@ from moewright.laws.rate_optimum import RateOptimum, best_rate
 
 __all__ = [
     "Allocation",
+    "ComparedDesigns",
     "Finding",
     "Fit",
     "FitSettings",
@@ -27,6 +32,7 @@ __all__ = [
     "Forecast",
     "InapplicableLaw",
     "Interval",
+    "JudgedPair",
     "Law",
     "LawFitter",
     "LossForm",
@@ -34,6 +40,7 @@ __all__ = [
     "Prediction",
     "RateOptimum",
     "Rule",
+    "Verdicts",
     "best_rate",
     "compare",
     "describe",
@@ -41,6 +48,8 @@ __all__ = [
     "fit_law",
     "forecast",
     "get",
+    "judge",
+    "judge_columns",
     "judges",
     "load",
     "loss_through",

@@ -23,8 +23,9 @@ from moewright.architecture import Architecture
 from moewright.complaints import check_names
 from moewright.display import Shown
 from moewright.errors import UserError
+from moewright.laws.design_axes import AxisName
 from moewright.laws.form import Form
-from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Variable, check_values, status_of
+from moewright.laws.variable import TRAIN_TOKENS, Array, Status, Values, Variable, check_values, status_of
 
 
 class InapplicableLaw(UserError):  # noqa: N818  (a reason to print, seldom an error)
@@ -71,12 +72,45 @@ class Optimum:
         return {name: _plain(value) for name, value in solved.items()}
 
 
+@dataclass(frozen=True)
+class ExpansionVariable:
+    """A law's variable for how many experts stand behind those that a token uses, and what the number multiplies.
+
+    The law's runs had experts of one share of the active parameters, so they cannot tell whether its expansion
+    multiplies the experts' channels or everything. Both readings agree at that share; see `readings`.
+    """
+
+    name: str
+    of: Callable[[Any], Any]
+    """The variable from an expansion: channels stored over used."""
+    experts_share: float
+    """Share of the active parameters, without the vocabulary's, that the routed experts had in the law's runs."""
+
+    def readings(self, expansion: Values, total_over_active: Values) -> tuple[Any, Any]:
+        """The variable if expansion multiplies the experts' channels only, and if it multiplies all that is active.
+
+        The second is the expansion at which a model with the runs' share of experts has this total over active.
+        """
+        rest = 1 - self.experts_share
+        of_all = np.maximum((np.asarray(total_over_active) - rest) / self.experts_share, 1.0)
+        return self.of(np.asarray(expansion)), self.of(of_all)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """Whether a law may rank mixtures: choices of total and active size, sparsity, expert size and shared experts.
+    """Whether a law may rank mixtures: choices of total and active size, sparsity, expert size and shared experts;
+    and what its runs moved, on which alone it is heard (`laws.judge`).
 
     A law of dense models has no such variable, and a law of one fixed mixture was never asked.
     """
+
+    moved: frozenset[AxisName] = frozenset()
+    """The axes on which its runs differed and its formula has a variable."""
+    least_tokens_per_param: float = 0.0
+    """The fewest training tokens for each active parameter in its runs: with fewer, more experts can do harm
+    (arXiv 2502.05172), which a law without such runs cannot know. 0 where its source does not say."""
+    expansion: ExpansionVariable | None = None
+    """None where the formula takes parameters, total and active, in place of an expansion."""
 
     reason: str | None = None
     """Why it may not; None where it may."""
@@ -86,6 +120,12 @@ class Judgement:
     """For a law without a loss of its own: the dense law whose compute-optimal loss is taken instead, ..."""
     dense_flops: Callable[[Mapping[str, Any]], Any] | None = None
     """... at these FLOPs of training, a function of the law's variables. That loss falls as the FLOPs grow."""
+
+    def loss(self, law: "Law", variables: Mapping[str, Any]) -> Any:
+        """The loss by which the law ranks, unchecked: its own, or that of its dense law."""
+        if self.dense is None or self.dense_flops is None:
+            return law.bare_loss(variables)
+        return self.dense.optimum(train_flops=self.dense_flops(variables))["loss"]
 
 
 MAY_JUDGE = Judgement()

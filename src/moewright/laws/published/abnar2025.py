@@ -5,7 +5,7 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import MAY_JUDGE, LossLaw
+from moewright.laws.law import ExpansionVariable, Judgement, LossLaw
 from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
 
@@ -71,6 +71,10 @@ LAW = LossLaw(
     ),
     held_fixed=(Variable("train_flops", "6 N_a D", None, 1e21, "FLOPs", derive.six_active_params, per_token=True),),
     applies=derive.needs_like_experts,
-    judges=MAY_JUDGE,
+    # The source does not give its models' shapes: the experts' share is that of a feed-forward of 4 d, assumed.
+    judges=Judgement(
+        moved=frozenset({"size", "tokens", "expansion", "active_width"}),
+        expansion=ExpansionVariable("sparsity", lambda expansion: 1 - 1 / expansion, experts_share=2 / 3),
+    ),
     notes=("explains 68 % of the variance of held-out runs (the authors' R squared)",),
 )

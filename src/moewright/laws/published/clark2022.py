@@ -7,7 +7,7 @@ import numpy as np
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, Link
 from moewright.laws.formulas import saturated
-from moewright.laws.law import MAY_JUDGE, LossLaw
+from moewright.laws.law import ExpansionVariable, Judgement, LossLaw
 from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
 LOG10 = Link(
@@ -71,6 +71,11 @@ LAW = LossLaw(
         Variable("top_k", "K", 1, 1, "experts", derive.top_k_or_one),
     ),
     applies=derive.needs_like_experts,
-    judges=MAY_JUDGE,
+    # Every second layer routed: 8 d^2 of experts among 24 d^2. 130B tokens, and at most 1.3B active parameters.
+    judges=Judgement(
+        moved=frozenset({"size", "expansion"}),
+        least_tokens_per_param=130e9 / 1.3e9,
+        expansion=ExpansionVariable("num_experts", lambda expansion: expansion, experts_share=1 / 3),
+    ),
     notes=("every second layer was routed (routing frequency 0.5)",),
 )

@@ -9,7 +9,7 @@ from moewright.architecture import counts, variables
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
 from moewright.laws.formulas import minimise_in_log
-from moewright.laws.law import MAY_JUDGE, LossLaw, Optimum
+from moewright.laws.law import Judgement, LossLaw, Optimum
 from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
 EXPANSION = 64  # total over active expert parameters, fixed in the fitted runs
@@ -122,7 +122,12 @@ LAW = LossLaw(
         },
     ),
     applies=derive.needs_moe,
-    judges=MAY_JUDGE,
+    # The expansion was 64 in all runs. The largest model (3.7B) has 12 of its 4 + 8 x 64 parts active; 16B tokens or
+    # more.
+    judges=Judgement(
+        moved=frozenset({"size", "tokens", "granularity"}),
+        least_tokens_per_param=16e9 / (3.7e9 * 12 / (4 + 8 * EXPANSION)),
+    ),
     notes=(
         "the paper's dense companion: a 16.3, alpha .126, b 26.7, beta .127",
         "its table of optima has losses .011 to .023 higher than these rounded coefficients give",

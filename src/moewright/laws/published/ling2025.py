@@ -9,7 +9,7 @@ from moewright.architecture import variables
 from moewright.laws import derive
 from moewright.laws.form import Coefficients
 from moewright.laws.formulas import saturated
-from moewright.laws.law import Judgement, Law, Optimum, Quantity, Rule
+from moewright.laws.law import ExpansionVariable, Judgement, Law, Optimum, Quantity, Rule
 from moewright.laws.published.hoffmann2022 import EPOCH2024
 from moewright.laws.variable import TRAIN_FLOPS, Values, Variable, check_values
 
@@ -36,6 +36,12 @@ def efficiency_leverage(activation_ratio: Values, granularity: Values, train_flo
 def equivalent_dense_flops(variables: Mapping[str, Any]) -> Any:
     """FLOPs with which a compute-optimal dense model reaches the loss: C times the leverage."""
     return efficiency_leverage(**variables) * variables["train_flops"]
+
+
+def _least_tokens_per_param(train_flops: float = 6e20) -> float:
+    """Tokens for each active parameter (M / 6) of the compute-optimal model with most compute, which has fewest."""
+    (per_token, per_power), (tokens, tokens_power) = _MOE["flops_per_token"], _MOE["train_tokens"]
+    return float(6 * tokens * train_flops**tokens_power / (per_token * train_flops**per_power))
 
 
 def optimum(_: Coefficients, train_flops: Values | None = None) -> dict[str, Any]:
@@ -87,7 +93,14 @@ LAW = Rule(
     ),
     applies=derive.needs_moe,
     # The dense law is the refit of the runs that most dense laws rest on.
-    judges=Judgement(dense=EPOCH2024, dense_flops=equivalent_dense_flops),
+    judges=Judgement(
+        moved=frozenset({"size", "tokens", "expansion", "active_width", "granularity"}),
+        least_tokens_per_param=_least_tokens_per_param(),
+        # 8 of 12 parts as in a feed-forward of 4 d: assumed, the source gives no share.
+        expansion=ExpansionVariable("activation_ratio", lambda expansion: 1 / expansion, experts_share=2 / 3),
+        dense=EPOCH2024,
+        dense_flops=equivalent_dense_flops,
+    ),
     notes=(
         "validated by the authors to 28B parameters in total",
         "a loss follows through a dense law at C x leverage: `laws.loss_through`",

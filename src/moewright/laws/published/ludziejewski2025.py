@@ -9,7 +9,7 @@ from moewright.architecture import counts
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
 from moewright.laws.formulas import saturated, split_six_nd
-from moewright.laws.law import MAY_JUDGE, LossLaw, Optimum, Quantity, Rule
+from moewright.laws.law import ExpansionVariable, Judgement, LossLaw, Optimum, Quantity, Rule
 from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
 PHI = 0.01  # the offset of the expert count, fixed in the authors' code
@@ -106,7 +106,13 @@ LAW = LossLaw(
         answers={"active_params": "N_a of least loss under C = 6 N_a D", "train_tokens": "D there", "loss": "L there"},
     ),
     applies=derive.needs_like_experts,
-    judges=MAY_JUDGE,
+    # Experts as wide as a feed-forward of 4 d with two matrices, in every layer, beside 4 d^2 of attention: 8 of 12
+    # parts. 0.5B tokens for 1.05B active parameters without embeddings are the fewest.
+    judges=Judgement(
+        moved=frozenset({"size", "tokens", "expansion"}),
+        least_tokens_per_param=0.5e9 / 1.05e9,
+        expansion=ExpansionVariable("num_experts", lambda expansion: expansion, experts_share=2 / 3),
+    ),
     # On the authors' 260 training rows, the best of them, left out, are predicted within .007 nats so, within .016 by
     # huber_log alone and within .022 by squares.
     fit_settings={"objective": "huber_log", "tuning": "best"},

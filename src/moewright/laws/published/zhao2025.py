@@ -8,7 +8,7 @@ import numpy as np
 from moewright.architecture import counts, variables
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import MAY_JUDGE, LossLaw, Optimum
+from moewright.laws.law import Judgement, LossLaw, Optimum
 from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
 
 # The efficiency-aware N_a/N is where one more unit of N_a/N lowers the loss by less than this. The paper prints its
@@ -144,7 +144,11 @@ LAW = LossLaw(
         },
     ),
     applies=derive.needs_moe,
-    judges=MAY_JUDGE,
+    # N_a and N moved by the experts' width and number, G and S by themselves; 10B tokens for 2.2B active at the least.
+    judges=Judgement(
+        moved=frozenset({"size", "tokens", "expansion", "active_width", "granularity", "shared_share"}),
+        least_tokens_per_param=10e9 / 2.2e9,
+    ),
     notes=(
         "validated by the authors up to 9B parameters, 100B tokens and 256 experts",
         "k cannot be identified from data: its whole effect is at most 1.6e-4",
