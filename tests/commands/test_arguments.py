@@ -42,7 +42,7 @@ KINDS = {
     "latent_cache:text window_cache:text tensor_parallel:int? hardware:name? devices:int?",
     "predict": "config:source train_tokens:quantity law:names? unique_tokens:quantity?",
     "models": "name:text?",
-    "describe_laws": "name:name?",
+    "describe_laws": "name:name? evidence:flag",
     "fit": "runs:table law:name source:text? where:pairs? holdout:text? bootstrap:int loss:text weights:text? "
     "cluster:texts? objective:text? tuning:text? asymptote:float? fix:pairs? bound:pairs? seed:int out:path? "
     "plots:path? force:flag",
@@ -237,6 +237,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"name": "examples/configs/dbrx.json"},
         {"name": "x" * 300},
         {"name": "a=b"},
+        {"name": "zhao2025", "evidence": True},
         {"name": "../zhao2025"},
     ],
     "fit": [

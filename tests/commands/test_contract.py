@@ -24,14 +24,14 @@ CONTRACT = {
     "runs": "PATH* --out --curves --from=auto --map --final-tokens --force",
     "fit": "RUNS --law! --source --where* --holdout --bootstrap=1000 --loss=loss --weights --cluster* --objective "
     "--tuning --asymptote --fix* --bound* --seed=0 --out --plots --force",
-    "laws": "[NAME]",
+    "laws": "[NAME] --evidence",
     "models": "[NAME]",
     "export": "DESIGN --format! --out! --balance-loss",
     "data prepare": "SOURCES* --out! --tokenizer --vocab-size --text-key --source-key --document-separator "
     "--end-of-document --validation-share=0.01 --seed=0 --tokens-per-shard=100000000",
 }
 """`!`: needed. `*`: may be given several times. Add to it; what is there stays."""
-FLAGS = {"dry-run", "print-space", "quiet", "watch", "retry-failed", "add", "force"}
+FLAGS = {"dry-run", "evidence", "print-space", "quiet", "watch", "retry-failed", "add", "force"}
 ALSO_BY_PLACE = {
     "predict": ["train_tokens", "law"],
     "train": ["out"],

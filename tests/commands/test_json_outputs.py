@@ -15,6 +15,7 @@ from moewright.exporters.exported import ExportAnswer
 from moewright.hardware.inspection_record import ComparisonRecord, InspectionRecord
 from moewright.hardware.layout_record import LayoutPlanRecord
 from moewright.hf.model_description import ModelDescription, ModelList
+from moewright.laws import Evidence
 from moewright.laws.description import LawDescription, LawList
 from moewright.laws.prediction import PredictionAnswer
 from moewright.records import Output
@@ -35,6 +36,7 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
         (("models", "kimi-k3"), ModelDescription),
         (("plan", MODEL, "--hardware", "GB200", "--devices", "256", "--precision", "mxfp8"), LayoutPlanRecord),
         (("laws",), LawList),
+        (("laws", "--evidence"), Evidence),
         (("laws", "zhao2025"), LawDescription),
         (("laws", "docs/slicing2026.json"), LawDescription),
         (("design", *SMALL), DesignsRecord),

@@ -49,6 +49,7 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         "model": lambda: moewright.models("dbrx"),
         "laws": lambda: moewright.describe_laws(),
         "law": lambda: moewright.describe_laws("zhao2025"),
+        "evidence": lambda: moewright.describe_laws(evidence=True),
         "fit": lambda: moewright.fit(TABLE, "hoffmann2022", bootstrap=20),
         "export": lambda: moewright.export(OLMOE, "hf", tmp_path / "out"),
     }

@@ -14,6 +14,7 @@ from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw, Interval, load, resolve_law
 from moewright.laws.forecasting.forecast import Forecast, forecast
 from moewright.laws.judging.compared_designs import ComparedDesigns
+from moewright.laws.judging.evidence import Evidence, evidence
 from moewright.laws.judging.judgement import JudgedPair, judge
 from moewright.laws.judging.verdicts import Verdicts, judge_columns
 from moewright.laws.law import Allocation, Finding, InapplicableLaw, Law, LossForm, LossLaw, Rule
@@ -25,6 +26,7 @@ from moewright.laws.rate_optimum import RateOptimum, best_rate
 __all__ = [
     "Allocation",
     "ComparedDesigns",
+    "Evidence",
     "Finding",
     "Fit",
     "FitSettings",
@@ -45,6 +47,7 @@ __all__ = [
     "compare",
     "describe",
     "describe_all",
+    "evidence",
     "fit_law",
     "forecast",
     "get",

@@ -17,6 +17,7 @@ SECTIONS: dict[str, str] = {
     "Dataset": "dataset_tables.print_dataset",
     "Designs": "design_tables.print_designs",
     "DryRun": "dry_run_tables.print_dry_run",
+    "Evidence": "evidence_tables.print_evidence",
     "Export": "export_tables.print_export",
     "Fit": "fit_tables.print_fit",
     "Forecast": "forecast_tables.print_forecast",

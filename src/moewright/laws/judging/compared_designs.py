@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from moewright.architecture import Architecture, counts
+from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.columns import (
     ArchitectureColumns,
     AttentionColumns,
@@ -67,10 +67,16 @@ class ComparedDesigns:
         return self.axis("tokens") / self.axis("size")
 
     def silence_of(self, law: Law) -> str | None:
-        """Why a law says nothing about such designs; None where it speaks. Columns are taken to be what it is about."""
+        """Why a law says nothing about a single design; None where it speaks, and for columns."""
         if isinstance(law, ModelLaw) and isinstance(self.architecture, Architecture):
             return law.applies(self.architecture)
         return None
+
+    def answered_by(self, law: Law) -> Any:
+        """Whether a law speaks of each design. Columns hold experts of one size, or one expert where a row is dense."""
+        if isinstance(self.architecture, Architecture) or not isinstance(law, ModelLaw):
+            return np.asarray(self.silence_of(law) is None)
+        return np.asarray((self.of(variables.num_experts) > 1) | (law.applies is not derive.needs_moe))
 
     @classmethod
     def from_columns(cls, table: Mapping[str, Any]) -> "ComparedDesigns":

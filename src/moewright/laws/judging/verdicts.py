@@ -1,6 +1,6 @@
 """Which of two designs has the lower loss, where the published laws agree: for columns of designs.
 
-The rule, from back-tests on public runs (docs/laws.md):
+The rule, from back-tests on public runs (docs/evidence.md):
 
 - A law is heard on what its runs moved. It is silent where designs differ in size, tokens or expansion and its runs did
   not; where they differ in nothing that its runs moved; and where there are fewer training tokens for each active
@@ -146,9 +146,8 @@ def _hears(
     second: ComparedDesigns,
 ) -> BoolArray:
     moved = law.judges.moved
-    if first.silence_of(law) or second.silence_of(law) or not moved:
-        return np.zeros_like(differs["size"])
-    sees = _any_of(differs, moved) & ~_any_of(differs, DECIDED_AXES - moved)
+    speaks = first.answered_by(law) & second.answered_by(law)
+    sees = speaks & _any_of(differs, moved) & ~_any_of(differs, DECIDED_AXES - moved)
     return np.asarray(sees & (tokens_per_param >= law.judges.least_tokens_per_param * (1 - TOLERANCE)))
 
 
