@@ -332,6 +332,22 @@ def layer_cache_bytes_moved_per_step(
     return read * CACHE_BYTES[dtype] + 2 * _state_bytes(cache, dtype)
 
 
+def layer_cache_bytes_moved_of_device(
+    architecture: Countable[F],
+    layer: AnyLayer[F],
+    tokens: int,
+    tensor: Any,
+    dtype: CacheDtype = "bf16",
+    layout: CacheLayout = AS_SMALL,
+) -> Any:
+    """`layer_cache_bytes_moved_per_step` of the fullest of `tensor` devices (or a column of them) that share a layer by
+    heads, as `layer_cache_bytes_of_device` has them.
+    """
+    cache = layer_cache(layer.mixer, architecture.hidden_size, layout)
+    read = sum(growing.read_at(tokens) * head_share(growing.heads, tensor) for growing in cache.growing)
+    return read * CACHE_BYTES[dtype] + 2 * _state_bytes(cache, dtype) / tensor
+
+
 def _layer_caches(architecture: Countable[N], layout: CacheLayout) -> Sequence[tuple[N, LayerCache[N]]]:
     d = architecture.hidden_size
     return [(times, layer_cache(layer.mixer, d, layout)) for times, layer in architecture.layer_runs()]

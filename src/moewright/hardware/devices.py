@@ -132,6 +132,8 @@ class DeviceFigures(Record):
     memory: Bytes
     memory_bandwidth: Bytes
     peak_flops: dict[ComputeDtype, Rate]
+    board_power: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    """Watts of one device at full load, as its maker states them."""
     node: Node
     network: Network | None = None
     efficiency: Efficiency = Efficiency.default()
@@ -148,7 +150,7 @@ class DeviceFigures(Record):
     @field_validator("sources")
     @classmethod
     def _names_figures(cls, sources: dict[str, str]) -> dict[str, str]:
-        odd = sources.keys() - {"memory", "memory_bandwidth", "peak_flops", "node", "network"}
+        odd = sources.keys() - {"memory", "memory_bandwidth", "peak_flops", "board_power", "node", "network"}
         if odd:
             raise ValueError(f"no figure is called {min(odd)!r}")
         return sources
