@@ -23,7 +23,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,9 +37,18 @@ from moewright.architecture.weight_formats import WEIGHT_FORMATS, WeightFormat
 from moewright.errors import UserError
 from moewright.hardware.devices import load_device
 from moewright.hardware.serving_coefficients import RangeName, ServingCoefficients, serving_coefficients
-from moewright.hardware.serving_layouts import domain_of, largest_batch
-from moewright.hardware.serving_pass import Pass, PassWork, ServingColumns, pass_seconds, pass_work, software_of
+from moewright.hardware.serving_layouts import ServingJob, largest_batches, serving_memory
+from moewright.hardware.serving_pass import (
+    Operation,
+    Pass,
+    PassWork,
+    ServingColumns,
+    pass_seconds,
+    pass_work,
+    software_of,
+)
 from moewright.hardware.training_coefficients import StepCoefficient, StepRange
+from moewright.hardware.training_step import domain_devices
 from moewright.hf import load_architecture
 
 SPLIT = "moewright serving 2026"
@@ -47,7 +56,6 @@ FIT_SHARE = 3  # of five
 MODELS = {"Kimi-K2.5": "kimi-k2.5", "DeepSeek-R1": "deepseek-v3"}
 """Names of the table that the catalogue has under another name; others are the same in small letters."""
 FORMATS = {"fp4": "nvfp4", "nvfp4": "nvfp4", "fp8": "fp8", "bf16": "bf16", "mxfp4": "mxfp4", "int4": "int4"}
-Q4 = WeightFormat("int4", "llama.cpp's Q4_K, Q5_K and Q6_K mixed as in Q4_K_M", "layer_matrices", 1, 5, (1, 0), 0)
 BITS = {"q3": 4, "q4": 5, "4-": 4, "q6": 7}
 """Bits of the routed and the other matrices of llama.cpp's mixtures of formats, rounded up."""
 LARGEST_LOAD = 1024  # sequences of a device at full load: what TensorRT-LLM's benchmarks set at most
@@ -63,6 +71,10 @@ PRIORS: dict[str, tuple[float, float, str]] = {
     "mixing": (0.45, 0.3, "FlashAttention-3, arXiv 2407.08608"),
     "gap_of_a_mixer": (2e-5, 0.6, "assumed: some ten kernels in a captured graph"),
     "gap_of_a_mixture": (2e-5, 0.6, "assumed: some ten kernels in a captured graph"),
+    "gap_of_a_prompt_layer": (3e-4, 0.6, "assumed: some fifty kernels outside a captured graph"),
+    "gap_of_a_request": (2e-2, 0.7, "assumed: text to tokens, queue, first answer"),
+    "interference": (0.7, 0.2, "assumed: chunks of prompts share a pass with tokens that are generated"),
+    "rows_half": (50.0, 0.5, "forward timings of MoE layers, ai-dynamo/aiconfigurator at 095f58a"),
     "gap_of_a_pass": (1e-3, 0.7, "assumed: scheduler, sampling, one synchronisation"),
     "links": (0.5, 0.3, "nccl-tests"),
     "network": (0.8, 0.2, "DeepEP's README, 2025"),
@@ -76,6 +88,7 @@ PRIORS: dict[str, tuple[float, float, str]] = {
     "local_gap_of_a_pass": (1e-3, 0.7, "assumed"),
 }
 NOISE = 0.2
+NARROWEST = 2.5  # high over low: set before the judging rows were looked at
 
 
 @dataclass(frozen=True)
@@ -222,6 +235,8 @@ def _device(text: Any) -> str:
 
 def _format(row: Any, name: str) -> tuple[WeightFormat, CacheDtype]:
     text = "" if row.precision != row.precision else str(row.precision).lower()
+    if name.startswith("gpt-oss") and "llama.cpp" in str(row.framework):
+        return replace(WEIGHT_FORMATS["mxfp4"], rest_bytes=1), "bf16"  # its files have the rest in 8 bits
     if name.startswith("gpt-oss") and (not text or text in ("fp4", "fp8", "mxfp4")):
         return WEIGHT_FORMATS["mxfp4"], "fp8" if "trt" in str(row.framework).lower() or "tensor" in str(
             row.framework
@@ -276,12 +291,17 @@ def works(rows: Iterable[Row], models: dict[str, Architecture]) -> list[Work]:
             continue
         model = models[row.model]
         device = load_device(row.device)
-        domain = domain_of(device, row.devices)
+        domain = domain_devices(device, row.devices)
         batch = row.batch
         if row.kind == "load":
-            batch = largest_batch(
-                model, device, row.layout, row.prompt + row.generated, row.stored.name, row.kv_dtype, LARGEST_LOAD
+            job = ServingJob(
+                model, device, row.devices, row.prompt + row.generated, row.stored.name, row.kv_dtype
             )
+            one = ServingColumns(*(np.array([size]) for size in (*row.layout, 1)))
+            batch = int(largest_batches(job, one, serving_memory(job, one), LARGEST_LOAD)[0])
+            if not batch:
+                print(f"{row.id}: {row.model} does not fit on {row.device}; left out")
+                continue
 
         def of(batch: int, one: Pass, row: Row = row, model: Architecture = model, domain: int = domain) -> PassWork:
             columns = ServingColumns(*(np.array([size]) for size in (*row.layout, batch)))
@@ -310,17 +330,9 @@ def _dispatch(row: Row) -> PassWork:
     sent = 128 * 8 * 7168 * width
     near, far = min(places, 8) - 1, max(places - 8, 0)
     none = np.array([0.0])
-    work = pass_work_of_nothing(none)
-    work.dispatches = none + 1
+    work = PassWork(operations=[Operation("dense", "bf16", none, none)], dispatches=none + 1)
     work.near_bytes, work.far_bytes = none + sent * near / places, none + sent * far / places
     return work
-
-
-def pass_work_of_nothing(none: Any) -> PassWork:
-    """No product."""
-    from moewright.hardware.serving_pass import Operation
-
-    return PassWork(operations=[Operation("dense", "bf16", none, none)])
 
 
 def predicted(some: list[Work], at: dict[str, float]) -> Any:
@@ -332,12 +344,12 @@ def predicted(some: list[Work], at: dict[str, float]) -> Any:
         if work.row.kind == "dispatch":
             seconds.append(float(pass_seconds(work.passes[0][1], device, software, at)["dispatch"][0]))
             continue
-        seconds.append(
-            sum(
-                times * float(sum(pass_seconds(one, device, software, at).values())[0])  # type: ignore[index]
-                for times, one in work.passes
-            )
+        first, *others = (
+            times * float(sum(pass_seconds(one, device, software, at).values())[0])  # type: ignore[index]
+            for times, one in work.passes
         )
+        waiting = at["gap_of_a_request"] if work.row.id.endswith("-ttft") else 0.0
+        seconds.append(first + at["interference"] * sum(others) + waiting)
     return np.array(seconds)
 
 
@@ -419,8 +431,8 @@ def fitted_coefficients(some: list[Work], samples: int) -> ServingCoefficients:
         if inside_kind.any():
             ends = np.exp(np.quantile(apart[inside_kind], [0.1, 0.9]))
             source = f"10th to 90th percentile of measured over predicted, {inside_kind.sum()} fitted readings"
-            # A range narrower than 1.8 x says that few sources were fitted, not that others are as near.
-            reach = max(math.sqrt(1.8 / (ends[1] / ends[0])), 1.0)
+            # A narrower range says that few models were fitted, not that others are as near.
+            reach = max(math.sqrt(NARROWEST / (ends[1] / ends[0])), 1.0)
             ranges[name] = StepRange(
                 factors=(float(f"{ends[0] / reach:.3g}"), float(f"{ends[1] * reach:.3g}")), source=source
             )

@@ -22,7 +22,11 @@ ServingCoefficientName = Literal[
     "mixing",
     "gap_of_a_mixer",
     "gap_of_a_mixture",
+    "gap_of_a_prompt_layer",
     "gap_of_a_pass",
+    "gap_of_a_request",
+    "interference",
+    "rows_half",
     "links",
     "network",
     "latency_of_a_reduction",
@@ -35,8 +39,10 @@ ServingCoefficientName = Literal[
     "local_gap_of_a_pass",
 ]
 """Fractions of the memory's bandwidth (`memory`, `experts`, `cache`), of peaks (`products_*`, `mixing`), of `links` and
-`network`; seconds of a layer's half, of a pass, of a collective, of a handover to the host; `local_*` of llama.cpp and
-MLX."""
+`network`; seconds of a layer's half (`gap_of_a_mixer`, `gap_of_a_mixture`; of a prompt's pass, which no graph captures,
+`gap_of_a_prompt_layer`), of a pass, of a request before its first token, of a collective, of a handover to the host; the
+part of a prompt's pass by which others' tokens are delayed (`interference`); rows of an expert at which its product takes
+twice as long; `local_*` of llama.cpp and MLX."""
 RangeName = Literal["server_decode", "server_prefill", "server_load", "local_decode", "local_prefill"]
 
 

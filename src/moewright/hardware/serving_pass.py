@@ -108,6 +108,8 @@ class Operation:
     dtype: ComputeDtype
     flops: Column
     bytes: Column
+    rows: Any = np.inf
+    """Of each expert of a prompt's pass: products with few are slower. Decoding is bound by the weights anyway."""
 
 
 @dataclass
@@ -119,6 +121,7 @@ class PassWork:
     """Of the experts that are in the host's memory."""
     host_weights: Any = 0.0
     """Bytes of them that the pass touches."""
+    generates: bool = True
     mixers: int = 0
     mixtures: int = 0
     reductions: Any = 0.0
@@ -153,7 +156,7 @@ def pass_work(
 
     `host_share` of the mixtures has its routed experts in the host's memory.
     """
-    work = PassWork()
+    work = PassWork(generates=one.generates)
     sequences, tensor = layouts.sequences, layouts.tensor
     tokens = sequences * one.computed
     all_tokens = np.ceil(layouts.batch / layouts.pipeline) * one.computed
@@ -237,10 +240,11 @@ def _add_experts(
     skew = np.where(places > 1, np.maximum(skew, 1.0), 1.0)
     dtype = _dtype(weight, stored)
     here = times * (1 - host_share) / layouts.sharing
-    work.operations.append(Operation("experts", dtype, here * flops, here * (each * touched * skew + moved)))
+    rows = np.inf if work.generates else tokens * weight.active / weight.copies
+    work.operations.append(Operation("experts", dtype, here * flops, here * (each * touched * skew + moved), rows))
     if host_share:
         there = times * host_share
-        work.host.append(Operation("host", dtype, there * flops, there * (each * touched + moved)))
+        work.host.append(Operation("host", dtype, there * flops, there * (each * touched + moved), rows))
         work.host_weights = work.host_weights + there * each * touched
 
 
@@ -304,14 +308,13 @@ def pass_seconds(
         reached = "local_products" if local else f"products_{_COEFFICIENT_OF[dtype]}"
         if operation.component == "cache":
             reached = "local_mixing" if local else "mixing"
-        computing = operation.flops / (device.peak_flops[dtype] * at[reached])
+        computing = operation.flops / (device.peak_flops[dtype] * at[reached]) * _slower(operation, at)
         moving = operation.bytes / bandwidths.get(operation.component, dense)
         seconds[operation.component] = seconds[operation.component] + np.maximum(computing, moving)
     if work.host:
         assert host is not None, "experts in a host's memory need a host"
         seconds["host"] = zero + _host_seconds(work, device, host, at)
-    gaps = ("local_gap", "local_gap", "local_gap_of_a_pass") if local else _GAPS
-    seconds["gaps"] = zero + work.mixers * at[gaps[0]] + work.mixtures * at[gaps[1]] + at[gaps[2]]
+    seconds["gaps"] = zero + _gaps(work, local, at)
     links = device.node.bandwidth * at["links"]
     network = (device.network or device.node).bandwidth * at["network"]
     seconds["tensor"] = zero + work.reductions * at["latency_of_a_reduction"] + work.reduced_bytes / links
@@ -322,7 +325,20 @@ def pass_seconds(
     return seconds
 
 
-_GAPS = ("gap_of_a_mixer", "gap_of_a_mixture", "gap_of_a_pass")
+def _gaps(work: PassWork, local: bool, at: Mapping[str, float]) -> float:
+    halves = work.mixers + work.mixtures
+    if local:
+        return halves * at["local_gap"] + at["local_gap_of_a_pass"]
+    if not work.generates:  # no captured graph
+        return halves * at["gap_of_a_prompt_layer"] + at["gap_of_a_pass"]
+    return work.mixers * at["gap_of_a_mixer"] + work.mixtures * at["gap_of_a_mixture"] + at["gap_of_a_pass"]
+
+
+def _slower(operation: Operation, at: Mapping[str, float]) -> Any:
+    """How much longer a product takes than one of many rows (training_step.py has the same form)."""
+    return 1 + at["rows_half"] / operation.rows
+
+
 _COEFFICIENT_OF: dict[ComputeDtype, str] = {"fp32": "bf16", "bf16": "bf16", "fp8": "fp8", "int8": "fp8", "fp4": "fp4"}
 
 
@@ -335,6 +351,7 @@ def _host_seconds(work: PassWork, device: Device, host: Device, at: Mapping[str,
         dtype, device_dtype = host.compute_dtype(operation.dtype), device.compute_dtype(operation.dtype)
         moving = operation.bytes / (host.memory_bandwidth * at["local_memory"])
         there = there + np.maximum(operation.flops / (host.peak_flops[dtype] * at["local_products"]), moving)
-        here = here + operation.flops / (device.peak_flops[device_dtype] * at["local_products"])
+        reached = device.peak_flops[device_dtype] * at["local_products"]
+        here = here + operation.flops / reached * _slower(operation, at)
     handed = work.host_handovers * at["latency_of_a_handover"] + work.host_handed_bytes / link
     return handed + np.minimum(there, here)
