@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from moewright.hardware.inspection import Inspection
     from moewright.hardware.inspection_comparison import InspectionComparison
     from moewright.hardware.layout_plan import LayoutPlan
+    from moewright.hardware.serving_plan import ServingPlan
     from moewright.hf.model_description import ModelDescription, ModelList
     from moewright.laws import Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
@@ -71,6 +72,7 @@ __all__ = [
     "Recipe",
     "RunPlan",
     "RunTable",
+    "ServingPlan",
     "Space",
     "SweepResult",
     "TrainingResult",
@@ -120,6 +122,7 @@ _CLASSES = {
     "TrainingResult": "experiment.run_folder",
     "RunPlan": "experiment.planning",
     "RunTable": "experiment.collecting.collection",
+    "ServingPlan": "hardware.serving_plan",
     "Space": "designs.space",
     "SweepResult": "sweeps.running.sweeping",
 }

@@ -142,12 +142,12 @@ def read_rows(table: Path) -> tuple[list[Row], dict[str, int], dict[str, Archite
     for row in frame[frame.kind.isin(["decode", "prefill"])].itertuples():
         try:
             rows += _priced(row, models)
-        except _Unpriced as reason:
+        except _UnpricedError as reason:
             left[str(reason)] += 1
     return rows, dict(left), models
 
 
-class _Unpriced(Exception):
+class _UnpricedError(Exception):
     pass
 
 
@@ -183,7 +183,7 @@ def _priced(row: Any, models: dict[str, Architecture]) -> list[Row]:
         try:
             models[name] = load_architecture(name).architecture
         except UserError:
-            raise _Unpriced("model not in the catalogue") from None
+            raise _UnpricedError("model not in the catalogue") from None
     device = _device(row.device)
     stored, kv_dtype = _format(row, name)
     framework = str(row.framework)
@@ -192,10 +192,10 @@ def _priced(row: Any, models: dict[str, Architecture]) -> list[Row]:
     if local:
         layout = (1, 1, 1, 1)
         if row.num_devices != 1:
-            raise _Unpriced("several local devices")
+            raise _UnpricedError("several local devices")
     else:
         if row.num_devices != row.num_devices:
-            raise _Unpriced("devices not given")
+            raise _UnpricedError("devices not given")
         count = int(row.num_devices)
         expert = 1 if row.ep != row.ep else int(row.ep)
         pipeline = 1 if row.pp != row.pp else int(row.pp)
@@ -213,7 +213,7 @@ def _priced(row: Any, models: dict[str, Architecture]) -> list[Row]:
     if "maximum load" in note:
         return [Row(row.id, "load", *common, 0, prompt, generated, 1 / row.value, fitted)]
     if row.unit == "tokens_per_second_per_device" and batch is None:
-        raise _Unpriced("sequences not given")
+        raise _UnpricedError("sequences not given")
     users = 1 if batch is None else batch
     per_user = row.value if row.unit == "tokens_per_second_per_user" else row.value * layout[0] * layout[1] / users
     found = [Row(row.id, "decode", *common, users, prompt, generated, 1 / per_user, fitted)]
@@ -225,12 +225,12 @@ def _priced(row: Any, models: dict[str, Architecture]) -> list[Row]:
 
 def _device(text: Any) -> str:
     if text != text:
-        raise _Unpriced("device not given")
+        raise _UnpricedError("device not given")
     plain = "Strix-Halo" if "Strix Halo" in text else re.sub(r" \(.*\)$", "", str(text))
     try:
         return load_device(plain).name
     except UserError:
-        raise _Unpriced("device not known") from None
+        raise _UnpricedError("device not known") from None
 
 
 def _format(row: Any, name: str) -> tuple[WeightFormat, CacheDtype]:
@@ -249,7 +249,7 @@ def _format(row: Any, name: str) -> tuple[WeightFormat, CacheDtype]:
     for begin, bits in BITS.items():
         if text.startswith(begin):
             return WeightFormat("int4", text, "layer_matrices", 1, bits, (1, 0), 0), "bf16"
-    raise _Unpriced("format not given")
+    raise _UnpricedError("format not given")
 
 
 def _tokens(row: Any, note: str) -> tuple[int, int]:
@@ -258,7 +258,7 @@ def _tokens(row: Any, note: str) -> tuple[int, int]:
     if not found:
         if "short prompt" in note:
             return 128, 128
-        raise _Unpriced("context not given")
+        raise _UnpricedError("context not given")
     return int(found[1]), int(found[2] or 0)
 
 
@@ -294,9 +294,7 @@ def works(rows: Iterable[Row], models: dict[str, Architecture]) -> list[Work]:
         domain = domain_devices(device, row.devices)
         batch = row.batch
         if row.kind == "load":
-            job = ServingJob(
-                model, device, row.devices, row.prompt + row.generated, row.stored.name, row.kv_dtype
-            )
+            job = ServingJob(model, device, row.devices, row.prompt + row.generated, row.stored.name, row.kv_dtype)
             one = ServingColumns(*(np.array([size]) for size in (*row.layout, 1)))
             batch = int(largest_batches(job, one, serving_memory(job, one), LARGEST_LOAD)[0])
             if not batch:
@@ -367,7 +365,9 @@ def fit(some: list[Work], start: Any = None, importance: Any = None) -> Any:
 
     most = np.log([1.0 if value < 1 and not _is_time(name) else np.inf for name, (value, _, _) in PRIORS.items()])
     begin = centre if start is None else np.minimum(np.log(start), most - 1e-9)
-    return np.exp(least_squares(residuals, begin, bounds=(-np.inf, most), diff_step=1e-3, max_nfev=15).x)
+    return np.exp(
+        least_squares(residuals, begin, bounds=(-np.inf, most), diff_step=1e-3, max_nfev=15 if start is None else 5).x
+    )
 
 
 def _is_time(name: str) -> bool:
@@ -387,7 +387,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("throughput", type=Path)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--bootstrap", type=int, default=6)
+    parser.add_argument("--bootstrap", type=int, default=5)
     parser.add_argument("--only-fitted", action="store_true", help="do not look at the judging rows")
     given = parser.parse_args()
     rows, left, models = read_rows(given.throughput / "measurements.csv")

@@ -51,7 +51,8 @@ KINDS = {
     "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
     "space:path? like:source? law:names? top:int out:path? print_space:flag",
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
-    "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int",
+    "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int serve:flag batch:int? context:int? "
+    "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name?",
     "train": "spec:path out:path? dry_run:flag quiet:flag",
     "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
     "forecast:texts? noise:float? quiet:flag",
@@ -198,6 +199,18 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "hardware": "H100", "devices": 8, "train_tokens": "1T", "price": ["H100=free"]},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "train_tokens": "1T", "price": ["H100"]},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "top": 0},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "batch": 4},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "experts_on": "DESKTOP"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "batch": 0},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "context": 10**6},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "generate": 0},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "draft_tokens": 1, "acceptance": 0.5},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "acceptance": 0.5},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "experts_on": "DESKTOP"},
+        {"config": OLMOE, "hardware": "H100", "devices": 1, "serve": True, "experts_on": "H1000"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "layout": "tp=3"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "weights_dtype": "bf17"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "precision": "fp8"},
     ],
     "predict": [
         {"config": "{tmp}/missing.json", "train_tokens": "2T"},

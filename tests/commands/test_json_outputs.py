@@ -14,6 +14,7 @@ from moewright.experiment.run_folder import TrainAnswer
 from moewright.exporters.exported import ExportAnswer
 from moewright.hardware.inspection_record import ComparisonRecord, InspectionRecord
 from moewright.hardware.layout_record import LayoutPlanRecord
+from moewright.hardware.serving_record import ServingPlanRecord
 from moewright.hf.model_description import ModelDescription, ModelList
 from moewright.laws import Evidence
 from moewright.laws.description import LawDescription, LawList
@@ -35,6 +36,7 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
         (("models",), ModelList),
         (("models", "kimi-k3"), ModelDescription),
         (("plan", MODEL, "--hardware", "GB200", "--devices", "256", "--precision", "mxfp8"), LayoutPlanRecord),
+        (("plan", MODEL, "--hardware", "H100", "--devices", "4", "--serve", "--generate", "500"), ServingPlanRecord),
         (("laws",), LawList),
         (("laws", "--evidence"), Evidence),
         (("laws", "zhao2025"), LawDescription),

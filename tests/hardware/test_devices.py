@@ -26,9 +26,10 @@ def test_every_figure_is_positive_ordered_and_sourced(name: str) -> None:
     device = load_device(name)
     assert min(device.memory, device.memory_bandwidth, device.node.bandwidth, *device.peak_flops.values()) > 0
     figures = {"memory", "memory_bandwidth", "peak_flops", "node"} | ({"network"} if device.network else set())
+    figures |= {"board_power"} if device.board_power else set()
     assert device.sources.keys() == figures
     for source in device.sources.values():
-        assert any(year in source for year in ("2020", "2021", "2022", "2023", "2024", "2025")) or source.startswith(
+        assert any(year in source for year in ("2020", "2021", "2022", "2023", "2024", "2025", "2026")) or source.startswith(
             ("assumed", "one device")
         )
     peaks = device.peak_flops

@@ -38,6 +38,7 @@ READ = {
     "space",
     "like",
     "hardware",
+    "experts_on",
     "design",
     "path",
     "spec",

@@ -288,10 +288,10 @@ def layer_cache_bytes_of_device(
     architecture: Countable[F],
     layer: AnyLayer[F],
     tokens: int,
-    tensor: int,
+    tensor: Any,
     dtype: CacheDtype = "bf16",
     layout: CacheLayout = AS_SMALL,
-) -> F:
+) -> Any:
     """What the fullest of `tensor` devices that share a layer by heads holds of one sequence.
 
     No head is split. With more devices than key-value heads each head is on several, max(1, heads / devices) on each
@@ -306,7 +306,7 @@ def layer_cache_bytes_of_device(
     return grown * CACHE_BYTES[dtype] + _state_bytes(cache, dtype) / tensor
 
 
-def head_share(heads: F | int, devices: int) -> Any:
+def head_share(heads: F | int, devices: Any) -> Any:
     """The share of all heads that the fullest of some devices holds when each head is whole.
 
     >>> head_share(8, 4), head_share(2, 8), head_share(6, 4)

@@ -1,18 +1,63 @@
-"""plan: how to lay a training run out over devices, what it holds and what a step takes."""
+"""plan: how to lay a training run, or a server, out over devices, what it holds and what a step takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from moewright.commands.checking import as_list, command
+from moewright.commands.checking import as_list, command, written
 from moewright.errors import UserError
 
 if TYPE_CHECKING:
     from moewright.architecture import Architecture
+    from moewright.architecture.cache import CacheDtype
+    from moewright.architecture.spec import WeightFormatName
     from moewright.hardware.devices import Device
     from moewright.hardware.layout_plan import LayoutPlan
+    from moewright.hardware.serving_plan import ServingPlan
+
+_FOR_TRAINING = {
+    "sequence_length": None,
+    "global_batch": None,
+    "precision": "bf16",
+    "optimizer": "adamw",
+    "train_tokens": None,
+    "price": None,
+}
+_FOR_SERVING = {
+    "batch": None,
+    "context": None,
+    "generate": None,
+    "weights_dtype": "bf16",
+    "kv_dtype": "bf16",
+    "draft_tokens": 0,
+    "acceptance": None,
+    "experts_on": None,
+}
+"""Arguments that only one of the two takes, with what they are where they are not given."""
+
+
+@overload
+def plan(
+    config: str | Path | dict[str, Any] | Architecture,
+    *,
+    hardware: str | Path | Device,
+    devices: int,
+    serve: Literal[True],
+    **settings: Any,
+) -> ServingPlan: ...
+
+
+@overload
+def plan(
+    config: str | Path | dict[str, Any] | Architecture,
+    *,
+    hardware: str | Path | Device,
+    devices: int,
+    serve: Literal[False] = False,
+    **settings: Any,
+) -> LayoutPlan: ...
 
 
 @command
@@ -29,15 +74,27 @@ def plan(
     train_tokens: str | float | None = None,
     price: Mapping[str, float] | str | Iterable[str] | None = None,
     top: int = 5,
-) -> LayoutPlan:
-    """How do I lay it out? Data, tensor, pipeline, expert and context degrees of a training run on your devices.
+    serve: bool = False,
+    batch: int | None = None,
+    context: int | None = None,
+    generate: int | None = None,
+    weights_dtype: WeightFormatName = "bf16",
+    kv_dtype: CacheDtype = "bf16",
+    draft_tokens: int = 0,
+    acceptance: float | None = None,
+    experts_on: str | Path | Device | None = None,
+) -> LayoutPlan | ServingPlan:
+    """How do I lay it out? Degrees of a training run on your devices, or with --serve of a server.
 
-    Times are ranges: 10th to 90th percentile of tuned public software.
+    Times are ranges: 10th to 90th percentile of tuned public software. A `LayoutPlan`, or with `serve` a `ServingPlan`.
 
     >>> import moewright
     >>> best = moewright.plan("examples/configs/olmoe-1b-7b.json", hardware="H100", devices=8).layouts[0]
     >>> best.tp, best.pp
     (1, 1)
+    >>> served = moewright.plan("qwen3-30b-a3b", hardware="H100", devices=2, serve=True, batch=16).layouts[0]
+    >>> served.tp * served.dp * served.pp * served.instances
+    2
 
     Args:
         config: HF config.json, its folder, or a moewright architecture file.
@@ -51,29 +108,64 @@ def plan(
         train_tokens: Tokens of the whole run, such as 2T, for its cost.
         price: Of a device-hour, such as H100=2.5; repeatable.
         top: How many layouts to show.
+        serve: Lay out a server instead of a training run.
+        batch: Sequences at a time on all devices. [default: batches that none beats in both speeds]
+        context: Tokens of a prompt. [default: 4096 or the model's longest]
+        generate: Tokens that follow each prompt; others' prompts then take time in between.
+        weights_dtype: Format of the weights that are served: bf16, fp8, mxfp4 ...
+        kv_dtype: Format of the cache: bf16, fp8 ...
+        draft_tokens: Tokens that the model's prediction blocks propose at a time.
+        acceptance: Probability that a proposed token is right, such as 0.8.
+        experts_on: Device whose memory holds routed experts that do not fit, such as DESKTOP, as llama.cpp has it.
 
     Raises:
         UserError: For whatever cannot be read, does not divide or does not fit.
     """
-    from moewright.hardware.layout_plan import plan_training
     from moewright.hf.loading import load_architecture
     from moewright.quantities import parse_count
 
+    given = locals()
+    for name, default in (_FOR_TRAINING if serve else _FOR_SERVING).items():
+        if given[name] != default:
+            where = "a training run, and serve is given" if serve else "a server; give serve too"
+            raise UserError(f"{written(name)}: is for {where}")
     loaded = load_architecture(config)
-    batch = None if global_batch is None else parse_count(global_batch, "global-batch")
+    if layout is not None and top != 5:
+        raise UserError("top: a given layout is the only one; leave out top or layout")
+    if serve:
+        from moewright.hardware.serving_plan import plan_serving
+
+        return plan_serving(
+            loaded.architecture,
+            hardware,
+            devices,
+            name=loaded.name,
+            batch=batch,
+            context=context,
+            generate=generate,
+            weights_dtype=weights_dtype,
+            kv_dtype=kv_dtype,
+            draft_tokens=draft_tokens,
+            acceptance=acceptance,
+            experts_on=experts_on,
+            layout=layout,
+            top=top,
+            warnings=loaded.warnings,
+        )
+    from moewright.hardware.layout_plan import plan_training
+
+    tokens_of_step = None if global_batch is None else parse_count(global_batch, "global-batch")
     tokens = None if train_tokens is None else parse_count(train_tokens, "train-tokens")
     prices = _prices(price)
     if prices and tokens is None:
         raise UserError("price: needs train-tokens, the tokens whose cost is asked for")
-    if layout is not None and top != 5:
-        raise UserError("top: a given layout is the only one; leave out top or layout")
     return plan_training(
         loaded.architecture,
         hardware,
         devices,
         name=loaded.name,
         sequence_length=sequence_length,
-        global_batch=batch,
+        global_batch=tokens_of_step,
         precision=precision,  # type: ignore[arg-type]  # checked there
         optimizer=optimizer,  # type: ignore[arg-type]  # checked there
         layout=layout,

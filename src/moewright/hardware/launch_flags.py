@@ -1,8 +1,9 @@
-"""A layout in the words of Megatron-LM's command line and of torchtitan's configuration."""
+"""A layout in the words of Megatron-LM's command line, of torchtitan's configuration, and of three servers."""
 
 from __future__ import annotations
 
 from moewright.hardware.layout_record import LayoutRecord
+from moewright.hardware.serving_record import ServingLayoutRecord
 
 # Megatron-LM, megatron/training/arguments.py; torchtitan, config/job_config.py: [parallelism], [activation_checkpoint].
 
@@ -82,3 +83,71 @@ def _uneven(layers: int, parts: int) -> str:
     sizes = [each + (place < more) for place in range(parts)]
     texts = ["t" * size for size in sizes]
     return "|".join(["E" + texts[0], *texts[1:-1], texts[-1] + "L"])
+
+
+# vLLM: docs/configuration/engine_args and features/speculative_decoding/mtp (0.19); SGLang: advanced_features/
+# server_arguments and speculative_decoding; llama.cpp: tools/server/README.md.
+
+
+def vllm_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft_tokens: int) -> list[str]:
+    """Flags for `vllm serve MODEL`, for each of the instances.
+
+    Without expert parallelism vLLM splits each expert over all devices that share a layer.
+    """
+    flags = [f"--tensor-parallel-size {layout.tp}"]
+    if layout.dp > 1:
+        flags.append(f"--data-parallel-size {layout.dp}")
+    if layout.pp > 1:
+        flags.append(f"--pipeline-parallel-size {layout.pp}")
+    if layout.ep > 1:
+        flags.append("--enable-expert-parallel")
+    flags += [
+        f"--max-model-len {context}",
+        f"--max-num-seqs {-(-layout.batch // layout.dp)}",
+        "--gpu-memory-utilization 0.9",
+    ]
+    if kv_dtype == "fp8":
+        flags.append("--kv-cache-dtype fp8")
+    if draft_tokens:
+        flags.append(f'--speculative-config \'{{"method": "mtp", "num_speculative_tokens": {draft_tokens}}}\'')
+    return flags
+
+
+def sglang_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft_tokens: int) -> list[str]:
+    """Flags for `python -m sglang.launch_server --model-path MODEL`, for each of the instances.
+
+    Its tensor degree counts the groups with sequences of their own too.
+    """
+    flags = [f"--tp-size {layout.tp * layout.dp}"]
+    if layout.dp > 1:
+        flags.append(f"--dp-size {layout.dp} --enable-dp-attention")
+    if layout.pp > 1:
+        flags.append(f"--pp-size {layout.pp}")
+    if layout.ep > 1:
+        flags.append(f"--ep-size {layout.ep}")
+    flags += [
+        f"--context-length {context}",
+        f"--max-running-requests {layout.batch}",
+        "--mem-fraction-static 0.9",
+    ]
+    if kv_dtype == "fp8":
+        flags.append("--kv-cache-dtype fp8_e4m3")
+    if draft_tokens:
+        flags += [
+            "--speculative-algorithm EAGLE",
+            f"--speculative-num-steps {draft_tokens}",
+            "--speculative-eagle-topk 1",
+            f"--speculative-num-draft-tokens {draft_tokens + 1}",
+        ]
+    return flags
+
+
+def llama_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str) -> list[str]:
+    """Flags for `llama-server -m FILE.gguf` on one device; its context is that of all sequences together."""
+    flags = ["--n-gpu-layers 999"]
+    if layout.experts_on_host:
+        flags.append(f"--n-cpu-moe {layout.experts_on_host}")
+    flags += [f"--ctx-size {context * layout.batch}", f"--parallel {layout.batch}"]
+    if kv_dtype == "int8":
+        flags.append("--cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on")
+    return flags

@@ -108,8 +108,10 @@ _WITHOUT_HEADS = ("kv_a_proj", "kv_a_norm", "q_a_proj", "q_a_norm", "kv_proj", "
 _WITHOUT_HEADS_BEGIN = ("indexer.", "compressor.")
 
 
-def weight_share(weight: Weight[F], mixer: AnyMixer[F], tensor: int) -> Any:
+def weight_share(weight: Weight[F], mixer: AnyMixer[F], tensor: Any) -> Any:
     """The share of a mixer's weight that the fullest of `tensor` devices holds when the mixer is split by heads.
+
+    `tensor` is a number or a column.
 
     Key and value projections follow the key-value heads: where there are fewer than devices, several hold the same one
     (vLLM's QKVParallelLinear: num_kv_head_replicas). What makes latents, and indexers, are on every device (vLLM's

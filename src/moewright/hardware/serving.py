@@ -173,7 +173,7 @@ def _weights_per_device(
 
 def weights_of_device(
     architecture: Countable[F],
-    tensor: int,
+    tensor: Any,
     devices: int,
     dtype: WeightFormatName,
     mixer_share: Callable[[Weight[F], AnyMixer[F]], Any],

@@ -40,9 +40,9 @@ ServingCoefficientName = Literal[
 ]
 """Fractions of the memory's bandwidth (`memory`, `experts`, `cache`), of peaks (`products_*`, `mixing`), of `links` and
 `network`; seconds of a layer's half (`gap_of_a_mixer`, `gap_of_a_mixture`; of a prompt's pass, which no graph captures,
-`gap_of_a_prompt_layer`), of a pass, of a request before its first token, of a collective, of a handover to the host; the
-part of a prompt's pass by which others' tokens are delayed (`interference`); rows of an expert at which its product takes
-twice as long; `local_*` of llama.cpp and MLX."""
+`gap_of_a_prompt_layer`), of a pass, of a request before its first token, of a collective, of a handover to the host;
+the part of a prompt's pass by which others' tokens are delayed (`interference`); rows of an expert at which its product
+takes twice as long; `local_*` of llama.cpp and MLX."""
 RangeName = Literal["server_decode", "server_prefill", "server_load", "local_decode", "local_prefill"]
 
 

@@ -129,7 +129,9 @@ def serving_memory(job: ServingJob, layouts: ServingColumns) -> ServingMemory:
     a, stored = job.architecture, WEIGHT_FORMATS[job.weights_dtype]
     tensor, pipeline = layouts.tensor, layouts.pipeline
     share = np.where(pipeline > 1, np.ceil(a.num_layers / pipeline) / a.num_layers, 1.0)
-    every = weights_of_device(a, tensor, 1, job.weights_dtype, lambda weight, mixer: weight_share(weight, mixer, tensor))
+    every: Any = weights_of_device(
+        a, tensor, 1, job.weights_dtype, lambda weight, mixer: weight_share(weight, mixer, tensor)
+    )
     routed = sum(
         times * stored.weight_bytes(weight)
         for times, weight in inventory(a)
@@ -137,9 +139,9 @@ def serving_memory(job: ServingJob, layouts: ServingColumns) -> ServingMemory:
     )
     # Whole or in slices, the devices that share a layer hold its experts once.
     every = every - routed * (1 - (1 - job.host_share) / layouts.sharing)
-    outer = [stored.weight_bytes(weight) for weight in outer_weights(a)]
+    outer: list[Any] = [stored.weight_bytes(weight) for weight in outer_weights(a)]
     ends = np.where(pipeline > 1, max(outer), sum(outer)) / tensor
-    cache = sum(
+    cache: Any = sum(
         times * layer_cache_bytes_of_device(a, layer, job.context, tensor, job.kv_dtype, job.layout)
         for times, layer in a.layer_runs()
     )
@@ -150,4 +152,5 @@ def largest_batches(job: ServingJob, layouts: ServingColumns, held: ServingMemor
     """Sequences of an instance that fit beside the weights, at most `most` for each device; 0: not even one."""
     free = job.usable_memory - held.weights
     each = np.floor(free / np.maximum(held.cache_of_sequence, 1.0))
-    return np.clip(np.minimum(each * layouts.data, most * layouts.sharing * layouts.pipeline), 0, None)
+    fitting: Column = np.clip(np.minimum(each * layouts.data, most * layouts.sharing * layouts.pipeline), 0, None)
+    return fitting

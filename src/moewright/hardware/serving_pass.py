@@ -10,8 +10,8 @@ knows no coefficient. `pass_seconds` turns that into seconds with the named coef
 - gaps: between kernels, for each mixer and mixture, and for a pass as a whole (scheduler, sampling).
 - tensor: an all-reduce after each half of a layer, its latency and its bytes.
 - dispatch: where groups have sequences of their own, every choice of a token goes to the device of its expert and comes
-  back (in low-latency kernels once for each choice: DeepEP's README, 2025), near ones by the domain's links, far ones by
-  the network.
+  back (in low-latency kernels once for each choice: DeepEP's README, 2025), near ones by the domain's links, far ones
+  by the network.
 - host: routed experts that are in another device's memory (llama.cpp's --n-cpu-moe) are computed there, or for long
   prompts copied; what they need is handed over twice a layer.
 
@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from moewright.architecture.cache import AS_SMALL, CacheDtype, CacheLayout, layer_cache_bytes_moved_of_device
+from moewright.architecture.cache import (
+    AS_SMALL,
+    CacheDtype,
+    CacheLayout,
+    layer_cache_bytes_moved_of_device,
+    layer_cache_bytes_of_device,
+)
 from moewright.architecture.counts import mixing_flops
 from moewright.architecture.feed_forwards import routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
@@ -87,7 +93,8 @@ class ServingColumns:
     @property
     def sequences(self) -> Column:
         """Of the busiest group in one pass: a pipeline passes its sequences in as many turns as it has stages."""
-        return np.ceil(self.batch / (self.data * self.pipeline))
+        sequences: Column = np.ceil(self.batch / (self.data * self.pipeline))
+        return sequences
 
 
 @dataclass(frozen=True)
@@ -165,10 +172,10 @@ def pass_work(
     d = architecture.hidden_size
     for weight in outer_weights(architecture):
         passed = logits if weight.component == "lm_head" else tokens
-        shards = 1 if weight.component in ("embedding", *ON_EVERY_DEVICE) else tensor
+        shards: Any = 1 if weight.component in ("embedding", *ON_EVERY_DEVICE) else tensor
         work.operations.append(_product(weight, 1, passed, shards, stored))
     if architecture.tie_embeddings:
-        head: Weight[int] = Weight("lm_head", "lm_head", architecture.vocab_size, d)
+        head: Weight[Any] = Weight("lm_head", "lm_head", architecture.vocab_size, d)
         work.operations.append(_product(head, 1, logits, tensor, stored))
     for times, layer in architecture.layer_runs():
         in_mixer = len(part_weights(layer.mixer, d))
@@ -208,12 +215,12 @@ def pass_work(
     return work
 
 
-def _product(weight: Weight[int], times: int, tokens: Column, shards: Any, stored: WeightFormat) -> Operation:
+def _product(weight: Weight[Any], times: int, tokens: Column, shards: Any, stored: WeightFormat) -> Operation:
     """A weight that every device of a group has a share of."""
     flops, moved = _flops_and_operands(weight, tokens, stored)
     if weight.use == "lookup":  # one row for each token
         moved = 2 * tokens * weight.inputs * stored.rest_bytes
-        read = 0.0
+        read: Any = 0.0
     else:
         read = stored.weight_bytes(weight._replace(copies=1)) * distinct_experts(weight.copies, weight.active, tokens)
     dtype = _dtype(weight, stored)
@@ -224,7 +231,7 @@ def _product(weight: Weight[int], times: int, tokens: Column, shards: Any, store
 
 def _add_experts(
     work: PassWork,
-    weight: Weight[int],
+    weight: Weight[Any],
     times: int,
     tokens: Column,
     layouts: ServingColumns,
@@ -232,7 +239,7 @@ def _add_experts(
     host_share: float,
 ) -> None:
     flops, moved = _flops_and_operands(weight, tokens, stored)
-    touched = distinct_experts(weight.copies, weight.active, tokens)
+    touched: Any = distinct_experts(weight.copies, weight.active, tokens)
     each = stored.weight_bytes(weight._replace(copies=1))
     places = layouts.expert
     busiest = np.where(places > 1, _most(touched, weight.copies, places), touched)
@@ -251,17 +258,18 @@ def _add_experts(
 def _most(touched: Column, experts: int, places: Column) -> Column:
     """`most_loaded` for columns of places; half of what it adds to the mean, since it bounds the expectation."""
     mean = touched / places
-    return (mean + np.array([most_loaded(t, experts, int(p)) for t, p in zip(touched, places, strict=True)])) / 2
+    bounds: Column = np.array([most_loaded(t, experts, int(p)) for t, p in zip(touched, places, strict=True)])
+    return (mean + bounds) / 2
 
 
-def _flops_and_operands(weight: Weight[int], tokens: Column, stored: WeightFormat) -> tuple[Column, Column]:
+def _flops_and_operands(weight: Weight[Any], tokens: Column, stored: WeightFormat) -> tuple[Column, Column]:
     multiplied = weight.use in ("matmul", "convolution")
     flops = 2.0 * tokens * weight.active_params if multiplied else 0.0 * tokens
     each = weight.inputs * DTYPE_BYTES[_dtype(weight, stored)] + weight.outputs * stored.rest_bytes
     return flops, tokens * weight.active * each
 
 
-def _dtype(weight: Weight[int], stored: WeightFormat) -> ComputeDtype:
+def _dtype(weight: Weight[Any], stored: WeightFormat) -> ComputeDtype:
     if stored.quantizes(weight):
         return COMPUTE_DTYPES[stored.name]
     return "fp32" if stored.name == "fp32" else "bf16"
@@ -283,7 +291,9 @@ def _mixing(
         mixer = mixer.model_copy(update={"qk_nope_head_dim": latent, "v_head_dim": latent})
     before = one.context - one.computed
     flops = one.context * mixing_flops(mixer, one.context) - (before * mixing_flops(mixer, before) if before else 0.0)
-    moved = layer_cache_bytes_moved_of_device(architecture, layer, one.context, layouts.tensor, kv_dtype, layout)
+    # A prompt's entries are written.
+    bytes_of_device = layer_cache_bytes_moved_of_device if one.generates else layer_cache_bytes_of_device
+    moved = bytes_of_device(architecture, layer, one.context, layouts.tensor, kv_dtype, layout)
     sequences = layouts.sequences * float(times)
     return Operation("cache", "bf16", sequences * flops / layouts.tensor, sequences * moved)
 
@@ -343,7 +353,7 @@ _COEFFICIENT_OF: dict[ComputeDtype, str] = {"fp32": "bf16", "bf16": "bf16", "fp8
 
 
 def _host_seconds(work: PassWork, device: Device, host: Device, at: Mapping[str, float]) -> Column:
-    """Experts on the host, or, where that is quicker (long prompts), copied over the link and computed on the device."""
+    """Experts on the host, or, where that is quicker (long prompts), copied over the link and computed here."""
     link = device.node.bandwidth * at["links"]
     there: Any = 0.0
     here: Any = work.host_weights / link
@@ -354,4 +364,5 @@ def _host_seconds(work: PassWork, device: Device, host: Device, at: Mapping[str,
         reached = device.peak_flops[device_dtype] * at["local_products"]
         here = here + operation.flops / reached * _slower(operation, at)
     handed = work.host_handovers * at["latency_of_a_handover"] + work.host_handed_bytes / link
-    return handed + np.minimum(there, here)
+    seconds: Column = handed + np.minimum(there, here)
+    return seconds

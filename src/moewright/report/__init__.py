@@ -27,6 +27,7 @@ SECTIONS: dict[str, str] = {
     "LayoutPlan": "layout_tables.print_layouts",
     "ModelDescription": "model_tables.print_model",
     "ModelList": "model_tables.print_models",
+    "ServingPlan": "serving_tables.print_serving",
     "RunPlan": "run_tables.print_training_plan",
     "Prediction": "law_tables.print_prediction",
     "TrainingResult": "run_tables.print_training_result",

@@ -4,6 +4,7 @@ from rich.table import Table
 
 from moewright.hardware.layout_plan import LayoutPlan, layout_text
 from moewright.hardware.layout_record import LayoutPlanRecord, LayoutRecord
+from moewright.hardware.serving_record import ServingPlanRecord
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
@@ -57,7 +58,7 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
         console.print(styled("[bold]torchtitan[/bold]: {}", " ".join(best.torchtitan)))
     if record.refused:
         console.print()
-        console.print(_refused(record))
+        console.print(refused_table(record))
     console.print()
     console.print(f"Ranges: {record.range}.")
     for warning in record.warnings:
@@ -108,7 +109,8 @@ def _print_cost(console: Screen, layout: LayoutRecord) -> None:
     console.print(styled("[bold]Training[/bold]: {} device-hours{}", hours, paid))
 
 
-def _refused(record: LayoutPlanRecord) -> Table:
+def refused_table(record: LayoutPlanRecord | ServingPlanRecord) -> Table:
+    """Why layouts are refused, and the nearest of each kind."""
     table = bare_table(f"Refused, of {record.considered:,} considered")
     table.add_column("layouts", justify="right")
     table.add_column("why, and the nearest")

@@ -1,0 +1,100 @@
+"""The tables of `moewright plan --serve`, made to read well at 80 columns."""
+
+from rich.table import Table
+
+from moewright.hardware.serving_plan import ServingPlan, serving_layout_text
+from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
+from moewright.quantities import format_bytes
+from moewright.report.layout_tables import refused_table
+from moewright.report.plain_tables import bare_table, number_table
+from moewright.screen import Screen, styled
+
+_NAMES = {
+    "attention": "attention matrices",
+    "dense": "dense and shared parts, norms",
+    "experts": "routed experts and routers",
+    "vocabulary": "vocabulary",
+    "cache": "cache, or scores",
+    "gaps": "gaps between kernels and passes",
+    "tensor": "tensor parallel",
+    "dispatch": "experts' dispatch and combine",
+    "pipeline": "between stages",
+    "host": "experts in the host's memory",
+}
+
+
+def print_serving(console: Screen, plan: ServingPlan) -> None:
+    """Print the best ways to serve, the first in full, and why others are refused."""
+    record = plan.record
+    best = record.layouts[0]
+    after = "" if record.generate is None else f" and {record.generate:,} more"
+    console.print(
+        styled(
+            "[bold]{}[/bold] on {} x {}, prompts of {} tokens{}, weights {}, cache {}",
+            record.model,
+            f"{record.devices:,}",
+            record.hardware,
+            f"{record.context:,}",
+            after,
+            record.weights_dtype,
+            record.kv_dtype,
+        )
+    )
+    console.print()
+    console.print(_layouts(record))
+    console.print()
+    console.print(styled("[bold]The first[/bold]: --layout {}", serving_layout_text(best)))
+    console.print(_memory(record, best))
+    if best.experts_on_host:
+        console.print(
+            styled("Experts of {} layers are in the memory of {}.", str(best.experts_on_host), record.experts_on or "")
+        )
+    console.print()
+    console.print(_times(best))
+    console.print()
+    if best.llama_cpp is not None and record.software == "local":
+        console.print(styled("[bold]llama.cpp[/bold]: llama-server -m FILE {}", " ".join(best.llama_cpp)))
+    else:
+        console.print(styled("[bold]vLLM[/bold]: vllm serve MODEL {}", " ".join(best.vllm)))
+        console.print(
+            styled("[bold]SGLang[/bold]: python -m sglang.launch_server --model-path MODEL {}", " ".join(best.sglang))
+        )
+    if record.refused:
+        console.print()
+        console.print(refused_table(record))
+    console.print()
+    console.print(f"Ranges: {record.range}.")
+    for warning in record.warnings:
+        console.print(warning)
+
+
+def _layouts(record: ServingPlanRecord) -> Table:
+    table = bare_table("Layouts, fastest for each user first", narrow=True)
+    for name in ("tp", "dp", "ep", "pp", "copies", "batch", "most", "memory", "first token", "tokens/s user", "device"):
+        table.add_column(name, justify="right")
+    for layout in record.layouts:
+        table.add_row(
+            *(str(getattr(layout, name)) for name in ("tp", "dp", "ep", "pp", "instances")),
+            f"{layout.batch:,}",
+            f"{layout.largest_batch:,}",
+            format_bytes(layout.memory_bytes_per_device, 3),
+            f"{layout.prefill_seconds[0]:.2g}-{layout.prefill_seconds[1]:.2g} s",
+            "-".join(f"{value:,.3g}" for value in layout.tokens_per_second_per_user),
+            "-".join(f"{value:,.0f}" for value in layout.tokens_per_second_per_device),
+        )
+    return table
+
+
+def _memory(record: ServingPlanRecord, layout: ServingLayoutRecord) -> Table:
+    table = number_table("Memory of the fullest device", "", "bytes", "of what may be used")
+    for name, size in [*layout.memory, ("all", layout.memory_bytes_per_device)]:
+        table.add_row(name, format_bytes(size, 3), f"{size / record.usable_memory:.0%}")
+    return table
+
+
+def _times(layout: ServingLayoutRecord) -> Table:
+    table = number_table("Time of a pass that generates", "", "ms", "share")
+    for name, (low, high) in layout.components.items():
+        if high > 0.001 * layout.step_seconds[1]:
+            table.add_row(_NAMES[name], f"{1e3 * low:.3g}-{1e3 * high:.3g}", f"{high / layout.step_seconds[1]:.0%}")
+    return table
