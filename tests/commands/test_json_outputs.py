@@ -36,7 +36,7 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
         (("models",), ModelList),
         (("models", "kimi-k3"), ModelDescription),
         (("plan", MODEL, "--hardware", "GB200", "--devices", "256", "--precision", "mxfp8"), LayoutPlanRecord),
-        (("plan", MODEL, "--hardware", "H100", "--devices", "4", "--serve", "--generate", "500"), ServingPlanRecord),
+        (("plan", MODEL, "--hardware", "H200", "--devices", "16", "--serve", "--generate", "500"), ServingPlanRecord),
         (("laws",), LawList),
         (("laws", "--evidence"), Evidence),
         (("laws", "zhao2025"), LawDescription),

@@ -29,9 +29,9 @@ def test_every_figure_is_positive_ordered_and_sourced(name: str) -> None:
     figures |= {"board_power"} if device.board_power else set()
     assert device.sources.keys() == figures
     for source in device.sources.values():
-        assert any(year in source for year in ("2020", "2021", "2022", "2023", "2024", "2025", "2026")) or source.startswith(
-            ("assumed", "one device")
-        )
+        assert any(
+            year in source for year in ("2020", "2021", "2022", "2023", "2024", "2025", "2026")
+        ) or source.startswith(("assumed", "one device"))
     peaks = device.peak_flops
     narrower = [peaks[dtype] for dtype in ("fp32", "bf16", "fp8", "fp4") if dtype in peaks]
     assert narrower == sorted(narrower)

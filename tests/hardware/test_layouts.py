@@ -141,9 +141,9 @@ def test_directions() -> None:
     degree beyond the domain is slower."""
 
     def seconds(config: Any, layout: str, hardware: str = "H100", devices: int = 64, **more: Any) -> float:
-        return (
-            moewright.plan(config, hardware=hardware, devices=devices, layout=layout, **more).layouts[0].step_seconds[0]
-        )
+        plan = moewright.plan(config, hardware=hardware, devices=devices, layout=layout, **more)
+        low: float = plan.layouts[0].step_seconds[0]
+        return low
 
     assert seconds(QWEN, "ep=64,pp=1") > seconds(QWEN, "ep=8,pp=1")
     big = seconds(QWEN, "ep=8,pp=8", global_batch=8 * 2**20) / 2

@@ -4,6 +4,7 @@ import math
 import random
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import moewright
 from moewright import UserError
 from moewright.architecture.mixers import AnyAttention, LatentAttention
+from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.hardware.devices import SPEED_OF_LIGHT, load_device
 from moewright.hardware.placement import Placement
@@ -59,8 +61,9 @@ def test_with_perfect_coefficients_one_device_is_the_roofline(model: str) -> Non
 def test_memory_is_that_of_the_other_rooms(model: str) -> None:
     architecture = load_architecture(model).architecture
     device = load_device("GB300")
-    for weights in ("bf16", "fp8"):
-        job = ServingJob(architecture, device, 1, 3000, weights, "fp8")  # type: ignore[arg-type]
+    formats: tuple[WeightFormatName, ...] = ("bf16", "fp8")
+    for weights in formats:
+        job = ServingJob(architecture, device, 1, 3000, weights, "fp8")
         place = columns(1, 1, 1, 1, 5)
         held = serving_memory(job, place)
         alone = memory_per_device(
@@ -69,7 +72,7 @@ def test_memory_is_that_of_the_other_rooms(model: str) -> None:
             batch=5,
             context=3000,
             weights_dtype=weights,
-            kv_dtype="fp8",  # type: ignore[arg-type]
+            kv_dtype="fp8",
         )
         assert float(held.with_sequences(place)[0]) == pytest.approx(alone.weights + alone.cache)
         for tensor in (2, 4, 8):
@@ -79,7 +82,7 @@ def test_memory_is_that_of_the_other_rooms(model: str) -> None:
                 batch=5,
                 context=3000,
                 weights_dtype=weights,
-                kv_dtype="fp8",  # type: ignore[arg-type]
+                kv_dtype="fp8",
             )
             place = columns(tensor, 1, tensor, 1, 5)
             held = serving_memory(job, place)
@@ -122,11 +125,12 @@ def test_the_search_is_a_plain_loop(model: str, hardware: str, devices: int) -> 
 
 
 def test_what_is_printed_fits_and_prices_alike() -> None:
-    for hardware, devices, settings in [
+    cases: list[tuple[str, int, dict[str, Any]]] = [
         ("H200", 8, {}),
         ("H200", 8, {"batch": 100, "generate": 500}),
         ("GB200", 64, {"kv_dtype": "fp8", "generate": 1000}),
-    ]:
+    ]
+    for hardware, devices, settings in cases:
         plan = moewright.plan(
             "deepseek-v3", hardware=hardware, devices=devices, serve=True, weights_dtype="fp8", **settings
         )
@@ -163,7 +167,7 @@ def test_accepted_tokens_are_those_of_a_simulation() -> None:
 
 
 def test_prediction_blocks_pay_at_small_batches_only_where_tokens_are_accepted() -> None:
-    def user(**settings: object) -> float:
+    def user(**settings: Any) -> float:
         plan = moewright.plan(
             "deepseek-v3", hardware="H200", devices=8, serve=True, weights_dtype="fp8", batch=1, **settings
         )
@@ -175,7 +179,7 @@ def test_prediction_blocks_pay_at_small_batches_only_where_tokens_are_accepted()
 
 
 def test_experts_go_to_the_host_until_the_rest_fits() -> None:
-    def plan(hardware: str = "RTX-4090", **settings: object) -> moewright.ServingPlan:
+    def plan(hardware: str = "RTX-4090", **settings: Any) -> moewright.ServingPlan:
         return moewright.plan(
             "qwen3-30b-a3b",
             hardware=hardware,
@@ -250,8 +254,8 @@ def test_what_was_measured_stays_inside(row: Measured) -> None:
         ("batch: 100000000 sequences of 4096 tokens do not fit", {"serve": True, "batch": 10**8}),
     ],
 )
-def test_what_cannot_be_served_is_said_in_a_line(message: str, settings: dict[str, object]) -> None:
+def test_what_cannot_be_served_is_said_in_a_line(message: str, settings: dict[str, Any]) -> None:
     with pytest.raises(UserError) as raised:
-        moewright.plan("qwen3-30b-a3b", hardware="H100", devices=8, **settings)  # type: ignore[call-overload]
+        moewright.plan("qwen3-30b-a3b", hardware="H100", devices=8, **settings)
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from moewright.commands.checking import as_list, command, written
 from moewright.errors import UserError
@@ -16,6 +16,27 @@ if TYPE_CHECKING:
     from moewright.hardware.devices import Device
     from moewright.hardware.layout_plan import LayoutPlan
     from moewright.hardware.serving_plan import ServingPlan
+
+    class _Settings(TypedDict, total=False):
+        """The arguments of `plan` beside the model, the devices and `serve`."""
+
+        sequence_length: int | None
+        global_batch: str | float | None
+        precision: str
+        optimizer: str
+        layout: str | None
+        train_tokens: str | float | None
+        price: Mapping[str, float] | str | Iterable[str] | None
+        top: int
+        batch: int | None
+        context: int | None
+        generate: int | None
+        weights_dtype: WeightFormatName
+        kv_dtype: CacheDtype
+        draft_tokens: int
+        acceptance: float | None
+        experts_on: str | Path | Device | None
+
 
 _FOR_TRAINING = {
     "sequence_length": None,
@@ -45,7 +66,7 @@ def plan(
     hardware: str | Path | Device,
     devices: int,
     serve: Literal[True],
-    **settings: Any,
+    **settings: Unpack[_Settings],
 ) -> ServingPlan: ...
 
 
@@ -56,7 +77,7 @@ def plan(
     hardware: str | Path | Device,
     devices: int,
     serve: Literal[False] = False,
-    **settings: Any,
+    **settings: Unpack[_Settings],
 ) -> LayoutPlan: ...
 
 

@@ -256,10 +256,11 @@ def tensor_parallel_share(
     grown = [growing for cache in caches for growing in cache.growing if growing.kept_here]
 
     def held_at(tokens: int) -> float:
-        return sum(
+        held: float = sum(
             times * layer_cache_bytes_of_device(architecture, layer, tokens, devices, kv_dtype, layout)
             for times, layer in runs
         )
+        return held
 
     per_token = sum(
         times * growing.per_token * head_share(growing.heads, devices) * CACHE_BYTES[kv_dtype]

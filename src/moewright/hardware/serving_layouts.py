@@ -121,7 +121,8 @@ class ServingMemory:
 
     def with_sequences(self, layouts: ServingColumns) -> Column:
         """Weights, and the cache of all sequences under way."""
-        return self.weights + self.cache_of_sequence * np.ceil(layouts.batch / layouts.data)
+        held: Column = self.weights + self.cache_of_sequence * np.ceil(layouts.batch / layouts.data)
+        return held
 
 
 def serving_memory(job: ServingJob, layouts: ServingColumns) -> ServingMemory:

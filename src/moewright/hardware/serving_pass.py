@@ -179,7 +179,8 @@ def pass_work(
         work.operations.append(_product(head, 1, logits, tensor, stored))
     for times, layer in architecture.layer_runs():
         in_mixer = len(part_weights(layer.mixer, d))
-        for number, weight in enumerate(layer_weights(architecture, layer)):
+        weights: list[Weight[Any]] = [*layer_weights(architecture, layer)]
+        for number, weight in enumerate(weights):
             if weight.component == "routed_experts":
                 _add_experts(work, weight, times, all_tokens, layouts, stored, host_share)
             elif number < in_mixer:

@@ -347,14 +347,14 @@ class _Answers:
         alone = ServingColumns(**{**vars(places), "batch": np.ones_like(places.batch)})
         prompt: Any = sum(self._pass(alone, Pass(context, context, generates=False)).values())
         self.prefill = prompt + at["gap_of_a_request"] * (self.software == "server")
-        token = self.step / guess.tokens_per_step
+        token: Any = self.step / guess.tokens_per_step
         if generate is not None:
             # While one sequence generates its tokens, as many prompts are read as there are sequences; each group reads
             # its own, so that as many as there are groups go at once.
             together = places.data * places.pipeline
             waiting = at["interference"] * places.batch / together * prompt / generate
             token = token + waiting * (places.batch > 1)
-        self.per_user = 1 / token
+        self.per_user: Column = 1 / token
         instances = job.devices // (places.sharing * places.pipeline)
         self.per_device = instances * places.batch * self.per_user / job.devices
         self.instances = instances
