@@ -39,12 +39,12 @@ from moewright.hardware.devices import load_device
 from moewright.hardware.serving_coefficients import RangeName, ServingCoefficients, serving_coefficients
 from moewright.hardware.serving_layouts import ServingJob, largest_batches, serving_memory
 from moewright.hardware.serving_pass import (
-    Operation,
     Pass,
-    PassWork,
+    ServedOperation,
+    ServedWork,
     ServingColumns,
     pass_seconds,
-    pass_work,
+    served_work,
     software_of,
 )
 from moewright.hardware.training_coefficients import StepCoefficient, StepRange
@@ -279,7 +279,7 @@ class Work:
     """What is to be done for a row: passes with how often each is paid for a row's seconds."""
 
     row: Row
-    passes: tuple[tuple[float, PassWork], ...]
+    passes: tuple[tuple[float, ServedWork], ...]
 
 
 def works(rows: Iterable[Row], models: dict[str, Architecture]) -> list[Work]:
@@ -301,9 +301,9 @@ def works(rows: Iterable[Row], models: dict[str, Architecture]) -> list[Work]:
                 print(f"{row.id}: {row.model} does not fit on {row.device}; left out")
                 continue
 
-        def of(batch: int, one: Pass, row: Row = row, model: Architecture = model, domain: int = domain) -> PassWork:
+        def of(batch: int, one: Pass, row: Row = row, model: Architecture = model, domain: int = domain) -> ServedWork:
             columns = ServingColumns(*(np.array([size]) for size in (*row.layout, batch)))
-            return pass_work(model, columns, one, row.stored, domain=domain, kv_dtype=row.kv_dtype)
+            return served_work(model, columns, one, row.stored, domain=domain, kv_dtype=row.kv_dtype)
 
         if row.kind == "prefill":
             computed = row.generated  # of the chunk
@@ -322,13 +322,13 @@ def works(rows: Iterable[Row], models: dict[str, Architecture]) -> list[Work]:
     return found
 
 
-def _dispatch(row: Row) -> PassWork:
+def _dispatch(row: Row) -> ServedWork:
     """One way of DeepEP's low-latency kernels, in the width of the row's format."""
     places, width = row.layout[1], row.prompt
     sent = 128 * 8 * 7168 * width
     near, far = min(places, 8) - 1, max(places - 8, 0)
     none = np.array([0.0])
-    work = PassWork(operations=[Operation("dense", "bf16", none, none)], dispatches=none + 1)
+    work = ServedWork(operations=[ServedOperation("dense", "bf16", none, none)], dispatches=none + 1)
     work.near_bytes, work.far_bytes = none + sent * near / places, none + sent * far / places
     return work
 

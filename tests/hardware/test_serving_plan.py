@@ -25,7 +25,7 @@ from moewright.hardware.serving_layouts import (
     serving_grid,
     serving_memory,
 )
-from moewright.hardware.serving_pass import Pass, ServingColumns, pass_seconds, pass_work, software_of
+from moewright.hardware.serving_pass import Pass, ServingColumns, pass_seconds, served_work, software_of
 from moewright.hardware.serving_plan import Speculation, serving_layout_text
 from moewright.hf import load_architecture
 
@@ -52,7 +52,7 @@ def test_with_perfect_coefficients_one_device_is_the_roofline(model: str) -> Non
         load = Load(stage, batch, context, weights)  # type: ignore[arg-type]
         expected, _ = pass_times(architecture, device, load, Placement(1, 1, 1.0, "", 1.0))
         one = Pass(load.tokens_per_sequence, context, generates=stage == "decode")
-        work = pass_work(architecture, columns(1, 1, 1, 1, batch), one, WEIGHT_FORMATS[weights], domain=1)  # type: ignore[index]
+        work = served_work(architecture, columns(1, 1, 1, 1, batch), one, WEIGHT_FORMATS[weights], domain=1)  # type: ignore[index]
         found = pass_seconds(work, device, "server", PERFECT)
         assert sum(found.values())[0] == pytest.approx(float(expected.total), rel=1e-9)  # type: ignore[index]
 
@@ -227,7 +227,7 @@ def test_what_was_measured_stays_inside(row: Measured) -> None:
     device, coefficients = load_device(hardware), serving_coefficients()
     # llama.cpp's files of gpt-oss have 8 bits for all but the experts
     stored = replace(WEIGHT_FORMATS[weights], rest_bytes=1 if weights == "mxfp4" else 2)  # type: ignore[index]
-    work = pass_work(
+    work = served_work(
         load_architecture(model).architecture,
         columns(*layout, batch),
         Pass(1, position, generates=True),

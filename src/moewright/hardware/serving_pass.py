@@ -1,6 +1,6 @@
 """What one pass through a served model takes, by component, under columns of layouts.
 
-`pass_work` says what a pass has to do: FLOPs and bytes of every product on the busiest device, and what it sends. It
+`served_work` says what a pass has to do: FLOPs and bytes of every product on the busiest device, and what it sends. It
 knows no coefficient. `pass_seconds` turns that into seconds with the named coefficients of `serving_coefficients.yaml`:
 
 - products (attention's, dense and shared parts, vocabulary) and routed experts: the longer of their bytes over the
@@ -108,7 +108,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Operation:
+class ServedOperation:
     """One product on the busiest device."""
 
     component: PassComponent
@@ -120,11 +120,11 @@ class Operation:
 
 
 @dataclass
-class PassWork:
+class ServedWork:
     """What one pass has to do, on the busiest device; bytes and FLOPs as columns."""
 
-    operations: list[Operation] = field(default_factory=list)
-    host: list[Operation] = field(default_factory=list)
+    operations: list[ServedOperation] = field(default_factory=list)
+    host: list[ServedOperation] = field(default_factory=list)
     """Of the experts that are in the host's memory."""
     host_weights: Any = 0.0
     """Bytes of them that the pass touches."""
@@ -148,7 +148,7 @@ def software_of(device: Device) -> ServingSoftware:
     return "local" if device.network is None and device.node.devices <= _LARGEST_LOCAL_NODE else "server"
 
 
-def pass_work(
+def served_work(
     architecture: Architecture,
     layouts: ServingColumns,
     one: Pass,
@@ -158,12 +158,12 @@ def pass_work(
     kv_dtype: CacheDtype = "bf16",
     layout: CacheLayout = AS_SMALL,
     host_share: float = 0.0,
-) -> PassWork:
+) -> ServedWork:
     """What one pass has to do, without a device's speed in it. `domain`: devices that fast links join.
 
     `host_share` of the mixtures has its routed experts in the host's memory.
     """
-    work = PassWork(generates=one.generates)
+    work = ServedWork(generates=one.generates)
     sequences, tensor = layouts.sequences, layouts.tensor
     tokens = sequences * one.computed
     all_tokens = np.ceil(layouts.batch / layouts.pipeline) * one.computed
@@ -216,7 +216,7 @@ def pass_work(
     return work
 
 
-def _product(weight: Weight[Any], times: int, tokens: Column, shards: Any, stored: WeightFormat) -> Operation:
+def _product(weight: Weight[Any], times: int, tokens: Column, shards: Any, stored: WeightFormat) -> ServedOperation:
     """A weight that every device of a group has a share of."""
     flops, moved = _flops_and_operands(weight, tokens, stored)
     if weight.use == "lookup":  # one row for each token
@@ -225,13 +225,13 @@ def _product(weight: Weight[Any], times: int, tokens: Column, shards: Any, store
     else:
         read = stored.weight_bytes(weight._replace(copies=1)) * distinct_experts(weight.copies, weight.active, tokens)
     dtype = _dtype(weight, stored)
-    return Operation(
+    return ServedOperation(
         _KINDS.get(weight.component, "dense"), dtype, times * flops / shards, times * (read + moved) / shards
     )
 
 
 def _add_experts(
-    work: PassWork,
+    work: ServedWork,
     weight: Weight[Any],
     times: int,
     tokens: Column,
@@ -249,10 +249,12 @@ def _add_experts(
     dtype = _dtype(weight, stored)
     here = times * (1 - host_share) / layouts.sharing
     rows = np.inf if work.generates else tokens * weight.active / weight.copies
-    work.operations.append(Operation("experts", dtype, here * flops, here * (each * touched * skew + moved), rows))
+    work.operations.append(
+        ServedOperation("experts", dtype, here * flops, here * (each * touched * skew + moved), rows)
+    )
     if host_share:
         there = times * host_share
-        work.host.append(Operation("host", dtype, there * flops, there * (each * touched + moved), rows))
+        work.host.append(ServedOperation("host", dtype, there * flops, there * (each * touched + moved), rows))
         work.host_weights = work.host_weights + there * each * touched
 
 
@@ -284,7 +286,7 @@ def _mixing(
     one: Pass,
     kv_dtype: CacheDtype,
     layout: CacheLayout,
-) -> Operation:
+) -> ServedOperation:
     """Scores, values and states. Decoding reads the cache once for all tokens of a sequence that it computes."""
     mixer = layer.mixer
     if one.generates and isinstance(mixer, LatentAttention) and layout.latent == "latent":  # absorbed: roofline.py
@@ -296,11 +298,11 @@ def _mixing(
     bytes_of_device = layer_cache_bytes_moved_of_device if one.generates else layer_cache_bytes_of_device
     moved = bytes_of_device(architecture, layer, one.context, layouts.tensor, kv_dtype, layout)
     sequences = layouts.sequences * float(times)
-    return Operation("cache", "bf16", sequences * flops / layouts.tensor, sequences * moved)
+    return ServedOperation("cache", "bf16", sequences * flops / layouts.tensor, sequences * moved)
 
 
 def pass_seconds(
-    work: PassWork,
+    work: ServedWork,
     device: Device,
     software: ServingSoftware,
     at: Mapping[str, float],
@@ -336,7 +338,7 @@ def pass_seconds(
     return seconds
 
 
-def _gaps(work: PassWork, local: bool, at: Mapping[str, float]) -> float:
+def _gaps(work: ServedWork, local: bool, at: Mapping[str, float]) -> float:
     halves = work.mixers + work.mixtures
     if local:
         return halves * at["local_gap"] + at["local_gap_of_a_pass"]
@@ -345,7 +347,7 @@ def _gaps(work: PassWork, local: bool, at: Mapping[str, float]) -> float:
     return work.mixers * at["gap_of_a_mixer"] + work.mixtures * at["gap_of_a_mixture"] + at["gap_of_a_pass"]
 
 
-def _slower(operation: Operation, at: Mapping[str, float]) -> Any:
+def _slower(operation: ServedOperation, at: Mapping[str, float]) -> Any:
     """How much longer a product takes than one of many rows (training_step.py has the same form)."""
     return 1 + at["rows_half"] / operation.rows
 
@@ -353,7 +355,7 @@ def _slower(operation: Operation, at: Mapping[str, float]) -> Any:
 _COEFFICIENT_OF: dict[ComputeDtype, str] = {"fp32": "bf16", "bf16": "bf16", "fp8": "fp8", "int8": "fp8", "fp4": "fp4"}
 
 
-def _host_seconds(work: PassWork, device: Device, host: Device, at: Mapping[str, float]) -> Column:
+def _host_seconds(work: ServedWork, device: Device, host: Device, at: Mapping[str, float]) -> Column:
     """Experts on the host, or, where that is quicker (long prompts), copied over the link and computed here."""
     link = device.node.bandwidth * at["links"]
     there: Any = 0.0

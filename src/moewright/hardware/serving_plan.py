@@ -36,7 +36,7 @@ from moewright.hardware.serving_pass import (
     PassComponent,
     ServingColumns,
     pass_seconds,
-    pass_work,
+    served_work,
     software_of,
 )
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingMemoryRecord, ServingPlanRecord
@@ -363,7 +363,7 @@ class _Answers:
         self, places: ServingColumns, one: Pass, architecture: Architecture | None = None
     ) -> dict[PassComponent, Column]:
         job = self.job
-        work = pass_work(
+        work = served_work(
             architecture or job.architecture,
             places,
             one,
