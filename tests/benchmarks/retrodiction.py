@@ -15,6 +15,7 @@ from typing import Any
 
 import moewright
 from moewright.architecture import Architecture, counts, variables
+from moewright.designs.rules import experts_share
 from moewright.hf.published_models import ModelEntry, get_model, model_names
 from moewright.quantities import parse_count
 
@@ -89,14 +90,13 @@ def sizes_of(a: Architecture) -> dict[str, float]:
 
 def shape_of(a: Architecture) -> dict[str, float]:
     """What tells a model that could have been published from one that could not: sizes, and their ratios."""
-    routed = sum(times * moe.top_k * 3 * a.hidden_size * variables.expert_size(a) for times, moe in a.moe_layers())
     sizes = sizes_of(a)
     return {
         **sizes,
         "width/layers": sizes["width"] / sizes["layers"],
         "expert size/width": sizes["expert_size"] / sizes["width"],
         "top_k/experts": sizes["top_k"] / sizes["experts"],
-        "experts' share of active": routed / counts.active_params(a),
+        "experts' share of active": experts_share(a),
     }
 
 

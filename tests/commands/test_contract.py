@@ -16,7 +16,7 @@ CONTRACT = {
     "predict": "CONFIG --train-tokens! --law* --unique-tokens",
     "design": "--memory --total-params --active-params --decode-tokens-per-second --time-to-first-token --train-tokens "
     "--train-flops --train-device-hours --hardware --devices --context --batch --weights-dtype --kv-dtype --vocab-size "
-    "--space --like --law* --top=10 --out --print-space",
+    "--space --like --law* --top=10 --explain --out --print-space",
     "plan": "CONFIG --hardware! --devices! --sequence-length --global-batch --precision=bf16 --optimizer=adamw "
     "--layout --train-tokens --price* --top=5 --serve --batch --context --generate --weights-dtype=bf16 "
     "--kv-dtype=bf16 --draft-tokens=0 --acceptance --experts-on",
@@ -32,7 +32,7 @@ CONTRACT = {
     "--end-of-document --validation-share=0.01 --seed=0 --tokens-per-shard=100000000",
 }
 """`!`: needed. `*`: may be given several times. Add to it; what is there stays."""
-FLAGS = {"dry-run", "evidence", "print-space", "quiet", "watch", "retry-failed", "serve", "add", "force"}
+FLAGS = {"dry-run", "evidence", "explain", "print-space", "quiet", "watch", "retry-failed", "serve", "add", "force"}
 ALSO_BY_PLACE = {
     "predict": ["train_tokens", "law"],
     "train": ["out"],

@@ -7,7 +7,7 @@ from typing import Any
 
 from moewright import Architecture, laws
 from moewright.architecture.cache import cache_bytes_per_sequence
-from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.architecture.counts import active, active_params, total_params, training_flops_per_token
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Layer, Repeat
@@ -21,19 +21,41 @@ Sizes = tuple[int, int, int, int, int, int, int]
 """Width, depth, dense first, experts, top-k, shared, expert size."""
 
 
-def every_design(space: dict[str, list[int]]) -> Iterator[Sizes]:
-    """Nested loops over a space given as lists."""
+def every_design(space: dict[str, Any]) -> Iterator[Sizes]:
+    """Nested loops over a space given as lists and bounds, before the rules that count parameters."""
     for width in space["widths"]:
         for depth in space["depths"]:
-            if not 32 <= width / depth <= 128:
+            if not space["least_width_over_depth"] <= width / depth <= space["most_width_over_depth"]:
                 continue
             for first in space["dense_first"]:
                 for experts in space["experts"]:
                     for top_k in space["top_k"]:
                         for shared in space["shared_experts"]:
-                            if shared <= top_k and 2 * top_k <= experts and first < depth:
-                                for size in range(128, 4 * width + 1, 64):
-                                    yield width, depth, first, experts, top_k, shared, size
+                            ratio = top_k / experts
+                            if not space["least_active_share"] <= ratio <= space["most_active_share"]:
+                                continue
+                            if shared <= top_k and first < depth:
+                                for size in range(space["least_expert_size"], 4 * width + 1, 64):
+                                    least = space["least_expert_size_over_width"]
+                                    if least <= size / width <= space["most_expert_size_over_width"]:
+                                        yield width, depth, first, experts, top_k, shared, size
+
+
+def keeps_the_rules(sizes: Sizes, space: dict[str, Any]) -> bool:
+    """The rules that count parameters."""
+    share, sparse = shares(sizes)
+    return space["least_experts_share"] <= share <= space["most_experts_share"] and (
+        sparse >= space["least_active_over_total"]
+    )
+
+
+@cache
+def shares(sizes: Sizes) -> tuple[float, float]:
+    """Of the layers' active parameters in experts, and of all parameters that are active."""
+    used = active(spec(sizes))
+    experts = used["routed_experts"] + used["shared_experts"]
+    layers = sum(used.values()) - used["embedding"] - used["lm_head"]
+    return experts / layers, sum(used.values()) / total_params(spec(sizes))
 
 
 @cache
@@ -94,12 +116,14 @@ class Answer:
     undecided: int
 
 
-def solve(space: dict[str, list[int]], asked: dict[str, Any], names: tuple[str, ...] = LAWS) -> Answer:
+def solve(space: dict[str, Any], asked: dict[str, Any], names: tuple[str, ...] = LAWS) -> Answer:
     """Try everything."""
     losses: dict[Sizes, dict[str, float]] = {}
     for sizes in every_design(space):
         taken = counted(sizes, asked["weights_dtype"])
         if any(asked.get(name) and taken[name] > asked[name] for name in ("memory", "total_params", "active_params")):
+            continue
+        if not keeps_the_rules(sizes, space):
             continue
         tokens = asked.get("train_tokens") or asked["train_flops"] / taken["flops"]
         losses[sizes] = {law: loss_of(sizes, law, tokens) for law in names}

@@ -19,7 +19,7 @@ from tests.designs import brute_force
 PUBLISHED = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abnar2025", "ling2025")
 
 
-def random_question(r: np.random.Generator) -> tuple[dict[str, list[int]], dict[str, Any]]:
+def random_question(r: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
     """A small space and budgets that some of it is within."""
     space = {
         "widths": sorted(int(w) for w in r.choice([256, 384, 512, 1024], 2, replace=False)),
@@ -28,9 +28,19 @@ def random_question(r: np.random.Generator) -> tuple[dict[str, list[int]], dict[
         "top_k": sorted(int(k) for k in r.choice([1, 2, 3, 6], 2, replace=False)),
         "shared_experts": [0, int(r.integers(1, 3))],
         "dense_first": [0, int(r.choice([1, 3]))],
+        "least_width_over_depth": float(r.choice([32, 42])),
+        "most_width_over_depth": 128.0,
+        "least_active_share": float(r.choice([0, 1 / 64, 1 / 16])),
+        "most_active_share": float(r.choice([0.25, 0.5])),
+        "least_expert_size": int(r.choice([128, 256])),
+        "least_expert_size_over_width": float(r.choice([0, 0.3])),
+        "most_expert_size_over_width": float(r.choice([2, 4])),
+        "least_experts_share": float(r.choice([0, 0.35, 0.45])),
+        "most_experts_share": float(r.choice([0.83, 0.93, 1])),
+        "least_active_over_total": float(r.choice([0, 0.07, 0.1])),
     }
     by_memory = bool(r.random() < 0.5)
-    size = float(10 ** r.uniform(7.3, 9.3))
+    size = float(10 ** r.uniform(7.7, 9.4))
     by_tokens = bool(r.random() < 0.5)
     asked = {
         "memory" if by_memory else "total_params": size,
@@ -89,7 +99,7 @@ def test_enough_of_the_random_budgets_hold_designs() -> None:
 def test_bounds_hold_over_whole_ranges(budget: dict[str, float]) -> None:
     """No design between two expert sizes is better than the bound of their range, under any law, however wide."""
     r = np.random.default_rng(0)
-    groups = groups_of(Space())
+    groups = groups_of(Space.wide())
     budgets = make_budgets({"total_params": 1e15, **budget})
     problem = search_problem(groups, budgets, choose_judges(None, budgets))
     chunk = join(list(problem.groups.chunks()))

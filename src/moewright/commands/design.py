@@ -42,6 +42,7 @@ def design(
     like: str | Path | dict[str, Any] | Architecture | None = None,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     top: int = 10,
+    explain: bool = False,
     out: str | Path | None = None,
     print_space: Literal[False] = False,
 ) -> Designs: ...
@@ -74,6 +75,7 @@ def design(
     like: str | Path | dict[str, Any] | Architecture | None = None,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     top: int = 10,
+    explain: bool = False,
     out: str | Path | None = None,
     print_space: bool = False,
 ) -> Designs | Space:
@@ -99,10 +101,11 @@ def design(
         weights_dtype: Weight format that memory counts. [default: bf16]
         kv_dtype: Cache format. [default: bf16]
         vocab_size: Entries of the vocabulary. [default: 128256]
-        space: YAML file with the rules of the space to search.
+        space: YAML file with the rules of the space to search, or `wide`: all that laws can be asked, built or not.
         like: A published model's config: its own size and active parameters as budgets.
         law: Names restrict the published laws, files of fitted ones join; repeatable.
         top: How many designs to show.
+        explain: Print all that is behind the answer: laws, rules, principles, prices.
         out: New folder for specs, HF configs, reasons and plots of the designs.
         print_space: Give the space's rules and reasons, and do nothing else.
 
@@ -127,13 +130,13 @@ def design(
         "kv_dtype": kv_dtype,
     }
     if print_space:
-        unused = {**given, "vocab_size": vocab_size, "like": like, "law": law, "out": out}
+        unused = {**given, "vocab_size": vocab_size, "like": like, "law": law, "explain": explain or None, "out": out}
         return _rules(space, [name for name, value in unused.items() if value is not None])
 
     from moewright.designs.recommendation import recommend
 
     laws = as_list(law) or None
-    designs = recommend(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top)
+    designs = recommend(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top, explain=explain)
     if out is not None:
         from moewright.report.design_folder import write_designs
 

@@ -13,6 +13,7 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.architecture.columns import ArchitectureColumns
 from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, IntColumn, columns
+from moewright.designs.rules import COUNTED
 from moewright.designs.space import Space
 from moewright.errors import UserError
 
@@ -43,7 +44,7 @@ class Groups:
 
     @property
     def num_designs(self) -> int:
-        """Designs in the space, every expert size counted."""
+        """Designs in the space, every expert size counted, before the rules that count parameters."""
         space, widths = self.space, self.shapes[:, 0]
         steps = (space.widest_size(widths) - space.narrowest_size(widths)) // space.expert_size_step
         return int((steps + 1).sum()) * len(self.mixtures)
@@ -97,7 +98,7 @@ class Groups:
         return Candidates(**sizes, lines=lines)
 
     def _counted(self) -> dict[str, Any]:
-        counted: dict[str, Any] = {"total_params": counts.total_params, "active_params": counts.active_params}
+        counted: dict[str, Any] = dict(COUNTED)
         if self.tokens_per_sequence is not None:
             tokens = self.tokens_per_sequence
 

@@ -4,7 +4,7 @@ Every cost grows with the expert size, so the sizes within the budgets are those
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, IntColumn, columns
 from moewright.designs.groups import Groups
+from moewright.designs.rules import sizes_by_rules
 from moewright.designs.space import Space
 from moewright.errors import UserError
 from moewright.quantities import format_bytes, format_count
@@ -97,8 +98,9 @@ def memory_bytes(architecture: Countable[N], budgets: Budgets) -> N:
 
 
 def sizes_within(groups: Candidates, bounds: tuple[Limit, ...], space: Space) -> tuple[Candidates, IntColumn]:
-    """The groups (at their narrowest size) with any size within the bounds, and the widest size of each that is."""
-    widest = np.asarray(space.widest_size(groups.hidden_size))
+    """The groups (at their narrowest size) with any size within rules and bounds, and the widest of each that is."""
+    narrowest, widest = sizes_by_rules(groups, space)
+    groups = groups.with_expert_size(narrowest)
     for limit in bounds:
         possible = widest >= groups.expert_size
         if not possible.all():
@@ -162,6 +164,10 @@ def _cost(groups: Candidates, size: Any, limit: Limit, vocab_size: int) -> npt.N
 def infeasible(groups: Groups, budgets: Budgets) -> UserError:
     """Why no design is within the budgets, in one line: which they are, and the nearest value of each that is met."""
     bounds, space = limits(budgets), groups.space
+    if not np.isfinite(_least(groups, bounds[0], ())):
+        return UserError(
+            f"space: {_excluding_rules(groups, bounds[0])} leaves no design; widen it, or take --space wide"
+        )
 
     def least_beside(limit: Limit) -> float:
         return _least(groups, limit, tuple(other for other in bounds if other is not limit))
@@ -181,6 +187,17 @@ def infeasible(groups: Groups, budgets: Budgets) -> UserError:
         )
     hope = f"nearest feasible: {' or '.join(nearest)}" if nearest else "no single budget can mend it; raise all of them"
     return UserError(f"{alone.option}: no design of the space is within {given} ({conditions}); {hope}")
+
+
+def _excluding_rules(groups: Groups, limit: Limit) -> str:
+    """The rules without one of which something would be left; all of them if it takes more than one."""
+    off = {"least_experts_share": 0.0, "most_experts_share": 1.0, "least_active_over_total": 0.0}
+    alone = [
+        name
+        for name, value in off.items()
+        if np.isfinite(_least(replace(groups, space=groups.space.model_copy(update={name: value})), limit, ()))
+    ]
+    return " or ".join(f"{name} {getattr(groups.space, name):g}" for name in alone or off)
 
 
 def _least(groups: Groups, limit: Limit, bounds: tuple[Limit, ...]) -> float:

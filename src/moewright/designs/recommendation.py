@@ -42,6 +42,7 @@ def recommend(
     like: ArchitectureSource | None,
     laws: Iterable[str | Path | Law] | None,
     top: int,
+    explain: bool,
 ) -> Designs:
     """Search, and make the answer. Of designs with the same mixture (E, K, shared) only the best is shown."""
     start = time.perf_counter()
@@ -93,6 +94,7 @@ def recommend(
         feasible=within.designs,
         seconds=time.perf_counter() - start,
         warnings=tuple(_warnings(designs[0], problem)),
+        explained=explain,
         problem=problem,
     )
 

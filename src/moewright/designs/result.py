@@ -152,6 +152,8 @@ class Designs(ShownTable):
     feasible: int
     seconds: float
     warnings: tuple[str, ...]
+    explained: bool
+    """Whether to print what is behind the answer too."""
     problem: SearchProblem = field(repr=False)
     """What was searched, to ask more of it."""
 

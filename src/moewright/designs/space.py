@@ -19,6 +19,9 @@ LARGEST_RATIO = 1e6
 # Of shapes, and of mixtures: a list that takes half a second.
 MOST_COMBINATIONS = 500_000
 
+WIDE = "wide"
+"""The word that `--space` takes instead of a file."""
+
 Target = Literal["any", "qwen3_moe", "dots1"]
 _Size = Annotated[int, Field(gt=0, le=10**6)]
 _Axis = Annotated[tuple[_Size, ...], Field(min_length=1, max_length=LARGEST_AXIS, strict=False)]
@@ -28,19 +31,25 @@ _CountAxis = Annotated[
 
 
 class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
-    """Every combination of these sizes that keeps every rule; the default holds over 10^8 of them."""
+    """Every combination of these sizes that keeps every rule; the default holds what could be built today."""
 
     format: Literal["moewright-space/1"] = "moewright-space/1"
     version_without_format: ClassVar[int | None] = 1
     widths: _Axis = Field(
         (*range(512, 2048, 128), *range(2048, 4096, 256), *range(4096, 8193, 512)),
-        description="whole matmul tiles, and splits over 2 to 8 devices",
+        description="whole matmul tiles, and splits over 2 to 8 devices; published mixtures are 1024 to 8192 wide",
     )
     depths: _Axis = Field(
-        tuple(range(4, 257, 4)), description="multiples of four: layers split evenly over pipeline stages"
+        tuple(range(4, 97, 4)),
+        description="multiples of four: layers split evenly over pipeline stages; published mixtures end at 94 layers "
+        "with both attention and experts (Qwen3-235B-A22B), and no law sees depth",
     )
     least_width_over_depth: float = Field(
-        32.0, gt=0, le=LARGEST_RATIO, description="published mixtures lie above: Qwen3-235B-A22B 44, gpt-oss-120b 80"
+        42.0,
+        gt=0,
+        le=LARGEST_RATIO,
+        description="deeper ones than the deepest published (Qwen3-30B-A3B 43) decode slower, and no law says that "
+        "they are better",
     )
     most_width_over_depth: float = Field(
         128.0,
@@ -59,25 +68,74 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         description="0: 8 from 32 heads on, 4 from 16 on, else 2, grouped queries (arXiv 2305.13245) as Qwen3 and "
         "gpt-oss have; another number is tried where it divides the heads",
     )
-    experts: _Axis = Field((8, 16, 32, 64, 128, 256, 512), description="powers of two divide over any group of devices")
+    experts: _Axis = Field(
+        (16, 32, 48, 64, 96, 128, 192, 256, 384, 512),
+        description="powers of two, and half-way between, divide over any group of devices; fewer than 16 leave top-4 "
+        "dense, and more than 512 have been trained once (Kimi-K3, with latent experts)",
+    )
     expert_parallel: _Size = Field(1, description="devices over which a layer's experts are dealt; must divide them")
-    top_k: _Axis = Field(tuple(range(1, 17)), description="published mixtures use 1 to 10; above, routing costs more")
+    top_k: _Axis = Field(
+        (4, 6, 8, 10),
+        description="what has been built since 2025, but for Llama 4 (1) and two with latent experts (Kimi-K3 16, "
+        "Nemotron-3-Ultra 22); more cost routing and messages; in steps of two, finer than laws tell apart",
+    )
+    least_active_share: float = Field(
+        1 / 64,
+        ge=0,
+        le=1,
+        description="top_k over experts; DeepSeek-V4-Pro has 1/64, Llama-4-Maverick alone less (1/128); of the laws' "
+        "runs only clark2022's and ling2025's were sparser, and small ones",
+    )
     most_active_share: float = Field(
-        0.5, gt=0, le=1, description="top_k over experts; beyond a half the model is hardly sparse"
+        0.25,
+        gt=0,
+        le=1,
+        description="top_k over experts; all laws say that sparser is better at equal active parameters; Mixtral and "
+        "DBRX have 1/4, those after them at most 1/8",
     )
     shared_experts: _CountAxis = Field(
-        (0, 1, 2, 3, 4), description="of the routed experts' size, at most top_k: the joint law's fitted shares"
+        (0, 1, 2),
+        description="of the routed experts' size, at most top_k; 1, 2 and 4 of 64 differ by .005 nats (arXiv "
+        "2401.06066), and since 2025 none published has more than two",
     )
     expert_size_step: _Size = Field(64, description="whole matmul tiles")
-    least_expert_size: _Size = Field(128, description="narrower experts leave matrix units idle")
+    least_expert_size: _Size = Field(
+        256,
+        description="narrower experts leave matrix units idle (at equal parameters 14336 against 2048 channels took 50 "
+        "against 28 % of a TPU's peak, AI-Hypercomputer/maxtext#1256); the narrowest published has 512",
+    )
     least_expert_size_over_width: float = Field(
-        0.0,
+        0.25,
         ge=0,
         le=LARGEST_RATIO,
-        description="another lower bound of the expert size; 0: none, least_expert_size alone bounds it",
+        description="narrower ones move more bytes of tokens for each multiplication; 1/4 is the least published "
+        "(Qwen3.5, Laguna-XS.2)",
     )
     most_expert_size_over_width: float = Field(
-        4.0, gt=0, le=LARGEST_RATIO, description="the dense feed-forward's 4 d; Mixtral has 3.5, the widest published"
+        2.0,
+        gt=0,
+        le=LARGEST_RATIO,
+        description="runs find whole dense widths (4 d) worse and 1/8 to 1/2 of them alike (arXiv 2605.11689); Mixtral "
+        "and Jamba are wider",
+    )
+    least_experts_share: float = Field(
+        0.45,
+        ge=0,
+        le=1,
+        description="of the active parameters of the layers, in routed and shared experts; laws of E/K see none of it, "
+        "so a search would move the active parameters into attention and depth",
+    )
+    most_experts_share: float = Field(
+        0.85,
+        gt=0,
+        le=1,
+        description="the same; since DBRX and the Mixtrals of 2024 only Hunyuan-A13B has left less to attention",
+    )
+    least_active_over_total: float = Field(
+        0.03,
+        ge=0,
+        le=1,
+        description="active over total parameters; nothing published activates less (DeepSeek-V4-Pro and Kimi-K2 .032)",
     )
     dense_first: _CountAxis = Field(
         (0, 1),
@@ -91,6 +149,25 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         "them (and routes by sigmoid), any means either",
     )
 
+    @classmethod
+    def wide(cls) -> "Space":
+        """`--space wide`: all that the laws can be asked, built by nobody or not."""
+        return cls(
+            depths=tuple(range(4, 257, 4)),
+            least_width_over_depth=32.0,
+            experts=(8, 16, 32, 64, 128, 256, 512),
+            top_k=tuple(range(1, 17)),
+            least_active_share=0.0,
+            most_active_share=0.5,
+            shared_experts=(0, 1, 2, 3, 4),
+            least_expert_size=128,
+            least_expert_size_over_width=0.0,
+            most_expert_size_over_width=4.0,
+            least_experts_share=0.0,
+            most_experts_share=1.0,
+            least_active_over_total=0.0,
+        )
+
     @model_validator(mode="after")
     def _ordered(self) -> "Space":
         if self.least_width_over_depth > self.most_width_over_depth:
@@ -99,6 +176,10 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             raise ValueError("least_expert_size must be a multiple of expert_size_step")
         if self.least_expert_size_over_width > self.most_expert_size_over_width:
             raise ValueError("least_expert_size_over_width exceeds most_expert_size_over_width: no size is left")
+        if self.least_active_share > self.most_active_share:
+            raise ValueError("least_active_share exceeds most_active_share: no mixture is left")
+        if self.least_experts_share > self.most_experts_share:
+            raise ValueError("least_experts_share exceeds most_experts_share: no design is left")
         for name in ("widths", "depths", "kv_heads", "experts", "top_k", "shared_experts", "dense_first"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} has a value twice")
@@ -145,11 +226,12 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             raise UserError(
                 f"space: expert_parallel {self.expert_parallel} divides none of experts {list(self.experts)}"
             )
-        sparse = [(e, k) for e in dealt for k in self.top_k if k <= self.most_active_share * e]
+        low, high = self.least_active_share, self.most_active_share
+        sparse = [(e, k) for e in dealt for k in self.top_k if low * e <= k <= high * e]
         if not sparse:
             raise UserError(
-                f"space: most_active_share {self.most_active_share:g} excludes every top_k from {min(self.top_k)} of "
-                f"at most {max(dealt)} experts"
+                f"space: top_k over experts from {low:g} (least_active_share) to {high:g} (most_active_share) excludes "
+                f"every top_k from {min(self.top_k)} to {max(self.top_k)} of {min(dealt)} to {max(dealt)} experts"
             )
         _check_number(len(sparse) * len(self.shared_experts), "mixtures", "experts, top_k or shared_experts")
         shared = [s for s in self.shared_experts if self.target == "any" or (self.target == "dots1") == (s > 0)]
@@ -186,8 +268,11 @@ def _check_number(number: int, what: str, axes: str) -> None:
 
 
 def load_space(path: str | Path) -> Space:
-    """The space in a YAML or JSON file; what it does not name keeps its default. UserError names the wrong key."""
-    return Space.read(path)
+    """The space in a YAML or JSON file, whose other fields keep their defaults, or `wide`.
+
+    Raises UserError naming the wrong key.
+    """
+    return Space.wide() if path == WIDE else Space.read(path)
 
 
 def describe_space(space: Space) -> str:

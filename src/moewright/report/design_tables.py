@@ -8,6 +8,7 @@ from moewright.designs.baseline import PublishedModel
 from moewright.designs.budgets import Budgets
 from moewright.designs.ranking import CONFIDENCE
 from moewright.designs.result import Design, Designs
+from moewright.designs.rules import RULES, excluded, published_mixtures
 from moewright.designs.space import Space, describe_space
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table
@@ -54,6 +55,9 @@ def print_designs(console: Screen, designs: Designs) -> None:
     if len(next(iter(designs.shadow_prices.values()))) > 1:
         console.print()
         console.print(_exchange(designs))
+    if designs.explained:
+        console.print()
+        print_rules(console, designs.space)
     console.print()
     console.print(
         f"{designs.considered:,} designs considered, {designs.feasible:,} within the budgets, {designs.seconds:.1f} s"
@@ -310,6 +314,26 @@ def _range(values: list[float]) -> str:
         return "-"
     low, high = min(values), max(values)
     return f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
+
+
+def print_rules(console: Screen, space: Space) -> None:
+    """What makes a design plausible, why, and which published mixtures of the catalogue stand outside."""
+    models = published_mixtures()
+    table = bare_table(
+        f"Rules of the space, against the {len(models)} published mixtures of the catalogue", narrow=True
+    )
+    for header in ("rule", "from", "to"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("outside")
+    for rule in RULES:
+        low, high = rule.bounds(space)
+        outside = sorted(excluded(rule, space, models).items(), key=lambda item: item[1])
+        named = ", ".join(f"{name} {value:.3g}" for name, value in outside[:3])
+        more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
+        table.add_row(rule.name, f"{low:.3g}", "-" if high == float("inf") else f"{high:.3g}", named + more)
+    console.print(table)
+    for rule in RULES:
+        console.print(styled("[bold]{}[/bold]: {}", rule.name, "; ".join(rule.reasons)))
 
 
 def print_space(console: Screen, space: Space) -> None:
