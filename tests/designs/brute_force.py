@@ -44,9 +44,8 @@ def every_design(space: dict[str, Any]) -> Iterator[Sizes]:
 def keeps_the_rules(sizes: Sizes, space: dict[str, Any]) -> bool:
     """The rules that count parameters."""
     share, sparse = shares(sizes)
-    return space["least_experts_share"] <= share <= space["most_experts_share"] and (
-        sparse >= space["least_active_over_total"]
-    )
+    within = space["least_experts_share"] <= share <= space["most_experts_share"]
+    return bool(within and sparse >= space["least_active_over_total"])
 
 
 @cache
