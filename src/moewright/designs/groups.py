@@ -13,7 +13,7 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.architecture.columns import ArchitectureColumns
 from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, IntColumn, columns
-from moewright.designs.rules import COUNTED
+from moewright.designs.rules import LINE_COUNTS
 from moewright.designs.space import Space
 from moewright.errors import UserError
 
@@ -98,7 +98,7 @@ class Groups:
         return Candidates(**sizes, lines=lines)
 
     def _counted(self) -> dict[str, Any]:
-        counted: dict[str, Any] = dict(COUNTED)
+        counted: dict[str, Any] = dict(LINE_COUNTS)
         if self.tokens_per_sequence is not None:
             tokens = self.tokens_per_sequence
 

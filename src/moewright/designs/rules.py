@@ -21,7 +21,7 @@ from moewright.hf.published_models import ModelEntry, get_model, model_names
 
 
 @dataclass(frozen=True)
-class Rule:
+class PlausibilityRule:
     """A quantity that a space bounds."""
 
     name: str
@@ -70,29 +70,29 @@ def _attention_over_width(architecture: Architecture) -> float | None:
 
 
 RULES = (
-    Rule("width", ("widths",), lambda a: a.hidden_size),
-    Rule("layers", ("depths",), lambda a: a.num_layers),
-    Rule(
+    PlausibilityRule("width", ("widths",), lambda a: a.hidden_size),
+    PlausibilityRule("layers", ("depths",), lambda a: a.num_layers),
+    PlausibilityRule(
         "width/layers",
         ("least_width_over_depth", "most_width_over_depth"),
         lambda a: a.hidden_size / a.num_layers,
     ),
-    Rule("experts", ("experts",), variables.num_experts),
-    Rule("top_k", ("top_k",), variables.top_k),
-    Rule(
+    PlausibilityRule("experts", ("experts",), variables.num_experts),
+    PlausibilityRule("top_k", ("top_k",), variables.top_k),
+    PlausibilityRule(
         "top_k/experts",
         ("least_active_share", "most_active_share"),
         lambda a: variables.top_k(a) / variables.num_experts(a),
     ),
-    Rule("shared experts", ("shared_experts",), variables.shared_experts),
-    Rule("expert size", ("least_expert_size",), variables.expert_size),
-    Rule(
+    PlausibilityRule("shared experts", ("shared_experts",), variables.shared_experts),
+    PlausibilityRule("expert size", ("least_expert_size",), variables.expert_size),
+    PlausibilityRule(
         "expert size/width",
         ("least_expert_size_over_width", "most_expert_size_over_width"),
         lambda a: variables.expert_size(a) / a.hidden_size,
     ),
-    Rule("experts' share of active", ("least_experts_share", "most_experts_share"), experts_share),
-    Rule("active/total", ("least_active_over_total",), variables.activation_ratio),
+    PlausibilityRule("experts' share of active", ("least_experts_share", "most_experts_share"), experts_share),
+    PlausibilityRule("active/total", ("least_active_over_total",), variables.activation_ratio),
 )
 """Every rule that the catalogue can be held against; attention's width follows the model's (`heads_multiple`)."""
 
@@ -102,7 +102,7 @@ def published_mixtures() -> list[ModelEntry]:
     return [entry for entry in map(get_model, model_names()) if entry.architecture.moe_layers()]
 
 
-def excluded(rule: Rule, space: Space, models: list[ModelEntry]) -> dict[str, float]:
+def excluded(rule: PlausibilityRule, space: Space, models: list[ModelEntry]) -> dict[str, float]:
     """The published models outside of a rule, with their values."""
     return {
         entry.name: float(rule.value(entry.architecture) or 0.0)
@@ -139,7 +139,7 @@ def _lines_at_least_zero(groups: Candidates, space: Space) -> list[tuple[Any, An
     return found
 
 
-COUNTED: Mapping[str, Callable[[ArchitectureColumns], Any]] = {
+LINE_COUNTS: Mapping[str, Callable[[ArchitectureColumns], Any]] = {
     "total_params": counts.total_params,
     "active_params": counts.active_params,
     "experts_active_params": experts_active_params,
@@ -153,7 +153,7 @@ def _line(groups: Candidates, name: str, space: Space) -> tuple[Any, Any]:
         return groups.lines[name]
     low, step = groups.expert_size, space.expert_size_step
     at_low, at_high = (
-        np.asarray(COUNTED[name](columns(groups.with_expert_size(size), space.vocab_size)))
+        np.asarray(LINE_COUNTS[name](columns(groups.with_expert_size(size), space.vocab_size)))
         for size in (low, low + step)
     )
     per_channel = (at_high - at_low) // step
