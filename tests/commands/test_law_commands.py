@@ -144,6 +144,11 @@ def test_fit_command_feeds_predict(capsys: pytest.CaptureFixture[str], tmp_path:
     assert low < found["optimum"]["active_experts"]["value"] < high
     code, out, _ = run(capsys, "predict", str(DEEPSEEK), "--train-tokens", "2T", "--law", str(saved), "--json")
     (answer,) = json.loads(out)["laws"]
+    assert answer["loss_interval_90"] is None, "200 times more than any of the runs"
+    assert "add runs up to" in answer["interval_withheld"]
+    assert "no interval" in run(capsys, "predict", str(DEEPSEEK), "--train-tokens", "2T", "--law", str(saved))[1]
+    code, out, _ = run(capsys, "predict", "olmoe-1b-7b", "--train-tokens", "50B", "--law", str(saved), "--json")
+    (answer,) = json.loads(out)["laws"]
     assert answer["loss_interval_90"][0] < answer["loss"] < answer["loss_interval_90"][1]
     code, out, _ = run(capsys, "laws", str(saved))
     assert code == 0

@@ -44,6 +44,9 @@ class LawAnswer(Record):
     reason: str | None
     loss: float | None
     loss_interval_90: Items[float] | None
+    """Of one new run; null for published laws, and where `interval_withheld` says why."""
+    interval_withheld: str | None = None
+    """Why a fitted law gives no interval here, and which runs would support one."""
     quantities: Mapping[str, float]
     variables: Mapping[str, float]
     inside: bool | None
@@ -76,7 +79,9 @@ class LawPrediction:
     """Why the law says nothing; None if it answers."""
     loss: float | None = None
     loss_interval: tuple[float, float] | None = None
-    """90 % interval of the law's loss from a fit's draws; None for published laws."""
+    """90 % interval of the loss of one new run under a fitted law; None for published laws."""
+    withheld: str | None = None
+    """Why a fitted law gives no interval."""
     quantities: dict[str, float] = field(default_factory=dict)
     """What else it gives: efficiency_leverage, learning_rate, batch_tokens."""
     variables: dict[str, float] = field(default_factory=dict)
@@ -96,6 +101,7 @@ class LawPrediction:
             reason=self.reason,
             loss=self.loss,
             loss_interval_90=self.loss_interval,
+            interval_withheld=self.withheld,
             quantities=self.quantities,
             variables=self.variables,
             inside=None if self.reason is not None else not self.outside,
@@ -199,8 +205,10 @@ def _ask(law: Law, architecture: Architecture, train_tokens: float) -> LawPredic
     except UserError as error:
         # The model has a value for which the formula means nothing.
         return LawPrediction(law.name, law.title, reason=str(error).removeprefix(f"{law.name}: "))
-    interval = None
+    interval = withheld = None
     if isinstance(law, FittedLaw) and len(law.record.draws):
-        low, high = law.loss_interval(INTERVAL_LEVEL, **variables)
-        interval = (float(low), float(high))
-    return LawPrediction(law.name, law.title, None, loss, interval, quantities, variables, domain)
+        withheld = law.why_withheld(**variables)
+        if withheld is None:
+            low, high = law.prediction_interval(INTERVAL_LEVEL, **variables)
+            interval = (float(low), float(high))
+    return LawPrediction(law.name, law.title, None, loss, interval, withheld, quantities, variables, domain)

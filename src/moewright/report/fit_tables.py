@@ -1,9 +1,11 @@
 """The tables of `moewright fit`, made to read well at 80 columns."""
 
+import numpy as np
 from rich.table import Table
 
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.fit_result import Fit, optima
+from moewright.report.law_tables import format_value
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
 
@@ -27,6 +29,9 @@ def print_fit(console: Screen, fit: Fit) -> None:
     console.print(_facts(record))
     console.print()
     console.print(_coefficients(record))
+    if record.reach:
+        console.print()
+        console.print(_reach(record))
     best = optima(law)
     if best:
         console.print()
@@ -87,6 +92,8 @@ def _facts(record: FitRecord) -> Table:
         table.add_row(f"{held.rows:.0f} rows kept from the fit", f"RMSE {held.rmse:.4f}, bias {held.bias:+.4f}")
         if held.coverage_90 is not None:
             table.add_row("  inside their 90 % interval", f"{held.coverage_90:.0%}")
+        if held.withheld:
+            table.add_row("  too far out for an interval", f"{held.withheld}")
     if record.failed or len(record.draws):
         table.add_row("bootstrap", f"{len(record.draws)} replicates, {record.failed} failed")
     return table
@@ -106,6 +113,15 @@ def _coefficients(record: FitRecord) -> Table:
         )
     for name, value in record.settings.fix.items():
         table.add_row(name, _number(value), "fixed", "", "")
+    return table
+
+
+def _reach(record: FitRecord) -> Table:
+    table = number_table("Beyond the rows, by holdouts of the largest", "", "rows up to", "tried", "error there")
+    for reach in record.reach:
+        size = f"{np.exp(reach.farthest):.2g} x" if reach.logarithmic else f"{reach.farthest:.2g} widths"
+        error = f"{reach.slope * reach.farthest:.1%}"
+        table.add_row(reach.direction, format_value(reach.high), *(("no", "") if not reach.cuts else (size, error)))
     return table
 
 

@@ -118,6 +118,9 @@ def print_prediction(console: Screen, prediction: Prediction) -> None:
             table.add_row(answer.law, _expects(answer), _against(answer))
         console.print(table)
         console.print()
+    for answer in answering:
+        if answer.withheld is not None:
+            console.print(styled("[yellow]no interval[/yellow] of {}: {}", answer.law, answer.withheld))
     if silent:
         table = bare_table("Not applicable")
         table.show_header = False
@@ -138,6 +141,8 @@ def _expects(answer: LawPrediction) -> Text:
         found.append(f"loss {answer.loss:.4f}")
     if answer.loss_interval is not None:
         found.append(f"90 %: {answer.loss_interval[0]:.4f}-{answer.loss_interval[1]:.4f}")
+    elif answer.withheld is not None:
+        found.append("no interval")
     for name, value in answer.quantities.items():
         found.append(f"{name.replace('_', ' ')} {format_value(value)}")
     return lines(*found)

@@ -20,6 +20,7 @@ from moewright.laws.fitting.fitted_law import FittedLaw, fitted_law
 from moewright.laws.fitting.observations import Mask, Observations, as_frame, held_out, read_observations, row_names
 from moewright.laws.fitting.outliers import describe_outliers, find_outliers, list_outliers, why_poor
 from moewright.laws.fitting.problem import Problem, build_problem, objective_named
+from moewright.laws.fitting.reach import rolling_holdouts
 from moewright.laws.fitting.search import descend, draw_starts, search
 from moewright.laws.fitting.uncertainty import (
     MOST_FAILED,
@@ -27,6 +28,7 @@ from moewright.laws.fitting.uncertainty import (
     identify,
     refit,
     resampled_weights,
+    residual_spread,
     status_of_fit,
 )
 from moewright.laws.law import Law
@@ -123,6 +125,8 @@ class LawFitter:
         draws, failed = np.empty((0, len(u))), 0
         if freedom.degrees > 0:
             draws, failed = _replicates(problem, u, rows, weights, tuned, settings, random)
+        spread = residual_spread(residuals, inside, int(problem.free.sum()))
+        reach = rolling_holdouts(problem, u, rows, inside, spread, law.inputs) if len(draws) else ()
         self.problem_, self.rows_, self.weights_, self.u_ = problem, rows, weights, u
         share_failed = failed / max(failed + len(draws), 1)
         poor = why_poor(residuals, rows.loss, far, int(problem.free.sum()))
@@ -155,6 +159,7 @@ class LawFitter:
             weights=weights,
             identified=tuple(identify(problem, u, inside, draws, freedom, stable)),
             outliers=outliers,
+            reach=reach,
             tuned=None if tuned is None else tuned.summary(),
         )
         self.law_ = fitted_law(law, record)
@@ -211,8 +216,8 @@ def _replicates(
     if tuned is None or not tuned.worth_it:
         resampled *= weights / rows.weights
     else:
-        # Each replicate takes one of the choices that the left-out rows cannot tell from the best.
-        choice = random.integers(len(tuned.choices), size=replicates)
+        # Each replicate takes one of the choices by its likelihood: the asymptote has a width of its own.
+        choice = random.choice(len(tuned.choices), size=replicates, p=tuned.likelihood)
         open_problem = build_problem(problem.form, rows, problem.objective, settings.fix, settings.bound)
         per_choice = np.stack([choice_weights(rows, exponent) for exponent in tuned.choices[:, 1]])
         first, first_held = pinned(open_problem, np.repeat(u[None], len(per_choice), 0), tuned.choices[:, 0])
@@ -237,14 +242,18 @@ def _errors(law: FittedLaw, kept: Observations) -> HoldoutErrors:
     missed = predicted - kept.loss
     with np.errstate(invalid="ignore", divide="ignore"):
         missed_log = np.log(predicted) - np.log(kept.loss)
-    coverage = None
+    coverage, withheld = None, 0
     if len(law.record.draws):
         low, high = law.interval(kept.columns, 0.9)
-        coverage = float(np.mean((low <= kept.loss) & (kept.loss <= high)))
+        given = np.isfinite(low)
+        withheld = int((~given).sum())
+        if given.any():
+            coverage = float(np.mean(((low <= kept.loss) & (kept.loss <= high))[given]))
     return HoldoutErrors(
         rows=float(len(kept)),
         rmse=float(np.sqrt(np.mean(missed**2))),
         rmse_log=float(np.sqrt(np.mean(missed_log**2))) if np.isfinite(missed_log).all() else None,
         bias=float(missed.mean()),
         coverage_90=coverage,
+        withheld=withheld,
     )

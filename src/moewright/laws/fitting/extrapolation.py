@@ -24,8 +24,10 @@ _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SHARES = (0.04, 0.08, 0.16)
 # Fewer rows than this leave the fits of the tuning to chance.
 FEWEST_ROWS_PER_COEFFICIENT = 5
-# Choices this close to the best are as good as it, and the bootstrap draws among them.
-_AS_GOOD = 1.1
+# The bootstrap draws among the choices by their likelihood, for the asymptote is not known but guessed: normal errors
+# over the left-out rows, which are worth this many independent ones, for one slope makes most of each row's error.
+_INDEPENDENT = 3.0
+_LEAST_LIKELY = 1e-3
 # A free asymptote with equal weights is kept unless the best choice is better by this much: on tables that follow the
 # law exactly, 55 choices always hold a slightly better one by luck, and taking it nearly doubles the error far outside
 # (30 synthetic tables of ludziejewski2025: .0095 nats instead of .0057).
@@ -34,12 +36,14 @@ _WORTH_IT = 1.5
 
 @dataclass(frozen=True)
 class ExtrapolationTest:
-    """The best choice, its error (mean RMSE of log loss over the left-out rows), and the choices as good as it.
+    """The best choice, its error (mean RMSE of log loss over the left-out rows), and the choices that may be right.
 
     `choices` has one row per choice: asymptote (NaN: free), exponent, error; the best comes first.
     """
 
     choices: Array
+    likelihood: Array
+    """Of each choice, with a sum of 1."""
     free_error: float
     """The error of the free asymptote with equal weights."""
 
@@ -82,6 +86,7 @@ class TuningRecord(Record):
     """RMSE of log loss over the left-out rows, under the best choice."""
     error_log_untuned: float
     choices_as_good: int
+    """Choices that the bootstrap draws from, by their likelihood."""
     used: bool
 
 
@@ -111,8 +116,12 @@ def choose_extrapolation(problem: Problem, rows: Observations, starts: Array) ->
         error[:, i] = np.sqrt(np.mean(missed**2, axis=1))
     mean_error = np.where(np.isfinite(error), error, np.inf).mean(axis=1)
     ranked = np.argsort(mean_error, kind="stable")
-    ranked = ranked[mean_error[ranked] <= _AS_GOOD * mean_error[ranked[0]]]
-    return ExtrapolationTest(np.column_stack([choices, mean_error])[ranked], float(mean_error[0]))
+    excess = (mean_error[ranked] / max(float(mean_error[ranked[0]]), 1e-300)) ** 2 - 1
+    likelihood = np.exp(-0.5 * _INDEPENDENT * excess)
+    kept = likelihood > _LEAST_LIKELY
+    ranked, likelihood = ranked[kept], likelihood[kept]
+    tested = np.column_stack([choices, mean_error])[ranked]
+    return ExtrapolationTest(tested, likelihood / likelihood.sum(), float(mean_error[0]))
 
 
 def pinned(problem: Problem, u: Array, asymptotes: Array) -> tuple[Array, Mask]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJso
 from moewright.laws.fitting.extrapolation import TuningRecord
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.outliers import Outlier
+from moewright.laws.fitting.reach import Reach
 from moewright.laws.fitting.uncertainty import FitStatus, Identified
 from moewright.records import Count, FileRecord, Items, Pair, Record
 
@@ -55,7 +56,9 @@ class HoldoutErrors(Record):
     bias: float
     """Mean of prediction - loss, nats."""
     coverage_90: float | None = None
-    """Share of the rows inside their 90 % interval; absent without a bootstrap."""
+    """Share of the rows inside their 90 % interval, among those that have one; absent without any."""
+    withheld: Count = 0
+    """Rows so far from the fitted ones that no interval is given."""
 
     def to_dict(self, defaults: bool = True) -> dict[str, Any]:
         return super().to_dict(defaults=False)
@@ -102,6 +105,8 @@ class FitRecord(FileRecord):
     holdout: HoldoutErrors | None = None
     tuned: TuningRecord | None = None
     outliers: Items[Outlier] = ()
+    reach: Items[Reach] = ()
+    """How far the law may be asked about larger runs, by direction; empty without a bootstrap."""
 
 
 @FitRecord.upgrade(1)

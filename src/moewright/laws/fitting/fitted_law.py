@@ -13,11 +13,13 @@ from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.laws.catalogue import get, names
 from moewright.laws.fitting.fit_record import FitRecord
-from moewright.laws.fitting.observations import as_frame, read_columns
+from moewright.laws.fitting.observations import Mask, as_frame, read_columns
+from moewright.laws.fitting.reach import Reach, extrapolate, why_beyond
 from moewright.laws.fitting.uncertainty import LEVEL, interval_of
 from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
 from moewright.laws.variable import Array, Status, check_values
+from moewright.records import Items
 
 
 class Interval(NamedTuple):
@@ -98,28 +100,85 @@ class FittedLaw(Law):
         with np.errstate(over="ignore"):
             return np.asarray(self.form.loss(self.coefficients, columns), dtype=np.float64)
 
-    def interval(self, table: Any, level: float = LEVEL, noise: bool = True) -> Interval:
-        """Interval of the loss for each row of a table, (R,) each.
+    def interval(self, table: Any, level: float = LEVEL) -> Interval:
+        """Interval of the loss of one new run for each row of a table, (R,) each; NaN where it is withheld.
 
-        With `noise`, of one new run: the spread of the coefficients' draws and of the residuals, which are drawn as
-        often as their rows weigh, outliers apart, and with either sign, for nothing says on which side a law misses
-        where it was not fitted. Without, of the law alone. The same call gives the same interval.
+        See `prediction_interval`.
         """
-        columns = {name: values[None] for name, values in read_columns(as_frame(table), self.inputs, {}).items()}
+        return self._interval_at(read_columns(as_frame(table), self.inputs, {}), level)
+
+    def prediction_interval(self, level: float = LEVEL, **variables: Any) -> Interval:
+        """Interval of the loss of one new run at numbers or arrays; NaN where it is withheld (`why_withheld`).
+
+        Three errors: the spread of the coefficients' draws; the residuals, which are drawn as often as their rows
+        weigh, outliers apart, and with either sign, for nothing says on which side a law misses where it was not
+        fitted; and outside the fitted rows the form's own, as rolling holdouts found it (`reach`). It is withheld where
+        a target lies further out than these holdouts reach. The same call gives the same interval.
+        """
+        columns, shape = self._columns_of(variables)
+        low, high = self._interval_at(columns, level)
+        return Interval(low.reshape(shape)[()], high.reshape(shape)[()])
+
+    def why_withheld(self, **variables: Any) -> str | None:
+        """Why there is no interval of one new run at some numbers, and which runs would support one; None if there is.
+
+        For arrays, of the first value that lacks one.
+        """
+        columns, _ = self._columns_of(variables)
+        beyond = self._withheld(columns)
+        return self._reason(columns, int(np.flatnonzero(beyond)[0])) if beyond.any() else None
+
+    def _columns_of(self, variables: Mapping[str, Any]) -> tuple[dict[str, Array], tuple[int, ...]]:
+        """Checked variables as columns (R,), and the shape that they broadcast to."""
+        checked = check_values(self.inputs, variables, self.name)
+        shape = np.broadcast_shapes(*(values.shape for values in checked.values()))
+        return {name: np.broadcast_to(values, shape).reshape(-1) for name, values in checked.items()}, shape
+
+    def _interval_at(self, columns: Mapping[str, Array], level: float) -> Interval:
+        record = self.record
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = np.asarray(self.form.loss(self._draw_columns(2), columns))
-        if noise:
-            record = self.record
-            weights = record.weights.copy()
-            weights[[outlier.row - 1 for outlier in record.outliers]] = 0.0
-            number = record.num_rows - len(record.outliers)
-            freedom = max(number - record.num_free, 1)
-            random = np.random.default_rng(0)
-            sign = random.choice([-1.0, 1.0], size=losses.shape)
-            drawn = sign * random.choice(record.residuals, size=losses.shape, p=weights / weights.sum())
-            # A fit's residuals are smaller than the noise by the freedom that it used up.
-            losses = losses * np.exp(drawn * np.sqrt(number / freedom))
-        return _interval(losses, level)
+            losses = np.asarray(self.form.loss(self._draw_columns(2), {n: v[None] for n, v in columns.items()}))
+            centre = np.asarray(self.form.loss(self.coefficients, columns))
+        weights = record.weights.copy()
+        weights[[outlier.row - 1 for outlier in record.outliers]] = 0.0
+        number = record.num_rows - len(record.outliers)
+        freedom = max(number - record.num_free, 1)
+        random = np.random.default_rng(0)
+        sign = random.choice([-1.0, 1.0], size=losses.shape)
+        drawn = sign * random.choice(record.residuals, size=losses.shape, p=weights / weights.sum())
+        # A fit's residuals are smaller than the noise by the freedom that it used up.
+        low, high = _interval(losses * np.exp(drawn * np.sqrt(number / freedom)), level)
+        form_error = extrapolate(record.reach, columns).half_width(level)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            # The form's error is independent of the others, so half widths add as standard deviations do.
+            below = np.hypot(np.maximum(np.log(centre / low), 0.0), form_error)
+            above = np.hypot(np.maximum(np.log(high / centre), 0.0), form_error)
+            outside = form_error > 0
+            low = np.where(outside, centre * np.exp(-below), low)
+            high = np.where(outside, centre * np.exp(above), high)
+        withheld = self._withheld(columns)
+        return Interval(np.where(withheld, np.nan, low), np.where(withheld, np.nan, high))
+
+    def _withheld(self, columns: Mapping[str, Array]) -> Mask:
+        """Targets (R,) for which the rows support no interval."""
+        if self.record.status == "unstable":
+            return np.ones(len(next(iter(columns.values()))), dtype=bool)
+        return extrapolate(self._reaches(), columns).beyond
+
+    def _reaches(self) -> Items[Reach]:
+        """The reach in each direction; of none where coefficients are undetermined, or a file has no holdouts."""
+        if self.record.status != "underdetermined" and self.record.reach:
+            return self.record.reach
+        return tuple(Reach.untested(name, low, high) for name, (low, high) in self.record.ranges.items())
+
+    def _reason(self, columns: Mapping[str, Array], place: int) -> str:
+        if self.record.status == "unstable":
+            return "the fit is unstable: more runs would support an interval"
+        if not self.record.reach:
+            return "outside the runs, and the law's file holds no holdouts of the largest: fit the law again"
+        if self.record.status == "underdetermined":
+            return "outside the runs, and " + self.record.messages[0]
+        return why_beyond(self.record.reach, columns, place) or ""
 
     # Intervals of the law itself, by the spread of its coefficients
 

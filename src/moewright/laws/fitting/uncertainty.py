@@ -76,6 +76,12 @@ def refit(problem: Problem, starts: Array, weights: Array, held: Mask | None = N
     )
 
 
+def residual_spread(residuals: Array, weights: Array, free: int) -> float:
+    """Standard deviation of one run's noise, from residuals (R,) of a fit with so many free coefficients."""
+    number = int((weights > 0).sum())
+    return float(np.sqrt(np.average(residuals**2, weights=weights) * number / max(number - free, 1)))
+
+
 # What the rows leave open
 
 

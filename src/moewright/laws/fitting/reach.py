@@ -1,0 +1,255 @@
+"""How far a fit may be believed outside its rows: the form's own error there, by rolling holdouts of the largest rows.
+
+Bootstrap draws and residuals tell of noise as if the form were right. That it is not shows only where it is asked about
+larger runs than it was fitted to, so that is tried inside the table: the rows are cut at several sizes in every
+direction (each variable, and training compute), the law is fitted below each cut, and the rows above it are predicted.
+What the errors exceed noise and uncertain coefficients by is put down to the form, as an error with a standard
+deviation that grows with the distance d from the fitted rows:
+
+    log loss - log predicted ~ noise + coefficients + t d,   Var t = slope^2
+
+d is counted in factors of e (of columns that are no sizes: in widths of the fitted range). The slope of a direction is
+a posterior mode, from a prior that stands for other tables (`_PRIOR`) and from the mean squared error above each cut.
+Directions other than compute add up as independent errors; compute, which they move, counts where it is more.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from pydantic import Field
+
+from moewright.laws.fitting.observations import Mask, Observations
+from moewright.laws.fitting.problem import Problem, objective_named
+from moewright.laws.fitting.uncertainty import find_bound, refit
+from moewright.laws.rate_optimum import student_quantile
+from moewright.laws.variable import Array, Variable
+from moewright.quantities import format_count
+from moewright.records import Count, Items, Record
+
+COMPUTE = "training compute"
+# The slope before anything is seen, relative loss per factor of e, and how many degrees of freedom it is worth. From
+# takano_dense, joint_moe and scalebench's data_constrained, on which the method was developed; see
+# tests/benchmarks/bench_intervals.py for the tables that it was then judged on.
+_PRIOR, _PRIOR_FREEDOM = 0.01, 2
+# Cuts in one direction share most of their rows: so many count as one independent error.
+_ALIKE = 3
+_MOST_CUTS = 9
+# A cut leaves at least this share of the rows to fit, and twice as many configurations as coefficients: fits to fewer
+# say little about the fit to all.
+_LEAST_FITTED = 0.4
+_SLOPES = np.exp(np.linspace(np.log(1e-4), np.log(0.5), 200))
+# Closer than this to the fitted rows is no extrapolation.
+NEARBY = 1.1
+# Beyond a size that is in no unit: a relative error of e is no prediction.
+_LARGEST_ERROR = 1.0
+
+
+class Reach(Record):
+    """What rolling holdouts say about one direction in which a target may lie outside the fitted rows."""
+
+    direction: str
+    """A variable of the law, or training compute."""
+    logarithmic: bool
+    """Distances are logarithms of ratios; otherwise differences in widths of the fitted range."""
+    low: float
+    high: float
+    """Of the fitted rows."""
+    cuts: Count
+    """Sizes below which the law was fitted, to predict the rows above."""
+    farthest: float = Field(ge=0)
+    """The largest distance of a row that was predicted."""
+    slope: float = Field(ge=0)
+    """Standard deviation of the form's error of the log loss, per unit of distance."""
+    freedom: int = Field(ge=1)
+    """Degrees of freedom of that."""
+
+    @classmethod
+    def untested(cls, direction: str, low: float, high: float, logarithmic: bool = True) -> "Reach":
+        """Of a direction in which nothing was held out."""
+        return cls(
+            direction=direction,
+            logarithmic=logarithmic and low > 0,
+            low=low,
+            high=high,
+            cuts=0,
+            farthest=0.0,
+            slope=_PRIOR,
+            freedom=_PRIOR_FREEDOM,
+        )
+
+    def distance(self, values: Array) -> Array:
+        """How far outside the fitted rows values lie, 0 inside."""
+        if self.logarithmic:
+            with np.errstate(divide="ignore"):
+                outside = np.maximum(np.log(values / self.high), np.log(self.low / values))
+        else:
+            outside = np.maximum(values - self.high, self.low - values) / max(self.high - self.low, 1e-300)
+        return np.asarray(np.maximum(outside, 0.0))
+
+    @property
+    def supported(self) -> float:
+        """The largest distance at which the rows support a level."""
+        return max(self.farthest, float(np.log(NEARBY)))
+
+    def why_beyond(self, value: float) -> str:
+        """What is missing for an interval at a value beyond what is supported."""
+        where = f"{self.direction} {_shown(value)} lies outside the runs' {_shown(self.low)} to {_shown(self.high)}"
+        if not self.cuts:
+            return f"{where}, which have too few sizes to be held out: add runs at three sizes of it or more"
+        if not self.logarithmic:
+            return f"{where}, further than holdouts inside them reach: add runs nearer to it"
+        ratio = np.exp(self.supported)
+        need, bound = (value / ratio, "up to") if value > self.high else (value * ratio, "down to")
+        return f"{where}, and holdouts inside them tell of {ratio:.2g} times more only: add runs {bound} {_shown(need)}"
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """The form's error of some targets (R,), and which of them lie beyond what the rows support."""
+
+    deviation: Array
+    """Standard deviation of the log loss."""
+    freedom: Array
+    beyond: Mask
+
+    def half_width(self, level: float) -> Array:
+        """Half the interval of that error alone, (R,)."""
+        quantiles = {int(f): student_quantile((1 + level) / 2, int(f)) for f in np.unique(self.freedom)}
+        return np.asarray(self.deviation * np.array([quantiles[int(f)] for f in self.freedom]))
+
+
+def extrapolate(reaches: Iterable[Reach], columns: Mapping[str, Array]) -> Extrapolation:
+    """The form's error at targets given by a law's variables, (R,) each."""
+    directions = _directions(columns)
+    number = len(next(iter(columns.values())))
+    others, compute, largest = np.zeros(number), np.zeros(number), np.zeros(number)
+    freedom, beyond = np.full(number, _PRIOR_FREEDOM), np.zeros(number, dtype=bool)
+    for reach in reaches:
+        distance = reach.distance(directions[reach.direction])
+        variance = (reach.slope * distance) ** 2
+        if reach.direction == COMPUTE:
+            compute = variance
+        else:
+            others = others + variance
+        freedom = np.where(variance > largest, reach.freedom, freedom)
+        largest = np.maximum(largest, variance)
+        beyond |= distance > reach.supported * (1 + 1e-9)
+    return Extrapolation(np.sqrt(np.maximum(others, compute)), freedom, beyond)
+
+
+def why_beyond(reaches: Iterable[Reach], columns: Mapping[str, Array], place: int) -> str | None:
+    """What would support a level at one of the targets: the direction that lacks most; None where nothing does."""
+    directions = _directions(columns)
+    lacking = [
+        (float(reach.distance(directions[reach.direction])[place]) / reach.supported, reach) for reach in reaches
+    ]
+    excess, worst = max(lacking, key=lambda item: item[0], default=(0.0, None))
+    if worst is None or excess <= 1 + 1e-9:
+        return None
+    return worst.why_beyond(float(directions[worst.direction][place]))
+
+
+# Rolling holdouts
+
+
+def rolling_holdouts(
+    problem: Problem, u: Array, rows: Observations, weights: Array, spread: float, inputs: Iterable[Variable]
+) -> Items[Reach]:
+    """Every direction's reach, of a fit u (P,) to rows with weights (R,), outliers among them at 0.
+
+    `spread` is the standard deviation of the residuals' logarithms. All cuts are fitted in one batch, each from u.
+    """
+    directions = _directions(rows.columns)
+    linear = {variable.name for variable in inputs if variable.below is not None}
+    cuts = [(name, below) for name, values in directions.items() for below in _cuts(values, weights, rows, problem)]
+    found: dict[str, list[_Errors]] = {name: [] for name in directions}
+    blank = {
+        name: Reach.untested(name, float(values.min()), float(values.max()), name not in linear)
+        for name, values in directions.items()
+    }
+    if cuts:
+        fitted = np.array([weights * below for _, below in cuts])
+        solution = refit(problem, np.repeat(u[None], len(cuts), axis=0), fitted)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            missed = np.log(problem.predict(solution.u)) - np.log(rows.loss)
+        missed = np.clip(np.nan_to_num(missed, nan=_LARGEST_ERROR), -_LARGEST_ERROR, _LARGEST_ERROR)
+        for (name, below), error, at, row_weights in zip(cuts, missed, solution.u, fitted, strict=True):
+            above = ~below & (weights > 0)
+            part = blank[name].model_copy(
+                update={"low": float(directions[name][below].min()), "high": float(directions[name][below].max())}
+            )
+            distance = part.distance(directions[name][above])
+            uncertain = _leverage(problem, at, row_weights)[above]
+            expected = spread**2 * float(np.mean(1 + uncertain))
+            found[name].append(
+                _Errors(float(np.mean(error[above] ** 2)), expected, float(np.mean(distance**2)), float(distance.max()))
+            )
+    return tuple(_with_slope(blank[name], found[name]) for name in directions)
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Of the rows above one cut: means of squared errors, of what noise and coefficients explain, of distances."""
+
+    squared: float
+    expected: float
+    distance_squared: float
+    farthest: float
+
+
+def _with_slope(reach: Reach, errors: list[_Errors]) -> Reach:
+    """The reach with the slope of greatest posterior density: scaled inverse chi-squared prior, normal errors."""
+    log_density = -0.5 * _PRIOR_FREEDOM * (2 * np.log(_SLOPES) + _PRIOR**2 / _SLOPES**2)
+    for each in errors:
+        variance = each.expected + _SLOPES**2 * each.distance_squared
+        log_density -= 0.5 * (np.log(variance) + each.squared / variance) / _ALIKE
+    return reach.model_copy(
+        update={
+            "cuts": len(errors),
+            "farthest": max((each.farthest for each in errors), default=0.0),
+            "slope": float(_SLOPES[np.argmax(log_density)]),
+            "freedom": _PRIOR_FREEDOM + len(errors) // _ALIKE,
+        }
+    )
+
+
+def _cuts(values: Array, weights: Array, rows: Observations, problem: Problem) -> list[Mask]:
+    """Rows (R,) below each cut of one direction."""
+    levels = np.unique(values[weights > 0])
+    if len(levels) > _MOST_CUTS:
+        levels = np.unique(np.quantile(values[weights > 0], np.linspace(0.3, 0.95, _MOST_CUTS), method="lower"))
+    fewest_rows, fewest = _LEAST_FITTED * len(rows), 2 * int(problem.free.sum())
+    found = []
+    for level in levels:
+        below = values <= level
+        fitted = below & (weights > 0)
+        enough = fitted.sum() >= fewest_rows and len(np.unique(rows.clusters[fitted])) >= fewest
+        if enough and np.ptp(values[fitted]) > 0 and (~below & (weights > 0)).any():
+            found.append(below)
+    return found
+
+
+def _leverage(problem: Problem, u: Array, weights: Array) -> Array:
+    """Variance (R,) of the log loss that uncertain coefficients predict, per unit of noise, by the law's slopes."""
+    relative = replace(problem, objective=objective_named("squares_log"))
+    free = problem.free & ~find_bound(problem, u)
+    slopes = relative.linearise(u[None])[1][0][free]
+    fitted = slopes * np.sqrt(weights)
+    size = np.maximum(np.linalg.norm(fitted, axis=1), 1e-300)
+    fitted, slopes = fitted / size[:, None], slopes / size[:, None]
+    inverse = np.linalg.pinv(fitted @ fitted.T, rcond=1e-12, hermitian=True)
+    return np.asarray(np.einsum("pr,pq,qr->r", slopes, inverse, slopes))
+
+
+def _directions(columns: Mapping[str, Array]) -> dict[str, Array]:
+    """Every variable (R,), and training compute where the columns give a size and tokens."""
+    found = dict(columns)
+    size = columns.get("active_params", columns.get("total_params"))
+    if size is not None and "train_tokens" in columns:
+        found[COMPUTE] = size * columns["train_tokens"]
+    return found
+
+
+def _shown(value: float) -> str:
+    return f"{value:.3g}" if not 1000 <= value < 1e15 else format_count(value, 3)
