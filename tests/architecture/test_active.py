@@ -35,6 +35,9 @@ FAMILIES = (
     "gpt_oss",
     "granitemoeshared",
     "hunyuan_v1_moe",
+    "inkling2_loop_text",
+    "inkling2_text",
+    "inkling_text",
     "kimi_linear",
     "lfm2_moe",
     "mimo_v2_flash",
@@ -47,6 +50,8 @@ FAMILIES = (
     "qwen2_moe",
     "qwen3_moe",
     "qwen3_next",
+    "qwen4_exp_text",
+    "zaya",
 )
 
 
@@ -59,12 +64,15 @@ def touched(module: torch.nn.Module) -> int:
         if "vision_moe" in name.split("."):  # tokens of text have no part in it
             assert parameter.grad is None
             continue
+        if "ngram_embedding" in name:  # a table of which a token reads a few rows
+            continue
         expert_tensor = "experts" in name.split(".") or "input_linear" in name or "output_linear" in name
         if expert_tensor and "shared" not in name and parameter.dim() >= 2:
             assert parameter.grad is not None
             used = parameter.grad.flatten(1).abs().sum(1) > 0  # one row for each expert
             total += int(used.sum()) * parameter[0].numel()
-        elif parameter.grad is not None or not parameter.requires_grad:  # a frozen bias takes part in the choice
+        # a frozen bias and an indexer of this family take part in a choice
+        elif parameter.grad is not None or not parameter.requires_grad or "indexer" in name:
             total += parameter.numel()
     return total
 
@@ -89,6 +97,8 @@ def runnable(values: dict[str, Any], family: str) -> dict[str, Any]:
         values["kv_lora_rank"] *= 2  # deepseek_v2 views pairs as complex numbers
     if family == "phimoe":  # its router takes two experts, whatever the config says
         values |= {"num_local_experts": 5, "num_experts_per_tok": 2}
+    if family == "inkling2_loop_text":  # each pass chooses, and active counts the experts of one
+        values["num_experts_per_tok"] = values["n_routed_experts"]
     return values
 
 

@@ -42,6 +42,31 @@ LATENT = BASE | {
 }
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 WINDOW = 8
+WITH_WINDOWS = {"gpt_oss", "llama4_text", "mimo_v2_flash", "gemma4_text", "muse_spark_text", "beam", "zaya"}
+WITH_WINDOWS |= {"inkling_text", "inkling2_text", "inkling2_loop_text"}
+INKLING = {key: value for key, value in BASE.items() if key != "intermediate_size"} | {
+    "head_dim": 8,
+    "swa_num_attention_heads": 2,
+    "swa_num_key_value_heads": 1,
+    "swa_head_dim": 6,
+    "d_rel": 3,
+    "rel_extent": 12,
+    "sliding_window_size": WINDOW,
+    "conv_kernel_size": 3,
+    "log_scaling_n_floor": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "layer_types": ["hybrid_sliding", "hybrid", "hybrid_sliding", "hybrid"],
+}
+QSA = {
+    "indexer_n_heads": 2,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 8,
+    "indexer_budget": 8,
+    "indexer_compress_ratio": 4,
+    "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"},
+}
 CASES: dict[str, dict[str, Any]] = {
     "mixtral": BASE | {"num_local_experts": 4},  # grouped-query attention
     "qwen3_moe": BASE | EXPERTS | {"head_dim": 12},
@@ -105,6 +130,21 @@ CASES: dict[str, dict[str, Any]] = {
     | {"head_dim": 8, "rotary_dim": 4, "num_local_experts": 4, "num_experts_per_tok": 2}
     | {"index_n_heads": 2, "index_head_dim": 4, "index_block_size": 4, "index_topk_blocks": 2}
     | {"layer_types": ["full_attention", *["minimax_m3_sparse"] * 3]},
+    "zaya": {key: value for key, value in BASE.items() if key != "intermediate_size"}
+    | {"head_dim": 6, "num_experts": 4, "moe_intermediate_size": 16, "router_hidden_size": 5, "cca_time0": 3}
+    | {"sliding_window": WINDOW, "layer_types": ["hybrid", "hybrid_sliding"] * 2},
+    "inkling_text": INKLING | {"n_shared_experts": 1},
+    "inkling2_text": INKLING | {"unpadded_vocab_size": 64},
+    "inkling2_loop_text": INKLING
+    | {"unpadded_vocab_size": 64, "n_layers_per_attn_res_block": 1, "loop_gate_rank": 3}
+    | {"loop_layer_index_start": 1, "loop_layer_index_end": 3, "loop_num_passes": 3},
+    "qwen4_exp_text": BASE
+    | EXPERTS
+    | QSA
+    | {"head_dim": 8, "linear_key_head_dim": 6, "linear_value_head_dim": 10, "linear_num_key_heads": 2}
+    | {"linear_num_value_heads": 4, "hc_count": 2, "hc_lowrank": 5, "shared_expert_intermediate_size": 16}
+    | {"layer_types": ["linear_attention", "indexed_attention"] * 2, "ple_layer_ids": [3], "heads_per_ngram": 2}
+    | {"ple_embed_dim": 8, "ngram_vocab_size_base": 50, "split_ngram_parts": 1},
     "jetmoe": {key: value for key, value in BASE.items() if key != "num_attention_heads"}
     | {"kv_channels": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
 }
@@ -133,10 +173,7 @@ def test_against_transformers(family: str, tokens: int) -> None:
     states = state_bytes_per_sequence(architecture, "fp32")
     assert states == 4 * constant
     expected = cache_bytes_per_sequence(architecture, tokens, "fp32") - states
-    if (
-        family in ("gpt_oss", "llama4_text", "mimo_v2_flash", "gemma4_text", "muse_spark_text", "beam")
-        and tokens > WINDOW
-    ):
+    if tokens > WINDOW and family in WITH_WINDOWS:
         # transformers drops a window's oldest token once it has been read: one token less in each windowed layer.
         windowed = kv_bytes_per_token(architecture, "fp32") - kv_bytes_per_token_beyond_windows(architecture, "fp32")
         expected -= int(windowed)

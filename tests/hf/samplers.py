@@ -830,7 +830,82 @@ def bamba(r: random.Random) -> dict[str, Any]:
     }
 
 
+def zaya(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 6, 8)), "attention_bias": flag(r), "lm_head_bias": flag(r)}
+    del k["intermediate_size"]
+    k |= {"num_experts": r.randrange(1, 9), "moe_intermediate_size": r.randrange(4, 40)}
+    k |= {"router_hidden_size": r.randrange(3, 20), "cca_time0": r.choice((1, 2, 4)), "cca_time1": r.choice((2, 3))}
+    k |= {"sliding_window": 8, "layer_types": per_layer(r, k["num_hidden_layers"], "hybrid", "hybrid_sliding")}
+    return k
+
+
+def _inkling(r: random.Random) -> dict[str, Any]:
+    k, heads = base(r), r.choice((2, 4))
+    del k["tie_word_embeddings"]
+    k |= {"swa_num_attention_heads": heads, "swa_num_key_value_heads": r.choice((1, heads)), "swa_head_dim": 6}
+    k |= {"head_dim": r.choice((4, 8)), "d_rel": r.randrange(2, 6), "rel_extent": r.randrange(5, 20)}
+    k |= {"sliding_window_size": r.choice((4, 8)), "conv_kernel_size": r.choice((2, 3, 4)), "log_scaling_n_floor": 8}
+    k |= some_experts(r, "n_routed_experts", "num_experts_per_tok") | {"moe_intermediate_size": r.randrange(4, 40)}
+    types = per_layer(r, k["num_hidden_layers"], "hybrid", "hybrid_sliding")
+    return k | {"layer_types": r.choice((None, types))}
+
+
+def inkling_text(r: random.Random) -> dict[str, Any]:
+    k = _inkling(r) | {"n_shared_experts": r.choice((1, 2, 3))}
+    n = k["num_hidden_layers"]
+    if k["layer_types"] is None and flag(r):
+        k["local_layer_ids"] = sorted(r.sample(range(n), r.randrange(n + 1)))
+    return k | {"mlp_layer_types": r.choice((None, per_layer(r, n, "dense", "sparse")))}
+
+
+def inkling2_text(r: random.Random) -> dict[str, Any]:
+    k = _inkling(r)
+    del k["intermediate_size"]
+    padding = r.choice((0, 7))
+    return k | {"unpadded_vocab_size": k["vocab_size"] - padding, "n_layers_per_attn_res_block": r.choice((1, 2))}
+
+
+def inkling2_loop_text(r: random.Random) -> dict[str, Any]:
+    k, block = inkling2_text(r), r.choice((1, 2))
+    start = block * r.choice((1, 2))
+    end = start + block * r.choice((1, 2))
+    n = end + r.choice((0, 1))
+    k |= {"num_hidden_layers": n, "n_layers_per_attn_res_block": block, "layer_types": None}
+    k |= {"loop_layer_index_start": start, "loop_layer_index_end": end, "loop_num_passes": r.choice((1, 2, 3))}
+    if flag(r):
+        k["layer_types"] = per_layer(r, n, "hybrid", "hybrid_sliding")
+    return k | {"loop_gate_rank": r.randrange(2, 8)}
+
+
+_QSA = {"indexer_kv_heads": 1, "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}
+_QSA["rope_parameters"] |= {"partial_rotary_factor": 0.5}  # type: ignore[operator]
+
+
+def qwen4_exp_text(r: random.Random) -> dict[str, Any]:
+    k = base(r) | some_experts(r, "num_experts", "num_experts_per_tok") | _QSA
+    n, values, ratio = k["num_hidden_layers"], r.choice((1, 2, 4)), r.choice((1, 2, 4))
+    k |= {"head_dim": r.choice((4, 8)), "attention_bias": flag(r), "hc_count": r.choice((2, 3)), "hc_lowrank": 5}
+    k |= {"linear_key_head_dim": 6, "linear_value_head_dim": r.choice((4, 10)), "linear_num_value_heads": values}
+    k |= {"linear_num_key_heads": r.choice([key for key in (1, 2, 4) if values % key == 0])}
+    k |= {"linear_conv_kernel_dim": r.choice((2, 4)), "moe_intermediate_size": r.randrange(4, 40)}
+    k |= {"indexer_n_heads": r.choice((1, 3)), "indexer_head_dim": r.choice((8, 12)), "indexer_compress_ratio": ratio}
+    k |= {"indexer_budget": ratio * r.randrange(1, 4), "shared_expert_intermediate_size": r.randrange(4, 40)}
+    types = per_layer(r, n, "linear_attention", "indexed_attention")
+    linear = [index + 1 for index, kind in enumerate(types) if kind == "linear_attention"]
+    if linear and flag(r):
+        heads = r.choice((1, 2))
+        k |= {"ple_layer_ids": r.sample(linear, r.randrange(1, len(linear) + 1)), "heads_per_ngram": heads}
+        k |= {"ngram_size": r.choice((2, 3)), "ple_embed_dim": 4 * heads, "ple_conv_kernel_size": r.choice((2, 3))}
+        k |= {"ngram_vocab_size_base": r.randrange(20, 200), "make_ngram_vocab_size_divisible_by": r.choice((1, 16))}
+    return k | {"layer_types": types, "split_ngram_parts": 1}
+
+
 SAMPLERS: dict[str, Sampler] = {
+    "inkling2_loop_text": inkling2_loop_text,
+    "inkling2_text": inkling2_text,
+    "inkling_text": inkling_text,
+    "qwen4_exp_text": qwen4_exp_text,
+    "zaya": zaya,
     "aria_text": aria_text,
     "axk2": axk2,
     "bamba": bamba,
@@ -916,6 +991,7 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 _OCR_LAYERS = {"mlp_layer_types": ["dense"] + ["sparse"] * 31}
+_INDEXER = {"indexer_n_heads": 16, "indexer_head_dim": 256, "indexer_budget": 2048, "indexer_compress_ratio": 16} | _QSA
 # Some families have no buildable default; these are the fields that their publishers set.
 NEEDED_FIELDS: dict[str, dict[str, Any]] = {
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
@@ -924,4 +1000,6 @@ NEEDED_FIELDS: dict[str, dict[str, Any]] = {
     "dbrx": {"attn_config": {"kv_n_heads": 8, "rope_theta": 5e5}},
     "deepseek_ocr2_text": _OCR_LAYERS,
     "deepseek_ocr2": {"text_config": _OCR_LAYERS},
+    "qwen4_exp_text": _INDEXER,
+    "qwen4_exp": {"text_config": _INDEXER},
 }

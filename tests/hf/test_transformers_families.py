@@ -10,7 +10,6 @@ from moewright.hf.families import MODULES, OTHER_NAMES, WRAPPERS
 
 EXPERTS = re.compile(r"\b(num_(local_)?experts|n_routed_experts|moe_num_experts|num_routed_experts)\b")
 NO_DECODER = "no decoder language model"
-NOT_YET = "refused by name until it is read"
 
 UNREAD: dict[str, str] = {
     "diffusion_gemma": "denoises blocks of text, no causal decoder",
@@ -19,16 +18,6 @@ UNREAD: dict[str, str] = {
     "openai_privacy_filter": "labels tokens",
     "switch_transformers": "encoder and decoder",
     "vitpose_backbone": NO_DECODER,
-    **dict.fromkeys(
-        (
-            "inkling",
-            "inkling2",
-            "inkling2_loop",
-            "qwen4_exp",
-            "zaya",
-        ),
-        NOT_YET,
-    ),
 }
 """Folders of transformers' models with experts that moewright does not read, and why."""
 

@@ -9,7 +9,6 @@ from typing import Any, Generic, Literal
 
 from moewright.architecture.mixers import (
     AnyAttention,
-    AnyMixer,
     CompressedAttention,
     GatedDeltaNet,
     KimiDeltaAttention,
@@ -104,12 +103,15 @@ class LayerCache(Generic[N_co]):
     recurrent_state: N_co | int = 0
 
 
-def layer_cache(mixer: AnyMixer[N], d: N, layout: CacheLayout = AS_SMALL) -> LayerCache[N]:
-    """What a mixer in a model of width d keeps for one sequence."""
-    cache: LayerCache[N] = _layer_cache(mixer, d, layout)
-    if layout.windows == "full":
-        return replace(cache, growing=tuple(growing.unlimited() for growing in cache.growing))
-    return cache
+def layer_cache(layer: AnyLayer[N], d: N, layout: CacheLayout = AS_SMALL) -> LayerCache[N]:
+    """What a layer in a model of width d keeps for one sequence, in all its passes."""
+    cache: LayerCache[N] = _layer_cache(layer.mixer, d, layout)
+    growing = cache.growing * layer.passes
+    return LayerCache(
+        tuple(entries.unlimited() for entries in growing) if layout.windows == "full" else growing,
+        layer.passes * (cache.convolution_state + layer.own_state),
+        layer.passes * cache.recurrent_state,
+    )
 
 
 @singledispatch
@@ -130,7 +132,7 @@ def _attention(mixer: AnyAttention[N], d: N, layout: CacheLayout = AS_SMALL) -> 
     if indexer is None:
         limit, read = _limit(mixer.window), mixer.dynamic_mask
         return LayerCache((Growing(width, limit=limit, most_read=read, kept_here=kept, heads=heads),))
-    most_read = indexer.block_size * indexer.top_blocks
+    most_read = indexer.block_size * indexer.top_blocks + (indexer.block_size - 1 if indexer.pooled else 0)
     chosen: Growing[Any] = Growing(width, most_read=most_read, kept_here=kept, heads=heads)
     return LayerCache((chosen, Growing(indexer.head_dim)))
 
@@ -219,7 +221,7 @@ def layer_kv_bytes_per_token(
     architecture: Countable[F], layer: AnyLayer[F], dtype: CacheDtype = "bf16", layout: CacheLayout = AS_SMALL
 ) -> F:
     """Bytes that one more token adds to one layer's cache while its window is not full yet."""
-    cache = layer_cache(layer.mixer, architecture.hidden_size, layout)
+    cache = layer_cache(layer, architecture.hidden_size, layout)
     elements = (growing.per_token for growing in cache.growing)
     return total(elements, 0 * architecture.hidden_size) * CACHE_BYTES[dtype]
 
@@ -279,7 +281,7 @@ def layer_cache_bytes_per_sequence(
     layout: CacheLayout = AS_SMALL,
 ) -> N:
     """Bytes of cache and state that one layer holds for a sequence of so many tokens."""
-    cache = layer_cache(layer.mixer, architecture.hidden_size, layout)
+    cache = layer_cache(layer, architecture.hidden_size, layout)
     grown = total((growing.at(tokens) for growing in cache.growing), 0 * architecture.hidden_size)
     return grown * CACHE_BYTES[dtype] + _state_bytes(cache, dtype)
 
@@ -298,7 +300,7 @@ def layer_cache_bytes_of_device(
     (vLLM, docs/serving/context_parallel_deployment.md), and what has no heads, as latents and an indexer's keys, is on
     every device. States are split evenly.
     """
-    cache = layer_cache(layer.mixer, architecture.hidden_size, layout)
+    cache = layer_cache(layer, architecture.hidden_size, layout)
     grown = total(
         (growing.at(tokens) * head_share(growing.heads, tensor) for growing in cache.growing),
         0.0 * architecture.hidden_size,
@@ -327,7 +329,7 @@ def layer_cache_bytes_moved_per_step(
     Entries are read (of sparse attention only the chosen ones, and its index), the new one counted among them; states
     are read and written back.
     """
-    cache = layer_cache(layer.mixer, architecture.hidden_size, layout)
+    cache = layer_cache(layer, architecture.hidden_size, layout)
     read = total((growing.read_at(tokens) for growing in cache.growing), 0 * architecture.hidden_size)
     return read * CACHE_BYTES[dtype] + 2 * _state_bytes(cache, dtype)
 
@@ -350,7 +352,7 @@ def layer_cache_bytes_moved_of_device(
 
 def _layer_caches(architecture: Countable[N], layout: CacheLayout) -> Sequence[tuple[N, LayerCache[N]]]:
     d = architecture.hidden_size
-    return [(times, layer_cache(layer.mixer, d, layout)) for times, layer in architecture.layer_runs()]
+    return [(times, layer_cache(layer, d, layout)) for times, layer in architecture.layer_runs()]
 
 
 def _state_bytes(cache: LayerCache[N], dtype: CacheDtype) -> N | int:

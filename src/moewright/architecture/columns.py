@@ -23,6 +23,7 @@ from pydantic import InstanceOf
 
 from moewright.architecture.feed_forwards import AnyDense, AnyExpertGroup, AnyMoE, AnySharedExpert
 from moewright.architecture.mixers import AnyAttention
+from moewright.architecture.own_weights import OwnWeight
 from moewright.architecture.spec import Norm, NormPlaces, PerLayerInput
 
 # Spelt out: from numpy 2.5 on `npt.NDArray` is an alias that no value is an instance of.
@@ -58,6 +59,9 @@ class LayerColumns:
     norms: NormPlaces = "pre"
     mixer_norm_gate: int | None = None
     feed_forward_norm_gate: int | None = None
+    own_weights: tuple[OwnWeight, ...] = ()
+    own_state: int = 0
+    passes: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class ArchitectureColumns:
     tie_embeddings: bool = False
     norm: Norm = field(default_factory=Norm)
     lm_head_bias: bool = False
+    lm_head_rows: int | None = None
+    own_weights: tuple[OwnWeight, ...] = ()
     hyper_connections: int = 0
     mixes_streams: bool = True
     merges_streams: bool = True

@@ -11,7 +11,7 @@ Everything here sums the inventory of `inventory.py`. Conventions:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import singledispatch
 from typing import Any
 
@@ -23,6 +23,7 @@ from moewright.architecture.inventory import (
     layer_weights,
     merging_weights,
     norm_weights,
+    outer_weights,
     part_weights,
 )
 from moewright.architecture.mixers import (
@@ -41,7 +42,7 @@ from moewright.architecture.mixers import (
     Window,
 )
 from moewright.architecture.sizes import F, N, total
-from moewright.architecture.spec import AnyLayer, Countable
+from moewright.architecture.spec import AnyLayer, Countable, passed_layers
 from moewright.records import Record
 
 FLOPS_CONVENTION = (
@@ -162,26 +163,40 @@ def _by_component(counts: Iterable[tuple[Component, N | int]], none: N) -> dict[
 
 def matmul_flops_per_token(architecture: Countable[N]) -> N:
     """FLOPs of all products with weight matrices for one token, forward."""
-    products = (times * weight.active_params for times, weight in inventory(architecture) if weight.use == "matmul")
+    products = (times * weight.products for times, weight in _passed(architecture) if weight.use == "matmul")
     return 2 * (total(products, _none(architecture)) + _tied_head(architecture))
+
+
+def _passed(architecture: Countable[N]) -> Iterator[tuple[N | int, Weight[N]]]:
+    """Every weight with how often a token comes to it."""
+    for weight in outer_weights(architecture):
+        yield 1, weight
+    for times, layer in passed_layers(architecture):
+        for weight in layer_weights(architecture, layer):
+            yield times, weight
 
 
 def mixing_flops_per_token(architecture: Countable[F], tokens_per_sequence: int) -> F:
     """FLOPs between tokens (scores and values, states) for one token, forward, on average over a causal sequence."""
     return total(
-        (times * mixing_flops(layer.mixer, tokens_per_sequence) for times, layer in architecture.layer_runs()),
+        (times * mixing_flops(layer.mixer, tokens_per_sequence) for times, layer in passed_layers(architecture)),
         0.0 * architecture.hidden_size,
     )
 
 
+def product_flops(architecture: Countable[F]) -> dict[Component, F]:
+    """FLOPs of products and convolutions with weights for one token, forward, by component; a tied head left out."""
+    flops: dict[Component, F] = dict.fromkeys(COMPONENTS, 0.0 * architecture.hidden_size)
+    for times, weight in _passed(architecture):
+        flops[weight.component] = flops[weight.component] + 2 * times * weight.products
+    return flops
+
+
 def forward_flops(architecture: Countable[F], tokens_per_sequence: int) -> dict[Component, F]:
     """FLOPs of a forward pass over one token by component, on average over a causal sequence of the given length."""
-    flops: dict[Component, F] = dict.fromkeys(COMPONENTS, 0.0 * architecture.hidden_size)
-    for times, weight in inventory(architecture):
-        if weight.use in ("matmul", "convolution"):
-            flops[weight.component] = flops[weight.component] + 2 * times * weight.active_params
+    flops = product_flops(architecture)
     flops["lm_head"] = flops["lm_head"] + 2 * _tied_head(architecture)
-    for times, layer in architecture.layer_runs():
+    for times, layer in passed_layers(architecture):
         for weight in part_weights(layer.mixer, architecture.hidden_size)[:1]:  # none where the layer has no mixer
             mixing = times * mixing_flops(layer.mixer, tokens_per_sequence)
             flops[weight.component] = flops[weight.component] + mixing
@@ -194,10 +209,10 @@ def forward_flops_per_token(architecture: Countable[F], tokens_per_sequence: int
 
 
 def layer_forward_flops(architecture: Countable[F], layer: AnyLayer[F], tokens_per_sequence: int) -> F:
-    """FLOPs of one layer's forward pass over one token, on average over a causal sequence of the given length."""
-    weights = layer_weights(architecture, layer)
-    products = (weight.active_params for weight in weights if weight.use in ("matmul", "convolution"))
-    return 2 * total(products, 0 * architecture.hidden_size) + mixing_flops(layer.mixer, tokens_per_sequence)
+    """FLOPs of one layer's forward passes over one token, on average over a causal sequence of the given length."""
+    products = (weight.products for weight in layer_weights(architecture, layer))
+    once = 2 * total(products, 0 * architecture.hidden_size) + mixing_flops(layer.mixer, tokens_per_sequence)
+    return layer.passes * once
 
 
 def training_flops_per_token(architecture: Countable[F], tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE) -> F:
@@ -262,8 +277,12 @@ def _attention(mixer: AnyAttention[F], tokens: int) -> F:
         if mixer.window is not None and mixer.dynamic_mask is not None:
             return 2 * width * mean_context(tokens, min(mixer.window.size, mixer.dynamic_mask))
         return 2 * width * mean_context(tokens, mixer.window or mixer.dynamic_mask)
+    scoring = 2 * indexer.num_heads * indexer.head_dim
+    if indexer.pooled:
+        read = pooled_context(tokens, indexer.block_size, indexer.top_blocks)
+        return 2 * width * read + scoring * compressed_entries(tokens, indexer.block_size, None)
     read = block_context(tokens, indexer.block_size, indexer.top_blocks)
-    return 2 * width * read + 2 * indexer.num_heads * indexer.head_dim * mean_context(tokens, None)
+    return 2 * width * read + scoring * mean_context(tokens, None)
 
 
 @_mixing_flops.register(LatentAttention)

@@ -61,6 +61,10 @@ class Router(Record):
     num_groups: Size = 1
     top_groups: Size = 1
     """Group-limited routing (DeepSeek-V2, section 2.2.2): only the experts of the best `top_groups` groups compete."""
+    input_size: Size | None = None
+    """Channels that the scores are made of, where the router has layers of its own before it (ZAYA)."""
+    skip_choices: Count = 0
+    """Choices that stand for no expert: what is chosen adds nothing (ZAYA)."""
     weigh: Literal["output", "input"] = "output"
     """Where the score multiplies: the expert's output, or its input (Llama 4)."""
 
@@ -103,8 +107,9 @@ class AnySharedExpert(Record, Generic[N_co]):
 
     count: N_co
     expert_size: N_co
-    combine: Literal["sum", "average", "gated"] = "sum"
-    """sum: added to the routed output. average: shared/(K+1) + routed K/(K+1). gated: times a learned sigmoid."""
+    combine: Literal["sum", "average", "gated", "scored"] = "sum"
+    """sum: added to the routed output. average: shared/(K+1) + routed K/(K+1). gated: times a learned sigmoid. scored:
+    weighed by the router, which scores them beside the chosen experts (Inkling)."""
     bias: bool = False
 
 

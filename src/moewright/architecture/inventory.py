@@ -10,7 +10,7 @@ Matrices are given as (outputs, inputs). d is hidden_size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import singledispatch
 from typing import Any, Generic, Literal, NamedTuple
 
@@ -31,6 +31,7 @@ from moewright.architecture.mixers import (
     NoMixer,
     ShortConvolution,
 )
+from moewright.architecture.own_weights import OwnWeight
 from moewright.architecture.sizes import N, total
 from moewright.architecture.spec import AnyLayer, Countable, Norm, NormPlaces, sublayers
 from moewright.records import Record
@@ -62,6 +63,8 @@ class Weight(NamedTuple, Generic[N]):
     active: N | int = 1
     use: Literal["matmul", "convolution", "elementwise", "lookup"] = "matmul"
     """What a token does with it: a matrix product, a depthwise convolution, an elementwise operation, a row read."""
+    times: int = 1
+    """How often a token does it with each active copy in one pass."""
 
     @property
     def params(self) -> N | int:
@@ -72,6 +75,11 @@ class Weight(NamedTuple, Generic[N]):
     def active_params(self) -> N | int:
         """Elements that one token uses."""
         return self.active * self.outputs * self.inputs
+
+    @property
+    def products(self) -> N | int:
+        """Multiply-adds of one token in one pass."""
+        return self.times * self.active_params if self.use in ("matmul", "convolution") else 0 * self.outputs
 
 
 def inventory(architecture: Countable[N]) -> Iterator[tuple[N | int, Weight[N]]]:
@@ -107,7 +115,24 @@ def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight
         weights += _per_layer_input(architecture.per_layer_input.size, architecture.norm, d)
     if architecture.attention_residuals:
         weights += _attention_residuals(architecture.norm, d, halves)
-    return weights
+    return weights + own_weights(layer.own_weights)
+
+
+def own_weights(weights: Sequence[OwnWeight]) -> list[Weight[Any]]:
+    """What only the family has."""
+    return [
+        Weight(
+            own.name,
+            own.component,
+            own.outputs,
+            own.inputs,
+            own.copies,
+            own.copies if own.times and own.use != "lookup" else 0,
+            own.use,
+            own.times,
+        )
+        for own in weights
+    ]
 
 
 _NORMS: dict[NormPlaces, Callable[[int], int]] = {
@@ -125,7 +150,7 @@ def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
     d, vocabulary = architecture.hidden_size, architecture.vocab_size
     weights: list[Weight[N]] = [Weight("embed_tokens", "embedding", vocabulary, d, use="lookup")]
     if not architecture.tie_embeddings:
-        weights.append(Weight("lm_head", "lm_head", vocabulary, d))
+        weights.append(Weight("lm_head", "lm_head", architecture.lm_head_rows or vocabulary, d))
     if architecture.lm_head_bias:
         weights.append(vector("lm_head.bias", "lm_head", vocabulary))
     weights += norm_weights("final_norm", architecture.norm, d, 1)
@@ -139,7 +164,7 @@ def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
         weights.append(Weight("embed_tokens_per_layer", "embedding", rows, inputs, use="lookup"))
         weights.append(Weight("per_layer_input.model_projection", "other", inputs, d))
         weights.append(vector("per_layer_input.model_norm", "norm", size))
-    return weights
+    return weights + own_weights(architecture.own_weights)
 
 
 def merging_weights(architecture: Countable[N]) -> list[Weight[N]]:
@@ -474,9 +499,12 @@ def _feed_forward_matrices(
 @_part_weights.register(AnyMoE)
 def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
     weights: list[Weight[N]] = []
-    choices = moe.num_experts + moe.identity_experts
+    choices = moe.num_experts + moe.identity_experts + moe.router.skip_choices
+    if moe.shared is not None and moe.shared.combine == "scored":
+        choices = choices + moe.shared.count
     keyed = moe.router.kind == "product_keys"
-    weights.append(Weight("router", "router", _product_keys(moe.num_experts) if keyed else choices, d))
+    scored = _product_keys(moe.num_experts) if keyed else choices
+    weights.append(Weight("router", "router", scored, moe.router.input_size or d))
     if moe.router.bias:
         weights.append(vector("router.bias", "router", choices))
     if moe.router.selection_bias == "parameter":

@@ -43,6 +43,9 @@ class BlockIndexer(Record):
     """Tokens in a block."""
     top_blocks: Size
     """Blocks kept for each query."""
+    pooled: bool = False
+    """True: the keys of a whole block are averaged and scored once, for all heads together, and the unfinished block is
+    read beside the chosen ones (Qwen4-Exp)."""
 
 
 class AnyMixer(Record, Generic[N_co]):

@@ -8,15 +8,20 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo,
 
 from moewright.architecture.feed_forwards import AnyDense, AnyMoE, FeedForward, MoE, NoFeedForward
 from moewright.architecture.mixers import AnyMixer, Mixer, NoMixer
-from moewright.architecture.sizes import N_co
+from moewright.architecture.own_weights import OwnWeight
+from moewright.architecture.sizes import N, N_co
 from moewright.files import write_mapping
 from moewright.records import Count, FileRecord, Positive, Record, Size
 
 # Ten times the deepest published decoders.
 LARGEST_LAYER_COUNT = 1000
+LARGEST_PASS_COUNT = 100
 
 NormPlaces = Literal["pre", "post", "sandwich", "half_weighted_sandwich", "parallel"]
 WeightFormatName = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
+
+
+OwnWeights = Annotated[tuple[OwnWeight, ...], Field(max_length=100, strict=False)]
 
 
 class Norm(Record):
@@ -52,6 +57,13 @@ class Layer(Record):
     to so many channels and back (A.X K2)."""
     feed_forward_norm_gate: Size | None = None
     """The same on the normed input of the feed-forward."""
+    own_weights: OwnWeights = ()
+    """Of the family alone, beside those of the halves and norms."""
+    own_state: Count = 0
+    """Numbers that the layer keeps of a sequence beside its mixer's cache, such as inputs of convolutions."""
+    passes: Annotated[int, Field(gt=0, le=LARGEST_PASS_COUNT)] = 1
+    """How often each token goes through the layer, with a cache for each pass (Inkling 2 Mini). Each pass chooses its
+    experts; active parameters are those of one."""
 
     @model_validator(mode="after")
     def _has_a_half(self) -> "Layer":
@@ -112,10 +124,27 @@ class AnyLayer(Protocol[N_co]):
     def feed_forward_norm_gate(self) -> int | None:
         """Rank of the gate on the feed-forward's normed input."""
 
+    @property
+    def own_weights(self) -> Sequence[OwnWeight]:
+        """Of the family alone."""
+
+    @property
+    def own_state(self) -> int:
+        """Numbers kept of a sequence beside the mixer's cache."""
+
+    @property
+    def passes(self) -> int:
+        """How often each token goes through the layer."""
+
 
 def sublayers(layer: AnyLayer[N_co]) -> int:
     """How many of the two halves a layer has: each reads the residual and adds to it."""
     return (not isinstance(layer.mixer, NoMixer)) + (not isinstance(layer.feed_forward, NoFeedForward))
+
+
+def passed_layers(architecture: "Countable[N]") -> "Sequence[tuple[N, AnyLayer[N]]]":
+    """How often a token goes through each written layer, in the order of writing."""
+    return [(times * layer.passes, layer) for times, layer in architecture.layer_runs()]
 
 
 class Countable(Protocol[N_co]):
@@ -136,6 +165,10 @@ class Countable(Protocol[N_co]):
     def norm(self) -> Norm: ...
     @property
     def lm_head_bias(self) -> bool: ...
+    @property
+    def lm_head_rows(self) -> int | None: ...
+    @property
+    def own_weights(self) -> "Sequence[OwnWeight]": ...
     @property
     def hyper_connections(self) -> int: ...
     @property
@@ -198,6 +231,10 @@ class Architecture(FileRecord):
     """True: the head multiplies with the embedding matrix; it is then counted once."""
     norm: Norm = Norm.default()
     lm_head_bias: bool = False
+    lm_head_rows: Size | None = None
+    """Rows of an untied head that leaves out the vocabulary's padding (Inkling 2); None: vocab_size."""
+    own_weights: OwnWeights = ()
+    """Of the family alone, outside the layers."""
     hyper_connections: Count = 0
     """Residual streams mixed by learned weights (arXiv 2409.19606, as in DeepSeek-V4); 0: one plain residual."""
     mixes_streams: bool = True
@@ -226,6 +263,8 @@ class Architecture(FileRecord):
     def _one_residual(self) -> "Architecture":
         if self.hyper_connections and self.attention_residuals:
             raise ValueError("hyper_connections and attention_residuals replace the same residual; state one of them")
+        if self.lm_head_rows is not None and (self.tie_embeddings or self.lm_head_rows > self.vocab_size):
+            raise ValueError("lm_head_rows needs a head of its own, of at most vocab_size rows")
         return self
 
     @field_validator("layers", mode="after")

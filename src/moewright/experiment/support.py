@@ -22,6 +22,10 @@ def check_trainable(architecture: Architecture) -> None:
         raise UserError(f"hyper_connections = {architecture.hyper_connections}: the lab trains one residual stream")
     if architecture.residual_vectors:
         raise UserError(f"residual_vectors = {architecture.residual_vectors}: the lab adds a half's output as it is")
+    if architecture.own_weights:
+        raise UserError(f"own_weights: the lab has no {architecture.own_weights[0].name}")
+    if architecture.lm_head_rows is not None:
+        raise UserError(f"lm_head_rows = {architecture.lm_head_rows}: the lab's head scores the whole vocabulary")
     if architecture.rope_frequencies:
         raise UserError(
             f"rope_frequencies = {architecture.rope_frequencies}: the lab's rotary embedding has none to learn"
@@ -39,6 +43,12 @@ def _unsupported(layer: Layer) -> Iterator[str]:
     for field in ("mixer_norm_gate", "feed_forward_norm_gate"):
         if getattr(layer, field) is not None:
             yield f"{field} = {getattr(layer, field)}"
+    if layer.own_weights:
+        yield f"own_weights[0].name = {layer.own_weights[0].name}"
+    if layer.own_state:
+        yield f"own_state = {layer.own_state}"
+    if layer.passes > 1:
+        yield f"passes = {layer.passes}"
     if layer.norms == "half_weighted_sandwich":
         yield f"norms = {layer.norms}"
     if not isinstance(mixer, Attention | LatentAttention):
@@ -80,6 +90,12 @@ def _unsupported(layer: Layer) -> Iterator[str]:
             yield f"feed_forward.router.kind = {feed_forward.router.kind}"
         if feed_forward.image_group is not None:
             yield "feed_forward.image_group"
+        if feed_forward.router.input_size is not None:
+            yield f"feed_forward.router.input_size = {feed_forward.router.input_size}"
+        if feed_forward.router.skip_choices:
+            yield f"feed_forward.router.skip_choices = {feed_forward.router.skip_choices}"
+        if feed_forward.shared is not None and feed_forward.shared.combine == "scored":
+            yield "feed_forward.shared.combine = scored"
         for field in ("input_scale", "expert_scale"):
             if getattr(feed_forward.router, field):
                 yield f"feed_forward.router.{field} = true"

@@ -313,7 +313,7 @@ def _without_effect(architecture: Architecture, layout: CacheLayout) -> list[str
     if layout.windows != "window" and not any(
         growing.limit is not None
         for _, layer in architecture.layer_runs()
-        for growing in cache.layer_cache(layer.mixer, architecture.hidden_size).growing
+        for growing in cache.layer_cache(layer, architecture.hidden_size).growing
     ):
         notes.append("window-cache: no layer has a window; nothing more is kept")
     return notes

@@ -23,7 +23,7 @@ from moewright.architecture.feed_forwards import routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
 from moewright.architecture.mixers import AnyMixer, LatentAttention
 from moewright.architecture.sizes import F, N_co, total
-from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName, sublayers
+from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName, passed_layers, sublayers
 from moewright.architecture.weight_formats import WEIGHT_FORMATS, WeightFormat
 from moewright.hardware.devices import ENDS, ComputeDtype, Device, End, factors
 from moewright.hardware.placement import (
@@ -115,8 +115,8 @@ def pass_work(architecture: Countable[F], load: Load, placement: Placement) -> I
     if architecture.tie_embeddings:
         head: Weight[F] = Weight("lm_head", "lm_head", architecture.vocab_size, architecture.hidden_size)
         yield _product(head, 1, batch, placement.tensor, stored, load)
-    for times, layer in architecture.layer_runs():
-        mixer, d = layer.mixer, architecture.hidden_size
+    for layers, layer in architecture.layer_runs():
+        mixer, d, times = layer.mixer, architecture.hidden_size, layers * layer.passes
         mixer_weights = len(part_weights(mixer, d))
         for number, weight in enumerate(layer_weights(architecture, layer)):
             if weight.component == "routed_experts":
@@ -129,7 +129,7 @@ def pass_work(architecture: Countable[F], load: Load, placement: Placement) -> I
                 yield _product(weight, times, tokens, shards, stored, load)
             else:
                 yield _product(weight, times, tokens, _shards(weight, placement), stored, load)
-        yield _mixing(architecture, layer, times, load, placement)
+        yield _mixing(architecture, layer, layers, load, placement)
 
 
 def _shards(weight: Weight[F], placement: Placement) -> int:
@@ -183,7 +183,7 @@ def _operand_bytes(weight: Weight[F], tokens: float, stored: WeightFormat, load:
 
 
 def _flops(weight: Weight[F], tokens: float) -> F | float:
-    return 2.0 * tokens * weight.active_params if weight.use in ("matmul", "convolution") else 0.0 * weight.outputs
+    return 2.0 * tokens * weight.products
 
 
 def _compute_dtype(weight: Weight[F], stored: WeightFormat, load: Load) -> ComputeDtype:
@@ -206,7 +206,7 @@ def _mixing(architecture: Countable[F], layer: AnyLayer[F], times: F, load: Load
         moved = batch * cache.layer_cache_bytes_per_sequence(
             architecture, layer, load.context, load.kv_dtype, load.layout
         )
-    return Work("cache", times * flops / work_shards, times * moved / shards, load.rest_dtype)
+    return Work("cache", times * layer.passes * flops / work_shards, times * moved / shards, load.rest_dtype)
 
 
 def step_flops(mixer: AnyMixer[F], position: int, layout: CacheLayout = AS_SMALL) -> F:
@@ -253,7 +253,9 @@ def pass_traffic(architecture: Countable[F], load: Load, placement: Placement) -
 
 
 def _num_sublayers(architecture: Countable[F]) -> F:
-    return total((times * sublayers(layer) for times, layer in architecture.layer_runs()), 0 * architecture.hidden_size)
+    return total(
+        (times * sublayers(layer) for times, layer in passed_layers(architecture)), 0 * architecture.hidden_size
+    )
 
 
 def touched_experts(architecture: Countable[F], load: Load, placement: Placement) -> F:

@@ -252,7 +252,7 @@ def tensor_parallel_share(
     """
     check_integer(devices, "tensor-parallel", 1, 1024)
     runs = architecture.layer_runs()
-    caches = [layer_cache(layer.mixer, architecture.hidden_size, layout) for _, layer in runs]
+    caches = [layer_cache(layer, architecture.hidden_size, layout) for _, layer in runs]
     grown = [growing for cache in caches for growing in cache.growing if growing.kept_here]
 
     def held_at(tokens: int) -> float:

@@ -24,16 +24,15 @@ Of communication, a fraction is exposed (a coefficient each); the rest hides beh
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from moewright.architecture.counts import BACKWARD_FACTOR, mixing_flops_per_token
+from moewright.architecture.counts import BACKWARD_FACTOR, mixing_flops_per_token, product_flops
 from moewright.architecture.feed_forwards import Dense, routed_width
-from moewright.architecture.inventory import Component, inventory
+from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import AnyAttention, NoMixer
 from moewright.architecture.spec import Architecture
 from moewright.hardware.devices import ComputeDtype, Device
@@ -150,10 +149,7 @@ def step_seconds(
     domain = domain_devices(device, devices)
     in_bf16 = _products_per_second(device, "bf16", at)
 
-    flops: Counter[Component] = Counter()
-    for times, weight in inventory(architecture):
-        if weight.use in ("matmul", "convolution"):
-            flops[weight.component] += 2 * times * weight.active_params
+    flops = product_flops(architecture)
     products = sum(flops[name] for name in _DENSE) / _products_per_second(device, dtype, at)
     mixing = mixing_flops_per_token(architecture, tokens_per_sequence) / (device.peak_flops["bf16"] * at["mixing"])
     head = 2.0 * architecture.vocab_size * architecture.hidden_size / in_bf16

@@ -166,6 +166,8 @@ def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     for shared_key in STORAGE_KEYS:
         if shared_key in values and inner.get(shared_key) is None:
             inner[shared_key] = values[shared_key]
+    if isinstance(values.get("mtp_config"), dict):  # Inkling's files say of prediction blocks in the wrapper
+        inner.setdefault("mtp_config", values["mtp_config"])
     if values.get("tie_word_embeddings") is not None:  # transformers ties by the outer config
         inner["tie_word_embeddings"] = values["tie_word_embeddings"]
     towers = [k for k in values if isinstance(values[k], dict) and any(word in k for word in _TOWER_WORDS)]

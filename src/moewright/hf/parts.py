@@ -154,7 +154,7 @@ def experts(
 
 
 def shared_of_routed_size(
-    c: Config, count: str, size: str, combine: Literal["sum", "average", "gated"] = "sum", bias: bool = False
+    c: Config, count: str, size: str, combine: Literal["sum", "average", "gated", "scored"] = "sum", bias: bool = False
 ) -> SharedExpert | None:
     """`count` shared experts as wide as routed ones; none or null means none."""
     number = c.count(count)

@@ -244,6 +244,7 @@ LATENT = {
     "v_head_dim": 4,
 }
 EXPERTS = {"kind": "moe", "groups": [{"count": 4, "expert_size": 4, "top_k": 2}]}
+OWN = {"name": "gate", "component": "other", "outputs": 3}
 REFUSED: dict[str, dict[str, Any]] = {
     "mixer.kind": {"mixer": {"kind": "lightning_attention", "num_heads": 2, "head_dim": 4}},
     "mixer.rope.scaling": {"mixer": {**ATTENTION, "rope": {"scaling": {"type": "yarn", "factor": 4.0}}}},
@@ -261,6 +262,16 @@ REFUSED: dict[str, dict[str, Any]] = {
     "norms": {"norms": "half_weighted_sandwich"},
     "feed_forward.expert_output_norm": {"feed_forward": {**EXPERTS, "expert_output_norm": True}},
     "residual_vectors": {"residual_vectors": 1},
+    "own_weights[0]": {"own_weights": [OWN]},
+    "own_weights": {"own_weights": [OWN]},
+    "own_state": {"own_state": 3},
+    "passes": {"passes": 2},
+    "lm_head_rows": {"lm_head_rows": 9},
+    "feed_forward.router.input_size": {"feed_forward": {**EXPERTS, "router": {"input_size": 4}}},
+    "feed_forward.router.skip_choices": {"feed_forward": {**EXPERTS, "router": {"skip_choices": 1}}},
+    "feed_forward.shared.combine": {
+        "feed_forward": {**EXPERTS, "shared": {"expert_size": 4, "combine": "scored"}},
+    },
     "rope_frequencies": {"rope_frequencies": 4},
     "feed_forward.router.kind": {"feed_forward": {**EXPERTS, "router": {"kind": "hash"}}},
     "mixer.dynamic_mask": {"mixer": {**ATTENTION, "dynamic_mask": 8}},
@@ -277,10 +288,10 @@ REFUSED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("field", REFUSED)
 def test_what_the_lab_does_not_train_is_refused_by_name(field: str) -> None:
     plain: dict[str, Any] = {"mixer": ATTENTION, "feed_forward": {"kind": "dense", "size": 4}, "norms": "pre"}
-    plain |= {"mixer_norm_gate": None, "feed_forward_norm_gate": None}
+    plain |= {"mixer_norm_gate": None, "feed_forward_norm_gate": None, "own_state": 0, "passes": 1}
     change = REFUSED[field]
-    in_layer = {key: value for key, value in change.items() if key in plain}
-    whole = {key: value for key, value in change.items() if key not in plain}
+    in_layer = {key: value for key, value in change.items() if key in plain or field == "own_weights[0]"}
+    whole = {key: value for key, value in change.items() if key not in in_layer}
     layers = [plain, plain | in_layer]
     architecture = Architecture.from_dict({"vocab_size": 10, "hidden_size": 8, "layers": layers, **whole})
     where = f"layers[1].{field}" if in_layer else field

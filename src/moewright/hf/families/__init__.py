@@ -15,6 +15,7 @@ FILES: dict[str, tuple[str, ...]] = {
         "lara_mini",
         "flint",
     ),
+    "qwen4": ("qwen4_exp_text",),
     "olmo": ("olmoe", "flex_olmo"),
     "deepseek": (
         "deepseek_v2",
@@ -60,7 +61,9 @@ FILES: dict[str, tuple[str, ...]] = {
     "step": ("step3p5",),
     "lfm2": ("lfm2_moe",),
     "dbrx": ("dbrx",),
+    "inkling": ("inkling_text", "inkling2_text", "inkling2_loop_text"),
     "laguna": ("laguna",),
+    "zaya": ("zaya",),
     "nemotron": ("nemotron_h",),
     "plain": (
         "llama",
@@ -110,6 +113,10 @@ WRAPPERS: dict[str, str] = {
     "muse_spark": "muse_spark_text",
     "deepseek_vl_v2": "deepseek_v2",
     "deepseek_ocr2": "deepseek_ocr2_text",
+    "inkling_mm_model": "inkling_text",
+    "inkling2": "inkling2_text",
+    "inkling2_loop": "inkling2_loop_text",
+    "qwen4_exp": "qwen4_exp_text",
     "unlimited_ocr": "unlimited_ocr_text",
 }
 """Multimodal model_types and the family of the language model in their text_config, where it does not name one."""

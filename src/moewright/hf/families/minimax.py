@@ -90,7 +90,7 @@ _M3_INDEXER = {
 
 
 def _m3_indexer(c: Config, stated: dict[str, Any]) -> BlockIndexer:
-    sizes = {}
+    sizes: dict[str, Any] = {}
     for name, (key, publishers) in _M3_INDEXER.items():
         value = stated[publishers] if publishers in stated else c.size(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -28,7 +28,8 @@ from moewright.hf.parts import (
 )
 
 
-def _experts(c: Config, *, normalize: bool, shared: bool) -> MoE:
+def qwen_experts(c: Config, *, normalize: bool, shared: bool) -> MoE:
+    """Softmax routing, and a shared expert times a sigmoid."""
     gated = SharedExpert(expert_size=c.size("shared_expert_intermediate_size"), combine="gated") if shared else None
     return experts(
         c,
@@ -54,7 +55,7 @@ def _read_qwen2(c: Config) -> Architecture:
     bias, rope = c.flag("qkv_bias"), c.rope()
     full = attention(c, qkv_bias=bias, output_bias=False, rope=rope)
     sliding = attention(c, qkv_bias=bias, output_bias=False, rope=rope, window=window)
-    moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=True)
+    moe = qwen_experts(c, normalize=c.flag("norm_topk_prob"), shared=True)
     sparse = sparse_step_layers(c, n)
     feed_forward = choose_feed_forwards(c, sparse, moe)
     return build(c, stack(c, [sliding if s else full for s in slides], feed_forward))
@@ -102,7 +103,7 @@ def _read_qwen3(c: Config) -> Architecture:
     n, bias = c.num_layers(), c.flag("attention_bias")
     window = Window(size=c.size("sliding_window")) if c.flag("use_sliding_window") else None
     mixer = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", window=window, rope=c.rope())
-    moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
+    moe = qwen_experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
     sparse = sparse_step_layers(c, n)
     feed_forward = choose_feed_forwards(c, sparse, moe)
     return build(c, stack(c, [mixer] * n, feed_forward))
@@ -118,7 +119,7 @@ def _read_lara(c: Config) -> Architecture:
     kinds: dict[str, Mixer] = {
         "full_attention": full,
         "sliding_attention": full.model_copy(update={"rope": c.rope(), "window": window}),
-        "linear_attention": _delta_net(c),
+        "linear_attention": delta_net(c),
     }
     moe = experts(
         c,
@@ -139,7 +140,7 @@ def _read_mellum(c: Config) -> Architecture:
         c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope(500_000.0, layer_type="full_attention")
     )
     mixers = windowed(c, types, full, c.rope(layer_type="sliding_attention"))
-    moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
+    moe = qwen_experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
     layers = stack(c, mixers, choose_feed_forwards(c, [kind == "sparse" for kind in kinds], moe))
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
@@ -178,7 +179,7 @@ def _write_qwen3(a: Architecture) -> dict[str, Any]:
     return values
 
 
-def _gated_attention(c: Config) -> Attention:
+def gated_attention(c: Config) -> Attention:
     """Of every so many layers, and of the prediction blocks."""
     bias = c.flag("attention_bias")
     return attention(
@@ -197,12 +198,13 @@ def _hybrid_mixers(c: Config, n: int) -> list[Mixer]:
     if types is None:
         every = c.size("full_attention_interval")
         types = ["full_attention" if (index + 1) % every == 0 else "linear_attention" for index in range(n)]
-    full = _gated_attention(c)
-    linear = _delta_net(c)
+    full = gated_attention(c)
+    linear = delta_net(c)
     return [full if kind == "full_attention" else linear for kind in types]
 
 
-def _delta_net(c: Config) -> GatedDeltaNet:
+def delta_net(c: Config) -> GatedDeltaNet:
+    """By the keys of Qwen3-Next."""
     return GatedDeltaNet(
         num_key_heads=c.size("linear_num_key_heads"),
         key_head_dim=c.size("linear_key_head_dim"),
@@ -214,18 +216,18 @@ def _delta_net(c: Config) -> GatedDeltaNet:
 
 def _read_next(c: Config) -> Architecture:
     n = c.num_layers()
-    moe = _experts(c, normalize=c.flag("norm_topk_prob"), shared=True)
+    moe = qwen_experts(c, normalize=c.flag("norm_topk_prob"), shared=True)
     sparse = sparse_step_layers(c, n)
     feed_forward = choose_feed_forwards(c, sparse, moe)
-    block = Layer(mixer=_gated_attention(c), feed_forward=moe)
+    block = Layer(mixer=gated_attention(c), feed_forward=moe)
     layers = stack(c, _hybrid_mixers(c, n), feed_forward)
     return build(c, layers, **prediction(c, "num_nextn_predict_layers", block))
 
 
 def _read_3_5(c: Config) -> Architecture:
     n = c.num_layers()
-    moe = _experts(c, normalize=True, shared=True)
-    block = Layer(mixer=_gated_attention(c), feed_forward=moe)
+    moe = qwen_experts(c, normalize=True, shared=True)
+    block = Layer(mixer=gated_attention(c), feed_forward=moe)
     return build(c, stack(c, _hybrid_mixers(c, n), [moe] * n), **prediction(c, "mtp_num_hidden_layers", block))
 
 
@@ -233,7 +235,7 @@ def _read_3_5_dense(c: Config) -> Architecture:
     n = c.num_layers()
     feed_forward = dense(c)
     layers = stack(c, _hybrid_mixers(c, n), [feed_forward] * n)
-    block = Layer(mixer=_gated_attention(c), feed_forward=feed_forward)
+    block = Layer(mixer=gated_attention(c), feed_forward=feed_forward)
     return build(c, layers, **prediction(c, "mtp_num_hidden_layers", block))
 
 
