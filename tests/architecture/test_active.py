@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.modeling_layers import MtpModel
 
 from moewright import inspect
 from moewright.architecture.counts import active_params, layer_params, mtp_params, params, total_params
@@ -128,6 +129,32 @@ def as_printed(value: float, printed: str) -> bool:
     """Equal to the printed digits, rounded or cut off (Qwen and GLM cut: 3.353 is printed as 3.3, 106.85 as 106)."""
     last: float = 10 ** -len(printed.partition(".")[2])
     return abs(value - float(printed)) <= 0.5 * last or 0 <= value - float(printed) < last
+
+
+@pytest.mark.parametrize(
+    "family", ["deepseek_v3", "glm4_moe", "inkling_text", "mellum", "sarvam_mla", "sarvam_moe", "step3p5"]
+)
+def test_prediction_blocks_against_transformers(family: str) -> None:
+    r = random.Random(f"blocks {family}")
+    for _ in range(8):
+        blocks = 1 if family == "mellum" else r.choice((1, 2))
+        values = SAMPLERS[family](r) | {"num_mtp_layers": blocks}
+        if family == "inkling_text":
+            values["mtp_local_layer_ids"] = r.choice((None, list(range(blocks))))
+        if family == "step3p5":
+            values |= {
+                "num_nextn_predict_layers": blocks,
+                "mtp_mlp_layer_types": [r.choice(("dense", "sparse"))] * blocks,
+            }
+            values["mtp_layer_types"] = [r.choice(("full_attention", "sliding_attention"))] * blocks
+            del values["num_mtp_layers"]
+            values.pop("attention_other_setting", None)  # heads of windows alone, which it does not give to blocks
+            values.pop("num_sliding_attention_heads", None)
+        module = oracle.build(family, values)
+        with torch.device("meta"):
+            built = MtpModel(module, blocks)
+        architecture = read_config(oracle.saved_config(module)).architecture
+        assert mtp_params(architecture) == sum(oracle.count(layer) for layer in built.layers)
 
 
 @in_shared

@@ -55,6 +55,12 @@ class _WithHead(torch.nn.Module):
         if not getattr(config, "tie_word_embeddings", False):
             self.lm_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
+    def get_decoder(self) -> Any:
+        return self.model
+
+    def get_input_embeddings(self) -> Any:
+        return self.model.embed_tokens
+
     def forward(self, tokens: torch.Tensor, **settings: Any) -> SimpleNamespace:
         found = self.model(tokens, **settings)
         head = self.lm_head if hasattr(self, "lm_head") else partial(linear, weight=self.model.embed_tokens.weight)

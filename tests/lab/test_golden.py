@@ -191,6 +191,7 @@ LEFT_OUT = {
             "Architecture.hyper_connections: other",
             "Architecture.mtp_block: Layer",
             "Architecture.mtp_layers: other",
+            "Architecture.mtp_norms: other",
             "Architecture.mixes_streams: False",
             "Architecture.per_layer_input: PerLayerInput",
             "PerLayerInput.*: value",

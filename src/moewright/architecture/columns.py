@@ -86,6 +86,7 @@ class ArchitectureColumns:
     attention_residuals: int = 0
     mtp_layers: int = 0
     mtp_block: tuple[LayerColumns, ...] | None = None
+    mtp_norms: int = 3
 
     def layer_runs(self) -> tuple[tuple[npt.NDArray[Any], LayerColumns], ...]:
         """How often each layer occurs, and the layer."""

@@ -120,14 +120,14 @@ def mtp_weights(architecture: Countable[N]) -> list[Weight[N]]:
     """All weights of one multi-token-prediction block, embedding and head shared with the model; none if it has none.
 
     It is its layers (one like the model's last, unless it says otherwise), a projection of two hidden states to one,
-    and three norms (DeepSeek-V3, arXiv 2412.19437, section 2.2); where the model merges several states before its head,
-    so does the block (DeepSeek-V4).
+    and norms, in most families three (DeepSeek-V3, arXiv 2412.19437, section 2.2); where the model merges several
+    states before its head, so does the block (DeepSeek-V4).
     """
     if not architecture.mtp_layers:
         return []
     d = architecture.hidden_size
     _, last = architecture.layer_runs()[-1]
-    block = norm_weights("mtp_norms", architecture.norm, d, 3) + merging_weights(architecture)
+    block = norm_weights("mtp_norms", architecture.norm, d, architecture.mtp_norms) + merging_weights(architecture)
     for layer in architecture.mtp_block or (last,):
         block += layer_weights(architecture, layer)
     block.append(Weight("eh_proj", "other", d, 2 * d))

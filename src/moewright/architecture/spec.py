@@ -187,6 +187,8 @@ class Countable(Protocol[N_co]):
     def mtp_layers(self) -> int: ...
     @property
     def mtp_block(self) -> "Sequence[AnyLayer[N_co]] | None": ...
+    @property
+    def mtp_norms(self) -> int: ...
 
     def layer_runs(self) -> Sequence[tuple[N_co, AnyLayer[N_co]]]:
         """How often each written layer occurs in the whole model, in the order of writing."""
@@ -254,6 +256,8 @@ class Architecture(FileRecord):
     """Multi-token-prediction blocks beside the model; reported apart, in neither total nor active parameters."""
     mtp_block: PredictionBlock | None = None
     """The layers of such a block; None: one like the model's last."""
+    mtp_norms: Count = 3
+    """Norms of such a block beside those of its layers: of its two inputs and, in most families, of its output."""
     max_context: Size | None = None
     """Longest sequence that the model was made for, in tokens."""
     weights_format: WeightFormatName | None = None

@@ -268,6 +268,14 @@ def prediction(c: Config, number: str, layer: Layer) -> dict[str, Any]:
     return {"mtp_layers": blocks, "mtp_block": (layer,) if blocks else None}
 
 
+def block_kind(c: Config, key: str, blocks: int, otherwise: str, *allowed: str) -> str:
+    """The kind of prediction blocks that a list under `key` has one word for each of."""
+    kinds = c.per_layer(key, blocks, *allowed) or [otherwise]
+    if len(set(kinds)) > 1:
+        c.warn(f"{key}: prediction blocks of several kinds are counted as the first of them")
+    return kinds[0]
+
+
 def weights_format(c: Config) -> WeightFormatName | None:
     """The one named format in which all weights are published; None where they are stored in another way, or unknown.
 
@@ -358,8 +366,9 @@ def first_mixer(a: Architecture, kind: type[Attention] | type[LatentAttention]) 
 
 
 def first_moe(a: Architecture) -> MoE | None:
-    """The first mixture of experts, or None."""
-    return next((moe for _, moe in a.moe_layers()), None)
+    """The first mixture of experts, be it in a prediction block only, or None."""
+    halves = (layer.feed_forward for layer in (*a.iter_layers(), *(a.mtp_block or ())))
+    return next((half for half in halves if isinstance(half, MoE)), None)
 
 
 def first_activation(a: Architecture) -> Activation:

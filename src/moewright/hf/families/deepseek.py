@@ -5,7 +5,7 @@ from typing import Any
 
 from moewright.architecture.feed_forwards import MoE, Router
 from moewright.architecture.mixers import Attention, LatentAttention
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
@@ -26,6 +26,7 @@ from moewright.hf.parts import (
     first_moe,
     indexer,
     latent_attention,
+    prediction,
     shared_of_routed_size,
     stack,
     typed_layers,
@@ -88,7 +89,7 @@ def _read_v3(c: Config) -> Architecture:
     mixer = latent_attention(c, rope=c.rope())
     moe = deepseek_experts(c)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    return build(c, layers, **prediction(c, "num_nextn_predict_layers", Layer(mixer=mixer, feed_forward=moe)))
 
 
 def _write_v3(a: Architecture) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _read_v32(c: Config) -> Architecture:
     moe = deepseek_experts(c)
     sparse = typed_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    return build(c, layers, **prediction(c, "num_nextn_predict_layers", Layer(mixer=mixer, feed_forward=moe)))
 
 
 _V3 = Family(

@@ -50,7 +50,7 @@ def _read_grouped_query(c: Config, rope: Rope) -> Architecture:
     )
     moe, sparse = deepseek_experts(c), dense_first_layers(c, n)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    return build(c, layers, **prediction(c, "num_nextn_predict_layers", Layer(mixer=mixer, feed_forward=moe)))
 
 
 def _read_solar(c: Config) -> Architecture:
@@ -80,7 +80,7 @@ def _read_lite(c: Config) -> Architecture:
     sparse = typed_layers(c, n)
     mixer = latent_attention(c, rope=c.rope())
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    return build(c, layers, **prediction(c, "num_nextn_predict_layers", Layer(mixer=mixer, feed_forward=moe)))
 
 
 def _read_next(c: Config) -> Architecture:

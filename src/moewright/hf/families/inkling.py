@@ -118,7 +118,8 @@ def _read(c: Config) -> Architecture:
         near = c.integers("mtp_local_layer_ids")
         if near and len(near) != c.count("num_mtp_layers"):
             c.warn("mtp_local_layer_ids: blocks of two kinds are counted as those with a window")
-        block = prediction(c, "num_mtp_layers", layer(bool(near), dense(c, dense_size)))
+        # A norm of what they put out is shared by all blocks, and left out here.
+        block = prediction(c, "num_mtp_layers", layer(bool(near), dense(c, dense_size))) | {"mtp_norms": 2}
     norm = OwnWeight(name="embedding_norm", component="norm", outputs=d)
     return build(c, layers, tie_embeddings=False, own_weights=(norm,), **block)
 

@@ -10,6 +10,7 @@ from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
     attention,
+    block_kind,
     build,
     choose_feed_forwards,
     common_keys,
@@ -142,7 +143,14 @@ def _read_mellum(c: Config) -> Architecture:
     mixers = windowed(c, types, full, c.rope(layer_type="sliding_attention"))
     moe = qwen_experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
     layers = stack(c, mixers, choose_feed_forwards(c, [kind == "sparse" for kind in kinds], moe))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    block: dict[str, Any] = {}
+    if blocks := c.count("num_nextn_predict_layers"):
+        looks = block_kind(c, "mtp_layer_types", blocks, "sliding_attention", "full_attention", "sliding_attention")
+        kind = block_kind(c, "mtp_mlp_layer_types", blocks, "sparse", "dense", "sparse")
+        (mixer,) = windowed(c, [looks], full, c.rope(layer_type="sliding_attention"))
+        layer = Layer(mixer=mixer, feed_forward=moe if kind == "sparse" else dense(c))
+        block = prediction(c, "num_nextn_predict_layers", layer)
+    return build(c, layers, **block)
 
 
 def _read_flint(c: Config) -> Architecture:
@@ -303,9 +311,11 @@ FAMILIES = {
             "layer_types": None,
             "mlp_layer_types": None,
             "num_nextn_predict_layers": 0,
+            "mtp_layer_types": None,
+            "mtp_mlp_layer_types": None,
         },
         aliases={"num_local_experts": "num_experts", "num_mtp_layers": "num_nextn_predict_layers"},
-        neutral=("intermediate_size", "sliding_window", "mtp_layer_types", "mtp_mlp_layer_types"),
+        neutral=("intermediate_size", "sliding_window"),
     ),
     "flint": Family(
         model_type="flint",

@@ -6,30 +6,34 @@ from moewright.architecture.feed_forwards import Router, SharedExpert
 from moewright.architecture.mixers import Attention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, build, choose_feed_forwards, experts, stack
+from moewright.hf.parts import COMMON_DEFAULTS, block_kind, build, choose_feed_forwards, experts, prediction, stack
 
 
 def _of_layers(c: Config, key: str, n: int, *allowed: str) -> list[str] | None:
-    """A word for every layer; StepFun's files go on with the prediction blocks, which are left out here."""
+    """A word for every layer; StepFun's files go on with the prediction blocks, which are transformers' `mtp_` key."""
     value = c.raw(key)
     blocks = c.count("num_nextn_predict_layers")
     if blocks and isinstance(value, list) and len(value) == n + blocks:
         c.replace(key, value[:n])
+        c.replace(f"mtp_{key}", value[n:])
     return c.per_layer(key, n, *allowed)
 
 
 def _sparse_layers(c: Config, n: int) -> list[bool]:
+    """Of all layers, and of the first prediction block."""
     kinds = _of_layers(c, "mlp_layer_types", n, "dense", "sparse")
     if kinds is not None:
-        return [kind == "sparse" for kind in kinds]
+        blocks = c.count("num_nextn_predict_layers")
+        kind = block_kind(c, "mtp_mlp_layer_types", blocks, "dense", "dense", "sparse") if blocks else "dense"
+        return [kind == "sparse" for kind in (*kinds, kind)]
     stated = c.raw("moe_layers_enum")  # the publisher's own file lists them as text: "3,4,5"
     if stated is None:
-        return [index >= 3 for index in range(n)]
+        return [3 <= index < n for index in range(n + 1)]
     items = stated.split(",") if isinstance(stated, str) else stated
     if not isinstance(items, list) or not all(str(item).strip().isdecimal() for item in items):
         raise c.error("moe_layers_enum", "expected the numbers of the layers with experts", stated)
     chosen = {int(item) for item in items}
-    return [index in chosen for index in range(n)]
+    return [index in chosen for index in range(n + 1)]
 
 
 def _sliding_heads(c: Config) -> int:
@@ -69,7 +73,13 @@ def _ropes(c: Config, types: list[str]) -> dict[str, Rope]:
 
 
 def _mixers(c: Config, n: int) -> list[Mixer]:
+    """Of all layers, and of the first prediction block."""
     types = _of_layers(c, "layer_types", n, "full_attention", "sliding_attention") or ["full_attention"] * n
+    if blocks := c.count("num_nextn_predict_layers"):
+        kind = block_kind(c, "mtp_layer_types", blocks, types[-1], "full_attention", "sliding_attention")
+    else:
+        kind = types[-1]
+    types = [*types, kind]
     bias, ropes = c.flag("attention_bias"), _ropes(c, types)
     gating = c.raw("gating")
     if gating not in (True, None, "per-head", "per-element"):
@@ -107,8 +117,11 @@ def _read(c: Config) -> Architecture:
         ),
         shared=SharedExpert(expert_size=c.size("share_expert_dim"), bias=bias),
     )
-    layers = stack(c, _mixers(c, n), choose_feed_forwards(c, _sparse_layers(c, n), moe, bias=bias))
-    return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
+    sparse = _sparse_layers(c, n)
+    if not c.count("num_nextn_predict_layers"):
+        sparse[n] = sparse[n - 1]
+    *layers, block = stack(c, _mixers(c, n), choose_feed_forwards(c, sparse, moe, bias=bias))
+    return build(c, layers, **prediction(c, "num_nextn_predict_layers", block))
 
 
 _STEP = Family(
@@ -125,6 +138,8 @@ _STEP = Family(
         "mlp_bias": False,
         "moe_router_scaling_factor": 1.0,
         "num_nextn_predict_layers": 0,
+        "mtp_layer_types": None,
+        "mtp_mlp_layer_types": None,
         "num_sliding_attention_heads": None,
         "attention_other_setting": None,
         "partial_rotary_factors": None,
@@ -142,8 +157,6 @@ _STEP = Family(
         "query_pre_attn_scalar",
         "swiglu_limits",
         "swiglu_limits_shared",
-        "mtp_layer_types",
-        "mtp_mlp_layer_types",
         "per_layer_config",
         "sliding_window",
     ),
