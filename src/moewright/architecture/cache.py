@@ -345,7 +345,7 @@ def layer_cache_bytes_moved_of_device(
     """`layer_cache_bytes_moved_per_step` of the fullest of `tensor` devices (or a column of them) that share a layer by
     heads, as `layer_cache_bytes_of_device` has them.
     """
-    cache = layer_cache(layer.mixer, architecture.hidden_size, layout)
+    cache = layer_cache(layer, architecture.hidden_size, layout)
     read = sum(growing.read_at(tokens) * head_share(growing.heads, tensor) for growing in cache.growing)
     return read * CACHE_BYTES[dtype] + 2 * _state_bytes(cache, dtype) / tensor
 
