@@ -52,7 +52,8 @@ KINDS = {
     "space:path? like:source? law:names? top:int explain:flag out:path? print_space:flag",
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
     "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int serve:flag batch:int? context:int? "
-    "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name?",
+    "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name? "
+    "serve_tokens:quantity? power_price:float?",
     "train": "spec:path out:path? dry_run:flag quiet:flag",
     "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
     "forecast:texts? noise:float? quiet:flag",
@@ -200,6 +201,11 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "hardware": "H100", "devices": 8, "train_tokens": "1T", "price": ["H100"]},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "top": 0},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "batch": 4},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "power_price": 0.1},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "power_price": -0.1, "train_tokens": "1T"},
+        {"config": OLMOE, "hardware": "TPU-v5p", "devices": 8, "power_price": 0.1, "train_tokens": "1T"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "serve_tokens": "many"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "price": ["H100=2"]},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "experts_on": "DESKTOP"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "batch": 0},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "context": 10**6},

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         draft_tokens: int
         acceptance: float | None
         experts_on: str | Path | Device | None
+        serve_tokens: str | float | None
+        power_price: float | None
 
 
 _FOR_TRAINING = {
@@ -44,7 +46,6 @@ _FOR_TRAINING = {
     "precision": "bf16",
     "optimizer": "adamw",
     "train_tokens": None,
-    "price": None,
 }
 _FOR_SERVING = {
     "batch": None,
@@ -104,6 +105,8 @@ def plan(
     draft_tokens: int = 0,
     acceptance: float | None = None,
     experts_on: str | Path | Device | None = None,
+    serve_tokens: str | float | None = None,
+    power_price: float | None = None,
 ) -> LayoutPlan | ServingPlan:
     """How do I lay it out? Degrees of a training run on your devices, or with --serve of a server.
 
@@ -138,10 +141,13 @@ def plan(
         draft_tokens: Tokens that the model's prediction blocks propose at a time.
         acceptance: Probability that a proposed token is right, such as 0.8.
         experts_on: Device whose memory holds routed experts that do not fit, such as DESKTOP, as llama.cpp has it.
+        serve_tokens: Tokens that are generated in the model's life, such as 10T, for their cost.
+        power_price: Of a kilowatt-hour, in the currency of price.
 
     Raises:
         UserError: For whatever cannot be read, does not divide or does not fit.
     """
+    from moewright.complaints import check_number
     from moewright.hf.loading import load_architecture
     from moewright.quantities import parse_count
 
@@ -150,6 +156,13 @@ def plan(
         if given[name] != default:
             where = "a training run, and serve is given" if serve else "a server; give serve too"
             raise UserError(f"{written(name)}: is for {where}")
+    prices = _prices(price)
+    served = None if serve_tokens is None else parse_count(serve_tokens, "serve-tokens")
+    if power_price is not None:
+        check_number(power_price, "power-price", above=0)
+    for name, asked in (("price", prices), ("power-price", power_price)):
+        if asked and train_tokens is None and served is None:
+            raise UserError(f"{name}: needs train-tokens or serve-tokens, the tokens whose cost is asked for")
     loaded = load_architecture(config)
     if layout is not None and top != 5:
         raise UserError("top: a given layout is the only one; leave out top or layout")
@@ -170,6 +183,9 @@ def plan(
             acceptance=acceptance,
             experts_on=experts_on,
             layout=layout,
+            serve_tokens=served,
+            price=prices,
+            power_price=power_price,
             top=top,
             warnings=loaded.warnings,
         )
@@ -177,10 +193,7 @@ def plan(
 
     tokens_of_step = None if global_batch is None else parse_count(global_batch, "global-batch")
     tokens = None if train_tokens is None else parse_count(train_tokens, "train-tokens")
-    prices = _prices(price)
-    if prices and tokens is None:
-        raise UserError("price: needs train-tokens, the tokens whose cost is asked for")
-    return plan_training(
+    planned = plan_training(
         loaded.architecture,
         hardware,
         devices,
@@ -192,9 +205,15 @@ def plan(
         layout=layout,
         train_tokens=tokens,
         price=prices,
+        power_price=power_price,
         top=top,
         warnings=loaded.warnings,
     )
+    if served is None:
+        return planned
+    from moewright.hardware.serving_plan import with_lifetime
+
+    return with_lifetime(planned, loaded.architecture, hardware, served, price=prices, power_price=power_price)
 
 
 def _prices(given: Mapping[str, float] | str | Iterable[str] | None) -> dict[str, float]:

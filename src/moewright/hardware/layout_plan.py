@@ -13,10 +13,10 @@ from moewright.architecture.spec import Architecture
 from moewright.complaints import check_integer, named_texts, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
+from moewright.hardware.bills import Tariff
 from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.launch_flags import megatron_flags, torchtitan_settings
 from moewright.hardware.layout_record import (
-    LayoutCostRecord,
     LayoutMemoryRecord,
     LayoutPlanRecord,
     LayoutRecord,
@@ -118,6 +118,7 @@ def plan_training(
     layout: str | None = None,
     train_tokens: float | None = None,
     price: Mapping[str, float] | None = None,
+    power_price: float | None = None,
     top: int = 5,
     warnings: Sequence[str] = (),
 ) -> LayoutPlan:
@@ -134,7 +135,7 @@ def plan_training(
     if architecture.mtp_layers:
         notes.append("Prediction blocks (multi-token prediction) are left out.")
     job = TrainingJob(architecture, device, devices, length, _sequences(global_batch, length, devices), optimizer)
-    hourly = _hourly(price, device)
+    tariff = Tariff(device, price, power_price)
     if layout is None:
         found, held, refused = search_layouts(job)
         if not len(found):
@@ -172,7 +173,7 @@ def plan_training(
             },
             tokens_per_second_per_device=speed,
             mfu=(speed[0] * flops / peak, speed[1] * flops / peak),
-            cost=None if train_tokens is None else _cost(train_tokens, speed, hourly),
+            cost=None if train_tokens is None else tariff.bill("train", train_tokens, speed),
             megatron=(),
             torchtitan=None,
         )
@@ -197,6 +198,7 @@ def plan_training(
             layouts=tuple(records),
             considered=len(found) + sum(some.count for some in refused.values()),
             refused={reason: _refused(reason, some) for reason, some in refused.items()},
+            lifetime=None,
             warnings=tuple(notes),
         )
     )
@@ -235,23 +237,6 @@ def _sequences(global_batch: float | None, length: int, devices: int) -> int:
     if rest or not sequences:
         raise UserError(f"global-batch: {global_batch:.0f} tokens are not whole sequences of {length}")
     return int(sequences)
-
-
-def _hourly(price: Mapping[str, float] | None, device: Device) -> float | None:
-    found = None
-    for name, amount in (price or {}).items():
-        priced = load_device(name) if name != device.name else device
-        if priced.name != device.name:
-            raise UserError(f"price: {name} is not the device of this plan, {device.name}")
-        found = amount
-    return found
-
-
-def _cost(train_tokens: float, speed: tuple[float, float], hourly: float | None) -> LayoutCostRecord:
-    hours = (train_tokens / speed[1] / 3600, train_tokens / speed[0] / 3600)
-    return LayoutCostRecord(
-        device_hours=hours, money=None if hourly is None else (hours[0] * hourly, hours[1] * hourly)
-    )
 
 
 def _plain(layouts: LayoutColumns, place: int) -> dict[str, Any]:

@@ -17,11 +17,33 @@ class LayoutMemoryRecord(Record):
 
 
 class LayoutCostRecord(Record):
-    """What the training tokens take."""
+    """What so many tokens take: a bill."""
 
     device_hours: Pair[float]
     money: Pair[float] | None
     """In the currency of the price; null without one."""
+    energy_kwh: Pair[float] | None
+    """Of the devices alone, by their stated board power; null where none is stated."""
+    energy_money: Pair[float] | None
+    """In the currency of the power price; null without one."""
+
+
+class LifetimeRecord(Record):
+    """Serving the model on the same devices after it is trained, and both together."""
+
+    tokens: float
+    """That are generated."""
+    context: int
+    """Tokens of a prompt."""
+    generate: int
+    """Tokens that follow it."""
+    layout: str
+    """As `plan --serve --layout` takes it: of those that fit, the one with most tokens for each device."""
+    batch: int
+    """Sequences under way in an instance."""
+    serving: LayoutCostRecord
+    together: LayoutCostRecord | None
+    """With the training of the first layout; null where no training tokens were given."""
 
 
 class LayoutRecord(Record):
@@ -96,4 +118,6 @@ class LayoutPlanRecord(Output):
     layouts: Items[LayoutRecord]
     considered: int
     refused: dict[str, RefusedRecord]
+    lifetime: LifetimeRecord | None
+    """Null where no tokens that are served were given."""
     warnings: Items[str]

@@ -15,10 +15,11 @@ from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import check_integer, check_number, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
+from moewright.hardware.bills import Tariff, together
 from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.launch_flags import llama_flags, sglang_flags, vllm_flags
-from moewright.hardware.layout_plan import check_devices
-from moewright.hardware.layout_record import RefusedRecord
+from moewright.hardware.layout_plan import LayoutPlan, check_devices
+from moewright.hardware.layout_record import LayoutPlanRecord, LifetimeRecord, RefusedRecord
 from moewright.hardware.serving_coefficients import RangeName, serving_coefficients
 from moewright.hardware.serving_layouts import (
     SERVING_REASONS,
@@ -131,6 +132,9 @@ def plan_serving(
     acceptance: float | None = None,
     experts_on: Hardware | None = None,
     layout: str | None = None,
+    serve_tokens: float | None = None,
+    price: Mapping[str, float] | None = None,
+    power_price: float | None = None,
     top: int = 5,
     warnings: Sequence[str] = (),
 ) -> ServingPlan:
@@ -148,6 +152,7 @@ def plan_serving(
         check_integer(batch, "batch", 1)
     length, total = _lengths(architecture, context, generate)
     guess = _speculation(architecture, draft_tokens, acceptance)
+    tariff = Tariff(device, price, power_price)
     job = ServingJob(architecture, device, devices, total, weights_dtype, kv_dtype)
     host = None if experts_on is None else load_device(experts_on)
     notes = [*warnings, NOT_COUNTED]
@@ -175,6 +180,11 @@ def plan_serving(
     answers = _Answers(job, places, length, generate, guess, host)
     chosen = answers.fastest(top) if batch is not None or layout is not None else answers.frontier(top)
     records = tuple(_record(answers, held, most, place, moved) for place in chosen)
+    if serve_tokens is not None:
+        records = tuple(
+            record.model_copy(update={"cost": tariff.bill("serve", serve_tokens, record.tokens_per_second_per_device)})
+            for record in records
+        )
     if layout is not None and not records[0].fits:
         notes.insert(0, f"This layout does not fit: it holds {records[0].memory_bytes_per_device / 1e9:.0f} GB.")
     return ServingPlan(
@@ -200,6 +210,41 @@ def plan_serving(
             warnings=tuple(notes),
         )
     )
+
+
+def with_lifetime(
+    plan: LayoutPlan, architecture: Architecture, hardware: Hardware, serve_tokens: float, **prices: Any
+) -> LayoutPlan:
+    """A training plan with the bill of serving so many tokens on the same devices, in bf16.
+
+    Prompts and answers are half a sequence of the training each. Raises UserError where no way of serving fits.
+    """
+    record = plan.record
+    half = max(record.sequence_length // 2, 1)
+    served = plan_serving(
+        architecture,
+        hardware,
+        record.devices,
+        context=half,
+        generate=half,
+        serve_tokens=serve_tokens,
+        top=100,
+        **prices,
+    )
+    best = max(served.layouts, key=lambda layout: layout.tokens_per_second_per_device[0])
+    assert best.cost is not None
+    trained = record.layouts[0].cost
+    lifetime = LifetimeRecord(
+        tokens=serve_tokens,
+        context=half,
+        generate=half,
+        layout=serving_layout_text(best),
+        batch=best.batch,
+        serving=best.cost,
+        together=None if trained is None else together(trained, best.cost),
+    )
+    changed: LayoutPlanRecord = record.model_copy(update={"lifetime": lifetime})
+    return LayoutPlan(changed)
 
 
 def _lengths(architecture: Architecture, context: int | None, generate: int | None) -> tuple[int, int]:
@@ -448,6 +493,7 @@ def _record(answers: _Answers, held: ServingMemory, most: Column, place: int, mo
         tokens_per_second_per_user=(user / high, user / low),
         tokens_per_second_per_device=(each / high, each / low),
         mfu=(each / high * flops, each / low * flops),
+        cost=None,
         vllm=(),
         sglang=(),
         llama_cpp=None,

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from moewright.hardware.layout_plan import LayoutPlan, layout_text
-from moewright.hardware.layout_record import LayoutPlanRecord, LayoutRecord
+from moewright.hardware.layout_record import LayoutCostRecord, LayoutPlanRecord, LayoutRecord
 from moewright.hardware.serving_record import ServingPlanRecord
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table, number_table
@@ -51,7 +51,15 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
     console.print(_times(best))
     if best.cost is not None:
         console.print()
-        _print_cost(console, best)
+        print_bill(console, "Training", best.cost)
+    if record.lifetime is not None:
+        console.print()
+        life = record.lifetime
+        served = f"{life.context:,} tokens of prompt, {life.generate:,} of answer, {life.layout}, batch {life.batch:,}"
+        print_bill(console, f"Serving {format_count(life.tokens)} tokens", life.serving)
+        console.print(styled("({})", served))
+        if life.together is not None:
+            print_bill(console, "Together", life.together)
     console.print()
     console.print(styled("[bold]Megatron-LM[/bold]: {}", " ".join(best.megatron)))
     if best.torchtitan is not None:
@@ -101,12 +109,19 @@ def _times(layout: LayoutRecord) -> Table:
     return table
 
 
-def _print_cost(console: Screen, layout: LayoutRecord) -> None:
-    assert layout.cost is not None
-    hours = " to ".join(format_count(value, 3) for value in layout.cost.device_hours)
-    money = layout.cost.money
-    paid = "" if money is None else f", {' to '.join(format_count(value, 3) for value in money)} at that price"
-    console.print(styled("[bold]Training[/bold]: {} device-hours{}", hours, paid))
+def print_bill(console: Screen, what: str, cost: LayoutCostRecord) -> None:
+    """A line with device-hours, and what they cost where that is known."""
+
+    def pair(values: tuple[float, float] | None, said: str) -> str:
+        return "" if values is None else f", {' to '.join(format_count(value, 3) for value in values)} {said}"
+
+    parts = (
+        pair(cost.device_hours, "device-hours"),
+        pair(cost.money, "at that price"),
+        pair(cost.energy_kwh, "kWh"),
+        pair(cost.energy_money, "for power"),
+    )
+    console.print(styled("[bold]{}[/bold]: {}", what, "".join(parts)[2:]))
 
 
 def refused_table(record: LayoutPlanRecord | ServingPlanRecord) -> Table:

@@ -5,7 +5,7 @@ from rich.table import Table
 from moewright.hardware.serving_plan import ServingPlan, serving_layout_text
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
 from moewright.quantities import format_bytes
-from moewright.report.layout_tables import refused_table
+from moewright.report.layout_tables import print_bill, refused_table
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
 
@@ -52,6 +52,13 @@ def print_serving(console: Screen, plan: ServingPlan) -> None:
     console.print()
     console.print(_times(best))
     console.print()
+    if best.cost is not None:
+        print_bill(console, "Serving, the first", best.cost)
+        cheapest = max(record.layouts, key=lambda layout: layout.tokens_per_second_per_device[0])
+        if cheapest is not best and cheapest.cost is not None:
+            named = f"Serving, {serving_layout_text(cheapest)} with batch {cheapest.batch:,}"
+            print_bill(console, named, cheapest.cost)
+        console.print()
     if best.llama_cpp is not None and record.software == "local":
         console.print(styled("[bold]llama.cpp[/bold]: llama-server -m FILE {}", " ".join(best.llama_cpp)))
     else:

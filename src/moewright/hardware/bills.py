@@ -1,0 +1,68 @@
+"""What tokens cost on a device: its hours, money, and energy.
+
+Energy is the stated board power times the hours times what is drawn of it. Only the devices are counted: no host, no
+network, no cooling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from moewright.errors import UserError
+from moewright.hardware.devices import Device, load_device
+from moewright.hardware.layout_record import LayoutCostRecord
+
+# Drawn of the board power. High: Llama 3.1's model card counts the whole of it for its training. Low: assumed;
+# generating draws less than reading prompts does (Patel et al. 2023, POLCA, arXiv 2308.12908, section 4).
+DRAWN: dict[Literal["train", "serve"], tuple[float, float]] = {"train": (0.7, 1.0), "serve": (0.5, 1.0)}
+
+
+class Tariff:
+    """What a device-hour and a kilowatt-hour cost; either may be unknown."""
+
+    def __init__(
+        self, device: Device, price: Mapping[str, float] | None = None, power_price: float | None = None
+    ) -> None:
+        """Raises UserError for the price of another device, and for one of power where no board power is stated."""
+        self.device, self.power_price = device, power_price
+        self.hourly: float | None = None
+        for name, amount in (price or {}).items():
+            priced = load_device(name) if name != device.name else device
+            if priced.name != device.name:
+                raise UserError(f"price: {name} is not the device of this plan, {device.name}")
+            self.hourly = amount
+        if power_price is not None and device.board_power is None:
+            raise UserError(f"power-price: no board power is stated for {device.name}; give it in a file of devices")
+
+    def bill(
+        self, kind: Literal["train", "serve"], tokens: float, tokens_per_second_per_device: tuple[float, float]
+    ) -> LayoutCostRecord:
+        """For so many tokens at (low, high) tokens a second of each device."""
+        slow, fast = tokens_per_second_per_device
+        hours = (tokens / fast / 3600, tokens / slow / 3600)
+        watts = self.device.board_power
+        energy = None
+        if watts is not None:
+            low, high = DRAWN[kind]
+            energy = (hours[0] * watts / 1000 * low, hours[1] * watts / 1000 * high)
+        return LayoutCostRecord(
+            device_hours=hours,
+            money=_times(hours, self.hourly),
+            energy_kwh=energy,
+            energy_money=_times(energy, self.power_price),
+        )
+
+
+def _times(pair: tuple[float, float] | None, price: float | None) -> tuple[float, float] | None:
+    return None if pair is None or price is None else (pair[0] * price, pair[1] * price)
+
+
+def together(one: LayoutCostRecord, other: LayoutCostRecord) -> LayoutCostRecord:
+    """Both bills in one."""
+
+    def added(name: str) -> tuple[float, float] | None:
+        first, second = getattr(one, name), getattr(other, name)
+        return None if first is None or second is None else (first[0] + second[0], first[1] + second[1])
+
+    return LayoutCostRecord(**{name: added(name) for name in LayoutCostRecord.model_fields})  # type: ignore[arg-type]
