@@ -18,6 +18,7 @@ from moewright.hardware.serving_record import ServingPlanRecord
 from moewright.hf.model_description import ModelDescription, ModelList
 from moewright.laws import Evidence
 from moewright.laws.description import LawDescription, LawList
+from moewright.laws.judging.judged_models import JudgedModelsAnswer
 from moewright.laws.prediction import PredictionAnswer
 from moewright.records import Output
 from tests.test_cli import run
@@ -33,6 +34,7 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
         (("inspect", "examples/configs/jamba-v0.1.json", "--hardware", "H100", "--devices", "8"), InspectionRecord),
         (("inspect", MODEL, "dbrx", "--hardware", "H100"), ComparisonRecord),
         (("predict", MODEL, "--train-tokens", "2T"), PredictionAnswer),
+        (("predict", MODEL, "dbrx", "--train-tokens", "2T"), JudgedModelsAnswer),
         (("models",), ModelList),
         (("models", "kimi-k3"), ModelDescription),
         (("plan", MODEL, "--hardware", "GB200", "--devices", "256", "--precision", "mxfp8"), LayoutPlanRecord),

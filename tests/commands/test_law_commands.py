@@ -35,7 +35,8 @@ def experts(count: int, size: int, top_k: int, **more: object) -> dict[str, obje
 
 
 def by_law(model: object, **settings: object) -> dict[str, LawPrediction]:
-    return {answer.law: answer for answer in moewright.predict(model, 2e10, **settings).laws}  # type: ignore[arg-type]
+    found = moewright.predict(model, 2e10, **settings)  # type: ignore[call-overload]
+    return {answer.law: answer for answer in found.laws}
 
 
 def test_variables_of_deepseek_v3() -> None:

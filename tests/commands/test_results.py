@@ -41,6 +41,7 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
     results: dict[str, Callable[[], Any]] = {
         "inspect": lambda: moewright.inspect(OLMOE, hardware="H100"),
         "several": lambda: moewright.inspect([OLMOE, "dbrx"]),
+        "judged": lambda: moewright.predict([OLMOE, "dbrx"], "2T"),
         "predict": lambda: moewright.predict(OLMOE, "2T"),
         "plan": lambda: moewright.plan(OLMOE, hardware="H100", devices=8),
         "serve": lambda: moewright.plan(OLMOE, hardware="H100", devices=8, serve=True),

@@ -1,10 +1,12 @@
 """Verdicts: the same for columns and for single models, the same from both sides, deaf to what a search can game."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+import moewright
 from moewright import Architecture, UserError, hf, laws
 from moewright.architecture.columns import (
     ArchitectureColumns,
@@ -22,6 +24,7 @@ from moewright.architecture.counts import (
 )
 from moewright.laws.design_axes import AXES, DECIDED_AXES
 from moewright.laws.judging.verdicts import NOISE_NATS, OPEN_NATS
+from tests.test_cli import run
 
 CASES = 300
 
@@ -190,3 +193,36 @@ def test_laws_say_why_they_are_not_heard() -> None:
         laws.judge(large, small, train_tokens=-1)
     with pytest.raises(UserError, match="needs the column num_layers"):
         laws.ComparedDesigns.from_columns({"hidden_size": [512]})
+
+
+def test_predict_judges_several(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "predict", "qwen3-30b-a3b", "olmoe-1b-7b", "--train-tokens", "2T")
+    assert (code, err) == (0, "")
+    first = " ".join(out.split("\n\n")[0].split())
+    assert first.startswith("qwen3-30b-a3b is better than olmoe-1b-7b by 0.114 nats (0.053 to 0.174): all 5 laws")
+    assert "krajewski2024" in out
+    assert "not heard: its runs did not move expansion" in out
+    assert "if expansion multiplies the experts only / all" in " ".join(out.split())
+
+    judged = moewright.predict(["olmoe-1b-7b", "qwen3-30b-a3b", "gpt-oss-20b"], "2T")
+    assert isinstance(judged, laws.JudgedModels)
+    assert [(pair.first, pair.second, pair.better) for pair in judged.pairs] == [
+        ("olmoe-1b-7b", "qwen3-30b-a3b", "second"),
+        ("olmoe-1b-7b", "gpt-oss-20b", "second"),
+        ("qwen3-30b-a3b", "gpt-oss-20b", None),
+    ]
+
+
+def test_what_is_open_is_not_ordered_in_print(capsys: pytest.CaptureFixture[str]) -> None:
+    """No difference is printed, and turning the two round turns only names and columns."""
+    both = []
+    for models in (("gpt-oss-20b", "qwen3-30b-a3b"), ("qwen3-30b-a3b", "gpt-oss-20b")):
+        code, out, _ = run(capsys, "predict", *models, "--train-tokens", "2T")
+        assert code == 0
+        assert out.startswith(f"open: {models[0]} or {models[1]}: laws disagree")
+        assert "better" not in out
+        assert not re.search(r"[+-]0\.\d", out)
+        both.append(sorted(re.findall(r"[\w.-]+", out)))
+    assert both[0] == both[1]
+    code, out, _ = run(capsys, "predict", "dbrx", "dbrx", "--train-tokens", "2T")
+    assert out.startswith("open: dbrx (1) or dbrx (2): the two are alike")

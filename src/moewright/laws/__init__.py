@@ -15,6 +15,7 @@ from moewright.laws.fitting.fitted_law import FittedLaw, Interval, load, resolve
 from moewright.laws.forecasting.forecast import Forecast, forecast
 from moewright.laws.judging.compared_designs import ComparedDesigns
 from moewright.laws.judging.evidence import Evidence, evidence
+from moewright.laws.judging.judged_models import JudgedModels
 from moewright.laws.judging.judgement import JudgedPair, judge
 from moewright.laws.judging.verdicts import Verdicts, judge_columns
 from moewright.laws.law import Allocation, Finding, InapplicableLaw, Law, LossForm, LossLaw, Rule
@@ -34,6 +35,7 @@ __all__ = [
     "Forecast",
     "InapplicableLaw",
     "Interval",
+    "JudgedModels",
     "JudgedPair",
     "Law",
     "LawFitter",

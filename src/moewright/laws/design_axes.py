@@ -44,7 +44,8 @@ def _dense_width(architecture: Countable[Any]) -> Any:
     return sum(times * width for times, width in widths) / sum(times for times, _ in widths)
 
 
-_BLIND = "the laws that see it disagree, and where they agree they are wrong on more than one pair in ten"
+# By the scoreboard, expert size at fixed total and active size: zhao2025, krajewski2024 and ling2025.
+_BLIND = "the laws that see it rank .78 of public pairs right at one learning rate, .93 at others"
 
 AXES: dict[AxisName, DesignAxis] = {
     axis.name: axis

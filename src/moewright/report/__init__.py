@@ -22,6 +22,7 @@ SECTIONS: dict[str, str] = {
     "Fit": "fit_tables.print_fit",
     "Forecast": "forecast_tables.print_forecast",
     "Inspection": "inspection_tables.print_inspection",
+    "JudgedModels": "verdict_tables.print_verdicts",
     "LawDescription": "law_tables.print_law",
     "LawList": "law_tables.print_laws",
     "LayoutPlan": "layout_tables.print_layouts",
