@@ -1,5 +1,6 @@
 """Shared by all tests: they run from the root, where examples/ is; without torch, what needs it is skipped."""
 
+import os
 from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,12 +8,18 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings, strategies
 
+from moewright.experiment.product_backends import OVERRIDE
+
 OPTIONAL = ("torch", "transformers", "tokenizers", "safetensors", "submitit")
 """Of the extras `lab` and `dev`: without one of them a test module that imports it is skipped, and says so."""
 
 # How long a case takes depends on who else computes: no test fails for it.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
+
+# Of two backends of matrix products that are equally fast either may be chosen, and they round in another order: so one
+# is stated here. Processes that tests start inherit it.
+os.environ[OVERRIDE] = "torch"
 
 pytest_plugins = ["tests.lab_fixtures"] if find_spec("torch") else []
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from moewright import collect_runs
+from moewright.experiment.product_backends import OVERRIDE
 
 torch = pytest.importorskip("torch")
 
@@ -39,9 +40,9 @@ def old(tmp_path: Path) -> Path:
 
 
 def moewright(old: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command, one thread a process, so that bits repeat."""
+    """A command, one thread a process, so that bits repeat; products as the folders say, which is oneDNN's."""
     command = [sys.executable, "-m", "moewright", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", OVERRIDE: ""}
     return subprocess.run(command, cwd=old, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -129,7 +130,7 @@ def test_a_sweep_killed_while_it_goes_on_loses_nothing(old: Path) -> None:
     command = [sys.executable, "-m", "moewright", "sweep", "sweep.yaml", "--out", "sweep-partial", "--jobs", "1"]
     with (old / "log").open("w") as log:
         submitter = subprocess.Popen(
-            command, cwd=old, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log
+            command, cwd=old, env={**os.environ, "OMP_NUM_THREADS": "1", OVERRIDE: ""}, stdout=log, stderr=log
         )
     try:
         checkpoints, until = runs / run / "checkpoints", time.monotonic() + 300

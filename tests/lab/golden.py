@@ -4,8 +4,9 @@
     python -m tests.lab.golden --mutate    change constants of training one at a time: every change must be found
 
 Bits depend on what torch's kernels dispatch to, so values are kept by *machine class*: torch's version, the maker of
-the processor (MKL goes by it), the vector instructions of ATen's kernels, and oneDNN's. On one thread nothing else was
-found to matter but MKL_CBWR, which is taken away. On a class that is not stored, losses are
+the processor (MKL goes by it), the vector instructions of ATen's kernels and oneDNN's, and the backend of matrix
+products, which is stated here and measured in training. On one thread nothing else was found to matter but MKL_CBWR,
+which is taken away. On a class that is not stored, losses are
 compared within what the stored classes differ by.
 """
 
@@ -25,6 +26,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from moewright.experiment.product_backends import BACKENDS, Backend, ProductChoice
 from tests.lab.golden_recipes import golden_recipes
 
 ROOT = Path(__file__).parents[2]
@@ -154,10 +156,11 @@ def train(recipe: dict[str, Any]) -> Values:
     return Values(tuple(losses), bits.hexdigest())
 
 
-def measure(restriction: str = "native", source: Path = ROOT / "src") -> tuple[str, Measured]:
+def measure(restriction: str = "native", products: str = "torch", source: Path = ROOT / "src") -> tuple[str, Measured]:
     """The machine class and the values of all recipes, in a process of its own on one thread.
 
-    `source`: the folder of the moewright that trains. Raises subprocess.CalledProcessError if it fails.
+    `products`: their backend. `source`: the folder of the moewright that trains. Raises
+    subprocess.CalledProcessError if it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         inherited = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}  # MKL's order of sums
@@ -168,26 +171,28 @@ def measure(restriction: str = "native", source: Path = ROOT / "src") -> tuple[s
             "ONEDNN_VERBOSE": "dispatch",  # the least that makes it say which instructions it uses
             "PYTHONPATH": f"{source}{os.pathsep}{ROOT}",
         }
-        command = [sys.executable, "-m", "tests.lab.golden", "--measure", folder]
+        command = [sys.executable, "-m", "tests.lab.golden", "--measure", folder, "--products", products]
         ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise subprocess.CalledProcessError(ended.returncode, command, ended.stdout, ended.stderr)
         said = re.search(r"info,cpu,isa:(.*)", ended.stdout)
         measured = Golden.load(Path(folder) / "values.json")
     ((machine, values),) = measured.classes.items()
-    return f"{machine}, oneDNN {said.group(1) if said else 'unused'}", values
+    return f"{machine}, oneDNN {said.group(1) if said else 'unused'}, products by {products}", values
 
 
-def _measure_here(folder: Path) -> None:
+def _measure_here(folder: Path, products: Backend) -> None:
     """Train all recipes and write their values into the folder."""
     import torch
+
+    from moewright.lab.fast.choice import using_products
 
     torch.set_num_threads(1)
     capability = torch.backends.cpu.get_cpu_capability()
     machine = f"torch {torch.__version__}, {_processor_maker()}, ATen {capability}"
-    Golden(0, {machine: {name: train(one) for name, one in golden_recipes(folder).items()}}).save(
-        folder / "values.json"
-    )
+    with using_products(ProductChoice.all(products, "stated")):
+        values = {name: train(one) for name, one in golden_recipes(folder).items()}
+    Golden(0, {machine: values}).save(folder / "values.json")
 
 
 def _processor_maker() -> str:
@@ -206,7 +211,7 @@ def add() -> int:
     if golden.training_version != TRAINING_VERSION:
         print(f"dropped: the values of training version {golden.training_version} of {len(golden.classes)} classes")
         golden = Golden(TRAINING_VERSION)
-    found = dict(measure(restriction) for restriction in RESTRICTIONS)
+    found = dict(measure(restriction, products) for restriction in RESTRICTIONS for products in BACKENDS)
     for machine, measured in found.items():
         stored = golden.classes.get(machine, {})
         changed = [name for name, values in measured.items() if stored.get(name, values) != values]
@@ -297,9 +302,10 @@ def main() -> int:
     action.add_argument("--add", action="store_true")
     action.add_argument("--mutate", action="store_true")
     action.add_argument("--measure", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--products", choices=BACKENDS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        _measure_here(asked.measure)
+        _measure_here(asked.measure, asked.products)
         return 0
     if asked.add:
         return add()

@@ -25,10 +25,16 @@ from tests.lab.golden_recipes import golden_recipes
 
 
 @cache
-def measured(restriction: str) -> tuple[str, Measured]:
+def measured(restriction: str, products: str) -> tuple[str, Measured]:
     """Its class and values on this machine."""
-    pytest.importorskip("torch")
-    return golden.measure(restriction)
+    torch = pytest.importorskip("torch")
+    from moewright.lab.fast.choice import HAS_ONEDNN
+
+    if products == "onednn" and not HAS_ONEDNN:
+        pytest.skip("torch has no products of oneDNN here")
+    if restriction == torch.backends.cpu.get_cpu_capability():
+        pytest.skip(f"this machine has no more than {restriction}: that is native")
+    return golden.measure(restriction, products)
 
 
 def said(complaints: list[str]) -> str:
@@ -36,9 +42,9 @@ def said(complaints: list[str]) -> str:
     return "\n".join([*complaints, "If that is meant, raise TRAINING_VERSION, say there what changed, and run", ADD])
 
 
-@pytest.mark.parametrize("restriction", ["native", "AVX2"])
-def test_training_computes_the_golden_values(restriction: str) -> None:
-    machine, values = measured(restriction)
+@pytest.mark.parametrize(("restriction", "products"), [("native", "torch"), ("native", "onednn"), ("AVX2", "onednn")])
+def test_training_computes_the_golden_values(restriction: str, products: str) -> None:
+    machine, values = measured(restriction, products)
     stored = Golden.load()
     complaints = stored.complaints(machine, values, TRAINING_VERSION)
     assert not complaints, said(complaints)
@@ -136,7 +142,10 @@ BESIDE_TRAINING = {
     "lab/hf_weights/tensors.py: _LISTED": "how many names a complaint lists",
     "lab/loop.py: _SMOOTHING": "the progress bar's text",
     "lab/machine.py: _SECONDS": "measures the machine's peak",
-    "lab/machine.py: _SIZE": "measures the machine's peak",
+    "lab/product_timing.py: _BF16_TURNS": "measures the backends of products",
+    "lab/product_timing.py: _PAUSE": "waits for another process that measures them",
+    "lab/product_timing.py: _TURNS": "measures the backends of products",
+    "lab/product_timing.py: _WAIT_SECONDS": "waits for another process that measures them",
     "lab/machine.py: _TOP_PAD": "when the allocator gives memory back",
 }
 FROZEN: dict[int, dict[str, float]] = {
@@ -144,6 +153,7 @@ FROZEN: dict[int, dict[str, float]] = {
         "data/batches.py: _GOLDEN_GAMMA": 0x9E3779B97F4A7C15,
         "experiment/support.py: LOGIT_ROWS": 512,
         "lab/fast/blockwise_attention.py: BLOCK": 512,
+        "lab/fast/choice.py: SMALL": 2**22,
         "lab/fast/chunked_loss.py: IGNORED": -100,
         "lab/loop.py: PATIENCE": 20,
         "lab/model/attention.py: LATENT_NORM_EPS": 1e-6,

@@ -14,6 +14,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field
 
+from moewright.experiment.product_backends import ProductChoice
 from moewright.experiment.run_folder import METRICS, UTILIZATION, RunOutcome
 from moewright.experiment.threads import ThreadChoice
 from moewright.records import Count, Items, LineRecord, Reading, Record, Total, read_lines
@@ -61,6 +62,8 @@ class AttemptLine(MetricsLine):
     """FLOP/s of all processes in matrix products, measured now."""
     threads: ThreadChoice | None = None
     """Of the first process in this attempt, and why. None: not recorded."""
+    products: ProductChoice | None = None
+    """What computes its matrix products, and why. None: not recorded, or an accelerator's own."""
     time: float
     """Unix time by the clock of the machine that writes; so in all lines."""
 

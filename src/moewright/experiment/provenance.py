@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from moewright.experiment.product_backends import ProductChoice
 from moewright.experiment.threads import ThreadChoice
 from moewright.records import Count, Items, Record
 
@@ -25,6 +26,8 @@ class Machine(Record):
     """Of torch."""
     thread_choice: ThreadChoice | None = None
     """Why so many. None: not recorded."""
+    products: ProductChoice | None = None
+    """What computes matrix products, and why. None: not recorded, or an accelerator's own."""
     gpus: Items[str]
     slurm_job: str | None
 
@@ -40,10 +43,13 @@ class Provenance(Record):
     machine: Machine
 
 
-def provenance(capability: str, threads: ThreadChoice, gpus: Sequence[str]) -> Provenance:
+def provenance(
+    capability: str, threads: ThreadChoice, products: ProductChoice | None, gpus: Sequence[str]
+) -> Provenance:
     """Versions, machine and the commit of moewright's own checkout, where there is one.
 
-    `capability`: the instruction set that torch's kernels use; `threads`: of torch; `gpus`: their names.
+    `capability`: the instruction set that torch's kernels use; `threads`: of torch; `products`: what computes them on a
+    processor; `gpus`: their names.
     """
     versions = {}
     for package in _PACKAGES:
@@ -58,10 +64,11 @@ def provenance(capability: str, threads: ThreadChoice, gpus: Sequence[str]) -> P
         machine=Machine(
             node=platform.node(),
             system=platform.platform(),
-            processor=_processor(),
+            processor=processor_name(),
             capability=capability,
             threads=threads.threads,
             thread_choice=threads,
+            products=products,
             gpus=tuple(gpus),
             slurm_job=os.environ.get("SLURM_JOB_ID"),
         ),
@@ -83,7 +90,8 @@ def _commit() -> str | None:
     return described.stdout.strip() or None if described.returncode == 0 else None
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """As its maker calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

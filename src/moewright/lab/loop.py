@@ -25,6 +25,7 @@ from moewright.experiment.metrics import (
 )
 from moewright.experiment.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.experiment.planning import RunPlan
+from moewright.experiment.product_backends import ProductChoice
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import METRICS, STATUS, FileStamp, Outcome, RunStatus, TrainingResult
 from moewright.experiment.signals import handling
@@ -44,9 +45,18 @@ class TrainingLoop:
     """A session under way in its folder."""
 
     def __init__(
-        self, session: Session, folder: Path, planned: RunPlan, threads: ThreadChoice, *, resumed: bool, show: bool
+        self,
+        session: Session,
+        folder: Path,
+        planned: RunPlan,
+        threads: ThreadChoice,
+        products: ProductChoice | None,
+        *,
+        resumed: bool,
+        show: bool,
     ):
-        self.session, self.folder, self.planned, self.threads = session, folder, planned, threads
+        self.session, self.folder, self.planned = session, folder, planned
+        self.threads, self.products = threads, products
         self.resumed = resumed
         self.recipe, self.members = session.recipe, session.members
         self.show = show and self.members.is_first
@@ -72,7 +82,15 @@ class TrainingLoop:
                     self._open(stack)
                 show = stack.enter_context(training_progress(self.recipe, session.tokens)) if self.show else None
                 kind: Literal["resume", "start"] = "resume" if self.resumed else "start"
-                self._note(AttemptLine(kind=kind, matmul_peak_flops=self.peak, threads=self.threads, time=time.time()))
+                self._note(
+                    AttemptLine(
+                        kind=kind,
+                        matmul_peak_flops=self.peak,
+                        threads=self.threads,
+                        products=self.products,
+                        time=time.time(),
+                    )
+                )
                 while not session.is_done and not self.members.any(self.interrupted or self.failure is not None):
                     began = time.monotonic()
                     losses, norm, rate = session.next_step()

@@ -11,15 +11,17 @@ from contextlib import contextmanager
 import torch
 
 from moewright.experiment.planning import free_host_memory
+from moewright.experiment.product_backends import BACKENDS, ProductChoice
 from moewright.experiment.threads import ThreadChoice, choose_threads
+from moewright.lab.fast.choice import HAS_ONEDNN, using_products
 from moewright.lab.fast.products import times_transposed
 
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD = 64 * 2**20
-# Of the square products that are timed, and for how long each kind is.
-_SIZE = 2048
-_SECONDS = 0.4
+# Of the square products that are timed; and for how long each is, which larger ones that take longer are not.
+_SIZES = (512, 1024, 2048, 4096)
+_SECONDS = 0.1
 
 
 def use_threads(count: int) -> None:
@@ -75,25 +77,36 @@ def peak_memory(device: torch.device) -> int:
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of square products of size 2048, the best of several, by torch's product or the one that training uses.
+    """FLOP/s of square products, the best of several, of all sizes that take no longer than the measuring, and of every
+    backend that there is.
 
     Utilization is measured against it: what training reaches of what this machine does, not of a data sheet.
     """
-    a, b = (torch.randn(_SIZE, _SIZE, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
-    for product in (times_transposed, lambda x, y: torch.mm(x, y.t())):
-        product(a, b)  # builds kernels
-        end = time.perf_counter() + _SECONDS
-        while True:
-            _synchronize(device)
-            start = time.perf_counter()
-            product(a, b)
-            _synchronize(device)
-            stop = time.perf_counter()
-            best = min(best, stop - start)
-            if stop > end:
-                break
-    return 2 * _SIZE**3 / best
+    has_choice = HAS_ONEDNN and device.type == "cpu" and dtype == torch.float32
+    best = 0.0
+    for size in _SIZES:
+        if best and 2 * size**3 / best > _SECONDS:
+            break
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        for backend in BACKENDS if has_choice else BACKENDS[:1]:
+            with using_products(ProductChoice.all(backend, "stated")):
+                best = max(best, 2 * size**3 / _least_seconds(a, b))
+    return best
+
+
+def _least_seconds(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Of one product, over as many as there is time for."""
+    times_transposed(a, b)  # builds kernels
+    best, end = float("inf"), time.perf_counter() + _SECONDS
+    while True:
+        _synchronize(a.device)
+        start = time.perf_counter()
+        times_transposed(a, b)
+        _synchronize(a.device)
+        stop = time.perf_counter()
+        best = min(best, stop - start)
+        if stop > end:
+            return best
 
 
 def _synchronize(device: torch.device) -> None:

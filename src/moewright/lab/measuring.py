@@ -9,9 +9,11 @@ from moewright.experiment.planning import open_data
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.step_times import StepTimes
 from moewright.lab import training
+from moewright.lab.fast.choice import using_products
 from moewright.lab.machine import keep_freed_memory, matmul_peak, use_threads
+from moewright.lab.product_timing import products_for
 from moewright.lab.session import Session
-from moewright.lab.sharding import world
+from moewright.lab.sharding import World, world
 
 FEWEST_STEPS, MOST_STEPS = 2, 50
 
@@ -21,13 +23,19 @@ def begin_measuring() -> None:
     assert training
     use_threads(int(os.environ["OMP_NUM_THREADS"]))
     keep_freed_memory()
+    products_for(None, torch.device("cpu"))
     matmul_peak(torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.float32)
 
 
 def measure(recipe: Recipe, seconds: float, *, with_validation: bool) -> StepTimes:
     """Steps of a recipe for so many seconds, at least two of them."""
+    with world() as members, using_products(products_for(None, members.device)):
+        return _measure(recipe, seconds, members, with_validation)
+
+
+def _measure(recipe: Recipe, seconds: float, members: World, with_validation: bool) -> StepTimes:
     began = time.monotonic()
-    session = _session(recipe)
+    session = _session(recipe, members)
     session.next_step()
     first = time.monotonic() - began
     steps: list[float] = []
@@ -45,9 +53,8 @@ def measure(recipe: Recipe, seconds: float, *, with_validation: bool) -> StepTim
     return StepTimes(first_seconds=first, step_seconds=step, validation_share=share)
 
 
-def _session(recipe: Recipe) -> Session:
+def _session(recipe: Recipe, members: World) -> Session:
     # One forward pass for each set is enough to see what a token takes.
     few = min(recipe.evaluation.sequences or recipe.micro_batch_sequences, recipe.micro_batch_sequences)
     recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"sequences": few})})
-    with world() as members:
-        return Session(recipe, open_data(recipe), members)
+    return Session(recipe, open_data(recipe), members)

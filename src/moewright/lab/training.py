@@ -15,14 +15,17 @@ from moewright.experiment.attempts import NO_SPACE
 from moewright.experiment.identity import TRAINING_VERSION, RunIdentity, code_digest
 from moewright.experiment.locks import take_lock
 from moewright.experiment.planning import RunPlan, least_checkpoint_bytes, open_data, plan_with
+from moewright.experiment.product_backends import ProductChoice, about_bf16
 from moewright.experiment.provenance import provenance
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import CheckpointState, TrainingResult
 from moewright.experiment.threads import ThreadChoice
 from moewright.foreign_text import visible
 from moewright.hf.loading import SPEC
+from moewright.lab.fast.choice import using_products
 from moewright.lab.loop import TrainingLoop
 from moewright.lab.machine import free_memory, keep_freed_memory, using_threads
+from moewright.lab.product_timing import product_rates, products_for
 from moewright.lab.session import Session
 from moewright.lab.sharding import World, world
 from moewright.outputs import check_space
@@ -48,8 +51,9 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
             threads = stack.enter_context(using_threads(_threads_begun(folder)))
             if members.is_first:
                 stack.enter_context(lock(folder))
+                products = products_for(folder, members.device)
                 try:
-                    begin(folder, planned, dataset, members, initial_weights.fingerprint(recipe), threads)
+                    begin(folder, planned, dataset, members, initial_weights.fingerprint(recipe), threads, products)
                 except OSError as error:
                     raise RunStopped(f"{folder} cannot be written: {error.strerror or error}") from None
         if members.is_first and show:
@@ -70,10 +74,14 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
             )
         with members.together():
             _check_room(folder, recipe)
+            if not members.is_first:  # as the first one has written it
+                products = products_for(folder, members.device)
+            stack.enter_context(using_products(products))
             session = _session(recipe, dataset, members, binding.id_of(run), found[-1] if found else None, state)
-        if members.is_first and threads.warning is not None:  # into the logs of sweeps too
-            print(visible(f"warning: {threads.warning}"), file=sys.stderr)
-        training = TrainingLoop(session, folder, planned, threads, resumed=bool(found), show=show)
+        if members.is_first:
+            for note in notes_on(recipe, threads, products):  # into the logs of sweeps too
+                print(visible(f"warning: {note}"), file=sys.stderr)
+        training = TrainingLoop(session, folder, planned, threads, products, resumed=bool(found), show=show)
         training.loss = None if status is None else status.loss
         return training.run()
 
@@ -122,8 +130,28 @@ def _threads_begun(folder: Path) -> int | None:
     return run_folder.read_run(folder).provenance.machine.threads
 
 
+def notes_on(recipe: Recipe, threads: ThreadChoice, products: ProductChoice | None) -> Iterator[str]:
+    """What the user should know of the machine under a run."""
+    if threads.warning is not None:
+        yield threads.warning
+    if products is None:
+        return
+    if products.warning is not None:
+        yield products.warning
+    if recipe.precision == "bf16":
+        note = about_bf16(product_rates())
+        if note is not None:
+            yield note
+
+
 def begin(
-    folder: Path, planned: RunPlan, dataset: Dataset, members: World, weights: str | None, threads: ThreadChoice
+    folder: Path,
+    planned: RunPlan,
+    dataset: Dataset,
+    members: World,
+    weights: str | None,
+    threads: ThreadChoice,
+    products: ProductChoice | None,
 ) -> None:
     """Write a new run's description, or check that the folder's run is this one.
 
@@ -157,7 +185,7 @@ def begin(
         end_of_document=dataset.end_of_document,
         processes=members.size,
         device=members.device.type,
-        provenance=provenance(torch.backends.cpu.get_cpu_capability(), threads, gpus),
+        provenance=provenance(torch.backends.cpu.get_cpu_capability(), threads, products, gpus),
     )
     record.write(folder / run_folder.RUN)
     recipe.architecture.save(folder / SPEC)

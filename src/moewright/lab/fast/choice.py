@@ -1,7 +1,7 @@
 """Which implementation of an operation runs: decided here, and nowhere else.
 
     operation           the twin runs                   what it is better at
-    linear              everywhere                      keeps x as it came; oneDNN's products, where those are faster
+    linear              everywhere                      keeps x as it came; the products of the backend that was chosen
     rms_norm            everywhere                      keeps x and one number of each row
     rotate              everywhere                      writes its result once, keeps nothing of x
     activate            everywhere                      keeps the first product, and computes the rest again
@@ -22,6 +22,8 @@ from typing import Generic, Literal, ParamSpec
 
 import torch
 from torch import Tensor
+
+from moewright.experiment.product_backends import ProductChoice, ProductKind
 
 Implementation = Literal["plain", "fast"]
 Arguments = ParamSpec("Arguments")
@@ -77,20 +79,36 @@ def on_processors(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-_HAS_ONEDNN = (
+HAS_ONEDNN = (
     platform.machine().lower() in ("x86_64", "amd64")
     and torch.backends.mkldnn.is_available()
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 )
+"""Whether torch can be asked for oneDNN's products in fp32, where its own go to another library."""
+SMALL = 2**22
+"""Multiplications of a matrix product. oneDNN's operator takes some 30 microseconds more for a call than torch's own,
+about as long as a core takes for so many."""
+
+_chosen: ContextVar[ProductChoice | None] = ContextVar("products", default=None)
 
 
-def by_onednn(a: Tensor) -> bool:
-    """Whether a product whose first matrix is `a` goes to oneDNN rather than to torch.
+@contextmanager
+def using_products(choice: ProductChoice | None) -> Iterator[None]:
+    """Within the block matrix products go to the backends of a choice; None, as outside: to torch's own."""
+    without_onednn = choice is None or choice.in_words == "torch"
+    before = _chosen.set(None if without_onednn else choice)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
 
-    In fp32 on x86 processors torch's own products go to MKL, which keeps to AVX2 on processors that are not Intel's;
-    oneDNN, in the same torch, uses what the processor has (`python -m tests.benchmarks.bench_parts` prints both).
-    """
-    return _HAS_ONEDNN and a.dtype == torch.float32 and a.device.type == "cpu" and a.numel() > 0
+
+def by_onednn(kind: ProductKind, a: Tensor, multiplications: int) -> bool:
+    """Whether a product whose first matrix is `a` goes to oneDNN rather than to torch's own."""
+    choice = _chosen.get()
+    if choice is None or a.dtype != torch.float32 or a.device.type != "cpu" or multiplications == 0:
+        return False
+    return getattr(choice.small if multiplications < SMALL else choice.large, kind) == "onednn"
 
 
 def by_grouped_mm(rows: Tensor, weights: Tensor) -> bool:

@@ -1,7 +1,8 @@
-"""Matrix products by the faster of the libraries that torch brings, and the linear layer made of them.
+"""Matrix products by the backend that was chosen for them, and the linear layer made of them.
 
 oneDNN's operator is the one that torch's compiler calls; `lab.fast.choice` says when. Everywhere else these functions
-are torch's products. Matrices only; m, n, k are their sizes, and the result has the inputs' dtype.
+are torch's products, which go to MKL on x86. Matrices only; m, n, k are their sizes, and the result has the inputs'
+dtype.
 """
 
 from typing import Any
@@ -19,17 +20,17 @@ def _onednn(a: Tensor, b: Tensor) -> Tensor:
 
 def times_transposed(a: Tensor, b: Tensor) -> Tensor:
     """a (m, k) x b (n, k) transposed: (m, n). A layer's forward product."""
-    return _onednn(a, b) if by_onednn(a) else torch.mm(a, b.t())
+    return _onednn(a, b) if by_onednn("forward", a, a.numel() * len(b)) else torch.mm(a, b.t())
 
 
 def times(a: Tensor, b: Tensor) -> Tensor:
     """a (m, k) x b (k, n): (m, n). The gradient of a layer's input."""
-    return _onednn(a, b.t()) if by_onednn(a) else torch.mm(a, b)
+    return _onednn(a, b.t()) if by_onednn("input_gradient", a, a.numel() * b.shape[1]) else torch.mm(a, b)
 
 
 def transposed_times(a: Tensor, b: Tensor) -> Tensor:
     """a (k, m) transposed x b (k, n): (m, n), perhaps a transposed view. The gradient of a layer's weight."""
-    if not by_onednn(a):
+    if not by_onednn("weight_gradient", a, a.numel() * b.shape[1]):
         return torch.mm(a.t(), b)
     # oneDNN's operator copies a transposed first matrix, and torch transposes on one thread: so the smaller goes first.
     return _onednn(a.t(), b.t()) if a.shape[1] <= b.shape[1] else _onednn(b.t(), a.t()).t()
