@@ -70,6 +70,7 @@ FAMILIES = {
         },
         aliases={"num_local_experts": "num_experts"},
         neutral=(
+            "use_grouped_mm",
             "mup_enabled",
             "intermediate_size",
             "score_func",

@@ -195,7 +195,7 @@ FAMILIES = {
         read=_read_dsa,
         defaults={**_SPARSE_DEFAULTS, "mlp_bias": False},
         aliases={**_ALIASES, "num_experts": "n_routed_experts"},
-        neutral=(*LATENT_NEUTRAL, "indexer_rope_interleave", "index_share_for_mtp_iteration"),
+        neutral=(*LATENT_NEUTRAL, "indexer_rope_interleave", "index_share_for_mtp_iteration", "moe_router_dtype"),
     ),
     "glm5_next_text": Family(
         model_type="glm5_next_text",

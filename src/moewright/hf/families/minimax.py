@@ -62,6 +62,7 @@ def _read_m2(c: Config) -> Architecture:
     # MiniMax's own file states these as well.
     for key, meaning in _M2_FIXED.items():
         c.fixed(key, meaning)
+    c.fixed("sliding_window", None)
     moe = experts(
         c,
         count="num_local_experts",

@@ -1,5 +1,5 @@
-"""Plain dense decoders, which mixtures are compared with: Llama, Mistral, Qwen2, Qwen3, Granite, Seed-OSS, Phi-3 and 4,
-OLMo 2 and 3, GLM-4, SmolLM3."""
+"""Plain dense decoders, which mixtures are compared with: Llama, Mistral, Qwen2, MiMo, Qwen3, Granite, Seed-OSS, Phi-3
+and 4, OLMo 2 and 3, GLM-4, SmolLM3."""
 
 from moewright.architecture.mixers import Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, NormPlaces
@@ -52,6 +52,12 @@ def _qwen_windows(c: Config) -> list[bool]:
 
 def _read_qwen2(c: Config) -> Architecture:
     return _build(c, qkv_bias=True, output_bias=False, slides=_qwen_windows(c))
+
+
+def _read_mimo(c: Config) -> Architecture:
+    """Qwen2's layers, and a prediction block that is one more of them (vLLM's mimo_mtp.py)."""
+    whole = _read_qwen2(c)
+    return whole.model_copy(update={"mtp_layers": c.count("num_nextn_predict_layers")})
 
 
 def _read_qwen3(c: Config) -> Architecture:
@@ -132,6 +138,13 @@ FAMILIES = {
         class_name="Qwen2ForCausalLM",
         read=_read_qwen2,
         defaults={**COMMON_DEFAULTS, **_WINDOWS},
+        neutral=("sliding_window", "use_mrope"),
+    ),
+    "mimo": Family(
+        model_type="mimo",
+        class_name="MiMoForCausalLM",
+        read=_read_mimo,
+        defaults={**COMMON_DEFAULTS, **_WINDOWS, "num_nextn_predict_layers": 0},
         neutral=("sliding_window", "use_mrope"),
     ),
     "qwen3": Family(

@@ -102,6 +102,10 @@ def _write_qwen2(a: Architecture) -> dict[str, Any]:
 
 def _read_qwen3(c: Config) -> Architecture:
     n, bias = c.num_layers(), c.flag("attention_bias")
+    # Stated by publishers' files, and fixed in the module.
+    c.fixed("use_qk_norm", True)
+    c.fixed("qkv_bias", bias)
+    c.fixed("shared_expert_intermediate_size", 0, None)
     window = Window(size=c.size("sliding_window")) if c.flag("use_sliding_window") else None
     mixer = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", window=window, rope=c.rope())
     moe = qwen_experts(c, normalize=c.flag("norm_topk_prob"), shared=False)
@@ -234,6 +238,7 @@ def _read_next(c: Config) -> Architecture:
 
 def _read_3_5(c: Config) -> Architecture:
     n = c.num_layers()
+    c.fixed("mlp_only_layers", [], None)
     moe = qwen_experts(c, normalize=True, shared=True)
     block = Layer(mixer=gated_attention(c), feed_forward=moe)
     return build(c, stack(c, _hybrid_mixers(c, n), [moe] * n), **prediction(c, "mtp_num_hidden_layers", block))
@@ -241,6 +246,7 @@ def _read_3_5(c: Config) -> Architecture:
 
 def _read_3_5_dense(c: Config) -> Architecture:
     n = c.num_layers()
+    c.fixed("mlp_only_layers", [], None)
     feed_forward = dense(c)
     layers = stack(c, _hybrid_mixers(c, n), [feed_forward] * n)
     block = Layer(mixer=gated_attention(c), feed_forward=feed_forward)
@@ -347,13 +353,19 @@ FAMILIES = {
         read=_read_3_5,
         defaults={**_HYBRID, "mtp_num_hidden_layers": 0},
         aliases={"num_local_experts": "num_experts"},
-        neutral=("intermediate_size", "mamba_ssm_dtype", "attn_output_gate", "mtp_use_dedicated_embeddings"),
+        neutral=(
+            "intermediate_size",
+            "mamba_ssm_dtype",
+            "attn_output_gate",
+            "mtp_use_dedicated_embeddings",
+            "output_gate_type",
+        ),
     ),
     "qwen3_5_text": Family(
         model_type="qwen3_5_text",
         class_name="Qwen3_5ForCausalLM",
         read=_read_3_5_dense,
         defaults={**_HYBRID, "mtp_num_hidden_layers": 0},
-        neutral=("mamba_ssm_dtype", "attn_output_gate", "mtp_use_dedicated_embeddings"),
+        neutral=("mamba_ssm_dtype", "attn_output_gate", "mtp_use_dedicated_embeddings", "output_gate_type"),
     ),
 }
