@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,14 @@ def published_as_files_say(
     folder: Path,
     as_config_says: Published,
     elsewhere: Mapping[str, Ranges],
+    only: Sequence[Path] = (),
 ) -> Published | None:
     """The weights as the headers of a folder's files describe them, with what differs from the config; None: no files.
 
-    `elsewhere`: files of the folder that are not on this disk, by name. Raises UserError for what is no such file.
+    `elsewhere`: files of the folder that are not on this disk, by name. `only`: these files, whatever else is in the
+    folder. Raises UserError for what is no such file.
     """
-    there, missing, total = weight_files(folder)
+    there, missing, total = (list(only), [], None) if only else weight_files(folder)
     files: list[tuple[Ranges, str]] = [(file_ranges(path), path.name) for path in there]
     asked = missing or ([] if there else _weights_of_one_kind(elsewhere))
     if asked and len(asked) <= _MOST_FILES_ASKED and all(name in elsewhere for name in asked):

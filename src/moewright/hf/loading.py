@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
+from moewright.hf.bare_weights import bare_weights, config_of_weights
 from moewright.hf.config import config_path, read_config
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import is_mistral_params
@@ -46,12 +47,14 @@ class Loaded:
     """Of the catalogue, where the model is from there."""
     weights_elsewhere: Mapping[str, Ranges] = field(default_factory=dict)
     """Weight files of the folder that lie on the hub, by name."""
+    weight_files: tuple[Path, ...] = ()
+    """The files that the model was read from, where they are its weights themselves."""
 
 
 def load_architecture(source: ArchitectureSource, beside: Path | None = None) -> Loaded:
     """Read a Hugging Face config.json (or its folder, or its contents), Mistral's params.json (or a folder that has no
-    other), a moewright YAML or JSON file, the model of a name in the catalogue or on the hub
-    (ORGANISATION/NAME[@REVISION], with the extra `hub`), or an object.
+    other), a GGUF file (or a folder that holds nothing else), a moewright YAML or JSON file, the model of a name in the
+    catalogue or on the hub (ORGANISATION/NAME[@REVISION], with the extra `hub`), or an object.
 
     A file or a folder goes before a name; relative paths start at `beside`, if that is given. In a folder that holds
     both, a design's own architecture.yaml goes before the config.json made from it.
@@ -72,10 +75,30 @@ def load_architecture(source: ArchitectureSource, beside: Path | None = None) ->
             return _from_hub(str(source))
         if not _looks_like_a_file(str(source)):
             raise UserError(f"no file and no published model is called {brief(str(source))}{near_model(str(source))}")
+    if weights := bare_weights(place, ("config.json", PARAMS, SPEC)):
+        return _from_weights(weights)
     spec = place / SPEC
     path = spec if spec.is_file() else config_path(place)
     name = path.parent.resolve().name if path.name in ("config.json", PARAMS, SPEC) else path.stem
     return _from_path(path, name)
+
+
+def _from_weights(files: list[Path]) -> Loaded:
+    values, name, warnings = config_of_weights(files)
+    try:
+        imported = read_config(values)
+    except UserError as error:
+        raise UserError(f"{files[0]}: {error}") from None
+    return Loaded(
+        imported.architecture,
+        name,
+        imported.family.model_type,
+        imported.family.active_counts_embedding,
+        (*warnings, *imported.warnings),
+        imported.values,
+        files[0].parent,
+        weight_files=tuple(files),
+    )
 
 
 def _from_path(path: Path, name: str) -> Loaded:
@@ -167,6 +190,8 @@ def published_weights(loaded: Loaded) -> Published:
     from moewright.hf.checkpoint_headers import published_as_files_say  # only where a folder may hold weights
 
     return (
-        published_as_files_say(loaded.architecture, loaded.config, loaded.folder, said, loaded.weights_elsewhere)
+        published_as_files_say(
+            loaded.architecture, loaded.config, loaded.folder, said, loaded.weights_elsewhere, loaded.weight_files
+        )
         or said
     )

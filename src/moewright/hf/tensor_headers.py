@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -31,6 +31,7 @@ LARGEST_SAFETENSORS_HEADER = 16 * 2**20
 LARGEST_GGUF_HEADER = 64 * 2**20
 _MOST_TENSORS = 200_000
 _LONGEST_NAME = 1_000
+_MOST_LISTED = 1_000
 
 SAFETENSORS_BITS: dict[str, int] = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
@@ -229,6 +230,22 @@ class _Stream:
             raise UserError(f"{self._name}: a name of {length:,} bytes is too long for a GGUF file")
         return self.take(length).decode("utf-8", "replace")
 
+    def value(self, kind: int) -> Any:
+        """A scalar, a text, or a list of scalars; None for longer lists and lists of texts, which are passed over."""
+        if kind in _SCALARS:
+            letter = _SCALARS[kind]
+            return struct.unpack(f"<{letter}", self.take(struct.calcsize(f"<{letter}")))[0]
+        if kind == _STRING:
+            text = self.take(self.number("Q")).decode("utf-8", "replace")
+            return text if len(text) <= _LONGEST_NAME else None
+        if kind != _ARRAY:
+            raise UserError(f"{self._name}: a value of type {kind} is not one that GGUF files have")
+        inner, count = self.number("I"), self.number("Q")
+        if inner in _SCALARS and count <= _MOST_LISTED:
+            return [self.value(inner) for _ in range(count)]
+        self._skip_items(inner, count, 0)
+        return None
+
     def skip(self, kind: int, depth: int = 0) -> None:
         """Pass over a value."""
         if kind in _SCALARS:
@@ -237,17 +254,33 @@ class _Stream:
             self.take(self.number("Q"))
         elif kind == _ARRAY and depth < 4:
             inner, count = self.number("I"), self.number("Q")
-            if inner in _SCALARS:
-                self.take(count * struct.calcsize(f"<{_SCALARS[inner]}"))
-            else:
-                for _ in range(count):  # every one takes at least its length, so the file's end ends it
-                    self.skip(inner, depth + 1)
+            self._skip_items(inner, count, depth)
         else:
             raise UserError(f"{self._name}: a value of type {kind} is not one that GGUF files have")
+
+    def _skip_items(self, kind: int, count: int, depth: int) -> None:
+        if kind in _SCALARS:
+            self.take(count * struct.calcsize(f"<{_SCALARS[kind]}"))
+        else:
+            for _ in range(count):  # every one takes at least its length, so the file's end ends it
+                self.skip(kind, depth + 1)
+
+
+class GgufHeader(NamedTuple):
+    """What the header of a GGUF file says."""
+
+    metadata: dict[str, Any]
+    """Scalars, short texts and lists of up to a thousand scalars by key; of what is longer None."""
+    tensors: list[HeaderTensor]
 
 
 def read_gguf_header(read: RangeReader, size: int, name: str) -> list[HeaderTensor]:
     """The tensors of a GGUF file of `size` bytes. Raises UserError for whatever is no such file."""
+    return read_gguf(read, size, name).tensors
+
+
+def read_gguf(read: RangeReader, size: int, name: str) -> GgufHeader:
+    """Keys and tensors of a GGUF file of `size` bytes. Raises UserError for whatever is no such file."""
     stream = _Stream(read, size, name)
     if size < 24 or stream.take(4) != b"GGUF":
         raise UserError(f"{name}: does not begin as a GGUF file does")
@@ -257,14 +290,12 @@ def read_gguf_header(read: RangeReader, size: int, name: str) -> list[HeaderTens
     tensors, keys = stream.number("Q"), stream.number("Q")
     if tensors > _MOST_TENSORS or keys > _MOST_TENSORS:
         raise UserError(f"{name}: {tensors:,} tensors and {keys:,} keys are more than the {_MOST_TENSORS:,} read")
-    alignment = 32
+    metadata: dict[str, Any] = {}
     for _ in range(keys):
-        key, kind = stream.text(_LONGEST_NAME), stream.number("I")
-        if key == "general.alignment" and kind == 4:
-            alignment = stream.number("I")
-        else:
-            stream.skip(kind)
-    if not 0 < alignment <= 2**20:
+        key = stream.text(_LONGEST_NAME)
+        metadata[key] = stream.value(stream.number("I"))
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or not 0 < alignment <= 2**20:
         raise UserError(f"{name}: general.alignment: {alignment} is not understood")
     by_offset = [_gguf_tensor(stream, name) for _ in range(tensors)]
     end = data = -(-stream.at // alignment) * alignment
@@ -275,7 +306,7 @@ def read_gguf_header(read: RangeReader, size: int, name: str) -> list[HeaderTens
         end = tensor.start + tensor.bytes
     if end > size:
         raise UserError(f"{name}: tensors end at byte {end:,}, the file at {size:,}; is it complete?")
-    return found
+    return GgufHeader(metadata, found)
 
 
 def _gguf_tensor(stream: _Stream, name: str) -> HeaderTensor:

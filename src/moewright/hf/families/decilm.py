@@ -64,7 +64,7 @@ def _feed_forward(c: Config, index: int, block: dict[str, Any]) -> FeedForward:
     size = half.get("intermediate_size")
     if size is None:
         times = half.get("ffn_mult")
-        if type(times) not in (int, float) or not 0 < times <= 1000:
+        if isinstance(times, bool) or not isinstance(times, int | float) or not 0 < times <= 1000:
             raise c.error(f"block_configs[{index}].ffn.ffn_mult", "expected a positive number", times)
         size = -(-int(2 * times * c.size("hidden_size") / 3) // _MULTIPLE) * _MULTIPLE
     if type(size) is not int or size < 1:
