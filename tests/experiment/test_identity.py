@@ -1,6 +1,8 @@
 """What makes two runs the same: recipes that differ in one setting, sources that training reads and others."""
 
+import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -85,3 +87,24 @@ def test_the_code_digest_follows_what_training_imports_and_no_more(monkeypatch: 
     assert version(**{"moewright.lab.losses": "changed"}) != before
     assert version(**{"moewright.laws.law": "changed"}) == before
     identity.code_digest.cache_clear()
+
+
+def test_imports_are_found_by_lines_as_by_parsing() -> None:
+    """In every source that may count, what stands for a module of the package."""
+
+    def parsed(source: str) -> Iterator[str]:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+    package = Path(identity.__file__).parents[1]
+    for path in (path for room in identity._PACKAGES for path in (package / room.partition(".")[2]).rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        wanted, found = (
+            {name for name in names if name.startswith("moewright.") and identity._file(name) is not None}
+            for names in (parsed(source), identity._imports(source))
+        )
+        assert found == wanted, path

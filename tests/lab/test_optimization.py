@@ -1,6 +1,9 @@
 """Gradients of a step, and what the optimizers make of them, against the formulas written out."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from moewright.data.dataset import open_files
 from moewright.experiment.recipe import Recipe
 from moewright.lab.losses import accumulate_gradients
 from moewright.lab.model import Transformer
-from moewright.lab.optimization import initialize, rate_factor
+from moewright.lab.optimization import AdamW, initialize, rate_factor
 from moewright.lab.session import Session
 from moewright.lab.sharding import World
 from tests.lab import tiny
@@ -193,3 +196,44 @@ def test_coordinates_keep_their_size_with_the_width(data: dict[str, Any]) -> Non
     assert max(logits) < 1.1 * logits[0], logits
     _, grown = zip(*(changes(width, {"deviation": 32**-0.5}) for width in widths), strict=True)
     assert grown[2] > 3 * grown[0], grown
+
+
+def test_training_by_adamw_loads_no_compiler(tmp_path: Path, data: dict[str, Any]) -> None:
+    """Which takes as long to import as torch, in every process of a sweep."""
+    recipe = tiny.save(tiny.recipe(data, 1), tmp_path / "recipe.json")
+    script = (
+        "import sys\nfrom moewright.lab.training import train\n"
+        "train(sys.argv[1], sys.argv[2], show=False)\n"
+        "print(*{'torch._dynamo', 'torch._inductor', 'sympy', 'torch.distributed.tensor'} & set(sys.modules))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, recipe, str(tmp_path / "run")], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "\n"
+
+
+def test_adamw_is_torchs() -> None:
+    """Its class, bit for bit, over 20 steps in which a tensor at times has no gradient."""
+    r = torch.Generator().manual_seed(2)
+    mine, theirs = ([torch.randn(size, generator=torch.Generator().manual_seed(1)) for size in (3, 50)] for _ in "ab")
+    settings = [{"weight_decay": 0.1, "factor": 1.0}, {"weight_decay": 0.0, "factor": 1.0}]
+
+    def groups(tensors: list[torch.Tensor]) -> list[dict[str, Any]]:
+        return [{"params": [tensor], **each} for tensor, each in zip(tensors, settings, strict=True)]
+
+    optimizer = AdamW(groups(mine), (0.9, 0.95), 1e-8)
+    for tensor in mine:
+        pieces = {piece: torch.zeros_like(tensor) for piece in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[tensor] = {**pieces, "step": torch.zeros(())}
+    reference = torch.optim.AdamW(groups(theirs), betas=(0.9, 0.95), eps=1e-8, fused=True)
+    for step in range(20):
+        for place, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+            one.grad = None if place == step % 3 else torch.randn(one.shape, generator=r)
+            other.grad = None if one.grad is None else one.grad.clone()
+        for group in (*optimizer.param_groups, *reference.param_groups):
+            group["lr"] = 0.01 / (1 + step)
+        optimizer.step()
+        reference.step()
+        assert all(map(torch.equal, mine, theirs))
+    optimizer.zero_grad()
+    assert all(tensor.grad is None for tensor in mine)

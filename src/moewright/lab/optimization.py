@@ -1,15 +1,16 @@
 """How weights begin and how they move, by each parameter's part in the model.
 
-Initialization and learning-rate factors go together (`Initialization.rule`); the optimizers are torch's.
+Initialization and learning-rate factors go together (`Initialization.rule`); the optimizers' formulas are torch's.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from moewright.errors import UserError
 from moewright.experiment.recipe import Initialization, Optimizer, Recipe
@@ -70,11 +71,51 @@ def rate_factor(name: str, parameter: Tensor, settings: Initialization) -> float
     return settings.base_width / parameter.shape[-1]
 
 
+class AdamW:
+    """torch's AdamW by torch's own function, in place of its class: that loads torch's compiler, which nothing here
+    uses and which takes as long to import as torch."""
+
+    def __init__(self, groups: list[dict[str, Any]], betas: tuple[float, float], eps: float):
+        self.param_groups, self.betas, self.eps = groups, betas, eps
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step of every tensor that has a gradient."""
+        for group in self.param_groups:
+            tensors = [tensor for tensor in group["params"] if tensor.grad is not None]
+            averages, squares, steps = (
+                [self.state[tensor][piece] for tensor in tensors] for piece in ("exp_avg", "exp_avg_sq", "step")
+            )
+            adamw(
+                tensors,
+                [tensor.grad for tensor in tensors],
+                averages,
+                squares,
+                [],
+                steps,
+                fused=True,
+                amsgrad=False,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=self.eps,
+                maximize=False,
+            )
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for group in self.param_groups:
+            for tensor in group["params"]:
+                tensor.grad = None
+
+
 @dataclass
 class Optimizers:
-    """One or two torch optimizers, and the tensors that they step by name."""
+    """One or two optimizers, and the tensors that they step by name."""
 
-    optimizers: list[torch.optim.Optimizer]
+    optimizers: list[AdamW | torch.optim.Optimizer]
     tensors: dict[str, nn.Parameter]
     """What the optimizers hold: parameters, or views of them that are matrices."""
     views: list[tuple[nn.Parameter, nn.Parameter, tuple[int, slice] | None]]
@@ -91,7 +132,7 @@ class Optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * self.rates[id(group)]
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
         for parameter, _, _ in self.views:
             parameter.grad = None
 
@@ -140,13 +181,8 @@ def build_optimizers(model: Transformer, recipe: Recipe) -> Optimizers:
         else:
             by_adamw[name] = parameter
             factors[name] = factor
-    adamw = torch.optim.AdamW(
-        _groups(by_adamw, factors, settings),
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.eps,
-        fused=True,
-    )
-    optimizers: list[torch.optim.Optimizer] = [adamw]
+    groups = _groups(by_adamw, factors, settings)
+    optimizers: list[AdamW | torch.optim.Optimizer] = [AdamW(groups, (settings.beta1, settings.beta2), settings.eps)]
     if by_muon:
         muon_groups = _groups(by_muon, factors, settings)
         optimizers.append(torch.optim.Muon(muon_groups, momentum=settings.momentum, adjust_lr_fn="match_rms_adamw"))
@@ -155,11 +191,11 @@ def build_optimizers(model: Transformer, recipe: Recipe) -> Optimizers:
     return Optimizers(optimizers, {**by_adamw, **by_muon}, views, rates)
 
 
-def _begin_state(optimizers: list[torch.optim.Optimizer]) -> None:
+def _begin_state(optimizers: list[AdamW | torch.optim.Optimizer]) -> None:
     """The state with which torch's first step begins, made before it: made later, what lives for the whole run would
     lie between the holes that the first step's activations left, and the next ones would need new memory."""
     for optimizer in optimizers:
-        pieces = ("exp_avg", "exp_avg_sq") if isinstance(optimizer, torch.optim.AdamW) else ("momentum_buffer",)
+        pieces = ("exp_avg", "exp_avg_sq") if isinstance(optimizer, AdamW) else ("momentum_buffer",)
         for group in optimizer.param_groups:
             for tensor in group["params"]:
                 optimizer.state[tensor] = {piece: torch.zeros_like(tensor.data) for piece in pieces}
