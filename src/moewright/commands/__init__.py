@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "runs": "collect_runs",
     "fit": "fit",
     "laws": "describe_laws",
+    "next": "next_runs",
     "export": "export",
     "data prepare": "prepare_data",
 }

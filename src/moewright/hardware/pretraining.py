@@ -371,6 +371,18 @@ def training_seconds(
     return flops / (peak * high), flops / (peak * low)
 
 
+def device_hours(flops: float, device: Hardware) -> tuple[float, float]:
+    """Hours of a device for training FLOPs, (low, high) over `MODEL_FLOPS_UTILISATION` of its bf16 peak.
+
+    >>> [round(hours) for hours in device_hours(1e21, "H100")]
+    [624, 1560]
+    """
+    found = load_device(device)
+    low, high = MODEL_FLOPS_UTILISATION
+    hours = flops / found.peak_flops[found.compute_dtype("bf16")] / 3600
+    return hours / high, hours / low
+
+
 def training_device_hours(
     architecture: Countable[F], train_tokens: float, device: Hardware, devices: int = 1, **settings: Any
 ) -> tuple[F, F]:

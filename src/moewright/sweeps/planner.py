@@ -17,7 +17,7 @@ from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.sweep_folder import SweepStage
 from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, round_rate, tune_rate
 from moewright.sweeps.settings.axes import check_run_count
-from moewright.sweeps.settings.cells import Cell, resolve_cells
+from moewright.sweeps.settings.cells import Cell, chosen_cells, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
 
 _LOG_BYTES = 2 * 2**20  # of metrics and submitit's files; measured on runs of a few hundred steps: under 1 MB
@@ -98,7 +98,7 @@ class Planner:
         self._names = names or {}
         self.spec: SweepSpec = loaded.spec
         check_run_count(loaded.spec.axes, len(loaded.spec.seeds))
-        cells = resolve_cells(loaded.recipe, loaded.beside, loaded.spec.axes)
+        cells = chosen_cells(resolve_cells(loaded.recipe, loaded.beside, loaded.spec.axes), loaded.spec.only)
         self.invalid = tuple(cell for cell in cells if cell.recipe is None)
         self.cells = tuple(cell for cell in cells if cell.recipe is not None)
         if not self.cells:

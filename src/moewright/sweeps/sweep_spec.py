@@ -114,6 +114,8 @@ class SweepSpec(FileRecord):
     """What every run starts from: the path of a recipe of `moewright train`, or its contents."""
     axes: Annotated[tuple[Axis, ...], Field(strict=False)] = ()
     """The runs are all combinations of the points of these."""
+    only: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, strict=False)] | None = None
+    """Of the combinations those that have one of these settings, as `moewright next` chooses them. None: all."""
     seeds: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = (0,)
     """Each cell is run with each."""
     tuning: Tuning | None = None

@@ -7,7 +7,7 @@ error but noise, so real intervals are wider: a quantity that the forecast canno
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,20 +20,9 @@ from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.observations import as_frame, find_column, read_columns
 from moewright.laws.fitting.problem import TooFewRuns
 from moewright.laws.forecasting.expectation import QuantityForecast, RunGroup, axes_of, expect, leverage
-from moewright.laws.forecasting.simulation import (
-    AssumedTruth,
-    default_target,
-    default_truth,
-    fitted_truth,
-    own_truth,
-    read_targets,
-    simulate,
-)
+from moewright.laws.forecasting.simulation import assume, default_target, read_targets, simulate
 from moewright.laws.law import Law
 from moewright.records import Items, Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SETTINGS = ("objective", "delta", "over", "fix", "bound", "asymptote", "weights", "starts")
 _MOST_REPLICATES = 10_000
@@ -130,7 +119,7 @@ def forecast(
         "targets": asked,
     }
     try:
-        assumed = _assume(law, truth, fitter, frame)
+        assumed = assume(law, truth, fitter, frame)
         problem = fitter.fit(frame.assign(loss=assumed.loss)).problem_
     except TooFewRuns as error:
         return Forecast(
@@ -156,14 +145,3 @@ def forecast(
         leverage=leverage(problem, u, asked[0], frame, axes),
         messages=(*assumed.notes, *found.messages),
     )
-
-
-def _assume(law: Law, truth: Law | str | None, fitter: LawFitter, table: "pd.DataFrame") -> AssumedTruth:
-    if truth is None:
-        if "loss" in law.gives:
-            return own_truth(law, table)
-        truth = default_truth(law, table)
-    truth = get(truth) if isinstance(truth, str) else truth
-    if truth.as_loss_law().form is law.as_form().form:
-        return own_truth(truth, table)
-    return fitted_truth(fitter, truth, table)

@@ -41,6 +41,18 @@ class AssumedTruth:
     notes: tuple[str, ...] = ()
 
 
+def assume(law: Law, truth: Law | str | None, fitter: LawFitter, table: "pd.DataFrame") -> AssumedTruth:
+    """The coefficients to assume of a law's form over a table without losses; see `forecast` for the rules."""
+    if truth is None:
+        if "loss" in law.gives:
+            return own_truth(law, table)
+        truth = default_truth(law, table)
+    truth = get(truth) if isinstance(truth, str) else truth
+    if truth.as_loss_law().form is law.as_form().form:
+        return own_truth(truth, table)
+    return fitted_truth(fitter, truth, table)
+
+
 def own_truth(law: Law, table: "pd.DataFrame") -> AssumedTruth:
     """A law that has coefficients, taken at its word."""
     columns = read_columns(table, law.inputs, {})

@@ -10,9 +10,10 @@ from typing import Any
 
 from moewright.architecture.counts import active_params, total_params, training_flops, training_flops_per_token
 from moewright.architecture.spec import Architecture
-from moewright.complaints import check_bounds
+from moewright.complaints import check_bounds, hint
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
+from moewright.foreign_text import shortened
 from moewright.hf.loading import load_architecture
 from moewright.records import Record
 from moewright.sweeps.settings.axes import TOKENS, Axis, Point, product
@@ -115,6 +116,22 @@ class Cell:
     """Why there is no recipe: one line that names the setting and the sizes that do not fit."""
     counts: Counts | None = None
     """None where there is no recipe."""
+
+
+def chosen_cells(cells: tuple[Cell, ...], only: Sequence[Mapping[str, Any]] | None) -> tuple[Cell, ...]:
+    """The cells that have all settings of one of `only`, in order; all without. UserError for one that no cell has."""
+    if only is None:
+        return cells
+    chosen: set[int] = set()
+    for place, wanted in enumerate(only):
+        here = [i for i, cell in enumerate(cells) if wanted.items() <= cell.settings.items()]
+        if not here:
+            names = list(cells[0].settings)
+            unknown = next((name for name in wanted if name not in names), None)
+            known = "" if unknown is None else f"; {unknown} is no setting of the axes{hint(unknown, names)}"
+            raise UserError(f"only[{place}]: no cell has {shortened(str(dict(wanted)), 200)}{known}")
+        chosen.update(here)
+    return tuple(cells[i] for i in sorted(chosen))
 
 
 def resolve_cells(recipe_values: dict[str, Any], beside: Path, axes: Sequence[Axis]) -> tuple[Cell, ...]:

@@ -1,0 +1,181 @@
+"""next: which runs to make next, in order, and what they are expected to settle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moewright.commands.checking import as_list, command, writes
+from moewright.complaints import named_texts, one_of
+from moewright.errors import UserError
+from moewright.files import write_text
+from moewright.outputs import RUN_TABLE_MARK, Destination, Place, deliver
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from moewright.architecture import Architecture
+    from moewright.hardware.devices import Device
+    from moewright.laws import Law
+    from moewright.laws.selection.next_runs import NextRuns
+
+NEXT_SWEEP = Place("file", (b"# made by moewright next",))
+
+
+@command
+@writes(out=NEXT_SWEEP)
+def next_runs(
+    runs: str | Path | pd.DataFrame | None = None,
+    *,
+    candidates: str | Path | dict[str, Any] | pd.DataFrame | None = None,
+    for_: str = "forecast",
+    spend: str | float | None = None,
+    law: str | Path | Law | Iterable[str | Path | Law] | None = None,
+    target: str
+    | Path
+    | dict[str, Any]
+    | Architecture
+    | Iterable[str | Path | dict[str, Any] | Architecture]
+    | None = None,
+    train_tokens: str | float | None = None,
+    noise: float | None = None,
+    within: float | None = None,
+    confidence: float = 0.95,
+    most: int = 20,
+    hardware: str | Path | Device | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+) -> NextRuns:
+    """Which runs would settle it? The runs to make next, in order, each with its cost and what it is expected to tell.
+
+    Beliefs are those of the laws given the runs so far, with what the laws' forms miss; without runs the first batch
+    fills the space of the candidates. A candidate that diverges or fails costs and tells nothing: as many are expected
+    to as did.
+
+    Args:
+        runs: Run table so far, or a folder of runs. [default: nothing has run]
+        candidates: Sweep to choose from, or a table of models and tokens. [default: the runs' models, larger ones and
+            longer training]
+        for_: What the runs are for: forecast, design, compare.
+        spend: FLOPs that the runs may take together, such as 1e21. [default: no limit]
+        law: A law's name or the file of a fitted one; repeatable. [default: those whose variables all tables have]
+        target: Model in question: a config or name, or variables such as total_params=7B,train_tokens=2T; repeatable.
+            [default: four times the largest candidate]
+        train_tokens: Training tokens of targets that are configs, such as 2T.
+        noise: Standard deviation of log loss between seeds. [default: what the runs say]
+        within: Nats to come to: half the 90 % interval, or the expected regret. [default: .01, or .002]
+        confidence: Of a comparison's verdict.
+        most: Runs to name at most.
+        hardware: Device for the hours, such as H100, or a YAML file of devices: FILE or FILE:NAME.
+        out: Sweep specification (or table, where the candidates are one) of the runs that are named.
+        force: Replace an existing file that is no earlier result of this command. Inputs are never replaced.
+
+    Raises:
+        UserError: For whatever cannot be read, and where nothing is left to choose from.
+        RunStopped: When the place of the output was lost meanwhile; says where the result is instead.
+    """
+    import pandas as pd
+
+    import moewright.runs as run_tables
+    from moewright.laws import resolve_law
+    from moewright.laws.selection.grid import grid_of
+    from moewright.laws.selection.next_runs import next_runs_of
+    from moewright.laws.selection.question import PURPOSES
+    from moewright.quantities import parse_count
+    from moewright.runs.table_files import TABLE_ENDINGS, check_ending, write_frame
+
+    def write(found: NextRuns, path: Path) -> None:
+        if sweep is not None:
+            write_text(path, sweep.spec_text(found.rows, path))
+        else:
+            write_frame(table.iloc[list(found.rows)], path, RUN_TABLE_MARK)
+
+    purpose = one_of(for_, "for", PURPOSES)
+    budget = None if spend is None else parse_count(spend, "spend")
+    told = None if runs is None else _table(runs)
+    made = set() if told is None or "run_id" not in told else set(told["run_id"].astype(str))
+    sweep = None
+    if candidates is None:
+        if told is None:
+            raise UserError("candidates: nothing has run yet; name the sweep or the table to choose from")
+        table = grid_of(told, budget)
+    elif isinstance(candidates, pd.DataFrame):
+        table = run_tables.prepare(candidates, "candidates")
+    elif isinstance(candidates, dict) or Path(candidates).suffix.lower() in (".yaml", ".yml", ".json"):
+        from moewright.sweeps.foresight.candidates import sweep_candidates
+
+        sweep = sweep_candidates(candidates, made)
+        table = sweep.table
+    else:
+        table = _table(candidates)
+    if out is not None:
+        check_ending(Path(out), (".yaml", ".yml") if sweep is not None else TABLE_ENDINGS, "out")
+    found = next_runs_of(
+        told,
+        table,
+        _targets(as_list(target), train_tokens),
+        [resolve_law(each) for each in as_list(law)],
+        purpose=purpose,
+        spend=budget,
+        noise=noise,
+        within=within,
+        confidence=confidence,
+        most=most,
+        hardware=hardware,
+        settings=None if sweep is None else sweep.settings,
+    )
+    if out is not None:
+        deliver((Destination("out", out, NEXT_SWEEP), lambda path: write(found, path)), force=force)
+    return found
+
+
+def _table(runs: str | Path | pd.DataFrame) -> pd.DataFrame:
+    import moewright.runs as run_tables
+
+    if isinstance(runs, str | Path) and Path(runs).is_dir():
+        from moewright.commands.collect_runs import collect_runs
+
+        return collect_runs(runs).table
+    return run_tables.load(runs) if isinstance(runs, str | Path) else run_tables.prepare(runs)
+
+
+def _targets(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame | None:
+    """Targets by the laws' variables, or by their architectures and tokens."""
+    import pandas as pd
+
+    from moewright.hf.loading import load_architecture
+    from moewright.quantities import parse_count
+
+    if not given:
+        if train_tokens is not None:
+            raise UserError("train-tokens: goes with --target, the models that are in question")
+        return None
+    stated = [isinstance(each, str) and "=" in each for each in given]
+    if any(stated) and not all(stated):
+        raise UserError("target: give all as configs or all as variables; laws count parameters in their own ways")
+    if all(stated):
+        if train_tokens is not None:
+            raise UserError("train-tokens: state train_tokens=... in each target")
+        rows = [{**_variables(text), "name": text} for text in given]
+        return pd.DataFrame(rows)
+    if train_tokens is None:
+        raise UserError("train-tokens: say how many tokens the targets are trained on, such as 2T")
+    tokens = parse_count(train_tokens, "train-tokens")
+    models = [load_architecture(each) for each in given]
+    return pd.DataFrame(
+        [
+            {"name": model.name, "architecture": model.architecture.model_dump_json(), "train_tokens": tokens}
+            for model in models
+        ]
+    )
+
+
+def _variables(text: str) -> dict[str, float]:
+    from moewright.laws.selection.grid import all_variables
+    from moewright.quantities import parse_count
+
+    given: Mapping[str, str] = named_texts([piece.strip() for piece in text.split(",")], "target")
+    return {
+        one_of(name, "target", all_variables()): parse_count(value, f"target: {name}") for name, value in given.items()
+    }

@@ -1,0 +1,80 @@
+"""What the next runs are for, and how much doubt is left about it.
+
+A question asks about differences of log losses: each row of `contrasts` (K, T) over the targets has a mean and a
+deviation under a belief. `doubt` turns these into nats, for many deviations at once.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from moewright.laws.variable import Array
+
+Purpose = Literal["forecast", "design", "compare"]
+PURPOSES: tuple[Purpose, ...] = ("forecast", "design", "compare")
+Z90 = 1.6448536269514722
+"""Half of a 90 % interval in deviations."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One of the purposes over T targets."""
+
+    purpose: Purpose
+    within: float
+    """Nats. forecast: half of the 90 % interval to come to. design: the regret. compare: what is no difference."""
+    confidence: float
+    """Of a comparison: the probability of the verdict to come to."""
+
+    def contrasts(self, mean: Array) -> Array:
+        """(K, T): each target; or each against the one of the lowest mean (T,)."""
+        whole = np.eye(len(mean))
+        if self.purpose == "forecast":
+            return whole
+        best = int(np.argmin(mean))
+        return np.delete(whole - whole[best], best, axis=0)
+
+    def doubt(self, mean: Array, deviation: Array, loss: float) -> Array:
+        """Nats in doubt (...) for contrasts of means (K,) and deviations (K, ...); `loss` turns log loss into nats.
+
+        forecast: the mean of the half-widths of 90 % intervals. Else the expected regret of taking the target of the
+        lowest mean: the sum over the others of E max(0, what it is better by).
+        """
+        if self.purpose == "forecast":
+            return np.asarray(loss * Z90 * deviation.mean(axis=0))
+        above = mean.reshape(-1, *[1] * (deviation.ndim - 1))  # of a contrast: 0 or more, the first being the best
+        z = above / np.maximum(deviation, 1e-300)
+        density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+        return np.asarray(loss * (deviation * (density - z * upper_tail(z))).sum(axis=0))
+
+    def right(self, mean: Array, deviation: Array) -> float | None:
+        """The probability that the target of the lowest mean is better than the next one; None for a forecast."""
+        if self.purpose == "forecast":
+            return None
+        return float((1 - upper_tail(mean / np.maximum(deviation, 1e-300))).min())
+
+    def settled(self, mean: Array, deviation: Array, loss: float) -> str | None:
+        """How it is settled, in words; None where it is not."""
+        if self.purpose == "compare":
+            right = self.right(mean, deviation)
+            if right is not None and right >= self.confidence:
+                return f"the better one is so with a probability of {right:.1%}"
+            far = loss * (np.abs(mean) + Z90 * deviation)
+            if (far <= self.within).all():
+                return f"they differ by less than {self.within:g} nats, at 90 %"
+            return None
+        doubt = float(self.doubt(mean, deviation, loss))
+        if doubt > self.within:
+            return None
+        what = "the 90 % interval is +-" if self.purpose == "forecast" else "the expected regret is "
+        return f"{what}{doubt:.4f} nats"
+
+
+def upper_tail(z: Array) -> Array:
+    """Probability of a standard normal number above z, to 1e-7 (Abramowitz and Stegun 26.2.17)."""
+    size = np.abs(z)
+    t = 1 / (1 + 0.2316419 * size)
+    series = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
+    tail = np.exp(-0.5 * size**2) / np.sqrt(2 * np.pi) * series
+    return np.asarray(np.where(z >= 0, tail, 1 - tail))
