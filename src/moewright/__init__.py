@@ -3,6 +3,7 @@
 Every command of the command line is a function here, with the command's own arguments and defaults:
 
     moewright inspect, models, predict, fit, design, plan, train, sweep, export    the functions of these names
+    moewright next            next_runs: `next` is a word of Python
     moewright laws            describe_laws: `laws` is the package of scaling laws
     moewright runs            collect_runs: `runs` is the package of run tables
     moewright data prepare    prepare_data: `data` is the package of token shards
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from moewright.commands.fit import fit
     from moewright.commands.inspect import inspect
     from moewright.commands.models import models
+    from moewright.commands.next_runs import next_runs
     from moewright.commands.plan import plan
     from moewright.commands.predict import predict
     from moewright.commands.prepare_data import prepare_data
@@ -91,6 +93,7 @@ __all__ = [
     "inspect",
     "laws",
     "models",
+    "next_runs",
     "plan",
     "predict",
     "prepare_data",

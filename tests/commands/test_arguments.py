@@ -34,6 +34,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "train": {"spec": "examples/train/tiny.yaml", "dry_run": True},
     "sweep": {"spec": "examples/sweeps/tiny.yaml", "dry_run": True},
     "collect_runs": {"path": "examples"},
+    "next_runs": {"runs": TABLE, "spend": "1e20"},
     "export": {"design": OLMOE, "format": "hf"},
     "prepare_data": {"sources": ["README.md"], "out": "new", "vocab_size": 300},
 }
@@ -58,6 +59,8 @@ KINDS = {
     "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
     "forecast:texts? noise:float? quiet:flag",
     "collect_runs": "path:paths out:path? curves:path? from_:text map_:path? final_tokens:float? force:flag",
+    "next_runs": "runs:table? candidates:spec_or_table? for_:text spend:quantity? law:names? target:models? "
+    "train_tokens:quantity? noise:float? within:float? confidence:float most:int hardware:name? out:path? force:flag",
     "export": "design:source format:text out:path? balance_loss:quantity?",
     "prepare_data": "sources:paths out:path tokenizer:path? vocab_size:int? text_key:text? source_key:text? "
     "document_separator:text? end_of_document:text? validation_share:float seed:int tokens_per_shard:int",
@@ -78,6 +81,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "source": (*NO_TEXT, ["x"], TABLE, {3: 4}, "a\0b", "x" * 300),
     "sources": (*NO_TEXT, [3], TABLE, {3: 4}, "a\0b", "x" * 300),
     "table": (*NO_TEXT, ["x"], {}, TABLE["loss"], "a\0b", "x" * 300),
+    "spec_or_table": (*NO_TEXT, ["x"], TABLE["loss"], {3: 4}, "a\0b", "x" * 300),
+    "models": (*NO_TEXT, [3], TABLE, {3: 4}, ""),
     "pairs": (*NO_TEXT, [3], {3: 4}, Path("x"), TABLE),
     "flag": (1, 0, "yes", "", [], np.float64(1)),
 }

@@ -26,6 +26,8 @@ CONTRACT = {
     "fit": "RUNS --law! --source --where* --holdout --bootstrap=1000 --loss=loss --weights --cluster* --objective "
     "--tuning --asymptote --fix* --bound* --seed=0 --out --plots --force",
     "laws": "[NAME] --evidence",
+    "next": "[RUNS] --candidates --for=forecast --spend --law* --target* --train-tokens --noise --within "
+    "--confidence=0.95 --most=20 --hardware --out --force",
     "models": "[NAME]",
     "export": "DESIGN --format! --out! --balance-loss",
     "data prepare": "SOURCES* --out! --tokenizer --vocab-size --text-key --source-key --document-separator "

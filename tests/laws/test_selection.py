@@ -11,8 +11,8 @@ from scipy import stats
 from moewright import laws
 from moewright.errors import UserError
 from moewright.laws.selection.belief import Belief, believe
-from moewright.laws.selection.choice import Chooser, choose, fill_space
-from moewright.laws.selection.next_runs import next_runs_of
+from moewright.laws.selection.greedy import Chooser, choose, fill_space
+from moewright.laws.selection.run_choice import next_runs_of
 from moewright.laws.selection.question import PURPOSES, Purpose, Question, upper_tail
 from moewright.laws.variable import Array
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+import moewright
 from moewright.errors import UserError
 from moewright.experiment.identity import FORMER_CODE
 from moewright.experiment.schedule import peak_learning_rate
+from moewright.sweeps.foresight.sweep_candidates import sweep_candidates
 from moewright.sweeps.planner import Planner
 from moewright.sweeps.running.submitting import note_run, runs_beside, submitting
 from moewright.sweeps.running.sweeping import planner_in
@@ -188,3 +190,60 @@ def test_runs_keep_the_names_that_an_older_version_gave_them(data: dict[str, Any
     again = planner_in(out, loaded)
     assert sorted(run.id for run in again.plan({}).known) == [f"{number:012x}" for number in range(4)]
     assert runs_beside(out, again, add=False) == 0
+
+
+def test_only_the_cells_that_are_named_are_run_under_their_own_ids(data: dict[str, Any]) -> None:
+    everything = planner(spec(data)).plan({}).runs
+    some = planner(spec(data, only=[{"num_experts": 8, "learning_rate": 0.02}, {"num_experts": 4}])).plan({}).runs
+    wanted = [run for run in everything if run.settings["num_experts"] == 4 or run.settings["learning_rate"] == 0.02]
+    assert [run.id for run in some] == [run.id for run in wanted]
+    assert len(some) == 3
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        ([{"num_experts": 5}], r"only\[0\]: no cell has \{'num_experts': 5\}"),
+        ([{"num_experts": 4}, {"num_expert": 4}], r"only\[1\]: no cell has .*did you mean num_experts"),
+        ([], "only"),
+    ],
+)
+def test_cells_that_are_not_there_are_named(data: dict[str, Any], only: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        planner(spec(data, only=only))
+
+
+def test_candidates_for_the_next_runs_are_the_cells_not_yet_run(data: dict[str, Any], tmp_path: Path) -> None:
+    """What `next --out` writes is a sweep of the chosen cells, with the ids that the whole sweep gives them."""
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe(data)))
+    whole = {"format": "moewright-sweep/1", "recipe": "recipe.json", "axes": [EXPERTS], "seeds": [3, 5]}
+    (tmp_path / "sweep.json").write_text(json.dumps(whole))
+    first = Planner(LoadedSweep.load(tmp_path / "sweep.json")).plan({}).runs
+    found = sweep_candidates(tmp_path / "sweep.json", {first[0].id})
+    assert [run.id for run in found.runs] == [run.id for run in first if run.recipe.seed == 3][1:]
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "next.yaml").write_text(found.spec_text([2, 0], tmp_path / "below" / "next.yaml"))
+    again = Planner(LoadedSweep.load(tmp_path / "below" / "next.yaml")).plan({}).runs
+    assert {run.id for run in again} == {found.runs[2].id, found.runs[0].id}
+    with pytest.raises(UserError, match="all 4 runs of the sweep are among the runs"):
+        sweep_candidates(tmp_path / "sweep.json", {run.id for run in first})
+    inline = sweep_candidates({**whole, "recipe": recipe(data)}, ())
+    with pytest.raises(UserError, match="out: the recipe's paths start at"):
+        inline.spec_text([0], tmp_path / "next.yaml")
+
+
+def test_next_writes_a_sweep_and_never_over_the_users(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe(data)))
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(json.dumps({"recipe": "recipe.json", "axes": [EXPERTS]}))
+    given: dict[str, Any] = {"candidates": sweep, "spend": 1e15, "law": "clark2022"}
+    with pytest.raises(UserError, match="is what candidates reads"):
+        moewright.next_runs(out=sweep, **given)
+    for _ in range(2):  # its own earlier result is replaced
+        found = moewright.next_runs(out=tmp_path / "next.yaml", **given)
+    assert found.record.first_batch
+    ids = {run.id for run in Planner(LoadedSweep.load(tmp_path / "next.yaml")).plan({}).runs}
+    assert ids == {run.name for run in found.record.chosen}
+    (tmp_path / "mine.yaml").write_text("mine: 1\n")
+    with pytest.raises(UserError, match="exists and nothing in it says"):
+        moewright.next_runs(out=tmp_path / "mine.yaml", **given)

@@ -61,6 +61,7 @@ LINES: dict[str, list[str]] = {
     "runs": ["runs", "runs", "--json"],
     "fit": ["fit", "runs.csv", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
     "laws": ["laws", "hoffmann2022", "--json"],
+    "next": ["next", "runs.csv", "--law", "hoffmann2022", "--spend", "1e23", "--json"],
     "export": ["export", "config.json", "--format", "megatron", "--out", "new", "--json"],
     "data prepare": ["data", "prepare", "text.txt", "--vocab-size", "300", "--out", "new", "--json"],
 }

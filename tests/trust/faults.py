@@ -54,6 +54,7 @@ class Case:
 
 CASES: dict[str, Case] = {
     "fit": Case("fit {inputs}/runs.csv --law hoffmann2022 --bootstrap 0 --out {disk}/law.json"),
+    "next": Case("next {inputs}/runs.csv --law hoffmann2022 --spend 1e23 --out {disk}/next.csv"),
     "fit figures": Case("fit {inputs}/runs.csv --law hoffmann2022 --bootstrap 0 --plots {disk}/plots"),
     "runs": Case("runs {inputs}/finished --out {disk}/runs.parquet --curves {disk}/curves.parquet"),
     "design": Case(

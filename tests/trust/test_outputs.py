@@ -24,14 +24,22 @@ DESIGN = ["design", "--total-params", "3B", "--train-tokens", "2T"]
 EXPORT = ["export", "{design}", "--format", "megatron"]
 PREPARE = ["data", "prepare", "{text}", "--vocab-size", "300"]
 RUNS = ["runs", "{loss}"]
-FILES = {"fit --out": FIT, "fit --plots": FIT, "runs --out": RUNS, "runs --curves": RUNS}
+NEXT = ["next", "{runs}", "--law", "hoffmann2022", "--spend", "1e23"]
+FILES = {"fit --out": FIT, "fit --plots": FIT, "runs --out": RUNS, "runs --curves": RUNS, "next --out": NEXT}
 """What writes files; a new command is a line here or in the next."""
 FOLDERS = {"design --out": DESIGN, "export --out": EXPORT, "data prepare --out": PREPARE}
 OWN_FOLDERS = {"train --out", "sweep --out"}
 """Those go on in what is there, and look for themselves whether it is theirs."""
-ENDINGS = {"fit --out": ".json", "fit --plots": "", "runs --out": ".csv", "runs --curves": ".csv.gz"}
+ENDINGS = {
+    "fit --out": ".json",
+    "fit --plots": "",
+    "runs --out": ".csv",
+    "runs --curves": ".csv.gz",
+    "next --out": ".csv",
+}
 READ = {
     "runs",
+    "candidates",
     "name",
     "law",
     "config",

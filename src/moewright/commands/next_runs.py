@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moewright.architecture import Architecture
     from moewright.hardware.devices import Device
     from moewright.laws import Law
-    from moewright.laws.selection.next_runs import NextRuns
+    from moewright.laws.selection.run_choice import NextRuns
 
 NEXT_SWEEP = Place("file", (b"# made by moewright next",))
 
@@ -80,7 +80,7 @@ def next_runs(
     import moewright.runs as run_tables
     from moewright.laws import resolve_law
     from moewright.laws.selection.grid import grid_of
-    from moewright.laws.selection.next_runs import next_runs_of
+    from moewright.laws.selection.run_choice import next_runs_of
     from moewright.laws.selection.question import PURPOSES
     from moewright.quantities import parse_count
     from moewright.runs.table_files import TABLE_ENDINGS, check_ending, write_frame
@@ -103,7 +103,7 @@ def next_runs(
     elif isinstance(candidates, pd.DataFrame):
         table = run_tables.prepare(candidates, "candidates")
     elif isinstance(candidates, dict) or Path(candidates).suffix.lower() in (".yaml", ".yml", ".json"):
-        from moewright.sweeps.foresight.candidates import sweep_candidates
+        from moewright.sweeps.foresight.sweep_candidates import sweep_candidates
 
         sweep = sweep_candidates(candidates, made)
         table = sweep.table

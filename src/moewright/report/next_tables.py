@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from moewright.laws.selection.next_runs import NextRuns, NextRunsRecord
+from moewright.laws.selection.run_choice import NextRuns, NextRunsRecord
 from moewright.quantities import format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled

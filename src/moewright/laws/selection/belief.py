@@ -11,7 +11,6 @@ are weighted by how likely the runs are under each; their disagreement is part o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 # Of the prior of a law's coefficients: all rows together tell as much as one run whose log loss has this deviation.
 # A prior by what it says of losses does not depend on how a form is written (unit information, Kass, Wasserman 1995).
 _PRIOR_SPREAD = 1.0
+# Of each target's log loss before the runs, at most: a factor of e^.5.
+_TARGET_SPREAD = 0.5
 # What a form misses, as a deviation of log loss, and over which share of a variable's range it is alike: the grid from
 # which the runs choose, and what is taken where there are none.
 _MISFITS, _LENGTHS = (0.0005, 0.002, 0.005, 0.01, 0.02, 0.04), (0.25, 0.5, 1.0)
@@ -72,18 +73,19 @@ def believe(
     points: "Sequence[pd.DataFrame]",
     noise: float | None = None,
     *,
+    candidates: int = 0,
     skip: bool = False,
 ) -> Belief:
     """Log losses at the rows of `points` under `laws`, given the rows of `runs` with their `loss`.
 
     Both are one table per law, with its variables as columns. `noise` is the deviation of log loss between seeds; None:
-    what makes the runs most likely, or `NOISE` where there are none. With `skip`, laws that say nothing of these models
-    are left out while one does.
+    what makes the runs most likely, or `NOISE` where there are none. The first `candidates` points are candidates, the
+    others targets. With `skip`, laws that say nothing of these models are left out while one does.
     """
     parts, heard, silent = [], [], []
     for law, one, other in zip(laws, runs, points, strict=True):
         try:
-            parts.append(_LawBelief.of(law, one, other, noise))
+            parts.append(_LawBelief.of(law, one, other, noise, candidates))
             heard.append(law.name)
         except UserError as error:
             if not skip:
@@ -121,10 +123,13 @@ class _LawBelief:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, law: Law, runs: "pd.DataFrame | None", points: "pd.DataFrame", noise: float | None) -> "_LawBelief":
-        model = _Linearised.of(law, runs, points, noise)
+    def of(
+        cls, law: Law, runs: "pd.DataFrame | None", points: "pd.DataFrame", noise: float | None, candidates: int
+    ) -> "_LawBelief":
+        model = _Linearised.of(law, runs, points, noise, candidates)
         if runs is None:
-            covariance = model.prior(model.points) + _MISFIT**2 * model.alike(model.points, model.points, _LENGTH)
+            here = model.points
+            covariance = here.features @ here.features.T + _MISFIT**2 * model.alike(here, here, _LENGTH)
             found = NOISE if noise is None else noise
             return cls(model.points.mean, covariance, found, _MISFIT, 0.0, model.notes)
         gap = model.log_loss - model.runs.mean
@@ -149,16 +154,14 @@ class _Rows:
 
     mean: Array
     """Of log loss before the runs, (R,)."""
-    slopes: Array
-    """Of log loss by the coefficients, (R, P)."""
+    features: Array
+    """(R, F): what independent coefficients of deviation 1 multiply: the law's, then the slopes beyond runs."""
     scaled: Array
     """Variables, each from 0 to 1, (R, V)."""
-    beyond: Array
-    """How far each variable is above or below all runs, (R, 2 V)."""
 
     def some(self, rows: "npt.NDArray[np.int64]") -> "_Rows":
         """A selection."""
-        return _Rows(self.mean[rows], self.slopes[rows], self.scaled[rows], self.beyond[rows])
+        return _Rows(self.mean[rows], self.features[rows], self.scaled[rows])
 
 
 @dataclass(frozen=True)
@@ -169,12 +172,12 @@ class _Linearised:
     points: _Rows
     log_loss: Array
     """Of the runs, as measured."""
-    precision: Array
-    """(P, P) of the coefficients before the runs."""
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, law: Law, runs: "pd.DataFrame | None", points: "pd.DataFrame", noise: float | None) -> "_Linearised":
+    def of(
+        cls, law: Law, runs: "pd.DataFrame | None", points: "pd.DataFrame", noise: float | None, candidates: int
+    ) -> "_Linearised":
         form = law.as_form()
         at_points = read_columns(points, form.inputs, {})
         at_runs = {name: values[:0] for name, values in at_points.items()}
@@ -186,9 +189,7 @@ class _Linearised:
         kept[outliers] = False
         at_runs, measured = {name: values[kept] for name, values in at_runs.items()}, measured[kept]
         here, there = _problem(law, at_runs), _problem(law, at_points)
-        slopes = np.concatenate([_at(here, prior)[1], _at(there, prior)[1]])
-        whole = slopes.T @ slopes / (len(slopes) * _PRIOR_SPREAD**2)
-        precision = whole + _RIDGE * np.diag(np.maximum(np.diag(whole), 1e-12))
+        precision = _precision(_at(here, prior)[1], _at(there, prior)[1], candidates)
         spread = NOISE if noise is None else noise
         agreed = [_agreed(here, prior, precision, start, measured, spread) for start in (prior, *starts)]
         centre = min(agreed, key=lambda each: each[1])[0]
@@ -197,21 +198,12 @@ class _Linearised:
         scaled = (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-12)
         box = places[:number] if number else places
         beyond = np.maximum(np.hstack([places - box.max(axis=0), box.min(axis=0) - places]), 0.0)
-        rows = []
+        root, rows = _root(precision), []
         for problem, part in ((here, slice(None, number)), (there, slice(number, None))):
             log_loss, slopes = _at(problem, centre)
-            rows.append(_Rows(log_loss + slopes @ (prior - centre), slopes, scaled[part], beyond[part]))
-        return cls(rows[0], rows[1], measured, precision, notes)
-
-    @cached_property
-    def _prior(self) -> Array:
-        """Covariance (P, P) of the coefficients before the runs."""
-        return np.asarray(np.linalg.pinv(self.precision, hermitian=True))
-
-    def prior(self, rows: _Rows, others: _Rows | None = None) -> Array:
-        """Covariance (R, O) by the coefficients, and by what they are beyond the runs."""
-        other = rows if others is None else others
-        return np.asarray(rows.slopes @ self._prior @ other.slopes.T + _BEYOND**2 * rows.beyond @ other.beyond.T)
+            features = np.hstack([slopes @ root, _BEYOND * beyond[part]])
+            rows.append(_Rows(log_loss + slopes @ (prior - centre), features, scaled[part]))
+        return cls(rows[0], rows[1], measured, notes)
 
     def alike(self, rows: _Rows, others: _Rows, length: float) -> Array:
         """k (R, O): 1 at the same place, Matern's of 5/2 with `length` as a share of each variable's range."""
@@ -223,29 +215,33 @@ class _Linearised:
         """The spreads under which what the centre misses at the runs (R,) is likely, of a grid."""
         shown = np.unique(np.linspace(0, len(gap) - 1, min(len(gap), _ROWS_OF_GRID)).astype(int))
         rows = self.runs.some(shown)
-        fixed = self.prior(rows)
         found = []
         for length in _LENGTHS:
-            near = self.alike(rows, rows, length)
+            values, axes = np.linalg.eigh(self.alike(rows, rows, length))
+            along, features = axes.T @ gap[shown], axes.T @ rows.features
             for misfit in _MISFITS:
                 for sigma in _NOISES if noise is None else (noise,):
-                    lower = np.linalg.cholesky(fixed + misfit**2 * near + sigma**2 * np.eye(len(shown)))
-                    white = np.linalg.solve(lower, gap[shown])
-                    density = -0.5 * white @ white - np.log(np.diag(lower)).sum()
-                    density -= 0.5 * (np.log(misfit / _MISFIT) / _PRIOR_LOG) ** 2
-                    density -= 0.5 * (np.log(sigma / NOISE) / _PRIOR_LOG) ** 2
-                    found.append(_Spread(misfit, length, sigma, float(density)))
+                    spread = np.maximum(values, 0.0) * misfit**2 + sigma**2
+                    system, pull = _normal(features, along, 1 / spread)
+                    density = pull @ np.linalg.solve(system, pull) - along @ (along / spread)
+                    density -= np.log(spread).sum() + np.linalg.slogdet(system)[1]
+                    density -= (np.log(misfit / _MISFIT) ** 2 + np.log(sigma / NOISE) ** 2) / _PRIOR_LOG**2
+                    found.append(_Spread(misfit, length, sigma, 0.5 * float(density)))
         found.sort(key=lambda each: -each.density)
         return [each for each in found[:_MOST_SPREADS] if each.density > found[0].density - _UNLIKELY]
 
     def conditioned(self, gap: Array, spread: "_Spread") -> tuple[Array, Array]:
         """Mean (Q,) and covariance (Q, Q) at the points, given what the centre misses at the runs (R,)."""
         square = spread.misfit**2
-        among = self.prior(self.runs) + square * self.alike(self.runs, self.runs, spread.length)
-        between = self.prior(self.points, self.runs) + square * self.alike(self.points, self.runs, spread.length)
-        own = self.prior(self.points) + square * self.alike(self.points, self.points, spread.length)
-        told = np.linalg.solve(among + spread.noise**2 * np.eye(len(gap)), np.column_stack([gap, between.T]))
-        return self.points.mean + between @ told[:, 0], own - between @ told[:, 1:]
+        among = square * self.alike(self.runs, self.runs, spread.length) + spread.noise**2 * np.eye(len(gap))
+        between = square * self.alike(self.points, self.runs, spread.length)
+        told = np.linalg.solve(among, np.column_stack([gap, self.runs.features, between.T]))
+        number = self.runs.features.shape[1]
+        system = np.eye(number) + self.runs.features.T @ told[:, 1 : number + 1]
+        rest = self.points.features - between @ told[:, 1 : number + 1]
+        mean = between @ told[:, 0] + rest @ np.linalg.solve(system, self.runs.features.T @ told[:, 0])
+        own = square * self.alike(self.points, self.points, spread.length) - between @ told[:, number + 1 :]
+        return self.points.mean + mean, own + rest @ np.linalg.solve(system, rest.T)
 
 
 @dataclass(frozen=True)
@@ -256,6 +252,27 @@ class _Spread:
     length: float
     noise: float
     density: float
+
+
+def _normal(features: Array, gap: Array, weights: Array) -> tuple[Array, Array]:
+    """Matrix (F, F) and right side (F,) of ridge regression with coefficients of deviation 1 and weights (R,)."""
+    weighted = features * weights[:, None]
+    return np.eye(features.shape[1]) + features.T @ weighted, weighted.T @ gap
+
+
+def _precision(at_runs: Array, at_points: Array, candidates: int) -> Array:
+    """Prior precision (P, P) of coefficients whose slopes (R, P) and (Q, P) these are."""
+    everything = np.concatenate([at_runs, at_points])
+    targets = at_points[candidates:]
+    whole = everything.T @ everything / (len(everything) * _PRIOR_SPREAD**2) + targets.T @ targets / _TARGET_SPREAD**2
+    return np.asarray(whole + _RIDGE * np.diag(np.maximum(np.diag(whole), 1e-12)))
+
+
+def _root(precision: Array) -> Array:
+    """L (P, P) with L L^T the inverse, scaled first: coefficients differ by powers of ten."""
+    size = np.sqrt(np.diag(precision))
+    values, axes = np.linalg.eigh(precision / np.outer(size, size))
+    return np.asarray(axes / np.sqrt(np.maximum(values, _RIDGE**2)) / size[:, None])
 
 
 def _centres(

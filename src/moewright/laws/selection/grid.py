@@ -7,7 +7,7 @@ import numpy as np
 from moewright.errors import UserError
 from moewright.laws.catalogue import get, names
 from moewright.laws.law import InapplicableLaw, Law
-from moewright.laws.selection.next_runs import MOST_CANDIDATES, costs_of
+from moewright.laws.selection.run_choice import MOST_CANDIDATES, costs_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -44,7 +44,7 @@ class Question:
         if self.purpose == "forecast":
             return np.asarray(loss * Z90 * deviation.mean(axis=0))
         above = mean.reshape(-1, *[1] * (deviation.ndim - 1))  # of a contrast: 0 or more, the first being the best
-        z = above / np.maximum(deviation, 1e-300)
+        z = above / np.maximum(deviation, 1e-12)
         density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
         return np.asarray(loss * (deviation * (density - z * upper_tail(z))).sum(axis=0))
 
@@ -52,7 +52,7 @@ class Question:
         """The probability that the target of the lowest mean is better than the next one; None for a forecast."""
         if self.purpose == "forecast":
             return None
-        return float((1 - upper_tail(mean / np.maximum(deviation, 1e-300))).min())
+        return float((1 - upper_tail(mean / np.maximum(deviation, 1e-12))).min())
 
     def settled(self, mean: Array, deviation: Array, loss: float) -> str | None:
         """How it is settled, in words; None where it is not."""

@@ -17,7 +17,7 @@ from moewright.laws.fitting.observations import read_columns
 from moewright.laws.forecasting.simulation import REACH
 from moewright.laws.law import Law
 from moewright.laws.selection.belief import Belief, believe
-from moewright.laws.selection.choice import Chooser, Chosen, choose, fill_space
+from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
 from moewright.laws.selection.question import PURPOSES, Z90, Purpose, Question
 from moewright.laws.variable import Array
 from moewright.records import Items, Output, Pair, Record
@@ -184,7 +184,7 @@ def next_runs_of(
     costs = costs_of(candidates)
     parts = [_points(law, candidates, each) for law, each in zip(chosen_laws, asked, strict=True)]
     seen = [None if told is None else in_conventions(law, told)[0] for law in chosen_laws]
-    belief = believe(chosen_laws, seen, parts, noise, skip=not laws)
+    belief = believe(chosen_laws, seen, parts, noise, candidates=len(candidates), skip=not laws)
     chooser = Chooser(belief, len(candidates), question, failures)
     limit = chooser.limit()
     if told is None:

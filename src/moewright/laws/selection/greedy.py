@@ -63,8 +63,9 @@ class Chooser:
 
     def limit(self) -> float:
         """Nats that would be in doubt if every candidate were run."""
-        told = self._among + self.noise**2 / self.keep * np.eye(self.number)
-        known = np.einsum("kc,ck->k", self._between, np.linalg.solve(told, self._between.T))
+        values, axes = np.linalg.eigh((self._among + self._among.T) / 2)
+        across = self._between @ axes
+        known = (across**2 / (np.maximum(values, 0.0) + self.noise**2 / self.keep)).sum(axis=1)
         left = np.sqrt(np.maximum(self._variance - known, 0.0))
         return float(self.question.doubt(self.mean, left, self.loss))
 
