@@ -12,8 +12,8 @@ from moewright import laws
 from moewright.errors import UserError
 from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.greedy import Chooser, choose, fill_space
-from moewright.laws.selection.run_choice import next_runs_of
 from moewright.laws.selection.question import PURPOSES, Purpose, Question, upper_tail
+from moewright.laws.selection.run_choice import next_runs_of
 from moewright.laws.variable import Array
 
 SIZES, TOKENS = np.array([5e7, 1e8, 2e8, 4e8, 8e8]), np.array([1e9, 4e9, 1.6e10, 6.4e10])

@@ -80,8 +80,8 @@ def next_runs(
     import moewright.runs as run_tables
     from moewright.laws import resolve_law
     from moewright.laws.selection.grid import grid_of
-    from moewright.laws.selection.run_choice import next_runs_of
     from moewright.laws.selection.question import PURPOSES
+    from moewright.laws.selection.run_choice import next_runs_of
     from moewright.quantities import parse_count
     from moewright.runs.table_files import TABLE_ENDINGS, check_ending, write_frame
 
