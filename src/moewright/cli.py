@@ -34,6 +34,8 @@ GROUPS = {"data": "Data for training runs."}
 SAYS_WHAT_IT_WROTE = ("design", "fit", "export", "data prepare")
 """Commands whose results do not say it themselves."""
 MOST_NAMES = 8
+DEVICES = ("hardware", "experts_on")
+"""Arguments that take a device, or the word list."""
 
 
 def make_app(words: Sequence[str] = ()) -> typer.Typer:
@@ -136,11 +138,26 @@ def _option(path: str, parameter: Parameter, text: str, is_first: bool) -> Param
     else:
         has_default = not needed and parameter.default is not None and takes is not bool
         text += f" [default: {parameter.default}]" if has_default else ""
+        lists: dict[str, Any] = {"callback": _list_devices, "is_eager": True} if name in DEVICES else {}
         declared = typer.Option(
-            f"--{written(name)}", help=text, metavar=None if takes is bool else metavar(parameter), show_default=False
+            f"--{written(name)}",
+            help=text,
+            metavar=None if takes is bool else metavar(parameter),
+            show_default=False,
+            **lists,
         )
     default_value = Parameter.empty if needed else False if takes is bool else None
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default_value, annotation=Annotated[takes, declared])
+
+
+def _list_devices(given: str | None) -> str | None:
+    """With `list` for a device, print those that there are and end, whatever else is given or missing."""
+    if given == "list":
+        from moewright.hardware.device_list import list_devices
+
+        _tell(list_devices(), {}, "--json" in sys.argv)
+        raise typer.Exit
+    return given
 
 
 def _tell(result: Any, values: Mapping[str, Any], as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The packaged devices, users' own, and what is said about wrong ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import yaml
 import moewright
 from moewright.errors import UserError
 from moewright.hardware import known_devices, load_device, memory_per_device
+from moewright.hardware.device_list import DeviceListRecord
 from moewright.hardware.placement import place
 from moewright.hf.loading import load_architecture
+from tests.test_cli import run
 
 QWEN = "examples/configs/qwen3-30b-a3b.json"
 OWN: dict[str, Any] = {
@@ -144,3 +147,16 @@ def test_placement() -> None:
     assert (place(gb200, 72).tensor, place(gb200, 12).tensor) == (8, 6)
     assert place(gb200, 72).bandwidth_between_groups == gb200.node.bandwidth
     assert place(h100, 16).bandwidth_between_groups == h100.network.bandwidth  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("line", [["inspect"], ["plan"], ["design"], ["plan", QWEN, "--devices", "8"]])
+def test_list_prints_every_device(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *line, "--hardware", "list")
+    assert (code, err) == (0, "")
+    assert all(name in out for name in known_devices())
+    code, out, err = run(capsys, *line, "--hardware", "list", "--json")
+    assert (code, err) == (0, "")
+    devices = DeviceListRecord.from_dict(json.loads(out)).devices
+    assert {name: figures.memory for name, figures in devices.items()} == {
+        name: device.memory for name, device in known_devices().items()
+    }

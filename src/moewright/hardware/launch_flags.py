@@ -5,7 +5,7 @@ from __future__ import annotations
 from moewright.hardware.layout_record import LayoutRecord
 from moewright.hardware.serving_record import ServingLayoutRecord
 
-# Megatron-LM, megatron/training/arguments.py; torchtitan, config/job_config.py: [parallelism], [activation_checkpoint].
+# Megatron-LM: megatron/training/arguments.py. torchtitan 0.3.0: config/, distributed/activation_checkpoint.py.
 
 
 def megatron_flags(layout: LayoutRecord, sequences: int, tokens_per_sequence: int, layers: int) -> list[str]:
@@ -45,7 +45,9 @@ def megatron_flags(layout: LayoutRecord, sequences: int, tokens_per_sequence: in
 def torchtitan_settings(layout: LayoutRecord, sequences: int, tokens_per_sequence: int) -> list[str] | None:
     """Overrides of a torchtitan configuration; None where it has no such layout.
 
-    It shards weights fully (ZeRO 3) or, with a pipeline, keeps them gathered after the forward pass.
+    It shards weights fully (ZeRO 3) or, with a pipeline, keeps them gathered after the forward pass. Without a pipeline
+    its local batch is what passes at a time, and it accumulates up to the global batch; with one it is all of a step.
+    What is recomputed is a subcommand, so that it comes last.
     """
     if layout.zero == 0 and layout.dp > 1:
         shards = [
@@ -61,7 +63,12 @@ def torchtitan_settings(layout: LayoutRecord, sequences: int, tokens_per_sequenc
     if layout.recompute == "experts":
         return None
     schedule = "Interleaved1F1B" if layout.chunks > 1 else "1F1B"
-    pipeline = [f"--parallelism.pipeline_parallel_schedule {schedule}"] if layout.pp > 1 else []
+    pipeline = [
+        f"--parallelism.pipeline_parallel_schedule {schedule}",
+        f"--parallelism.pipeline_parallel_microbatch_size {layout.micro_batch}",
+    ]
+    if layout.pp == 1:
+        pipeline = []
     again = "full" if layout.recompute == "layers" else "none"
     return [
         *shards,
@@ -71,9 +78,9 @@ def torchtitan_settings(layout: LayoutRecord, sequences: int, tokens_per_sequenc
         f"--parallelism.expert_parallel_degree {layout.ep}",
         f"--parallelism.context_parallel_degree {layout.cp}",
         f"--training.seq_len {tokens_per_sequence}",
-        f"--training.local_batch_size {layout.micro_batch * layout.micro_batches}",
+        f"--training.local_batch_size {layout.micro_batch * (layout.micro_batches if layout.pp > 1 else 1)}",
         f"--training.global_batch_size {sequences}",
-        f"--activation_checkpoint.mode {again}",
+        f"activation-checkpoint:{again}",
     ]
 
 

@@ -15,6 +15,7 @@ __all__ = ["SECTIONS", "show"]
 SECTIONS: dict[str, str] = {
     "InspectionComparison": "comparison_tables.print_comparison",
     "Dataset": "dataset_tables.print_dataset",
+    "DeviceList": "device_tables.print_devices",
     "Designs": "design_tables.print_designs",
     "DryRun": "dry_run_tables.print_dry_run",
     "Evidence": "evidence_tables.print_evidence",
