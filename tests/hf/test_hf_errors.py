@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from moewright import UserError, inspect
 from moewright.architecture.counts import total_params
 from moewright.hf.config import read_config
+from moewright.hf.loading import load_architecture
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
 
@@ -190,3 +191,32 @@ def test_groups_that_do_not_divide_are_reported_and_counted() -> None:
     imported = read_config(config)
     assert total_params(imported.architecture) == transformers_count(config)
     assert any(warning.startswith("n_group: 2 does not divide") for warning in imported.warnings)
+
+
+# Families that only transformers knows
+
+
+@pytest.mark.parametrize("family", ["falcon", "gpt_neox", "stablelm"])
+def test_an_unknown_family_is_refused_with_what_transformers_builds(family: str) -> None:
+    module = oracle.build(family, {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4})
+    with pytest.raises(UserError, match="is not a family that moewright knows") as refusal:
+        load_architecture(oracle.saved_config(module))
+    assert f" of {oracle.count(module):,} parameters (" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "falkon"},
+        {"model_type": "falcon", "num_hidden_layers": 10**9},
+        {"model_type": "falcon", "text_config": {"num_local_experts": 10**9}},
+        {"model_type": "falcon", "hidden_size": "wide"},
+        {"model_type": "clip"},  # no causal model
+        {"model_type": 'x", "'},
+    ],
+)
+def test_what_transformers_does_not_build_is_refused_without(config: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as refusal:
+        load_architecture(config)
+    assert "builds" not in str(refusal.value)

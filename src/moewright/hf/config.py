@@ -40,12 +40,16 @@ class HFImport:
     """The language model's part of the file, with what the wrapper says of its storage."""
 
 
+class UnknownFamilyError(UserError):
+    """A model_type that no reader knows."""
+
+
 def get_family(model_type: str) -> Family:
-    """What moewright knows of a model_type; UserError if it knows nothing."""
+    """What moewright knows of a model_type; UnknownFamilyError if it knows nothing."""
     model_type = OTHER_NAMES.get(model_type, model_type)
     if model_type not in MODULES:
         known = hint(model_type, sorted(MODULES))
-        raise UserError(f"model_type: {model_type!r} is not a family that moewright knows{known}")
+        raise UnknownFamilyError(f"model_type: {model_type!r} is not a family that moewright knows{known}")
     module = import_module(f"moewright.hf.families.{MODULES[model_type]}")
     family: Family = module.FAMILIES[model_type]
     return family

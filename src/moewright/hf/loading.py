@@ -11,7 +11,7 @@ from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.hf.bare_weights import bare_weights, config_of_weights
-from moewright.hf.config import config_path, read_config
+from moewright.hf.config import UnknownFamilyError, config_path, read_config
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import is_mistral_params
 from moewright.hf.published import Published, published_as_config_says, published_as_spec_says
@@ -118,7 +118,13 @@ def _from_mapping(values: dict[str, Any], name: str, folder: Path | None = None)
             "model_type: missing; expected a Hugging Face config.json, Mistral's params.json, or a moewright "
             "architecture with format: moewright-architecture/1"
         )
-    imported = read_config(values)
+    try:
+        imported = read_config(values)
+    except UnknownFamilyError as error:
+        from moewright.hf.built_elsewhere import as_transformers_builds  # only where it is asked
+
+        built = as_transformers_builds(values)
+        raise UserError(f"{error}; {built}" if built else str(error)) from None
     family = imported.family
     return Loaded(
         imported.architecture,
