@@ -992,6 +992,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 _OCR_LAYERS = {"mlp_layer_types": ["dense"] + ["sparse"] * 31}
 _INDEXER = {"indexer_n_heads": 16, "indexer_head_dim": 256, "indexer_budget": 2048, "indexer_compress_ratio": 16} | _QSA
+_INDEXER |= {"ple_layer_ids": [2, 6], "eos_token_id": 2}
 # Some families have no buildable default; these are the fields that their publishers set.
 NEEDED_FIELDS: dict[str, dict[str, Any]] = {
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},

@@ -7,6 +7,10 @@ from pydantic import Field
 from moewright.records import Count, Record, Size
 
 
+Rows = Annotated[int, Field(gt=0, le=10**11)]
+"""Rows of a table: Qwen4-Exp's have 320 million."""
+
+
 class OwnWeight(Record):
     """`copies` tensors of outputs x inputs numbers: counted, stored and multiplied with, and no more than that.
 
@@ -16,7 +20,7 @@ class OwnWeight(Record):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,60}$")]
     component: Literal["embedding", "attention", "linear_mixer", "router", "dense_ffn", "norm", "other"]
-    outputs: Size
+    outputs: Rows
     inputs: Size = 1
     copies: Size = 1
     times: Count = 1

@@ -32,6 +32,11 @@ NEUTRAL_KEYS = frozenset(
     """.split()  # noqa: SIM905
 )
 
+MOST_UNKNOWN = 100
+"""Unknown keys of a config that are named one by one; wrappers and publishers' own files have dozens."""
+MOST_COMPARED = 1000
+"""Keys among which the one that may have been meant is looked for."""
+
 _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "swish": "silu",
@@ -301,9 +306,10 @@ class Config:
     def finish(self) -> list[str]:
         """All warnings, with the keys that nobody read and the defaults that were taken."""
         known = self._used | self._neutral | set(self._defaults)
-        for key in sorted(self._values.keys() - known):
-            if key.startswith("_"):
-                continue
+        unknown = [key for key in sorted(self._values.keys() - known) if not key.startswith("_")]
+        if len(unknown) > MOST_UNKNOWN:
+            self.warn(f"{len(unknown) - MOST_UNKNOWN:,} more unknown keys were not used")
+        for key in unknown[:MOST_UNKNOWN]:
             near = near_name(key, sorted(known), MISSPELT)
             meant = f"; did you mean {near}?" if near else ""
             self.warn(f"unknown key {self._prefix}{self._written[key]} was not used{meant}")
@@ -317,7 +323,7 @@ class Config:
         if key in self._values:
             return self._values[key]
         if key not in self._defaults:
-            near = near_name(key, sorted(self._values.keys() - self._used), MISSPELT)
+            near = near_name(key, sorted(self._values.keys() - self._used)[:MOST_COMPARED], MISSPELT)
             slip = f"; is {near} a typing error?" if near else ""
             raise UserError(f"{self._prefix}{key}: missing, and {self.family} has no size without it{slip}")
         value = self._defaults[key]

@@ -12,8 +12,8 @@ from moewright.hf.config_reader import Config, Family
 from moewright.hf.families.qwen import delta_net, gated_attention, qwen_experts
 from moewright.hf.parts import COMMON_DEFAULTS, build, without
 
-_MOST_TABLES = 1000
-"""N-gram tables of a model; the published one has 16."""
+_MOST_TABLES = 500
+"""N-gram tables of a model; a layer has 16 by default."""
 
 
 def _read(c: Config) -> Architecture:
@@ -129,7 +129,8 @@ def _primes(start: int, count: int) -> list[int]:
     found: list[int] = []
     candidate = max(start, 2)
     while len(found) < count:
-        if all(candidate % divisor for divisor in range(2, math.isqrt(candidate) + 1)):
+        root = math.isqrt(candidate)
+        if candidate == 2 or (candidate % 2 and all(candidate % divisor for divisor in range(3, root + 1, 2))):
             found.append(candidate)
         candidate += 1
     return found
