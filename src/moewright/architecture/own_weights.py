@@ -6,7 +6,6 @@ from pydantic import Field
 
 from moewright.records import Count, Record, Size
 
-
 Rows = Annotated[int, Field(gt=0, le=10**11)]
 """Rows of a table: Qwen4-Exp's have 320 million."""
 
