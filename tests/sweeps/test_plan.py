@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import moewright
@@ -219,17 +220,27 @@ def test_candidates_for_the_next_runs_are_the_cells_not_yet_run(data: dict[str, 
     whole = {"format": "moewright-sweep/1", "recipe": "recipe.json", "axes": [EXPERTS], "seeds": [3, 5]}
     (tmp_path / "sweep.json").write_text(json.dumps(whole))
     first = Planner(LoadedSweep.load(tmp_path / "sweep.json")).plan({}).runs
-    found = sweep_candidates(tmp_path / "sweep.json", {first[0].id})
+    found = sweep_candidates(tmp_path / "sweep.json", pd.DataFrame({"run_id": [first[0].id]}))
     assert [run.id for run in found.runs] == [run.id for run in first if run.recipe.seed == 3][1:]
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "next.yaml").write_text(found.spec_text([2, 0], tmp_path / "below" / "next.yaml"))
     again = Planner(LoadedSweep.load(tmp_path / "below" / "next.yaml")).plan({}).runs
     assert {run.id for run in again} == {found.runs[2].id, found.runs[0].id}
     with pytest.raises(UserError, match="all 4 runs of the sweep are among the runs"):
-        sweep_candidates(tmp_path / "sweep.json", {run.id for run in first})
-    inline = sweep_candidates({**whole, "recipe": recipe(data)}, ())
+        sweep_candidates(tmp_path / "sweep.json", pd.DataFrame({"run_id": [run.id for run in first]}))
+    inline = sweep_candidates({**whole, "recipe": recipe(data)}, None)
     with pytest.raises(UserError, match="out: the recipe's paths start at"):
         inline.spec_text([0], tmp_path / "next.yaml")
+
+
+def test_cells_whose_rate_is_still_to_be_tuned_are_known_by_their_models(data: dict[str, Any]) -> None:
+    tuning = {"multipliers": [0.5, 1, 2], "per": ["num_experts"]}
+    whole = spec(data, axes=[{"grid": {"num_experts": [4, 8]}}], tuning=tuning)
+    everything = sweep_candidates(whole, None)
+    assert len(everything.runs) == 2
+    assert not everything.table["run_id"].str.startswith("awaits").any()
+    left = sweep_candidates(whole, everything.table.iloc[[0]].assign(run_id="tuned"))
+    assert [run.cell.settings for run in left.runs] == [{"num_experts": 8}]
 
 
 def test_next_writes_a_sweep_and_never_over_the_users(data: dict[str, Any], tmp_path: Path) -> None:

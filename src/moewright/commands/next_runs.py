@@ -94,7 +94,6 @@ def next_runs(
     purpose = one_of(for_, "for", PURPOSES)
     budget = None if spend is None else parse_count(spend, "spend")
     told = None if runs is None else _table(runs)
-    made = set() if told is None or "run_id" not in told else set(told["run_id"].astype(str))
     sweep = None
     if candidates is None:
         if told is None:
@@ -105,7 +104,7 @@ def next_runs(
     elif isinstance(candidates, dict) or Path(candidates).suffix.lower() in (".yaml", ".yml", ".json"):
         from moewright.sweeps.foresight.sweep_candidates import sweep_candidates
 
-        sweep = sweep_candidates(candidates, made)
+        sweep = sweep_candidates(candidates, told)
         table = sweep.table
     else:
         table = _table(candidates)

@@ -1,7 +1,7 @@
 """The runs of a sweep's specification as candidates for the next runs, and the specification of those chosen."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,16 +47,32 @@ class SweepCandidates:
         return f"{MADE_BY}\n{dump_yaml({**given, 'only': only, 'seeds': [spec.seeds[0]]})}"
 
 
-def sweep_candidates(spec: "str | Path | dict[str, Any]", made: Collection[str]) -> SweepCandidates:
-    """The runs of a specification with its first seed, but for those whose ids are among the `made`.
+def sweep_candidates(spec: "str | Path | dict[str, Any]", made: pd.DataFrame | None) -> SweepCandidates:
+    """The runs of a specification with its first seed, but for those that are in the run table `made`.
 
-    UserError for a specification that cannot be run, or of which nothing is left.
+    They are known by their ids; one whose learning rate is still to be tuned has none, and is known by its model and
+    tokens. UserError for a specification that cannot be run, or of which nothing is left.
     """
     loaded = load_sweep(spec)
     planner = Planner(loaded)
     first = planner.spec.seeds[0]
     planned = [run for run in planner.plan({}).runs if run.stage != "tune" and run.recipe.seed == first]
-    runs = tuple(run for run in planned if run.id not in made)
-    if not runs:
+    table = planned_table(planner, planned)
+    ids, models = _column(made, ["run_id"]), _column(made, ["architecture", "train_tokens"])
+    here = list(zip(table["architecture"], table["train_tokens"], strict=True))
+    left = [
+        place
+        for place, run in enumerate(planned)
+        if (here[place] not in models if run.awaits_rate else (run.id,) not in ids)
+    ]
+    if not left:
         raise UserError(f"candidates: all {len(planned)} runs of the sweep are among the runs")
-    return SweepCandidates(loaded, runs, planned_table(planner, runs))
+    names = [planned[place].id.removeprefix("awaits ") for place in left]
+    table = table.iloc[left].reset_index(drop=True).assign(run_id=names)
+    return SweepCandidates(loaded, tuple(planned[place] for place in left), table)
+
+
+def _column(table: pd.DataFrame | None, names: list[str]) -> set[tuple[Any, ...]]:
+    if table is None or any(name not in table for name in names):
+        return set()
+    return set(table[names].itertuples(index=False, name=None))
