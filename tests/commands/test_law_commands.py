@@ -1,6 +1,8 @@
 """moewright laws, predict and fit as a user meets them, and predict's reading of models."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -189,3 +191,16 @@ def test_fitted_laws_refuse_what_they_cannot_read(tmp_path: Path) -> None:
     (tmp_path / "law.json").write_text('{"format": "something"}')
     with pytest.raises(UserError, match="not a fitted law"):
         laws.load(tmp_path / "law.json")
+
+
+def test_learning_rates_that_lie_apart_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """OLMoE: 11 times between two laws, by their formulas on its counts; it was trained at 4e-4 (arXiv 2409.02060)."""
+    steps = 1.79 * 6_713_163_776**-0.713 * 5e12**0.307
+    joint = math.exp(8.39 - 0.81 * math.log(1_075_972_096) - 0.25 * math.log(8))
+    code, out, _ = run(capsys, "predict", "olmoe-1b-7b", "--train-tokens", "5T")
+    assert code == 0
+    found = re.search(r"learning rates (\S+) times apart, (\S+) .* to (\S+)", " ".join(out.split()))
+    assert found is not None
+    assert [float(number) for number in found.groups()] == pytest.approx([steps / joint, joint, steps], rel=0.05)
+    code, out, _ = run(capsys, "predict", "olmoe-1b-7b", "--train-tokens", "5T", "--law", "steplaw")
+    assert "times apart" not in out

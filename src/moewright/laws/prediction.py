@@ -23,6 +23,8 @@ NEVER_COMPARE = (
     "Compare models under one law."
 )
 INTERVAL_LEVEL = 0.9
+RATES_APART = 2.0
+"""The best rates of steplaw's mixtures lie 1.2 times above it at the median (arXiv 2503.04715): twice is no scatter."""
 
 
 class DomainStatus(Record):
@@ -180,7 +182,22 @@ def predict_losses(
     notes = repetition_notes(train_tokens, unique_tokens)
     worth = effective_tokens(train_tokens, unique_tokens)
     answers = tuple(_ask(law, architecture, worth if "loss" in law.gives else train_tokens) for law in chosen)
-    return Prediction(name, train_tokens, answers, (*warnings, *notes, *caveats(architecture)), unique_tokens)
+    told = (*warnings, *notes, *_rates_apart(answers), *caveats(architecture))
+    return Prediction(name, train_tokens, answers, told, unique_tokens)
+
+
+def _rates_apart(answers: Iterable[LawPrediction]) -> tuple[str, ...]:
+    """A note where laws advise learning rates that differ by more than `RATES_APART`."""
+    advised = [
+        (answer.quantities["learning_rate"], answer.law) for answer in answers if "learning_rate" in answer.quantities
+    ]
+    if not advised or max(advised)[0] <= RATES_APART * min(advised)[0]:
+        return ()
+    (low, lowest), (high, highest) = min(advised), max(advised)
+    return (
+        f"laws advise learning rates {high / low:.2g} times apart, {low:.2g} ({lowest}) to {high:.2g} ({highest}): "
+        "tune it on smaller runs, such as a sweep with a tuning stage",
+    )
 
 
 def _gives_numbers(law: Law) -> bool:
