@@ -11,7 +11,7 @@ import pytest
 import moewright
 from moewright import UserError
 from moewright.hf.published import Published
-from tests.hf import quantized
+from tests.hf import oracle, quantized
 from tests.hf.samplers import SAMPLERS
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -304,3 +304,14 @@ def test_a_side_file_goes_with_its_folder(tmp_path: Path) -> None:
     )
     found = published(tmp_path)
     assert (found.dtype, found.source) == ("fp8", "hf_quant_config.json")
+
+
+def test_formats_of_weights_that_only_one_family_has_are_not_guessed() -> None:
+    r = random.Random("own weights")
+    for family in ("inkling2_text", "qwen4_exp_text", "zaya"):
+        values = oracle.saved_config(oracle.build(family, SAMPLERS[family](r))) | {"dtype": "bfloat16"}
+        assert published(values).total_bytes == 2 * moewright.inspect(values).total_params
+        fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+        unknown = published(values | {"quantization_config": fp8})
+        assert unknown.total_bytes is None
+        assert "own." in unknown.notes[0]

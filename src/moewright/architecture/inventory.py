@@ -118,11 +118,15 @@ def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight
     return weights + own_weights(layer.own_weights)
 
 
+OWN = "own."
+"""Begins the names of weights that only the family has."""
+
+
 def own_weights(weights: Sequence[OwnWeight]) -> list[Weight[Any]]:
     """What only the family has."""
     return [
         Weight(
-            own.name,
+            OWN + own.name,
             own.component,
             own.outputs,
             own.inputs,

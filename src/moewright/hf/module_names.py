@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from moewright.architecture.inventory import Weight
+from moewright.architecture.inventory import OWN, Weight
 from moewright.architecture.mixers import (
     CompressedAttention,
     GatedDeltaNet,
@@ -134,7 +134,9 @@ def naming(model_type: str | None) -> Naming:
 
 def outer_modules(weight: Weight[int]) -> Iterator[Module]:
     """The module of a matrix outside the layers."""
-    if weight.component == "lm_head":
+    if weight.name.startswith(OWN):
+        yield _own_module(weight, weight.name)
+    elif weight.component == "lm_head":
         yield Module(("lm_head", "head"), "lm_head", weight.outputs, weight.inputs, 1)
     elif weight.component == "embedding":
         yield Module(("embed_tokens", "embed"), "embedding", weight.outputs, weight.inputs, 1)
@@ -142,10 +144,18 @@ def outer_modules(weight: Weight[int]) -> Iterator[Module]:
         yield Module((weight.name,), "kept", weight.outputs, weight.inputs, weight.copies)
 
 
+def _own_module(weight: Weight[int], name: str) -> Module:
+    """What only a family has, under a name of ours."""
+    kind: Kind = "unnamed" if weight.use == "matmul" else "kept"
+    return Module((name,), kind, weight.outputs, weight.inputs, weight.copies)
+
+
 def layer_modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming) -> Iterator[Module]:
     """The modules that hold a matrix of a layer; `prefix` is `layers.3` or what else the layer is called."""
     copies, component = weight.copies, weight.component
-    if component == "linear_mixer" or component == "attention":
+    if weight.name.startswith(OWN):
+        yield _own_module(weight, f"{prefix}.{weight.name}")
+    elif component == "linear_mixer" or component == "attention":
         place = _mixer_place(mixer, names)
         for name, outputs in _mixer_pieces(weight, mixer, names):
             kind: Kind = "kept" if weight.name in names.kept else "linear"
