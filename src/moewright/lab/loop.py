@@ -2,6 +2,7 @@
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,10 +28,12 @@ from moewright.experiment.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.experiment.planning import RunPlan
 from moewright.experiment.product_backends import ProductChoice
 from moewright.experiment.recipe import Recipe
+from moewright.experiment.routing_health import CollapseWatch
 from moewright.experiment.run_folder import METRICS, STATUS, FileStamp, Outcome, RunStatus, TrainingResult
 from moewright.experiment.signals import handling
 from moewright.experiment.threads import ThreadChoice
 from moewright.files import AppendOnlyFile
+from moewright.foreign_text import visible
 from moewright.lab.losses import StepLosses
 from moewright.lab.machine import matmul_peak, peak_memory
 from moewright.lab.session import Session
@@ -63,6 +66,7 @@ class TrainingLoop:
         self.flops_per_token = training_flops_per_token(self.recipe.architecture, self.recipe.sequence_length)
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.peak = self.members.size * matmul_peak(self.members.device, dtype)
+        self.routing_watch = CollapseWatch(self.recipe.architecture, self.recipe.batch_tokens)
         self.interrupted = False
         self.failure: OSError | None = None
         """Of a line of metrics, until all processes know of it."""
@@ -198,6 +202,10 @@ class TrainingLoop:
         if step % self.recipe.log_every_steps and not self.session.is_done and step != 1:
             return
         balancing = self.recipe.balancing
+        routing = losses.totals.metrics() if losses.totals.layers else None
+        if routing is not None and self.members.is_first:
+            for note in self.routing_watch.warnings(routing):
+                print(visible(f"warning: step {step}: {note}"), file=sys.stderr)
         line = TrainLine(
             step=step,
             tokens=self.session.tokens,
@@ -211,7 +219,7 @@ class TrainingLoop:
                 for value, each in zip(losses.balance, balancing.losses, strict=True)
             ),
             z_loss=AuxiliaryLoss(raw=losses.z / balancing.z_loss, scaled=losses.z) if balancing.z_loss else None,
-            routing=losses.totals.metrics() if losses.totals.layers else None,
+            routing=routing,
             time=time.time(),
         )
         self._note(line)

@@ -19,7 +19,7 @@ from moewright.lab.model.moe import DROPLESS, MoELayer, Routing, RoutingMode
 from tests.lab.model import reference
 from tests.lab.model.samplers import fill, random_architecture, random_capacity, random_moe, random_valid
 
-LAYERS = 400
+LAYERS = 200
 WIDTHS = (3, 4, 5)
 
 FEATURES = {
@@ -92,7 +92,7 @@ def agree(actual: Tensor | None, expected: Tensor | None, what: str) -> None:
 
 
 def test_layers_equal_the_definition() -> None:
-    """Forward, balance quantities and every gradient of 400 random layers, in both implementations."""
+    """Forward, balance quantities and every gradient of 200 random layers, in both implementations."""
     r = random.Random(20250)
     seen: Counter[str] = Counter()
     for case in range(LAYERS):

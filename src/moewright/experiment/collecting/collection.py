@@ -29,7 +29,7 @@ from moewright.experiment.states import STATES, Observed, observe, observe_run, 
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
 from moewright.outputs import CURVES, CURVES_MARK, RUN_TABLE, RUN_TABLE_MARK, Destination, deliver
 from moewright.records import Items, Output
-from moewright.runs.derived import read_architecture
+from moewright.runs.derived import model_of, read_architecture
 from moewright.runs.schema import SCHEMA
 from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, frame_of, write_frame
 
@@ -187,7 +187,7 @@ def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tu
     if swept:
         row |= _sweep_columns(cell, seen)
     found = [
-        *about_run(source.run_id, run, cell, seen.state, seen.status, tail),
+        *about_run(source.run_id, run, cell, seen.state, seen.status, tail, model_of(row["architecture"])),
         *about_attempts(source.run_id, seen.attempts, now),
     ]
     if swept and cell is None:

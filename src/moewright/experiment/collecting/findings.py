@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from moewright.architecture.spec import Architecture
 from moewright.experiment.attempts import Attempt
 from moewright.experiment.binding import not_bound
 from moewright.experiment.collecting.learning_curves import Tail
 from moewright.experiment.identity import RunIdentity
+from moewright.experiment.routing_health import REMEDY, collapsed
 from moewright.experiment.run_folder import RunRecord, RunStatus
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import CellRecord
@@ -56,8 +58,9 @@ def about_run(
     state: State,
     status: RunStatus | None,
     tail: Tail,
+    architecture: Architecture,
 ) -> Iterator[RunFinding]:
-    """What does not fit together within one run."""
+    """What does not fit together within one run, and whether its routing has collapsed."""
     if run is not None and cell is not None:
         # Without peak rates, which cells do not record.
         planned = RunIdentity.recorded(
@@ -75,6 +78,10 @@ def about_run(
         yield finding(
             run_id, "clock", "time", f"metrics.jsonl: a record is {tail.steps_back:.0f} s older than the last"
         )
+    evaluated = tail.evaluation
+    if evaluated is not None and evaluated.routing is not None:
+        for each in collapsed(evaluated.routing, architecture, sum(evaluated.tokens_by_set.values())):
+            yield finding(run_id, "collapsed", each.measure, f"step {evaluated.step}: {each}; {REMEDY}")
     if state != "done" or status is None:
         return
     final = tail.evaluation
