@@ -168,7 +168,7 @@ def _tell(result: Any, values: Mapping[str, Any], as_json: bool) -> None:
     from moewright.report import show
 
     show(result)
-    for path in (Path(values[name]) for name in ("out", "plots") if name in values):
+    for path in (Path(values[name]) for name in ("out", "plots", "preregister") if name in values):
         names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         line = f"written to {path}: {', '.join(names[:MOST_NAMES])}{more}" if names else f"written: {path}"

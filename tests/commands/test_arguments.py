@@ -44,9 +44,9 @@ KINDS = {
     "predict": "config:sources train_tokens:quantity law:names? unique_tokens:quantity?",
     "models": "name:text?",
     "describe_laws": "name:name? evidence:flag",
-    "fit": "runs:table law:name source:text? where:pairs? holdout:text? bootstrap:int loss:text weights:text? "
-    "cluster:texts? objective:text? tuning:text? asymptote:float? fix:pairs? bound:pairs? seed:int out:path? "
-    "plots:path? force:flag",
+    "fit": "runs:table law:name? source:text? where:pairs? holdout:text? bootstrap:int loss:text weights:text? "
+    "cluster:texts? objective:text? tuning:text? asymptote:float? fix:pairs? bound:pairs? seed:int at:pairs? "
+    "preregister:path? score:path? out:path? plots:path? force:flag",
     "design": "memory:quantity? total_params:quantity? active_params:quantity? decode_tokens_per_second:quantity? "
     "time_to_first_token:quantity? train_tokens:quantity? train_flops:quantity? train_device_hours:quantity? "
     "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
@@ -287,6 +287,13 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"runs": "{runs}", "law": "hoffmann2022", "fix": ["nobody=1"]},
         {"runs": "{runs}", "law": "hoffmann2022", "bound": ["alpha=2:1"]},
         {"runs": "{runs}", "law": "hoffmann2022", "seed": -1},
+        {"runs": "{runs}"},
+        {"runs": "{runs}", "law": "hoffmann2022", "at": ["total_params=1B"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "preregister": "{tmp}/forecast.json"},
+        {"runs": "{runs}", "law": "hoffmann2022", "preregister": "{tmp}/forecast.json", "at": ["total_params=1B"]},
+        {"runs": "2.3", "score": "{tmp}/missing.json"},
+        {"runs": "{runs}", "score": "README.md"},
+        {"runs": "2.3", "score": "{tmp}/missing.json", "law": "hoffmann2022"},
         {"runs": "{runs}", "law": "hoffmann2022", "bootstrap": 0, "out": "{tmp}"},
     ],
     "design": [

@@ -25,7 +25,15 @@ EXPORT = ["export", "{design}", "--format", "megatron"]
 PREPARE = ["data", "prepare", "{text}", "--vocab-size", "300"]
 RUNS = ["runs", "{loss}"]
 NEXT = ["next", "{runs}", "--law", "hoffmann2022", "--spend", "1e23"]
-FILES = {"fit --out": FIT, "fit --plots": FIT, "runs --out": RUNS, "runs --curves": RUNS, "next --out": NEXT}
+REGISTER = [*FIT[:-1], "40", "--at", "total_params=3B", "--at", "train_tokens=20B"]
+FILES = {
+    "fit --out": FIT,
+    "fit --plots": FIT,
+    "fit --preregister": REGISTER,
+    "runs --out": RUNS,
+    "runs --curves": RUNS,
+    "next --out": NEXT,
+}
 """What writes files; a new command is a line here or in the next."""
 FOLDERS = {"design --out": DESIGN, "export --out": EXPORT, "data prepare --out": PREPARE}
 OWN_FOLDERS = {"train --out", "sweep --out"}
@@ -33,6 +41,7 @@ OWN_FOLDERS = {"train --out", "sweep --out"}
 ENDINGS = {
     "fit --out": ".json",
     "fit --plots": "",
+    "fit --preregister": ".json",
     "runs --out": ".csv",
     "runs --curves": ".csv.gz",
     "next --out": ".csv",
@@ -53,6 +62,7 @@ READ = {
     "tokenizer",
     "sources",
     "map_",
+    "score",
 }
 """Arguments that are read and may be paths; the others that may be are `OUTPUTS`."""
 

@@ -4,27 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from moewright.commands.checking import as_list, command, number_from, writes
 from moewright.complaints import check_integer, check_number, named_texts
 from moewright.errors import UserError
-from moewright.outputs import FIGURE_MARKS, LAW_FILE, Destination, Place, deliver
+from moewright.outputs import FIGURE_MARKS, FORECAST_FILE, LAW_FILE, Destination, Place, deliver
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from moewright.laws import Fit, Law
+    from moewright.laws.fitting.preregistration import ForecastScore
+
+    class _Settings(TypedDict, total=False):
+        """The arguments of `fit` beside the runs and the law."""
+
+        source: str | None
+        where: Mapping[str, Any] | str | Iterable[str] | None
+        holdout: str | None
+        bootstrap: int
+        loss: str
+        weights: str | None
+        cluster: str | Iterable[str] | None
+        objective: str | None
+        tuning: str | None
+        asymptote: float | None
+        fix: Mapping[str, float] | str | Iterable[str] | None
+        bound: Mapping[str, tuple[float, float]] | str | Iterable[str] | None
+        seed: int
+        at: Mapping[str, float] | str | Iterable[str] | None
+        preregister: str | Path | None
+        out: str | Path | None
+        plots: str | Path | None
+        force: bool
+
 
 LARGEST_SEED = 2**63 - 1
 FIGURES = Place("files", FIGURE_MARKS, ("predicted.png", "residuals.png", "marginal.png", "fit.html"))
 
 
+@overload
+def fit(runs: str | Path | pd.DataFrame, law: str | Path | Law, **settings: Unpack[_Settings]) -> Fit: ...
+
+
+@overload
+def fit(runs: str, *, score: str | Path) -> ForecastScore: ...
+
+
 @command
-@writes(out=LAW_FILE, plots=FIGURES)
+@writes(out=LAW_FILE, plots=FIGURES, preregister=FORECAST_FILE)
 def fit(
     runs: str | Path | pd.DataFrame,
-    law: str | Path | Law,
+    law: str | Path | Law | None = None,
     *,
     source: str | None = None,
     where: Mapping[str, Any] | str | Iterable[str] | None = None,
@@ -39,18 +71,24 @@ def fit(
     fix: Mapping[str, float] | str | Iterable[str] | None = None,
     bound: Mapping[str, tuple[float, float]] | str | Iterable[str] | None = None,
     seed: int = 0,
+    at: Mapping[str, float] | str | Iterable[str] | None = None,
+    preregister: str | Path | None = None,
+    score: str | Path | None = None,
     out: str | Path | None = None,
     plots: str | Path | None = None,
     force: bool = False,
-) -> Fit:
+) -> Fit | ForecastScore:
     """What law do my runs follow? A law's form fitted to a run table, with intervals.
 
     Where every row has an `architecture`, the law's variables are counted from it, in the law's own conventions. Rows
-    that the run table's diagnosis finds suspicious are fitted and listed, never dropped. In Python `where`, `fix` and
-    `bound` may be mappings: {"status": ["finished"]}, {"E": 1.7}, {"alpha": (0.1, 0.9)}.
+    that the run table's diagnosis finds suspicious are fitted and listed, never dropped. In Python `where`, `fix`,
+    `bound` and `at` may be mappings: {"status": ["finished"]}, {"E": 1.7}, {"alpha": (0.1, 0.9)}.
+
+    With `preregister`, what the law expects of a planned run is written to a dated file. When the run is made,
+    `moewright fit --score FILE LOSS` judges the forecast: `runs` is then the loss that was measured.
 
     Args:
-        runs: Run table: CSV, Parquet or JSON lines, one row per run.
+        runs: Run table: CSV, Parquet or JSON lines, one row per run; with --score the measured loss.
         law: The law whose form is fitted; `moewright laws` lists them.
         source: Which public table the file is, such as joint_moe.
         where: Keep rows: COLUMN=VALUE[,VALUE]; repeatable.
@@ -65,6 +103,9 @@ def fit(
         fix: Keep a coefficient: NAME=VALUE; repeatable.
         bound: Bound a coefficient: NAME=LOW:HIGH; repeatable.
         seed: Of starts, bootstrap and random holdouts.
+        at: The planned run: NAME=VALUE for each of the law's variables, such as train_tokens=2T; repeatable.
+        preregister: JSON file for a dated forecast of it: law, hash of the data, loss, interval.
+        score: Such a file, to be judged by the loss that was measured.
         out: JSON file for the fitted law. An earlier one is replaced, another file is not.
         plots: Folder for its figures, as PNG and HTML.
         force: Replace existing files that are no earlier results of this command. Inputs are never replaced.
@@ -73,6 +114,20 @@ def fit(
         UserError: For a table or a setting that cannot be used, or a place where nothing can be written.
         RunStopped: When such a place was lost meanwhile; says where the result is instead.
     """
+    if score is not None:
+        given = {
+            "law": law, "source": source, "where": where, "holdout": holdout, "weights": weights, "cluster": cluster,
+            "objective": objective, "tuning": tuning, "asymptote": asymptote, "fix": fix, "bound": bound, "at": at,
+            "preregister": preregister, "out": out, "plots": plots,
+            "bootstrap": None if bootstrap == 1000 else bootstrap,
+            "loss": None if loss == "loss" else loss, "seed": seed or None, "force": force or None,
+        }  # fmt: skip
+        return _scored(runs, score, [name for name, value in given.items() if value is not None])
+    if law is None:
+        raise UserError("law: missing; give --law NAME (in Python law=...)")
+    if (at is None) != (preregister is None):
+        missing = "--at NAME=VALUE for the planned run" if at is None else "--preregister FILE for the forecast"
+        raise UserError(f"{'preregister' if at is None else 'at'}: needs {missing} too")
     import moewright.runs as run_tables
     from moewright.laws import FitSettings, resolve_law
     from moewright.laws.fitting.fit_result import fit_runs
@@ -97,6 +152,7 @@ def fit(
     )
     chosen = resolve_law(law)
     table = run_tables.load(runs, source) if isinstance(runs, str | Path) else run_tables.prepare(runs)
+    planned = None if at is None else _planned(at, chosen)
     found = fit_runs(chosen, table, settings)
     results: list[tuple[Destination, Callable[[Path], object]]] = []
     if out is not None:
@@ -105,8 +161,31 @@ def fit(
         from moewright.report.fit_figures import write_fit_figures
 
         results.append((Destination("plots", plots, FIGURES), lambda folder: write_fit_figures(found, folder)))
+    if preregister is not None and planned is not None:
+        from moewright.laws.fitting.preregistration import forecast_of
+
+        results.append((Destination("preregister", preregister, FORECAST_FILE), forecast_of(found.law, planned).write))
     deliver(*results, force=force)
     return found
+
+
+def _scored(runs: Any, score: str | Path, others: list[str]) -> ForecastScore:
+    if others:
+        raise UserError(f"score: judges a forecast, and {others[0]} says how to fit; leave it out")
+    from moewright.laws.fitting.preregistration import score_forecast
+
+    if not isinstance(runs, str):
+        raise UserError("runs: with --score the loss that was measured is expected, such as 2.31")
+    return score_forecast(score, _as_number(runs, "runs"))
+
+
+def _planned(at: Mapping[str, float] | str | Iterable[str], law: Law) -> dict[str, float]:
+    """The planned run in the law's variables; UserError for what is missing, unknown or impossible."""
+    from moewright.laws.variable import check_values
+    from moewright.quantities import parse_count
+
+    values = _by_name(at, "at", lambda text, name: 0.0 if text in ("0", "0.0") else parse_count(text, name))
+    return {name: float(value) for name, value in check_values(law.inputs, values, "at").items()}
 
 
 def _texts(values: Any) -> list[str]:

@@ -22,6 +22,7 @@ SECTIONS: dict[str, str] = {
     "Export": "export_tables.print_export",
     "Fit": "fit_tables.print_fit",
     "Forecast": "forecast_tables.print_forecast",
+    "ForecastScore": "forecast_score.print_forecast_score",
     "Inspection": "inspection_tables.print_inspection",
     "JudgedModels": "verdict_tables.print_verdicts",
     "LawDescription": "law_tables.print_law",
