@@ -3,11 +3,11 @@
 Run from the project's root: python examples/design_like.py
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import moewright
-from moewright.designs.result import Designs
-from moewright.quantities import format_count
+from moewright.designs.result import Designs, difference
 
 # Training tokens as published; None where the publisher does not say, and ASSUMED is taken.
 MODELS: dict[str, tuple[str | None, str]] = {
@@ -24,92 +24,53 @@ ASSUMED = "10T"
 PAGE = Path("docs/design_like.md")
 
 
+SIZES = ("num_experts", "top_k", "shared_experts", "expert_size", "hidden_size", "num_layers")
+
+HEAD = """# Published models against the answer
+
+Made by `python examples/design_like.py`: `moewright design --like MODEL --train-tokens TOKENS` for each, with the
+default space and preference. The design gets the model's own budgets (total and active parameters, input embedding
+counted, its vocabulary and its training tokens). Sizes are experts/top-k+shared x expert size, width x layers.
+Differences are the design's against the model as it was built, middles of the roofline's ranges; decoding is on as
+many H100s as the weights fill, with 32,768 tokens of cache. The loss is undecided unless all laws that may judge
+agree. Every one of these budgets is far outside the runs behind every law."""
+
+
 def main() -> None:
     """Run every model and write the page."""
-    answers = {}
+    rows = [["model", "tokens", "as built", "design", "loss", "training", "decode", "undecided", "built is outside by"]]
+    rows.append(["---"] * len(rows[0]))
     for name, (tokens, _) in MODELS.items():
-        config = f"examples/configs/{name}.json"
-        answers[name] = moewright.design(like=config, train_tokens=tokens or ASSUMED, top=3)
-        print(f"{name}: {answers[name].seconds:.1f} s", flush=True)
-    parts = [_HEAD, _overview(answers), *(_model(name, answer) for name, answer in answers.items())]
-    text = "\n\n".join([*parts[:2], (Path("examples") / "design_like_reading.md").read_text().strip(), *parts[2:]])
-    PAGE.write_text(text + "\n")
+        answer = moewright.design(like=f"examples/configs/{name}.json", train_tokens=tokens or ASSUMED, top=1)
+        print(f"{name}: {answer.seconds:.1f} s", flush=True)
+        rows.append(_row(name, answer))
+    sources = "; ".join(f"{name}: {source}" for name, (_, source) in MODELS.items())
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    PAGE.write_text(f"{HEAD}\n\n{table}\n\nTokens: {sources}, and {ASSUMED} are assumed.\n")
 
 
-_HEAD = """# Published models against the laws
-
-Made by `python examples/design_like.py`. The laws get each model's own budgets (total and active parameters, input
-embedding counted, its vocabulary and its training tokens) and the default space of designs. A regret is a law's loss of
-a model above the same law's best design within these budgets, in nats; losses never compare between laws. A negative
-regret means that the published model lies outside the space (other widths, latent attention, 384 experts) and is better
-by that law than anything in it. Every one of these budgets is far outside the runs behind every law."""
-
-
-def _overview(answers: dict[str, Designs]) -> str:
-    laws = next(iter(answers.values())).laws
-    rows = [["model", "tokens", "as built, E/K+shared x size", *laws, "worst"], ["---"] * (len(laws) + 4)]
-    for name, answer in answers.items():
-        published = answer.published
-        assert published is not None
-        tokens, _ = MODELS[name]
-        regrets = [f"{published.regret[law]:.4f}" if law in published.regret else "silent" for law in laws]
-        worst = max(published.regret, key=lambda law: published.regret[law])  # type: ignore[index]
-        rows.append([name, tokens or f"{ASSUMED} assumed", _sizes(published.sizes), *regrets, worst])
-    return "## Regret of what was built\n\n" + _table(rows)
-
-
-def _model(name: str, answer: Designs) -> str:
-    published, first = answer.published, answer.designs[0]
-    assert published is not None
-    b, source = answer.budgets, MODELS[name][1]
-    rows = [["chosen by", "width x depth", "E/K+shared x size", "active", "worst regret", "by"], ["---"] * 6]
-    for law, favourite in answer.favourites.items():
-        judge = max(favourite.regret, key=lambda other: favourite.regret[other])
-        active = format_count(favourite.active_params, 3)
-        rows.append(
-            [law, _shape(favourite.sizes), _sizes(favourite.sizes), active, f"{favourite.regret[judge]:.4f}", judge]
-        )
-    judge = max(first.regret, key=lambda other: first.regret[other])
-    active = format_count(first.active_params, 3)
-    rows.append(
-        [
-            "all, least worst regret",
-            _shape(first.sizes),
-            _sizes(first.sizes),
-            active,
-            f"{first.worst_regret:.4f}",
-            judge,
-        ]
-    )
-    judge = max(published.regret, key=lambda other: published.regret[other])
-    active = format_count(published.active_params, 3)
-    built = [
-        "**as built**",
-        _shape(published.sizes),
-        _sizes(published.sizes),
-        active,
-        f"{published.regret[judge]:.4f}",
-        judge,
+def _row(name: str, answer: Designs) -> list[str]:
+    built, first = answer.baseline.as_built, answer.designs[0]
+    found = difference(first, built)
+    ranges = answer.undecided.ranges
+    outside = [size for size in SIZES if not ranges[size][0] <= built.sizes[size] <= ranges[size][1]]
+    decided = built.verdict is not None and built.verdict.mean is not None
+    return [
+        name,
+        MODELS[name][0] or f"{ASSUMED} assumed",
+        _sizes(built.sizes),
+        _sizes(first.sizes),
+        f"{built.verdict.mean:+.3f}" if decided else "undecided",  # type: ignore[union-attr]
+        f"{found.train_device_hours:+.0%}",
+        f"{found.decode_tokens_per_second:+.0%}",
+        f"{answer.undecided.count:,} of {answer.feasible:,}",
+        ", ".join(f"{size} {built.sizes[size]:g}" for size in outside) or "nothing",
     ]
-    rows.append(built)
-    return (
-        f"## {name}\n\n{format_count(b.total_params or 0)} total, {format_count(b.active_params or 0)} active, "
-        f"{format_count(b.train_tokens or 0, 3)} tokens ({source}{'; assumed' if MODELS[name][0] is None else ''}).\n\n"
-        + _table(rows)
-    )
 
 
-def _sizes(sizes: dict[str, int] | dict[str, float]) -> str:
-    e, k, shared, size = (sizes[name] for name in ("num_experts", "top_k", "shared_experts", "expert_size"))
-    return f"{e:g}/{k:g}+{shared:g} x {size:g}"
-
-
-def _shape(sizes: dict[str, int] | dict[str, float]) -> str:
-    return f"{sizes['hidden_size']:g} x {sizes['num_layers']:g}"
-
-
-def _table(rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def _sizes(sizes: Mapping[str, float]) -> str:
+    e, k, shared, size, width, layers = (f"{sizes[name]:g}" for name in SIZES)
+    return f"{e}/{k}+{shared} x {size}, {width} x {layers}"
 
 
 if __name__ == "__main__":

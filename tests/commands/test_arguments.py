@@ -50,7 +50,7 @@ KINDS = {
     "design": "memory:quantity? total_params:quantity? active_params:quantity? decode_tokens_per_second:quantity? "
     "time_to_first_token:quantity? train_tokens:quantity? train_flops:quantity? train_device_hours:quantity? "
     "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
-    "space:path? like:source? law:names? top:int explain:flag out:path? print_space:flag",
+    "space:path? like:source? baseline:source? prefer:text law:names? top:int explain:flag out:path? print_space:flag",
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
     "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int serve:flag batch:int? context:int? "
     "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name? "
@@ -312,6 +312,8 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"total_params": "3B", "train_tokens": "2T", "law": ["nothing"]},
         {"total_params": "3B", "train_tokens": "2T", "print_space": True},
         {"explain": True, "print_space": True},
+        {"total_params": "3B", "train_tokens": "2T", "prefer": "cheap"},
+        {"total_params": "3B", "train_tokens": "2T", "baseline": "{tmp}/missing.json"},
         {"like": "{tmp}/missing.json", "train_tokens": "2T"},
     ],
     "train": [

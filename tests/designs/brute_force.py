@@ -5,9 +5,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from moewright import Architecture, laws
 from moewright.architecture.cache import cache_bytes_per_sequence
-from moewright.architecture.counts import active, active_params, total_params, training_flops_per_token
+from moewright.architecture.counts import (
+    active,
+    active_params,
+    active_params_non_embedding,
+    total_params,
+    total_params_non_embedding,
+    training_flops_per_token,
+)
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Layer, Repeat
@@ -95,13 +104,26 @@ def at_one_token(sizes: Sizes, law: str) -> dict[str, float]:
     return laws.get(law).variables(spec(sizes), train_tokens=1.0)
 
 
-def loss_of(sizes: Sizes, law: str, tokens: float) -> float:
-    """The loss by the law's own evaluation."""
-    per_token = ("train_tokens", "train_flops")
-    at = {name: v * tokens if name in per_token else v for name, v in at_one_token(sizes, law).items()}
+def losses_of(tokens: dict[Sizes, float], law: str, reading: int | None = None) -> Any:
+    """The losses by the law, its expansion read as multiplying the experts' channels (0) or all that is active (1)."""
+    rows = [at_one_token(sizes, law) for sizes in tokens]
+    at = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    for name in ("train_tokens", "train_flops"):
+        if name in at:
+            at[name] = at[name] * np.array(list(tokens.values()))
+    if reading is not None:
+        expansion = laws.get(law).judges.expansion
+        assert expansion is not None
+        stored = np.array([(sizes[3] + sizes[5]) / (sizes[4] + sizes[5]) for sizes in tokens])
+        held = [total_params_non_embedding(spec(s)) / active_params_non_embedding(spec(s)) for s in tokens]
+        at[expansion.name] = np.asarray(expansion.readings(stored, np.array(held))[reading])
     if law == "ling2025":
-        return float(laws.loss_through(laws.get("epoch2024"), **at))
-    return float(laws.get(law).loss(**at))
+        return np.asarray(laws.loss_through(laws.get("epoch2024"), **at))
+    return np.asarray(laws.get(law).bare_loss(at))
+
+
+MOVED_SIZE_AND_EXPANSION = ("zhao2025", "ludziejewski2025", "clark2022", "abnar2025", "ling2025")
+TAKES_EXPANSION = ("ludziejewski2025", "clark2022", "abnar2025", "ling2025")
 
 
 @dataclass(frozen=True)
@@ -110,31 +132,38 @@ class Answer:
 
     num_within: int
     best: dict[str, float]
-    ranked: list[tuple[float, Sizes, dict[str, float]]]
-    """Worst regret, sizes, regret by law: the best of each (experts, top-k, shared), best first."""
-    undecided: int
+    undecided: set[Sizes]
+    """All that no other beats by .005 nats under all laws that are heard."""
+    least_mean: tuple[float, Sizes] | None
+    """Of the mean loss over these laws: who is chosen by loss."""
+    heard: tuple[str, ...]
 
 
 def solve(space: dict[str, Any], asked: dict[str, Any], names: tuple[str, ...] = LAWS) -> Answer:
     """Try everything."""
-    losses: dict[Sizes, dict[str, float]] = {}
+    tokens: dict[Sizes, float] = {}
     for sizes in every_design(space):
         taken = counted(sizes, asked["weights_dtype"])
         if any(asked.get(name) and taken[name] > asked[name] for name in ("memory", "total_params", "active_params")):
             continue
-        if not keeps_the_rules(sizes, space):
-            continue
-        tokens = asked.get("train_tokens") or asked["train_flops"] / taken["flops"]
-        losses[sizes] = {law: loss_of(sizes, law, tokens) for law in names}
-    if not losses:
-        return Answer(0, {}, [], 0)
-    best = {law: min(found[law] for found in losses.values()) for law in names}
-    kinds: dict[tuple[int, ...], tuple[float, Sizes, dict[str, float]]] = {}
-    worst = []
-    for sizes, found in losses.items():
-        regret = {law: found[law] - best[law] for law in names}
-        worst.append(max(regret.values()))
-        kind = sizes[3:6]
-        if kind not in kinds or worst[-1] < kinds[kind][0]:
-            kinds[kind] = (worst[-1], sizes, regret)
-    return Answer(len(losses), best, sorted(kinds.values()), sum(w <= min(worst) + 0.001 for w in worst))
+        if keeps_the_rules(sizes, space):
+            tokens[sizes] = asked.get("train_tokens") or asked["train_flops"] / taken["flops"]
+    if not tokens:
+        return Answer(0, {}, set(), None, ())
+    best = {law: float(losses_of(tokens, law).min()) for law in names}
+    fewest = min(d / active_params_non_embedding(spec(sizes)) for sizes, d in tokens.items())
+    heard = tuple(
+        law
+        for law in names
+        if law in MOVED_SIZE_AND_EXPANSION and fewest >= 0.98 * laws.get(law).judges.least_tokens_per_param
+    )
+    asked_twice = [(law, r) for law in heard for r in ((0, 1) if law in TAKES_EXPANSION else (None,))]
+    asked_twice = asked_twice or [(law, None) for law in names]
+    found = np.array([losses_of(tokens, law, reading) for law, reading in asked_twice])
+    left = [not bool((found < found[:, [n]] - 0.005).all(axis=0).any()) for n in range(len(tokens))]
+    every = list(tokens)
+    undecided = {sizes for sizes, open_ in zip(every, left, strict=True) if open_}
+    by_law = [found[[law == name for law, _ in asked_twice]].mean(axis=0) for name in heard or names]
+    mean = np.mean(by_law, axis=0)
+    least = min((float(mean[n]), sizes) for n, sizes in enumerate(every) if left[n])
+    return Answer(len(tokens), best, undecided, least, heard or names)

@@ -34,15 +34,16 @@ BUDGETS = [
 @pytest.mark.parametrize("asked", BUDGETS, ids=lambda asked: "-".join(map(str, asked.values())))
 def test_designs_are_within_budgets_and_buildable(asked: dict[str, Any], tmp_path: Path) -> None:
     answer = moewright.design(**asked, top=4)
-    assert len(answer.designs) == 4
-    worst = [design.worst_regret for design in answer.designs]
-    assert worst == sorted(worst)
+    assert 3 <= len(answer.designs) <= 4  # mixtures that are undecided
+    scores = [design.score for design in answer.designs]
+    assert scores == sorted(scores)
+    assert scores[0] == 0
     for design in answer.designs:
         for name in ("memory_bytes", "total_params", "active_params"):
             limit = getattr(answer.budgets, name)
             assert limit is None or getattr(design, name) <= limit
         if answer.budgets.decode_tokens_per_second:
-            assert design.speed["decode_tokens_per_second"][0] >= answer.budgets.decode_tokens_per_second
+            assert design.costs.decode_tokens_per_second[0] >= answer.budgets.decode_tokens_per_second
         if answer.budgets.train_flops:
             assert design.train_flops == pytest.approx(answer.budgets.train_flops)
         assert all(regret >= 0 for regret in design.regret.values())
@@ -164,12 +165,16 @@ def test_a_principle_is_followed_by_its_own_choice() -> None:
 
 def test_a_published_model_against_the_laws() -> None:
     answer = moewright.design(like="examples/configs/olmoe-1b-7b.json", train_tokens="5.1T", top=2)
-    published = answer.published
-    assert published is not None
+    published = answer.baseline.as_built
+    assert answer.baseline.named
     assert answer.budgets.total_params == published.total_params == 6_919_161_856
     assert answer.space.vocab_size == 50_304
-    assert published.regret.keys() == set(answer.laws)
     assert published.sizes["num_experts"] == 64
-    losses = moewright.predict("examples/configs/olmoe-1b-7b.json", "5.1T", ["zhao2025"]).laws[0].loss
-    best = answer.designs[0].predicted_loss["zhao2025"] - answer.designs[0].regret["zhao2025"]
-    assert published.regret["zhao2025"] == pytest.approx(losses - best, abs=1e-9)  # type: ignore[operator]
+    faster = moewright.design(
+        like="examples/configs/olmoe-1b-7b.json",
+        train_tokens="5.1T",
+        hardware="H100",
+        decode_tokens_per_second=250,
+        top=1,
+    )
+    assert faster.designs[0].costs.decode_tokens_per_second[0] >= 250

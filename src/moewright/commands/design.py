@@ -40,6 +40,8 @@ def design(
     vocab_size: int | None = None,
     space: str | Path | Space | None = None,
     like: str | Path | dict[str, Any] | Architecture | None = None,
+    baseline: str | Path | dict[str, Any] | Architecture | None = None,
+    prefer: str = "balanced",
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     top: int = 10,
     explain: bool = False,
@@ -73,16 +75,18 @@ def design(
     vocab_size: int | None = None,
     space: str | Path | Space | None = None,
     like: str | Path | dict[str, Any] | Architecture | None = None,
+    baseline: str | Path | dict[str, Any] | Architecture | None = None,
+    prefer: str = "balanced",
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     top: int = 10,
     explain: bool = False,
     out: str | Path | None = None,
     print_space: bool = False,
 ) -> Designs | Space:
-    """Which model should I build? Budgets in, ranked buildable models out.
+    """Which model should I build? Budgets in, the few mixtures worth building out.
 
-    Models are ranked by their worst regret over the scaling laws that see the choice. Needed are a size (`memory`,
-    `total_params` or `hardware`, or `like` instead) and a training (`train_tokens`, `train_flops` or
+    The scaling laws that may judge decide what they agree on; cost chooses among what they leave open. Needed are a
+    size (`memory`, `total_params` or `hardware`, or `like` instead) and a training (`train_tokens`, `train_flops` or
     `train_device_hours`).
 
     Args:
@@ -103,6 +107,8 @@ def design(
         vocab_size: Entries of the vocabulary. [default: 128256]
         space: YAML file with the rules of the space to search, or `wide`: all that laws can be asked, built or not.
         like: A published model's config: its own size and active parameters as budgets.
+        baseline: Model to put beside the answer. [default: that of `like`, or the nearest published one]
+        prefer: What decides where evidence does not: balanced, train, serve or loss.
         law: Names restrict the published laws, files of fitted ones join; repeatable.
         top: How many designs to show.
         explain: Print all that is behind the answer: laws, rules, principles, prices.
@@ -130,13 +136,16 @@ def design(
         "kv_dtype": kv_dtype,
     }
     if print_space:
-        unused = {**given, "vocab_size": vocab_size, "like": like, "law": law, "explain": explain or None, "out": out}
+        unused = {**given, "vocab_size": vocab_size, "like": like, "baseline": baseline, "law": law}
+        unused["prefer"] = None if prefer == "balanced" else prefer
+        unused |= {"explain": explain or None, "out": out}
         return _rules(space, [name for name, value in unused.items() if value is not None])
 
     from moewright.designs.recommendation import recommend
 
     laws = as_list(law) or None
-    designs = recommend(given, space=space, vocab_size=vocab_size, like=like, laws=laws, top=top, explain=explain)
+    asked: dict[str, Any] = {"like": like, "baseline": baseline, "prefer": prefer, "laws": laws, "top": top}
+    designs = recommend(given, space=space, vocab_size=vocab_size, explain=explain, **asked)
     if out is not None:
         from moewright.report.design_folder import write_designs
 

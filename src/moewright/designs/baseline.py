@@ -1,40 +1,55 @@
-"""A published model as budgets, and how far it lies from what each law would have built with them."""
+"""A published model beside the answer: as it is and scaled to the budgets, by cost, and by loss where laws decide."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from moewright.architecture import Architecture, counts, variables
-from moewright.designs.budgets import Budgets
-from moewright.designs.design_record import PublishedRecord
-from moewright.designs.judges import JudgingLaw, loss_of
+from moewright.designs.branch_and_bound import SearchProblem
+from moewright.designs.candidates import Candidates, build_design, columns
+from moewright.designs.costs import CostedOn, Costs, design_costs
+from moewright.designs.hearing import Hearing
+from moewright.designs.judges import training_tokens
+from moewright.designs.limits import memory_bytes
+from moewright.designs.preference import nearest_published
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource, Loaded, load_architecture
-from moewright.laws import InapplicableLaw
-from moewright.laws.variable import Array
+from moewright.laws import FittedLaw, JudgedPair, judge
 
-_TAKEN = ("memory", "total_params", "active_params", "decode_tokens_per_second", "time_to_first_token")
+_TAKEN = ("memory", "total_params", "active_params")
+# A model is scaled by these factors of its width, depth and expert size, a hundredth apart in logarithm.
+_SCALES = np.exp(np.arange(-2.0, 2.0, 0.01))
+_GRID = 64  # channels, as the space's expert sizes
 
 
 @dataclass(frozen=True)
-class PublishedModel:
-    """A published model beside the designs."""
+class BesideModel:
+    """A model beside the recommended design."""
 
-    name: str
     architecture: Architecture
-    total_params: int
-    active_params: int
-    """With the input embedding, as the budget counts."""
     sizes: dict[str, float]
     """Width, depth, E, K, shared experts and expert size, mean values where layers differ."""
-    regret: dict[str, float]
-    """By law: its loss above the law's best design; negative where it is outside the space searched and better."""
-    silent: dict[str, str]
-    """Laws that say nothing about it, with the reason."""
-    warnings: tuple[str, ...]
+    total_params: int
+    active_params: int
+    memory_bytes: int
+    train_tokens: float
+    costs: Costs
+    verdict: JudgedPair | None
+    """The recommended design (first) against it; None where no published law is heard."""
+    within_budgets: bool
 
-    def answer(self) -> PublishedRecord:
-        """For JSON."""
-        return PublishedRecord(**{name: getattr(self, name) for name in PublishedRecord.model_fields})
+
+@dataclass(frozen=True)
+class Baseline:
+    """A published model as it is, and scaled to the budgets (None where no size of it is within them)."""
+
+    name: str
+    named: bool
+    """Whether the user named it; else it is the nearest of the catalogue."""
+    as_built: BesideModel
+    scaled: BesideModel | None
+    warnings: tuple[str, ...]
 
 
 def budgets_like(source: ArchitectureSource, given: dict[str, Any]) -> tuple[Loaded, dict[str, Any]]:
@@ -43,9 +58,7 @@ def budgets_like(source: ArchitectureSource, given: dict[str, Any]) -> tuple[Loa
     if clash is not None:
         option = clash.replace("_", "-")
         raise UserError(f"{option}: --like takes the size and the active parameters from the model; leave it out")
-    loaded = load_architecture(source)
-    if not loaded.architecture.moe_layers():
-        raise UserError(f"like: {loaded.name} is dense; there is no mixture to compare")
+    loaded = load_mixture(source, "like")
     counted = {
         "total_params": counts.total_params(loaded.architecture),
         "active_params": counts.active_params(loaded.architecture),
@@ -53,16 +66,59 @@ def budgets_like(source: ArchitectureSource, given: dict[str, Any]) -> tuple[Loa
     return loaded, {**given, **counted}
 
 
-def compare_published(loaded: Loaded, judges: tuple[JudgingLaw, ...], best: Array, budgets: Budgets) -> PublishedModel:
-    """The model's regret under every law that applies to it."""
-    a = loaded.architecture
-    regret, silent = {}, {}
-    for judge, least in zip(judges, best, strict=True):
-        try:
-            regret[judge.name] = loss_of(judge, a, budgets) - float(least)
-        except InapplicableLaw as reason:
-            silent[judge.name] = str(reason).removeprefix(f"{judge.name} does not apply: ")
-    sizes = {
+def load_mixture(source: ArchitectureSource, option: str) -> Loaded:
+    """A model with routed experts; UserError for a dense one."""
+    loaded = load_architecture(source)
+    if not loaded.architecture.moe_layers():
+        raise UserError(f"{option}: {loaded.name} is dense; there is no mixture to compare")
+    return loaded
+
+
+def put_beside(
+    problem: SearchProblem, recommended: Architecture, given: Loaded | None, hearing: Hearing, on: CostedOn
+) -> Baseline:
+    """The given model, or the published one nearest to the recommended design, beside that design."""
+    if given is None:
+        entry = nearest_published(counts.total_params(recommended), counts.active_params(recommended))
+        given = load_architecture(entry.name)
+        named = False
+    else:
+        named = True
+    scaled = _scaled(given.architecture, problem)
+    return Baseline(
+        name=given.name,
+        named=named,
+        as_built=_beside(problem, recommended, given.architecture, hearing, on),
+        scaled=None if scaled is None else _beside(problem, recommended, scaled, hearing, on),
+        warnings=given.warnings,
+    )
+
+
+def _beside(
+    problem: SearchProblem, recommended: Architecture, other: Architecture, hearing: Hearing, on: CostedOn
+) -> BesideModel:
+    budgets = problem.budgets
+    tokens = float(training_tokens(recommended, budgets)), float(training_tokens(other, budgets))
+    heard = {judge.name: judge.law for judge in problem.judges}
+    laws = [law for law in heard.values() if not isinstance(law, FittedLaw) and law.judges.moved]
+    return BesideModel(
+        architecture=other,
+        sizes=sizes_of(other),
+        total_params=counts.total_params(other),
+        active_params=counts.active_params(other),
+        memory_bytes=memory_bytes(other, budgets),
+        train_tokens=tokens[1],
+        costs=design_costs(other, tokens[1], budgets, on),
+        verdict=judge(recommended, other, train_tokens=tokens, law=laws, names=("design", "baseline"))
+        if laws
+        else None,
+        within_budgets=all(float(limit.cost(other)) <= limit.most for limit in problem.bounds),
+    )
+
+
+def sizes_of(a: Architecture) -> dict[str, float]:
+    """The sizes of any mixture."""
+    return {
         "hidden_size": a.hidden_size,
         "num_layers": a.num_layers,
         "num_experts": variables.num_experts(a),
@@ -70,5 +126,50 @@ def compare_published(loaded: Loaded, judges: tuple[JudgingLaw, ...], best: Arra
         "shared_experts": variables.shared_experts(a),
         "expert_size": variables.expert_size(a),
     }
-    total, active = counts.total_params(a), counts.active_params(a)
-    return PublishedModel(loaded.name, a, total, active, sizes, regret, silent, loaded.warnings)
+
+
+def _scaled(a: Architecture, problem: SearchProblem) -> Architecture | None:
+    """The largest model of the same experts, top-k, shared experts and proportions that the budgets allow.
+
+    With the space's plain attention and vocabulary, whatever the model has; widths and expert sizes in steps of 64.
+    """
+    sizes = sizes_of(a)
+    scales = np.array(_SCALES)
+    widths = np.maximum(np.rint(sizes["hidden_size"] * scales / _GRID).astype(np.int64), 1) * _GRID
+    depths = np.maximum(np.rint(sizes["num_layers"] * scales).astype(np.int64), 1)
+    experts = np.maximum(np.rint(sizes["expert_size"] * scales / _GRID).astype(np.int64), 1) * _GRID
+    heads = [problem.space.heads_of(int(width)) for width in widths]
+    usable = np.flatnonzero([bool(found) for found in heads])
+    if not len(usable):
+        return None
+    chosen = np.array([heads[row][0] for row in usable])
+    same = np.ones(len(usable), dtype=np.int64)
+    rows = Candidates(
+        hidden_size=widths[usable],
+        num_layers=depths[usable],
+        dense_first=0 * same,
+        num_heads=chosen[:, 0],
+        num_kv_heads=chosen[:, 1],
+        head_dim=chosen[:, 2],
+        num_experts=max(round(sizes["num_experts"]), 1) * same,
+        top_k=max(round(sizes["top_k"]), 1) * same,
+        shared_experts=round(sizes["shared_experts"]) * same,
+        expert_size=experts[usable],
+    )
+    counted = columns(rows, problem.space.vocab_size)
+    within = np.ones(len(usable), dtype=bool)
+    for limit in problem.bounds:
+        within &= np.asarray(limit.cost(counted)) <= limit.most
+    if not within.any():
+        return None
+    total = np.where(within, counts.total_params(counted), 0)
+    return build_design(rows.take([int(total.argmax())]), problem.space, problem.budgets.context)
+
+
+def share_of(one: tuple[Any, Any] | float, other: tuple[Any, Any] | float) -> float:
+    """How much more one figure is than another, as a share, by the middle of ranges: .1 is 10 % more."""
+    return _middle(one) / _middle(other) - 1
+
+
+def _middle(value: tuple[Any, Any] | float) -> float:
+    return float(np.sqrt(float(value[0]) * float(value[1]))) if isinstance(value, tuple) else float(value)

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from moewright.architecture import Architecture
 from moewright.designs.budgets import Budgets
 from moewright.designs.space import Space
+from moewright.laws.judging.judgement import JudgementRecord
 from moewright.records import FileRecord, Items, Output, Pair, Record
 
 ByLaw = dict[str, float]
@@ -25,6 +26,17 @@ class SizesRecord(Record):
     top_k: int
     shared_experts: int
     expert_size: int
+
+
+class CostsRecord(Record):
+    """What a model costs; pairs are [low, high]."""
+
+    train_device_hours: Pair[float]
+    decode_tokens_per_second: Pair[float]
+    """Of each sequence of the batch."""
+    time_to_first_token: Pair[float]
+    """Seconds."""
+    kv_bytes_per_token: float
 
 
 class DesignRecord(Record):
@@ -51,7 +63,9 @@ class DesignRecord(Record):
     follows: Items[str]
     """Principles."""
     probability_best: ByLaw
-    speed: dict[str, Pair[float]]
+    costs: CostsRecord
+    score: float
+    """Logarithm of the effective cost above the recommended design's; nats of mean loss by preference for loss."""
 
 
 class FavouriteRecord(SizesRecord):
@@ -67,10 +81,9 @@ class PrincipleRecord(SizesRecord):
     regret: ByLaw
 
 
-class UndecidedRecord(Record):
-    """Designs that cannot be told apart: how many, and the range of each size."""
+class SizeRangesRecord(Record):
+    """The range of each size over some designs."""
 
-    count: int
     hidden_size: Pair[int]
     num_layers: Pair[int]
     dense_first: Pair[int]
@@ -83,11 +96,81 @@ class UndecidedRecord(Record):
     expert_size: Pair[int]
 
 
-class WithinNoiseRecord(UndecidedRecord):
-    """The designs whose worst regret is within noise of the first's."""
+class UndecidedRecord(Record):
+    """What evidence leaves open: the designs that no other beats under every law that is heard."""
 
-    within: float
-    """Nats."""
+    confidence: float
+    """Share of such verdicts that public runs bear out, where it is least."""
+    margin: float
+    """Nats by which every law must find a design better."""
+    count: int
+    ranges: SizeRangesRecord
+    reasons: dict[str, str]
+    """By size: why it is open."""
+    laws: Items[str]
+    """Those that are heard."""
+    silent: dict[str, str]
+    """Those that are not, with the reason."""
+
+
+class NotToldApartRecord(SizeRangesRecord):
+    """Finalists that a fitted law's draws cannot tell from its favourite."""
+
+    count: int
+
+
+class RecommendedRecord(Record):
+    """Which design to build, and why."""
+
+    index: int
+    """Of `designs`, from 0."""
+    prefer: str
+    reasons: Items[str]
+
+
+class CostedOnRecord(Record):
+    """Where costs are counted."""
+
+    hardware: str
+    devices: int
+    assumed: bool
+    """Whether the budgets named no device."""
+
+
+class DifferenceRecord(Record):
+    """The recommended design against a model: shares of the model's figure (.1 is 10 % more), middles of ranges."""
+
+    train_device_hours: float
+    decode_tokens_per_second: float
+    time_to_first_token: float
+    kv_bytes_per_token: float | None
+    memory_bytes: float
+    loss: JudgementRecord | None
+    """The design is the first of the two; null where no published law is among the judges."""
+
+
+class BesideRecord(Record):
+    """A model beside the recommended design."""
+
+    sizes: dict[str, float]
+    total_params: int
+    active_params: int
+    memory_bytes: int
+    train_tokens: float
+    costs: CostsRecord
+    within_budgets: bool
+    design_against_it: DifferenceRecord
+
+
+class BaselineRecord(Record):
+    """A published model as it is, and scaled to the budgets in the proportions that it has."""
+
+    name: str
+    named: bool
+    """Whether the user named it; else it is the nearest of the catalogue."""
+    as_built: BesideRecord
+    scaled: BesideRecord | None
+    warnings: Items[str]
 
 
 class BootstrapRecord(Record):
@@ -96,7 +179,7 @@ class BootstrapRecord(Record):
     draws: int
     finalists: int
     confidence: float
-    not_told_apart: UndecidedRecord
+    not_told_apart: NotToldApartRecord
 
 
 class SizedRecord(SizesRecord):
@@ -141,20 +224,6 @@ class PrinciplesRecord(Record):
     trade_off: TradeOffRecord
 
 
-class PublishedRecord(Record):
-    """A published model beside the designs."""
-
-    name: str
-    total_params: int
-    active_params: int
-    sizes: dict[str, float]
-    regret: ByLaw
-    """Negative where it is outside the space searched and better."""
-    silent: dict[str, str]
-    """Laws that say nothing about it, with the reason."""
-    warnings: Items[str]
-
-
 class SearchRecord(Record):
     """How much was searched."""
 
@@ -167,8 +236,7 @@ class DesignsRecord(FileRecord, Output):
     """The answer of `moewright design`: designs.json in its folder, and its JSON output."""
 
     command: ClassVar[str] = "design"
-    version_without_format: ClassVar[int | None] = 1
-    format: Literal["moewright-designs/1"] = "moewright-designs/1"
+    format: Literal["moewright-designs/2"] = "moewright-designs/2"
     budgets: Budgets
     space: Space
     designs: Items[DesignRecord]
@@ -176,7 +244,10 @@ class DesignsRecord(FileRecord, Output):
     favourites: dict[str, FavouriteRecord]
     law_optimum: dict[str, float]
     """The joint law's G*, S* and N_a/N at the first design's total, where it is among the laws."""
-    indistinguishable: WithinNoiseRecord
+    recommended: RecommendedRecord
+    undecided: UndecidedRecord
+    baseline: BaselineRecord
+    costed_on: CostedOnRecord
     fitted: dict[str, BootstrapRecord]
     modes: Items[ModeRecord]
     principles: PrinciplesRecord
@@ -184,6 +255,5 @@ class DesignsRecord(FileRecord, Output):
     """By law and budget: change of the best loss, in nats, for `shadow_price_of` more of the budget."""
     shadow_price_of: float
     exchange_rates: dict[str, dict[str, dict[str, float | None]]]
-    like: PublishedRecord | None
     search: SearchRecord
     warnings: Items[str]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moewright.architecture import Architecture, counts
+from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, columns
@@ -20,8 +20,10 @@ from moewright.designs.space import Space
 from moewright.errors import UserError
 from moewright.laws import FittedLaw, Law, derive, resolve_law
 from moewright.laws import judges as published_judges
-from moewright.laws.law import Judgement
+from moewright.laws.law import ExpansionVariable, Judgement
 from moewright.laws.variable import Array, Status, Variable
+
+ACTIVE = counts.active_params_non_embedding
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class JudgingLaw:
     law: Law
     evaluate: Callable[[Mapping[str, Any]], Any]
     """Losses of the law's variables, numbers, columns or columns of intervals."""
+    reading: int | None = None
+    """What its expansion multiplies: 0 the experts' channels, 1 all active parameters; None: the law's own variable."""
 
     @property
     def name(self) -> str:
@@ -41,6 +45,13 @@ class JudgingLaw:
     def inputs(self) -> tuple[Variable, ...]:
         """What the loss is computed from."""
         return self.law.inputs
+
+    def value(self, variable: Variable, at: "DesignVariables") -> Any:
+        """One of its variables, its expansion as it is read here."""
+        expansion = self.law.judges.expansion
+        if self.reading is None or expansion is None or variable.name != expansion.name:
+            return at.of(variable)
+        return at.expansion(expansion)[self.reading]
 
 
 class DesignVariables:
@@ -59,19 +70,35 @@ class DesignVariables:
                 counts.active_params_non_embedding: active - vocabulary,
                 derive.six_active_params_non_embedding: 6 * (active - vocabulary),
             }
+        self._readings: dict[ExpansionVariable, tuple[Any, Any]] = {}
         flops = candidates.count("training_flops")
         if budgets.train_flops is not None and flops is not None:
             self.train_tokens: Any = budgets.train_flops / flops
         else:
             self.train_tokens = training_tokens(self._architecture, budgets)
 
+    def expansion(self, variable: ExpansionVariable) -> tuple[Any, Any]:
+        """A law's expansion in both of its readings, rising or falling with the expert size."""
+        if variable not in self._readings:
+            stored = variables.stored_over_used_width(self._architecture)
+            held, used = (self._count(c) for c in (counts.total_params_non_embedding, ACTIVE))
+            self._readings[variable] = variable.readings(stored, held / used)
+        return self._readings[variable]
+
+    def size(self) -> Any:
+        """Active parameters without the vocabulary's."""
+        return self._count(ACTIVE)
+
     def of(self, variable: Variable) -> Any:
         """The variable as a column, or as a number where it is the same for all designs."""
         assert variable.derive is not None
-        if variable.derive not in self._known:
-            self._known[variable.derive] = variable.derive(self._architecture)
-        value = self._known[variable.derive]
+        value = self._count(variable.derive)
         return value * self.train_tokens if variable.per_token else value
+
+    def _count(self, derive: Callable[[Any], Any]) -> Any:
+        if derive not in self._known:
+            self._known[derive] = derive(self._architecture)
+        return self._known[derive]
 
 
 def training_tokens(architecture: Countable[Any], budgets: Budgets) -> Any:
@@ -93,7 +120,7 @@ def training_tokens(architecture: Countable[Any], budgets: Budgets) -> Any:
 
 def losses(judge: JudgingLaw, at: DesignVariables) -> Array:
     """The law's loss of every design, in nats of its own tokenizer."""
-    return np.asarray(judge.evaluate({v.name: np.asarray(at.of(v), dtype=np.float64) for v in judge.inputs}))
+    return np.asarray(judge.evaluate({v.name: np.asarray(judge.value(v, at), dtype=np.float64) for v in judge.inputs}))
 
 
 def loss_of(judge: JudgingLaw, architecture: Architecture, budgets: Budgets) -> float:
@@ -109,7 +136,9 @@ def least_losses(judge: JudgingLaw, narrow: DesignVariables, wide: DesignVariabl
     the law's formula does the rest in interval arithmetic.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = lower(judge.evaluate({v.name: interval(narrow.of(v), wide.of(v)) for v in judge.inputs}))
+        bounds = lower(
+            judge.evaluate({v.name: interval(judge.value(v, narrow), judge.value(v, wide)) for v in judge.inputs})
+        )
     return np.where(np.isnan(bounds), -np.inf, bounds)
 
 
@@ -160,11 +189,11 @@ def domain(judge: JudgingLaw, architecture: Architecture, budgets: Budgets) -> d
     return judge.law.domain(**at) | judge.law.conditions(architecture, train_tokens=tokens)
 
 
-def _through_dense(how: Judgement, variables: Mapping[str, Any]) -> Any:
+def _through_dense(how: Judgement, at: Mapping[str, Any]) -> Any:
     """A dense law's compute-optimal loss where a law has none of its own."""
     assert how.dense is not None
     assert how.dense_flops is not None
-    compute = how.dense_flops(variables)
+    compute = how.dense_flops(at)
     if isinstance(compute, IntervalColumn):  # the loss falls as the compute grows
         low, high = (how.dense.optimum(train_flops=end(compute))["loss"] for end in (upper, lower))
         return IntervalColumn(low, high)

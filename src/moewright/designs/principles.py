@@ -15,11 +15,10 @@ import numpy as np
 
 from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, search_problem
-from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, IntColumn, columns, join
 from moewright.designs.design_record import PrincipleRecord
 from moewright.designs.groups import Groups
-from moewright.designs.ranking import rank
+from moewright.designs.preference import Preference, choose_design
 from moewright.designs.space import Space
 from moewright.errors import UserError
 from moewright.laws import get
@@ -74,16 +73,16 @@ class Principles:
         return [tuple(name for name, mask in masks.items() if mask[row]) for row in range(len(designs))]
 
 
-def choose_by_principles(problem: SearchProblem, within: FeasibleSet, best: Array) -> Principles:
-    """Choose by each principle; among the designs that follow one, by the largest regret over the laws."""
+def choose_by_principles(problem: SearchProblem, within: FeasibleSet, best: Array, prefer: Preference) -> Principles:
+    """Choose by each principle; among the designs that follow one, as among all: what is undecided, then cost."""
     choices: dict[Principle, PrincipleChoice] = {}
     names = [judge.name for judge in problem.judges]
     liew, most_total = _liew_ranking(problem, within)
     regrets = problem.losses(liew) - best[:, None]
     chosen: dict[Principle, Candidates | None] = {
         "liew": liew.take([0]),
-        "slicing": _best_within(_slicing_groups(problem.groups), problem.budgets, problem, best),
-        "joint": _best_within(_joint_groups(problem.groups), problem.budgets, problem, best),
+        "slicing": _best_within(_slicing_groups(problem.groups), problem, prefer),
+        "joint": _best_within(_joint_groups(problem.groups), problem, prefer),
     }
     for name, design in chosen.items():
         if design is not None:
@@ -112,14 +111,14 @@ def _liew_ranking(problem: SearchProblem, within: FeasibleSet) -> tuple[Candidat
     return designs.take(order[np.sort(first)[:LIEW_LISTED]]), most
 
 
-def _best_within(groups: Groups | None, budgets: Budgets, problem: SearchProblem, best: Array) -> Candidates | None:
+def _best_within(groups: Groups | None, problem: SearchProblem, prefer: Preference) -> Candidates | None:
     if groups is None:
         return None
-    narrowed = search_problem(groups, budgets, problem.judges)
+    narrowed = search_problem(groups, problem.budgets, problem.judges)
     within = FeasibleSet(narrowed)
     if not within.designs:
         return None
-    return rank(narrowed, within, best, within.sample(), top=1).designs.take([0])
+    return choose_design(narrowed, within, prefer).designs.take([0])
 
 
 def _slicing_groups(groups: Groups) -> Groups | None:

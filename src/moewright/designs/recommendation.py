@@ -1,4 +1,4 @@
-"""From budgets to designs: search, then everything that makes the few designs worth showing defensible."""
+"""From budgets to a design: what evidence decides and leaves open, what cost decides there, a baseline beside it."""
 
 import time
 from collections.abc import Iterable
@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture import counts, variables
-from moewright.complaints import check_integer
-from moewright.designs.baseline import budgets_like, compare_published
+from moewright.complaints import check_integer, one_of
+from moewright.designs.baseline import budgets_like, load_mixture, put_beside
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import Candidates, build_design, columns, family_of, join
+from moewright.designs.costs import design_costs
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges, domain, training_tokens
 from moewright.designs.limits import infeasible, memory_bytes
+from moewright.designs.preference import PREFERENCES, Choice, choose_design
 from moewright.designs.principles import Principles, TradeOff, choose_by_principles, trade_off
-from moewright.designs.ranking import UNDECIDED_NATS, Ranking, bootstrap_rankings, ranges_of, rank
+from moewright.designs.ranking import bootstrap_rankings, ranges_of
 from moewright.designs.result import Design, Designs, Favourite, MixtureMap, UndecidedSet
 from moewright.designs.sensitivity import constraint_modes, shadow_prices
 from moewright.designs.space import Space, load_space
@@ -28,6 +30,8 @@ from moewright.laws.law import InapplicableLaw, check_loss
 from moewright.laws.variable import Array
 from moewright.records import LARGEST_SIZE
 
+# Of the undecided designs that the draws of a fitted law rank.
+MOST_FINALISTS = 2000
 # Below this share of a budget used, the answer says that the budget is not used up.
 FULL = 0.9
 # Beyond this many times outside a law's runs, its view is called an extrapolation worth a warning.
@@ -40,11 +44,14 @@ def recommend(
     space: str | Path | Space | None,
     vocab_size: int | None,
     like: ArchitectureSource | None,
+    baseline: ArchitectureSource | None,
+    prefer: str,
     laws: Iterable[str | Path | Law] | None,
     top: int,
     explain: bool,
 ) -> Designs:
     """Search, and make the answer. Of designs with the same mixture (E, K, shared) only the best is shown."""
+    preference = one_of(prefer, "prefer", PREFERENCES)
     start = time.perf_counter()
     check_integer(top, "top", 1, 1000)
     loaded = None
@@ -53,6 +60,7 @@ def recommend(
         if vocab_size is not None:
             raise UserError("vocab-size: --like takes the vocabulary from the model; leave it out")
         vocab_size = loaded.architecture.vocab_size
+    beside = loaded if baseline is None else load_mixture(baseline, "baseline")
     budgets = make_budgets(given)
     problem = search_problem(groups_of(_space(space, vocab_size)), budgets, choose_judges(laws, budgets))
     within = FeasibleSet(problem)
@@ -64,12 +72,13 @@ def recommend(
             check_loss(judge.law, float(loss))
         except InapplicableLaw as reason:
             raise UserError(f"law: {judge.name} cannot rank these designs: {reason}; leave it out") from None
-    ranking = rank(problem, within, best, winners, top)
-    chosen = choose_by_principles(problem, within, best)
-    first = ranking.designs.take([0])
-    shown = ranking.designs.take(np.arange(min(top, len(ranking.designs))))
-    designs = _designs(problem, shown, ranking.regrets, best, chosen)
-    finalists = join([ranking.designs, winners, ranking.undecided])
+    choice = choose_design(problem, within, preference)
+    chosen = choose_by_principles(problem, within, best, preference)
+    first = choice.designs.take([0])
+    shown = choice.designs.take(np.arange(min(top, len(choice.designs))))
+    regrets = problem.losses(choice.designs) - best[:, None]
+    designs = _designs(problem, shown, regrets, best, chosen, choice)
+    finalists = join([choice.designs, winners, _some(choice.undecided.designs)])
     bootstrap = bootstrap_rankings(problem, finalists)
     for number, design in enumerate(designs):
         design.probability_best.update({law: float(s.probability_best[number]) for law, s in bootstrap.items()})
@@ -82,18 +91,19 @@ def recommend(
         laws=names,
         favourites=_favourites(problem, winners, best),
         optimum=get("zhao2025").optimum(total_params=total) if "zhao2025" in names else {},
-        undecided=UndecidedSet(UNDECIDED_NATS, len(ranking.undecided), ranges_of(ranking.undecided)),
+        undecided=UndecidedSet(len(choice.undecided.designs), ranges_of(choice.undecided.designs)),
+        choice=choice,
+        baseline=put_beside(problem, designs[0].architecture, beside, choice.hearing, choice.on),
         bootstrap=bootstrap,
-        modes=constraint_modes(problem, within, first, winners) if budgets.leaves_active_open else (),
+        modes=constraint_modes(problem, within, first, winners, preference) if budgets.leaves_active_open else (),
         principles=chosen,
         trade_off=_trade_off(designs[0], problem.space),
         prices=shadow_prices(problem, within, best, winners),
-        published=compare_published(loaded, problem.judges, best, budgets) if loaded is not None else None,
-        mixtures=_map(problem, ranking),
+        mixtures=_map(problem, choice, regrets),
         considered=problem.groups.num_designs,
         feasible=within.designs,
         seconds=time.perf_counter() - start,
-        warnings=tuple(_warnings(designs[0], problem)),
+        warnings=tuple(_warnings(designs[0], problem, choice)),
         explained=explain,
         problem=problem,
     )
@@ -108,8 +118,13 @@ def _space(space: str | Path | Space | None, vocab_size: int | None) -> Space:
     return found.model_copy(update={"vocab_size": check_integer(vocab_size, "vocab-size", 1, LARGEST_SIZE)})
 
 
+def _some(undecided: Candidates) -> Candidates:
+    """At most so many of them, evenly: draws are counted for every finalist."""
+    return undecided.take(np.arange(0, len(undecided), len(undecided) // MOST_FINALISTS + 1))
+
+
 def _designs(
-    problem: SearchProblem, shown: Candidates, regrets: Array, best: Array, chosen: Principles
+    problem: SearchProblem, shown: Candidates, regrets: Array, best: Array, chosen: Principles, choice: Choice
 ) -> tuple[Design, ...]:
     follows = chosen.follows(shown, problem.space.vocab_size)
     wider = shown.with_expert_size(shown.expert_size + problem.space.expert_size_step)
@@ -149,39 +164,11 @@ def _designs(
                 binding=tuple(option for option, broken in breaks.items() if broken[row]),
                 domain={w.name: domain(w, architecture, problem.budgets) for w in problem.judges},
                 follows=follows[row],
-                speed=_speed(architecture, problem),
+                costs=design_costs(architecture, tokens, problem.budgets, choice.on),
+                score=float(choice.scores[row]),
             )
         )
     return tuple(found)
-
-
-def _speed(architecture: Any, problem: SearchProblem) -> dict[str, tuple[float, float]]:
-    b = problem.budgets
-    if b.hardware is None:
-        return {}
-    from moewright.hardware import decode_tokens_per_second, time_to_first_token
-
-    ranges = {
-        "decode_tokens_per_second": decode_tokens_per_second,
-        "time_to_first_token": time_to_first_token,
-    }
-    return {
-        name: tuple(  # type: ignore[misc]  # a pair
-            map(
-                float,
-                figure(
-                    architecture,
-                    b.hardware,
-                    devices=b.devices,
-                    batch=b.batch,
-                    context=b.context,
-                    weights_dtype=b.weights_dtype,
-                    kv_dtype=b.kv_dtype,
-                ),
-            )
-        )
-        for name, figure in ranges.items()
-    }
 
 
 def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dict[str, Favourite]:
@@ -196,9 +183,9 @@ def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dic
     }
 
 
-def _map(problem: SearchProblem, ranking: Ranking) -> MixtureMap:
-    active = np.asarray(counts.active_params(columns(ranking.designs, problem.space.vocab_size)), dtype=np.float64)
-    return MixtureMap(ranking.designs, ranking.worst_regret, active)
+def _map(problem: SearchProblem, choice: Choice, regrets: Array) -> MixtureMap:
+    active = np.asarray(counts.active_params(columns(choice.designs, problem.space.vocab_size)), dtype=np.float64)
+    return MixtureMap(choice.designs, np.asarray(regrets.max(axis=0)), active)
 
 
 def _trade_off(design: Design, space: Space) -> TradeOff:
@@ -208,8 +195,10 @@ def _trade_off(design: Design, space: Space) -> TradeOff:
     return trade_off(ratio, variables.granularity_liew(a), space)
 
 
-def _warnings(first: Design, problem: SearchProblem) -> list[str]:
+def _warnings(first: Design, problem: SearchProblem, choice: Choice) -> list[str]:
     found = []
+    if choice.worth.nats is None and choice.prefer != "loss":
+        found.append("no law that is heard sees training, so loss has no price: the least mean loss was chosen")
     far = {
         law: max(outside.items(), key=lambda item: item[1])
         for law, outside in first.extrapolation.items()

@@ -1,29 +1,41 @@
-"""What a design run gives: ranked, buildable models, what bounds them, how sure the laws are and where they differ."""
+"""What a design run gives: the design to build, what else is undecided, a baseline, and where the laws differ."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from moewright.architecture import Architecture
-from moewright.designs.baseline import PublishedModel
+from moewright.designs.baseline import Baseline, BesideModel, share_of
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates
+from moewright.designs.costs import Costs
 from moewright.designs.design_record import (
+    BaselineRecord,
+    BesideRecord,
+    CostedOnRecord,
+    CostsRecord,
     DesignRecord,
     DesignsRecord,
+    DifferenceRecord,
     FavouriteRecord,
     PrinciplesRecord,
+    RecommendedRecord,
     SearchRecord,
+    SizeRangesRecord,
     SizesRecord,
     TradeOffRecord,
     TradeOffRow,
-    WithinNoiseRecord,
+    UndecidedRecord,
 )
+from moewright.designs.hearing import BACK_TESTED, BEATS_BY
+from moewright.designs.preference import Choice
 from moewright.designs.principles import Principle, Principles, TradeOff
 from moewright.designs.ranking import BootstrapRanking
 from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices
 from moewright.designs.space import Space
+from moewright.designs.undecided import REASONS
 from moewright.display import ShownTable
 from moewright.laws.variable import Array, Status
 
@@ -50,10 +62,11 @@ class Design:
     domain: dict[str, dict[str, Status]]
     """By law: where each variable, and each condition that the law's runs shared, lies against these runs."""
     follows: tuple[Principle, ...]
+    costs: Costs
+    score: float
+    """Logarithm of the effective cost above the recommended design's; nats of mean loss by preference for loss."""
     probability_best: dict[str, float] = field(default_factory=dict)
     """By fitted law with draws: share of draws under which it is the best of the finalists."""
-    speed: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """On the budgets' hardware, (low, high): decode_tokens_per_second of each sequence, time_to_first_token in s."""
 
     @property
     def worst_regret(self) -> float:
@@ -87,22 +100,17 @@ class Design:
             extrapolation=self.extrapolation,
             follows=self.follows,
             probability_best=self.probability_best,
-            speed=self.speed,
+            costs=costs_record(self.costs),
+            score=self.score,
         )
 
 
 @dataclass(frozen=True)
 class UndecidedSet:
-    """The designs whose worst regret is within noise of the first's: how many, and the range of each size."""
+    """The designs that no other beats: how many, and the range of each size."""
 
-    within: float
-    """Nats."""
     count: int
     ranges: dict[str, tuple[int, int]]
-
-    def answer(self) -> WithinNoiseRecord:
-        """For JSON."""
-        return WithinNoiseRecord(within=self.within, count=self.count, **self.ranges)
 
 
 @dataclass(frozen=True)
@@ -140,13 +148,14 @@ class Designs(ShownTable):
     optimum: dict[str, float]
     """The joint law's G*, S* and N_a/N at the first design's total, where it is among the laws; else empty."""
     undecided: UndecidedSet
+    choice: Choice
+    baseline: Baseline
     bootstrap: dict[str, BootstrapRanking]
     modes: tuple[ConstraintMode, ...]
     """Both constraint modes where the budgets leave active parameters open, else empty."""
     principles: Principles
     trade_off: TradeOff
     prices: ShadowPrices
-    published: PublishedModel | None
     mixtures: MixtureMap
     considered: int
     feasible: int
@@ -198,7 +207,12 @@ class Designs(ShownTable):
             laws=self.laws,
             favourites={law: favourite.answer() for law, favourite in self.favourites.items()},
             law_optimum=self.optimum,
-            indistinguishable=self.undecided.answer(),
+            recommended=RecommendedRecord(index=0, prefer=self.choice.prefer, reasons=self.reasons()),
+            undecided=self._undecided_record(),
+            baseline=_baseline_record(self.baseline, self.designs[0]),
+            costed_on=CostedOnRecord(
+                hardware=str(self.choice.on.hardware), devices=self.choice.on.devices, assumed=self.choice.on.assumed
+            ),
             fitted={law: ranking.answer() for law, ranking in self.bootstrap.items()},
             modes=tuple(mode.answer() for mode in self.modes),
             principles=PrinciplesRecord(
@@ -216,11 +230,96 @@ class Designs(ShownTable):
             shadow_prices=self.shadow_prices,
             shadow_price_of=MORE,
             exchange_rates=self.prices.exchange(),
-            like=self.published.answer() if self.published else None,
             search=SearchRecord(candidates=self.considered, feasible=self.feasible, seconds=self.seconds),
             warnings=self.warnings,
+        )
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why the first design is recommended, in sentences."""
+        choice, hearing = self.choice, self.choice.hearing
+        heard = f"{len(hearing.laws)} {'law' if len(hearing.laws) == 1 else 'laws'}"
+        found = [
+            f"no design within the budgets is better by more than {BEATS_BY:g} nats under all {heard} that may judge "
+            f"({', '.join(hearing.laws)}); so are {self.undecided.count - 1:,} others"
+        ]
+        if choice.worth.nats is None or choice.prefer == "loss":
+            return (*found, "of these it has the least mean loss over the laws")
+        what = {
+            "balanced": "device-hours of training and seconds of decoding, alike,",
+            "train": "device-hours of training",
+            "serve": "seconds of decoding",
+        }[choice.prefer]
+        return (
+            *found,
+            f"of these it has the least {what} at equal loss: 10 % more training is worth "
+            f"{choice.worth.nats * math.log(1.1):.4f} nats (mean of {len(choice.worth.by_law)} laws at "
+            f"{choice.worth.at}'s size)",
+        )
+
+    def _undecided_record(self) -> UndecidedRecord:
+        hearing = self.choice.hearing
+        return UndecidedRecord(
+            confidence=BACK_TESTED,
+            margin=BEATS_BY,
+            count=self.undecided.count,
+            ranges=SizeRangesRecord(**self.undecided.ranges),
+            reasons=dict(REASONS),
+            laws=hearing.laws,
+            silent=hearing.silent,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright design --json`."""
         return self.answer().to_dict()
+
+
+def costs_record(costs: Costs) -> CostsRecord:
+    """For JSON."""
+    return CostsRecord(
+        train_device_hours=_ends(costs.train_device_hours),
+        decode_tokens_per_second=_ends(costs.decode_tokens_per_second),
+        time_to_first_token=_ends(costs.time_to_first_token),
+        kv_bytes_per_token=float(costs.kv_bytes_per_token),
+    )
+
+
+def difference(design: Design, other: BesideModel) -> DifferenceRecord:
+    """The recommended design against another model: costs as shares of the other's, loss where laws decide it."""
+    verdict = other.verdict
+    return DifferenceRecord(
+        train_device_hours=share_of(design.costs.train_device_hours, other.costs.train_device_hours),
+        decode_tokens_per_second=share_of(design.costs.decode_tokens_per_second, other.costs.decode_tokens_per_second),
+        time_to_first_token=share_of(design.costs.time_to_first_token, other.costs.time_to_first_token),
+        kv_bytes_per_token=share_of(design.costs.kv_bytes_per_token, other.costs.kv_bytes_per_token)
+        if other.costs.kv_bytes_per_token
+        else None,
+        memory_bytes=share_of(design.memory_bytes, other.memory_bytes),
+        loss=None if verdict is None else verdict.answer(),
+    )
+
+
+def _ends(ends: tuple[Any, Any]) -> tuple[float, float]:
+    return float(ends[0]), float(ends[1])
+
+
+def _baseline_record(baseline: Baseline, first: Design) -> BaselineRecord:
+    return BaselineRecord(
+        name=baseline.name,
+        named=baseline.named,
+        as_built=_beside_record(baseline.as_built, first),
+        scaled=None if baseline.scaled is None else _beside_record(baseline.scaled, first),
+        warnings=baseline.warnings,
+    )
+
+
+def _beside_record(model: BesideModel, first: Design) -> BesideRecord:
+    return BesideRecord(
+        sizes=model.sizes,
+        total_params=model.total_params,
+        active_params=model.active_params,
+        memory_bytes=model.memory_bytes,
+        train_tokens=model.train_tokens,
+        costs=costs_record(model.costs),
+        within_budgets=model.within_budgets,
+        design_against_it=difference(first, model),
+    )

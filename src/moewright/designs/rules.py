@@ -12,7 +12,6 @@ import numpy as np
 
 from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.columns import ArchitectureColumns
-from moewright.architecture.mixers import Attention
 from moewright.architecture.sizes import N
 from moewright.architecture.spec import Countable
 from moewright.designs.candidates import Candidates, IntColumn, columns
@@ -62,11 +61,6 @@ def experts_active_params(architecture: Countable[N]) -> N:
     """Parameters that a token uses in routed and shared experts."""
     active = counts.active(architecture)
     return active["routed_experts"] + active["shared_experts"]
-
-
-def _attention_over_width(architecture: Architecture) -> float | None:
-    plain = [layer.mixer for layer in architecture.iter_layers() if isinstance(layer.mixer, Attention)]
-    return plain[0].num_heads * plain[0].head_dim / architecture.hidden_size if plain else None
 
 
 RULES = (

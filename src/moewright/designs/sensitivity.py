@@ -16,7 +16,7 @@ from moewright.designs.budgets import TRAINING, Budgets
 from moewright.designs.candidates import Candidates, columns, join
 from moewright.designs.design_record import ModeRecord, SizedRecord
 from moewright.designs.judges import sees, training_tokens
-from moewright.designs.ranking import rank
+from moewright.designs.preference import Preference, choose_design
 from moewright.laws.variable import Array
 
 MORE = 0.1
@@ -31,12 +31,12 @@ Held = Literal["tokens", "FLOPs"]
 
 @dataclass(frozen=True)
 class ConstraintMode:
-    """The best mixture, over all laws and of each, when one of tokens and FLOPs is held fixed."""
+    """The mixture that would be built, by all laws and by each, when one of tokens and FLOPs is held fixed."""
 
     held: Held
     amount: float
     designs: Candidates
-    """The first over all laws, then each law's own."""
+    """The recommended one, then each law's own."""
     active_params: tuple[int, ...]
     laws: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class ConstraintMode:
 
 
 def constraint_modes(
-    problem: SearchProblem, within: FeasibleSet, first: Candidates, winners: Candidates
+    problem: SearchProblem, within: FeasibleSet, first: Candidates, winners: Candidates, prefer: Preference
 ) -> tuple[ConstraintMode, ...]:
     """The answer as asked, and the one with the other of tokens and FLOPs held at what the first design takes."""
     architecture = columns(first, problem.space.vocab_size)
@@ -65,8 +65,8 @@ def constraint_modes(
     if not again.judges:
         return ()
     feasible = within.under(again)
-    best, their_winners = best_of_each_law(again, feasible, winners)
-    their_first = rank(again, feasible, best, their_winners, top=1).designs.take([0])
+    _, their_winners = best_of_each_law(again, feasible, winners)
+    their_first = choose_design(again, feasible, prefer).designs.take([0])
     amounts: dict[Held, float] = {"tokens": tokens, "FLOPs": flops}
     swapped: Held = "FLOPs" if asked == "tokens" else "tokens"
     return (

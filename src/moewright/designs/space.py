@@ -209,7 +209,7 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
                 f"of {self.expert_size_step} leave none at any width"
             )
         _check_number(len(roomy) * len(self.kv_heads) * len(self.dense_first), "shapes", "widths, depths or kv_heads")
-        headed = [(d, depth, *heads) for d, depth in roomy for heads in self._heads(d)]
+        headed = [(d, depth, *heads) for d, depth in roomy for heads in self.heads_of(d)]
         if not headed:
             raise UserError(f"space: kv_heads {list(self.kv_heads)} divide the heads of no width; 0 follows the heads")
         found = [
@@ -251,7 +251,7 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         most = np.floor(self.most_expert_size_over_width * width / self.expert_size_step).astype(np.int64)
         return most * self.expert_size_step
 
-    def _heads(self, width: int) -> list[tuple[int, int, int]]:
+    def heads_of(self, width: int) -> list[tuple[int, int, int]]:
         """(heads, kv heads, head_dim) that a width may have."""
         head_dim = self.narrow_head_dim if width < 1024 else self.head_dim
         heads = -(-width // (self.heads_multiple * head_dim)) * self.heads_multiple

@@ -23,7 +23,7 @@ _SIZE = (7.6, 4.6)  # inches
 
 @dataclass(frozen=True)
 class MixtureGrid:
-    """The least worst regret of every (E, K) that was found, over its shared counts."""
+    """The least worst regret of every (E, K) with an undecided design, over its shared counts."""
 
     experts: list[int]
     top_k: list[int]
@@ -34,7 +34,7 @@ class MixtureGrid:
 
 
 def mixture_grid(designs: Designs) -> MixtureGrid:
-    """The map's data; regrets beyond the listed designs are those of the best design met by the search."""
+    """The map's data: the best undecided design of each mixture."""
     m = designs.mixtures
     experts = sorted(set(m.designs.num_experts.tolist()))
     top_k = sorted(set(m.designs.top_k.tolist()))
@@ -123,8 +123,8 @@ def _mixtures(designs: Designs) -> Drawing:
     bar = figure.colorbar(mesh, ax=axes, extend="max", label="nats")
     bar.outline.set_visible(False)
     caption = (
-        "The best design of each number of experts and top-k, by its largest regret over the laws. Exact for the "
-        "listed designs, elsewhere the best that the search met; empty: nothing is within the budgets."
+        "The largest regret over the laws of the design that would be built with each number of experts and top-k; "
+        "empty: nothing is within the budgets, or another design beats it under all laws that may judge."
     )
     return Drawing("mixtures", title, caption, figure)
 
@@ -143,7 +143,7 @@ def _laws(designs: Designs) -> Drawing:
     axes.set_xticks(places, [f"{n}\n{_mixture(d.sizes)}" for n, d in enumerate(designs.designs, start=1)], fontsize=7)
     axes.set(xlabel="design (experts/top-k+shared)", ylabel="regret, nats")
     figure.legend(loc="outside lower center", fontsize=8, ncols=len(designs.laws))
-    caption = "Where the laws disagree about a design. The first is the one whose tallest bar is the lowest."
+    caption = "Where the laws disagree about a design: none of these is worse than another by all of them."
     return Drawing("laws", title, caption, figure)
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from moewright.designs.principles import Principle
 from moewright.designs.result import Design, Designs
+from moewright.designs.undecided import REASONS
 from moewright.files import new_folder, write_mapping, write_text
 from moewright.foreign_text import to_markdown
 from moewright.hf import to_config
 from moewright.hf.loading import SPEC
 from moewright.quantities import format_bytes, format_count
 from moewright.report.design_figures import write_design_figures
-from moewright.report.design_tables import SIZE_WORDS, budget_lines, size_ranges
+from moewright.report.design_tables import SIZE_WORDS, answer_lines, budget_lines, size_ranges
 
 HF_CONFIG = "config.json"
 RATIONALE = "README.md"
@@ -46,6 +47,7 @@ def rationale(designs: Designs, number: int) -> str:
     design = designs.designs[number - 1]
     sections = (
         _what(designs, design, number),
+        _answer(designs),
         _laws(designs, design),
         _bounds(design),
         _principles(designs, design),
@@ -61,10 +63,14 @@ def _what(designs: Designs, design: Design, number: int) -> str:
         f"{design.sizes['num_heads']} heads of {design.sizes['head_dim']} over {design.sizes['num_kv_heads']} "
         "key-value heads"
     )
-    speed = "".join(
-        f"\n- {name.replace('_', ' ')}: {low:.3g} to {high:.3g}{' s' if name.startswith('time') else ''}"
-        for name, (low, high) in design.speed.items()
+    on, costs = designs.choice.on, design.costs
+    times = (
+        ("device-hours of training", costs.train_device_hours),
+        ("tokens a second for each sequence", costs.decode_tokens_per_second),
+        ("seconds to the first token", costs.time_to_first_token),
     )
+    where = f"on {on.devices} x {on.hardware}" + (", assumed" if on.assumed else "")
+    speed = "".join(f"\n- {name} ({where}): {low:.4g} to {high:.4g}" for name, (low, high) in times)
     return (
         f"# Design {number} of {len(designs.designs)}\n\nBudgets: {budgets}.\n\n"
         f"- {sizes}; {heads}; as {to_markdown(design.family)}\n"
@@ -72,6 +78,13 @@ def _what(designs: Designs, design: Design, number: int) -> str:
         f"embedding counted), {format_bytes(design.memory_bytes)} with its cache\n"
         f"- trained on {format_count(design.train_tokens, 3)} tokens: {design.train_flops:.3g} FLOPs{speed}"
     )
+
+
+def _answer(designs: Designs) -> str:
+    lines = [f"{label:8} {text}" for label, text in answer_lines(designs)]
+    reasons = "\n".join(f"- {to_markdown(reason)}" for reason in designs.reasons())
+    answer = "\n".join(f"    {to_markdown(line)}" for line in lines)
+    return f"## The answer\n\n{answer}\n\nThe first design is recommended because\n\n{reasons}"
 
 
 def _laws(designs: Designs, design: Design) -> str:
@@ -92,7 +105,7 @@ def _laws(designs: Designs, design: Design) -> str:
 
 def _bounds(design: Design) -> str:
     if not design.binding:
-        return "## What bounds it\n\nNo budget: wider experts would fit, and the laws together do not want them."
+        return "## What bounds it\n\nNo budget: wider experts would fit; a rule of the space, the laws or cost ends it."
     return f"## What bounds it\n\nExperts one step wider would break: {', '.join(design.binding)}."
 
 
@@ -115,14 +128,14 @@ def _doubts(designs: Designs, design: Design) -> str:
     undecided = designs.undecided
     ranges = size_ranges(undecided.ranges)
     lines = [
-        f"- {undecided.count:,} designs lie within {undecided.within:g} nats of the first: {ranges}.",
+        f"- {undecided.count:,} designs within the budgets are undecided: no other beats them by all laws: {ranges}.",
+        *(f"  - {SIZE_WORDS[size]}: {reason}." for size, reason in REASONS.items()),
         *(
             f"- best in {share:.0%} of the draws of {to_markdown(law)} among "
             f"{designs.bootstrap[law].num_finalists} finalists."
             for law, share in design.probability_best.items()
         ),
         *(f"- {to_markdown(warning)}" for warning in designs.warnings),
-        "- Laws have no width, depth or head count: choose among equals by speed and by what your trainer likes.",
     ]
     return "## What is not known\n\n" + "\n".join(lines)
 

@@ -1,18 +1,26 @@
 """What `moewright design` prints, in order; each table is at most 80 columns wide with up to seven laws."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 
-from moewright.designs.baseline import PublishedModel
+from moewright.designs.baseline import BesideModel
 from moewright.designs.budgets import Budgets
+from moewright.designs.hearing import BACK_TESTED, BEATS_BY
 from moewright.designs.ranking import CONFIDENCE
-from moewright.designs.result import Design, Designs
+from moewright.designs.result import Design, Designs, difference
 from moewright.designs.rules import RULES, excluded, published_mixtures
 from moewright.designs.space import Space, describe_space
+from moewright.designs.undecided import REASONS
+from moewright.laws import JudgedPair
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
+
+# A law this many times outside its runs is the largest doubt.
+FAR_OUTSIDE = 3.0
 
 SIZE_WORDS = {
     "hidden_size": "width",
@@ -26,28 +34,136 @@ SIZE_WORDS = {
 
 
 def print_designs(console: Screen, designs: Designs) -> None:
-    """Print the budgets, the ranked designs, how far the laws agree, what binds and what more budget would buy."""
+    """Print the answer in at most twelve lines, and all that is behind it where that was asked for."""
+    for label, text in answer_lines(designs):
+        console.print(styled("[bold]{}[/bold] {}", f"{label:8}", text))
+    if designs.explained:
+        console.print()
+        _print_explanation(console, designs)
+
+
+def answer_lines(designs: Designs) -> list[tuple[str, str]]:
+    """What to build, what it costs, what stands beside it, what is undecided, how it was chosen, the largest doubt.
+
+    Labels and texts, each line at most eighty characters where numbers are of usual length.
+    """
+    first, on = designs.designs[0], designs.choice.on
+    s, costs = first.sizes, first.costs
+    shared = f"{s['shared_experts']} shared" if s["shared_experts"] else "none shared"
+    dense = f", {s['dense_first']} dense first" if s["dense_first"] else ""
+    where = f"{on.devices} x {on.hardware}{' (assumed)' if on.assumed else ''}"
+    return [
+        ("Build", f"{s['num_experts']} experts of {s['expert_size']}, top-{s['top_k']}, {shared}; "
+         f"{s['hidden_size']} wide, {s['num_layers']} layers{dense}"),
+        ("", f"{format_count(first.total_params)} total, {format_count(first.active_params)} active, "
+         f"{format_bytes(first.memory_bytes)} with the cache"),
+        ("Costs", f"{_interval(costs.train_device_hours, count=True)} {on.hardware}-hours for "
+         f"{format_count(first.train_tokens, 3)} tokens; on {where}:"),
+        ("", f"{_interval(costs.decode_tokens_per_second)} tokens/s for each of {designs.budgets.batch}, "
+         f"first token in {_interval(costs.time_to_first_token)} s, {costs.kv_bytes_per_token / 1e3:.3g} kB a token"),
+        *_baseline_lines(designs),
+        *_open_lines(designs),
+        ("Chosen", _chosen(designs)),
+        ("Doubt", largest_doubt(designs)),
+    ]  # fmt: skip
+
+
+def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
+    baseline = designs.baseline
+    lines = [("Against", f"{baseline.name} as built: {_difference(designs, baseline.as_built)}")]
+    if baseline.scaled is None:
+        return [*lines, ("", "scaled: in no size within the budgets")]
+    s = baseline.scaled.sizes
+    scaled = f"scaled to {s['hidden_size']:g} x {s['num_layers']:g}, d_e {s['expert_size']:g}"
+    return [*lines, ("", f"{scaled}: {_difference(designs, baseline.scaled)}")]
+
+
+def _difference(designs: Designs, model: BesideModel) -> str:
+    found = difference(designs.designs[0], model)
+    verdict = model.verdict
+    loss = "undecided"
+    if verdict is not None and verdict.better is not None and verdict.mean is not None:
+        loss = f"{verdict.mean:+.3f} nats"
+    return (
+        f"loss {loss}, training {found.train_device_hours:+.0%}, decode {found.decode_tokens_per_second:+.0%}, "
+        f"memory {found.memory_bytes:+.0%}"
+    )
+
+
+def _open_lines(designs: Designs) -> list[tuple[str, str]]:
+    ranges, heard = designs.undecided.ranges, len(designs.choice.hearing.laws)
+    by = f"all {heard} laws that may judge" if heard > 1 else "the one law that judges"
+    return [
+        ("Open", f"{designs.undecided.count:,} of {designs.feasible:,} designs, which no other beats under {by}:"),
+        ("", _short_ranges(ranges)),
+    ]  # fmt: skip
+
+
+def _short_ranges(ranges: dict[str, tuple[int, int]]) -> str:
+    words = {
+        "num_experts": "E",
+        "top_k": "K",
+        "shared_experts": "shared",
+        "expert_size": "d_e",
+        "hidden_size": "width",
+        "num_layers": "layers",
+    }
+    return ", ".join(f"{word} {_from_to(ranges[name])}" for name, word in words.items())
+
+
+def _from_to(ends: tuple[int, int]) -> str:
+    return f"{ends[0]}" if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
+
+
+def _chosen(designs: Designs) -> str:
+    choice = designs.choice
+    if choice.worth.nats is None or choice.prefer == "loss":
+        return f"by {choice.prefer}: the least mean loss over the laws"
+    what = {"balanced": "training and decoding alike", "train": "training", "serve": "decoding"}[choice.prefer]
+    nats = choice.worth.nats * math.log(1.1)
+    return f"by {choice.prefer}: cost of {what}; 10 % more training is worth {nats:.4f} nats"
+
+
+def largest_doubt(designs: Designs) -> str:
+    """The one thing that would most easily make the answer wrong."""
+    first = designs.designs[0]
+    far = {law: max(outside.values(), default=1.0) for law, outside in first.extrapolation.items()}
+    heard = {law: far[law] for law in designs.choice.hearing.laws}
+    nearest = min(heard, key=lambda law: heard[law])
+    if len(heard) == 1:
+        return f"one law alone judges, {heard[nearest]:.3g} times outside its runs"
+    if heard[nearest] >= FAR_OUTSIDE:
+        return f"every law extrapolates: {nearest}, the nearest, {heard[nearest]:.3g} times outside its runs"
+    return "no run moved depth, the experts' share or shared experts by itself: laws are blind there"
+
+
+def _interval(ends: tuple[Any, Any], count: bool = False) -> str:
+    if count:
+        return f"{format_count(float(ends[0]), 3)}-{format_count(float(ends[1]), 3)}"
+    return f"{float(ends[0]):.3g}-{float(ends[1]):.3g}"
+
+
+def _print_explanation(console: Screen, designs: Designs) -> None:
     budgets, cache = budget_lines(designs.budgets)
     console.print(styled("[bold]Budgets[/bold]: {}", budgets))
     console.print(cache)
+    for reason in designs.reasons():
+        console.print(styled("- {}", reason))
+    console.print()
+    _print_undecided(console, designs)
     console.print()
     console.print(_ranking(designs))
-    console.print("* a budget that experts one step wider would break; worst: over the laws below")
+    console.print("* a budget that experts one step wider would break; cost: effective cost above the first's")
+    console.print()
+    console.print(_beside(designs))
     console.print()
     console.print(_regrets(designs))
     console.print("nats above the law's own best; 11x: its farthest variable is 11 times outside its runs")
     console.print()
     console.print(_favourites(designs))
-    console.print()
-    _print_undecided(console, designs)
     if designs.modes:
         console.print()
         console.print(_modes(designs))
-    if designs.published is not None:
-        console.print()
-        console.print(_published(designs, designs.published))
-        for law, reason in designs.published.silent.items():
-            console.print(f"{law} is silent about it: {reason}")
     console.print()
     _print_principles(console, designs)
     console.print()
@@ -55,15 +171,14 @@ def print_designs(console: Screen, designs: Designs) -> None:
     if len(next(iter(designs.shadow_prices.values()))) > 1:
         console.print()
         console.print(_exchange(designs))
-    if designs.explained:
-        console.print()
-        print_rules(console, designs.space)
+    console.print()
+    print_rules(console, designs.space)
     console.print()
     console.print(
         f"{designs.considered:,} designs considered, {designs.feasible:,} within the budgets, {designs.seconds:.1f} s"
         "; losses never compare between laws"
     )
-    for warning in designs.warnings:
+    for warning in (*designs.warnings, *designs.baseline.warnings):
         console.print(styled("[yellow]warning:[/yellow] {}", warning))
 
 
@@ -103,15 +218,19 @@ def size_ranges(ranges: dict[str, tuple[int, int]]) -> str:
 
 
 def _print_undecided(console: Screen, designs: Designs) -> None:
-    undecided = designs.undecided
-    noun = "design" if undecided.count == 1 else "designs"
+    hearing = designs.choice.hearing
     console.print(
         styled(
-            "[bold]Not told apart[/bold] from the first {}",
-            f"({undecided.within:g} nats of worst regret): {undecided.count:,} {noun}, with "
-            f"{size_ranges(undecided.ranges)}.",
+            "[bold]Undecided[/bold]: {}",
+            f"{designs.undecided.count:,} designs, none of which another beats by over {BEATS_BY:g} nats under all "
+            f"of {', '.join(hearing.laws)}; what such laws agree on, public runs bore out in {BACK_TESTED:.0%}. "
+            f"{size_ranges(designs.undecided.ranges)}.",
         )
     )
+    for size, reason in REASONS.items():
+        console.print(f"- {SIZE_WORDS[size]}: {reason}")
+    for law, reason in hearing.silent.items():
+        console.print(f"- {law} is not heard: {reason}")
     for law, ranking in designs.bootstrap.items():
         console.print(
             styled(
@@ -160,8 +279,8 @@ _NAME_WIDTH = 8
 def _ranking(designs: Designs) -> Table:
     """The designs, best first."""
     unit, size = ("GB", 1e9) if designs.designs[0].memory_bytes >= 1e9 else ("MB", 1e6)
-    table = _table("Designs by worst regret over the laws (sh: shared, df: dense first)", _SIZES.values(), first="")
-    for header in ("total ", "active ", f"{unit} ", "worst"):
+    table = _table("The best of each undecided mixture (sh: shared, df: dense first)", _SIZES.values(), first="")
+    for header in ("total ", "active ", f"{unit} ", "cost"):
         table.add_column(header, justify="right", no_wrap=True)
     for number, design in enumerate(designs.designs, start=1):
         costs = {
@@ -170,8 +289,14 @@ def _ranking(designs: Designs) -> Table:
             "memory": f"{design.memory_bytes / size:.1f}",
         }
         marked = [f"{cost}*" if option in design.binding else f"{cost} " for option, cost in costs.items()]
-        table.add_row(str(number), *_sizes(design.sizes), *marked, f"{design.worst_regret:.4f}")
+        table.add_row(str(number), *_sizes(design.sizes), *marked, _score(designs, design))
     return table
+
+
+def _score(designs: Designs, design: Design) -> str:
+    if designs.choice.worth.nats is None or designs.choice.prefer == "loss":
+        return f"{design.score:+.4f}"
+    return f"{math.expm1(design.score):+.1%}"
 
 
 def _regrets(designs: Designs) -> Table:
@@ -201,10 +326,10 @@ def _modes(designs: Designs) -> Table:
     for mode in designs.modes:
         for header in (f"{mode.held}: E/K", "active"):
             table.add_column(header, justify="right", no_wrap=True)
-    for name in ("all laws", *designs.laws):
+    for name in ("built", *designs.laws):
         cells = []
         for mode in designs.modes:
-            judges = ("all laws", *mode.laws)
+            judges = ("built", *mode.laws)
             if name not in judges:  # it does not see what is held fixed
                 cells += ["-", "-"]
                 continue
@@ -214,26 +339,40 @@ def _modes(designs: Designs) -> Table:
     return table
 
 
-def _published(designs: Designs, model: PublishedModel) -> Table:
-    """The published model beside the first design and each law's favourite."""
-    table = _table(f"{model.name} against the laws, at its own budgets", _SIZES_PUBLISHED, first="")
-    sizes = {**model.sizes, "dense_first": 0}
-    table.add_row("as built", *(f"{sizes[name]:g}" for name in _PUBLISHED_NAMES), *_published_regrets(designs, model))
-    first = designs.designs[0]
-    shown = [str(first.sizes[name]) for name in _PUBLISHED_NAMES]
-    table.add_row("first design", *shown, f"{first.worst_regret:.4f}", "")
+def _beside(designs: Designs) -> Table:
+    """The recommended design, and the baseline as it is and scaled to the budgets."""
+    first, baseline = designs.designs[0], designs.baseline
+    table = _table(f"Beside {baseline.name}", (_SIZES[name] for name in _BESIDE), first="")
+    for header in ("total", "active", "hours", "tokens/s", "first", "loss of the first"):
+        table.add_column(header, justify="right", no_wrap=True)
+    rows: list[tuple[str, Mapping[str, float], Design | BesideModel, JudgedPair | None]] = [
+        ("first", first.sizes, first, None)
+    ]
+    rows += [("as built", baseline.as_built.sizes, baseline.as_built, baseline.as_built.verdict)]
+    if baseline.scaled is not None:
+        rows += [("scaled", baseline.scaled.sizes, baseline.scaled, baseline.scaled.verdict)]
+    for name, sizes, model, verdict in rows:
+        loss = (
+            ""
+            if name == "first"
+            else "undecided"
+            if verdict is None or verdict.mean is None
+            else f"{verdict.mean:+.3f}"
+        )
+        table.add_row(
+            name,
+            *(f"{sizes[size]:g}" for size in _BESIDE),
+            format_count(model.total_params, 3),
+            format_count(model.active_params, 3),
+            _interval(model.costs.train_device_hours, count=True),
+            _interval(model.costs.decode_tokens_per_second),
+            _interval(model.costs.time_to_first_token),
+            loss,
+        )
     return table
 
 
-_PUBLISHED_NAMES = ("hidden_size", "num_layers", "num_experts", "top_k", "shared_experts", "expert_size")
-_SIZES_PUBLISHED = (*(_SIZES[name] for name in _PUBLISHED_NAMES), "worst", "by law")
-
-
-def _published_regrets(designs: Designs, model: PublishedModel) -> tuple[str, str]:
-    if not model.regret:
-        return "-", "no law"
-    judge, worst = max(model.regret.items(), key=lambda item: item[1])
-    return f"{worst:.4f}", short_name(judge)
+_BESIDE = ("hidden_size", "num_layers", "num_experts", "top_k", "shared_experts", "expert_size")
 
 
 def _principles(designs: Designs) -> Table:

@@ -1,0 +1,123 @@
+"""What cost decides among the designs that evidence leaves open.
+
+Loss and cost meet in one unit, effective compute: by how much more training a law's loss would fall as far. A design's
+score is the logarithm of what it costs, by the weights of the preference, plus its mean loss over the laws that are
+heard, over what an e-fold of training is worth to them. The mean orders pairs of public runs better than the worst does
+(docs/evidence.md). No part of the score depends on which other designs there are.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from moewright.architecture import counts
+from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
+from moewright.designs.budgets import Budgets
+from moewright.designs.candidates import Candidates, columns
+from moewright.designs.costs import CostedOn, bytes_per_param, bytes_wanted, costed_on, design_costs
+from moewright.designs.hearing import Hearing, hear
+from moewright.designs.judges import loss_of
+from moewright.designs.rules import published_mixtures
+from moewright.designs.undecided import Undecided, undecided_set
+from moewright.hf.published_models import ModelEntry
+from moewright.laws import InapplicableLaw
+from moewright.laws.variable import Array
+
+Preference = Literal["balanced", "train", "serve", "loss"]
+PREFERENCES: tuple[Preference, ...] = get_args(Preference)
+
+WEIGHTS: dict[Preference, tuple[float, float]] = {
+    "balanced": (0.5, 0.5),
+    "train": (1.0, 0.0),
+    "serve": (0.0, 1.0),
+    "loss": (0.0, 0.0),
+}
+"""Of the logarithms of training device-hours and of seconds per decoded token. They add up to one, so that a design
+twice as dear in all that counts must be worth twice the training."""
+# Training is raised by so much to see what it is worth.
+MORE_TRAINING = 1.1
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What more training is worth: the change of units between loss and cost."""
+
+    nats: float | None
+    """Of an e-fold of training, the mean over laws; None where no law that is heard sees training."""
+    by_law: dict[str, float]
+    at: str
+    """The published model at whose size it is taken: the nearest to the budgets, whatever is searched."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The undecided designs in the order of a preference, the best of each mixture."""
+
+    prefer: Preference
+    hearing: Hearing
+    undecided: Undecided
+    designs: Candidates
+    """The best of each (experts, top_k, shared experts), best first."""
+    scores: Array
+    """(designs,): logarithm of the effective cost above the first's, or nats by preference for loss."""
+    worth: Worth
+    on: CostedOn
+
+
+def choose_design(problem: SearchProblem, within: FeasibleSet, prefer: Preference) -> Choice:
+    """Find what is undecided and order it by a preference; the first is the design to build."""
+    hearing = hear(problem, within)
+    undecided = undecided_set(problem, within, hearing)
+    worth, on = worth_of_training(problem.budgets, hearing), costed_on(problem.budgets)
+    scores = _scores(problem, undecided, hearing, prefer, worth, on)
+    d = undecided.designs
+    order = np.lexsort((d.num_experts, d.num_layers, scores))
+    _, first = np.unique(d.kind[order], return_index=True)
+    leaders = order[np.sort(first)]
+    return Choice(prefer, hearing, undecided, d.take(leaders), scores[leaders] - scores[leaders[0]], worth, on)
+
+
+def worth_of_training(budgets: Budgets, hearing: Hearing) -> Worth:
+    """By how much each law's loss falls with training, at the published model nearest to the budgets."""
+    entry = nearest_published(bytes_wanted(budgets) / bytes_per_param(budgets), budgets.active_params)
+    more = budgets.relaxed(budgets.training, MORE_TRAINING)
+    found: dict[str, float] = {}
+    for judge in {judge.name: judge for judge in hearing.readings}.values():
+        if not any(variable.per_token for variable in judge.inputs):
+            continue
+        try:
+            fall = loss_of(judge, entry.architecture, budgets) - loss_of(judge, entry.architecture, more)
+        except InapplicableLaw:
+            continue
+        found[judge.name] = fall / math.log(MORE_TRAINING)
+    mean = float(np.mean(list(found.values()))) if found else 0.0
+    return Worth(mean if mean > 0 else None, found, entry.name)
+
+
+def nearest_published(total: float, active: float | None) -> ModelEntry:
+    """The mixture of the catalogue whose total and active parameters are nearest, in ratios."""
+
+    def distance(entry: ModelEntry) -> float:
+        far = abs(math.log(counts.total_params(entry.architecture) / total))
+        return far if active is None else far + abs(math.log(counts.active_params(entry.architecture) / active))
+
+    return min(published_mixtures(), key=distance)
+
+
+def _scores(
+    problem: SearchProblem, undecided: Undecided, hearing: Hearing, prefer: Preference, worth: Worth, on: CostedOn
+) -> Array:
+    mean = hearing.mean_by_law(undecided.losses)
+    train, decode = WEIGHTS[prefer]
+    if worth.nats is None or not (train or decode):
+        return mean
+    counted = columns(undecided.designs, problem.space.vocab_size)
+    costs = design_costs(counted, problem.variables(undecided.designs).train_tokens, problem.budgets, on)
+    hours, rate = _middle(costs.train_device_hours), _middle(costs.decode_tokens_per_second)
+    return np.asarray(mean / worth.nats + train * np.log(hours) - decode * np.log(rate))
+
+
+def _middle(ends: tuple[Any, Any]) -> Array:
+    return np.sqrt(np.asarray(ends[0], dtype=np.float64) * np.asarray(ends[1], dtype=np.float64))

@@ -1,0 +1,127 @@
+"""What evidence leaves open: every design within the budgets that no other beats, found completely.
+
+One design beats another if every law that is heard, in both readings of its expansion, finds it better by more than
+`BEATS_BY`. So what is left is a Pareto set with a rim as thick as the noise: shapes between which the laws disagree.
+A range of expert sizes is dropped whole where some design beats the lower bound of every law over it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from moewright.designs.branch_and_bound import (
+    ROUNDING_NATS,
+    FeasibleSet,
+    SearchProblem,
+    SizeRanges,
+    branch,
+    promising,
+)
+from moewright.designs.candidates import Candidates, empty, join
+from moewright.designs.hearing import BEATS_BY, Hearing
+from moewright.designs.judges import least_losses, losses
+from moewright.laws.design_axes import AXES
+from moewright.laws.variable import Array
+
+# Designs that others are held against while the search goes on: the best by so many weightings of the laws.
+WEIGHTINGS = 24
+
+REASONS: Mapping[str, str] = {
+    "num_experts": "inside the range the laws that are heard disagree, or differ by no more than noise",
+    "top_k": "inside the range the laws that are heard disagree, or differ by no more than noise",
+    "expert_size": str(AXES["granularity"].open),
+    "shared_experts": str(AXES["shared_share"].open),
+    "num_layers": str(AXES["depth"].open),
+    "hidden_size": str(AXES["active_width"].open),
+}
+"""Why each size is left open."""
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """All designs that no other beats."""
+
+    designs: Candidates
+    losses: Array
+    """(readings, designs), nats on each law's own scale."""
+
+
+def undecided_set(problem: SearchProblem, within: FeasibleSet, hearing: Hearing) -> Undecided:
+    """Every design within the budgets that no other beats under all laws that are heard."""
+    search = _Search(problem, hearing)
+    search.offer(within.sample(), single=False)
+    step = problem.space.expert_size_step
+    for ranges in promising(within, search.bounds, _half):
+        branch(ranges, step, search.bounds, _half, search.offer)
+    return search.answer()
+
+
+def _half(ranges: SizeRanges) -> float:
+    return 0.5
+
+
+class _Search:
+    def __init__(self, problem: SearchProblem, hearing: Hearing) -> None:
+        self._problem, self._readings = problem, hearing.readings
+        r = np.random.default_rng(0)
+        self._weights = np.vstack([np.eye(len(self._readings)), r.dirichlet(np.ones(len(self._readings)), WEIGHTINGS)])
+        self._rivals = np.full((len(self._readings), len(self._weights)), np.inf)
+        self._singles: list[Candidates] = []
+        self._losses: list[Array] = []
+
+    def bounds(self, ranges: SizeRanges) -> Array:
+        """1 for ranges all of whose designs are beaten, 0 for those that may hold one that is not."""
+        problem = self._problem
+        ends = problem.variables(ranges.groups), problem.variables(ranges.widest)
+        low = np.stack([np.broadcast_to(least_losses(j, *ends), len(ranges)) for j in self._readings])
+        return np.where(_beaten(low - ROUNDING_NATS, self._rivals), 1.0, 0.0)
+
+    def offer(self, designs: Candidates, single: bool) -> None:
+        """Take designs into account."""
+        at = self._problem.variables(designs)
+        found = np.stack([np.broadcast_to(losses(j, at), len(designs)) for j in self._readings])
+        by_weight = self._weights @ found
+        best = by_weight.argmin(axis=1)
+        better = by_weight[np.arange(len(best)), best] < np.einsum("wr,rw->w", self._weights, self._finite())
+        self._rivals[:, better] = found[:, best[better]]
+        if single:
+            left = ~_beaten(found, self._rivals)
+            self._singles.append(designs.take(left))
+            self._losses.append(found[:, left])
+
+    def answer(self) -> Undecided:
+        """The exact set, once everything has been offered: only designs on the front need to be held against."""
+        designs = join([empty(), *self._singles])
+        found = np.concatenate([np.empty((len(self._readings), 0)), *self._losses], axis=1)
+        left = ~_beaten(found, found[:, front(found)])
+        return Undecided(designs.take(left), found[:, left])
+
+    def _finite(self) -> Array:
+        return np.where(np.isfinite(self._rivals), self._rivals, 1e300)
+
+
+def front(found: Array) -> npt.NDArray[np.intp]:
+    """The columns of (readings, designs) that no other is at least as good as in all readings and better in one.
+
+    What beats a design by a margin has a design on the front at least as good, which beats it too.
+    """
+    order = np.argsort(found.sum(axis=0), kind="stable")
+    on_front = []
+    while len(order):
+        first = order[0]  # the least sum of what is left: nothing left is as good in all readings
+        on_front.append(first)
+        order = order[(found[:, order] < found[:, [first]]).any(axis=0)]
+    return np.array(on_front, dtype=np.intp)
+
+
+def _beaten(found: Array, rivals: Array) -> npt.NDArray[np.bool_]:
+    """Which columns some rival beats by the margin in all readings."""
+    beaten = np.zeros(found.shape[1], dtype=bool)
+    for rival in np.unique(rivals, axis=1).T:
+        left = np.flatnonzero(~beaten)
+        if not len(left):
+            break
+        beaten[left] = (found[:, left] > rival[:, None] + BEATS_BY).all(axis=0)
+    return beaten
