@@ -66,7 +66,7 @@ def check(config: dict[str, Any], changed: str) -> None:
     assert theirs is None or mine == theirs or any(changed in warning for warning in imported.warnings)
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(VALID)), st.data())
 def test_one_wrong_value(family: str, data: st.DataObject) -> None:
     config = copy.deepcopy(VALID[family])

@@ -106,7 +106,8 @@ def test_command_killed_and_continued(
         before = before[: max(before.rindex(b'"loss"'), 0 if written is None else written.bytes)]
         log.write_bytes(before)
     else:
-        assert (err, status_of(folder).state) == ("", "interrupted")
+        said = [line for line in err.splitlines() if "fp32 is faster here" not in line]  # on some machines, of bf16
+        assert (said, status_of(folder).state) == ([], "interrupted")
         assert "the same command continues it" in out
     assert status_of(folder).step < steps, "the signal came too late to test anything"
 
