@@ -131,6 +131,7 @@ def test_a_baseline_stands_beside_the_answer(answer: Designs) -> None:
 def test_the_answer_is_twelve_lines_at_most(answer: Designs) -> None:
     lines = answer_lines(answer)
     assert len(lines) <= 12
+    assert all(len(text) <= 80 - 9 for _, text in lines)
     labels = [label for label, _ in lines if label]
     assert labels == ["Build", "Costs", "Against", "Open", "Chosen", "Doubt"]
     first = answer.designs[0].sizes

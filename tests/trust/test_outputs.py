@@ -54,6 +54,7 @@ READ = {
     "config",
     "space",
     "like",
+    "baseline",
     "hardware",
     "experts_on",
     "design",

@@ -84,7 +84,7 @@ def put_beside(
         named = False
     else:
         named = True
-    scaled = _scaled(given.architecture, problem)
+    scaled = _scaled(given.architecture, problem, counts.total_params(recommended))
     return Baseline(
         name=given.name,
         named=named,
@@ -128,9 +128,10 @@ def sizes_of(a: Architecture) -> dict[str, float]:
     }
 
 
-def _scaled(a: Architecture, problem: SearchProblem) -> Architecture | None:
+def _scaled(a: Architecture, problem: SearchProblem, most_total: int) -> Architecture | None:
     """The largest model of the same experts, top-k, shared experts and proportions that the budgets allow.
 
+    No larger than the recommended design by more than a twentieth: budgets may allow more than anything takes.
     With the space's plain attention and vocabulary, whatever the model has; widths and expert sizes in steps of 64.
     """
     sizes = sizes_of(a)
@@ -157,7 +158,7 @@ def _scaled(a: Architecture, problem: SearchProblem) -> Architecture | None:
         expert_size=experts[usable],
     )
     counted = columns(rows, problem.space.vocab_size)
-    within = np.ones(len(usable), dtype=bool)
+    within = np.asarray(counts.total_params(counted)) <= 1.05 * most_total
     for limit in problem.bounds:
         within &= np.asarray(limit.cost(counted)) <= limit.most
     if not within.any():

@@ -59,8 +59,8 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
          f"{format_bytes(first.memory_bytes)} with the cache"),
         ("Costs", f"{_interval(costs.train_device_hours, count=True)} {on.hardware}-hours for "
          f"{format_count(first.train_tokens, 3)} tokens; on {where}:"),
-        ("", f"{_interval(costs.decode_tokens_per_second)} tokens/s for each of {designs.budgets.batch}, "
-         f"first token in {_interval(costs.time_to_first_token)} s, {costs.kv_bytes_per_token / 1e3:.3g} kB a token"),
+        ("", f"{_interval(costs.decode_tokens_per_second)} tokens/s, first token "
+         f"{_interval(costs.time_to_first_token)} s, cache {costs.kv_bytes_per_token / 1e3:.3g} kB a token"),
         *_baseline_lines(designs),
         *_open_lines(designs),
         ("Chosen", _chosen(designs)),
@@ -70,11 +70,11 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
 
 def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
     baseline = designs.baseline
-    lines = [("Against", f"{baseline.name} as built: {_difference(designs, baseline.as_built)}")]
+    lines = [("Against", f"{baseline.name}: {_difference(designs, baseline.as_built)}")]
     if baseline.scaled is None:
         return [*lines, ("", "scaled: in no size within the budgets")]
     s = baseline.scaled.sizes
-    scaled = f"scaled to {s['hidden_size']:g} x {s['num_layers']:g}, d_e {s['expert_size']:g}"
+    scaled = f"scaled to {s['hidden_size']:g} x {s['num_layers']:g} x {s['expert_size']:g}"
     return [*lines, ("", f"{scaled}: {_difference(designs, baseline.scaled)}")]
 
 
@@ -85,16 +85,16 @@ def _difference(designs: Designs, model: BesideModel) -> str:
     if verdict is not None and verdict.better is not None and verdict.mean is not None:
         loss = f"{verdict.mean:+.3f} nats"
     return (
-        f"loss {loss}, training {found.train_device_hours:+.0%}, decode {found.decode_tokens_per_second:+.0%}, "
+        f"loss {loss}, train {found.train_device_hours:+.0%}, decode {found.decode_tokens_per_second:+.0%}, "
         f"memory {found.memory_bytes:+.0%}"
     )
 
 
 def _open_lines(designs: Designs) -> list[tuple[str, str]]:
     ranges, heard = designs.undecided.ranges, len(designs.choice.hearing.laws)
-    by = f"all {heard} laws that may judge" if heard > 1 else "the one law that judges"
+    by = f"all {heard} laws" if heard > 1 else "the one law that judges"
     return [
-        ("Open", f"{designs.undecided.count:,} of {designs.feasible:,} designs, which no other beats under {by}:"),
+        ("Open", f"{designs.undecided.count:,} of {designs.feasible:,} designs, beaten by none under {by}:"),
         ("", _short_ranges(ranges)),
     ]  # fmt: skip
 
@@ -105,7 +105,7 @@ def _short_ranges(ranges: dict[str, tuple[int, int]]) -> str:
         "top_k": "K",
         "shared_experts": "shared",
         "expert_size": "d_e",
-        "hidden_size": "width",
+        "hidden_size": "d",
         "num_layers": "layers",
     }
     return ", ".join(f"{word} {_from_to(ranges[name])}" for name, word in words.items())
@@ -121,7 +121,7 @@ def _chosen(designs: Designs) -> str:
         return f"by {choice.prefer}: the least mean loss over the laws"
     what = {"balanced": "training and decoding alike", "train": "training", "serve": "decoding"}[choice.prefer]
     nats = choice.worth.nats * math.log(1.1)
-    return f"by {choice.prefer}: cost of {what}; 10 % more training is worth {nats:.4f} nats"
+    return f"by {choice.prefer}: {what}; 10 % more training: {nats:.4f} nats"
 
 
 def largest_doubt(designs: Designs) -> str:
@@ -133,8 +133,8 @@ def largest_doubt(designs: Designs) -> str:
     if len(heard) == 1:
         return f"one law alone judges, {heard[nearest]:.3g} times outside its runs"
     if heard[nearest] >= FAR_OUTSIDE:
-        return f"every law extrapolates: {nearest}, the nearest, {heard[nearest]:.3g} times outside its runs"
-    return "no run moved depth, the experts' share or shared experts by itself: laws are blind there"
+        return f"all laws extrapolate, the nearest ({nearest}) {heard[nearest]:.3g} times"
+    return "no run moved depth or the experts' share alone: laws are blind there"
 
 
 def _interval(ends: tuple[Any, Any], count: bool = False) -> str:
