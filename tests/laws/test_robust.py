@@ -192,6 +192,8 @@ def test_the_output_names_what_is_unknown(tmp_path: Path) -> None:
     unknown = {item["name"] for item in values["identified"] if item["unknown"]}
     assert unknown >= {"m", "n"}
     assert not unknown & set(values["intervals_90"])
+    assert values["optimum"]["shared_ratio"]["interval_90"] == [None, None], "it hangs on m and n"
+    assert values["optimum"]["active_experts"]["interval_90"][0] is not None
     assert laws.load(tmp_path / "law.json").coefficient_intervals()["m"] == (-np.inf, np.inf)
 
 

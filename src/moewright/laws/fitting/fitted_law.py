@@ -190,7 +190,8 @@ class FittedLaw(Law):
         return _interval(np.asarray(self.form.loss(self._draw_columns(dimensions), columns)), level)
 
     def optimum_interval(self, level: float = LEVEL, **arguments: Any) -> dict[str, Interval]:
-        """Interval of each answer of `optimum`, by solving for it under every draw."""
+        """Interval of each answer of `optimum`, by solving for it under every draw; NaN for one that hangs on a
+        coefficient which the rows leave undetermined."""
         rule = self.optimum_rule
         if rule is None:
             return self.law.optimum(**arguments)  # which says that there is none
@@ -200,7 +201,18 @@ class FittedLaw(Law):
             solved = rule.solve(
                 self._draw_columns(dimensions), **{name: values[None] for name, values in checked.items()}
             )
-        return {name: _interval(np.asarray(values), level) for name, values in solved.items()}
+        answer = rule.answer(self.coefficients, arguments, self.name)
+        open_ones = [item.name for item in self.record.identified if item.unknown == "undetermined"]
+        moved = [
+            rule.answer({**self.coefficients, name: 1.01 * self.coefficients[name] + 1e-3}, arguments, self.name)
+            for name in open_ones
+        ]
+        intervals = {}
+        for name, values in solved.items():
+            # Numerical optima repeat to about 1e-9.
+            hangs = any(not np.allclose(other[name], answer[name], rtol=1e-6, equal_nan=True) for other in moved)
+            intervals[name] = _interval(np.asarray(values) * (np.nan if hangs else 1.0), level)
+        return intervals
 
     def coefficient_intervals(self, level: float = LEVEL) -> dict[str, Interval]:
         """Interval of each coefficient; from -inf to inf where the rows say nothing about it (`Identified.unknown`)."""
