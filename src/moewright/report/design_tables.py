@@ -73,9 +73,7 @@ def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
     lines = [("Against", f"{baseline.name}: {_difference(designs, baseline.as_built)}")]
     if baseline.scaled is None:
         return [*lines, ("", "scaled: in no size within the budgets")]
-    s = baseline.scaled.sizes
-    scaled = f"scaled to {s['hidden_size']:g} x {s['num_layers']:g} x {s['expert_size']:g}"
-    return [*lines, ("", f"{scaled}: {_difference(designs, baseline.scaled)}")]
+    return [*lines, ("", f"scaled to fit: {_difference(designs, baseline.scaled)}")]
 
 
 def _difference(designs: Designs, model: BesideModel) -> str:
@@ -121,7 +119,7 @@ def _chosen(designs: Designs) -> str:
         return f"by {choice.prefer}: the least mean loss over the laws"
     what = {"balanced": "training and decoding alike", "train": "training", "serve": "decoding"}[choice.prefer]
     nats = choice.worth.nats * math.log(1.1)
-    return f"by {choice.prefer}: {what}; 10 % more training: {nats:.4f} nats"
+    return f"{choice.prefer}: {what}; 10 % more training: {nats:.4f} nats"
 
 
 def largest_doubt(designs: Designs) -> str:
