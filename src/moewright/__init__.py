@@ -22,6 +22,7 @@ from moewright.errors import UserError
 if TYPE_CHECKING:
     from moewright import architecture, data, designs, exporters, hardware, hf, laws, report, runs
     from moewright.architecture import Architecture
+    from moewright.commands.calibrate import calibrate
     from moewright.commands.collect_runs import collect_runs
     from moewright.commands.describe_laws import describe_laws
     from moewright.commands.design import design
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from moewright.experiment.run_folder import TrainingResult
     from moewright.exporters.exported import Export
     from moewright.hardware import Device
+    from moewright.hardware.calibration import Calibration
     from moewright.hardware.inspection import Inspection
     from moewright.hardware.inspection_comparison import InspectionComparison
     from moewright.hardware.layout_plan import LayoutPlan
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
+    "Calibration",
     "Dataset",
     "Designs",
     "Device",
@@ -80,6 +83,7 @@ __all__ = [
     "TrainingResult",
     "UserError",
     "architecture",
+    "calibrate",
     "collect_runs",
     "data",
     "describe_laws",
@@ -106,6 +110,7 @@ __version__ = "0.1.0"
 
 _CLASSES = {
     "Architecture": "architecture",
+    "Calibration": "hardware.calibration",
     "InspectionComparison": "hardware.inspection_comparison",
     "Dataset": "data.dataset",
     "Designs": "designs.result",

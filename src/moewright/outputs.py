@@ -43,6 +43,9 @@ PNG_MARK, PAGE_MARK = "moewright", '<meta name="generator" content="moewright">'
 FIGURE_MARKS = (b"Software\0" + PNG_MARK.encode(), PAGE_MARK.encode())
 LAW_FILE = Place("file", (b'"format": "moewright-law/', b"format: moewright-law/"))
 FORECAST_FILE = Place("file", (b'"format": "moewright-forecast/', b"format: moewright-forecast/"))
+COEFFICIENTS_FILE = Place(
+    "file", (b"format: moewright-training-coefficients/", b'"format": "moewright-training-coefficients/')
+)
 RUN_TABLE_MARK, CURVES_MARK = "moewright-run-table", "moewright-learning-curves"
 """Keys in the metadata of Parquet files; text tables have no place for such."""
 RUN_TABLE, CURVES = Place("file", (RUN_TABLE_MARK.encode(),)), Place("file", (CURVES_MARK.encode(),))

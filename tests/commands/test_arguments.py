@@ -31,6 +31,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "fit": {"runs": TABLE, "law": "hoffmann2022"},
     "design": {"total_params": "3B", "train_tokens": "2T"},
     "plan": {"config": OLMOE, "hardware": "H100", "devices": 8},
+    "calibrate": {"measurements": "examples/measured_steps.csv"},
     "train": {"spec": "examples/train/tiny.yaml", "dry_run": True},
     "sweep": {"spec": "examples/sweeps/tiny.yaml", "dry_run": True},
     "collect_runs": {"path": "examples"},
@@ -54,7 +55,8 @@ KINDS = {
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
     "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int serve:flag batch:int? context:int? "
     "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name? "
-    "serve_tokens:quantity? power_price:float?",
+    "serve_tokens:quantity? power_price:float? coefficients:path?",
+    "calibrate": "measurements:path out:path? force:flag",
     "train": "spec:path out:path? dry_run:flag quiet:flag",
     "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
     "forecast:texts? noise:float? quiet:flag",
@@ -207,6 +209,8 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "hardware": "H100", "devices": 8, "top": 0},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "batch": 4},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "power_price": 0.1},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "coefficients": "{tmp}/missing.yaml"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "coefficients": "README.md"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "power_price": -0.1, "train_tokens": "1T"},
         {"config": OLMOE, "hardware": "TPU-v5p", "devices": 8, "power_price": 0.1, "train_tokens": "1T"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "serve_tokens": "many"},
@@ -222,6 +226,11 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "layout": "tp=3"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "weights_dtype": "bf17"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "serve": True, "precision": "fp8"},
+    ],
+    "calibrate": [
+        {"measurements": "{tmp}/missing.csv"},
+        {"measurements": "{tmp}"},
+        {"measurements": "README.md"},
     ],
     "predict": [
         {"config": "{tmp}/missing.json", "train_tokens": "2T"},

@@ -19,7 +19,9 @@ CONTRACT = {
     "--space --like --baseline --prefer=balanced --law* --top=10 --explain --out --print-space",
     "plan": "CONFIG --hardware! --devices! --sequence-length --global-batch --precision=bf16 --optimizer=adamw "
     "--layout --train-tokens --price* --top=5 --serve --batch --context --generate --weights-dtype=bf16 "
-    "--kv-dtype=bf16 --draft-tokens=0 --acceptance --experts-on --serve-tokens --power-price",
+    "--kv-dtype=bf16 --draft-tokens=0 --acceptance --experts-on --serve-tokens --power-price "
+    "--coefficients",
+    "calibrate": "MEASUREMENTS --out --force",
     "train": "SPEC --out --dry-run --quiet",
     "sweep": "SPEC --out --jobs --executor=local --dry-run --watch --retry-failed --add --forecast* --noise --quiet",
     "runs": "PATH* --out --curves --from=auto --map --final-tokens --force",
@@ -40,6 +42,7 @@ ALSO_BY_PLACE = {
     "train": ["out"],
     "sweep": ["out"],
     "runs": ["out", "curves"],
+    "calibrate": ["out"],
     "fit": ["law"],
     "export": ["format", "out"],
     "data prepare": ["out"],

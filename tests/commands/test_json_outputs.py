@@ -12,6 +12,7 @@ from moewright.experiment.collecting.collection import RunsAnswer
 from moewright.experiment.planning import PlanAnswer
 from moewright.experiment.run_folder import TrainAnswer
 from moewright.exporters.exported import ExportAnswer
+from moewright.hardware.calibration import CalibrationRecord
 from moewright.hardware.inspection_record import ComparisonRecord, InspectionRecord
 from moewright.hardware.layout_record import LayoutPlanRecord
 from moewright.hardware.serving_record import ServingPlanRecord
@@ -38,6 +39,7 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
         (("models",), ModelList),
         (("models", "kimi-k3"), ModelDescription),
         (("plan", MODEL, "--hardware", "GB200", "--devices", "256", "--precision", "mxfp8"), LayoutPlanRecord),
+        (("calibrate", "examples/measured_steps.csv"), CalibrationRecord),
         (("plan", MODEL, "--hardware", "H200", "--devices", "16", "--serve", "--generate", "500"), ServingPlanRecord),
         (("laws",), LawList),
         (("laws", "--evidence"), Evidence),

@@ -56,6 +56,7 @@ LINES: dict[str, list[str]] = {
     "predict": ["predict", "config.json", "--train-tokens", "2T", "--json"],
     "design": ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--json"],
     "plan": ["plan", "config.json", "--hardware", "H100", "--devices", "8", "--json"],
+    "calibrate": ["calibrate", "steps.csv", "--json"],
     "train": ["train", "recipe.yaml", "--dry-run", "--json"],
     "sweep": ["sweep", "sweep.yaml", "--dry-run", "--executor", "slurm", "--json"],
     "runs": ["runs", "runs", "--json"],
@@ -87,6 +88,7 @@ READS = {
     "sweep.yaml": LINES["sweep"],
     "space.yaml": LINES["design"],
     "runs.csv": LINES["fit"],
+    "steps.csv": LINES["calibrate"],
     "text.txt": LINES["data prepare"],
     **MORE_LINES,
     "runs/metrics.jsonl": LINES["runs"],
@@ -295,6 +297,7 @@ def make_room(room: Path) -> None:
     table = pd.DataFrame(sizes)
     table["loss"] = 1.7 + 400 / table.total_params**0.34 + 410 / table.train_tokens**0.28
     table.to_csv(room / "runs.csv", index=False)
+    shutil.copy(ROOT / "examples" / "measured_steps.csv", room / "steps.csv")
     table.to_parquet(room / "runs.parquet")
     table.to_json(room / "runs.jsonl", orient="records", lines=True)
     table.rename(

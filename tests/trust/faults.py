@@ -55,6 +55,7 @@ class Case:
 CASES: dict[str, Case] = {
     "fit": Case("fit {inputs}/runs.csv --law hoffmann2022 --bootstrap 0 --out {disk}/law.json"),
     "next": Case("next {inputs}/runs.csv --law hoffmann2022 --spend 1e23 --out {disk}/next.csv"),
+    "calibrate": Case("calibrate {inputs}/steps.csv --out {disk}/my_cluster.yaml"),
     "fit figures": Case("fit {inputs}/runs.csv --law hoffmann2022 --bootstrap 0 --plots {disk}/plots"),
     "runs": Case("runs {inputs}/finished --out {disk}/runs.parquet --curves {disk}/curves.parquet"),
     "design": Case(
@@ -164,6 +165,7 @@ class Room:
             place.mkdir()
         self.faults = DiskFaults(folder / "faults", self.disk)
         rows = [f"{n}e9,{d}e10,{1.7 + 0.35 / n**0.34 + 0.6 / d**0.28}" for n in range(1, 7) for d in range(1, 5)]
+        shutil.copy("examples/measured_steps.csv", self.inputs / "steps.csv")
         (self.inputs / "runs.csv").write_text("\n".join(["total_params,train_tokens,loss", *rows]) + "\n")
         (self.inputs / "text.txt").write_text("".join(f"document {i} of words<|endoftext|>" for i in range(200)))
         shutil.copy(ROOT / "examples/configs/qwen3-30b-a3b.json", self.inputs / "design.json")

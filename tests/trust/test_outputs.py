@@ -26,7 +26,9 @@ PREPARE = ["data", "prepare", "{text}", "--vocab-size", "300"]
 RUNS = ["runs", "{loss}"]
 NEXT = ["next", "{runs}", "--law", "hoffmann2022", "--spend", "1e23"]
 REGISTER = [*FIT[:-1], "40", "--at", "total_params=3B", "--at", "train_tokens=20B"]
+CALIBRATE = ["calibrate", "{steps}"]
 FILES = {
+    "calibrate --out": CALIBRATE,
     "fit --out": FIT,
     "fit --plots": FIT,
     "fit --preregister": REGISTER,
@@ -39,6 +41,7 @@ FOLDERS = {"design --out": DESIGN, "export --out": EXPORT, "data prepare --out":
 OWN_FOLDERS = {"train --out", "sweep --out"}
 """Those go on in what is there, and look for themselves whether it is theirs."""
 ENDINGS = {
+    "calibrate --out": ".yaml",
     "fit --out": ".json",
     "fit --plots": "",
     "fit --preregister": ".json",
@@ -57,6 +60,8 @@ READ = {
     "baseline",
     "hardware",
     "experts_on",
+    "measurements",
+    "coefficients",
     "design",
     "path",
     "spec",
@@ -76,6 +81,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     table["loss"] = 1.7 + 400 / table.total_params**0.34 + 410 / table.train_tokens**0.28
     table.to_csv(tmp_path / "runs.csv", index=False)
     shutil.copy("examples/configs/qwen3-30b-a3b.json", tmp_path / "design.json")
+    shutil.copy("examples/measured_steps.csv", tmp_path / "steps.csv")
     (tmp_path / "text.txt").write_text("".join(f"document {i} of some words<|endoftext|>" for i in range(200)))
     with tarfile.open("tests/experiment/old_folders/34ba6fa.tar.xz") as archive:
         members = [each for each in archive.getmembers() if each.name.startswith("./finished")]
@@ -88,7 +94,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def arguments_of(line: list[str], room: Path) -> list[str]:
-    names = {"runs": "runs.csv", "design": "design.json", "text": "text.txt", "loss": "loss"}
+    names = {"steps": "steps.csv", "runs": "runs.csv", "design": "design.json", "text": "text.txt", "loss": "loss"}
     return [each.format(**{name: room / file for name, file in names.items()}) for each in line]
 
 

@@ -10,6 +10,7 @@ COMMANDS: dict[str, str] = {
     "predict": "predict",
     "design": "design",
     "plan": "plan",
+    "calibrate": "calibrate",
     "train": "train",
     "sweep": "sweep",
     "runs": "collect_runs",

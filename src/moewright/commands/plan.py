@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         experts_on: str | Path | Device | None
         serve_tokens: str | float | None
         power_price: float | None
+        coefficients: str | Path | None
 
 
 _FOR_TRAINING = {
@@ -46,6 +47,7 @@ _FOR_TRAINING = {
     "precision": "bf16",
     "optimizer": "adamw",
     "train_tokens": None,
+    "coefficients": None,
 }
 _FOR_SERVING = {
     "batch": None,
@@ -107,6 +109,7 @@ def plan(
     experts_on: str | Path | Device | None = None,
     serve_tokens: str | float | None = None,
     power_price: float | None = None,
+    coefficients: str | Path | None = None,
 ) -> LayoutPlan | ServingPlan:
     """How do I lay it out? Degrees of a training run on your devices, or with --serve of a server.
 
@@ -143,6 +146,7 @@ def plan(
         experts_on: Device whose memory holds routed experts that do not fit, such as DESKTOP, as llama.cpp has it.
         serve_tokens: Tokens that are generated in the model's life, such as 10T, for their cost.
         power_price: Of a kilowatt-hour, in the currency of price.
+        coefficients: File of `moewright calibrate` for a training run. [default: the packaged ones]
 
     Raises:
         UserError: For whatever cannot be read, does not divide or does not fit.
@@ -190,6 +194,7 @@ def plan(
             warnings=loaded.warnings,
         )
     from moewright.hardware.layout_plan import plan_training
+    from moewright.hardware.training_coefficients import StepCoefficients
 
     tokens_of_step = None if global_batch is None else parse_count(global_batch, "global-batch")
     tokens = None if train_tokens is None else parse_count(train_tokens, "train-tokens")
@@ -206,6 +211,7 @@ def plan(
         train_tokens=tokens,
         price=prices,
         power_price=power_price,
+        coefficients=None if coefficients is None else StepCoefficients.read(Path(coefficients)),
         top=top,
         warnings=loaded.warnings,
     )

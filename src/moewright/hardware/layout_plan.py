@@ -32,7 +32,7 @@ from moewright.hardware.layout_search import (
     search_layouts,
 )
 from moewright.hardware.pretraining import OPTIMIZER_BYTES, OptimizerName
-from moewright.hardware.training_coefficients import training_coefficients
+from moewright.hardware.training_coefficients import StepCoefficients, training_coefficients
 from moewright.hardware.training_step import (
     PRECISIONS,
     PRODUCT_FORMATS,
@@ -119,6 +119,7 @@ def plan_training(
     train_tokens: float | None = None,
     price: Mapping[str, float] | None = None,
     power_price: float | None = None,
+    coefficients: StepCoefficients | None = None,
     top: int = 5,
     warnings: Sequence[str] = (),
 ) -> LayoutPlan:
@@ -134,18 +135,18 @@ def plan_training(
         raise UserError(f"precision: {device.name} has no {precision} products; it has {', '.join(device.peak_flops)}")
     if architecture.mtp_layers:
         notes.append("Prediction blocks (multi-token prediction) are left out.")
-    job = TrainingJob(architecture, device, devices, length, _sequences(global_batch, length, devices), optimizer)
+    job = TrainingJob(architecture, device, devices, length, sequences_of(global_batch, length, devices), optimizer)
     tariff = Tariff(device, price, power_price)
     if layout is None:
         found, held, refused = search_layouts(job)
         if not len(found):
             raise UserError(_nothing_fits(job, refused))
     else:
-        found, refused = _given(job, layout), {}
+        found, refused = given_layout(job, layout), {}
         held = layout_memory(job, found)
         if float(held.total[0]) > job.usable_memory:
             notes.insert(0, f"This layout does not fit: it holds {held.total[0] / 1e9:.0f} GB.")
-    coefficients = training_coefficients()
+    coefficients = coefficients or training_coefficients()
     parts = step_seconds(
         architecture, device, devices, found, tokens_per_sequence=length, precision=precision, coefficients=coefficients
     )
@@ -230,7 +231,8 @@ def check_length(architecture: Architecture, length: int | None) -> int:
     return length
 
 
-def _sequences(global_batch: float | None, length: int, devices: int) -> int:
+def sequences_of(global_batch: float | None, length: int, devices: int) -> int:
+    """Sequences of a step. Raises UserError where the tokens are not whole ones."""
     if global_batch is None:  # whole sequences for every device
         return max(-(-DEFAULT_BATCH // length // devices), 1) * devices
     sequences, rest = divmod(global_batch, length)
@@ -265,7 +267,7 @@ def _nothing_fits(job: TrainingJob, refused: Mapping[Any, RefusedLayouts]) -> st
     return f"global-batch: no layout on {job.devices} {job.device.name} divides {job.sequences} sequences and the model"
 
 
-def _given(job: TrainingJob, text: str) -> LayoutColumns:
+def given_layout(job: TrainingJob, text: str) -> LayoutColumns:
     """The layout of a text such as tp=1,pp=2,ep=32,micro_batch=1; what is not named is 1, ZeRO 1."""
     values: dict[str, int] = dict.fromkeys(SHORT_NAMES, 1) | {"recompute": 0}
     for name, value in named_texts(text.replace(" ", "").split(","), "layout").items():
