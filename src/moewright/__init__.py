@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from moewright.experiment.run_folder import TrainingResult
     from moewright.exporters.exported import Export
     from moewright.hardware import Device
-    from moewright.hardware.calibration import Calibration
     from moewright.hardware.inspection import Inspection
     from moewright.hardware.inspection_comparison import InspectionComparison
     from moewright.hardware.layout_plan import LayoutPlan
     from moewright.hardware.serving_plan import ServingPlan
+    from moewright.hardware.step_calibration import StepCalibration
     from moewright.hf.model_description import ModelDescription, ModelList
     from moewright.laws import Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
-    "Calibration",
     "Dataset",
     "Designs",
     "Device",
@@ -79,6 +78,7 @@ __all__ = [
     "RunTable",
     "ServingPlan",
     "Space",
+    "StepCalibration",
     "SweepResult",
     "TrainingResult",
     "UserError",
@@ -110,7 +110,7 @@ __version__ = "0.1.0"
 
 _CLASSES = {
     "Architecture": "architecture",
-    "Calibration": "hardware.calibration",
+    "StepCalibration": "hardware.step_calibration",
     "InspectionComparison": "hardware.inspection_comparison",
     "Dataset": "data.dataset",
     "Designs": "designs.result",

@@ -12,10 +12,10 @@ from moewright.experiment.collecting.collection import RunsAnswer
 from moewright.experiment.planning import PlanAnswer
 from moewright.experiment.run_folder import TrainAnswer
 from moewright.exporters.exported import ExportAnswer
-from moewright.hardware.calibration import CalibrationRecord
 from moewright.hardware.inspection_record import ComparisonRecord, InspectionRecord
 from moewright.hardware.layout_record import LayoutPlanRecord
 from moewright.hardware.serving_record import ServingPlanRecord
+from moewright.hardware.step_calibration import CalibrationRecord
 from moewright.hf.model_description import ModelDescription, ModelList
 from moewright.laws import Evidence
 from moewright.laws.description import LawDescription, LawList

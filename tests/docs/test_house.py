@@ -102,6 +102,7 @@ SAME_MEANING: dict[str, str] = {
     **dict.fromkeys(("sweep", "train"), "a command, and the function that does it"),
     "load": "a run table or a law from its file, by the package's name: runs.load, laws.load",
     "prepare": "a run table or token shards made ready, by the package's name: runs.prepare, data.prepare",
+    "calibrate": "numbers moved to what was measured: a step's coefficients by the command, a forecast's in sweeps",
     "main": "what a program runs",
 }
 """Names that stand in several modules, each with the reason why it means one thing there."""

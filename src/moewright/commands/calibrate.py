@@ -9,12 +9,12 @@ from moewright.commands.checking import command, writes
 from moewright.outputs import COEFFICIENTS_FILE, Destination, deliver
 
 if TYPE_CHECKING:
-    from moewright.hardware.calibration import Calibration
+    from moewright.hardware.step_calibration import StepCalibration
 
 
 @command
 @writes(out=COEFFICIENTS_FILE)
-def calibrate(measurements: str | Path, out: str | Path | None = None, *, force: bool = False) -> Calibration:
+def calibrate(measurements: str | Path, out: str | Path | None = None, *, force: bool = False) -> StepCalibration:
     """What do my own steps say? Coefficients of training for your cluster, from a CSV file of measured steps.
 
     Columns: model, hardware, devices, layout (as `plan --layout` takes it), and step_seconds or
@@ -29,7 +29,7 @@ def calibrate(measurements: str | Path, out: str | Path | None = None, *, force:
     Raises:
         UserError: For what cannot be read or priced, naming row and column.
     """
-    from moewright.hardware.calibration import calibrate_steps, read_measurements
+    from moewright.hardware.step_calibration import calibrate_steps, read_measurements
 
     found = calibrate_steps(read_measurements(Path(measurements)))
     if out is not None:

@@ -15,7 +15,7 @@ __all__ = ["SECTIONS", "show"]
 SECTIONS: dict[str, str] = {
     "InspectionComparison": "comparison_tables.print_comparison",
     "Dataset": "dataset_tables.print_dataset",
-    "Calibration": "calibration_tables.print_calibration",
+    "StepCalibration": "calibration_tables.print_calibration",
     "DeviceList": "device_tables.print_devices",
     "Designs": "design_tables.print_designs",
     "DryRun": "dry_run_tables.print_dry_run",

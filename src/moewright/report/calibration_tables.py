@@ -1,11 +1,11 @@
 """What `moewright calibrate` found."""
 
-from moewright.hardware.calibration import Calibration
+from moewright.hardware.step_calibration import StepCalibration
 from moewright.report.plain_tables import number_table
 from moewright.screen import Screen
 
 
-def print_calibration(console: Screen, found: Calibration) -> None:
+def print_calibration(console: Screen, found: StepCalibration) -> None:
     """Print what was refitted, what was kept, and by how much the error fell."""
     record = found.record
     console.print(

@@ -10,7 +10,7 @@ import pytest
 
 import moewright
 from moewright import UserError
-from moewright.hardware.calibration import calibrate_steps, read_measurements
+from moewright.hardware.step_calibration import calibrate_steps, read_measurements
 from moewright.hardware.training_coefficients import StepCoefficients, training_coefficients
 
 LAYOUTS = [

@@ -38,10 +38,10 @@ from moewright.records import Items, Output, Pair, Record
 if TYPE_CHECKING:
     from moewright.architecture.sizes import Column
 
-NEEDED = ("model", "hardware", "devices", "layout")
+NEEDED_COLUMNS = ("model", "hardware", "devices", "layout")
 MEASURED = ("step_seconds", "tokens_per_second_per_device")
 OPTIONAL = ("sequence_length", "global_batch", "precision")
-NOISE = 0.1
+STEP_NOISE = 0.1
 """Standard deviation of the logarithm of a measured step: what two runs of one layout differ by."""
 LEAST_WIDTH = 0.3
 """Of a prior, in logarithms: software and clusters differ by more than bootstrap samples of few sources do."""
@@ -101,7 +101,7 @@ class CalibrationRecord(Output):
 
 
 @dataclass(frozen=True, repr=False)
-class Calibration(ShownTable):
+class StepCalibration(ShownTable):
     """Refitted coefficients, and what they are worth."""
 
     record: CalibrationRecord
@@ -131,13 +131,15 @@ def read_measurements(path: Path) -> list[MeasuredStep]:
     """The rows of a CSV file. Raises UserError naming row and column."""
     reader = csv.DictReader(read_text(path).splitlines())
     names = [name.strip() for name in reader.fieldnames or ()]
-    for name in NEEDED:
+    for name in NEEDED_COLUMNS:
         if name not in names:
-            raise UserError(f"{path}: the column {name} is missing; needed are {', '.join(NEEDED)} and {MEASURED[0]}")
-    odd = set(names) - {*NEEDED, *MEASURED, *OPTIONAL}
+            raise UserError(
+                f"{path}: the column {name} is missing; needed are {', '.join(NEEDED_COLUMNS)} and {MEASURED[0]}"
+            )
+    odd = set(names) - {*NEEDED_COLUMNS, *MEASURED, *OPTIONAL}
     if odd:
         raise UserError(
-            f"{path}: no column is called {min(odd)!r}; known: {', '.join((*NEEDED, *MEASURED, *OPTIONAL))}"
+            f"{path}: no column is called {min(odd)!r}; known: {', '.join((*NEEDED_COLUMNS, *MEASURED, *OPTIONAL))}"
         )
     if sum(name in names for name in MEASURED) != 1:
         raise UserError(f"{path}: give one of the columns {' and '.join(MEASURED)}")
@@ -158,7 +160,7 @@ def read_measurements(path: Path) -> list[MeasuredStep]:
 
 
 def _row(given: Mapping[str, str], models: dict[str, Architecture]) -> MeasuredStep:
-    for name in NEEDED:
+    for name in NEEDED_COLUMNS:
         if not given[name]:
             raise UserError(f"{name}: is empty")
     if given["model"] not in models:
@@ -193,7 +195,7 @@ def _whole(text: str, name: str) -> int:
     return int(value)
 
 
-def calibrate_steps(rows: Sequence[MeasuredStep]) -> Calibration:
+def calibrate_steps(rows: Sequence[MeasuredStep]) -> StepCalibration:
     """The packaged coefficients, refitted where the rows can tell."""
     packaged = training_coefficients()
     measured = np.log([row.seconds for row in rows])
@@ -229,7 +231,7 @@ def calibrate_steps(rows: Sequence[MeasuredStep]) -> Calibration:
         }
     )
     before_values, after_values = packaged.values(), found.values()
-    return Calibration(
+    return StepCalibration(
         CalibrationRecord(
             rows=len(rows),
             refitted={name: CalibratedRecord(before=before_values[name], after=after_values[name]) for name in told},
@@ -284,7 +286,7 @@ def _told(rows: Sequence[MeasuredStep], packaged: StepCoefficients) -> tuple[lis
     names = [str(name) for name in packaged.coefficients]
     logs = np.log([packaged.values()[name] for name in names])
     widths = _widths(packaged, names)
-    scaled = _slopes(rows, packaged, names, logs) * widths / NOISE
+    scaled = _slopes(rows, packaged, names, logs) * widths / STEP_NOISE
     posterior = np.sqrt(np.diag(np.linalg.inv(np.eye(len(names)) + scaled.T @ scaled)))
     told = [name for name, left in zip(names, posterior, strict=True) if left < TOLD]
     return told, [name for name in names if name not in told]
@@ -298,14 +300,14 @@ def _fitted(rows: Sequence[MeasuredStep], packaged: StepCoefficients, names: Seq
     measured = np.log([row.seconds for row in rows])
 
     def cost(logs: Column) -> float:
-        apart = (_logs(rows, _with(packaged, names, logs)) - measured) / NOISE
+        apart = (_logs(rows, _with(packaged, names, logs)) - measured) / STEP_NOISE
         return float(np.sum(2 * (np.sqrt(1 + apart**2 / 9) - 1) * 9) + np.sum(((logs - centre) / widths) ** 2))
 
     logs, best = centre, cost(centre)
     for _ in range(8):
-        apart = (_logs(rows, _with(packaged, names, logs)) - measured) / NOISE
+        apart = (_logs(rows, _with(packaged, names, logs)) - measured) / STEP_NOISE
         trust = 1 / np.sqrt(1 + apart**2 / 9)  # a row that is far off pulls less
-        slopes = _slopes(rows, packaged, names, logs) / NOISE
+        slopes = _slopes(rows, packaged, names, logs) / STEP_NOISE
         normal = slopes.T @ (trust[:, None] * slopes) + np.diag(widths**-2.0)
         step = np.linalg.solve(normal, -(slopes.T @ (trust * apart)) - (logs - centre) / widths**2)
         for part in (1.0, 0.5, 0.25, 0.1):
