@@ -80,12 +80,13 @@ class Reach(Record):
 
     def distance(self, values: Array) -> Array:
         """How far outside the fitted rows values lie, 0 inside."""
-        if self.logarithmic:
-            with np.errstate(divide="ignore"):
+        # A value of 0 lies infinitely far from sizes, and any other so from a range without width.
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            if self.logarithmic:
                 outside = np.maximum(np.log(values / self.high), np.log(self.low / values))
-        else:
-            outside = np.maximum(values - self.high, self.low - values) / max(self.high - self.low, 1e-300)
-        return np.asarray(np.maximum(outside, 0.0))
+            else:
+                outside = np.maximum(values - self.high, self.low - values) / max(self.high - self.low, 1e-300)
+        return np.asarray(np.maximum(np.where(np.isnan(outside), np.inf, outside), 0.0))
 
     @property
     def supported(self) -> float:
@@ -127,7 +128,8 @@ def extrapolate(reaches: Iterable[Reach], columns: Mapping[str, Array]) -> Extra
     freedom, beyond = np.full(number, _PRIOR_FREEDOM), np.zeros(number, dtype=bool)
     for reach in reaches:
         distance = reach.distance(directions[reach.direction])
-        variance = (reach.slope * distance) ** 2
+        with np.errstate(invalid="ignore", over="ignore"):  # a slope of 0 at infinite distance
+            variance = np.nan_to_num((reach.slope * distance) ** 2, posinf=np.inf)
         if reach.direction == COMPUTE:
             compute = variance
         else:
