@@ -8,7 +8,7 @@ line is written per resample; what is in the file is not computed again. Then on
 direction: coverage of the rows that have an interval, their median width over that of random holdouts, and the share of
 rows that have none.
 
-The method was developed on DEVELOPED alone; JUDGED were first fitted by it when it was finished.
+The method was chosen on DEVELOPED; JUDGED were first fitted when it was done.
 """
 
 import argparse
@@ -94,10 +94,10 @@ Loader = Callable[[], pd.DataFrame]
 DEVELOPED: dict[str, tuple[Loader, str, dict[str, Any]]] = {
     "takano_dense": (takano, "hoffmann2022", {}),
     "joint_moe": (lambda: pd.concat([joint_moe("train"), joint_moe("test")]), "ludziejewski2025", {"tuning": "none"}),
+    "joint_moe, tuned": (lambda: pd.concat([joint_moe("train"), joint_moe("test")]), "ludziejewski2025", {}),
     "data_constrained": (data_constrained, "hoffmann2022", {}),
 }
 JUDGED: dict[str, tuple[Loader, str, dict[str, Any]]] = {
-    "joint_moe, tuned": (lambda: pd.concat([joint_moe("train"), joint_moe("test")]), "ludziejewski2025", {}),
     "clark S-Base": (lambda: clark("S-Base"), "clark2022", {}),
     "clark RL-R": (lambda: clark("RL-R"), "clark2022", {}),
     "clark Hash": (lambda: clark("Hash"), "clark2022", {}),
