@@ -24,13 +24,20 @@ def test_layers_and_components_add_up(family: str) -> None:
             assert found.active[component] == sum(run.count * run.active[component] for run in found.layers)
         final_norm = a.hidden_size * (2 if a.norm.bias else 1)
         beside = a.per_layer_input.size if a.per_layer_input else 0
-        assert found.params["norm"] == final_norm + beside + sum(run.count * run.params["norm"] for run in found.layers)
+        own = sum(weight.outputs * weight.copies for weight in a.own_weights if weight.component == "norm")
+        in_norms = sum(run.count * run.params["norm"] for run in found.layers)
+        assert found.params["norm"] == final_norm + beside + own + in_norms
         by_component = found.forward_flops_by_component
         in_layers = sum(run.count * run.forward_flops for run in found.layers)
         streams = a.hyper_connections if a.merges_streams else 0
         merging = 2 * streams**2 * a.hidden_size + 2 * a.num_layers * beside * a.hidden_size
+        merging += sum(
+            2 * weight.outputs * weight.inputs * weight.copies * weight.times
+            for weight in a.own_weights
+            if weight.use in ("matmul", "convolution")
+        )
         assert sum(by_component.values()) == pytest.approx(in_layers + by_component["lm_head"] + merging)
-        assert by_component["lm_head"] == 2 * a.vocab_size * a.hidden_size
+        assert by_component["lm_head"] == 2 * (a.lm_head_rows or a.vocab_size) * a.hidden_size
         per_token = sum(run.count * run.kv_bytes_per_token for run in found.layers)
         assert found.kv_bytes_per_token["latent"] == pytest.approx(per_token)
         outer_bytes = found.weights_bytes["fp8"] - sum(run.count * run.weights_bytes for run in found.layers)

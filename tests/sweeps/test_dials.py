@@ -336,6 +336,7 @@ def test_every_dial_changes_something() -> None:
         "router.bias": True, "router.weigh": "input", "router.score_after_top_k": True,
         "router.selection_bias": "buffer", "router.num_groups": 2, "router.top_groups": 2,
         "router.input_scale": True, "router.expert_scale": True,
+        "router.input_size": 32, "router.skip_choices": 1,
     }  # fmt: skip
     assert set(told) == set(DIALS)
     for name, value in told.items():

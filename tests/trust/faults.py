@@ -56,6 +56,10 @@ CASES: dict[str, Case] = {
     "fit": Case("fit {inputs}/runs.csv --law hoffmann2022 --bootstrap 0 --out {disk}/law.json"),
     "next": Case("next {inputs}/runs.csv --law hoffmann2022 --spend 1e23 --out {disk}/next.csv"),
     "calibrate": Case("calibrate {inputs}/steps.csv --out {disk}/my_cluster.yaml"),
+    "fit preregister": Case(
+        "fit {inputs}/runs.csv --law hoffmann2022 --bootstrap 40 --preregister {disk}/planned.json "
+        "--at total_params=8e9 --at train_tokens=5e10"
+    ),
     "fit figures": Case("fit {inputs}/runs.csv --law hoffmann2022 --bootstrap 0 --plots {disk}/plots"),
     "runs": Case("runs {inputs}/finished --out {disk}/runs.parquet --curves {disk}/curves.parquet"),
     "design": Case(

@@ -34,7 +34,7 @@ def test_every_output_of_every_command_has_a_case() -> None:
 def test_a_command_without_a_case_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new command is one more line of the command line's table; an output without a case is named."""
     monkeypatch.setitem(COMMANDS, "refit", "fit")
-    assert faults.missing() == ["refit --out", "refit --plots"]
+    assert faults.missing() == ["refit --out", "refit --plots", "refit --preregister"]
     monkeypatch.delitem(COMMANDS, "refit")
     monkeypatch.delitem(CASES, "runs")
     assert faults.missing() == ["runs --out", "runs --curves"]

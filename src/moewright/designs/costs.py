@@ -11,6 +11,8 @@ from moewright.designs.budgets import Budgets
 
 # Named where the budgets name none: what most published mixtures of the catalogue were trained on.
 USUAL_DEVICE = "H100"
+MOST_ASSUMED = 512
+"""Devices that are assumed where none was named: they hold 41 TB, more than any model takes."""
 # Devices of one node, in powers of two; beyond, whole nodes.
 NODE = 8
 
@@ -46,7 +48,7 @@ def costed_on(budgets: Budgets) -> CostedOn:
     from moewright.hardware import load_device
 
     number = math.ceil(bytes_wanted(budgets) / load_device(USUAL_DEVICE).memory)
-    return CostedOn(USUAL_DEVICE, _whole(min(number, 4096)), assumed=True)
+    return CostedOn(USUAL_DEVICE, _whole(min(number, MOST_ASSUMED)), assumed=True)
 
 
 def bytes_wanted(budgets: Budgets) -> float:

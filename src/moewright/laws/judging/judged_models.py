@@ -4,15 +4,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.hf.loading import Loaded
 from moewright.laws.judging.judgement import JudgedPair, JudgementRecord, judge, laws_to_hear
 from moewright.laws.law import Law
 from moewright.laws.prediction import Prediction, PredictionAnswer, predict_losses
 from moewright.records import Items, Output
+
+if TYPE_CHECKING:
+    from moewright.hf.loading import Loaded
 
 MOST_MODELS = 12
 
@@ -52,7 +54,7 @@ class JudgedModels(ShownTable):
 
 
 def judge_loaded(
-    models: Sequence[Loaded],
+    models: "Sequence[Loaded]",
     train_tokens: float,
     laws: Iterable[Law] | None = None,
     *,
