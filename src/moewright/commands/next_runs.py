@@ -80,7 +80,6 @@ def next_runs(
     import moewright.runs as run_tables
     from moewright.laws import resolve_law
     from moewright.laws.selection.grid import grid_of
-    from moewright.laws.selection.question import PURPOSES
     from moewright.laws.selection.run_choice import next_runs_of
     from moewright.quantities import parse_count
     from moewright.runs.table_files import TABLE_ENDINGS, check_ending, write_frame
@@ -91,7 +90,6 @@ def next_runs(
         else:
             write_frame(table.iloc[list(found.rows)], path, RUN_TABLE_MARK)
 
-    purpose = one_of(for_, "for", PURPOSES)
     budget = None if spend is None else parse_count(spend, "spend")
     told = None if runs is None else _table(runs)
     sweep = None
@@ -115,7 +113,7 @@ def next_runs(
         table,
         _targets(as_list(target), train_tokens),
         [resolve_law(each) for each in as_list(law)],
-        purpose=purpose,
+        purpose=for_,  # type: ignore[arg-type]  # checked there
         spend=budget,
         noise=noise,
         within=within,

@@ -4,17 +4,18 @@ A question asks about differences of log losses: each row of `contrasts` (K, T) 
 deviation under a belief. `doubt` turns these into nats, for many deviations at once.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from moewright.laws.fitting.uncertainty import NORMAL_95
 from moewright.laws.variable import Array
 
 Purpose = Literal["forecast", "design", "compare"]
 PURPOSES: tuple[Purpose, ...] = ("forecast", "design", "compare")
-Z90 = 1.6448536269514722
-"""Half of a 90 % interval in deviations."""
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Question:
         lowest mean: the sum over the others of E max(0, what it is better by).
         """
         if self.purpose == "forecast":
-            return np.asarray(loss * Z90 * deviation.mean(axis=0))
+            return np.asarray(loss * NORMAL_95 * deviation.mean(axis=0))
         above = mean.reshape(-1, *[1] * (deviation.ndim - 1))  # of a contrast: 0 or more, the first being the best
         z = above / np.maximum(deviation, 1e-12)
         density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
@@ -60,7 +61,7 @@ class Question:
             right = self.right(mean, deviation)
             if right is not None and right >= self.confidence:
                 return f"the better one is so with a probability of {right:.1%}"
-            far = loss * (np.abs(mean) + Z90 * deviation)
+            far = loss * (np.abs(mean) + NORMAL_95 * deviation)
             if (far <= self.within).all():
                 return f"they differ by less than {self.within:g} nats, at 90 %"
             return None
@@ -72,9 +73,5 @@ class Question:
 
 
 def upper_tail(z: Array) -> Array:
-    """Probability of a standard normal number above z, to 1e-7 (Abramowitz and Stegun 26.2.17)."""
-    size = np.abs(z)
-    t = 1 / (1 + 0.2316419 * size)
-    series = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
-    tail = np.exp(-0.5 * size**2) / np.sqrt(2 * np.pi) * series
-    return np.asarray(np.where(z >= 0, tail, 1 - tail))
+    """Probability of a standard normal number above z."""
+    return np.asarray(_erfc(z / np.sqrt(2)) / 2)

@@ -14,11 +14,12 @@ from moewright.hardware.pretraining import device_hours
 from moewright.laws.catalogue import get
 from moewright.laws.counted_variables import in_conventions
 from moewright.laws.fitting.observations import read_columns
+from moewright.laws.fitting.uncertainty import NORMAL_95
 from moewright.laws.forecasting.simulation import REACH
 from moewright.laws.law import Law
 from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
-from moewright.laws.selection.question import PURPOSES, Z90, Purpose, Question
+from moewright.laws.selection.question import PURPOSES, Purpose, Question
 from moewright.laws.variable import Array
 from moewright.records import Items, Output, Pair, Record
 from moewright.runs.schema import FINISHED
@@ -350,7 +351,7 @@ def _first_batch(chooser: Chooser, places: Array, costs: Array, spend: float, nu
 def _target_losses(belief: Belief, targets: "pd.DataFrame", first: int) -> tuple[TargetLoss, ...]:
     names = targets["name"] if "name" in targets else [f"target {number + 1}" for number in range(len(targets))]
     means, variances = belief.mean[first:], np.diag(belief.covariance)[first:]
-    half = Z90 * np.sqrt(np.maximum(variances, 0.0))
+    half = NORMAL_95 * np.sqrt(np.maximum(variances, 0.0))
     return tuple(
         TargetLoss(
             name=str(name), loss=float(np.exp(mean)), low=float(np.exp(mean - far)), high=float(np.exp(mean + far))
