@@ -48,6 +48,13 @@ DEEPSEEK_ROUTING: dict[str, Any] = {
     "routed_scaling_factor": 1.0,
     "num_nextn_predict_layers": 0,
 }
+# The keys of `shared_indexers` where a family leaves them out.
+SHARED_INDEXERS: dict[str, Any] = {
+    "indexer_types": None,
+    "index_topk_pattern": None,
+    "index_topk_freq": 1,
+    "index_skip_topk_offset": 2,
+}
 # num_key_value_heads and head_dim say nothing in latent attention; ep_size and the like are training settings.
 LATENT_NEUTRAL = (
     "num_key_value_heads",
@@ -269,8 +276,8 @@ def prediction(c: Config, number: str, layer: Layer) -> dict[str, Any]:
 
 
 def block_kind(c: Config, key: str, blocks: int, otherwise: str, *allowed: str) -> str:
-    """The kind of prediction blocks that a list under `key` has one word for each of."""
-    kinds = c.per_layer(key, blocks, *allowed) or [otherwise]
+    """The kind of prediction blocks that a list under `key` has one word for each of; without blocks `otherwise`."""
+    kinds = (c.per_layer(key, blocks, *allowed) if blocks else None) or [otherwise]
     if len(set(kinds)) > 1:
         c.warn(f"{key}: prediction blocks of several kinds are counted as the first of them")
     return kinds[0]

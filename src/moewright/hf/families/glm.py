@@ -9,6 +9,7 @@ from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
     LATENT_NEUTRAL,
+    SHARED_INDEXERS,
     attention,
     build,
     choose_feed_forwards,
@@ -154,10 +155,7 @@ _SPARSE_DEFAULTS = {
     "routed_scaling_factor": 2.5,
     "mlp_layer_types": None,
     "layer_types": None,
-    "indexer_types": None,
-    "index_topk_pattern": None,
-    "index_topk_freq": 1,
-    "index_skip_topk_offset": 2,
+    **SHARED_INDEXERS,
 }
 """Of those with an indexer."""
 _ALIASES = {"num_local_experts": "n_routed_experts", "num_mtp_layers": "num_nextn_predict_layers"}

@@ -24,7 +24,7 @@ def _sparse_layers(c: Config, n: int) -> list[bool]:
     kinds = _of_layers(c, "mlp_layer_types", n, "dense", "sparse")
     if kinds is not None:
         blocks = c.count("num_nextn_predict_layers")
-        kind = block_kind(c, "mtp_mlp_layer_types", blocks, "dense", "dense", "sparse") if blocks else "dense"
+        kind = block_kind(c, "mtp_mlp_layer_types", blocks, "dense", "dense", "sparse")
         return [kind == "sparse" for kind in (*kinds, kind)]
     stated = c.raw("moe_layers_enum")  # the publisher's own file lists them as text: "3,4,5"
     if stated is None:
@@ -75,11 +75,8 @@ def _ropes(c: Config, types: list[str]) -> dict[str, Rope]:
 def _mixers(c: Config, n: int) -> list[Mixer]:
     """Of all layers, and of the first prediction block."""
     types = _of_layers(c, "layer_types", n, "full_attention", "sliding_attention") or ["full_attention"] * n
-    if blocks := c.count("num_nextn_predict_layers"):
-        kind = block_kind(c, "mtp_layer_types", blocks, types[-1], "full_attention", "sliding_attention")
-    else:
-        kind = types[-1]
-    types = [*types, kind]
+    blocks = c.count("num_nextn_predict_layers")
+    types = [*types, block_kind(c, "mtp_layer_types", blocks, types[-1], "full_attention", "sliding_attention")]
     bias, ropes = c.flag("attention_bias"), _ropes(c, types)
     gating = c.raw("gating")
     if gating not in (True, None, "per-head", "per-element"):
@@ -119,7 +116,7 @@ def _read(c: Config) -> Architecture:
     )
     sparse = _sparse_layers(c, n)
     if not c.count("num_nextn_predict_layers"):
-        sparse[n] = sparse[n - 1]
+        sparse[n] = sparse[n - 1]  # so that there is a last one to drop, and no key is asked for its sake
     *layers, block = stack(c, _mixers(c, n), choose_feed_forwards(c, sparse, moe, bias=bias))
     return build(c, layers, **prediction(c, "num_nextn_predict_layers", block))
 
