@@ -53,7 +53,7 @@ class Loaded:
 
 def load_architecture(source: ArchitectureSource, beside: Path | None = None) -> Loaded:
     """Read a Hugging Face config.json (or its folder, or its contents), Mistral's params.json (or a folder that has no
-    other), a GGUF file (or a folder that holds nothing else), a moewright YAML or JSON file, the model of a name in the
+    other), a GGUF file (or a folder that has none of these), a moewright YAML or JSON file, the model of a name in the
     catalogue or on the hub (ORGANISATION/NAME[@REVISION], with the extra `hub`), or an object.
 
     A file or a folder goes before a name; relative paths start at `beside`, if that is given. In a folder that holds
@@ -86,19 +86,10 @@ def load_architecture(source: ArchitectureSource, beside: Path | None = None) ->
 def _from_weights(files: list[Path]) -> Loaded:
     values, name, warnings = config_of_weights(files)
     try:
-        imported = read_config(values)
+        loaded = _from_mapping(values, name, files[0].parent)
     except UserError as error:
         raise UserError(f"{files[0]}: {error}") from None
-    return Loaded(
-        imported.architecture,
-        name,
-        imported.family.model_type,
-        imported.family.active_counts_embedding,
-        (*warnings, *imported.warnings),
-        imported.values,
-        files[0].parent,
-        weight_files=tuple(files),
-    )
+    return replace(loaded, warnings=(*warnings, *loaded.warnings), weight_files=tuple(files))
 
 
 def _from_path(path: Path, name: str) -> Loaded:
