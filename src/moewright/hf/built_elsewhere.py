@@ -12,10 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from moewright.architecture.spec import LARGEST_LAYER_COUNT
 from moewright.quantities import format_count
 
 _MOST = 4
-_LARGEST = {"num_hidden_layers": 1000, "num_layers": 1000, "n_layer": 1000, "n_layers": 1000}
+_LARGEST = dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers"), LARGEST_LAYER_COUNT)
 _MOST_EXPERTS = 10_000
 """Modules are objects of Python: layers and experts by the million would take all memory."""
 
@@ -56,10 +57,10 @@ def _is_named(model_type: str) -> bool:
     return any(f'("{model_type}", "' in path.read_text(encoding="utf-8") for path in tables)
 
 
-def _is_small(values: Any, depth: int = 0) -> bool:
-    """Whether no layer or expert count, at any depth, is beyond what models have."""
-    if depth > 4 or not isinstance(values, Mapping):
-        return depth <= 4
+def _is_small(values: Mapping[str, Any], depth: int = 0) -> bool:
+    """Whether no layer or expert count, at any depth, is beyond what models have; nor is the depth."""
+    if depth > 4:
+        return False
     for key, value in values.items():
         most = _LARGEST.get(key, _MOST_EXPERTS if "experts" in str(key) else None)
         if most is not None and isinstance(value, int) and value > most:
