@@ -138,6 +138,11 @@ def test_parts_and_folders(tmp_path: Path) -> None:
     part = tmp_path / "big-00001-of-00001.gguf"
     whole.rename(part)
     assert load_architecture(part).name == "big"
+    assert not any("parts are here" in warning for warning in load_architecture(part).warnings)
+    lonely = tmp_path / "lonely"
+    lonely.mkdir()
+    (lonely / "big-00001-of-00003.gguf").write_bytes(part.read_bytes())
+    assert any(warning.startswith("1 of 3 parts are here") for warning in load_architecture(lonely).warnings)
     assert load_architecture(tmp_path).architecture == wanted
     small(tmp_path)
     with pytest.raises(UserError, match="several GGUF models; name one"):

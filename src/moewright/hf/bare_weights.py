@@ -9,7 +9,7 @@ from moewright.errors import UserError
 from moewright.quantities import format_bytes
 
 _GGUF, _SAFETENSORS = ".gguf", ".safetensors"
-_PART = re.compile(r"(.+)-\d{5}-of-\d{5}\.gguf")
+_PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
 
 
 def bare_weights(place: Path, descriptions: Sequence[str]) -> list[Path]:
@@ -65,4 +65,10 @@ def config_of_weights(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[
         values, warnings = config_of_gguf(metadata, shapes)
     except UserError as error:
         raise UserError(f"{first}: {error}") from None
+    part = _PART.fullmatch(first.name)
+    if part and len(files) < int(part[2]):
+        warnings.append(
+            f"{len(files)} of {int(part[2])} parts are here; a head in one of the others is taken for one that shares "
+            "the embedding's matrix"
+        )
     return values, _stem(first), warnings
