@@ -83,6 +83,8 @@ class MeasuredProducts(SealedRecord):
     rates: ProductRates
 
 
+_OTHER_BITS = "its last bits may differ from those of an uninterrupted run"
+
 ChoiceReason = Literal["stated", "begun", "only", "measured"]
 
 
@@ -103,9 +105,15 @@ class ProductChoice(Record):
     """What the user should know of it."""
 
     @classmethod
-    def all(cls, backend: Backend, because: ChoiceReason) -> "ProductChoice":
+    def all(cls, backend: Backend, because: ChoiceReason, warning: str | None = None) -> "ProductChoice":
         """The same for every product."""
-        return cls(small=BackendByKind.all(backend), large=BackendByKind.all(backend), because=because)
+        by_kind = BackendByKind.all(backend)
+        return cls(small=by_kind, large=by_kind, because=because, warning=warning)
+
+    @property
+    def is_torchs(self) -> bool:
+        """Whether no product goes to another backend than torch's own."""
+        return self.in_words == "torch"
 
     @property
     def in_words(self) -> str:
@@ -139,23 +147,21 @@ def choose_products(
     """
     stated = _stated(environment, has_onednn)
     if stated is not None:
-        choice = ProductChoice.all(stated, "stated")
-        if begun is None or (begun.small, begun.large) == (choice.small, choice.large):
-            return choice
-        return choice.model_copy(
-            update={
-                "warning": f"the run began with the products of {begun.in_words} and goes on with those of {stated}, "
-                f"as {OVERRIDE} says: its last bits may differ from those of an uninterrupted run"
-            }
+        if begun is None or begun.in_words == stated:
+            return ProductChoice.all(stated, "stated")
+        return ProductChoice.all(
+            stated,
+            "stated",
+            f"the run began with the products of {begun.in_words} and goes on with those of {stated}, as {OVERRIDE} "
+            f"says: {_OTHER_BITS}",
         )
     if begun is not None:
-        if has_onednn or not _names(begun, "onednn"):
+        if has_onednn or begun.is_torchs:
             return begun.model_copy(update={"because": "begun", "warning": None})
-        return ProductChoice.all("torch", "only").model_copy(
-            update={
-                "warning": f"the run began with the products of {begun.in_words}, and torch has none of oneDNN here: "
-                "its last bits may differ from those of an uninterrupted run"
-            }
+        return ProductChoice.all(
+            "torch",
+            "only",
+            f"the run began with the products of {begun.in_words}, and torch has none of oneDNN here: {_OTHER_BITS}",
         )
     if not has_onednn:
         return ProductChoice.all("torch", "only")
@@ -176,10 +182,6 @@ def _stated(environment: Mapping[str, str], has_onednn: bool) -> Backend | None:
     return stated
 
 
-def _names(choice: ProductChoice, backend: Backend) -> bool:
-    return any(getattr(one, kind) == backend for one in (choice.small, choice.large) for kind in PRODUCT_KINDS)
-
-
 def _fastest(rates: Mapping[Backend, RateByKind]) -> BackendByKind:
     def of(kind: ProductKind) -> Backend:
         return "onednn" if getattr(rates["onednn"], kind) > MARGIN * getattr(rates["torch"], kind) else "torch"
@@ -188,11 +190,9 @@ def _fastest(rates: Mapping[Backend, RateByKind]) -> BackendByKind:
 
 
 def about_bf16(rates: ProductRates) -> str | None:
-    """What to tell a user who asks for bf16 where the same products are faster in fp32; None where they are not."""
-    fp32 = len(PRODUCT_KINDS) / sum(
-        1 / max(getattr(one, kind) for one in rates.large.values()) for kind in PRODUCT_KINDS
-    )
-    bf16 = rates.large_bf16.of_a_step
+    """What to tell a user who asks for bf16 where such products are faster in fp32; None where they are not."""
+    best = RateByKind(**{kind: max(getattr(one, kind) for one in rates.large.values()) for kind in PRODUCT_KINDS})
+    fp32, bf16 = best.of_a_step, rates.large_bf16.of_a_step
     if bf16 >= fp32:
         return None
     return (

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from moewright.errors import UserError
-from moewright.experiment.locks import take_lock
+from moewright.experiment.locks import holding
 from moewright.experiment.product_backends import (
     BACKENDS,
     PRODUCT_KINDS,
@@ -77,24 +77,21 @@ def product_rates(cache: Path | None = None) -> ProductRates:
         "settings": {name: os.environ[name] for name in HEEDED if name in os.environ},
     }
     note = folder / f"products-{digest(about)[:16]}.json"
-    lock, end = None, time.monotonic() + _WAIT_SECONDS
-    try:
-        while True:
-            known = _read(note)
-            if known is not None and all(getattr(known, name) == value for name, value in about.items()):
-                return known.rates
-            if lock is not None or time.monotonic() > end:
-                break
-            lock = _lock(folder, note)  # and look again: another may have noted it since
-            if lock is None:
-                time.sleep(_PAUSE)
-        rates = _measure()
-        with suppress(OSError):  # the disk's: others measure for themselves
-            MeasuredProducts(**about, rates=rates).write(note)
-        return rates
-    finally:
-        if lock is not None and lock >= 0:
-            os.close(lock)
+    noted = _noted(note, about)
+    if noted is not None:
+        return noted
+    end = time.monotonic() + _WAIT_SECONDS
+    with suppress(OSError):  # of a folder where nothing can be written
+        folder.mkdir(parents=True, exist_ok=True)
+        while time.monotonic() < end:
+            with holding(note.with_suffix(".lock")) as alone:
+                noted = _noted(note, about)  # another may have noted it since
+                if noted is not None:
+                    return noted
+                if alone:
+                    return _measure_and_note(note, about)
+            time.sleep(_PAUSE)
+    return _measure_and_note(note, about)
 
 
 def _users_cache() -> Path:
@@ -105,20 +102,19 @@ def _users_cache() -> Path:
         return Path("/nonexistent")
 
 
-def _lock(folder: Path, note: Path) -> int | None:
-    """A descriptor to close; None if another process measures; -1 where there can be no lock."""
+def _noted(note: Path, about: dict[str, Any]) -> ProductRates | None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return take_lock(note.with_suffix(".lock"))
-    except OSError:
-        return -1
-
-
-def _read(note: Path) -> MeasuredProducts | None:
-    try:
-        return MeasuredProducts.read(note)
+        known = MeasuredProducts.read(note)
     except UserError:  # there is none, or it is damaged
         return None
+    return known.rates if all(getattr(known, name) == value for name, value in about.items()) else None
+
+
+def _measure_and_note(note: Path, about: dict[str, Any]) -> ProductRates:
+    rates = _measure()
+    with suppress(OSError):  # the disk's: others measure for themselves
+        MeasuredProducts(**about, rates=rates).write(note)
+    return rates
 
 
 # Measuring
@@ -131,27 +127,20 @@ _PRODUCTS: dict[ProductKind, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def _measure() -> ProductRates:
-    wide, backends = torch.float32, BACKENDS if HAS_ONEDNN else BACKENDS[:1]
+    backends = BACKENDS if HAS_ONEDNN else BACKENDS[:1]
     return ProductRates(
-        small={backend: _rates(by, _SMALL) for backend, by in _seconds(_SMALL, wide, backends, _TURNS).items()},
-        large={backend: _rates(by, _LARGE) for backend, by in _seconds(_LARGE, wide, backends, _TURNS).items()},
-        large_bf16=_rates(_seconds(_BF16, torch.bfloat16, ("torch",), _BF16_TURNS)["torch"], _BF16),
+        small=_rates(_SMALL, torch.float32, backends, _TURNS),
+        large=_rates(_LARGE, torch.float32, backends, _TURNS),
+        large_bf16=_rates(_BF16, torch.bfloat16, ("torch",), _BF16_TURNS)["torch"],
     )
 
 
-def _rates(seconds: dict[ProductKind, float], shapes: tuple[tuple[int, int, int], ...]) -> RateByKind:
-    flops = sum(2 * rows * inputs * outputs for rows, inputs, outputs in shapes)
-    return RateByKind(**{kind: flops / seconds[kind] for kind in PRODUCT_KINDS})
-
-
-def _seconds(
+def _rates(
     shapes: tuple[tuple[int, int, int], ...], dtype: torch.dtype, backends: tuple[Backend, ...], turns: int
-) -> dict[Backend, dict[ProductKind, float]]:
-    """By backend and kind, summed over shapes: the least of several turns, which backends take alternately so that all
+) -> dict[Backend, RateByKind]:
+    """By backend, over all shapes: each by the least time of several turns, which backends take alternately so that all
     meet the same machine."""
-    found: dict[Backend, dict[ProductKind, float]] = {
-        backend: dict.fromkeys(PRODUCT_KINDS, 0.0) for backend in backends
-    }
+    seconds = {backend: dict.fromkeys(PRODUCT_KINDS, 0.0) for backend in backends}
     for rows, inputs, outputs in shapes:
         x, weight, grad = (torch.randn(*size) for size in ((rows, inputs), (outputs, inputs), (rows, outputs)))
         operands = {"forward": (x, weight), "input_gradient": (grad, weight), "weight_gradient": (grad, x)}
@@ -167,5 +156,8 @@ def _seconds(
                     if turn:  # the first builds kernels
                         best[backend] = min(best[backend], stop - start)
             for backend in backends:
-                found[backend][kind] += max(best[backend], 1e-9)
-    return found
+                seconds[backend][kind] += max(best[backend], 1e-9)
+    flops = sum(2 * rows * inputs * outputs for rows, inputs, outputs in shapes)
+    return {
+        backend: RateByKind(**{kind: flops / seconds[backend][kind] for kind in PRODUCT_KINDS}) for backend in backends
+    }

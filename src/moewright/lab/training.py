@@ -139,7 +139,8 @@ def notes_on(recipe: Recipe, threads: ThreadChoice, products: ProductChoice | No
     if products.warning is not None:
         yield products.warning
     if recipe.precision == "bf16":
-        note = about_bf16(product_rates())
+        now = products.rates if products.because == "measured" else None
+        note = about_bf16(now or product_rates())
         if note is not None:
             yield note
 

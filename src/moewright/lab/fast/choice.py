@@ -95,8 +95,7 @@ _chosen: ContextVar[ProductChoice | None] = ContextVar("products", default=None)
 @contextmanager
 def using_products(choice: ProductChoice | None) -> Iterator[None]:
     """Within the block matrix products go to the backends of a choice; None, as outside: to torch's own."""
-    without_onednn = choice is None or choice.in_words == "torch"
-    before = _chosen.set(None if without_onednn else choice)
+    before = _chosen.set(None if choice is None or choice.is_torchs else choice)
     try:
         yield
     finally:
