@@ -1,7 +1,7 @@
 """Shared by all tests: they run from the root, where examples/ is; without torch, what needs it is skipped."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,6 +29,19 @@ def _table_of_characters() -> None:
     """Hypothesis makes one when text is first drawn, which takes seconds where none is stored: no test is called slow
     for it."""
     strategies.text().validate()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is noted in the user's cache goes into a temporary folder, also by processes that tests start. matplotlib's
+    list of fonts, which takes seconds to make, stays where it was."""
+    stated = os.environ.get("XDG_CACHE_HOME", "")
+    users = Path(stated) if stated else Path.home() / ".cache"
+    with pytest.MonkeyPatch.context() as patch:
+        if "MPLCONFIGDIR" not in os.environ:
+            patch.setenv("MPLCONFIGDIR", str(users / "matplotlib"))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)
