@@ -11,7 +11,7 @@ Everything here sums the inventory of `inventory.py`. Conventions:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import singledispatch
 from typing import Any
 
@@ -23,7 +23,6 @@ from moewright.architecture.inventory import (
     layer_weights,
     merging_weights,
     norm_weights,
-    outer_weights,
     part_weights,
 )
 from moewright.architecture.mixers import (
@@ -163,17 +162,10 @@ def _by_component(counts: Iterable[tuple[Component, N | int]], none: N) -> dict[
 
 def matmul_flops_per_token(architecture: Countable[N]) -> N:
     """FLOPs of all products with weight matrices for one token, forward."""
-    products = (times * weight.products for times, weight in _passed(architecture) if weight.use == "matmul")
+    products = (
+        times * weight.products for times, weight in inventory(architecture, passed=True) if weight.use == "matmul"
+    )
     return 2 * (total(products, _none(architecture)) + _tied_head(architecture))
-
-
-def _passed(architecture: Countable[N]) -> Iterator[tuple[N | int, Weight[N]]]:
-    """Every weight with how often a token comes to it."""
-    for weight in outer_weights(architecture):
-        yield 1, weight
-    for times, layer in passed_layers(architecture):
-        for weight in layer_weights(architecture, layer):
-            yield times, weight
 
 
 def mixing_flops_per_token(architecture: Countable[F], tokens_per_sequence: int) -> F:
@@ -187,7 +179,7 @@ def mixing_flops_per_token(architecture: Countable[F], tokens_per_sequence: int)
 def product_flops(architecture: Countable[F]) -> dict[Component, F]:
     """FLOPs of products and convolutions with weights for one token, forward, by component; a tied head left out."""
     flops: dict[Component, F] = dict.fromkeys(COMPONENTS, 0.0 * architecture.hidden_size)
-    for times, weight in _passed(architecture):
+    for times, weight in inventory(architecture, passed=True):
         flops[weight.component] = flops[weight.component] + 2 * times * weight.products
     return flops
 

@@ -33,7 +33,7 @@ from moewright.architecture.mixers import (
 )
 from moewright.architecture.own_weights import OwnWeight
 from moewright.architecture.sizes import N, total
-from moewright.architecture.spec import AnyLayer, Countable, Norm, NormPlaces, sublayers
+from moewright.architecture.spec import AnyLayer, Countable, Norm, NormPlaces, passed_layers, sublayers
 from moewright.records import Record
 
 Component = Literal[
@@ -82,11 +82,11 @@ class Weight(NamedTuple, Generic[N]):
         return self.times * self.active_params if self.use in ("matmul", "convolution") else 0 * self.outputs
 
 
-def inventory(architecture: Countable[N]) -> Iterator[tuple[N | int, Weight[N]]]:
-    """Every weight with the number of layers that have it."""
+def inventory(architecture: Countable[N], *, passed: bool = False) -> Iterator[tuple[N | int, Weight[N]]]:
+    """Every weight with the number of layers that have it; `passed`: with how often a token comes to it."""
     for weight in outer_weights(architecture):
         yield 1, weight
-    for times, layer in architecture.layer_runs():
+    for times, layer in passed_layers(architecture) if passed else architecture.layer_runs():
         for weight in layer_weights(architecture, layer):
             yield times, weight
 
