@@ -201,7 +201,7 @@ def _reason(verdicts: Verdicts, opinions: tuple[LawOpinion, ...], names: tuple[s
         return "the two are alike on every axis that a law sees"
     if not DECIDED_AXES.intersection(differing):
         words = " and ".join(_words(name) for name in differing)
-        return f"they differ in {words} only, which no law has been right about"
+        return f"they differ in {words} only, which laws alone never decide"
     if len(heard) < LEAST_LAWS:
         return f"{len(heard) or 'no'} law{'' if len(heard) == 1 else 's'} may judge it; two must agree"
     margin = float(margins(verdicts.differs)[0])

@@ -26,7 +26,7 @@ from moewright.laws.variable import Array
 BoolArray = npt.NDArray[np.bool_]
 
 NOISE_NATS = 0.001
-"""Repeats of one run differ by .001 to .010 nats (arXiv 2605.11689's); less is no difference."""
+"""Less is no difference: repeats of one run vary by .0105 nats (of arXiv 2605.11689; more in docs/evidence.md)."""
 OPEN_NATS = 0.005
 """What each law must find where axes differ too that no law is right about: chosen on one half of the public runs."""
 LEAST_LAWS = 2
