@@ -48,6 +48,9 @@ COEFFICIENTS_FILE = Place(
 )
 RUN_TABLE_MARK, CURVES_MARK = "moewright-run-table", "moewright-learning-curves"
 """Keys in the metadata of Parquet files; text tables have no place for such."""
+NEXT_MARK = "made by moewright next"
+"""Of the runs to make next: a comment in a sweep's specification, a key in the metadata of a Parquet file."""
+NEXT_RUNS = Place("file", (NEXT_MARK.encode(),))
 RUN_TABLE, CURVES = Place("file", (RUN_TABLE_MARK.encode(),)), Place("file", (CURVES_MARK.encode(),))
 
 

@@ -10,7 +10,7 @@ from moewright.commands.checking import as_list, command, writes
 from moewright.complaints import named_texts, one_of
 from moewright.errors import UserError
 from moewright.files import write_text
-from moewright.outputs import RUN_TABLE_MARK, Destination, Place, deliver
+from moewright.outputs import NEXT_MARK, NEXT_RUNS, Destination, deliver
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from moewright.laws import Law
     from moewright.laws.selection.run_choice import NextRuns
 
-NEXT_SWEEP = Place("file", (b"# made by moewright next",))
-
 
 @command
-@writes(out=NEXT_SWEEP)
+@writes(out=NEXT_RUNS)
 def next_runs(
     runs: str | Path | pd.DataFrame | None = None,
     *,
@@ -88,7 +86,7 @@ def next_runs(
         if sweep is not None:
             write_text(path, sweep.spec_text(found.rows, path))
         else:
-            write_frame(table.iloc[list(found.rows)], path, RUN_TABLE_MARK)
+            write_frame(table.iloc[list(found.rows)], path, NEXT_MARK)
 
     budget = None if spend is None else parse_count(spend, "spend")
     told = None if runs is None else _table(runs)
@@ -123,7 +121,7 @@ def next_runs(
         settings=None if sweep is None else sweep.settings,
     )
     if out is not None:
-        deliver((Destination("out", out, NEXT_SWEEP), lambda path: write(found, path)), force=force)
+        deliver((Destination("out", out, NEXT_RUNS), lambda path: write(found, path)), force=force)
     return found
 
 
@@ -141,9 +139,6 @@ def _targets(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame
     """Targets by the laws' variables, or by their architectures and tokens."""
     import pandas as pd
 
-    from moewright.hf.loading import load_architecture
-    from moewright.quantities import parse_count
-
     if not given:
         if train_tokens is not None:
             raise UserError("train-tokens: goes with --target, the models that are in question")
@@ -158,6 +153,9 @@ def _targets(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame
         return pd.DataFrame(rows)
     if train_tokens is None:
         raise UserError("train-tokens: say how many tokens the targets are trained on, such as 2T")
+    from moewright.hf.loading import load_architecture
+    from moewright.quantities import parse_count
+
     tokens = parse_count(train_tokens, "train-tokens")
     models = [load_architecture(each) for each in given]
     return pd.DataFrame(
@@ -173,6 +171,5 @@ def _variables(text: str) -> dict[str, float]:
     from moewright.quantities import parse_count
 
     given: Mapping[str, str] = named_texts([piece.strip() for piece in text.split(",")], "target")
-    return {
-        one_of(name, "target", all_variables()): parse_count(value, f"target: {name}") for name, value in given.items()
-    }
+    known = all_variables()
+    return {one_of(name, "target", known): parse_count(value, f"target: {name}") for name, value in given.items()}

@@ -9,14 +9,12 @@ from typing import Any
 import pandas as pd
 
 from moewright.errors import UserError
+from moewright.outputs import NEXT_MARK
 from moewright.plain_values import dump_yaml
 from moewright.sweeps.foresight.run_forecasts import planned_table
 from moewright.sweeps.planner import PlannedRun, Planner
 from moewright.sweeps.running.sweeping import load_sweep
 from moewright.sweeps.sweep_spec import LoadedSweep
-
-MADE_BY = "# made by moewright next"
-"""How the file of a specification that is written here begins."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class SweepCandidates:
                 f"out: the recipe's paths start at {self.loaded.folder}, where its specification is; write it there"
             )
         only = [dict(self.runs[row].cell.settings) for row in rows]
-        return f"{MADE_BY}\n{dump_yaml({**given, 'only': only, 'seeds': [spec.seeds[0]]})}"
+        return f"# {NEXT_MARK}\n{dump_yaml({**given, 'only': only, 'seeds': [spec.seeds[0]]})}"
 
 
 def sweep_candidates(spec: "str | Path | dict[str, Any]", made: pd.DataFrame | None) -> SweepCandidates:
