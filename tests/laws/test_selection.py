@@ -1,6 +1,7 @@
 """Which runs next: beliefs against block inverses and simulation, doubt against draws, choices against brute force."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import moewright
 from moewright import laws
 from moewright.errors import UserError
 from moewright.laws.selection.belief import Belief, believe
@@ -15,6 +17,8 @@ from moewright.laws.selection.greedy import Chooser, choose, fill_space
 from moewright.laws.selection.question import PURPOSES, Purpose, Question, upper_tail
 from moewright.laws.selection.run_choice import next_runs_of
 from moewright.laws.variable import Array
+from moewright.outputs import RUN_TABLE_MARK
+from moewright.runs.table_files import write_frame
 
 SIZES, TOKENS = np.array([5e7, 1e8, 2e8, 4e8, 8e8]), np.array([1e9, 4e9, 1.6e10, 6.4e10])
 
@@ -167,6 +171,16 @@ def test_failed_runs_are_expected_again() -> None:
     assert found.failures == pytest.approx(0.25)
     assert found.runs == 15
     assert "diverged" in found.messages[0]
+
+
+def test_a_table_of_next_runs_is_replaced_and_a_run_table_is_not(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"candidates": grid(), "spend": 2e20, "law": "hoffmann2022"}
+    for _ in range(2):
+        found = moewright.next_runs(out=tmp_path / "next.parquet", **given)
+    assert len(pd.read_parquet(tmp_path / "next.parquet")) == len(found.rows)
+    write_frame(grid(), tmp_path / "runs.parquet", RUN_TABLE_MARK)
+    with pytest.raises(UserError, match="exists and nothing in it says"):
+        moewright.next_runs(out=tmp_path / "runs.parquet", **given)
 
 
 @pytest.mark.parametrize(

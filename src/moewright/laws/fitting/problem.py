@@ -243,6 +243,12 @@ def _solve_free(gram: Array, pull: Array, values: Array, free: Mask) -> Array:
     return np.where(free, scaled / size, values)
 
 
+def to_search_units(form: Form, values: Array) -> Array:
+    """Values of a form's coefficients (..., P) as `u` has them; below 1e-10 is that where u is a logarithm."""
+    is_log = np.array([coefficient.log_search for coefficient in form.coefficients])
+    return np.where(is_log, np.log(np.maximum(values, _LOG_FLOOR)), values)
+
+
 class TooFewRuns(UserError):  # noqa: N818  (a verdict on a table, and for a forecast no error at all)
     """The table has fewer configurations than the form has free coefficients."""
 

@@ -19,8 +19,8 @@ from moewright.laws.variable import TRAIN_FLOPS, Array, Variable
 if TYPE_CHECKING:
     import pandas as pd
 
-# Asked in this order when a form without coefficients is given no truth: laws of mixtures, more variables first.
-_TRUTHS = ("zhao2025", "ludziejewski2025", "krajewski2024", "abnar2025", "clark2022")
+MIXTURES = ("zhao2025", "ludziejewski2025", "krajewski2024", "abnar2025", "clark2022")
+"""Published laws of mixtures, those with more variables first: asked in this order where nobody names a law."""
 REACH = 4.0
 """The default target has this many times the largest run's parameters, and the most tokens."""
 
@@ -77,7 +77,7 @@ def fitted_truth(fitter: LawFitter, truth: Law, table: "pd.DataFrame") -> Assume
 def default_truth(law: Law, table: "pd.DataFrame") -> Law:
     """The first published law that has a loss for every planned run; UserError where none has."""
     reasons = []
-    for name in _TRUTHS:
+    for name in MIXTURES:
         truth = get(name)
         try:
             own_truth(truth, table)
@@ -124,12 +124,16 @@ def default_target(inputs: Sequence[Variable], columns: Mapping[str, Array]) -> 
     """
     sizes = [name for name in ("total_params", "active_params") if name in columns]
     largest = int(np.argmax(columns[sizes[0]])) if sizes else 0
-    times = {"parameters": REACH, "tokens": REACH, "FLOPs": REACH**2}
     return {
-        variable.name: times.get(variable.unit, 1.0)
+        variable.name: reach_of(variable)
         * float(columns[variable.name].max() if variable.unit == "tokens" else columns[variable.name][largest])
         for variable in inputs
     }
+
+
+def reach_of(variable: Variable) -> float:
+    """What the variable of a model is multiplied by, `REACH` times as large and trained so much longer."""
+    return {"parameters": REACH, "tokens": REACH, "FLOPs": REACH**2}.get(variable.unit, 1.0)
 
 
 def read_targets(

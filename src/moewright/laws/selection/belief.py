@@ -20,7 +20,7 @@ from moewright.errors import UserError
 from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.observations import read_columns, read_loss
-from moewright.laws.fitting.problem import Problem, TooFewRuns, objective_named
+from moewright.laws.fitting.problem import Problem, TooFewRuns, objective_named, to_search_units
 from moewright.laws.forecasting.simulation import assume
 from moewright.laws.law import Law
 from moewright.laws.variable import Array
@@ -295,9 +295,7 @@ def _centres(
         return fits[0], [], outliers, (note,)
     form = law.as_form().form
     values = np.array([assumed.coefficients[coefficient.name] for coefficient in form.coefficients])
-    is_log = np.array([coefficient.log_search for coefficient in form.coefficients])
-    prior = np.where(is_log, np.log(np.maximum(values, 1e-10)), values)
-    return prior, fits, outliers, ()
+    return to_search_units(form, values), fits, outliers, ()
 
 
 def _agreed(
@@ -329,20 +327,11 @@ def _agreed(
 def _problem(law: Law, columns: Mapping[str, Array]) -> Problem:
     """The form at some rows; residuals from a loss of 1 are log losses."""
     form = law.as_form().form
-    limits = np.array([(each.lower, each.upper) for each in form.coefficients])
-    is_log = np.array([each.log_search for each in form.coefficients])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        limits = np.where(is_log[:, None], np.log(np.maximum(limits, 1e-10)), limits)
+    limits = np.array([[each.lower for each in form.coefficients], [each.upper for each in form.coefficients]])
+    lower, upper = to_search_units(form, limits)
     number = len(next(iter(columns.values())))
-    return Problem(
-        form,
-        columns,
-        np.ones(number),
-        objective_named("squares_log"),
-        limits[:, 0],
-        limits[:, 1],
-        np.ones(len(limits), dtype=bool),
-    )
+    free = np.ones(len(lower), dtype=bool)
+    return Problem(form, columns, np.ones(number), objective_named("squares_log"), lower, upper, free)
 
 
 def _at(problem: Problem, u: Array) -> tuple[Array, Array]:

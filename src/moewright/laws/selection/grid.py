@@ -7,12 +7,11 @@ import numpy as np
 from moewright.errors import UserError
 from moewright.laws.catalogue import get, names
 from moewright.laws.law import InapplicableLaw, Law
-from moewright.laws.selection.run_choice import MOST_CANDIDATES, costs_of
+from moewright.laws.selection.run_choice import MOST_CANDIDATES, SIZES, costs_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SIZES = ("active_params", "total_params")
 _TIMES = (1.0, 2.0, 4.0)
 """What the parameters of a run are multiplied by, where they are columns."""
 
@@ -29,21 +28,18 @@ def grid_of(runs: "pd.DataFrame", spend: float | None) -> "pd.DataFrame":
     if "train_tokens" not in runs:
         raise UserError("candidates: the runs have no column train_tokens to make candidates from; name a sweep")
     counted = "architecture" in runs and runs["architecture"].notna().all()
-    columns = (
-        ["architecture"]
-        if counted
-        else [name for name in all_variables() if name in runs and name not in ("train_tokens", "train_flops")]
-    )
-    models = runs[columns].drop_duplicates().reset_index(drop=True)
     if counted:
-        sizes = [name for name in _SIZES if name in runs]
-        models = runs[[*columns, *sizes]].drop_duplicates("architecture").reset_index(drop=True)
+        sizes = [name for name in SIZES if name in runs]
+        models = runs[["architecture", *sizes]].drop_duplicates("architecture").reset_index(drop=True)
+    else:
+        columns = [name for name in all_variables() if name in runs and name not in ("train_tokens", "train_flops")]
+        models = runs[columns].drop_duplicates().reset_index(drop=True)
     most, least = float(runs["train_tokens"].max()) * 4, float(runs["train_tokens"].min())
     tokens = least * 2.0 ** np.arange(int(np.log2(most / least)) + 1)
     scales = (1.0,) if counted else _TIMES
     tables = []
     for times in scales:
-        larger = models.assign(**{name: models[name] * times for name in _SIZES if name in models})
+        larger = models.assign(**{name: models[name] * times for name in SIZES if name in models})
         tables += [larger.assign(train_tokens=amount) for amount in tokens]
     grid = pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
     costs = costs_of(grid)

@@ -10,12 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from moewright.laws.fitting.uncertainty import NORMAL_95
+from moewright.laws.rate_optimum import student_quantile
 from moewright.laws.variable import Array
 
 Purpose = Literal["forecast", "design", "compare"]
 PURPOSES: tuple[Purpose, ...] = ("forecast", "design", "compare")
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
+Z90 = student_quantile(0.95, None)
+"""Half of a 90 % interval in deviations."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Question:
         lowest mean: the sum over the others of E max(0, what it is better by).
         """
         if self.purpose == "forecast":
-            return np.asarray(loss * NORMAL_95 * deviation.mean(axis=0))
+            return np.asarray(loss * Z90 * deviation.mean(axis=0))
         above = mean.reshape(-1, *[1] * (deviation.ndim - 1))  # of a contrast: 0 or more, the first being the best
         z = above / np.maximum(deviation, 1e-12)
         density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
@@ -61,7 +63,7 @@ class Question:
             right = self.right(mean, deviation)
             if right is not None and right >= self.confidence:
                 return f"the better one is so with a probability of {right:.1%}"
-            far = loss * (np.abs(mean) + NORMAL_95 * deviation)
+            far = loss * (np.abs(mean) + Z90 * deviation)
             if (far <= self.within).all():
                 return f"they differ by less than {self.within:g} nats, at 90 %"
             return None

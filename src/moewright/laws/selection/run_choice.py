@@ -14,12 +14,11 @@ from moewright.hardware.pretraining import device_hours
 from moewright.laws.catalogue import get
 from moewright.laws.counted_variables import in_conventions
 from moewright.laws.fitting.observations import read_columns
-from moewright.laws.fitting.uncertainty import NORMAL_95
-from moewright.laws.forecasting.simulation import REACH
+from moewright.laws.forecasting.simulation import MIXTURES, reach_of
 from moewright.laws.law import Law
 from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
-from moewright.laws.selection.question import PURPOSES, Purpose, Question
+from moewright.laws.selection.question import PURPOSES, Z90, Purpose, Question
 from moewright.laws.variable import Array
 from moewright.records import Items, Output, Pair, Record
 from moewright.runs.schema import FINISHED
@@ -31,9 +30,9 @@ WITHIN: dict[Purpose, float] = {"forecast": 0.01, "design": 0.002, "compare": 0.
 """Nats that each purpose comes to unless asked otherwise."""
 MOST_CANDIDATES = 3000
 """Beliefs about so many take 72 MB, and a second for each law."""
-_MIXTURES = ("zhao2025", "ludziejewski2025", "krajewski2024", "abnar2025", "clark2022")
 _ANY_MODEL = ("hoffmann2022",)
-_SIZES = ("active_params", "total_params")
+SIZES = ("active_params", "total_params")
+"""Columns of a model's parameters, that which a run's cost is counted by first."""
 
 
 class NextRun(Record):
@@ -181,9 +180,10 @@ def next_runs_of(
     device = None if hardware is None else load_device(hardware)
     told, failures, messages = _told(runs)
     chosen_laws = list(laws) or _laws(told, candidates, targets)
-    asked = _targets(chosen_laws, candidates, targets, question)
     costs = costs_of(candidates)
-    parts = [_points(law, candidates, each) for law, each in zip(chosen_laws, asked, strict=True)]
+    offered = [in_conventions(law, candidates)[0] for law in chosen_laws]
+    asked = _targets(chosen_laws, offered, targets, question, int(np.argmax(costs)))
+    parts = [_points(law, *tables) for law, *tables in zip(chosen_laws, offered, asked, strict=True)]
     seen = [None if told is None else in_conventions(law, told)[0] for law in chosen_laws]
     belief = believe(chosen_laws, seen, parts, noise, candidates=len(candidates), skip=not laws)
     chooser = Chooser(belief, len(candidates), question, failures)
@@ -238,7 +238,7 @@ def costs_of(candidates: "pd.DataFrame") -> Array:
     if "train_flops" in candidates:
         costs = candidates["train_flops"].to_numpy(dtype=float)
     else:
-        size = next((name for name in _SIZES if name in candidates), None)
+        size = next((name for name in SIZES if name in candidates), None)
         if size is None or "train_tokens" not in candidates:
             raise UserError(
                 "candidates: a run's cost needs train_flops, or train_tokens and active_params or total_params"
@@ -279,7 +279,7 @@ def _told(runs: "pd.DataFrame | None") -> "tuple[pd.DataFrame | None, float, lis
 
 def _laws(told: "pd.DataFrame | None", candidates: "pd.DataFrame", targets: "pd.DataFrame | None") -> list[Law]:
     tables = [table for table in (told, candidates, targets) if table is not None]
-    for names in (_MIXTURES, _ANY_MODEL):
+    for names in (MIXTURES, _ANY_MODEL):
         laws = [law for law in map(get, names) if all(_has(law, table) for table in tables)]
         if laws:
             return laws
@@ -293,13 +293,17 @@ def _has(law: Law, table: "pd.DataFrame") -> bool:
 
 
 def _targets(
-    laws: Sequence[Law], candidates: "pd.DataFrame", targets: "pd.DataFrame | None", question: Question
+    laws: Sequence[Law],
+    candidates: "Sequence[pd.DataFrame]",
+    targets: "pd.DataFrame | None",
+    question: Question,
+    largest: int,
 ) -> "list[pd.DataFrame]":
-    """The targets as each law has them."""
+    """The targets as each law has them, from the candidates as each has them and the row of that with most FLOPs."""
     if targets is None:
         if question.purpose != "forecast":
             raise UserError(f"target: {question.purpose} is between given models; name them")
-        return [_four_times_the_largest(law, candidates) for law in laws]
+        return [_four_times_the_largest(law, table, largest) for law, table in zip(laws, candidates, strict=True)]
     number = len(targets)
     if question.purpose == "compare" and number != 2:
         raise UserError(f"target: compare takes two models, found {number}")
@@ -308,23 +312,21 @@ def _targets(
     return [in_conventions(law, targets)[0] for law in laws]
 
 
-def _four_times_the_largest(law: Law, candidates: "pd.DataFrame") -> "pd.DataFrame":
+def _four_times_the_largest(law: Law, candidates: "pd.DataFrame", largest: int) -> "pd.DataFrame":
     """Four times the parameters and tokens of the candidate with most FLOPs, its other variables as they are."""
     import pandas as pd
 
-    largest = int(np.argmax(costs_of(candidates)))
-    columns = read_columns(in_conventions(law, candidates)[0], law.inputs, {})
-    times = {"parameters": REACH, "tokens": REACH, "FLOPs": REACH**2}
-    row = {each.name: times.get(each.unit, 1.0) * float(columns[each.name][largest]) for each in law.inputs}
+    columns = read_columns(candidates, law.inputs, {})
+    row = {each.name: reach_of(each) * float(columns[each.name][largest]) for each in law.inputs}
     return pd.DataFrame([{**row, "name": "4 x the largest candidate"}])
 
 
 def _points(law: Law, candidates: "pd.DataFrame", targets: "pd.DataFrame") -> "pd.DataFrame":
-    """Candidates, then targets, by the law's variables."""
+    """Candidates, then targets, by the law's variables, from tables as the law has them."""
     import pandas as pd
 
     names = [variable.name for variable in law.inputs]
-    tables = {"candidates": in_conventions(law, candidates)[0], "target": targets}
+    tables = {"candidates": candidates, "target": targets}
     for where, table in tables.items():
         for name in names:
             if name not in table or table[name].isna().any():
@@ -351,7 +353,7 @@ def _first_batch(chooser: Chooser, places: Array, costs: Array, spend: float, nu
 def _target_losses(belief: Belief, targets: "pd.DataFrame", first: int) -> tuple[TargetLoss, ...]:
     names = targets["name"] if "name" in targets else [f"target {number + 1}" for number in range(len(targets))]
     means, variances = belief.mean[first:], np.diag(belief.covariance)[first:]
-    half = NORMAL_95 * np.sqrt(np.maximum(variances, 0.0))
+    half = Z90 * np.sqrt(np.maximum(variances, 0.0))
     return tuple(
         TargetLoss(
             name=str(name), loss=float(np.exp(mean)), low=float(np.exp(mean - far)), high=float(np.exp(mean + far))
