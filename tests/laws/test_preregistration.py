@@ -66,6 +66,12 @@ def test_no_forecast_without_an_interval(tmp_path: Path) -> None:
         moewright.fit(
             table, "hoffmann2022", bootstrap=40, at={**AT, "total_params": 1e14}, preregister=tmp_path / "f.json"
         )
+    for at in (AT, {**AT, "total_params": 1e14}):
+        with pytest.raises(UserError, match="bootstrap > 0"):
+            moewright.fit(table, "hoffmann2022", bootstrap=0, at=at, preregister=tmp_path / "f.json")
+    few = pd.DataFrame(synthetic_dense(0, rows=5))
+    with pytest.raises(UserError, match="outside the runs, and as many coefficients as configurations"):
+        moewright.fit(few, "hoffmann2022", at={**AT, "total_params": 1e14}, preregister=tmp_path / "f.json")
     assert not (tmp_path / "f.json").exists()
     with pytest.raises(UserError, match="score: judges a forecast, and law"):
         moewright.fit("2.3", "hoffmann2022", score=tmp_path / "f.json")  # type: ignore[call-overload]

@@ -55,7 +55,7 @@ class FittedLaw(Law):
 
     @property
     def status(self) -> str:
-        """converged, bound_hit, not_converged or underdetermined; the record's messages say why."""
+        """One of `FitStatus`; the record's messages say why."""
         return self.record.status
 
     @property
@@ -174,10 +174,12 @@ class FittedLaw(Law):
     def _reason(self, columns: Mapping[str, Array], place: int) -> str:
         if self.record.status == "unstable":
             return "the fit is unstable: more runs would support an interval"
-        if not self.record.reach:
-            return "outside the runs, and the law's file holds no holdouts of the largest: fit the law again"
         if self.record.status == "underdetermined":
             return "outside the runs, and " + self.record.messages[0]
+        if not len(self.record.draws):
+            return "the law was fitted without a bootstrap: fit it with bootstrap > 0"
+        if not self.record.reach:
+            return "outside the runs, and the law's file holds no holdouts of the largest: fit the law again"
         return why_beyond(self.record.reach, columns, place) or ""
 
     # Intervals of the law itself, by the spread of its coefficients

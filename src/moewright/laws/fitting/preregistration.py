@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from moewright.complaints import check_number
@@ -104,8 +103,7 @@ def score_forecast(path: str | Path, measured: float) -> ForecastScore:
         raise UserError(f"score: {measured:g} is more than {LARGEST_LOSS:.1f} nats: a perplexity or a diverged run")
     low, high = forecast.interval
     end = high if measured > forecast.loss else low
-    with np.errstate(divide="ignore", invalid="ignore"):
-        half_widths = float(np.divide(measured - forecast.loss, end - forecast.loss)) if end != forecast.loss else 0.0
+    half_widths = (measured - forecast.loss) / (end - forecast.loss) if end != forecast.loss else 0.0
     return ForecastScore(
         law=forecast.law,
         created=forecast.created,
