@@ -8,7 +8,7 @@ import pytest
 from moewright import laws
 from moewright.laws.judging.back_test import KINDS, TrainedRuns, score
 from moewright.laws.judging.evidence import EvidenceScore
-from tests.laws.evidence_tables import DATA, TABLES
+from tests.laws.evidence_tables import DATA, TABLES, PublicTable
 from tests.test_cli import run
 
 ALIKE = "any two trained alike"
@@ -23,9 +23,8 @@ COUNTED_BEFORE = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_the_record_is_what_the_tables_give(table: object) -> None:
-    public = next(each for each in TABLES if each is table)
+@pytest.mark.parametrize("public", TABLES, ids=lambda table: table.name)
+def test_the_record_is_what_the_tables_give(public: PublicTable) -> None:
     if not (DATA / public.file).exists():
         pytest.skip(f"the public table {public.file} is not here: docs/evidence.md says where it is published")
     kept = laws.evidence()

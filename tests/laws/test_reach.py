@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from moewright import laws
-from moewright.laws.fitting.reach import Reach
+from moewright.laws.fitting.reach import Reach, _Errors, _with_slope
 from tests.laws.tables import synthetic_dense, takano
 
 FAST: dict[str, Any] = {"bootstrap": 100, "starts": 8}
@@ -76,6 +76,16 @@ def test_the_slope_is_the_posterior_mode() -> None:
     grid = np.exp(np.linspace(np.log(1e-4), np.log(0.5), 2000))
     density = chi2.logpdf(2 * 0.01**2 / grid**2, 2) + np.log(2 * 0.01**2 / grid**2)
     assert grid[np.argmax(density)] == pytest.approx(0.01, rel=0.01)
+    blank = Reach.untested("total_params", 1e8, 1e9)
+    assert _with_slope(blank, []).slope == pytest.approx(0.01, rel=0.05)
+    draw = np.random.default_rng(2)
+    for cuts in (1, 3, 9):
+        errors = [_Errors(*(draw.uniform(0.5, 2) * np.array([4e-3, 1e-5, 1.0, 1.0]))) for _ in range(cuts)]
+        seen = sum(
+            norm.logpdf(np.sqrt(each.squared), scale=np.sqrt(each.expected + grid**2 * each.distance_squared)) / 3
+            for each in errors
+        )
+        assert _with_slope(blank, errors).slope == pytest.approx(grid[np.argmax(density + seen)], rel=0.05)
 
 
 def test_distances() -> None:

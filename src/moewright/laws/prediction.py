@@ -22,7 +22,6 @@ NEVER_COMPARE = (
     "Losses of different laws never compare: tokenizer, validation set and schedule differ. "
     "Compare models under one law."
 )
-INTERVAL_LEVEL = 0.9
 RATES_APART = 2.0
 """The best rates of steplaw's mixtures lie 1.2 times above it at the median (arXiv 2503.04715): twice is no scatter."""
 
@@ -226,6 +225,6 @@ def _ask(law: Law, architecture: Architecture, train_tokens: float) -> LawPredic
     if isinstance(law, FittedLaw) and len(law.record.draws):
         withheld = law.why_withheld(**variables)
         if withheld is None:
-            low, high = law.prediction_interval(INTERVAL_LEVEL, **variables)
+            low, high = law.prediction_interval(**variables)
             interval = (float(low), float(high))
     return LawPrediction(law.name, law.title, None, loss, interval, withheld, quantities, variables, domain)

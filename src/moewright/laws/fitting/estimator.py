@@ -1,5 +1,6 @@
 """Fitting a law's form to a table of runs."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from moewright.laws.fitting.uncertainty import (
     identify,
     refit,
     resampled_weights,
-    residual_spread,
+    residual_variance,
     status_of_fit,
 )
 from moewright.laws.law import Law
@@ -125,7 +126,7 @@ class LawFitter:
         draws, failed = np.empty((0, len(u))), 0
         if freedom.degrees > 0:
             draws, failed = _replicates(problem, u, rows, weights, tuned, settings, random)
-        spread = residual_spread(residuals, inside, int(problem.free.sum()))
+        spread = math.sqrt(residual_variance(residuals, inside, int(problem.free.sum())))
         reach = rolling_holdouts(problem, u, rows, inside, spread, law.inputs) if len(draws) else ()
         self.problem_, self.rows_, self.weights_, self.u_ = problem, rows, weights, u
         share_failed = failed / max(failed + len(draws), 1)
@@ -244,7 +245,7 @@ def _errors(law: FittedLaw, kept: Observations) -> HoldoutErrors:
         missed_log = np.log(predicted) - np.log(kept.loss)
     coverage, withheld = None, 0
     if len(law.record.draws):
-        low, high = law.interval(kept.columns, 0.9)
+        low, high = law.interval(kept.columns)
         given = np.isfinite(low)
         withheld = int((~given).sum())
         if given.any():

@@ -76,10 +76,10 @@ def refit(problem: Problem, starts: Array, weights: Array, held: Mask | None = N
     )
 
 
-def residual_spread(residuals: Array, weights: Array, free: int) -> float:
-    """Standard deviation of one run's noise, from residuals (R,) of a fit with so many free coefficients."""
+def residual_variance(residuals: Array, weights: Array, free: int) -> float:
+    """Variance of one run's noise, from residuals (R,) of a fit with so many free coefficients."""
     number = int((weights > 0).sum())
-    return float(np.sqrt(np.average(residuals**2, weights=weights) * number / max(number - free, 1)))
+    return float(np.average(residuals**2, weights=weights)) * number / max(number - free, 1)
 
 
 # What the rows leave open
@@ -207,10 +207,7 @@ def degenerate(problem: Problem, u: Array, weights: Array, on_bound: Mask) -> tu
 def standard_errors(problem: Problem, u: Array, weights: Array) -> Array:
     """Standard errors (P,) of the coefficients from the Jacobian and the residuals' spread; 0 where fixed."""
     jacobian = _jacobian(problem, u, weights)
-    residual = problem.residual(u[None])[0]
-    number = int((weights > 0).sum())
-    freedom = max(number - problem.free.sum(), 1)
-    variance = float(np.average(residual**2, weights=weights)) * number / freedom
+    variance = residual_variance(problem.residual(u[None])[0], weights, int(problem.free.sum()))
     # Of log-searched coefficients to first order: d coefficient = coefficient x d log.
     scale = np.where(problem.is_log, problem.coefficients(u), 1.0)[problem.free]
     size = np.maximum(np.linalg.norm(jacobian, axis=1), 1e-300)
