@@ -4,8 +4,9 @@ A rule is a quantity of a model between two bounds of a `Space`. The same quanti
 of the catalogue, so every rule can name those that stand outside of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,13 @@ RULES = (
 """Every rule that the catalogue can be held against; attention's width follows the model's (`heads_multiple`)."""
 
 
-def published_mixtures() -> list[ModelEntry]:
-    """The mixtures of the catalogue, by name."""
-    return [entry for entry in map(get_model, model_names()) if entry.architecture.moe_layers()]
+@cache
+def published_mixtures() -> tuple[ModelEntry, ...]:
+    """The mixtures of the catalogue, by name; their files are read once."""
+    return tuple(entry for entry in map(get_model, model_names()) if entry.architecture.moe_layers())
 
 
-def excluded(rule: PlausibilityRule, space: Space, models: list[ModelEntry]) -> dict[str, float]:
+def excluded(rule: PlausibilityRule, space: Space, models: Sequence[ModelEntry]) -> dict[str, float]:
     """The published models outside of a rule, with their values."""
     return {
         entry.name: float(rule.value(entry.architecture) or 0.0)
