@@ -9,7 +9,6 @@ from moewright.architecture import Architecture, counts, variables
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.candidates import Candidates, build_design, columns
 from moewright.designs.costs import CostedOn, Costs, design_costs
-from moewright.designs.hearing import Hearing
 from moewright.designs.judges import training_tokens
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import nearest_published
@@ -36,7 +35,7 @@ class BesideModel:
     train_tokens: float
     costs: Costs
     verdict: JudgedPair | None
-    """The recommended design (first) against it; None where no published law is heard."""
+    """The recommended design (first) against it; None where no published law is among the judges."""
     within_budgets: bool
 
 
@@ -74,9 +73,7 @@ def load_mixture(source: ArchitectureSource, option: str) -> Loaded:
     return loaded
 
 
-def put_beside(
-    problem: SearchProblem, recommended: Architecture, given: Loaded | None, hearing: Hearing, on: CostedOn
-) -> Baseline:
+def put_beside(problem: SearchProblem, recommended: Architecture, given: Loaded | None, on: CostedOn) -> Baseline:
     """The given model, or the published one nearest to the recommended design, beside that design."""
     if given is None:
         entry = nearest_published(counts.total_params(recommended), counts.active_params(recommended))
@@ -88,19 +85,16 @@ def put_beside(
     return Baseline(
         name=given.name,
         named=named,
-        as_built=_beside(problem, recommended, given.architecture, hearing, on),
-        scaled=None if scaled is None else _beside(problem, recommended, scaled, hearing, on),
+        as_built=_beside(problem, recommended, given.architecture, on),
+        scaled=None if scaled is None else _beside(problem, recommended, scaled, on),
         warnings=given.warnings,
     )
 
 
-def _beside(
-    problem: SearchProblem, recommended: Architecture, other: Architecture, hearing: Hearing, on: CostedOn
-) -> BesideModel:
+def _beside(problem: SearchProblem, recommended: Architecture, other: Architecture, on: CostedOn) -> BesideModel:
     budgets = problem.budgets
     tokens = float(training_tokens(recommended, budgets)), float(training_tokens(other, budgets))
-    heard = {judge.name: judge.law for judge in problem.judges}
-    laws = [law for law in heard.values() if not isinstance(law, FittedLaw) and law.judges.moved]
+    laws = [each.law for each in problem.judges if not isinstance(each.law, FittedLaw) and each.law.judges.moved]
     return BesideModel(
         architecture=other,
         sizes=sizes_of(other),
@@ -135,10 +129,9 @@ def _scaled(a: Architecture, problem: SearchProblem, most_total: int) -> Archite
     With the space's plain attention and vocabulary, whatever the model has; widths and expert sizes in steps of 64.
     """
     sizes = sizes_of(a)
-    scales = np.array(_SCALES)
-    widths = np.maximum(np.rint(sizes["hidden_size"] * scales / _GRID).astype(np.int64), 1) * _GRID
-    depths = np.maximum(np.rint(sizes["num_layers"] * scales).astype(np.int64), 1)
-    experts = np.maximum(np.rint(sizes["expert_size"] * scales / _GRID).astype(np.int64), 1) * _GRID
+    widths = np.maximum(np.rint(sizes["hidden_size"] * _SCALES / _GRID).astype(np.int64), 1) * _GRID
+    depths = np.maximum(np.rint(sizes["num_layers"] * _SCALES).astype(np.int64), 1)
+    experts = np.maximum(np.rint(sizes["expert_size"] * _SCALES / _GRID).astype(np.int64), 1) * _GRID
     heads = [problem.space.heads_of(int(width)) for width in widths]
     usable = np.flatnonzero([bool(found) for found in heads])
     if not len(usable):

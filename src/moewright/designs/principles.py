@@ -54,8 +54,6 @@ class Principles:
     choices: Mapping[Principle, PrincipleChoice]
     liew: Candidates
     """Liew's ranking, best first: filled designs by sparsity, then by experts."""
-    liew_regrets: Array
-    """(laws, designs)."""
     most_total: int
     """The largest total within the budgets."""
     least_sparsity: float
@@ -78,7 +76,6 @@ def choose_by_principles(problem: SearchProblem, within: FeasibleSet, best: Arra
     choices: dict[Principle, PrincipleChoice] = {}
     names = [judge.name for judge in problem.judges]
     liew, most_total = _liew_ranking(problem, within)
-    regrets = problem.losses(liew) - best[:, None]
     chosen: dict[Principle, Candidates | None] = {
         "liew": liew.take([0]),
         "slicing": _best_within(_slicing_groups(problem.groups), problem, prefer),
@@ -88,7 +85,7 @@ def choose_by_principles(problem: SearchProblem, within: FeasibleSet, best: Arra
         if design is not None:
             regret = problem.losses(design)[:, 0] - best
             choices[name] = PrincipleChoice(name, design, dict(zip(names, map(float, regret), strict=True)))
-    return Principles(choices, liew, regrets, most_total, float(liew.num_experts[0] / liew.top_k[0]))
+    return Principles(choices, liew, most_total, float(liew.num_experts[0] / liew.top_k[0]))
 
 
 def _liew_ranking(problem: SearchProblem, within: FeasibleSet) -> tuple[Candidates, int]:

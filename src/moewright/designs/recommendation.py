@@ -20,7 +20,7 @@ from moewright.designs.limits import infeasible, memory_bytes
 from moewright.designs.preference import PREFERENCES, Choice, choose_design
 from moewright.designs.principles import Principles, TradeOff, choose_by_principles, trade_off
 from moewright.designs.ranking import bootstrap_rankings, ranges_of
-from moewright.designs.result import Design, Designs, Favourite, MixtureMap, UndecidedSet
+from moewright.designs.result import Design, Designs, Favourite, UndecidedSet
 from moewright.designs.sensitivity import constraint_modes, shadow_prices
 from moewright.designs.space import Space, load_space
 from moewright.errors import UserError
@@ -93,13 +93,13 @@ def recommend(
         optimum=get("zhao2025").optimum(total_params=total) if "zhao2025" in names else {},
         undecided=UndecidedSet(len(choice.undecided.designs), ranges_of(choice.undecided.designs)),
         choice=choice,
-        baseline=put_beside(problem, designs[0].architecture, beside, choice.hearing, choice.on),
+        baseline=put_beside(problem, designs[0].architecture, beside, choice.on),
         bootstrap=bootstrap,
         modes=constraint_modes(problem, within, first, winners, preference) if budgets.leaves_active_open else (),
         principles=chosen,
         trade_off=_trade_off(designs[0], problem.space),
         prices=shadow_prices(problem, within, best, winners),
-        mixtures=_map(problem, choice, regrets),
+        worst_regrets=regrets.max(axis=0),
         considered=problem.groups.num_designs,
         feasible=within.designs,
         seconds=time.perf_counter() - start,
@@ -181,11 +181,6 @@ def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dic
         )
         for row, name in enumerate(names)
     }
-
-
-def _map(problem: SearchProblem, choice: Choice, regrets: Array) -> MixtureMap:
-    active = np.asarray(counts.active_params(columns(choice.designs, problem.space.vocab_size)), dtype=np.float64)
-    return MixtureMap(choice.designs, np.asarray(regrets.max(axis=0)), active)
 
 
 def _trade_off(design: Design, space: Space) -> TradeOff:

@@ -9,7 +9,6 @@ from moewright.architecture import Architecture
 from moewright.designs.baseline import Baseline, BesideModel, share_of
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.budgets import Budgets
-from moewright.designs.candidates import Candidates
 from moewright.designs.costs import Costs
 from moewright.designs.design_record import (
     BaselineRecord,
@@ -126,15 +125,6 @@ class Favourite:
         return FavouriteRecord(**self.sizes, active_params=self.active_params, regret=self.regret)
 
 
-@dataclass(frozen=True)
-class MixtureMap:
-    """The best design of every mixture that was found: for plots. Exact for the listed ones, upper bounds beyond."""
-
-    designs: Candidates
-    worst_regret: Array
-    active_params: Array
-
-
 @dataclass(frozen=True, repr=False)
 class Designs(ShownTable):
     """The answer of `moewright design`."""
@@ -156,7 +146,8 @@ class Designs(ShownTable):
     principles: Principles
     trade_off: TradeOff
     prices: ShadowPrices
-    mixtures: MixtureMap
+    worst_regrets: Array
+    """Of `choice.designs`, the best undecided design of every mixture: for plots."""
     considered: int
     feasible: int
     seconds: float

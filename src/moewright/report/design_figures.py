@@ -35,11 +35,11 @@ class MixtureGrid:
 
 def mixture_grid(designs: Designs) -> MixtureGrid:
     """The map's data: the best undecided design of each mixture."""
-    m = designs.mixtures
-    experts = sorted(set(m.designs.num_experts.tolist()))
-    top_k = sorted(set(m.designs.top_k.tolist()))
+    d = designs.choice.designs
+    experts = sorted(set(d.num_experts.tolist()))
+    top_k = sorted(set(d.top_k.tolist()))
     regret = np.full((len(experts), len(top_k)), np.nan)
-    for e, k, worst in zip(m.designs.num_experts, m.designs.top_k, m.worst_regret, strict=True):
+    for e, k, worst in zip(d.num_experts, d.top_k, designs.worst_regrets, strict=True):
         place = experts.index(int(e)), top_k.index(int(k))
         regret[place] = np.fmin(regret[place], worst)
     listed: dict[tuple[int, int], list[int]] = {}
@@ -123,8 +123,9 @@ def _mixtures(designs: Designs) -> Drawing:
     bar = figure.colorbar(mesh, ax=axes, extend="max", label="nats")
     bar.outline.set_visible(False)
     caption = (
-        "The largest regret over the laws of the design that would be built with each number of experts and top-k; "
-        "empty: nothing is within the budgets, or another design beats it under all laws that may judge."
+        "The largest regret over the laws of the design that would be built with each number of experts and top-k (of "
+        "those with and without shared experts, the least); empty: nothing is within the budgets, or another design "
+        "beats it under all laws that may judge."
     )
     return Drawing("mixtures", title, caption, figure)
 
