@@ -1,6 +1,7 @@
 """What evidence decides, what it leaves open, what cost decides there, and the baseline beside it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,19 +91,11 @@ def test_preferences_choose_among_the_same_designs() -> None:
     means = {name: choice.hearing.mean_by_law(choice.undecided.losses).min() for name, choice in choices.items()}
     assert len(set(means.values())) == 1
     first = {name: choice.designs.take([0]) for name, choice in choices.items()}
-    loss = {
-        name: choices["loss"].hearing.mean_by_law(_losses(problem, choices["loss"], d)) for name, d in first.items()
-    }
+    heard = replace(problem, judges=choices["loss"].hearing.readings)
+    loss = {name: choices["loss"].hearing.mean_by_law(heard.losses(d)) for name, d in first.items()}
     assert min(loss.values()) == loss["loss"]
     with pytest.raises(UserError, match="prefer"):
         moewright.design(**BUDGETS, prefer="cheap")  # type: ignore[call-overload]
-
-
-def _losses(problem: SearchProblem, choice: Any, designs: Candidates) -> Any:
-    from moewright.designs.judges import losses
-
-    at = problem.variables(designs)
-    return np.stack([np.broadcast_to(losses(judge, at), len(designs)) for judge in choice.hearing.readings])
 
 
 def test_a_baseline_stands_beside_the_answer(answer: Designs) -> None:

@@ -98,6 +98,11 @@ class SearchProblem:
         at = self.variables(candidates)
         return np.stack([np.broadcast_to(losses(judge, at), len(candidates)) for judge in self.judges])
 
+    def least_losses(self, ranges: SizeRanges) -> Array:
+        """(laws, ranges): lower bounds of the losses of all designs of each range."""
+        ends = self.variables(ranges.groups), self.variables(ranges.widest)
+        return np.stack([np.broadcast_to(least_losses(judge, *ends), len(ranges)) for judge in self.judges])
+
 
 def search_problem(groups: Groups, budgets: Budgets, judges: tuple[JudgingLaw, ...]) -> SearchProblem:
     """The search of a space under the budgets."""
@@ -153,6 +158,11 @@ class FeasibleSet:
         return SizeRanges(*sizes_within(chunk, self._problem.bounds, self._problem.space))
 
 
+Mask = npt.NDArray[np.bool_]
+MayHold = Callable[[SizeRanges], Mask]
+"""Which ranges a wanted design may lie in, by what is known so far."""
+
+
 def best_of_each_law(
     problem: SearchProblem, feasible: FeasibleSet, known: Candidates | None = None
 ) -> tuple[Array, Candidates]:
@@ -165,18 +175,14 @@ def best_of_each_law(
     best, winners = found.min(axis=1), [start.take([row]) for row in found.argmin(axis=1)]
     step = problem.space.expert_size_step
 
-    def bounds_of_all(chunk: SizeRanges) -> Array:
-        ends = problem.variables(chunk.groups), problem.variables(chunk.widest)
-        return np.stack([least_losses(judge, *ends) for judge in problem.judges])
-
     def improve(number: int, chunks: list[SizeRanges], lows: list[Array]) -> None:
         judge = problem.judges[number]
 
-        def bounds(ranges: SizeRanges) -> Array:
-            return least_losses(judge, problem.variables(ranges.groups), problem.variables(ranges.widest))
+        def reaches(low: Array) -> Mask:
+            return low < best[number] + ROUNDING_NATS
 
-        def threshold(_: SizeRanges) -> float:
-            return float(best[number]) + ROUNDING_NATS
+        def may_hold(ranges: SizeRanges) -> Mask:
+            return reaches(least_losses(judge, problem.variables(ranges.groups), problem.variables(ranges.widest)))
 
         def offer(designs: Candidates, single: bool) -> None:
             values = losses(judge, problem.variables(designs))
@@ -184,47 +190,35 @@ def best_of_each_law(
             if values[row] < best[number]:
                 best[number], winners[number] = values[row], designs.take([row])
 
-        reaching = [chunk.take(low[number] < threshold(chunk)) for chunk, low in zip(chunks, lows, strict=True)]
-        branch(join_ranges(reaching), step, bounds, threshold, offer)
+        reaching = [chunk.take(reaches(low[number])) for chunk, low in zip(chunks, lows, strict=True)]
+        branch(join_ranges(reaching), step, may_hold, offer)
 
     with ThreadPoolExecutor(THREADS) as pool:  # numpy lets other threads run while it works on a column
         chunks = iter(feasible)
         while some := list(islice(chunks, CHUNKS_AT_ONCE)):
-            lows = list(pool.map(bounds_of_all, some))
+            lows = list(pool.map(problem.least_losses, some))
             list(pool.map(lambda number, s=some, b=lows: improve(number, s, b), range(len(problem.judges))))
     return best, join(winners)
 
 
-Bounds = Callable[[SizeRanges], Array]
-Threshold = Callable[[SizeRanges], Array | float]
-
-
-def promising(chunks: Iterable[SizeRanges], bounds: Bounds, threshold: Threshold) -> Iterator[SizeRanges]:
-    """What is below the threshold, a chunk's worth at a time: small columns cost more to handle than to compute."""
-    waiting: list[tuple[SizeRanges, Array]] = []
+def promising(chunks: Iterable[SizeRanges], may_hold: MayHold) -> Iterator[SizeRanges]:
+    """What may hold a wanted design, a chunk's worth at a time: small columns cost more to handle than to compute."""
+    waiting: list[SizeRanges] = []
     for chunk in chunks:
-        low = bounds(chunk)
-        reaches = low < threshold(chunk)
-        if reaches.any():
-            waiting.append((chunk.take(reaches), low[reaches]))
-        if sum(len(ranges) for ranges, _ in waiting) >= CHUNK_ROWS:
-            yield _still_promising(waiting, threshold)
+        left = chunk.take(may_hold(chunk))
+        if len(left):
+            waiting.append(left)
+        if sum(map(len, waiting)) >= CHUNK_ROWS:
+            yield join_ranges(waiting)
             waiting = []
     if waiting:
-        yield _still_promising(waiting, threshold)
+        yield join_ranges(waiting)
 
 
-def _still_promising(waiting: list[tuple[SizeRanges, Array]], threshold: Threshold) -> SizeRanges:
-    ranges = join_ranges([ranges for ranges, _ in waiting])
-    return ranges.take(np.concatenate([low for _, low in waiting]) < threshold(ranges))
-
-
-def branch(
-    ranges: SizeRanges, step: int, bounds: Bounds, threshold: Threshold, offer: Callable[[Candidates, bool], None]
-) -> None:
+def branch(ranges: SizeRanges, step: int, may_hold: MayHold, offer: Callable[[Candidates, bool], None]) -> None:
     """Cut promising ranges until they are single designs, and offer each of these once as single.
 
-    Ends of what is promising are offered on the way, as not single, to lower the threshold.
+    Ends of what is promising are offered on the way, as not single, so that `may_hold` drops more.
     """
     while len(ranges):
         offer(ranges.widest, False)
@@ -234,4 +228,4 @@ def branch(
         ranges = ranges.take(~single)
         if len(ranges):
             ranges = ranges.cut(step)
-            ranges = ranges.take(bounds(ranges) < threshold(ranges))
+            ranges = ranges.take(may_hold(ranges))

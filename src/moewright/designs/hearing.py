@@ -6,7 +6,7 @@ an expansion is heard in both readings. A law fitted to a user's own runs is hea
 law is left the laws that were asked for are heard as they are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def hear(problem: SearchProblem, within: FeasibleSet) -> Hearing:
 def _readings(judge: JudgingLaw) -> list[JudgingLaw]:
     if judge.law.judges.expansion is None:
         return [judge]
-    return [JudgingLaw(judge.law, judge.evaluate, reading) for reading in (0, 1)]
+    return [replace(judge, reading=reading) for reading in (0, 1)]
 
 
 def _fewest_tokens_per_param(problem: SearchProblem, within: FeasibleSet) -> float:

@@ -6,7 +6,7 @@ A range of expert sizes is dropped whole where some design beats the lower bound
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from moewright.designs.branch_and_bound import (
     ROUNDING_NATS,
     FeasibleSet,
+    Mask,
     SearchProblem,
     SizeRanges,
     branch,
@@ -21,7 +22,6 @@ from moewright.designs.branch_and_bound import (
 )
 from moewright.designs.candidates import Candidates, empty, join
 from moewright.designs.hearing import BEATS_BY, Hearing
-from moewright.designs.judges import least_losses, losses
 from moewright.laws.design_axes import AXES
 from moewright.laws.variable import Array
 
@@ -53,35 +53,28 @@ def undecided_set(problem: SearchProblem, within: FeasibleSet, hearing: Hearing)
     search = _Search(problem, hearing)
     search.offer(within.sample(), single=False)
     step = problem.space.expert_size_step
-    for ranges in promising(within, search.bounds, _half):
-        branch(ranges, step, search.bounds, _half, search.offer)
+    for ranges in promising(within, search.may_hold):
+        branch(ranges, step, search.may_hold, search.offer)
     return search.answer()
-
-
-def _half(ranges: SizeRanges) -> float:
-    return 0.5
 
 
 class _Search:
     def __init__(self, problem: SearchProblem, hearing: Hearing) -> None:
-        self._problem, self._readings = problem, hearing.readings
+        self._heard = replace(problem, judges=hearing.readings)
+        readings = len(hearing.readings)
         r = np.random.default_rng(0)
-        self._weights = np.vstack([np.eye(len(self._readings)), r.dirichlet(np.ones(len(self._readings)), WEIGHTINGS)])
-        self._rivals = np.full((len(self._readings), len(self._weights)), np.inf)
+        self._weights = np.vstack([np.eye(readings), r.dirichlet(np.ones(readings), WEIGHTINGS)])
+        self._rivals = np.full((readings, len(self._weights)), np.inf)
         self._singles: list[Candidates] = []
         self._losses: list[Array] = []
 
-    def bounds(self, ranges: SizeRanges) -> Array:
-        """1 for ranges all of whose designs are beaten, 0 for those that may hold one that is not."""
-        problem = self._problem
-        ends = problem.variables(ranges.groups), problem.variables(ranges.widest)
-        low = np.stack([np.broadcast_to(least_losses(j, *ends), len(ranges)) for j in self._readings])
-        return np.where(_beaten(low - ROUNDING_NATS, self._rivals), 1.0, 0.0)
+    def may_hold(self, ranges: SizeRanges) -> Mask:
+        """Which ranges may hold a design that no rival beats."""
+        return ~_beaten(self._heard.least_losses(ranges) - ROUNDING_NATS, self._rivals)
 
     def offer(self, designs: Candidates, single: bool) -> None:
         """Take designs into account."""
-        at = self._problem.variables(designs)
-        found = np.stack([np.broadcast_to(losses(j, at), len(designs)) for j in self._readings])
+        found = self._heard.losses(designs)
         by_weight = self._weights @ found
         best = by_weight.argmin(axis=1)
         better = by_weight[np.arange(len(best)), best] < np.einsum("wr,rw->w", self._weights, self._finite())
@@ -94,7 +87,7 @@ class _Search:
     def answer(self) -> Undecided:
         """The exact set, once everything has been offered: only designs on the front need to be held against."""
         designs = join([empty(), *self._singles])
-        found = np.concatenate([np.empty((len(self._readings), 0)), *self._losses], axis=1)
+        found = np.concatenate([np.empty((len(self._heard.judges), 0)), *self._losses], axis=1)
         left = ~_beaten(found, found[:, front(found)])
         return Undecided(designs.take(left), found[:, left])
 
@@ -116,7 +109,7 @@ def front(found: Array) -> npt.NDArray[np.intp]:
     return np.array(on_front, dtype=np.intp)
 
 
-def _beaten(found: Array, rivals: Array) -> npt.NDArray[np.bool_]:
+def _beaten(found: Array, rivals: Array) -> Mask:
     """Which columns some rival beats by the margin in all readings."""
     beaten = np.zeros(found.shape[1], dtype=bool)
     for rival in np.unique(rivals, axis=1).T:
