@@ -54,13 +54,12 @@ def _row(name: str, answer: Designs) -> list[str]:
     found = difference(first, built)
     ranges = answer.undecided.ranges
     outside = [size for size in SIZES if not ranges[size][0] <= built.sizes[size] <= ranges[size][1]]
-    decided = built.verdict is not None and built.verdict.mean is not None
     return [
         name,
         MODELS[name][0] or f"{ASSUMED} assumed",
         _sizes(built.sizes),
         _sizes(first.sizes),
-        f"{built.verdict.mean:+.3f}" if decided else "undecided",  # type: ignore[union-attr]
+        "undecided" if built.loss_difference is None else f"{built.loss_difference:+.3f}",
         f"{found.train_device_hours:+.0%}",
         f"{found.decode_tokens_per_second:+.0%}",
         f"{answer.undecided.count:,} of {answer.feasible:,}",

@@ -8,7 +8,7 @@ import numpy as np
 from moewright.architecture import Architecture, counts, variables
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.candidates import Candidates, build_design, columns
-from moewright.designs.costs import CostedOn, Costs, design_costs
+from moewright.designs.costs import CostedOn, Costs, design_costs, middle
 from moewright.designs.judges import training_tokens
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import nearest_published
@@ -37,6 +37,11 @@ class BesideModel:
     verdict: JudgedPair | None
     """The recommended design (first) against it; None where no published law is among the judges."""
     within_budgets: bool
+
+    @property
+    def loss_difference(self) -> float | None:
+        """Nats that the recommended design's loss lies above its own, where laws decide it."""
+        return None if self.verdict is None else self.verdict.mean
 
 
 @dataclass(frozen=True)
@@ -166,4 +171,4 @@ def share_of(one: tuple[Any, Any] | float, other: tuple[Any, Any] | float) -> fl
 
 
 def _middle(value: tuple[Any, Any] | float) -> float:
-    return float(np.sqrt(float(value[0]) * float(value[1]))) if isinstance(value, tuple) else float(value)
+    return float(middle(value)) if isinstance(value, tuple) else float(value)

@@ -4,10 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from moewright.architecture import cache
 from moewright.architecture.spec import Countable
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.designs.budgets import Budgets
+from moewright.laws.variable import Array
 
 # Named where the budgets name none: what most published mixtures of the catalogue were trained on.
 USUAL_DEVICE = "H100"
@@ -85,6 +88,11 @@ def design_costs(architecture: Countable[Any], train_tokens: Any, budgets: Budge
         time_to_first_token=time_to_first_token(architecture, on.hardware, **load),
         kv_bytes_per_token=cache.kv_bytes_per_token(architecture, budgets.kv_dtype),
     )
+
+
+def middle(ends: tuple[Any, Any]) -> Array:
+    """The geometric mean of the ends of a range, numbers or columns."""
+    return np.sqrt(np.asarray(ends[0], dtype=np.float64) * np.asarray(ends[1], dtype=np.float64))
 
 
 def _whole(number: int) -> int:

@@ -8,7 +8,7 @@ heard, over what an e-fold of training is worth to them. The mean orders pairs o
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, columns
-from moewright.designs.costs import CostedOn, bytes_per_param, bytes_wanted, costed_on, design_costs
+from moewright.designs.costs import CostedOn, bytes_per_param, bytes_wanted, costed_on, design_costs, middle
 from moewright.designs.hearing import Hearing, hear
 from moewright.designs.judges import loss_of
 from moewright.designs.rules import published_mixtures
@@ -50,6 +50,11 @@ class Worth:
     at: str
     """The published model at whose size it is taken: the nearest to the budgets, whatever is searched."""
 
+    @property
+    def of_more_training(self) -> float | None:
+        """Nats of `MORE_TRAINING` times the training, by the same slope."""
+        return None if self.nats is None else self.nats * math.log(MORE_TRAINING)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -64,6 +69,11 @@ class Choice:
     """(designs,): logarithm of the effective cost above the first's, or nats by preference for loss."""
     worth: Worth
     on: CostedOn
+
+    @property
+    def by_cost(self) -> bool:
+        """Whether cost chose; else the least mean loss did: so preferred, or no law that is heard sees training."""
+        return self.prefer != "loss" and self.worth.nats is not None
 
 
 def choose_design(problem: SearchProblem, within: FeasibleSet, prefer: Preference) -> Choice:
@@ -115,9 +125,5 @@ def _scores(
         return mean
     counted = columns(undecided.designs, problem.space.vocab_size)
     costs = design_costs(counted, problem.variables(undecided.designs).train_tokens, problem.budgets, on)
-    hours, rate = _middle(costs.train_device_hours), _middle(costs.decode_tokens_per_second)
+    hours, rate = middle(costs.train_device_hours), middle(costs.decode_tokens_per_second)
     return np.asarray(mean / worth.nats + train * np.log(hours) - decode * np.log(rate))
-
-
-def _middle(ends: tuple[Any, Any]) -> Array:
-    return np.sqrt(np.asarray(ends[0], dtype=np.float64) * np.asarray(ends[1], dtype=np.float64))

@@ -1,6 +1,5 @@
 """What a design run gives: the design to build, what else is undecided, a baseline, and where the laws differ."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -233,7 +232,7 @@ class Designs(ShownTable):
             f"no design within the budgets is better by more than {BEATS_BY:g} nats under all {heard} that may judge "
             f"({', '.join(hearing.laws)}); so are {self.undecided.count - 1:,} others"
         ]
-        if choice.worth.nats is None or choice.prefer == "loss":
+        if not choice.by_cost:
             return (*found, "of these it has the least mean loss over the laws")
         what = {
             "balanced": "device-hours of training and seconds of decoding, alike,",
@@ -243,7 +242,7 @@ class Designs(ShownTable):
         return (
             *found,
             f"of these it has the least {what} at equal loss: 10 % more training is worth "
-            f"{choice.worth.nats * math.log(1.1):.4f} nats (mean of {len(choice.worth.by_law)} laws at "
+            f"{choice.worth.of_more_training:.4f} nats (mean of {len(choice.worth.by_law)} laws at "
             f"{choice.worth.at}'s size)",
         )
 

@@ -1,7 +1,6 @@
 """What `moewright design` prints, in order; each table is at most 80 columns wide with up to seven laws."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
@@ -14,7 +13,6 @@ from moewright.designs.result import Design, Designs, difference
 from moewright.designs.rules import RULES, excluded, published_mixtures
 from moewright.designs.space import Space, describe_space
 from moewright.designs.undecided import REASONS
-from moewright.laws import JudgedPair
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
@@ -78,10 +76,7 @@ def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
 
 def _difference(designs: Designs, model: BesideModel) -> str:
     found = difference(designs.designs[0], model)
-    verdict = model.verdict
-    loss = "undecided"
-    if verdict is not None and verdict.better is not None and verdict.mean is not None:
-        loss = f"{verdict.mean:+.3f} nats"
+    loss = "undecided" if model.loss_difference is None else f"{model.loss_difference:+.3f} nats"
     return (
         f"loss {loss}, train {found.train_device_hours:+.0%}, decode {found.decode_tokens_per_second:+.0%}, "
         f"memory {found.memory_bytes:+.0%}"
@@ -115,11 +110,10 @@ def _from_to(ends: tuple[int, int]) -> str:
 
 def _chosen(designs: Designs) -> str:
     choice = designs.choice
-    if choice.worth.nats is None or choice.prefer == "loss":
+    if not choice.by_cost:
         return f"by {choice.prefer}: the least mean loss over the laws"
     what = {"balanced": "training and decoding alike", "train": "training", "serve": "decoding"}[choice.prefer]
-    nats = choice.worth.nats * math.log(1.1)
-    return f"{choice.prefer}: {what}; 10 % more training: {nats:.4f} nats"
+    return f"{choice.prefer}: {what}; 10 % more training: {choice.worth.of_more_training:.4f} nats"
 
 
 def largest_doubt(designs: Designs) -> str:
@@ -208,11 +202,7 @@ def budget_lines(b: Budgets) -> list[str]:
 
 def size_ranges(ranges: dict[str, tuple[int, int]]) -> str:
     """Ranges of the sizes that have a word."""
-    return ", ".join(
-        f"{word} {ranges[name][0]}" + (f"-{ranges[name][1]}" if ranges[name][1] > ranges[name][0] else "")
-        for name, word in SIZE_WORDS.items()
-        if name in ranges
-    )
+    return ", ".join(f"{word} {_from_to(ranges[name])}" for name, word in SIZE_WORDS.items() if name in ranges)
 
 
 def _print_undecided(console: Screen, designs: Designs) -> None:
@@ -292,9 +282,7 @@ def _ranking(designs: Designs) -> Table:
 
 
 def _score(designs: Designs, design: Design) -> str:
-    if designs.choice.worth.nats is None or designs.choice.prefer == "loss":
-        return f"{design.score:+.4f}"
-    return f"{math.expm1(design.score):+.1%}"
+    return f"{math.expm1(design.score):+.1%}" if designs.choice.by_cost else f"{design.score:+.4f}"
 
 
 def _regrets(designs: Designs) -> Table:
@@ -343,23 +331,16 @@ def _beside(designs: Designs) -> Table:
     table = _table(f"Beside {baseline.name}", (_SIZES[name] for name in _BESIDE), first="")
     for header in ("total", "active", "hours", "tokens/s", "first", "loss of the first"):
         table.add_column(header, justify="right", no_wrap=True)
-    rows: list[tuple[str, Mapping[str, float], Design | BesideModel, JudgedPair | None]] = [
-        ("first", first.sizes, first, None)
-    ]
-    rows += [("as built", baseline.as_built.sizes, baseline.as_built, baseline.as_built.verdict)]
+    rows: list[tuple[str, Design | BesideModel]] = [("first", first), ("as built", baseline.as_built)]
     if baseline.scaled is not None:
-        rows += [("scaled", baseline.scaled.sizes, baseline.scaled, baseline.scaled.verdict)]
-    for name, sizes, model, verdict in rows:
-        loss = (
-            ""
-            if name == "first"
-            else "undecided"
-            if verdict is None or verdict.mean is None
-            else f"{verdict.mean:+.3f}"
-        )
+        rows.append(("scaled", baseline.scaled))
+    for name, model in rows:
+        loss = ""
+        if isinstance(model, BesideModel):
+            loss = "undecided" if model.loss_difference is None else f"{model.loss_difference:+.3f}"
         table.add_row(
             name,
-            *(f"{sizes[size]:g}" for size in _BESIDE),
+            *(f"{model.sizes[size]:g}" for size in _BESIDE),
             format_count(model.total_params, 3),
             format_count(model.active_params, 3),
             _interval(model.costs.train_device_hours, count=True),
