@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import moewright
-from moewright.architecture import Architecture, counts, variables
-from moewright.designs.rules import experts_share
-from moewright.hf.published_models import ModelEntry, get_model, model_names
+from moewright.architecture import Architecture, counts
+from moewright.designs.baseline import sizes_of
+from moewright.designs.result import Designs
+from moewright.designs.rules import experts_share, published_mixtures
+from moewright.hf.published_models import ModelEntry, get_model
 from moewright.quantities import parse_count
 
 TUNE = (
@@ -45,7 +47,7 @@ JUDGE = (
 )
 # Of those whose makers do not say: the middle of what the others of their years say.
 ASSUMED_TOKENS = 15e12
-AXES = ("experts", "top_k", "expert_size", "shared", "layers", "width")
+AXES = ("num_experts", "top_k", "expert_size", "shared_experts", "num_layers", "hidden_size")
 
 
 @dataclass(frozen=True)
@@ -76,34 +78,21 @@ def built(entry: ModelEntry) -> Built:
     )
 
 
-def sizes_of(a: Architecture) -> dict[str, float]:
-    """Of any mixture."""
-    return {
-        "experts": variables.num_experts(a),
-        "top_k": variables.top_k(a),
-        "expert_size": variables.expert_size(a),
-        "shared": variables.shared_experts(a),
-        "layers": a.num_layers,
-        "width": a.hidden_size,
-    }
-
-
 def shape_of(a: Architecture) -> dict[str, float]:
     """What tells a model that could have been published from one that could not: sizes, and their ratios."""
     sizes = sizes_of(a)
     return {
         **sizes,
-        "width/layers": sizes["width"] / sizes["layers"],
-        "expert size/width": sizes["expert_size"] / sizes["width"],
-        "top_k/experts": sizes["top_k"] / sizes["experts"],
+        "width/layers": sizes["hidden_size"] / sizes["num_layers"],
+        "expert size/width": sizes["expert_size"] / sizes["hidden_size"],
+        "top_k/experts": sizes["top_k"] / sizes["num_experts"],
         "experts' share of active": experts_share(a),
     }
 
 
 def envelope() -> dict[str, tuple[float, float]]:
     """Of the catalogue's mixtures, by axis."""
-    entries = map(get_model, model_names())
-    shapes = [shape_of(entry.architecture) for entry in entries if entry.architecture.moe_layers()]
+    shapes = [shape_of(entry.architecture) for entry in published_mixtures()]
     return {axis: (min(s[axis] for s in shapes), max(s[axis] for s in shapes)) for axis in shapes[0]}
 
 
@@ -112,29 +101,15 @@ def outside(values: dict[str, float], ranges: dict[str, tuple[float, float]]) ->
     return {axis: values[axis] for axis, (low, high) in ranges.items() if not low <= values[axis] <= high}
 
 
-def ask(model: Built) -> tuple[Architecture, dict[str, tuple[float, float]], int]:
-    """The first design for the model's budgets, the undecided ranges by axis, and how many designs are undecided."""
+def ask(model: Built) -> Designs:
+    """The answer for the model's budgets."""
     budgets: dict[str, Any] = {
         "total_params": model.total,
         "active_params": model.active,
         "train_tokens": model.tokens,
         "vocab_size": model.vocab_size,
     }
-    answer = moewright.design(**budgets, top=1)
-    ranges = answer.undecided.ranges
-    named = {
-        "experts": "num_experts",
-        "top_k": "top_k",
-        "expert_size": "expert_size",
-        "shared": "shared_experts",
-        "layers": "num_layers",
-        "width": "hidden_size",
-    }
-    return (
-        answer.designs[0].architecture,
-        {axis: ranges[name] for axis, name in named.items()},
-        answer.undecided.count,
-    )
+    return moewright.design(**budgets, top=1)
 
 
 def report(names: tuple[str, ...], like_published: dict[str, tuple[float, float]]) -> None:
@@ -142,14 +117,17 @@ def report(names: tuple[str, ...], like_published: dict[str, tuple[float, float]
     sane = inside = on_axis = 0
     for name in names:
         model = built(get_model(name))
-        first, ranges, count = ask(model)
+        answer = ask(model)
+        first, ranges = answer.designs[0].architecture, {axis: answer.undecided.ranges[axis] for axis in AXES}
         strange, missed = outside(shape_of(first), like_published), outside(model.sizes, ranges)
         sane, inside, on_axis = sane + (not strange), inside + (not missed), on_axis + len(AXES) - len(missed)
         tokens = f"{model.tokens / 1e12:.3g}T{'' if model.tokens_known else ' assumed'}"
         print(f"{name}: {model.total / 1e9:.4g}B total, {model.active / 1e9:.3g}B active, {tokens}")
         print(f"  built      {_words(model.sizes)}")
         print(f"  first      {_words(sizes_of(first))}")
-        print(f"  undecided  {count:,}: " + ", ".join(f"{a} {lo:g}-{hi:g}" for a, (lo, hi) in ranges.items()))
+        count = answer.undecided.count
+        share = f"{count:,} ({count / answer.feasible:.1%} of those within the budgets)"
+        print(f"  undecided  {share}: " + ", ".join(f"{a} {lo:g}-{hi:g}" for a, (lo, hi) in ranges.items()))
         print("  first design is like none published by " + _words(strange) if strange else "  first design is sane")
         print("  MISSED by " + _words(missed) if missed else "  published sizes are inside")
     print(
