@@ -10,6 +10,7 @@ constants of designs may be chosen by TUNE; JUDGE is only ever read. About a min
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,7 @@ def envelope() -> dict[str, tuple[float, float]]:
     return {axis: (min(s[axis] for s in shapes), max(s[axis] for s in shapes)) for axis in shapes[0]}
 
 
-def outside(values: dict[str, float], ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
+def outside(values: dict[str, float], ranges: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     """The axes on which values lie outside their ranges."""
     return {axis: values[axis] for axis, (low, high) in ranges.items() if not low <= values[axis] <= high}
 
