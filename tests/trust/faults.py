@@ -129,6 +129,8 @@ def serve() -> None:
     machine: Any = sys.modules.get("moewright.lab.machine")
     if machine is not None:
         machine._SIZE = 64  # the speed of the machine is not what is tried
+    preregistration: Any = import_module("moewright.laws.fitting.preregistration")
+    preregistration._now = lambda: "2026-11-28T00:00:00Z"  # nor is the date: results are compared byte for byte
     for line in sys.stdin:
         arguments, err = json.loads(line)
         child = os.fork()

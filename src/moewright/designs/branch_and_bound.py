@@ -179,7 +179,7 @@ def best_of_each_law(
         judge = problem.judges[number]
 
         def reaches(low: Array) -> Mask:
-            return low < best[number] + ROUNDING_NATS
+            return np.asarray(low < best[number] + ROUNDING_NATS)
 
         def may_hold(ranges: SizeRanges) -> Mask:
             return reaches(least_losses(judge, problem.variables(ranges.groups), problem.variables(ranges.widest)))

@@ -65,6 +65,10 @@ class ForecastScore(Shown, Output):
         return {"law": self.law, "inside": self.inside, "expected": self.expected, "measured": self.measured}
 
 
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def forecast_of(law: FittedLaw, at: Mapping[str, float], level: float = LEVEL) -> PreregisteredForecast:
     """What the law expects of a run, dated now.
 
@@ -76,7 +80,7 @@ def forecast_of(law: FittedLaw, at: Mapping[str, float], level: float = LEVEL) -
     low, high = law.prediction_interval(level, **at)
     record = law.record
     return PreregisteredForecast(
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=_now(),
         moewright=version("moewright"),
         law=record.law,
         formula=law.form.formula,
