@@ -12,7 +12,7 @@ import pytest
 import moewright
 from moewright import UserError
 from moewright.architecture.mixers import AnyAttention, LatentAttention
-from moewright.architecture.spec import WeightFormatName
+from moewright.architecture.spec import Architecture, Repeat, WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.hardware.devices import SPEED_OF_LIGHT, load_device
 from moewright.hardware.placement import Placement
@@ -40,10 +40,20 @@ def columns(*degrees: int) -> ServingColumns:
     return ServingColumns(*(np.array([size]) for size in degrees))
 
 
+def looped(architecture: Architecture, passes: int) -> Architecture:
+    """The architecture with each token going through each layer so often."""
+    layers = tuple(
+        Repeat(repeat=times, layers=(layer.model_copy(update={"passes": passes}),))
+        for times, layer in architecture.layer_runs()
+    )
+    return architecture.model_copy(update={"layers": layers})
+
+
+@pytest.mark.parametrize("passes", [1, 3])
 @pytest.mark.parametrize("model", MODELS)
-def test_with_perfect_coefficients_one_device_is_the_roofline(model: str) -> None:
-    """Another code with other formulas for the same: eight passes of each of five models."""
-    architecture = load_architecture(model).architecture
+def test_with_perfect_coefficients_one_device_is_the_roofline(model: str, passes: int) -> None:
+    """Another code with other formulas for the same: eight passes of each of five models, and of their loops."""
+    architecture = looped(load_architecture(model).architecture, passes)
     device = load_device("H200").model_copy(update={"efficiency": SPEED_OF_LIGHT})
     draw = random.Random(model)
     for _ in range(8):

@@ -35,10 +35,10 @@ from moewright.architecture.cache import (
     layer_cache_bytes_of_device,
 )
 from moewright.architecture.counts import mixing_flops
-from moewright.architecture.feed_forwards import routed_width
+from moewright.architecture.feed_forwards import MoE, routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
 from moewright.architecture.mixers import LatentAttention, NoMixer
-from moewright.architecture.spec import AnyLayer, Architecture, sublayers
+from moewright.architecture.spec import AnyLayer, Architecture, passed_layers, sublayers
 from moewright.architecture.weight_formats import WeightFormat
 from moewright.hardware.devices import ComputeDtype, Device
 from moewright.hardware.placement import ON_EVERY_DEVICE, distinct_experts, most_loaded, weight_share
@@ -177,7 +177,8 @@ def served_work(
     if architecture.tie_embeddings:
         head: Weight[Any] = Weight("lm_head", "lm_head", architecture.vocab_size, d)
         work.operations.append(_product(head, 1, logits, tensor, stored))
-    for times, layer in architecture.layer_runs():
+    for layers, layer in architecture.layer_runs():
+        times = layers * layer.passes
         in_mixer = len(part_weights(layer.mixer, d))
         weights: list[Weight[Any]] = [*layer_weights(architecture, layer)]
         for number, weight in enumerate(weights):
@@ -191,11 +192,14 @@ def served_work(
                 work.operations.append(_product(weight, times, tokens, shards, stored))
         if not isinstance(layer.mixer, NoMixer):
             work.mixers += times
-            work.operations.append(_mixing(architecture, layer, times, layouts, one, kv_dtype, layout))
+            work.operations.append(_mixing(architecture, layer, layers, layouts, one, kv_dtype, layout))
     state = tokens * d * width
-    reduced = sum(times * sublayers(layer) for times, layer in architecture.layer_runs())
+    reduced = sum(times * sublayers(layer) for times, layer in passed_layers(architecture))
     shares_experts = layouts.data > 1
-    for times, moe in architecture.moe_layers():
+    for times, layer in passed_layers(architecture):
+        moe = layer.feed_forward
+        if not isinstance(moe, MoE):
+            continue
         work.mixtures += times
         sent_width = routed_width(moe, d) * _STATE_BYTES
         # A group's devices share the sending of its tokens.
@@ -266,10 +270,8 @@ def _most(touched: Column, experts: int, places: Column) -> Column:
 
 
 def _flops_and_operands(weight: Weight[Any], tokens: Column, stored: WeightFormat) -> tuple[Column, Column]:
-    multiplied = weight.use in ("matmul", "convolution")
-    flops = 2.0 * tokens * weight.active_params if multiplied else 0.0 * tokens
     each = weight.inputs * DTYPE_BYTES[_dtype(weight, stored)] + weight.outputs * stored.rest_bytes
-    return flops, tokens * weight.active * each
+    return 2.0 * tokens * weight.products, tokens * weight.active * each
 
 
 def _dtype(weight: Weight[Any], stored: WeightFormat) -> ComputeDtype:
@@ -297,8 +299,9 @@ def _mixing(
     # A prompt's entries are written.
     bytes_of_device = layer_cache_bytes_moved_of_device if one.generates else layer_cache_bytes_of_device
     moved = bytes_of_device(architecture, layer, one.context, layouts.tensor, kv_dtype, layout)
+    # The cache has entries of every pass of a token through the layer already.
     sequences = layouts.sequences * float(times)
-    return ServedOperation("cache", "bf16", sequences * flops / layouts.tensor, sequences * moved)
+    return ServedOperation("cache", "bf16", sequences * layer.passes * flops / layouts.tensor, sequences * moved)
 
 
 def pass_seconds(
