@@ -4,7 +4,7 @@ from rich.table import Table
 
 from moewright.hardware.layout_plan import LayoutPlan, layout_text
 from moewright.hardware.layout_record import LayoutCostRecord, LayoutPlanRecord, LayoutRecord
-from moewright.hardware.serving_record import ServingPlanRecord
+from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
@@ -46,7 +46,7 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
     console.print(_layouts(record))
     console.print()
     console.print(styled("[bold]The first[/bold]: --layout {}", layout_text(best)))
-    console.print(_memory(record, best))
+    console.print(held_table(record, best))
     console.print()
     console.print(_times(best))
     if best.cost is not None:
@@ -64,13 +64,7 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
     console.print(styled("[bold]Megatron-LM[/bold]: {}", " ".join(best.megatron)))
     if best.torchtitan is not None:
         console.print(styled("[bold]torchtitan[/bold]: {}", " ".join(best.torchtitan)))
-    if record.refused:
-        console.print()
-        console.print(refused_table(record))
-    console.print()
-    console.print(f"Ranges: {record.range}.")
-    for warning in record.warnings:
-        console.print(warning)
+    print_end(console, record)
 
 
 def _layouts(record: LayoutPlanRecord) -> Table:
@@ -93,7 +87,8 @@ def _layouts(record: LayoutPlanRecord) -> Table:
     return table
 
 
-def _memory(record: LayoutPlanRecord, layout: LayoutRecord) -> Table:
+def held_table(record: LayoutPlanRecord | ServingPlanRecord, layout: LayoutRecord | ServingLayoutRecord) -> Table:
+    """What the fullest device of a layout holds, by component."""
     table = number_table("Memory of the fullest device", "", "bytes", "of what may be used")
     for name, size in [*layout.memory, ("all", layout.memory_bytes_per_device)]:
         if size:
@@ -124,8 +119,18 @@ def print_bill(console: Screen, what: str, cost: LayoutCostRecord) -> None:
     console.print(styled("[bold]{}[/bold]: {}", what, "".join(parts)[2:]))
 
 
-def refused_table(record: LayoutPlanRecord | ServingPlanRecord) -> Table:
-    """Why layouts are refused, and the nearest of each kind."""
+def print_end(console: Screen, record: LayoutPlanRecord | ServingPlanRecord) -> None:
+    """Why layouts are refused, what the ranges mean, and warnings."""
+    if record.refused:
+        console.print()
+        console.print(_refused(record))
+    console.print()
+    console.print(f"Ranges: {record.range}.")
+    for warning in record.warnings:
+        console.print(warning)
+
+
+def _refused(record: LayoutPlanRecord | ServingPlanRecord) -> Table:
     table = bare_table(f"Refused, of {record.considered:,} considered")
     table.add_column("layouts", justify="right")
     table.add_column("why, and the nearest")

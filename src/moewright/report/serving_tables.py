@@ -5,7 +5,7 @@ from rich.table import Table
 from moewright.hardware.serving_plan import ServingPlan, serving_layout_text
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
 from moewright.quantities import format_bytes
-from moewright.report.layout_tables import print_bill, refused_table
+from moewright.report.layout_tables import held_table, print_bill, print_end
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
 
@@ -44,7 +44,7 @@ def print_serving(console: Screen, plan: ServingPlan) -> None:
     console.print(_layouts(record))
     console.print()
     console.print(styled("[bold]The first[/bold]: --layout {}", serving_layout_text(best)))
-    console.print(_memory(record, best))
+    console.print(held_table(record, best))
     if best.experts_on_host:
         console.print(
             styled("Experts of {} layers are in the memory of {}.", str(best.experts_on_host), record.experts_on or "")
@@ -66,13 +66,7 @@ def print_serving(console: Screen, plan: ServingPlan) -> None:
         console.print(
             styled("[bold]SGLang[/bold]: python -m sglang.launch_server --model-path MODEL {}", " ".join(best.sglang))
         )
-    if record.refused:
-        console.print()
-        console.print(refused_table(record))
-    console.print()
-    console.print(f"Ranges: {record.range}.")
-    for warning in record.warnings:
-        console.print(warning)
+    print_end(console, record)
 
 
 def _layouts(record: ServingPlanRecord) -> Table:
@@ -89,13 +83,6 @@ def _layouts(record: ServingPlanRecord) -> Table:
             "-".join(f"{value:,.3g}" for value in layout.tokens_per_second_per_user),
             "-".join(f"{value:,.0f}" for value in layout.tokens_per_second_per_device),
         )
-    return table
-
-
-def _memory(record: ServingPlanRecord, layout: ServingLayoutRecord) -> Table:
-    table = number_table("Memory of the fullest device", "", "bytes", "of what may be used")
-    for name, size in [*layout.memory, ("all", layout.memory_bytes_per_device)]:
-        table.add_row(name, format_bytes(size, 3), f"{size / record.usable_memory:.0%}")
     return table
 
 
