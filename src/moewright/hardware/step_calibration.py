@@ -263,10 +263,11 @@ def _with(packaged: StepCoefficients, names: Sequence[str], logs: Column) -> Ste
     return packaged.model_copy(update={"coefficients": changed})
 
 
-def _slopes(rows: Sequence[MeasuredStep], packaged: StepCoefficients, names: Sequence[str], logs: Column) -> Column:
-    """Change of each row's logarithm with that of each coefficient: (rows, names)."""
+def _slopes(
+    rows: Sequence[MeasuredStep], packaged: StepCoefficients, names: Sequence[str], logs: Column, base: Column
+) -> Column:
+    """Change of each row's logarithm, `base` at these coefficients, with that of each of them: (rows, names)."""
     step = 1e-3
-    base = _logs(rows, _with(packaged, names, logs))
     moved = [
         _logs(rows, _with(packaged, names, logs + step * (np.arange(len(names)) == place)))
         for place in range(len(names))
@@ -286,7 +287,8 @@ def _told(rows: Sequence[MeasuredStep], packaged: StepCoefficients) -> tuple[lis
     names = [str(name) for name in packaged.coefficients]
     logs = np.log([packaged.values()[name] for name in names])
     widths = _widths(packaged, names)
-    scaled = _slopes(rows, packaged, names, logs) * widths / STEP_NOISE
+    base = _logs(rows, _with(packaged, names, logs))
+    scaled = _slopes(rows, packaged, names, logs, base) * widths / STEP_NOISE
     posterior = np.sqrt(np.diag(np.linalg.inv(np.eye(len(names)) + scaled.T @ scaled)))
     told = [name for name, left in zip(names, posterior, strict=True) if left < TOLD]
     return told, [name for name in names if name not in told]
@@ -305,9 +307,10 @@ def _fitted(rows: Sequence[MeasuredStep], packaged: StepCoefficients, names: Seq
 
     logs, best = centre, cost(centre)
     for _ in range(8):
-        apart = (_logs(rows, _with(packaged, names, logs)) - measured) / STEP_NOISE
+        base = _logs(rows, _with(packaged, names, logs))
+        apart = (base - measured) / STEP_NOISE
         trust = 1 / np.sqrt(1 + apart**2 / 9)  # a row that is far off pulls less
-        slopes = _slopes(rows, packaged, names, logs) / STEP_NOISE
+        slopes = _slopes(rows, packaged, names, logs, base) / STEP_NOISE
         normal = slopes.T @ (trust[:, None] * slopes) + np.diag(widths**-2.0)
         step = np.linalg.solve(normal, -(slopes.T @ (trust * apart)) - (logs - centre) / widths**2)
         for part in (1.0, 0.5, 0.25, 0.1):
