@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moewright.hardware.layout_record import LayoutRecord
+from moewright.hardware.serving import RESERVE
 from moewright.hardware.serving_record import ServingLayoutRecord
 
 # Megatron-LM: megatron/training/arguments.py. torchtitan 0.3.0: config/, distributed/activation_checkpoint.py.
@@ -111,7 +112,7 @@ def vllm_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft_t
     flags += [
         f"--max-model-len {context}",
         f"--max-num-seqs {-(-layout.batch // layout.dp)}",
-        "--gpu-memory-utilization 0.9",
+        f"--gpu-memory-utilization {1 - RESERVE:g}",
     ]
     if kv_dtype == "fp8":
         flags.append("--kv-cache-dtype fp8")
@@ -135,7 +136,7 @@ def sglang_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft
     flags += [
         f"--context-length {context}",
         f"--max-running-requests {layout.batch}",
-        "--mem-fraction-static 0.9",
+        f"--mem-fraction-static {1 - RESERVE:g}",
     ]
     if kv_dtype == "fp8":
         flags.append("--kv-cache-dtype fp8_e4m3")

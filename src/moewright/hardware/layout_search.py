@@ -19,9 +19,9 @@ micro-batch of each stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -40,7 +40,7 @@ LARGEST_TENSOR, LARGEST_CONTEXT, LARGEST_PIPELINE = 8, 16, 64
 CHUNKS = (1, 2, 3, 4, 6, 8, 12)
 MICRO_BATCHES = (1, 2, 4, 8, 16)
 Refusal = Literal["degrees", "heads", "sequence", "stages", "experts", "batch", "memory"]
-REFUSALS: tuple[Refusal, ...] = get_args(Refusal)
+Rule = TypeVar("Rule", bound=str)
 REFUSAL_REASONS: dict[Refusal, str] = {
     "degrees": "tensor x pipeline x context do not divide the devices, or leave a domain of fast links",
     "heads": "the tensor degree does not divide the attention heads",
@@ -53,21 +53,32 @@ REFUSAL_REASONS: dict[Refusal, str] = {
 
 
 @dataclass(frozen=True)
-class TrainingJob:
-    """One training run that layouts are for."""
+class Job:
+    """A model on so many devices."""
 
     architecture: Architecture
     device: Device
     devices: int
-    tokens_per_sequence: int
-    sequences: int
-    """Of a step."""
-    optimizer: OptimizerName = "adamw"
 
     @property
     def usable_memory(self) -> float:
         """Bytes of a device, a tenth kept free."""
         return (1 - RESERVE) * self.device.memory
+
+    @property
+    def domain(self) -> int:
+        """Devices that fast links join."""
+        return domain_devices(self.device, self.devices)
+
+
+@dataclass(frozen=True)
+class TrainingJob(Job):
+    """One training run that layouts are for."""
+
+    tokens_per_sequence: int
+    sequences: int
+    """Of a step."""
+    optimizer: OptimizerName = "adamw"
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ def divisors(number: int, largest: int) -> list[int]:
 
 def layout_grid(job: TrainingJob) -> LayoutColumns:
     """Every combination of degrees, chunks and micro-batches, ZeRO 1 and nothing but scores recomputed."""
-    domain = domain_devices(job.device, job.devices)
+    domain = job.domain
     most_experts = max((group.count for _, moe in job.architecture.moe_layers() for group in moe.groups), default=1)
     axes = [
         divisors(job.devices, min(LARGEST_TENSOR, domain)),
@@ -108,15 +119,36 @@ def layout_grid(job: TrainingJob) -> LayoutColumns:
     )
 
 
+def splits_heads(architecture: Architecture, tensor: Column) -> Column:
+    """Which tensor degrees do not divide the heads of every attention."""
+    split = np.zeros(len(tensor), dtype=bool)
+    for _, layer in architecture.layer_runs():
+        if isinstance(layer.mixer, AnyAttention | LatentAttention):
+            split |= layer.mixer.num_heads % tensor != 0
+    return split
+
+
+def first_broken(rules: Mapping[Rule, Column]) -> tuple[dict[Rule, Column], Column]:
+    """Masks of the layouts that break each rule and none before it, where there are such; and of those that keep all.
+
+    >>> import numpy as np
+    >>> first_broken({"heads": np.array([True, False]), "stages": np.array([True, False])})
+    ({'heads': array([ True, False])}, array([False,  True]))
+    """
+    kept: Column = ~np.logical_or.reduce([*rules.values()])
+    first: dict[Rule, Column] = {}
+    refused = np.zeros_like(kept)
+    for reason, broken in rules.items():
+        if (new := broken & ~refused).any():
+            first[reason] = new
+        refused = refused | broken
+    return first, kept
+
+
 def broken_rules(job: TrainingJob, layouts: LayoutColumns) -> dict[Refusal, Column]:
     """Which layouts break which rule, memory apart."""
-    domain = domain_devices(job.device, job.devices)
     tensor, pipeline, context = layouts.tensor, layouts.pipeline, layouts.context
     parts = pipeline * layouts.chunks
-    heads = np.zeros(len(layouts), dtype=bool)
-    for _, layer in job.architecture.layer_runs():
-        if isinstance(layer.mixer, AnyAttention | LatentAttention):
-            heads |= layer.mixer.num_heads % tensor != 0
     experts = (tensor * layouts.data * context) % layouts.expert != 0
     for _, moe in job.architecture.moe_layers():
         for group in moe.groups:
@@ -124,8 +156,8 @@ def broken_rules(job: TrainingJob, layouts: LayoutColumns) -> dict[Refusal, Colu
     layers = job.architecture.num_layers
     each = -(-layers // parts)
     return {
-        "degrees": (tensor * pipeline * context * layouts.data != job.devices) | (tensor * context > domain),
-        "heads": heads,
+        "degrees": (tensor * pipeline * context * layouts.data != job.devices) | (tensor * context > job.domain),
+        "heads": splits_heads(job.architecture, tensor),
         "sequence": ((context > 1) & (job.tokens_per_sequence % (2 * context) != 0))
         | (job.tokens_per_sequence % (tensor * context) != 0),
         "stages": (each * (parts - 1) >= layers) & (parts > 1) | (layouts.chunks > 1) & (pipeline == 1),
@@ -173,14 +205,12 @@ def with_stages(job: TrainingJob, layouts: LayoutColumns) -> LayoutColumns:
 def search_layouts(job: TrainingJob) -> tuple[LayoutColumns, TrainingMemory[Any], dict[Refusal, RefusedLayouts]]:
     """Every layout that divides and fits, what it holds, and the others by reason."""
     refused: dict[Refusal, RefusedLayouts] = {}
-    left = layout_grid(job)
-    for reason in REFUSALS[:-1]:
-        broken = broken_rules(job, left)[reason]
-        if broken.any():
-            some = left.take(broken)
-            refused[reason] = RefusedLayouts(int(broken.sum()), _smallest(some), None)
-        left = left.take(~broken)
-    left = with_stages(job, left)
+    grid = layout_grid(job)
+    first, keeping = first_broken(broken_rules(job, grid))
+    for reason, broken in first.items():
+        some = grid.take(broken)
+        refused[reason] = RefusedLayouts(len(some), _smallest(some), None)
+    left = with_stages(job, grid.take(keeping))
     held = layout_memory(job, left)
     total = np.asarray(held.total)
     fits = total <= job.usable_memory

@@ -14,21 +14,18 @@ order in which a layout is refused:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from moewright.architecture.cache import AS_SMALL, CacheDtype, CacheLayout, layer_cache_bytes_of_device
 from moewright.architecture.inventory import inventory, outer_weights
-from moewright.architecture.mixers import AnyAttention, LatentAttention
-from moewright.architecture.spec import Architecture, WeightFormatName
+from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
-from moewright.hardware.devices import Device
-from moewright.hardware.layout_search import divisors
+from moewright.hardware.layout_search import Job, divisors, splits_heads
 from moewright.hardware.placement import LARGEST_GROUP, weight_share
-from moewright.hardware.serving import RESERVE, weights_of_device
+from moewright.hardware.serving import weights_of_device
 from moewright.hardware.serving_pass import ServingColumns
-from moewright.hardware.training_step import domain_devices
 
 if TYPE_CHECKING:
     from moewright.architecture.sizes import Column
@@ -38,7 +35,6 @@ LARGEST_DATA = 512
 """Groups that share experts; beyond some three hundred devices nobody has published."""
 _NARROWEST_SLICE = 16  # of an expert: what tensor cores multiply at a time
 ServingRefusal = Literal["degrees", "heads", "stages", "experts", "memory"]
-SERVING_REFUSALS: tuple[ServingRefusal, ...] = get_args(ServingRefusal)
 SERVING_REASONS: dict[ServingRefusal, str] = {
     "degrees": "tensor x data x pipeline do not divide the devices, or tensor leaves a domain of fast links",
     "heads": "the tensor degree does not divide the attention heads",
@@ -49,12 +45,9 @@ SERVING_REASONS: dict[ServingRefusal, str] = {
 
 
 @dataclass(frozen=True)
-class ServingJob:
+class ServingJob(Job):
     """What is to be served, on what."""
 
-    architecture: Architecture
-    device: Device
-    devices: int
     context: int
     """Tokens of the longest sequence, prompt and answer together."""
     weights_dtype: WeightFormatName = "bf16"
@@ -62,16 +55,6 @@ class ServingJob:
     layout: CacheLayout = AS_SMALL
     host_share: float = 0.0
     """Of the mixtures, those whose routed experts are in another device's memory."""
-
-    @property
-    def usable_memory(self) -> float:
-        """Bytes of a device, a tenth kept free."""
-        return (1 - RESERVE) * self.device.memory
-
-    @property
-    def domain(self) -> int:
-        """Devices that fast links join."""
-        return domain_devices(self.device, self.devices)
 
 
 def serving_grid(job: ServingJob) -> ServingColumns:
@@ -90,10 +73,6 @@ def broken_serving_rules(job: ServingJob, layouts: ServingColumns) -> dict[Servi
     """Which layouts break which rule, memory apart."""
     tensor = layouts.tensor
     size = layouts.sharing * layouts.pipeline
-    heads = np.zeros(len(layouts), dtype=bool)
-    for _, layer in job.architecture.layer_runs():
-        if isinstance(layer.mixer, AnyAttention | LatentAttention):
-            heads |= layer.mixer.num_heads % tensor != 0
     layers = job.architecture.num_layers
     each = -(-layers // layouts.pipeline)
     experts = np.zeros(len(layouts), dtype=bool)
@@ -105,7 +84,7 @@ def broken_serving_rules(job: ServingJob, layouts: ServingColumns) -> dict[Servi
         experts |= layouts.data > 1  # nothing to share: those are instances of their own
     return {
         "degrees": (job.devices % size != 0) | (tensor > min(LARGEST_GROUP, job.domain)),
-        "heads": heads,
+        "heads": splits_heads(job.architecture, tensor),
         "stages": each * (layouts.pipeline - 1) >= layers,
         "experts": experts,
     }

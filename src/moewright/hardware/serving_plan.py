@@ -20,10 +20,10 @@ from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.launch_flags import llama_flags, sglang_flags, vllm_flags
 from moewright.hardware.layout_plan import LayoutPlan, check_devices
 from moewright.hardware.layout_record import LayoutPlanRecord, LifetimeRecord, RefusedRecord
+from moewright.hardware.layout_search import first_broken
 from moewright.hardware.serving_coefficients import RangeName, serving_coefficients
 from moewright.hardware.serving_layouts import (
     SERVING_REASONS,
-    SERVING_REFUSALS,
     ServingJob,
     ServingMemory,
     broken_serving_rules,
@@ -172,7 +172,7 @@ def plan_serving(
             refused["memory"] = _refused("memory", places.take([least]), len(over), float(total_held[least]))
         if not fits.any():
             raise UserError(_nothing_fits(job, refused))
-        places, held, most = places.take(fits), _taken(held, fits), most[fits]
+        places, most = places.take(fits), most[fits]
     places, most = _with_batches(places, most, batch, devices, is_given=layout is not None)
     if not len(places):
         raise UserError(f"batch: {batch} sequences of {total} tokens do not fit on {devices} {device.name}")
@@ -296,16 +296,14 @@ def _with_host(job: ServingJob, host: Device) -> tuple[ServingJob, int]:
 
 
 def _candidates(job: ServingJob) -> tuple[ServingColumns, dict[str, RefusedRecord]]:
-    left = serving_grid(job)
+    grid = serving_grid(job)
     refused: dict[str, RefusedRecord] = {}
-    for reason in SERVING_REFUSALS[:-1]:
-        broken = broken_serving_rules(job, left)[reason]
-        if broken.any():
-            some = left.take(broken)
-            smallest = int(np.argmin(some.sharing * some.pipeline))
-            refused[reason] = _refused(reason, some.take([smallest]), int(broken.sum()), None)
-        left = left.take(~broken)
-    return left, refused
+    first, kept = first_broken(broken_serving_rules(job, grid))
+    for reason, broken in first.items():
+        some = grid.take(broken)
+        smallest = int(np.argmin(some.sharing * some.pipeline))
+        refused[reason] = _refused(reason, some.take([smallest]), len(some), None)
+    return grid.take(kept), refused
 
 
 def _refused(reason: str, nearest: ServingColumns, count: int, size: float | None) -> RefusedRecord:
@@ -321,10 +319,6 @@ def _nothing_fits(job: ServingJob, refused: Mapping[str, RefusedRecord]) -> str:
             f"{job.usable_memory / 1e9:.0f}; take more devices, more memory or narrower weights"
         )
     return f"devices: no layout on {job.devices} {job.device.name} divides the model"
-
-
-def _taken(held: ServingMemory, chosen: Any) -> ServingMemory:
-    return ServingMemory(held.weights[chosen], held.cache_of_sequence[chosen])
 
 
 def _given(job: ServingJob, text: str) -> ServingColumns:
