@@ -76,6 +76,17 @@ def test_packaged_coefficients_are_confirmed(tmp_path: Path) -> None:
         assert abs(np.log(values.after / values.before)) < 0.2, name
 
 
+def test_rows_that_tell_nothing_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a device that was never measured get the range of those that were."""
+    monkeypatch.setattr("moewright.hardware.step_calibration.TOLD", 0.0)
+    steps = tmp_path / "steps.csv"
+    rows = [f"olmoe-1b-7b,A100,8,ep={expert},2" for expert in (1, 2, 8)]
+    steps.write_text("\n".join(["model,hardware,devices,layout,step_seconds", *rows]))
+    found = calibrate_steps(read_measurements(steps))
+    assert "A100-80GB" not in training_coefficients().measured_devices
+    assert found.coefficients == training_coefficients()
+
+
 def test_the_file_prices_plans(tmp_path: Path) -> None:
     steps = write(tmp_path / "steps.csv", 3, 0.02, products_bf16=0.5, elementwise=2.0)
     out = tmp_path / "my_cluster.yaml"
@@ -94,6 +105,7 @@ def test_the_file_prices_plans(tmp_path: Path) -> None:
         ("model,hardware,devices,step_seconds\n", "the column layout is missing"),
         ("model,hardware,devices,layout\n", "give one of the columns"),
         ("model,hardware,devices,layout,step_seconds,speed\n", "no column is called 'speed'"),
+        ("model,hardware,devices,layout,step_seconds,step_seconds\n", "the column step_seconds is there twice"),
         ("model,hardware,devices,layout,step_seconds\nolmoe-1b-7b,H100,8,ep=8,1\n", "1 rows are too few"),
         ("model,hardware,devices,layout,step_seconds\nolmoe-1b-7b,H100,8,ep=3,1\n", "row 1: layout: "),
         ("model,hardware,devices,layout,step_seconds\nolmoe-1b-7b,H100,8,ep=8,-1\n", "row 1: step_seconds: "),

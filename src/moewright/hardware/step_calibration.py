@@ -141,6 +141,9 @@ def read_measurements(path: Path) -> list[MeasuredStep]:
         raise UserError(
             f"{path}: no column is called {min(odd)!r}; known: {', '.join((*NEEDED_COLUMNS, *MEASURED, *OPTIONAL))}"
         )
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise UserError(f"{path}: the column {twice[0]} is there twice")
     if sum(name in names for name in MEASURED) != 1:
         raise UserError(f"{path}: give one of the columns {' and '.join(MEASURED)}")
     models: dict[str, Architecture] = {}
@@ -223,13 +226,11 @@ def calibrate_steps(rows: Sequence[MeasuredStep]) -> StepCalibration:
     said = f"10th to 90th percentile of measured over predicted, {len(rows)} own measurements, each left out in turn"
     devices = tuple(sorted({*packaged.measured_devices, *(row.job.device.name for row in rows)}))
     formats = tuple(sorted({*packaged.measured_formats, *(PRODUCT_FORMATS[row.precision] for row in rows)}))
-    found = found.model_copy(
-        update={
-            "measured_devices": devices,
-            "measured_formats": formats,
-            "measured": StepRange(factors=ends, source=said) if told else packaged.measured,
-        }
-    )
+    measured_range = StepRange(factors=ends, source=said)
+    if told:
+        found = found.model_copy(
+            update={"measured_devices": devices, "measured_formats": formats, "measured": measured_range}
+        )
     before_values, after_values = packaged.values(), found.values()
     return StepCalibration(
         CalibrationRecord(
