@@ -196,8 +196,8 @@ def served_work(
     state = tokens * d * width
     reduced = sum(times * sublayers(layer) for times, layer in passed_layers(architecture))
     shares_experts = layouts.data > 1
-    for times, layer in passed_layers(architecture):
-        moe = layer.feed_forward
+    for times, run in passed_layers(architecture):
+        moe = run.feed_forward
         if not isinstance(moe, MoE):
             continue
         work.mixtures += times
