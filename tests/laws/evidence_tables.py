@@ -11,7 +11,7 @@ import pandas as pd
 
 from moewright import Architecture
 from moewright.laws.judging.back_test import TrainedRuns
-from moewright.laws.judging.compared_designs import COUNTED, SIZES
+from moewright.laws.judging.compared_designs import COUNTED, DESIGN_SIZES
 from moewright.laws.judging.evidence import EvidenceTable
 from moewright.runs.derived import from_architecture
 from moewright.runs.importers import import_source
@@ -36,7 +36,7 @@ class PublicTable:
 
     def read(self, data: Path = DATA) -> TrainedRuns:
         frame = self.columns(pd.read_csv(data / self.file)).reset_index(drop=True)
-        names = (*SIZES, *COUNTED, "train_tokens", "loss", "cell")
+        names = (*DESIGN_SIZES, *COUNTED, "train_tokens", "loss", "cell")
         columns = {name: frame[name].to_numpy() for name in names}
         return TrainedRuns(name=self.name, columns=columns, noise=self.noise, own=self.own)
 
@@ -101,7 +101,7 @@ def _marin(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _marin_model(row: Mapping[Hashable, Any]) -> Architecture:
-    size = {name: int(row[name]) for name in ("hidden_size", "num_layers", *SIZES[2:])}
+    size = {name: int(row[name]) for name in ("hidden_size", "num_layers", *DESIGN_SIZES[2:])}
     heads = size["hidden_size"] // 128
     feed_forward = {
         "kind": "moe",

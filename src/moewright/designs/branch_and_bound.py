@@ -20,7 +20,7 @@ from moewright.designs.groups import CHUNK_ROWS, KEPT_GROUPS, Groups
 from moewright.designs.judges import DesignVariables, JudgingLaw, least_losses, losses
 from moewright.designs.limits import Limit, limits, sizes_within
 from moewright.designs.space import Space
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 # Bounds and losses are the same formula in another order of rounding; a range is dropped only beyond this much.
 ROUNDING_NATS = 1e-9
@@ -158,7 +158,6 @@ class FeasibleSet:
         return SizeRanges(*sizes_within(chunk, self._problem.bounds, self._problem.space))
 
 
-Mask = npt.NDArray[np.bool_]
 MayHold = Callable[[SizeRanges], Mask]
 """Which ranges a wanted design may lie in, by what is known so far."""
 

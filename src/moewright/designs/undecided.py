@@ -14,7 +14,6 @@ import numpy.typing as npt
 from moewright.designs.branch_and_bound import (
     ROUNDING_NATS,
     FeasibleSet,
-    Mask,
     SearchProblem,
     SizeRanges,
     branch,
@@ -23,7 +22,7 @@ from moewright.designs.branch_and_bound import (
 from moewright.designs.candidates import Candidates, empty, join
 from moewright.designs.hearing import BEATS_BY, Hearing
 from moewright.laws.design_axes import AXES
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 # Designs that others are held against while the search goes on: the best by so many weightings of the laws.
 WEIGHTINGS = 24

@@ -40,7 +40,7 @@ LARGEST_TENSOR, LARGEST_CONTEXT, LARGEST_PIPELINE = 8, 16, 64
 CHUNKS = (1, 2, 3, 4, 6, 8, 12)
 MICRO_BATCHES = (1, 2, 4, 8, 16)
 Refusal = Literal["degrees", "heads", "sequence", "stages", "experts", "batch", "memory"]
-Rule = TypeVar("Rule", bound=str)
+RuleName = TypeVar("RuleName", bound=str)
 REFUSAL_REASONS: dict[Refusal, str] = {
     "degrees": "tensor x pipeline x context do not divide the devices, or leave a domain of fast links",
     "heads": "the tensor degree does not divide the attention heads",
@@ -53,7 +53,7 @@ REFUSAL_REASONS: dict[Refusal, str] = {
 
 
 @dataclass(frozen=True)
-class Job:
+class LayoutJob:
     """A model on so many devices."""
 
     architecture: Architecture
@@ -72,7 +72,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class TrainingJob(Job):
+class TrainingJob(LayoutJob):
     """One training run that layouts are for."""
 
     tokens_per_sequence: int
@@ -128,7 +128,7 @@ def splits_heads(architecture: Architecture, tensor: Column) -> Column:
     return split
 
 
-def first_broken(rules: Mapping[Rule, Column]) -> tuple[dict[Rule, Column], Column]:
+def first_broken(rules: Mapping[RuleName, Column]) -> tuple[dict[RuleName, Column], Column]:
     """Masks of the layouts that break each rule and none before it, where there are such; and of those that keep all.
 
     >>> import numpy as np
@@ -136,7 +136,7 @@ def first_broken(rules: Mapping[Rule, Column]) -> tuple[dict[Rule, Column], Colu
     ({'heads': array([ True, False])}, array([False,  True]))
     """
     kept: Column = ~np.logical_or.reduce([*rules.values()])
-    first: dict[Rule, Column] = {}
+    first: dict[RuleName, Column] = {}
     refused = np.zeros_like(kept)
     for reason, broken in rules.items():
         if (new := broken & ~refused).any():

@@ -22,7 +22,7 @@ from moewright.architecture.cache import AS_SMALL, CacheDtype, CacheLayout, laye
 from moewright.architecture.inventory import inventory, outer_weights
 from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
-from moewright.hardware.layout_search import Job, divisors, splits_heads
+from moewright.hardware.layout_search import LayoutJob, divisors, splits_heads
 from moewright.hardware.placement import LARGEST_GROUP, weight_share
 from moewright.hardware.serving import weights_of_device
 from moewright.hardware.serving_pass import ServingColumns
@@ -45,7 +45,7 @@ SERVING_REASONS: dict[ServingRefusal, str] = {
 
 
 @dataclass(frozen=True)
-class ServingJob(Job):
+class ServingJob(LayoutJob):
     """What is to be served, on what."""
 
     context: int

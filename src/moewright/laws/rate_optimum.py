@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from moewright.display import Shown
 from moewright.errors import UserError
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 from moewright.records import Items, Pair, Record
 
 # More rates join the fit while their mean squared distance from the parabola, per degree of freedom, is at most this
@@ -124,9 +124,7 @@ def best_rate(
     x = np.log(tested)[place]
     messages = _about_diverged(lost, tested)
 
-    def answer(
-        status: str, parabola: _Parabola | None = None, mask: npt.NDArray[np.bool_] | None = None, **found: Any
-    ) -> RateOptimum:
+    def answer(status: str, parabola: _Parabola | None = None, mask: Mask | None = None, **found: Any) -> RateOptimum:
         best = float(tested[lowest]) if len(tested) else None
         values: dict[str, Any] = {
             "rate": best,
@@ -203,9 +201,7 @@ def _noise_of_repeats(residual: Array, rates: int) -> tuple[float | None, int | 
     return (pooled, freedom) if pooled > 0 else (None, None)
 
 
-def _around(
-    lowest: int, x: Array, y: Array, place: npt.NDArray[Any], rates: int, noise: float | None
-) -> npt.NDArray[np.bool_]:
+def _around(lowest: int, x: Array, y: Array, place: npt.NDArray[Any], rates: int, noise: float | None) -> Mask:
     """The runs to fit: at the best rate, its neighbours, and as many more as lie on one parabola within the noise."""
     mask = np.abs(place - lowest) <= 1
     for reach in range(2, rates):

@@ -12,6 +12,7 @@ from moewright.complaints import check_names
 from moewright.errors import UserError
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 Values = float | Array
 
 
@@ -57,7 +58,7 @@ class Variable:
             raise UserError(f"{owner}: {self.name} must be {rule}, got {array[wrong].flat[0]:g}")
         return array
 
-    def outside(self, values: Array) -> tuple[npt.NDArray[np.bool_], str]:
+    def outside(self, values: Array) -> tuple[Mask, str]:
         """Which values the formula means nothing for, and what they must be, in words."""
         if self.at_least is not None:
             wrong, rule = values < self.at_least, f"at least {self.at_least:g}"

@@ -18,7 +18,7 @@ from moewright.laws.fitting.extrapolation import (
 from moewright.laws.fitting.fit_record import FitRecord, HoldoutErrors
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw, fitted_law
-from moewright.laws.fitting.observations import Mask, Observations, as_frame, held_out, read_observations, row_names
+from moewright.laws.fitting.observations import Observations, as_frame, held_out, read_observations, row_names
 from moewright.laws.fitting.outliers import describe_outliers, find_outliers, list_outliers, why_poor
 from moewright.laws.fitting.problem import Problem, build_problem, objective_named
 from moewright.laws.fitting.reach import rolling_holdouts
@@ -33,7 +33,7 @@ from moewright.laws.fitting.uncertainty import (
     status_of_fit,
 )
 from moewright.laws.law import Law
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 if TYPE_CHECKING:
     pass

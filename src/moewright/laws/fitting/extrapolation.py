@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moewright.laws.fitting.observations import Mask, Observations
+from moewright.laws.fitting.observations import Observations
 from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.uncertainty import refit
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 from moewright.records import Record
 
 # The asymptote as a share of the lowest loss; NaN leaves it free.

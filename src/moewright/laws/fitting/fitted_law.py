@@ -13,12 +13,12 @@ from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.laws.catalogue import get, names
 from moewright.laws.fitting.fit_record import FitRecord
-from moewright.laws.fitting.observations import Mask, as_frame, read_columns
+from moewright.laws.fitting.observations import as_frame, read_columns
 from moewright.laws.fitting.reach import Reach, extrapolate, why_beyond
 from moewright.laws.fitting.uncertainty import LEVEL, interval_of
 from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
-from moewright.laws.variable import Array, Status, check_values
+from moewright.laws.variable import Array, Mask, Status, check_values
 from moewright.records import Items
 
 

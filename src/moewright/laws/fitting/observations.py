@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from moewright.complaints import check_names, hint, name_row
 from moewright.errors import UserError
-from moewright.laws.variable import Array, Variable
+from moewright.laws.variable import Array, Mask, Variable
 from moewright.quantities import split_quantity
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ SMALLEST_COUNT = 1000.0
 WIDEST_GAP = 300.0
 _COUNTED = ("parameters", "tokens", "FLOPs")
 
-Mask = npt.NDArray[np.bool_]
 Clusters = npt.NDArray[np.int64]
 
 

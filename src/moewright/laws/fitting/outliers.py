@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from moewright.laws.fitting.observations import Mask
 from moewright.laws.fitting.problem import Problem
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 from moewright.records import Record, Size
 
 # Standard deviations: where the bisquare of the default objective ends. Of normal noise 3 rows in a million lie beyond.

@@ -13,9 +13,9 @@ import numpy as np
 
 from moewright.complaints import check_names
 from moewright.errors import UserError
-from moewright.laws.fitting.observations import Mask, Observations
+from moewright.laws.fitting.observations import Observations
 from moewright.laws.form import Coefficient, Form
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 # Step of central differences in u: truncation (20 h)^2/6, for exponents of numbers near e^20, meets rounding eps/h.
 _STEP = 3e-6

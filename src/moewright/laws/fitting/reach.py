@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import Field
 
-from moewright.laws.fitting.observations import Mask, Observations
+from moewright.laws.fitting.observations import Observations
 from moewright.laws.fitting.problem import Problem, objective_named
 from moewright.laws.fitting.uncertainty import find_bound, refit
 from moewright.laws.rate_optimum import student_quantile
-from moewright.laws.variable import Array, Variable
+from moewright.laws.variable import Array, Mask, Variable
 from moewright.quantities import format_count
 from moewright.records import Count, Items, Record
 

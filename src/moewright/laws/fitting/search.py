@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moewright.laws.fitting.observations import Mask
 from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.solver import Solution, minimise
 from moewright.laws.fitting.trimming import trimmed_fit
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 # Iterations before the field is cut, after it, and on the objective itself. Measured on zhao2025 (446 rows, 64
 # starts), ludziejewski2025 on joint_moe and the additive law on takano_dense: the eight before the cut bring every

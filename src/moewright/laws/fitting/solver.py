@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moewright.laws.fitting.observations import Mask
 from moewright.laws.fitting.problem import Problem
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 _LARGEST_DAMPING = 1e12
 

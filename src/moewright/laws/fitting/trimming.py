@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moewright.laws.fitting.observations import Mask
 from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.solver import minimise
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 # Share of the rows (by weight) that must lie near the law.
 _NEAR = 0.75

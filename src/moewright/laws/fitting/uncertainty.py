@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from moewright.laws.fitting.observations import Clusters, Mask, Observations
+from moewright.laws.fitting.observations import Clusters, Observations
 from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.solver import Solution, minimise
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 from moewright.processors import processors
 from moewright.records import Items, Record
 

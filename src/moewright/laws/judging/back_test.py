@@ -18,7 +18,7 @@ from moewright.laws.judging.compared_designs import ComparedDesigns
 from moewright.laws.judging.evidence import EvidenceScore
 from moewright.laws.judging.verdicts import NOISE_NATS, judge_columns
 from moewright.laws.law import Law
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 RunArrays = Mapping[str, npt.NDArray[Any]]
 IntArray = npt.NDArray[np.int64]
@@ -156,19 +156,19 @@ def _rows(columns: RunArrays, rows: IntArray) -> dict[str, npt.NDArray[Any]]:
 
 # Kinds of comparison
 
-Differs = Callable[[RunArrays, RunArrays], npt.NDArray[np.bool_]]
+Differs = Callable[[RunArrays, RunArrays], Mask]
 
 
-def _same(a: RunArrays, b: RunArrays, *names: str) -> npt.NDArray[np.bool_]:
+def _same(a: RunArrays, b: RunArrays, *names: str) -> Mask:
     return np.asarray(np.logical_and.reduce([np.isclose(a[name], b[name], rtol=1e-9) for name in names]))
 
 
-def _same_sizes(a: RunArrays, b: RunArrays) -> npt.NDArray[np.bool_]:
+def _same_sizes(a: RunArrays, b: RunArrays) -> Mask:
     names = ("total_params_non_embedding", "active_params_non_embedding")
     return np.asarray(np.logical_and.reduce([np.abs(np.log(a[name] / b[name])) < EQUAL for name in names]))
 
 
-def _same_topology(a: RunArrays, b: RunArrays) -> npt.NDArray[np.bool_]:
+def _same_topology(a: RunArrays, b: RunArrays) -> Mask:
     return np.asarray((a["shared_size"] > 0) == (b["shared_size"] > 0))
 
 

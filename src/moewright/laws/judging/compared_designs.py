@@ -22,7 +22,7 @@ from moewright.laws.design_axes import AXES, AxisName
 from moewright.laws.law import Law, ModelLaw
 from moewright.laws.variable import TRAIN_TOKENS, Array, Variable
 
-SIZES = ("hidden_size", "num_layers", "num_experts", "top_k", "expert_size", "shared_size")
+DESIGN_SIZES = ("hidden_size", "num_layers", "num_experts", "top_k", "expert_size", "shared_size")
 """Sizes that a run table must have, by its own names (docs/run_table.md)."""
 COUNTED: Mapping[str, tuple[Callable[..., Any], ...]] = {
     "total_params": (counts.total_params,),
@@ -80,11 +80,11 @@ class ComparedDesigns:
 
     @classmethod
     def from_columns(cls, table: Mapping[str, Any]) -> "ComparedDesigns":
-        """Designs from columns by the run table's names (a data frame will do): `SIZES`, `COUNTED` and train_tokens.
+        """Designs from columns by the run table's names (a data frame will do): DESIGN_SIZES, COUNTED and train_tokens.
 
         A dense row is one expert, used by every token. UserError names a column that is missing.
         """
-        needed = (*SIZES, *COUNTED, TRAIN_TOKENS.name)
+        needed = (*DESIGN_SIZES, *COUNTED, TRAIN_TOKENS.name)
         missing = [name for name in needed if name not in table]
         if missing:
             check_names([name for name in table if name in needed], needed, "columns of designs", "column")

@@ -21,9 +21,7 @@ from moewright.laws.catalogue import judges
 from moewright.laws.design_axes import AXES, DECIDED_AXES, AxisName
 from moewright.laws.judging.compared_designs import ComparedDesigns
 from moewright.laws.law import Law
-from moewright.laws.variable import Array
-
-BoolArray = npt.NDArray[np.bool_]
+from moewright.laws.variable import Array, Mask
 
 NOISE_NATS = 0.001
 """Less is no difference: repeats of one run vary by .0105 nats (of arXiv 2605.11689; more in docs/evidence.md)."""
@@ -39,18 +37,18 @@ class Verdicts:
     """What the laws say of many comparisons (n), each of a first and a second design."""
 
     laws: tuple[str, ...]
-    heard: BoolArray
+    heard: Mask
     """(laws, n): whether each law may judge the comparison."""
     differences: Array
     """(laws, 2, n): loss of the first less that of the second, nats, if expansion multiplies the experts' channels
     only, and if it multiplies all active parameters. Also of laws that are not heard."""
-    differs: Mapping[AxisName, BoolArray]
+    differs: Mapping[AxisName, Mask]
     """(n,) by axis: where the two designs are not alike."""
     direction: npt.NDArray[np.int8]
     """(n,): -1 the first has the lower loss, 1 the second has, 0 not decided."""
 
     @property
-    def decided(self) -> BoolArray:
+    def decided(self) -> Mask:
         """(n,): whether either is better."""
         return np.asarray(self.direction != 0)
 
@@ -72,7 +70,7 @@ class Verdicts:
         return np.asarray(np.where(self.heard[:, None], self.differences, -np.inf).max(axis=(0, 1)))
 
     @property
-    def hangs_on_expansion(self) -> BoolArray:
+    def hangs_on_expansion(self) -> Mask:
         """(n,): not decided, and would be if it were known what expansion multiplies."""
         margin = margins(self.differs)
         alone = [_unanimous(self.heard, self.differences[:, [reading]], margin) for reading in (0, 1)]
@@ -128,41 +126,41 @@ def readings(law: Law, designs: ComparedDesigns) -> tuple[Array, Array]:
     return of_channels, of_all
 
 
-def may_decide(heard: BoolArray, differs: Mapping[AxisName, BoolArray]) -> BoolArray:
+def may_decide(heard: Mask, differs: Mapping[AxisName, Mask]) -> Mask:
     """(n,): whether enough laws are heard, and about something that laws have been right about."""
     return np.asarray((heard.sum(axis=0) >= LEAST_LAWS) & _any_of(differs, DECIDED_AXES))
 
 
-def margins(differs: Mapping[AxisName, BoolArray]) -> Array:
+def margins(differs: Mapping[AxisName, Mask]) -> Array:
     """(n,): the difference that every law must find, nats."""
     return np.asarray(np.where(_any_of(differs, AXES.keys() - DECIDED_AXES), OPEN_NATS, NOISE_NATS))
 
 
 def _hears(
     law: Law,
-    differs: Mapping[AxisName, BoolArray],
+    differs: Mapping[AxisName, Mask],
     tokens_per_param: Array,
     first: ComparedDesigns,
     second: ComparedDesigns,
-) -> BoolArray:
+) -> Mask:
     moved = law.judges.moved
     speaks = first.answered_by(law) & second.answered_by(law)
     sees = speaks & _any_of(differs, moved) & ~_any_of(differs, DECIDED_AXES - moved)
     return np.asarray(sees & (tokens_per_param >= law.judges.least_tokens_per_param * (1 - TOLERANCE)))
 
 
-def _unanimous(heard: BoolArray, differences: Array, margin: Array) -> npt.NDArray[np.int8]:
+def _unanimous(heard: Mask, differences: Array, margin: Array) -> npt.NDArray[np.int8]:
     """(n,): -1 where all that are heard find the first better by the margin, 1 where the second, else 0."""
     sides = [(~heard[:, None] | (sign * differences > margin)).all(axis=(0, 1)) for sign in (-1, 1)]
     some = heard.any(axis=0)
     return np.asarray((some & sides[1]).astype(np.int8) - (some & sides[0]).astype(np.int8))
 
 
-def _differ(name: AxisName, first: Array, second: Array) -> BoolArray:
+def _differ(name: AxisName, first: Array, second: Array) -> Mask:
     gap = np.abs(first - second)
     return np.asarray(gap > (TOLERANCE if name == "shared_share" else TOLERANCE * np.maximum(first, second)))
 
 
-def _any_of(differs: Mapping[AxisName, BoolArray], names: Iterable[AxisName]) -> BoolArray:
+def _any_of(differs: Mapping[AxisName, Mask], names: Iterable[AxisName]) -> Mask:
     none = np.zeros_like(next(iter(differs.values())))
     return np.asarray(np.logical_or.reduce([none, *(differs[name] for name in sorted(names))]))

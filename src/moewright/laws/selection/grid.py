@@ -7,7 +7,7 @@ import numpy as np
 from moewright.errors import UserError
 from moewright.laws.catalogue import get, names
 from moewright.laws.law import InapplicableLaw, Law
-from moewright.laws.selection.run_choice import MOST_CANDIDATES, SIZES, costs_of
+from moewright.laws.selection.run_choice import MOST_CANDIDATES, SIZE_COLUMNS, costs_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def grid_of(runs: "pd.DataFrame", spend: float | None) -> "pd.DataFrame":
         raise UserError("candidates: the runs have no column train_tokens to make candidates from; name a sweep")
     counted = "architecture" in runs and runs["architecture"].notna().all()
     if counted:
-        sizes = [name for name in SIZES if name in runs]
+        sizes = [name for name in SIZE_COLUMNS if name in runs]
         models = runs[["architecture", *sizes]].drop_duplicates("architecture").reset_index(drop=True)
     else:
         columns = [name for name in all_variables() if name in runs and name not in ("train_tokens", "train_flops")]
@@ -39,7 +39,7 @@ def grid_of(runs: "pd.DataFrame", spend: float | None) -> "pd.DataFrame":
     scales = (1.0,) if counted else _TIMES
     tables = []
     for times in scales:
-        larger = models.assign(**{name: models[name] * times for name in SIZES if name in models})
+        larger = models.assign(**{name: models[name] * times for name in SIZE_COLUMNS if name in models})
         tables += [larger.assign(train_tokens=amount) for amount in tokens]
     grid = pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
     costs = costs_of(grid)

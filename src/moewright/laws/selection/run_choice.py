@@ -31,7 +31,7 @@ WITHIN: dict[Purpose, float] = {"forecast": 0.01, "design": 0.002, "compare": 0.
 MOST_CANDIDATES = 3000
 """Beliefs about so many take 72 MB, and a second for each law."""
 _ANY_MODEL = ("hoffmann2022",)
-SIZES = ("active_params", "total_params")
+SIZE_COLUMNS = ("active_params", "total_params")
 """Columns of a model's parameters, that which a run's cost is counted by first."""
 
 
@@ -238,7 +238,7 @@ def costs_of(candidates: "pd.DataFrame") -> Array:
     if "train_flops" in candidates:
         costs = candidates["train_flops"].to_numpy(dtype=float)
     else:
-        size = next((name for name in SIZES if name in candidates), None)
+        size = next((name for name in SIZE_COLUMNS if name in candidates), None)
         if size is None or "train_tokens" not in candidates:
             raise UserError(
                 "candidates: a run's cost needs train_flops, or train_tokens and active_params or total_params"
