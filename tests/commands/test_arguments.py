@@ -45,9 +45,9 @@ KINDS = {
     "predict": "config:sources train_tokens:quantity law:names? unique_tokens:quantity?",
     "models": "name:text?",
     "describe_laws": "name:name? evidence:flag",
-    "fit": "runs:table law:name? source:text? where:pairs? holdout:text? bootstrap:int loss:text weights:text? "
-    "cluster:texts? objective:text? tuning:text? asymptote:float? fix:pairs? bound:pairs? seed:int at:pairs? "
-    "preregister:path? score:path? out:path? plots:path? force:flag",
+    "fit": "runs:table law:name? source:text? where:pairs? column:pairs? holdout:text? bootstrap:int loss:text "
+    "weights:text? cluster:texts? objective:text? tuning:text? asymptote:float? fix:pairs? bound:pairs? seed:int "
+    "at:pairs? preregister:path? score:path? out:path? plots:path? force:flag",
     "design": "memory:quantity? total_params:quantity? active_params:quantity? decode_tokens_per_second:quantity? "
     "time_to_first_token:quantity? train_tokens:quantity? train_flops:quantity? train_device_hours:quantity? "
     "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
@@ -293,6 +293,10 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"runs": "{runs}", "law": "hoffmann2022", "source": "nobody"},
         {"runs": "{runs}", "law": "hoffmann2022", "where": ["kind"]},
         {"runs": "{runs}", "law": "hoffmann2022", "where": ["kind=a"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "column": ["total_params"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "column": ["total_params=N"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "column": ["N=total_params"]},
+        {"runs": "{runs}", "law": "hoffmann2022", "column": ["loss=loss", "loss=total_params"]},
         {"runs": "{runs}", "law": "hoffmann2022", "holdout": "largest:2"},
         {"runs": "{runs}", "law": "hoffmann2022", "bootstrap": -1},
         {"runs": "{runs}", "law": "hoffmann2022", "bootstrap": "1.5"},

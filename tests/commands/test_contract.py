@@ -25,8 +25,8 @@ CONTRACT = {
     "train": "SPEC --out --dry-run --quiet",
     "sweep": "SPEC --out --jobs --executor=local --dry-run --watch --retry-failed --add --forecast* --noise --quiet",
     "runs": "PATH* --out --curves --from=auto --map --final-tokens --force",
-    "fit": "RUNS --law --source --where* --holdout --bootstrap=1000 --loss=loss --weights --cluster* --objective "
-    "--tuning --asymptote --fix* --bound* --seed=0 --at* --preregister --score --out --plots --force",
+    "fit": "RUNS --law --source --where* --column* --holdout --bootstrap=1000 --loss=loss --weights --cluster* "
+    "--objective --tuning --asymptote --fix* --bound* --seed=0 --at* --preregister --score --out --plots --force",
     "laws": "[NAME] --evidence",
     "next": "[RUNS] --candidates --for=forecast --spend --law* --target* --train-tokens --noise --within "
     "--confidence=0.95 --most=20 --hardware --out --force",

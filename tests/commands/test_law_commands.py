@@ -167,6 +167,29 @@ def test_python_functions_take_the_same(tmp_path: Path) -> None:
     assert from_file.law.record.num_rows == 20
 
 
+def test_columns_go_by_other_names(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The same rows under a paper's letters, one count as text, and a column of the law's name that means another."""
+    table = pd.DataFrame(synthetic_dense(0, rows=30))
+    plain = moewright.fit(table, "hoffmann2022", bootstrap=0, holdout="train_tokens:0.2")
+    letters = table.rename(columns={"total_params": "N", "train_tokens": "D", "loss": "val"}).assign(loss=1.0, note="a")
+    letters["N"] = [f"{value!r}" for value in letters["N"]]
+    letters.to_csv(tmp_path / "runs.csv", index=False)
+    names = {"total_params": "N", "train_tokens": "D", "loss": "val"}
+    for runs in (letters, tmp_path / "runs.csv"):
+        other = moewright.fit(runs, "hoffmann2022", bootstrap=0, holdout="train_tokens:0.2", column=names)
+        assert other.law.record.data_sha256 == plain.law.record.data_sha256
+        assert dict(other.law.coefficients) == dict(plain.law.coefficients)
+    typed = [word for name, theirs in names.items() for word in ("--column", f"{name}={theirs}")]
+    words = ("fit", str(tmp_path / "runs.csv"), "--law", "hoffmann2022", "--bootstrap", "0", "--json")
+    code, out, _ = run(capsys, *words, "--holdout", "train_tokens:0.2", *typed)
+    assert (code, json.loads(out)["coefficients"]) == (0, dict(plain.law.coefficients))
+    assert json.loads(out)["settings"]["column"] == names
+    code, _, err = run(capsys, *words)
+    assert (code, "give --column total_params=N" in err) == (2, True)
+    with pytest.raises(UserError, match=r"column: is for `moewright\.fit`"):
+        laws.fit_law("hoffmann2022", letters, column=names)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

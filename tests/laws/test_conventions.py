@@ -55,6 +55,12 @@ def test_a_table_without_models_is_taken_at_its_word(table: pd.DataFrame) -> Non
     assert in_conventions(laws.get("liew2026"), holes)[1] == ()
 
 
+def test_a_column_that_was_named_is_taken_at_its_word(table: pd.DataFrame) -> None:
+    counted, names = in_conventions(laws.get("liew2026"), table, told={"total_params"})
+    assert "total_params" not in names
+    assert (counted["total_params"] == 1.0).all()
+
+
 def test_fit_says_what_it_counted(table: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
     noisy = table.assign(loss=3 + rng.normal(0, 0.01, len(table)))

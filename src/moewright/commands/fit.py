@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from moewright.commands.checking import as_list, command, number_from, writes
-from moewright.complaints import check_integer, check_number, named_texts
+from moewright.complaints import check_integer, check_number, hint, named_texts
 from moewright.errors import UserError
 from moewright.outputs import FIGURE_MARKS, FORECAST_FILE, LAW_FILE, Destination, Place, deliver
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
         source: str | None
         where: Mapping[str, Any] | str | Iterable[str] | None
+        column: Mapping[str, str] | str | Iterable[str] | None
         holdout: str | None
         bootstrap: int
         loss: str
@@ -60,6 +61,7 @@ def fit(
     *,
     source: str | None = None,
     where: Mapping[str, Any] | str | Iterable[str] | None = None,
+    column: Mapping[str, str] | str | Iterable[str] | None = None,
     holdout: str | None = None,
     bootstrap: int = 1000,
     loss: str = "loss",
@@ -81,8 +83,9 @@ def fit(
     """What law do my runs follow? A law's form fitted to a run table, with intervals.
 
     Where every row has an `architecture`, the law's variables are counted from it, in the law's own conventions. Rows
-    that the run table's diagnosis finds suspicious are fitted and listed, never dropped. In Python `where`, `fix`,
-    `bound` and `at` may be mappings: {"status": ["finished"]}, {"E": 1.7}, {"alpha": (0.1, 0.9)}.
+    that the run table's diagnosis finds suspicious are fitted and listed, never dropped. In Python `where`, `column`,
+    `fix`, `bound` and `at` may be mappings: {"status": ["finished"]}, {"total_params": "N"}, {"E": 1.7},
+    {"alpha": (0.1, 0.9)}.
 
     With `preregister`, what the law expects of a planned run is written to a dated file. When the run is made,
     `moewright fit --score FILE LOSS` judges the forecast: `runs` is then the loss that was measured.
@@ -92,6 +95,7 @@ def fit(
         law: The law whose form is fitted; `moewright laws` lists them.
         source: Which public table the file is, such as joint_moe.
         where: Keep rows: COLUMN=VALUE[,VALUE]; repeatable.
+        column: A column of another name: LAW_NAME=TABLE_NAME, such as total_params=N; repeatable.
         holdout: Rows to judge by: largest:0.1, best:0.1, random:0.2, COLUMN:0.2, COLUMN=VALUE.
         bootstrap: Replicates for the intervals.
         loss: Column of the loss.
@@ -116,9 +120,9 @@ def fit(
     """
     if score is not None:
         given = {
-            "law": law, "source": source, "where": where, "holdout": holdout, "weights": weights, "cluster": cluster,
-            "objective": objective, "tuning": tuning, "asymptote": asymptote, "fix": fix, "bound": bound, "at": at,
-            "preregister": preregister, "out": out, "plots": plots,
+            "law": law, "source": source, "where": where, "column": column, "holdout": holdout, "weights": weights,
+            "cluster": cluster, "objective": objective, "tuning": tuning, "asymptote": asymptote, "fix": fix,
+            "bound": bound, "at": at, "preregister": preregister, "out": out, "plots": plots,
             "bootstrap": None if bootstrap == 1000 else bootstrap,
             "loss": None if loss == "loss" else loss, "seed": seed or None, "force": force or None,
         }  # fmt: skip
@@ -133,10 +137,14 @@ def fit(
     from moewright.laws.fitting.fit_result import fit_runs
 
     kept = _by_name(where, "where", lambda text, _: text.split(","))
+    chosen = resolve_law(law)
+    columns = _by_name(column, "column", lambda text, _: text)
+    _check_columns(columns, chosen, loss)
     settings = FitSettings.from_dict(
         {
             "source": source,
-            "where": {column: _texts(values) for column, values in kept.items()},
+            "where": {name: _texts(values) for name, values in kept.items()},
+            "column": columns,
             "holdout": holdout,
             "bootstrap": bootstrap,
             "loss": loss,
@@ -150,8 +158,10 @@ def fit(
             "seed": check_integer(seed, "seed", 0, LARGEST_SEED),
         }
     )
-    chosen = resolve_law(law)
-    table = run_tables.load(runs, source) if isinstance(runs, str | Path) else run_tables.prepare(runs)
+    if isinstance(runs, str | Path):
+        table = run_tables.load(runs, source, columns)
+    else:
+        table = run_tables.prepare(runs, columns=columns)
     planned = None if at is None else _planned(at, chosen)
     found = fit_runs(chosen, table, settings)
     results: list[tuple[Destination, Callable[[Path], object]]] = []
@@ -177,6 +187,14 @@ def _scored(runs: Any, score: str | Path, others: list[str]) -> ForecastScore:
     if not isinstance(runs, str):
         raise UserError("runs: with --score the loss that was measured is expected, such as 2.31")
     return score_forecast(score, _as_number(runs, "runs"))
+
+
+def _check_columns(columns: Mapping[str, str], law: Law, loss: str) -> None:
+    """UserError for a name that no column of the fit has."""
+    wanted = [*(variable.name for variable in law.inputs), loss]
+    for name in columns:
+        if name not in wanted:
+            raise UserError(f"column {name}: {law.name} takes no such column{hint(name, wanted)}")
 
 
 def _planned(at: Mapping[str, float] | str | Iterable[str], law: Law) -> dict[str, float]:

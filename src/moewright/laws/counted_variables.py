@@ -1,5 +1,6 @@
 """A run table as a law reads it: where models stand in it, the law's variables are counted from them."""
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,18 +14,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def in_conventions(law: Law, table: "pd.DataFrame") -> tuple["pd.DataFrame", tuple[str, ...]]:
+def in_conventions(
+    law: Law, table: "pd.DataFrame", told: Collection[str] = ()
+) -> tuple["pd.DataFrame", tuple[str, ...]]:
     """The table with the law's variables as the law defines them, and the names of those that this added or changed.
 
     Laws disagree on which parameters count and on what sparsity, granularity and the number of experts are. A table
     with an `architecture` in every row has them counted from these, whatever its columns of the same names say; one
-    without is taken at its word.
+    without is taken at its word, and so are the columns that the user named for a variable (`told`).
     """
     if "architecture" not in table or table["architecture"].isna().any() or table.empty:
         return table, ()
     tokens = table["train_tokens"] if "train_tokens" in table else [None] * len(table)
     columns: dict[str, list[float]] = {}
     for variable in law.inputs:
+        if variable.name in told:
+            continue
         values = [_value(variable, text, count) for text, count in zip(table["architecture"], tokens, strict=True)]
         known = [value for value in values if value is not None]
         if len(known) == len(values):

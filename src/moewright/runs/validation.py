@@ -118,6 +118,17 @@ def renamed(table: pd.DataFrame, names: Mapping[str, str], where: str) -> pd.Dat
     return table.rename(columns=names)
 
 
+def under_names(table: pd.DataFrame, columns: Mapping[str, str], where: str) -> pd.DataFrame:
+    """The table with columns under the names that they are asked for by: name -> what the table calls it.
+
+    A column that the table has under such a name gives way: what was asked for is meant. UserError for one that is not
+    there.
+    """
+    require(table, columns.values(), where)
+    taken = {name: table[theirs] for name, theirs in columns.items()}
+    return table.drop(columns=list(dict.fromkeys(columns.values()))).assign(**taken)
+
+
 def row_at(table: pd.DataFrame, position: int) -> str:
     """The row at a position of a table: its number, and its run_id where there is one."""
     return name_row(position + 1, table["run_id"].iloc[position] if "run_id" in table.columns else None)

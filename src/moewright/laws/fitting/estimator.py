@@ -55,7 +55,7 @@ def fit_law(law: Law | str, table: Any, *, name: str | None = None, **settings: 
     ('converged', 0.348)
     """
     law = get(law) if isinstance(law, str) else law
-    return LawFitter(law, FitSettings.from_dict(settings), name).fit(table).law_
+    return LawFitter(law, FitSettings.of_a_table(settings), name).fit(table).law_
 
 
 class LawFitter:

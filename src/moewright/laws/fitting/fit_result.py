@@ -128,7 +128,7 @@ def fit_runs(law: Law, table: "pd.DataFrame", settings: FitSettings | None = Non
             raise UserError(f"where: no row has {' or '.join(values)} in column {column}")
         table = table[kept]
     findings = diagnose(table).to_dict("records")
-    table, counted = in_conventions(law, table)
+    table, counted = in_conventions(law, table, settings.column)
     fitted = LawFitter(law, settings).fit(table).law_
     return Fit(fitted, table, tuple({str(key): value for key, value in row.items()} for row in findings), counted)
 
@@ -199,7 +199,7 @@ def compare(laws: Iterable[str | Law], table: Any, *, holdout: str = "largest", 
     A law that cannot be fitted to the table comes last, with the reason as its status.
     """
     frame = as_frame(table)
-    read = FitSettings.from_dict({**settings, "holdout": holdout})
+    read = FitSettings.of_a_table({**settings, "holdout": holdout})
     compared: list[ComparedLaw] = []
     refused: list[ComparedLaw] = []
     for given in laws:

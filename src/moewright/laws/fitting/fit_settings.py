@@ -1,7 +1,7 @@
 """How a law is fitted: the words and defaults of `moewright fit` and two more, read once and kept in the law's file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -62,6 +62,16 @@ class FitSettings(Record):
     """Which public table the file of runs was."""
     where: Mapping[str, Items[str]] = Field(default_factory=dict)
     """Rows that were kept: those whose column has one of some values."""
+    column: Mapping[str, str] = Field(default_factory=dict)
+    """Columns that the table has under other names: the law's name -> the table's."""
+
+    @classmethod
+    def of_a_table(cls, values: Mapping[str, Any]) -> Self:
+        """The settings of a fit to a table as it is; UserError for one that says what of it to take."""
+        for name in ("source", "where", "column"):
+            if values.get(name):
+                raise UserError(f"{name}: is for `moewright.fit`; give a table with the rows and names to be fitted")
+        return cls.from_dict(values)
 
     def resolved(self, law: LossForm) -> "FitSettings":
         """The settings as they act on a law; UserError for what cannot be."""

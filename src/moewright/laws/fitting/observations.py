@@ -30,6 +30,14 @@ LARGEST_LOSS = float(np.log(2.0**20))
 SMALLEST_COUNT = 1000.0
 # No sweep leaves a gap this wide within one column; mixed units do.
 WIDEST_GAP = 300.0
+_USUAL_NAMES = {
+    "total_params": ("n", "params", "n_params", "num_params", "parameters", "total", "model_size"),
+    "active_params": ("na", "n_a", "n_act", "nact", "active", "active_parameters"),
+    "train_tokens": ("d", "tokens", "n_tokens", "num_tokens", "training_tokens"),
+    "train_flops": ("c", "flops", "compute", "training_flops"),
+    "num_experts": ("e", "experts", "n_experts"),
+}
+"""What papers and logs call a law's variables, in small letters. One is suggested, never taken: conventions differ."""
 _COUNTED = ("parameters", "tokens", "FLOPs")
 
 Clusters = npt.NDArray[np.int64]
@@ -107,6 +115,7 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
         if variable.name in fixed:
             columns[variable.name] = np.full(len(frame), float(fixed[variable.name]))
             continue
+        _suggest_name(frame, variable.name)
         values = read_numbers(frame, variable.name)
         wrong, rule = variable.outside(values)
         _complain(wrong, values, frame, variable.name, f"must be {rule}")
@@ -172,6 +181,14 @@ def find_column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
         known = [str(column) for column in frame.columns]
         check_names([name], known, "the table", "column")
     return frame[name]
+
+
+def _suggest_name(frame: "pd.DataFrame", name: str) -> None:
+    """UserError where a variable's column is not there, but one by a name that papers and logs give it is."""
+    if name not in frame.columns:
+        for theirs in map(str, frame.columns):
+            if theirs.strip().casefold().replace("-", "_") in _USUAL_NAMES.get(name, ()):
+                raise UserError(f"the table has no column {name}: is it {theirs}? then give --column {name}={theirs}")
 
 
 def read_numbers(frame: "pd.DataFrame", name: str) -> Array:
