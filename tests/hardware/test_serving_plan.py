@@ -269,3 +269,21 @@ def test_what_cannot_be_served_is_said_in_a_line(message: str, settings: dict[st
         moewright.plan("qwen3-30b-a3b", hardware="H100", devices=8, **settings)
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
+
+
+def test_a_prompt_that_is_not_given_leaves_room_for_the_answer() -> None:
+    olmoe = "examples/configs/olmoe-1b-7b.json"  # a context of 4096
+
+    def served(generate: int | None = None, context: int | None = None) -> int:
+        found = moewright.plan(
+            olmoe, hardware="H100", devices=1, serve=True, batch=4, generate=generate, context=context
+        )
+        return found.record.context
+
+    assert served() == 4096
+    assert served(generate=1000) == 3096
+    assert served(generate=4095, context=1) == 1
+    with pytest.raises(UserError, match=r"^generate: 4096 tokens leave no room in the model's context of 4096$"):
+        served(generate=4096)
+    with pytest.raises(UserError, match=r"^context: 3097 tokens and 1000 that follow are longer"):
+        served(generate=1000, context=3097)

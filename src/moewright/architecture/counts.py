@@ -41,7 +41,7 @@ from moewright.architecture.mixers import (
     Window,
 )
 from moewright.architecture.sizes import F, N, total
-from moewright.architecture.spec import AnyLayer, Countable, passed_layers
+from moewright.architecture.spec import AnyLayer, Architecture, Countable, passed_layers
 from moewright.records import Record
 
 FLOPS_CONVENTION = (
@@ -50,6 +50,12 @@ FLOPS_CONVENTION = (
 BACKWARD_FACTOR = 2  # a matrix product's backward pass is two products of the same size (Kaplan 2020, section 2.1)
 DEFAULT_TOKENS_PER_SEQUENCE = 4096
 """Long enough that attention shows in the FLOPs, and what most pretraining runs use."""
+
+
+def usual_sequence(*architectures: Architecture) -> int:
+    """Tokens of a sequence where none are given: DEFAULT_TOKENS_PER_SEQUENCE, or fewer where a model takes fewer."""
+    return min(DEFAULT_TOKENS_PER_SEQUENCE, *(a.max_context or DEFAULT_TOKENS_PER_SEQUENCE for a in architectures))
+
 
 # Parameters
 

@@ -147,6 +147,15 @@ def passed_layers(architecture: "Countable[N]") -> "Sequence[tuple[N, AnyLayer[N
     return [(times * layer.passes, layer) for times, layer in architecture.layer_runs()]
 
 
+def passed_mixtures(architecture: "Countable[N]") -> "Sequence[tuple[N, AnyMoE[N]]]":
+    """How often a token goes through each mixture of experts, in the order of writing."""
+    return [
+        (times, layer.feed_forward)
+        for times, layer in passed_layers(architecture)
+        if isinstance(layer.feed_forward, AnyMoE)
+    ]
+
+
 class Countable(Protocol[N_co]):
     """What counting asks of an architecture: an `Architecture`, or many at once (`ArchitectureColumns`).
 

@@ -137,7 +137,7 @@ def plan(
         top: How many layouts to show.
         serve: Lay out a server instead of a training run.
         batch: Sequences at a time on all devices. [default: batches that none beats in both speeds]
-        context: Tokens of a prompt. [default: 4096 or the model's longest]
+        context: Tokens of a prompt. [default: 4096, or what the model's context leaves beside generate]
         generate: Tokens that follow each prompt; others' prompts then take time in between.
         weights_dtype: Format of the weights that are served: bf16, fp8, mxfp4 ...
         kv_dtype: Format of the cache: bf16, fp8 ...

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from moewright.architecture import cache, counts, weight_formats
 from moewright.architecture.cache import AS_SMALL, CACHE_BYTES, CacheDtype, CacheLayout, LatentCache, WindowCache
-from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
+from moewright.architecture.counts import usual_sequence
 from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import LatentAttention
 from moewright.architecture.spec import Architecture, Layer, WeightFormatName
@@ -225,7 +225,7 @@ def inspect_loaded(
     layout = CacheLayout(latent_cache, window_cache)
     notes += _without_effect(a, layout)
     if tokens_per_sequence is None:
-        tokens_per_sequence = min(DEFAULT_TOKENS_PER_SEQUENCE, a.max_context or DEFAULT_TOKENS_PER_SEQUENCE)
+        tokens_per_sequence = usual_sequence(a)
     elif check_integer(tokens_per_sequence, "tokens-per-sequence") > (a.max_context or tokens_per_sequence):
         notes.append(f"{tokens_per_sequence} tokens are more than the {a.max_context} that the model was made for")
     if hardware is None and devices is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
+from moewright.architecture.counts import usual_sequence
 from moewright.architecture.inventory import COMPONENTS, Component
 from moewright.display import ShownTable
 from moewright.hardware.inspection import Inspection, inspect_loaded
@@ -91,8 +91,7 @@ def compare_loaded(
     Without `tokens_per_sequence`, sequences are as long as the shortest of the models' own defaults. Raises UserError.
     """
     if tokens_per_sequence is None:
-        longest = (model.architecture.max_context or DEFAULT_TOKENS_PER_SEQUENCE for model in models)
-        tokens_per_sequence = min(DEFAULT_TOKENS_PER_SEQUENCE, *longest)
+        tokens_per_sequence = usual_sequence(*(model.architecture for model in models))
     return InspectionComparison(
         tuple(inspect_loaded(each, tokens_per_sequence=tokens_per_sequence, **settings) for each in models)
     )

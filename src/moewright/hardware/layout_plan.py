@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE, training_flops_per_token
+from moewright.architecture.counts import training_flops_per_token, usual_sequence
 from moewright.architecture.spec import Architecture
 from moewright.complaints import check_integer, named_texts, one_of
 from moewright.display import ShownTable
@@ -222,9 +222,9 @@ def check_devices(device: Device, devices: int) -> None:
 
 def check_length(architecture: Architecture, length: int | None) -> int:
     """Tokens of a sequence; by default 4096 or the model's longest. Raises UserError for longer than the model's."""
-    longest = architecture.max_context
     if length is None:
-        return min(DEFAULT_TOKENS_PER_SEQUENCE, longest or DEFAULT_TOKENS_PER_SEQUENCE)
+        return usual_sequence(architecture)
+    longest = architecture.max_context
     check_integer(length, "sequence-length", 1)
     if longest is not None and length > longest:
         raise UserError(f"sequence-length: {length} is longer than the model's context of {longest}")

@@ -19,6 +19,7 @@ Extended here:
   weighed (as wide as the copy); and for the router the scores and their softmax in fp32. Latent experts' projections
   keep the latent that is copied, their sum, and what a norm of it reads. Routing is balanced, so a device gets as many
   copies as it sends, whatever the expert-parallel degree; `imbalance` multiplies the copies where it is not.
+- A layer that a token passes several times keeps all of it for each pass; its weights and their states stand once.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE, training_
 from moewright.architecture.feed_forwards import AnyMoE, routed_width
 from moewright.architecture.inventory import Weight, layer_weights, outer_weights
 from moewright.architecture.sizes import F, total
-from moewright.architecture.spec import AnyLayer, Countable, sublayers
+from moewright.architecture.spec import AnyLayer, Countable, passed_layers, sublayers
 from moewright.complaints import check_number
 from moewright.errors import UserError
 from moewright.hardware.devices import Hardware, load_device
@@ -266,13 +267,13 @@ def _activations(
                 architecture, layer, imbalance, number_bytes=number_bytes, recompute_experts=recompute == "experts"
             ),
         )
-        for times, layer in architecture.layer_runs()
+        for times, layer in passed_layers(architecture)
     ]
     if recompute == "layers":  # every layer's input is held, and one layer's rest is computed again
         fullest = none
         for _, kept in by_layer:
             fullest = np.maximum(fullest, kept)
-        held = architecture.num_layers * number_bytes * architecture.hidden_size
+        held = total((times for times, _ in by_layer), none) * number_bytes * architecture.hidden_size
         rest = fullest
     else:
         held = total((times * kept for times, kept in by_layer), none)
@@ -294,7 +295,7 @@ def layer_activation_bytes_per_token(
     number_bytes: int = BYTES,
     recompute_experts: bool = False,
 ) -> F:
-    """Bytes that one layer keeps for one token's backward pass, attention scores recomputed.
+    """Bytes that one pass through a layer keeps for one token's backward pass, attention scores recomputed.
 
     `number_bytes` is the width of an activation; scores of routers are fp32 whatever it is.
     """

@@ -23,7 +23,7 @@ from moewright.architecture.feed_forwards import routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
 from moewright.architecture.mixers import AnyMixer, LatentAttention
 from moewright.architecture.sizes import F, N_co, total
-from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName, passed_layers, sublayers
+from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName, passed_layers, passed_mixtures, sublayers
 from moewright.architecture.weight_formats import WEIGHT_FORMATS, WeightFormat
 from moewright.hardware.devices import ENDS, ComputeDtype, Device, End, factors
 from moewright.hardware.placement import (
@@ -244,7 +244,7 @@ def pass_traffic(architecture: Countable[F], load: Load, placement: Placement) -
         group_bytes = reduced * 2 * (t - 1) / t * state_bytes
         collectives = collectives + reduced
     if m > 1:
-        for times, moe in architecture.moe_layers():
+        for times, moe in passed_mixtures(architecture):
             crossings = (m - 1) * (1 - (1 - 1 / m) ** moe.top_k)
             sent = tokens * routed_width(moe, architecture.hidden_size) * width
             between_bytes = between_bytes + 2 * times * crossings * sent / t
@@ -263,7 +263,7 @@ def touched_experts(architecture: Countable[F], load: Load, placement: Placement
     tokens = float(load.batch) * load.tokens_per_sequence
     touched = (
         times * distinct_experts(group.count, group.top_k, tokens)
-        for times, moe in architecture.moe_layers()
+        for times, moe in passed_mixtures(architecture)
         for group in moe.groups
     )
     return total(touched, 0.0 * architecture.hidden_size) / placement.devices

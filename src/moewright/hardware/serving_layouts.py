@@ -103,6 +103,10 @@ class ServingMemory:
         held: Column = self.weights + self.cache_of_sequence * np.ceil(layouts.batch / layouts.data)
         return held
 
+    def take(self, chosen: Any) -> ServingMemory:
+        """Of some layouts, by a mask or by indices."""
+        return ServingMemory(self.weights[chosen], self.cache_of_sequence[chosen])
+
 
 def serving_memory(job: ServingJob, layouts: ServingColumns) -> ServingMemory:
     """What each layout holds."""

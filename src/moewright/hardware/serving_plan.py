@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
-from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE, forward_flops_per_token
+from moewright.architecture.counts import forward_flops_per_token, usual_sequence
 from moewright.architecture.spec import Architecture, WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import check_integer, check_number, one_of
@@ -172,11 +172,12 @@ def plan_serving(
             refused["memory"] = _refused("memory", places.take([least]), len(over), float(total_held[least]))
         if not fits.any():
             raise UserError(_nothing_fits(job, refused))
-        places, most = places.take(fits), most[fits]
-    places, most = _with_batches(places, most, batch, devices, is_given=layout is not None)
-    if not len(places):
+        places, held, most = places.take(fits), held.take(fits), most[fits]
+    which, batches = _with_batches(places, most, batch, devices, is_given=layout is not None)
+    if not len(which):
         raise UserError(f"batch: {batch} sequences of {total} tokens do not fit on {devices} {device.name}")
-    held = serving_memory(job, places)
+    places = ServingColumns(**{**vars(places.take(which)), "batch": batches})
+    held, most = held.take(which), most[which]
     answers = _Answers(job, places, length, generate, guess, host)
     chosen = answers.fastest(top) if batch is not None or layout is not None else answers.frontier(top)
     records = tuple(_record(answers, held, most, place, moved) for place in chosen)
@@ -248,16 +249,19 @@ def with_lifetime(
 
 
 def _lengths(architecture: Architecture, context: int | None, generate: int | None) -> tuple[int, int]:
+    """Tokens of a prompt, and of prompt and answer; a prompt that is not given leaves room for the answer."""
     longest = architecture.max_context
+    answer = 0 if generate is None else check_integer(generate, "generate", 1)
     if context is None:
-        context = min(DEFAULT_TOKENS_PER_SEQUENCE, longest or DEFAULT_TOKENS_PER_SEQUENCE)
+        if longest is not None and answer >= longest:
+            raise UserError(f"generate: {answer} tokens leave no room in the model's context of {longest}")
+        context = usual_sequence(architecture)
+        context = context if longest is None else min(context, longest - answer)
     check_integer(context, "context", 1)
-    if generate is not None:
-        check_integer(generate, "generate", 1)
-    total = context + (generate or 0)
-    if longest is not None and total > longest:
-        raise UserError(f"context: {total} tokens are longer than the model's context of {longest}")
-    return context, total
+    if longest is not None and context + answer > longest:
+        parts = f"{context} tokens and {answer} that follow" if answer else f"{context} tokens"
+        raise UserError(f"context: {parts} are longer than the model's context of {longest}")
+    return context, context + answer
 
 
 def _speculation(architecture: Architecture, draft: int, acceptance: float | None) -> Speculation:
@@ -346,20 +350,18 @@ def _given(job: ServingJob, text: str) -> ServingColumns:
 
 def _with_batches(
     places: ServingColumns, most: Column, batch: int | None, devices: int, is_given: bool
-) -> tuple[ServingColumns, Column]:
-    """Each layout with the batches to try, and the largest of each."""
+) -> tuple[Column, Column]:
+    """Which layouts, as often as there are batches to try with each, and these batches."""
     instances = devices // (places.sharing * places.pipeline)
     if batch is not None:
         each = -(-batch // instances)
         chosen = np.arange(len(places)) if is_given else np.flatnonzero(each <= most)
-        some = places.take(chosen)
-        return ServingColumns(**{**vars(some), "batch": each[chosen]}), most[chosen]
+        return chosen, each[chosen]
     powers = 2 ** np.arange(0, 21)
     every = np.minimum(powers[None, :], np.maximum(most[:, None], 1))
     new = np.concatenate([np.ones((len(most), 1), dtype=bool), np.diff(every, axis=1) > 0], axis=1)
     which, power = np.nonzero(new)
-    some = places.take(which)
-    return ServingColumns(**{**vars(some), "batch": every[which, power].astype(int)}), most[which]
+    return which, every[which, power].astype(int)
 
 
 class _Answers:

@@ -223,7 +223,10 @@ def calibrate_steps(rows: Sequence[MeasuredStep]) -> StepCalibration:
         warnings.append("Rows that were left out are predicted no better than before; think twice before you use this.")
     if len(rows) < 10:
         warnings.append("With fewer than 10 rows the range is little more than the rows themselves.")
-    said = f"10th to 90th percentile of measured over predicted, {len(rows)} own measurements, each left out in turn"
+    said = (
+        f"10th to 90th percentile of measured over predicted, {len(rows)} own measurements, each predicted without the "
+        f"fold of {min(FOLDS, len(rows))} that it is in"
+    )
     devices = tuple(sorted({*packaged.measured_devices, *(row.job.device.name for row in rows)}))
     formats = tuple(sorted({*packaged.measured_formats, *(PRODUCT_FORMATS[row.precision] for row in rows)}))
     measured_range = StepRange(factors=ends, source=said)

@@ -34,7 +34,7 @@ from moewright.architecture.counts import BACKWARD_FACTOR, mixing_flops_per_toke
 from moewright.architecture.feed_forwards import Dense, routed_width
 from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import AnyAttention, NoMixer
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, passed_layers, passed_mixtures
 from moewright.hardware.devices import ComputeDtype, Device
 from moewright.hardware.placement import distinct_experts
 from moewright.hardware.pretraining import (
@@ -158,11 +158,13 @@ def step_seconds(
     routers = _PASSES * local * share * flops["router"] / in_bf16
     experts = share * _experts(architecture, device, dtype, layouts, local, at) + routers
 
-    kept = sum(times * layer_activation_bytes_per_token(architecture, run) for times, run in architecture.layer_runs())
+    kept = sum(
+        times * layer_activation_bytes_per_token(architecture, run) for times, run in passed_layers(architecture)
+    )
     memory = device.memory_bandwidth * at["memory"]
     elementwise = local * share * at["elementwise"] * kept / memory
-    mixers = sum(times for times, run in architecture.layer_runs() if not isinstance(run.mixer, NoMixer))
-    mixtures = sum(times for times, _ in architecture.moe_layers())
+    mixers = sum(times for times, run in passed_layers(architecture) if not isinstance(run.mixer, NoMixer))
+    mixtures = sum(times for times, _ in passed_mixtures(architecture))
     gaps = share * (mixers * at["gap_of_a_mixer"] + mixtures * at["gap_of_a_mixture"]) + 0 * local
     once = (attention + dense + experts + elementwise) / _PASSES
     again = np.choose(layouts.recompute, [0 * local, experts / (2 * _PASSES), once])
@@ -222,7 +224,7 @@ def _experts(
     """Seconds of all layers, forward and backward, for one micro-batch."""
     seconds = 0.0 * local
     peak = _products_per_second(device, dtype, at)
-    for times, moe in architecture.moe_layers():
+    for times, moe in passed_mixtures(architecture):
         width = routed_width(moe, architecture.hidden_size)
         for group in moe.groups:
             weights = (3 if moe.gated else 2) * width * group.expert_size
@@ -245,7 +247,7 @@ def _dispatch(
     """Seconds of all layers for one micro-batch: there and back, forward and backward, in bf16."""
     seconds = 0.0 * local
     domains = np.maximum(layouts.expert / domain, 1.0)
-    for times, moe in architecture.moe_layers():
+    for times, moe in passed_mixtures(architecture):
         choices = sum(group.top_k for group in moe.groups)
         sent = BYTES * local * routed_width(moe, architecture.hidden_size)
         near = sent * _others_reached(layouts.expert, choices) / (device.node.bandwidth * at["links"])
@@ -270,7 +272,7 @@ def _tensor_and_context(
     """Seconds of all layers for one micro-batch, forward and backward."""
     split = 0
     keys = 0.0
-    for times, layer in architecture.layer_runs():
+    for times, layer in passed_layers(architecture):
         mixes = not isinstance(layer.mixer, NoMixer)
         is_dense = isinstance(layer.feed_forward, Dense)
         split += times * (mixes + is_dense)

@@ -10,7 +10,7 @@ def print_calibration(console: Screen, found: StepCalibration) -> None:
     record = found.record
     console.print(
         f"{record.rows:,} rows: median error {record.median_error_before:.2f} x with the packaged coefficients, "
-        f"{record.median_error_after:.2f} x refitted (rows left out in turn).",
+        f"{record.median_error_after:.2f} x refitted (each row predicted without its fold of the rows).",
     )
     console.print(
         f"Measured over predicted: {record.range_before[0]:g} to {record.range_before[1]:g} before, "
