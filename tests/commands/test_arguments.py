@@ -51,7 +51,8 @@ KINDS = {
     "design": "memory:quantity? total_params:quantity? active_params:quantity? decode_tokens_per_second:quantity? "
     "time_to_first_token:quantity? train_tokens:quantity? train_flops:quantity? train_device_hours:quantity? "
     "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
-    "space:path? like:source? baseline:source? prefer:text law:names? top:int explain:flag out:path? print_space:flag",
+    "space:path? like:source? baseline:source? prefer:text train_hardware:name? "
+    "train_devices:int? price:pairs? serve_tokens:quantity? law:names? top:int explain:flag out:path? print_space:flag",
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
     "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int serve:flag batch:int? context:int? "
     "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name? "
@@ -332,6 +333,15 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"total_params": "3B", "train_tokens": "2T", "weights_dtype": "bf17"},
         {"total_params": "3B", "train_tokens": "2T", "space": "{tmp}"},
         {"total_params": "3B", "train_tokens": "2T", "law": ["nothing"]},
+        {"total_params": "3B", "train_tokens": "2T", "train_hardware": "H1000"},
+        {"total_params": "3B", "train_tokens": "2T", "train_devices": 0},
+        {"total_params": "3B", "train_tokens": "2T", "train_devices": 12},
+        {"total_params": "3B", "train_tokens": "2T", "price": ["A100-80GB=1"]},
+        {"total_params": "3B", "train_tokens": "2T", "price": ["H100"]},
+        {"total_params": "3B", "train_tokens": "2T", "price": ["H100=-1"]},
+        {"total_params": "3B", "train_tokens": "2T", "serve_tokens": "many"},
+        {"total_params": "3B", "train_tokens": "2T", "serve_tokens": "1T", "prefer": "train"},
+        {"total_params": "3B", "train_tokens": "2T", "serve_tokens": "1T", "train_hardware": "A100-80GB"},
         {"total_params": "3B", "train_tokens": "2T", "print_space": True},
         {"explain": True, "print_space": True},
         {"total_params": "3B", "train_tokens": "2T", "prefer": "cheap"},

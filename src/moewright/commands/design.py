@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -42,6 +42,10 @@ def design(
     like: str | Path | dict[str, Any] | Architecture | None = None,
     baseline: str | Path | dict[str, Any] | Architecture | None = None,
     prefer: str = "balanced",
+    train_hardware: str | Path | Device | None = None,
+    train_devices: int | None = None,
+    price: Mapping[str, float] | str | Iterable[str] | None = None,
+    serve_tokens: str | float | None = None,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     top: int = 10,
     explain: bool = False,
@@ -77,6 +81,10 @@ def design(
     like: str | Path | dict[str, Any] | Architecture | None = None,
     baseline: str | Path | dict[str, Any] | Architecture | None = None,
     prefer: str = "balanced",
+    train_hardware: str | Path | Device | None = None,
+    train_devices: int | None = None,
+    price: Mapping[str, float] | str | Iterable[str] | None = None,
+    serve_tokens: str | float | None = None,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     top: int = 10,
     explain: bool = False,
@@ -97,7 +105,7 @@ def design(
         time_to_first_token: Seconds for the batch's prompts; needs --hardware.
         train_tokens: Training tokens, such as 2T.
         train_flops: Instead of tokens: training FLOPs, such as 1e23.
-        train_device_hours: Instead of tokens: device-hours of training on --hardware.
+        train_device_hours: Instead of tokens: device-hours of training, on --train-hardware or --hardware.
         hardware: Device that serves, such as H100, or a file.
         devices: How many of them. [default: 1]
         context: Tokens of each sequence in the cache. [default: 32768]
@@ -109,6 +117,10 @@ def design(
         like: A published model's config: its own size and active parameters as budgets.
         baseline: Model to put beside the answer. [default: that of `like`, or the nearest published one]
         prefer: What decides where evidence does not: balanced, train, serve or loss.
+        train_hardware: Device that trains. [default: the one that serves, or H100]
+        train_devices: How many of it: hours are then those of the fastest layout, with days.
+        price: Of a device-hour, such as H100=2.5; repeatable.
+        serve_tokens: Tokens generated in the model's life, such as 5T: training and serving together then choose.
         law: Names restrict the published laws, files of fitted ones join; repeatable.
         top: How many designs to show.
         explain: Print all that is behind the answer: laws, rules, principles, prices.
@@ -134,7 +146,14 @@ def design(
         "batch": batch,
         "weights_dtype": weights_dtype,
         "kv_dtype": kv_dtype,
+        "train_hardware": train_hardware,
+        "train_devices": train_devices,
+        "serve_tokens": serve_tokens,
     }
+    if price is not None:
+        from moewright.hardware.bills import read_prices
+
+        given["price"] = read_prices(price if isinstance(price, Mapping) else as_list(price))
     if print_space:
         unused = {**given, "vocab_size": vocab_size, "like": like, "baseline": baseline, "law": law}
         unused["prefer"] = None if prefer == "balanced" else prefer

@@ -152,6 +152,7 @@ def plan(
         UserError: For whatever cannot be read, does not divide or does not fit.
     """
     from moewright.complaints import check_number
+    from moewright.hardware.bills import read_prices
     from moewright.hf.loading import load_architecture
     from moewright.quantities import parse_count
 
@@ -160,7 +161,7 @@ def plan(
         if given[name] != default:
             where = "a training run, and serve is given" if serve else "a server; give serve too"
             raise UserError(f"{written(name)}: is for {where}")
-    prices = _prices(price)
+    prices = read_prices(price if isinstance(price, Mapping) else as_list(price))
     served = None if serve_tokens is None else parse_count(serve_tokens, "serve-tokens")
     if power_price is not None:
         check_number(power_price, "power-price", above=0)
@@ -220,13 +221,3 @@ def plan(
     from moewright.hardware.serving_plan import with_lifetime
 
     return with_lifetime(planned, loaded.architecture, hardware, served, price=prices, power_price=power_price)
-
-
-def _prices(given: Mapping[str, float] | str | Iterable[str] | None) -> dict[str, float]:
-    from moewright.complaints import check_number, named_texts
-    from moewright.quantities import parse_count
-
-    if isinstance(given, Mapping):
-        return {str(name): check_number(value, f"price: {name}", above=0) for name, value in given.items()}
-    texts = named_texts(as_list(given), "price")
-    return {name.strip(): parse_count(value, f"price: {name.strip()}") for name, value in texts.items()}

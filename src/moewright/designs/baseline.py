@@ -8,7 +8,7 @@ import numpy as np
 from moewright.architecture import Architecture, counts, variables
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.candidates import Candidates, build_design, columns
-from moewright.designs.costs import CostedOn, Costs, design_costs, middle
+from moewright.designs.costs import CostedOn, Costs, finalist_costs, middle
 from moewright.designs.judges import training_tokens
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import nearest_published
@@ -107,7 +107,7 @@ def _beside(problem: SearchProblem, recommended: Architecture, other: Architectu
         active_params=counts.active_params(other),
         memory_bytes=memory_bytes(other, budgets),
         train_tokens=tokens[1],
-        costs=design_costs(other, tokens[1], budgets, on),
+        costs=finalist_costs(other, tokens[1], budgets, on),
         verdict=judge(recommended, other, train_tokens=tokens, law=laws, names=("design", "baseline"))
         if laws
         else None,

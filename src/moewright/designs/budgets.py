@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
 from moewright.architecture.spec import WeightFormatName
@@ -15,7 +17,7 @@ from moewright.records import LARGEST_SIZE, Record
 DEFAULT_CONTEXT = 32_768
 
 TRAINING = ("train_tokens", "train_flops", "train_device_hours")
-NEED_HARDWARE = ("decode_tokens_per_second", "time_to_first_token", "train_device_hours")
+NEED_HARDWARE = ("decode_tokens_per_second", "time_to_first_token")
 
 
 class Budgets(Record):
@@ -36,9 +38,15 @@ class Budgets(Record):
     train_flops: float | None = None
     """Instead of tokens: they are then as many as a design's FLOPs per token allow."""
     train_device_hours: float | None = None
-    """Instead of either: of `hardware`, at the low end of the range of utilisation."""
+    """Instead of either: of the device that trains (`costs.trained_on`), at the low end of the range of utilisation."""
     hardware: str | None = None
     devices: int = 1
+    train_hardware: str | None = None
+    train_devices: int | None = None
+    price: dict[str, float] = Field(default={})
+    """Of a device-hour, by the device's own name."""
+    serve_tokens: float | None = None
+    """Generated in the model's life; their bill then counts in the choice."""
     context: int = DEFAULT_CONTEXT
     batch: int = 1
     weights_dtype: WeightFormatName = "bf16"
@@ -79,11 +87,13 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
     for name in NEED_HARDWARE:
         if name in written and "hardware" not in written:
             raise UserError(f"{_option(name)}: needs a device to be counted on; add --hardware H100")
+    if "train_device_hours" in written and not written.keys() & {"hardware", "train_hardware"}:
+        raise UserError("train-device-hours: needs a device to be counted on; add --train-hardware H100")
     if "devices" in written and not written.keys() & {"hardware", "memory"}:
         raise UserError("devices: applies to --memory or --hardware only, and neither was given")
     counts: dict[str, Any] = {
         name: parse_count(written[name], _option(name))
-        for name in ("total_params", "active_params", *NEED_HARDWARE, "train_tokens", "train_flops")
+        for name in ("total_params", "active_params", *NEED_HARDWARE, *TRAINING, "serve_tokens")
         if name in written
     }
     total, active = counts.get("total_params"), counts.get("active_params")
@@ -101,6 +111,9 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
         **counts,
         hardware=str(written["hardware"]) if "hardware" in written else None,
         devices=devices,
+        train_hardware=str(written["train_hardware"]) if "train_hardware" in written else None,
+        train_devices=written.get("train_devices"),
+        price=written.get("price", {}),
         context=check_integer(written.get("context", DEFAULT_CONTEXT), "context", 1, LARGEST_SIZE),
         batch=check_integer(written.get("batch", 1), "batch", 1, LARGEST_SIZE),
         weights_dtype=one_of(written.get("weights_dtype", "bf16"), "weights-dtype", WEIGHT_FORMATS),

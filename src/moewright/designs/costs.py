@@ -1,15 +1,17 @@
 """What designs cost: training, decoding, first token and cache, on the budgets' device or on a usual one."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from moewright.architecture import cache
+from moewright.architecture import Architecture, cache
 from moewright.architecture.spec import Countable
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.designs.budgets import Budgets
+from moewright.designs.serving_bill import serving_device_hours
+from moewright.errors import UserError
 from moewright.laws.variable import Array
 
 # Named where the budgets name none: what most published mixtures of the catalogue were trained on.
@@ -18,23 +20,35 @@ MOST_ASSUMED = 512
 """Devices that are assumed where none was named: they hold 41 TB, more than any model takes."""
 # Devices of one node, in powers of two; beyond, whole nodes.
 NODE = 8
+LAYOUT_SHOWN = ("tp", "pp", "ep", "cp", "zero", "micro_batch")
+"""Of a layout of training; `moewright plan` prints all of it."""
 
 CostName = Literal["train_device_hours", "decode_tokens_per_second", "time_to_first_token"]
 
 
 @dataclass(frozen=True)
 class CostedOn:
-    """Where costs are counted."""
+    """Where costs are counted, and at which prices."""
 
     hardware: str
+    """That serves."""
     devices: int
     assumed: bool
-    """Whether the budgets named no device."""
+    """Whether the budgets named no device that serves."""
+    train_hardware: str
+    train_assumed: bool
+    """Whether the device that trains is neither named nor the one that serves."""
+    train_devices: int | None
+    train_price: float | None
+    """Of a device-hour."""
+    serve_price: float | None
+    bill_devices: int
+    """On which the tokens of a model's life are counted: those that serve, or twice as many as the size fills."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one design (numbers) or of many (columns); times are (low, high) of the roofline's range."""
+    """Of one design (numbers) or of many (columns); ranges are (low, high)."""
 
     train_device_hours: tuple[Any, Any]
     decode_tokens_per_second: tuple[Any, Any]
@@ -42,16 +56,79 @@ class Costs:
     time_to_first_token: tuple[Any, Any]
     """Seconds, for the batch's prompts of the context's length."""
     kv_bytes_per_token: Any
+    train_layout: str | None = None
+    """The fastest on the named devices, whose time the hours then are; None: hours by the range of utilisation."""
+    train_days: tuple[Any, Any] | None = None
+    """On the named number of devices."""
+    train_money: tuple[Any, Any] | None = None
+    """Where the price is known."""
+    serve_device_hours: tuple[Any, Any] | None = None
+    """Of the tokens of the model's life, where their number is given."""
+    serve_batch: Any = None
+    """Sequences at a time on the devices of the bill."""
+    serve_money: tuple[Any, Any] | None = None
+
+    @property
+    def whole_bill(self) -> tuple[tuple[Any, Any], tuple[Any, Any]] | None:
+        """Training and serving, in money where both prices are known, else in hours of the one device."""
+        if self.serve_device_hours is None:
+            return None
+        if self.train_money is not None and self.serve_money is not None:
+            return self.train_money, self.serve_money
+        return self.train_device_hours, self.serve_device_hours
 
 
 def costed_on(budgets: Budgets) -> CostedOn:
-    """The budgets' device, or as many H100s as the size budget fills."""
-    if budgets.hardware is not None:
-        return CostedOn(budgets.hardware, budgets.devices, assumed=False)
+    """The budgets' devices, or as many H100s as the size budget fills; UserError for a price of no device of these."""
+    from moewright.hardware import load_device
+    from moewright.hardware.layout_plan import check_devices
+
+    trains, train_assumed = trained_on(budgets)
+    if budgets.train_devices is not None:
+        check_devices(load_device(trains), budgets.train_devices, "train-devices")
+    serves, devices = budgets.hardware, budgets.devices
+    bill_devices = devices
+    if serves is None:
+        filled = bytes_wanted(budgets) / load_device(USUAL_DEVICE).memory
+        serves, devices = USUAL_DEVICE, _whole(min(math.ceil(filled), MOST_ASSUMED))
+        bill_devices = _whole(min(math.ceil(2 * filled), MOST_ASSUMED))
+    names = load_device(trains).name, load_device(serves).name
+    price = {load_device(name).name: amount for name, amount in budgets.price.items()}
+    idle = next((name for name in price if name not in names), None)
+    if idle is not None:
+        used = " and ".join(dict.fromkeys(names))
+        raise UserError(f"price: {idle} neither trains nor serves here; devices are {used}")
+    if budgets.serve_tokens is not None and names[0] != names[1] and len(price) < 2:
+        raise UserError(
+            f"serve-tokens: training on {names[0]} and serving on {names[1]} add up in money only; "
+            "give --price for both"
+        )
+    return CostedOn(
+        serves,
+        devices,
+        assumed=budgets.hardware is None,
+        train_hardware=trains,
+        train_assumed=train_assumed,
+        train_devices=budgets.train_devices,
+        train_price=price.get(names[0]),
+        serve_price=price.get(names[1]),
+        bill_devices=bill_devices,
+    )
+
+
+def trained_on(budgets: Budgets) -> tuple[str, bool]:
+    """The device that trains, and whether it is assumed: the named one, else the one that serves if nodes of it can be
+    joined, else a usual one. Device-hours without another device are always of the one that serves.
+    """
+    if budgets.train_hardware is not None:
+        return budgets.train_hardware, False
+    if budgets.hardware is None:
+        return USUAL_DEVICE, True
     from moewright.hardware import load_device
 
-    number = math.ceil(bytes_wanted(budgets) / load_device(USUAL_DEVICE).memory)
-    return CostedOn(USUAL_DEVICE, _whole(min(number, MOST_ASSUMED)), assumed=True)
+    device = load_device(budgets.hardware)
+    joined = device.network is not None or device.node.devices > NODE
+    return (budgets.hardware, False) if joined or budgets.train_device_hours is not None else (USUAL_DEVICE, True)
 
 
 def bytes_wanted(budgets: Budgets) -> float:
@@ -81,13 +158,63 @@ def design_costs(architecture: Countable[Any], train_tokens: Any, budgets: Budge
         "weights_dtype": budgets.weights_dtype,
         "kv_dtype": budgets.kv_dtype,
     }
-    hours = training_device_hours(architecture, 1.0, on.hardware, tokens_per_sequence=budgets.tokens_per_sequence)
-    return Costs(
-        train_device_hours=(hours[0] * train_tokens, hours[1] * train_tokens),
-        decode_tokens_per_second=decode_tokens_per_second(architecture, on.hardware, **load),
-        time_to_first_token=time_to_first_token(architecture, on.hardware, **load),
-        kv_bytes_per_token=cache.kv_bytes_per_token(architecture, budgets.kv_dtype),
+    per_token = training_device_hours(
+        architecture, 1.0, on.train_hardware, tokens_per_sequence=budgets.tokens_per_sequence
     )
+    serve_hours, serve_batch, serve_money = None, None, None
+    if budgets.serve_tokens is not None:
+        serve_hours, serve_batch = serving_device_hours(architecture, budgets, on.hardware, on.bill_devices)
+        serve_money = priced(serve_hours, on.serve_price)
+    return _trained(
+        Costs(
+            train_device_hours=(per_token[0] * train_tokens, per_token[1] * train_tokens),
+            decode_tokens_per_second=decode_tokens_per_second(architecture, on.hardware, **load),
+            time_to_first_token=time_to_first_token(architecture, on.hardware, **load),
+            kv_bytes_per_token=cache.kv_bytes_per_token(architecture, budgets.kv_dtype),
+            serve_device_hours=serve_hours,
+            serve_batch=serve_batch,
+            serve_money=serve_money,
+        ),
+        on,
+    )
+
+
+def finalist_costs(architecture: Architecture, train_tokens: float, budgets: Budgets, on: CostedOn) -> Costs:
+    """The costs of one architecture: training in the fastest layout where the number of devices is named.
+
+    Where no layout fits the hours stay those of the range of utilisation, and `train_layout` None.
+    """
+    costs = design_costs(architecture, train_tokens, budgets, on)
+    if on.train_devices is None:
+        return costs
+    from moewright.hardware.layout_plan import plan_training
+
+    try:
+        planned = plan_training(
+            architecture,
+            on.train_hardware,
+            on.train_devices,
+            sequence_length=min(budgets.tokens_per_sequence, architecture.max_context or budgets.tokens_per_sequence),
+            train_tokens=train_tokens,
+            top=1,
+        ).record.layouts[0]
+    except UserError:
+        return costs
+    assert planned.cost is not None
+    layout = ",".join(f"{name}={getattr(planned, name)}" for name in LAYOUT_SHOWN)
+    return _trained(replace(costs, train_device_hours=planned.cost.device_hours, train_layout=layout), on)
+
+
+def _trained(costs: Costs, on: CostedOn) -> Costs:
+    """With days and money of the training's device-hours."""
+    hours = costs.train_device_hours
+    days = None if on.train_devices is None else priced(hours, 1 / on.train_devices / 24)
+    return replace(costs, train_days=days, train_money=priced(hours, on.train_price))
+
+
+def priced(hours: tuple[Any, Any], price: float | None) -> tuple[Any, Any] | None:
+    """Both ends of a range times a price; None where that is not known."""
+    return None if price is None else (hours[0] * price, hours[1] * price)
 
 
 def middle(ends: tuple[Any, Any]) -> Array:

@@ -37,6 +37,17 @@ class CostsRecord(Record):
     time_to_first_token: Pair[float]
     """Seconds."""
     kv_bytes_per_token: float
+    train_layout: str | None = None
+    """The fastest on the named devices, whose hours then are printed; null: hours by the range of utilisation."""
+    train_days: Pair[float] | None = None
+    """On the named number of devices."""
+    train_money: Pair[float] | None = None
+    """In the currency of the price; null without one."""
+    serve_device_hours: Pair[float] | None = None
+    """Of the tokens of the model's life; null where their number was not given."""
+    serve_batch: int | None = None
+    """Sequences at a time in a server of the bill."""
+    serve_money: Pair[float] | None = None
 
 
 class DesignRecord(Record):
@@ -135,6 +146,15 @@ class CostedOnRecord(Record):
     devices: int
     assumed: bool
     """Whether the budgets named no device."""
+    train_hardware: str
+    train_assumed: bool
+    """Whether the device that trains is neither named nor the one that serves."""
+    train_devices: int | None
+    train_price: float | None
+    """Of a device-hour."""
+    serve_price: float | None
+    bill_devices: int
+    """Of a server of the bill of `serve_tokens`."""
 
 
 class DifferenceRecord(Record):
@@ -145,6 +165,9 @@ class DifferenceRecord(Record):
     time_to_first_token: float
     kv_bytes_per_token: float | None
     memory_bytes: float
+    train_money: float | None = None
+    whole_bill: float | None = None
+    """Training and serving of the tokens of a life, where their number was given."""
     loss: JudgementRecord | None
     """The design is the first of the two; null where no published law is among the judges."""
 

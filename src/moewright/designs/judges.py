@@ -15,6 +15,7 @@ from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, columns
+from moewright.designs.costs import trained_on
 from moewright.designs.intervals import IntervalColumn, interval, lower, upper
 from moewright.designs.space import Space
 from moewright.errors import UserError
@@ -111,9 +112,8 @@ def training_tokens(architecture: Countable[Any], budgets: Budgets) -> Any:
     from moewright.hardware import training_device_hours
 
     assert budgets.train_device_hours is not None
-    assert budgets.hardware is not None
     hours_per_token = training_device_hours(
-        architecture, 1.0, budgets.hardware, tokens_per_sequence=budgets.tokens_per_sequence
+        architecture, 1.0, trained_on(budgets)[0], tokens_per_sequence=budgets.tokens_per_sequence
     )[1]
     return budgets.train_device_hours / np.asarray(hours_per_token, dtype=np.float64)
 

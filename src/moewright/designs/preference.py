@@ -8,7 +8,7 @@ heard, over what an e-fold of training is worth to them. The mean orders pairs o
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -125,5 +125,16 @@ def _scores(
         return mean
     counted = columns(undecided.designs, problem.space.vocab_size)
     costs = design_costs(counted, problem.variables(undecided.designs).train_tokens, problem.budgets, on)
+    if costs.whole_bill is not None:
+        return whole_bill_at_equal_loss(costs.whole_bill, mean, worth.nats)
     hours, rate = middle(costs.train_device_hours), middle(costs.decode_tokens_per_second)
     return np.asarray(mean / worth.nats + train * np.log(hours) - decode * np.log(rate))
+
+
+def whole_bill_at_equal_loss(bill: tuple[tuple[Any, Any], tuple[Any, Any]], mean: Array, worth: float) -> Array:
+    """Logarithm of training and serving, each design trained for longer until its mean loss is the least of all.
+
+    As Sardana et al. minimise 6 N D_train + 2 N D_serve at equal loss (arXiv 2401.00448).
+    """
+    training, serving = (middle(ends) for ends in bill)
+    return np.asarray(np.log(training * np.exp((mean - mean.min()) / worth) + serving))

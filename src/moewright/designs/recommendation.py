@@ -13,7 +13,7 @@ from moewright.designs.baseline import budgets_like, load_mixture, put_beside
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import Candidates, build_design, columns, family_of, join
-from moewright.designs.costs import design_costs
+from moewright.designs.costs import costed_on, finalist_costs
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges, domain, training_tokens
 from moewright.designs.limits import infeasible, memory_bytes
@@ -62,6 +62,9 @@ def recommend(
         vocab_size = loaded.architecture.vocab_size
     beside = loaded if baseline is None else load_mixture(baseline, "baseline")
     budgets = make_budgets(given)
+    if budgets.serve_tokens is not None and preference != "balanced":
+        raise UserError("prefer: with --serve-tokens the whole bill chooses; leave out one of them")
+    costed_on(budgets)  # what is wrong with devices and prices is said before the search
     problem = search_problem(groups_of(_space(space, vocab_size)), budgets, choose_judges(laws, budgets))
     within = FeasibleSet(problem)
     if not within.designs:
@@ -164,7 +167,7 @@ def _designs(
                 binding=tuple(option for option, broken in breaks.items() if broken[row]),
                 domain={w.name: domain(w, architecture, problem.budgets) for w in problem.judges},
                 follows=follows[row],
-                costs=design_costs(architecture, tokens, problem.budgets, choice.on),
+                costs=finalist_costs(architecture, tokens, problem.budgets, choice.on),
                 score=float(choice.scores[row]),
             )
         )
@@ -192,6 +195,11 @@ def _trade_off(design: Design, space: Space) -> TradeOff:
 
 def _warnings(first: Design, problem: SearchProblem, choice: Choice) -> list[str]:
     found = []
+    if choice.on.train_devices is not None and first.costs.train_layout is None:
+        found.append(
+            f"no layout of {choice.on.train_devices} {choice.on.train_hardware} fits the first design: its hours are "
+            "by the usual range of utilisation; take more training devices"
+        )
     if choice.worth.nats is None and choice.prefer != "loss":
         found.append("no law that is heard sees training, so loss has no price: the least mean loss was chosen")
     far = {

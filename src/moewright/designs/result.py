@@ -1,7 +1,7 @@
 """What a design run gives: the design to build, what else is undecided, a baseline, and where the laws differ."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from moewright.architecture import Architecture
@@ -200,9 +200,7 @@ class Designs(ShownTable):
             recommended=RecommendedRecord(index=0, prefer=self.choice.prefer, reasons=self.reasons()),
             undecided=self._undecided_record(),
             baseline=_baseline_record(self.baseline, self.designs[0]),
-            costed_on=CostedOnRecord(
-                hardware=str(self.choice.on.hardware), devices=self.choice.on.devices, assumed=self.choice.on.assumed
-            ),
+            costed_on=CostedOnRecord(**asdict(self.choice.on)),
             fitted={law: ranking.answer() for law, ranking in self.bootstrap.items()},
             modes=tuple(mode.answer() for mode in self.modes),
             principles=PrinciplesRecord(
@@ -239,6 +237,8 @@ class Designs(ShownTable):
             "train": "device-hours of training",
             "serve": "seconds of decoding",
         }[choice.prefer]
+        if self.budgets.serve_tokens is not None:
+            what = "for training and serving together"
         return (
             *found,
             f"of these it has the least {what} at equal loss: 10 % more training is worth "
@@ -270,6 +270,12 @@ def costs_record(costs: Costs) -> CostsRecord:
         decode_tokens_per_second=_ends(costs.decode_tokens_per_second),
         time_to_first_token=_ends(costs.time_to_first_token),
         kv_bytes_per_token=float(costs.kv_bytes_per_token),
+        train_layout=costs.train_layout,
+        train_days=None if costs.train_days is None else _ends(costs.train_days),
+        train_money=None if costs.train_money is None else _ends(costs.train_money),
+        serve_device_hours=None if costs.serve_device_hours is None else _ends(costs.serve_device_hours),
+        serve_batch=None if costs.serve_batch is None else int(costs.serve_batch),
+        serve_money=None if costs.serve_money is None else _ends(costs.serve_money),
     )
 
 
@@ -284,8 +290,19 @@ def difference(design: Design, other: BesideModel) -> DifferenceRecord:
         if other.costs.kv_bytes_per_token
         else None,
         memory_bytes=share_of(design.memory_bytes, other.memory_bytes),
+        train_money=None
+        if design.costs.train_money is None or other.costs.train_money is None
+        else share_of(design.costs.train_money, other.costs.train_money),
+        whole_bill=None
+        if design.costs.whole_bill is None or other.costs.whole_bill is None
+        else share_of(_added(design.costs.whole_bill), _added(other.costs.whole_bill)),
         loss=None if verdict is None else verdict.answer(),
     )
+
+
+def _added(bill: tuple[tuple[Any, Any], tuple[Any, Any]]) -> tuple[float, float]:
+    (train_low, train_high), (serve_low, serve_high) = bill
+    return float(train_low + serve_low), float(train_high + serve_high)
 
 
 def _ends(ends: tuple[Any, Any]) -> tuple[float, float]:

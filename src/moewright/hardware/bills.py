@@ -6,12 +6,14 @@ network, no cooling.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from moewright.complaints import check_number, named_texts
 from moewright.errors import UserError
 from moewright.hardware.devices import Device, load_device
 from moewright.hardware.layout_record import LayoutCostRecord
+from moewright.quantities import parse_count
 
 # Drawn of the board power. High: Llama 3.1's model card counts the whole of it for its training. Low: assumed;
 # generating draws less than reading prompts does (Patel et al. 2023, POLCA, arXiv 2308.12908, section 4).
@@ -40,7 +42,10 @@ class Tariff:
     ) -> LayoutCostRecord:
         """For so many tokens at (low, high) tokens a second of each device."""
         slow, fast = tokens_per_second_per_device
-        hours = (tokens / fast / 3600, tokens / slow / 3600)
+        return self.bill_of_hours(kind, (tokens / fast / 3600, tokens / slow / 3600))
+
+    def bill_of_hours(self, kind: Literal["train", "serve"], hours: tuple[float, float]) -> LayoutCostRecord:
+        """For (low, high) hours of a device."""
         watts = self.device.board_power
         energy = None
         if watts is not None:
@@ -52,6 +57,18 @@ class Tariff:
             energy_kwh=energy,
             energy_money=_times(energy, self.power_price),
         )
+
+
+def read_prices(given: Mapping[str, float] | Iterable[str] | None) -> dict[str, float]:
+    """Prices of device-hours by device, from a mapping or texts NAME=PRICE; UserError for what is no price.
+
+    >>> read_prices(["H100=2.5"])
+    {'H100': 2.5}
+    """
+    if isinstance(given, Mapping):
+        return {str(name): check_number(value, f"price: {name}", above=0) for name, value in given.items()}
+    texts = named_texts(given or (), "price")
+    return {name.strip(): parse_count(value, f"price: {name.strip()}") for name, value in texts.items()}
 
 
 def _times(pair: tuple[float, float] | None, price: float | None) -> tuple[float, float] | None:

@@ -205,17 +205,17 @@ def plan_training(
     )
 
 
-def check_devices(device: Device, devices: int) -> None:
+def check_devices(device: Device, devices: int, option: str = "devices") -> None:
     """Raise UserError for numbers of devices that no network joins."""
-    check_integer(devices, "devices", 1, 100_000)
+    check_integer(devices, option, 1, 100_000)
     if devices > device.node.devices:
         if device.network is None:
             raise UserError(
-                f"devices: {device.name} has nodes of {device.node.devices} and no network; {devices} are too many"
+                f"{option}: {device.name} has nodes of {device.node.devices} and no network; {devices} are too many"
             )
         if devices % min(device.node.devices, 8):
             raise UserError(
-                f"devices: {devices} do not fill nodes of {device.node.devices} {device.name}; take a multiple of "
+                f"{option}: {devices} do not fill nodes of {device.node.devices} {device.name}; take a multiple of "
                 f"{min(device.node.devices, 8)}"
             )
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from moewright.designs.baseline import BesideModel
 from moewright.designs.budgets import Budgets
+from moewright.designs.costs import CostedOn
 from moewright.designs.hearing import BACK_TESTED, BEATS_BY
 from moewright.designs.ranking import CONFIDENCE
 from moewright.designs.result import Design, Designs, difference
@@ -50,20 +51,53 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
     shared = f"{s['shared_experts']} shared" if s["shared_experts"] else "none shared"
     dense = f", {s['dense_first']} dense first" if s["dense_first"] else ""
     where = f"{on.devices} x {on.hardware}{' (assumed)' if on.assumed else ''}"
+    cache = f"{costs.kv_bytes_per_token / 1e3:.3g} kB a token"
     return [
         ("Build", f"{s['num_experts']} experts of {s['expert_size']}, top-{s['top_k']}, {shared}; "
          f"{s['hidden_size']} wide, {s['num_layers']} layers{dense}"),
         ("", f"{format_count(first.total_params)} total, {format_count(first.active_params)} active, "
-         f"{format_bytes(first.memory_bytes)} with the cache"),
-        ("Costs", f"{_interval(costs.train_device_hours, count=True)} {on.hardware}-hours for "
-         f"{format_count(first.train_tokens, 3)} tokens; on {where}:"),
+         f"{format_bytes(first.memory_bytes)} with the cache ({cache})"),
+        *_training_lines(first, on),
         ("", f"{_interval(costs.decode_tokens_per_second)} tokens/s, first token "
-         f"{_interval(costs.time_to_first_token)} s, cache {costs.kv_bytes_per_token / 1e3:.3g} kB a token"),
+         f"{_interval(costs.time_to_first_token)} s on {where}"),
+        *_life_lines(designs),
         *_baseline_lines(designs),
         *_open_lines(designs),
         ("Chosen", _chosen(designs)),
         ("Doubt", largest_doubt(designs)),
     ]  # fmt: skip
+
+
+def _training_lines(first: Design, on: CostedOn) -> list[tuple[str, str]]:
+    """Hours, said to be of an assumed device unless the next line says so; money and days where they are known."""
+    costs = first.costs
+    device = f"{on.train_hardware}-hours{' (assumed)' if on.train_assumed and not on.assumed else ''}"
+    parts = []
+    if costs.train_money is not None:
+        parts.append(f"{_interval(costs.train_money, count=True)} at the price")
+    if costs.train_days is not None:
+        layout = "no layout fits" if costs.train_layout is None else _degrees(costs.train_layout)
+        parts.append(f"{_interval(costs.train_days)} days on {on.train_devices} ({layout})")
+    hours = (
+        f"{_interval(costs.train_device_hours, count=True)} {device} for {format_count(first.train_tokens, 3)} tokens"
+    )
+    return [("Costs", hours), *([("", "; ".join(parts))] if parts else [])]
+
+
+def _degrees(layout: str) -> str:
+    """What of a layout is spread: its degrees above one, ZeRO and micro-batch left out."""
+    spread = [part for part in layout.split(",") if part[:2] in ("tp", "pp", "ep", "cp") and not part.endswith("=1")]
+    return ",".join(spread) or "data parallel"
+
+
+def _life_lines(designs: Designs) -> list[tuple[str, str]]:
+    first, on = designs.designs[0], designs.choice.on
+    costs, tokens = first.costs, designs.budgets.serve_tokens
+    if costs.serve_device_hours is None or tokens is None:
+        return []
+    money = "" if costs.serve_money is None else f" ({_interval(costs.serve_money, count=True)})"
+    hours = f"{_interval(costs.serve_device_hours, count=True)} {on.hardware}-hours{money}"
+    return [("", f"serving {format_count(tokens, 3)}: {hours}, {costs.serve_batch:.0f} at a time on {on.bill_devices}")]
 
 
 def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
@@ -113,6 +147,8 @@ def _chosen(designs: Designs) -> str:
     if not choice.by_cost:
         return f"by {choice.prefer}: the least mean loss over the laws"
     what = {"balanced": "training and decoding alike", "train": "training", "serve": "decoding"}[choice.prefer]
+    if designs.budgets.serve_tokens is not None:
+        what = "the whole bill at equal loss"
     return f"{choice.prefer}: {what}; 10 % more training: {choice.worth.of_more_training:.4f} nats"
 
 

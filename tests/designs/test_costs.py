@@ -1,0 +1,86 @@
+"""What designs cost: the layout and price that `plan` finds, bills of a whole life, and the devices that are meant."""
+
+import numpy as np
+import pytest
+
+import moewright
+from moewright.designs.budgets import make_budgets
+from moewright.designs.costs import costed_on, finalist_costs
+from moewright.designs.preference import whole_bill_at_equal_loss
+from moewright.designs.space import Space
+from moewright.hardware import decode_tokens_per_second, memory_per_device
+from moewright.hf import load_architecture
+
+SPACE = Space(widths=(2048, 2560), depths=(20, 24, 32), experts=(64, 128), top_k=(4, 8), dense_first=(0,))
+BUDGETS = {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"}
+
+
+def test_a_named_cluster_is_laid_out_and_priced_as_plan_does() -> None:
+    answer = moewright.design(**BUDGETS, space=SPACE, top=1, train_devices=64, price={"h100": 2.5})  # type: ignore[call-overload]
+    costs = answer.to_dict()["designs"][0]["costs"]
+    planned = moewright.plan(
+        answer.designs[0].architecture, hardware="H100", devices=64, train_tokens="2T", price={"H100": 2.5}
+    ).to_dict()["layouts"][0]
+    assert costs["train_device_hours"] == planned["cost"]["device_hours"]
+    assert costs["train_money"] == pytest.approx(planned["cost"]["money"])
+    assert costs["train_days"] == pytest.approx([hours / 64 / 24 for hours in costs["train_device_hours"]])
+    assert f"tp={planned['tp']},pp={planned['pp']},ep={planned['ep']}" in costs["train_layout"]
+    assert answer.to_dict()["baseline"]["as_built"]["design_against_it"]["train_money"] == pytest.approx(
+        answer.to_dict()["baseline"]["as_built"]["design_against_it"]["train_device_hours"]
+    )
+    tiny = moewright.design(**BUDGETS, space=SPACE, top=1, train_devices=1)  # type: ignore[call-overload]
+    assert tiny.designs[0].costs.train_layout is None
+    assert "no layout of 1 H100" in tiny.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "assumed"),
+    [
+        ({"hardware": "H200"}, "H200", False),
+        ({"hardware": "M4-Max"}, "H100", True),  # no network joins laptops
+        ({"memory": "80GB"}, "H100", True),
+        ({"hardware": "M4-Max", "train_hardware": "B200"}, "B200", False),
+    ],
+)
+def test_which_device_trains(asked: dict[str, str], device: str, assumed: bool) -> None:
+    on = costed_on(make_budgets({"train_tokens": "1T", **asked}))
+    assert (on.train_hardware, on.train_assumed) == (device, assumed)
+
+
+def test_device_hours_of_training_are_those_of_the_device_that_trains() -> None:
+    asked = {"total_params": "7B", "active_params": "1.3B", "train_device_hours": 1e5, "train_hardware": "A100-80GB"}
+    answer = moewright.design(**asked, space=SPACE, top=1)  # type: ignore[call-overload]
+    assert answer.designs[0].costs.train_device_hours[1] == pytest.approx(1e5)
+    assert answer.choice.on.hardware == "H100"  # that serves, assumed
+
+
+def test_the_bill_of_serving_is_that_of_the_fullest_batch() -> None:
+    """Against every batch of a power of two tried by itself, with a floor of speed and without."""
+    olmoe = load_architecture("olmoe-1b-7b").architecture
+    for floor in (None, 100.0):
+        asked = {"hardware": "H100", "train_tokens": "5T", "serve_tokens": "1T", "context": 4096}
+        budgets = make_budgets({**asked, "decode_tokens_per_second": floor})
+        costs = finalist_costs(olmoe, 5e12, budgets, costed_on(budgets))
+        tried = {}
+        for batch in (2**k for k in range(11)):
+            slow, fast = decode_tokens_per_second(olmoe, "H100", batch=batch, context=4096)
+            fits = memory_per_device(olmoe, "H100", batch=batch, context=4096).fits
+            if batch == 1 or (fits and slow >= (floor or 0)):
+                tried[batch] = (1e12 / (batch * fast) / 3600, 1e12 / (batch * slow) / 3600)
+        best = min(tried, key=lambda batch: tried[batch][1])
+        assert costs.serve_batch == best
+        assert costs.serve_device_hours == pytest.approx(tried[best])
+
+
+def test_a_whole_bill_prefers_smaller_designs() -> None:
+    """Loss equal, serving decides; and by hand: training until the loss is equal, plus serving."""
+    bills = {
+        tokens: moewright.design(**BUDGETS, space=SPACE, top=1, price="H100=2", serve_tokens=tokens)  # type: ignore[call-overload]
+        for tokens in ("1B", "100T")
+    }
+    few, many = (answer.designs[0] for answer in bills.values())
+    assert many.active_params < few.active_params
+    assert few.costs.serve_money[0] == pytest.approx(2 * few.costs.serve_device_hours[0])
+    bill = ((np.array([4.0, 1.0]), np.array([9.0, 4.0])), (np.array([1.0, 2.0]), np.array([1.0, 8.0])))
+    scores = whole_bill_at_equal_loss(bill, np.array([2.0, 2.1]), 0.1)
+    assert np.exp(scores) == pytest.approx([6 + 1, 2 * np.e + 4])
