@@ -46,7 +46,12 @@ def test_a_fitted_law_joins_with_its_draws(own_law: FittedLaw, tmp_path: Path) -
     assert alone.laws == answer.laws
     pair = moewright.design(**budgets, law=["zhao2025", own_law], top=3)
     assert pair.laws == ("zhao2025", own_law.name)
+    share = pair.baseline.as_built.probability_by_draws[own_law.name]
+    first, published = pair.designs[0].architecture, pair.baseline.as_built.architecture
+    point = [own_law.loss(**own_law.variables(a, train_tokens=5e12)) for a in (first, published)]
+    assert (share > 0.5) == (point[0] < point[1])
     ranking = pair.bootstrap[own_law.name]
+    assert ranking.num_finalists <= len(pair.choice.undecided.designs) + len(pair.laws)  # nobody is counted twice
     assert ranking.num_draws == len(own_law.record.draws)
     assert ranking.probability_best.sum() == pytest.approx(1)
     favourite = pair.favourites[own_law.name].sizes

@@ -134,3 +134,40 @@ def test_the_answer_is_twelve_lines_at_most(answer: Designs) -> None:
     assert found["recommended"]["index"] == 0
     assert found["undecided"]["count"] == answer.undecided.count
     assert found["undecided"]["reasons"].keys() <= found["undecided"]["ranges"].keys()
+
+
+def test_where_no_law_may_judge_the_answer_says_so() -> None:
+    asked = {"total_params": "7B", "active_params": "1.3B", "train_tokens": "5T", "space": SMALL, "top": 1}
+    answer = moewright.design(**asked, law="krajewski2024")  # type: ignore[call-overload]
+    found = answer.to_dict()
+    assert found["undecided"]["confidence"] is None
+    assert not found["undecided"]["may_judge"]
+    assert found["undecided"]["silent"] == {"krajewski2024": "its runs did not move expansion"}
+    assert "no law may judge" in answer.warnings[0]
+    assert "none may judge" in answer.reasons()[0]
+    lines = dict(answer_lines(answer))
+    assert "may not judge" in lines["Open"]
+    assert "no law may judge" in lines["Doubt"]
+    one = moewright.design(**asked, law="ludziejewski2025")  # type: ignore[call-overload]
+    assert one.to_dict()["undecided"]["confidence"] is None  # the back-test speaks of two laws and more
+    assert "1 times outside" not in dict(answer_lines(one))["Doubt"]
+    two = moewright.design(**asked, law=["ludziejewski2025", "zhao2025"])  # type: ignore[call-overload]
+    assert two.to_dict()["undecided"]["confidence"] == 0.98
+
+
+def test_a_decided_difference_has_its_probability(answer: Designs) -> None:
+    for beside in (answer.baseline.as_built, answer.baseline.scaled):
+        assert beside is not None
+        assert beside.verdict is not None
+        assert beside.probability == {None: None, "first": 0.98, "second": pytest.approx(0.02)}[beside.verdict.better]
+
+
+def test_what_is_not_printed_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError
+
+    for name in ("choose_by_principles", "shadow_prices", "constraint_modes"):
+        monkeypatch.setattr(f"moewright.designs.result.{name}", never)
+    answer = moewright.design(total_params="7B", train_tokens="5T", space=SMALL, top=1)
+    assert answer_lines(answer)
+    assert "train_device_hours" in answer._repr_html_()

@@ -9,9 +9,11 @@ from moewright.architecture import Architecture, counts, variables
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.candidates import Candidates, build_design, columns
 from moewright.designs.costs import CostedOn, Costs, finalist_costs, middle
+from moewright.designs.hearing import BACK_TESTED
 from moewright.designs.judges import training_tokens
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import nearest_published
+from moewright.designs.ranking import better_by_draws
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource, Loaded, load_architecture
 from moewright.laws import FittedLaw, JudgedPair, judge
@@ -37,6 +39,15 @@ class BesideModel:
     verdict: JudgedPair | None
     """The recommended design (first) against it; None where no published law is among the judges."""
     within_budgets: bool
+    probability_by_draws: dict[str, float]
+    """By fitted law: share of its draws under which the recommended design has the lower loss."""
+
+    @property
+    def probability(self) -> float | None:
+        """That the recommended design has the lower loss, by what public runs bear out of such verdicts."""
+        if self.verdict is None or not self.verdict.decided:
+            return None
+        return BACK_TESTED if self.verdict.better == "first" else 1 - BACK_TESTED
 
     @property
     def loss_difference(self) -> float | None:
@@ -112,6 +123,11 @@ def _beside(problem: SearchProblem, recommended: Architecture, other: Architectu
         if laws
         else None,
         within_budgets=all(float(limit.cost(other)) <= limit.most for limit in problem.bounds),
+        probability_by_draws={
+            each.name: share
+            for each in problem.judges
+            if (share := better_by_draws(each, recommended, other, budgets)) is not None
+        },
     )
 
 

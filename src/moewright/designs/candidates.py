@@ -95,6 +95,12 @@ def join(parts: list[Candidates]) -> Candidates:
     )
 
 
+def distinct(candidates: Candidates) -> Candidates:
+    """Every design once, where it comes first."""
+    rows = np.stack([getattr(candidates, name) for name in CANDIDATE_SIZES])
+    return candidates.take(np.sort(np.unique(rows, axis=1, return_index=True)[1]))
+
+
 def empty() -> Candidates:
     """A table without rows."""
     nothing: dict[str, Any] = {name: np.empty(0, dtype=np.int64) for name in CANDIDATE_SIZES}

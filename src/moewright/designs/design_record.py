@@ -110,8 +110,9 @@ class SizeRangesRecord(Record):
 class UndecidedRecord(Record):
     """What evidence leaves open: the designs that no other beats under every law that is heard."""
 
-    confidence: float
-    """Share of such verdicts that public runs bear out, where it is least."""
+    confidence: float | None
+    """Share of such verdicts that public runs bear out, where it is least; null where fewer than two published laws
+    may judge, of which public runs do not speak."""
     margin: float
     """Nats by which every law must find a design better."""
     count: int
@@ -121,7 +122,10 @@ class UndecidedRecord(Record):
     laws: Items[str]
     """Those that are heard."""
     silent: dict[str, str]
-    """Those that are not, with the reason."""
+    """Those that may not judge, with the reason."""
+    may_judge: bool
+    """Whether those that are heard may judge; else none of those that were asked for may, and they are heard as they
+    are."""
 
 
 class NotToldApartRecord(SizeRangesRecord):
@@ -165,6 +169,11 @@ class DifferenceRecord(Record):
     time_to_first_token: float
     kv_bytes_per_token: float | None
     memory_bytes: float
+    probability: float | None
+    """That the design has the lower loss: the share of such verdicts that public runs bear out; null where laws do not
+    decide it."""
+    probability_by_draws: ByLaw
+    """By fitted law: the share of its draws under which the design has the lower loss."""
     train_money: float | None = None
     whole_bill: float | None = None
     """Training and serving of the tokens of a life, where their number was given."""

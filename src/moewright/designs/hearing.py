@@ -3,7 +3,7 @@
 Designs of a search differ in size and expansion, and in tokens where FLOPs or hours are held fixed. A law is heard
 whose runs moved all of these, at no more training tokens for each active parameter than any design gets; one that takes
 an expansion is heard in both readings. A law fitted to a user's own runs is heard because the user says so. Where no
-law is left the laws that were asked for are heard as they are.
+law is left the laws that were asked for are heard as they are, and the answer says that none of them may judge.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
 from moewright.designs.judges import JudgingLaw
 from moewright.laws import FittedLaw
 from moewright.laws.design_axes import DECIDED_AXES
-from moewright.laws.judging.verdicts import OPEN_NATS, TOLERANCE
+from moewright.laws.judging.verdicts import LEAST_LAWS, OPEN_NATS, TOLERANCE
 from moewright.laws.variable import Array
 
 BEATS_BY = OPEN_NATS
@@ -30,12 +30,21 @@ class Hearing:
     readings: tuple[JudgingLaw, ...]
     """Once for each reading."""
     silent: dict[str, str]
-    """By law."""
+    """By law; of those that are heard too where none may judge."""
+    may_judge: bool = True
+    """Whether those that are heard may judge; else they are heard as they are, for want of any that may."""
 
     @property
     def laws(self) -> tuple[str, ...]:
         """Their names."""
         return tuple(dict.fromkeys(judge.name for judge in self.readings))
+
+    @property
+    def confidence(self) -> float | None:
+        """Share of such verdicts that public runs bear out; None where they do not speak of it: of fewer than two
+        published laws that may judge."""
+        published = {judge.name for judge in self.readings if not isinstance(judge.law, FittedLaw)}
+        return BACK_TESTED if self.may_judge and len(published) >= LEAST_LAWS else None
 
     def mean_by_law(self, losses: Array) -> Array:
         """(designs,): the mean over laws of the mean over readings, from (readings, designs)."""
@@ -64,7 +73,7 @@ def hear(problem: SearchProblem, within: FeasibleSet) -> Hearing:
             )
         else:
             heard += _readings(judge)
-    return Hearing(tuple(heard), silent) if heard else Hearing(problem.judges, {})
+    return Hearing(tuple(heard), silent) if heard else Hearing(problem.judges, silent, may_judge=False)
 
 
 def _readings(judge: JudgingLaw) -> list[JudgingLaw]:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moewright.architecture import Architecture
 from moewright.designs.branch_and_bound import SearchProblem
+from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import CANDIDATE_SIZES, Candidates
 from moewright.designs.design_record import BootstrapRecord, NotToldApartRecord
-from moewright.designs.judges import JudgingLaw
-from moewright.laws import FittedLaw
+from moewright.designs.judges import JudgingLaw, training_tokens
+from moewright.laws import FittedLaw, InapplicableLaw
 from moewright.laws.variable import Array
 
 # Share of a fitted law's draws by which a finalist must be worse than the law's favourite to be told from it.
@@ -51,6 +53,22 @@ def bootstrap_rankings(problem: SearchProblem, finalists: Candidates) -> dict[st
         for judge in problem.judges
         if isinstance(judge.law, FittedLaw) and len(judge.law.record.draws)
     }
+
+
+def better_by_draws(judge: JudgingLaw, one: Architecture, other: Architecture, budgets: Budgets) -> float | None:
+    """Share of a fitted law's draws under which one model has the lower loss; None without draws or an answer."""
+    law = judge.law
+    if not isinstance(law, FittedLaw) or not len(law.record.draws):
+        return None
+    coefficients = {c.name: law.record.draws[:, i] for i, c in enumerate(law.form.coefficients)}
+    try:
+        losses = [
+            law.bare_loss(law.variables(a, train_tokens=float(training_tokens(a, budgets))), coefficients)
+            for a in (one, other)
+        ]
+    except InapplicableLaw:
+        return None
+    return float(np.mean(np.asarray(losses[0]) < np.asarray(losses[1])))
 
 
 def ranges_of(designs: Candidates) -> dict[str, tuple[int, int]]:

@@ -7,21 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from moewright.architecture import counts, variables
+from moewright.architecture import counts
 from moewright.complaints import check_integer, one_of
 from moewright.designs.baseline import budgets_like, load_mixture, put_beside
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
-from moewright.designs.candidates import Candidates, build_design, columns, family_of, join
+from moewright.designs.candidates import Candidates, build_design, columns, distinct, family_of, join
 from moewright.designs.costs import costed_on, finalist_costs
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges, domain, training_tokens
 from moewright.designs.limits import infeasible, memory_bytes
 from moewright.designs.preference import PREFERENCES, Choice, choose_design
-from moewright.designs.principles import Principles, TradeOff, choose_by_principles, trade_off
 from moewright.designs.ranking import bootstrap_rankings, ranges_of
 from moewright.designs.result import Design, Designs, Favourite, UndecidedSet
-from moewright.designs.sensitivity import constraint_modes, shadow_prices
 from moewright.designs.space import Space, load_space
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource
@@ -76,12 +74,10 @@ def recommend(
         except InapplicableLaw as reason:
             raise UserError(f"law: {judge.name} cannot rank these designs: {reason}; leave it out") from None
     choice = choose_design(problem, within, preference)
-    chosen = choose_by_principles(problem, within, best, preference)
-    first = choice.designs.take([0])
     shown = choice.designs.take(np.arange(min(top, len(choice.designs))))
     regrets = problem.losses(choice.designs) - best[:, None]
-    designs = _designs(problem, shown, regrets, best, chosen, choice)
-    finalists = join([choice.designs, winners, _some(choice.undecided.designs)])
+    designs = _designs(problem, shown, regrets, best, choice)
+    finalists = distinct(join([choice.designs, winners, _some(choice.undecided.designs)]))
     bootstrap = bootstrap_rankings(problem, finalists)
     for number, design in enumerate(designs):
         design.probability_best.update({law: float(s.probability_best[number]) for law, s in bootstrap.items()})
@@ -98,10 +94,6 @@ def recommend(
         choice=choice,
         baseline=put_beside(problem, designs[0].architecture, beside, choice.on),
         bootstrap=bootstrap,
-        modes=constraint_modes(problem, within, first, winners, preference) if budgets.leaves_active_open else (),
-        principles=chosen,
-        trade_off=_trade_off(designs[0], problem.space),
-        prices=shadow_prices(problem, within, best, winners),
         worst_regrets=regrets.max(axis=0),
         considered=problem.groups.num_designs,
         feasible=within.designs,
@@ -109,6 +101,9 @@ def recommend(
         warnings=tuple(_warnings(designs[0], problem, choice)),
         explained=explain,
         problem=problem,
+        within=within,
+        best=best,
+        winners=winners,
     )
 
 
@@ -127,9 +122,8 @@ def _some(undecided: Candidates) -> Candidates:
 
 
 def _designs(
-    problem: SearchProblem, shown: Candidates, regrets: Array, best: Array, chosen: Principles, choice: Choice
+    problem: SearchProblem, shown: Candidates, regrets: Array, best: Array, choice: Choice
 ) -> tuple[Design, ...]:
-    follows = chosen.follows(shown, problem.space.vocab_size)
     wider = shown.with_expert_size(shown.expert_size + problem.space.expert_size_step)
     wider_columns = columns(wider, problem.space.vocab_size)
     breaks = {limit.option: np.asarray(limit.cost(wider_columns)) > limit.most for limit in problem.bounds}
@@ -166,7 +160,6 @@ def _designs(
                 regret=regret,
                 binding=tuple(option for option, broken in breaks.items() if broken[row]),
                 domain={w.name: domain(w, architecture, problem.budgets) for w in problem.judges},
-                follows=follows[row],
                 costs=finalist_costs(architecture, tokens, problem.budgets, choice.on),
                 score=float(choice.scores[row]),
             )
@@ -186,15 +179,11 @@ def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dic
     }
 
 
-def _trade_off(design: Design, space: Space) -> TradeOff:
-    """Liew's algebra at a design's N_total / N_active, without embeddings, and granularity."""
-    a = design.architecture
-    ratio = counts.total_params_non_embedding(a) / counts.active_params_non_embedding(a)
-    return trade_off(ratio, variables.granularity_liew(a), space)
-
-
 def _warnings(first: Design, problem: SearchProblem, choice: Choice) -> list[str]:
     found = []
+    if not choice.hearing.may_judge:
+        said = "; ".join(f"{law}: {reason}" for law, reason in choice.hearing.silent.items())
+        found.append(f"no law may judge these designs, so what laws say is heard as it is and is no evidence ({said})")
     if choice.on.train_devices is not None and first.costs.train_layout is None:
         found.append(
             f"no layout of {choice.on.train_devices} {choice.on.train_hardware} fits the first design: its hours are "

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
-from moewright.architecture import Architecture
+import numpy as np
+
+from moewright.architecture import Architecture, counts, variables
 from moewright.designs.baseline import Baseline, BesideModel, share_of
-from moewright.designs.branch_and_bound import SearchProblem
+from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
 from moewright.designs.budgets import Budgets
+from moewright.designs.candidates import Candidates
 from moewright.designs.costs import Costs
 from moewright.designs.design_record import (
     BaselineRecord,
@@ -27,11 +31,11 @@ from moewright.designs.design_record import (
     TradeOffRow,
     UndecidedRecord,
 )
-from moewright.designs.hearing import BACK_TESTED, BEATS_BY
+from moewright.designs.hearing import BEATS_BY
 from moewright.designs.preference import Choice
-from moewright.designs.principles import Principle, Principles, TradeOff
+from moewright.designs.principles import Principle, Principles, TradeOff, choose_by_principles, trade_off
 from moewright.designs.ranking import BootstrapRanking
-from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices
+from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices, constraint_modes, shadow_prices
 from moewright.designs.space import Space
 from moewright.designs.undecided import REASONS
 from moewright.display import ShownTable
@@ -59,7 +63,6 @@ class Design:
     """Budgets that experts one step wider would break."""
     domain: dict[str, dict[str, Status]]
     """By law: where each variable, and each condition that the law's runs shared, lies against these runs."""
-    follows: tuple[Principle, ...]
     costs: Costs
     score: float
     """Logarithm of the effective cost above the recommended design's; nats of mean loss by preference for loss."""
@@ -79,8 +82,8 @@ class Design:
             for law, domain in self.domain.items()
         }
 
-    def answer(self) -> DesignRecord:
-        """For JSON."""
+    def answer(self, follows: tuple[Principle, ...]) -> DesignRecord:
+        """For JSON, with the principles that it follows."""
         return DesignRecord(
             architecture=self.architecture,
             hf_family=self.family,
@@ -96,7 +99,7 @@ class Design:
             binding=self.binding,
             domain={law: {n: s.status for n, s in domain.items()} for law, domain in self.domain.items()},
             extrapolation=self.extrapolation,
-            follows=self.follows,
+            follows=follows,
             probability_best=self.probability_best,
             costs=costs_record(self.costs),
             score=self.score,
@@ -140,11 +143,6 @@ class Designs(ShownTable):
     choice: Choice
     baseline: Baseline
     bootstrap: dict[str, BootstrapRanking]
-    modes: tuple[ConstraintMode, ...]
-    """Both constraint modes where the budgets leave active parameters open, else empty."""
-    principles: Principles
-    trade_off: TradeOff
-    prices: ShadowPrices
     worst_regrets: Array
     """Of `choice.designs`, the best undecided design of every mixture: for plots."""
     considered: int
@@ -154,16 +152,57 @@ class Designs(ShownTable):
     explained: bool
     """Whether to print what is behind the answer too."""
     problem: SearchProblem = field(repr=False)
-    """What was searched, to ask more of it."""
+    """What was searched, to ask more of it, as principles, prices and modes do where they are shown."""
+    within: FeasibleSet = field(repr=False)
+    best: Array = field(repr=False)
+    """(laws,): each law's least loss."""
+    winners: Candidates = field(repr=False)
+    """A design of each law's least loss."""
+
+    @cached_property
+    def principles(self) -> Principles:
+        """What each study's rule of thumb would build."""
+        return choose_by_principles(self.problem, self.within, self.best, self.choice.prefer)
+
+    @cached_property
+    def follows(self) -> tuple[tuple[Principle, ...], ...]:
+        """For each design the principles that it follows."""
+        shown = self.choice.designs.take(np.arange(len(self.designs)))
+        return tuple(self.principles.follows(shown, self.space.vocab_size))
+
+    @cached_property
+    def trade_off(self) -> TradeOff:
+        """Liew's algebra at the first design's N_total / N_active, without embeddings, and granularity."""
+        a = self.designs[0].architecture
+        ratio = counts.total_params_non_embedding(a) / counts.active_params_non_embedding(a)
+        return trade_off(ratio, variables.granularity_liew(a), self.space)
+
+    @cached_property
+    def prices(self) -> ShadowPrices:
+        """What 10 % more of each budget would buy."""
+        return shadow_prices(self.problem, self.within, self.best, self.winners)
+
+    @cached_property
+    def modes(self) -> tuple[ConstraintMode, ...]:
+        """Both constraint modes where the budgets leave active parameters open, else empty."""
+        if not self.budgets.leaves_active_open:
+            return ()
+        first = self.choice.designs.take([0])
+        return constraint_modes(self.problem, self.within, first, self.winners, self.choice.prefer)
 
     def _facts(self) -> Mapping[str, Any]:
-        first = self.designs[0]
+        """In the order of the printed answer: what to build, costs, the baseline, what is open, how it was chosen."""
+        first, beside = self.designs[0], self.baseline.as_built
         return {
             "best": f"{first.sizes['num_experts']} experts, {first.sizes['top_k']} active",
             "total_params": float(first.total_params),
             "active_params": float(first.active_params),
-            "designs": len(self.designs),
+            "train_device_hours": _ends(first.costs.train_device_hours),
+            "decode_tokens_per_second": _ends(first.costs.decode_tokens_per_second),
+            "baseline": self.baseline.name,
+            "loss_difference": beside.loss_difference,
             "undecided": self.undecided.count,
+            "prefer": self.choice.prefer,
             "laws": len(self.laws),
         }
 
@@ -176,6 +215,10 @@ class Designs(ShownTable):
                 "memory_bytes": design.memory_bytes,
                 "train_tokens": design.train_tokens,
                 "train_flops": design.train_flops,
+                **_both_ends("train_device_hours", design.costs.train_device_hours),
+                **_both_ends("decode_tokens_per_second", design.costs.decode_tokens_per_second),
+                **_both_ends("time_to_first_token", design.costs.time_to_first_token),
+                "kv_bytes_per_token": float(design.costs.kv_bytes_per_token),
                 "worst_regret": design.worst_regret,
                 **{f"loss_{law}": loss for law, loss in design.predicted_loss.items()},
             }
@@ -193,7 +236,7 @@ class Designs(ShownTable):
         return DesignsRecord(
             budgets=self.budgets,
             space=self.space,
-            designs=tuple(design.answer() for design in self.designs),
+            designs=tuple(design.answer(follows) for design, follows in zip(self.designs, self.follows, strict=True)),
             laws=self.laws,
             favourites={law: favourite.answer() for law, favourite in self.favourites.items()},
             law_optimum=self.optimum,
@@ -226,8 +269,9 @@ class Designs(ShownTable):
         """Why the first design is recommended, in sentences."""
         choice, hearing = self.choice, self.choice.hearing
         heard = f"{len(hearing.laws)} {'law' if len(hearing.laws) == 1 else 'laws'}"
+        may = "that may judge" if hearing.may_judge else "that were asked for, though none may judge"
         found = [
-            f"no design within the budgets is better by more than {BEATS_BY:g} nats under all {heard} that may judge "
+            f"no design within the budgets is better by more than {BEATS_BY:g} nats under all {heard} {may} "
             f"({', '.join(hearing.laws)}); so are {self.undecided.count - 1:,} others"
         ]
         if not choice.by_cost:
@@ -249,13 +293,14 @@ class Designs(ShownTable):
     def _undecided_record(self) -> UndecidedRecord:
         hearing = self.choice.hearing
         return UndecidedRecord(
-            confidence=BACK_TESTED,
+            confidence=hearing.confidence,
             margin=BEATS_BY,
             count=self.undecided.count,
             ranges=SizeRangesRecord(**self.undecided.ranges),
             reasons=dict(REASONS),
             laws=hearing.laws,
             silent=hearing.silent,
+            may_judge=hearing.may_judge,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -297,7 +342,14 @@ def difference(design: Design, other: BesideModel) -> DifferenceRecord:
         if design.costs.whole_bill is None or other.costs.whole_bill is None
         else share_of(_added(design.costs.whole_bill), _added(other.costs.whole_bill)),
         loss=None if verdict is None else verdict.answer(),
+        probability=other.probability,
+        probability_by_draws=other.probability_by_draws,
     )
+
+
+def _both_ends(name: str, ends: tuple[Any, Any]) -> dict[str, float]:
+    low, high = _ends(ends)
+    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def _added(bill: tuple[tuple[Any, Any], tuple[Any, Any]]) -> tuple[float, float]:

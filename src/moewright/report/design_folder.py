@@ -50,7 +50,7 @@ def rationale(designs: Designs, number: int) -> str:
         _answer(designs),
         _laws(designs, design),
         _bounds(design),
-        _principles(designs, design),
+        _principles(designs, design, number),
         _doubts(designs, design),
     )
     return "\n\n".join(sections) + "\n"
@@ -109,7 +109,7 @@ def _bounds(design: Design) -> str:
     return f"## What bounds it\n\nExperts one step wider would break: {', '.join(design.binding)}."
 
 
-def _principles(designs: Designs, design: Design) -> str:
+def _principles(designs: Designs, design: Design, number: int) -> str:
     rows = []
     for name, text in _PRINCIPLES.items():
         found = designs.principles.choices.get(name)
@@ -117,7 +117,7 @@ def _principles(designs: Designs, design: Design) -> str:
             rows.append((text, "no design can", *[""] * len(designs.laws)))
             continue
         change = (f"{found.regret[law] - design.regret[law]:+.4f}" for law in designs.laws)
-        rows.append((text, "yes" if name in design.follows else "no", *change))
+        rows.append((text, "yes" if name in designs.follows[number - 1] else "no", *change))
     return (
         "## Rules of thumb\n\nWhat the best design that follows each rule would change against this one, by law (above "
         "0: it is worse):\n\n" + _table(("rule", "followed", *designs.laws), rows)

@@ -8,7 +8,7 @@ from rich.table import Table
 from moewright.designs.baseline import BesideModel
 from moewright.designs.budgets import Budgets
 from moewright.designs.costs import CostedOn
-from moewright.designs.hearing import BACK_TESTED, BEATS_BY
+from moewright.designs.hearing import BEATS_BY, Hearing
 from moewright.designs.ranking import CONFIDENCE
 from moewright.designs.result import Design, Designs, difference
 from moewright.designs.rules import RULES, excluded, published_mixtures
@@ -110,7 +110,10 @@ def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
 
 def _difference(designs: Designs, model: BesideModel) -> str:
     found = difference(designs.designs[0], model)
-    loss = "undecided" if model.loss_difference is None else f"{model.loss_difference:+.3f} nats"
+    loss = "undecided"
+    if model.loss_difference is not None and model.probability is not None:
+        sure = max(model.probability, 1 - model.probability)
+        loss = f"{model.loss_difference:+.3f} ({sure:.0%})"
     return (
         f"loss {loss}, train {found.train_device_hours:+.0%}, decode {found.decode_tokens_per_second:+.0%}, "
         f"memory {found.memory_bytes:+.0%}"
@@ -120,6 +123,8 @@ def _difference(designs: Designs, model: BesideModel) -> str:
 def _open_lines(designs: Designs) -> list[tuple[str, str]]:
     ranges, heard = designs.undecided.ranges, len(designs.choice.hearing.laws)
     by = f"all {heard} laws" if heard > 1 else "the one law that judges"
+    if not designs.choice.hearing.may_judge:
+        by = "laws that may not judge"
     return [
         ("Open", f"{designs.undecided.count:,} of {designs.feasible:,} designs, beaten by none under {by}:"),
         ("", _short_ranges(ranges)),
@@ -158,8 +163,11 @@ def largest_doubt(designs: Designs) -> str:
     far = {law: max(outside.values(), default=1.0) for law, outside in first.extrapolation.items()}
     heard = {law: far[law] for law in designs.choice.hearing.laws}
     nearest = min(heard, key=lambda law: heard[law])
+    if not designs.choice.hearing.may_judge:
+        return "no law may judge these designs: no evidence, only cost and opinion"
     if len(heard) == 1:
-        return f"one law alone judges, {heard[nearest]:.3g} times outside its runs"
+        outside = f"{heard[nearest]:.3g} times outside" if heard[nearest] > 1 else "inside"
+        return f"one law alone judges, {outside} its runs"
     if heard[nearest] >= FAR_OUTSIDE:
         return f"all laws extrapolate, the nearest ({nearest}) {heard[nearest]:.3g} times"
     return "no run moved depth or the experts' share alone: laws are blind there"
@@ -247,14 +255,14 @@ def _print_undecided(console: Screen, designs: Designs) -> None:
         styled(
             "[bold]Undecided[/bold]: {}",
             f"{designs.undecided.count:,} designs, none of which another beats by over {BEATS_BY:g} nats under all "
-            f"of {', '.join(hearing.laws)}; what such laws agree on, public runs bore out in {BACK_TESTED:.0%}. "
+            f"of {', '.join(hearing.laws)}; {_borne_out(hearing)}. "
             f"{size_ranges(designs.undecided.ranges)}.",
         )
     )
     for size, reason in REASONS.items():
         console.print(f"- {SIZE_WORDS[size]}: {reason}")
     for law, reason in hearing.silent.items():
-        console.print(f"- {law} is not heard: {reason}")
+        console.print(f"- {law} {'is not heard' if hearing.may_judge else 'may not judge'}: {reason}")
     for law, ranking in designs.bootstrap.items():
         console.print(
             styled(
@@ -265,6 +273,15 @@ def _print_undecided(console: Screen, designs: Designs) -> None:
                 f"best in {designs.designs[0].probability_best[law]:.0%}.",
             )
         )
+
+
+def _borne_out(hearing: Hearing) -> str:
+    """What public runs say of such verdicts."""
+    if hearing.confidence is not None:
+        return f"what such laws agree on, public runs bore out in {hearing.confidence:.0%}"
+    if hearing.may_judge:
+        return "no back-test speaks of fewer than two published laws"
+    return "none of them may judge, so this is no evidence"
 
 
 def _print_principles(console: Screen, designs: Designs) -> None:
