@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -27,12 +28,18 @@ from moewright.commands.checking import (
 )
 from moewright.errors import OtherProcessError, RunStopped, UserError
 from moewright.foreign_text import one_line, visible
+from moewright.progress import showing_progress
 
 NEEDED = {"export": ("out",)}
 """What Python may leave out and the command line may not."""
 GROUPS = {"data": "Data for training runs."}
 SAYS_WHAT_IT_WROTE = ("design", "fit", "export", "data prepare")
 """Commands whose results do not say it themselves."""
+DISPLAY_OPTIONS = {
+    "quiet": "Do not show how far the work is.",
+    "json": "Print one JSON object and nothing else.",
+}
+"""Every command has these; they are about the terminal, so the functions have none of them."""
 MOST_NAMES = 8
 DEVICES = ("hardware", "experts_on")
 """Arguments that take a device, or the word list."""
@@ -108,10 +115,11 @@ def _callback(path: str, function: Callable[..., Any]) -> Callable[..., None]:
     parameters = signature(function).parameters
 
     def run(**given: Any) -> None:
-        as_json = given.pop("json")
+        as_json, is_quiet = given.pop("json"), given.pop("quiet")
         was_given = {name: value for name, value in given.items() if value is not None and value not in (False, [], ())}
         values = {name: from_text(value, parameters[name]) for name, value in was_given.items()}
-        result = function(**values)
+        with nullcontext() if is_quiet else showing_progress():
+            result = function(**values)
         if not getattr(result, "is_first", True):  # of several processes that train together, one speaks
             return
         _tell(result, values if path in SAYS_WHAT_IT_WROTE else {}, as_json)
@@ -121,8 +129,9 @@ def _callback(path: str, function: Callable[..., Any]) -> Callable[..., None]:
     options = [
         _option(path, parameter, texts[name], not place) for place, (name, parameter) in enumerate(parameters.items())
     ]
-    as_json = typer.Option("--json", help="Print one JSON object and nothing else.")
-    options.append(Parameter("json", Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, as_json]))
+    for name, help_text in DISPLAY_OPTIONS.items():
+        flag = Annotated[bool, typer.Option(f"--{name}", help=help_text)]
+        options.append(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=flag))
     run.__signature__ = Signature(options)  # type: ignore[attr-defined]
     run.__annotations__ = {option.name: option.annotation for option in options}
     return run

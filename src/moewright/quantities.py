@@ -78,6 +78,15 @@ def format_bytes(value: float, digits: int = 4) -> str:
     return f"{value:.0f} B"
 
 
+def format_duration(seconds: float) -> str:
+    """45 s, 12 min, 3.4 h, 2.1 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
 def _significant(value: float, digits: int) -> str:
     whole = len(str(int(abs(value))))
     return f"{value:.{max(digits - whole, 0)}f}"

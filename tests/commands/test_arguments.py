@@ -58,9 +58,9 @@ KINDS = {
     "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name? "
     "serve_tokens:quantity? power_price:float? coefficients:path?",
     "calibrate": "measurements:path out:path? force:flag",
-    "train": "spec:path out:path? dry_run:flag quiet:flag",
+    "train": "spec:path out:path? dry_run:flag",
     "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
-    "forecast:texts? noise:float? quiet:flag",
+    "forecast:texts? noise:float?",
     "collect_runs": "path:paths out:path? curves:path? from_:text map_:path? final_tokens:float? force:flag",
     "next_runs": "runs:table? candidates:spec_or_table? for_:text spend:quantity? law:names? target:models? "
     "train_tokens:quantity? noise:float? within:float? confidence:float most:int hardware:name? out:path? force:flag",

@@ -23,8 +23,8 @@ CONTRACT = {
     "--kv-dtype=bf16 --draft-tokens=0 --acceptance --experts-on --serve-tokens --power-price "
     "--coefficients",
     "calibrate": "MEASUREMENTS --out --force",
-    "train": "SPEC --out --dry-run --quiet",
-    "sweep": "SPEC --out --jobs --executor=local --dry-run --watch --retry-failed --add --forecast* --noise --quiet",
+    "train": "SPEC --out --dry-run",
+    "sweep": "SPEC --out --jobs --executor=local --dry-run --watch --retry-failed --add --forecast* --noise",
     "runs": "PATH* --out --curves --from=auto --map --final-tokens --force",
     "fit": "RUNS --law --source --where* --column* --holdout --bootstrap=1000 --loss=loss --weights --cluster* "
     "--objective --tuning --asymptote --fix* --bound* --seed=0 --at* --preregister --score --out --plots --force",
@@ -37,7 +37,7 @@ CONTRACT = {
     "--end-of-document --validation-share=0.01 --seed=0 --tokens-per-shard=100000000",
 }
 """`!`: needed. `*`: may be given several times. Add to it; what is there stays."""
-FLAGS = {"dry-run", "evidence", "explain", "print-space", "quiet", "watch", "retry-failed", "serve", "add", "force"}
+FLAGS = {"dry-run", "evidence", "explain", "print-space", "watch", "retry-failed", "serve", "add", "force"}
 ALSO_BY_PLACE = {
     "predict": ["train_tokens", "law"],
     "train": ["out"],
@@ -96,6 +96,7 @@ def test_arguments_keep_their_places(path: str) -> None:
 def test_the_command_line_has_the_same(path: str) -> None:
     options = options_of(path)
     assert options.pop("json").is_flag
+    assert options.pop("quiet").is_flag
     assert list(options) == list(inspect.signature(function_of(path)).parameters)
     for word, (name, option) in zip(CONTRACT[path].split(), options.items(), strict=True):
         written, _, default = word.removeprefix("--").rstrip("!").partition("=")

@@ -31,10 +31,10 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         if name == "dry train":
             return moewright.train(tmp_path / "recipe.yaml", dry_run=True)
         if name == "dry sweep":
-            return moewright.sweep(sweep, dry_run=True, quiet=True, executor="slurm")
+            return moewright.sweep(sweep, dry_run=True, executor="slurm")
         if name == "sweep":
-            return moewright.sweep(sweep, tmp_path / "sweep", quiet=True, jobs=1)
-        result = moewright.train(tmp_path / "recipe.yaml", tmp_path / "run", quiet=True)
+            return moewright.sweep(sweep, tmp_path / "sweep", jobs=1)
+        result = moewright.train(tmp_path / "recipe.yaml", tmp_path / "run")
         return result if name == "train" else moewright.collect_runs(tmp_path / "run")
     if name == "data":
         return moewright.prepare_data("examples/data/moby-dick.txt", tmp_path / "tokens", vocab_size=300)

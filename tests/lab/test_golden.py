@@ -140,7 +140,7 @@ TRAINING = ("lab", "data/batches.py", "experiment/balance_losses", "experiment/s
 """Where numbers are named that training computes with."""
 BESIDE_TRAINING = {
     "lab/hf_weights/tensors.py: _LISTED": "how many names a complaint lists",
-    "lab/loop.py: _SMOOTHING": "the progress bar's text",
+    "lab/loop.py: _SMOOTHING": "the loss that is shown",
     "lab/machine.py: _SECONDS": "measures the machine's peak",
     "lab/product_timing.py: _BF16_TURNS": "measures the backends of products",
     "lab/product_timing.py: _PAUSE": "waits for another process that measures them",

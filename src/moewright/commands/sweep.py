@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from moewright.commands.checking import as_list, command, writes
 from moewright.errors import UserError, needs_the_lab
 from moewright.outputs import OWN_FOLDER
+from moewright.progress import shows_progress
 
 if TYPE_CHECKING:
     from moewright.sweeps.foresight.dry_run import DryRun
@@ -26,7 +27,6 @@ def sweep(
     watch: bool = False,
     retry_failed: bool = False,
     add: bool = False,
-    quiet: bool = False,
 ) -> SweepResult: ...
 
 
@@ -40,7 +40,6 @@ def sweep(
     dry_run: Literal[True],
     forecast: str | Iterable[str] | None = None,
     noise: float | None = None,
-    quiet: bool = False,
 ) -> DryRun: ...
 
 
@@ -58,12 +57,11 @@ def sweep(
     add: bool = False,
     forecast: str | Iterable[str] | None = None,
     noise: float | None = None,
-    quiet: bool = False,
 ) -> SweepResult | DryRun:
     """And at many settings? Plan, price and run a sweep; again with the same folder goes on where it was.
 
-    Runs are processes of their own, so a script that calls this needs no `__main__` guard. Progress goes to standard
-    error: a live table on a terminal, elsewhere a line for each event.
+    Runs are processes of their own, so a script that calls this needs no `__main__` guard. On the command line
+    progress goes to standard error: a live table on a terminal, elsewhere a line for each event.
 
     Args:
         spec: Sweep: a YAML or JSON file with a recipe and the axes that vary.
@@ -76,7 +74,6 @@ def sweep(
         add: Run beside the runs of another sweep in the folder.
         forecast: Dry run: a law's name or file, instead of the specification's forecast; repeatable.
         noise: Dry run: standard deviation of log loss between seeds, for the forecast.
-        quiet: Show no progress.
 
     Raises:
         UserError: For bad input, and for a folder where another submitter is at work.
@@ -85,22 +82,18 @@ def sweep(
     forecasts = as_list(forecast)
     _check_together(out, jobs, executor, dry_run, watch, retry_failed, add, forecasts, noise)
     try:
-        from moewright.report import dry_run_tables, sweep_tables
+        from moewright.report import sweep_tables
         from moewright.sweeps.foresight import dry_run as foresight
         from moewright.sweeps.running import sweeping
     except ModuleNotFoundError as error:
         raise needs_the_lab(error) from None
     if dry_run:
-        progress = None if quiet else dry_run_tables.calibration_progress
-        return foresight.dry_run(
-            spec, out, jobs=jobs, executor=executor, forecast=forecasts or None, noise=noise, progress=progress
-        )
+        return foresight.dry_run(spec, out, jobs=jobs, executor=executor, forecast=forecasts or None, noise=noise)
     assert out is not None, "checked above"
     if watch:
-        return sweep_tables.watch_sweep(spec, out, quiet=quiet)
-    if quiet:
-        return sweeping.sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
-    return sweep_tables.run_sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
+        return sweep_tables.watch_sweep(spec, out)
+    run = sweep_tables.run_sweep if shows_progress() else sweeping.sweep
+    return run(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
 
 
 def _check_together(

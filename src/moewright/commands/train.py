@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 
 
 @overload
-def train(
-    spec: str | Path | Recipe, out: str | Path, *, dry_run: Literal[False] = False, quiet: bool = False
-) -> TrainingResult: ...
+def train(spec: str | Path | Recipe, out: str | Path, *, dry_run: Literal[False] = False) -> TrainingResult: ...
 
 
 @overload
-def train(spec: str | Path | Recipe, *, dry_run: Literal[True], quiet: bool = False) -> RunPlan: ...
+def train(spec: str | Path | Recipe, *, dry_run: Literal[True]) -> RunPlan: ...
 
 
 @command
 @writes(out=OWN_FOLDER)
 def train(
-    spec: str | Path | Recipe, out: str | Path | None = None, *, dry_run: bool = False, quiet: bool = False
+    spec: str | Path | Recipe, out: str | Path | None = None, *, dry_run: bool = False
 ) -> TrainingResult | RunPlan:
     """Is that so on my data? Train a recipe; again with the same folder continues an interrupted run exactly.
 
@@ -39,7 +37,6 @@ def train(
         spec: Recipe: a YAML or JSON file with model, data and training settings.
         out: Run folder: a new one, or one that this recipe began.
         dry_run: Check everything and say what the run will take; train nothing.
-        quiet: Show no progress on a terminal.
 
     Raises:
         UserError: For bad input, or where torch is not installed.
@@ -61,4 +58,4 @@ def train(
         from moewright.lab.training import train as train_recipe
     except ModuleNotFoundError as error:
         raise needs_the_lab(error) from None
-    return train_recipe(recipe, out, show=not quiet)
+    return train_recipe(recipe, out)

@@ -22,7 +22,6 @@ from moewright.data.dataset_record import (
     ValidationSplit,
     write_record,
 )
-from moewright.data.progress import PreparationProgress, progress
 from moewright.data.sources import TextSource, find_source
 from moewright.data.split import DocumentSplit, split_documents
 from moewright.data.tokenizer import END_OF_TEXT, Tokenizer, check_vocab_size, load_tokenizer, train_tokenizer
@@ -30,6 +29,7 @@ from moewright.data.writing import Spool, kept_documents, write_shards
 from moewright.errors import UserError
 from moewright.files import new_folder, sha256_of
 from moewright.outputs import check_space
+from moewright.progress import progress_task, track
 
 _TOKENIZER = "tokenizer.json"
 # Half: beyond that more would be held out than trained on.
@@ -85,13 +85,13 @@ def prepare(
         tokenizer_trained=loaded is None,
         moewright=version("moewright"),
     )
-    with _one_line_for_a_full_disk(Path(out)), new_folder(Path(out)) as folder, progress() as steps:
-        split = split_documents(steps.track("reading", documents), seed, validation_share)
+    with _one_line_for_a_full_disk(Path(out)), new_folder(Path(out)) as folder:
+        split = split_documents(track("reading", documents, unit="documents"), seed, validation_share)
         if loaded is None:
             assert vocab_size is not None
-            loaded = train_tokenizer(_training_texts(documents, split, steps), vocab_size)
+            loaded = train_tokenizer(_training_texts(documents, split), vocab_size)
         loaded.save(folder / _TOKENIZER)
-        write_record(folder, _encode(documents, split, loaded, folder, Path(out), preparation, steps))
+        write_record(folder, _encode(documents, split, loaded, folder, Path(out), preparation))
     return open_dataset(out)
 
 
@@ -125,12 +125,11 @@ class _Documents:
             yield from source.documents(self.text_key, self.source_key, self.separator)
 
 
-def _training_texts(documents: _Documents, split: DocumentSplit, steps: PreparationProgress) -> Iterator[str]:
+def _training_texts(documents: _Documents, split: DocumentSplit) -> Iterator[str]:
     is_train = np.zeros(len(split.kept), dtype=np.bool_)
     is_train[split.train] = True
-    for document, text in steps.track(
-        "training the tokenizer", kept_documents(documents, split), int(split.kept.sum())
-    ):
+    kept = kept_documents(documents, split)
+    for document, text in track("training the tokenizer", kept, int(split.kept.sum()), "documents"):
         if is_train[document]:
             yield text
 
@@ -142,12 +141,12 @@ def _encode(
     folder: Path,
     out: Path,
     preparation: Preparation,
-    steps: PreparationProgress,
 ) -> DatasetRecord:
     """Fill `folder`, which becomes `out`."""
     spooled = folder / ".tokens"
     spool = Spool(spooled, tokenizer.dtype, len(split.kept))
-    spool.fill(kept_documents(documents, split), tokenizer, steps.step("encoding", int(split.kept.sum())))
+    with progress_task("encoding", int(split.kept.sum()), "documents") as task:
+        spool.fill(kept_documents(documents, split), tokenizer, task.advance)
 
     check_space(out, spooled.stat().st_size, "out")  # the shards hold the same tokens once more
 

@@ -1,16 +1,16 @@
-"""The loop of a run: steps, what happens between them, and the progress bar."""
+"""The loop of a run: steps, what happens between them, and what is told of them."""
 
 import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moewright.architecture.counts import training_flops_per_token
 from moewright.errors import OtherProcessError, RunStopped
@@ -27,7 +27,6 @@ from moewright.experiment.metrics import (
 from moewright.experiment.mirrors import Mirror, flat_numbers, open_mirrors
 from moewright.experiment.planning import RunPlan
 from moewright.experiment.product_backends import ProductChoice
-from moewright.experiment.recipe import Recipe
 from moewright.experiment.routing_health import CollapseWatch
 from moewright.experiment.run_folder import METRICS, STATUS, FileStamp, Outcome, RunStatus, TrainingResult
 from moewright.experiment.signals import handling
@@ -37,8 +36,8 @@ from moewright.foreign_text import visible
 from moewright.lab.losses import StepLosses
 from moewright.lab.machine import matmul_peak, peak_memory
 from moewright.lab.session import Session
+from moewright.progress import ProgressTask, hiding_progress, progress_task
 from moewright.quantities import format_count
-from moewright.screen import Screen
 
 PATIENCE = 20
 """Steps in a row, after the warm-up, that may be worse than guessing every token alike before a run has diverged."""
@@ -56,13 +55,11 @@ class TrainingLoop:
         products: ProductChoice | None,
         *,
         resumed: bool,
-        show: bool,
     ):
         self.session, self.folder, self.planned = session, folder, planned
         self.threads, self.products = threads, products
         self.resumed = resumed
         self.recipe, self.members = session.recipe, session.members
-        self.show = show and self.members.is_first
         self.flops_per_token = training_flops_per_token(self.recipe.architecture, self.recipe.sequence_length)
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.peak = self.members.size * matmul_peak(self.members.device, dtype)
@@ -84,7 +81,7 @@ class TrainingLoop:
             try:
                 with self.members.together():
                     self._open(stack)
-                show = stack.enter_context(training_progress(self.recipe, session.tokens)) if self.show else None
+                progress = stack.enter_context(self._progress())
                 kind: Literal["resume", "start"] = "resume" if self.resumed else "start"
                 self._note(
                     AttemptLine(
@@ -102,8 +99,7 @@ class TrainingLoop:
                     self.trained_seconds, self.trained_steps = self.trained_seconds + seconds, self.trained_steps + 1
                     speed = self.recipe.batch_tokens / seconds
                     self._log_step(losses, norm, rate, speed)
-                    if show is not None:
-                        show(session.tokens, losses.cross_entropy, speed)
+                    progress.step(session.step, session.tokens, losses.cross_entropy, speed)
                     self._watch_divergence(losses.cross_entropy)
                     self._between_steps()
                 return self._finish()
@@ -271,6 +267,22 @@ class TrainingLoop:
             self.mirror = open_mirrors(self.recipe.mirrors, self.folder.resolve().name, self.recipe.to_dict())
 
     @contextmanager
+    def _progress(self) -> Iterator["TrainingProgress"]:
+        """Of several processes the first one's is shown."""
+        recipe, facts, tokens = self.recipe, self.planned.facts, self.session.tokens
+        sizes = (
+            f"{format_count(facts.total_params)} parameters, {format_count(facts.active_params)} active; "
+            f"{facts.steps:,} steps of {recipe.batch_tokens:,} tokens on {self.members.device.type}"
+        )
+        opening = f"{'goes on' if self.resumed else 'begins'} in {self.folder}: {sizes}"
+        write = partial(format_count, digits=3)
+        with (
+            nullcontext() if self.members.is_first else hiding_progress(),
+            progress_task("training", recipe.train_tokens, "tokens", write, done=tokens, opening=opening) as task,
+        ):
+            yield TrainingProgress(task)
+
+    @contextmanager
     def _signals(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM end the run after the step under way, with a checkpoint; a second one ends it at once."""
 
@@ -286,24 +298,16 @@ class TrainingLoop:
 _SMOOTHING = 0.9
 
 
-@contextmanager
-def training_progress(recipe: Recipe, tokens: int) -> Iterator[Callable[[int, float, float], None]]:
-    """A bar on standard error, if that is a terminal; yields what takes tokens done, loss and tokens per second."""
-    columns = (
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(compact=True),
-    )
-    console = Screen(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=recipe.train_tokens, completed=tokens, text="first step")
-        smooth: float | None = None
+class TrainingProgress:
+    """A run's loss, smoothed, and its speed, told to whoever watches."""
 
-        def show(done: int, loss: float, speed: float) -> None:
-            nonlocal smooth
-            smooth = loss if smooth is None else _SMOOTHING * smooth + (1 - _SMOOTHING) * loss
-            text = f"{format_count(done, 3)} tokens, {format_count(speed, 3)}/s, loss {smooth:.3f}"
-            progress.update(task, completed=done, text=text)
+    def __init__(self, task: ProgressTask) -> None:
+        self._task = task
+        self._smooth: float | None = None
 
-        yield show
+    def step(self, step: int, tokens: int, loss: float, speed: float) -> None:
+        """After a step: tokens so far, its loss in nats, and tokens per second."""
+        before = loss if self._smooth is None else self._smooth
+        self._smooth = _SMOOTHING * before + (1 - _SMOOTHING) * loss
+        note = f"step {step:,}, loss {self._smooth:.3f}, {format_count(speed, 3)} tokens/s"
+        self._task.reach(tokens, self._task.total, note)

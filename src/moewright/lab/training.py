@@ -34,10 +34,10 @@ from moewright.outputs import check_space
 def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) -> TrainingResult:
     """Train a recipe in a run folder: a new one, or one that the same recipe began, which then continues exactly.
 
-    `show`: draw progress if standard error is a terminal. Under torchrun every process calls this. An interruption
-    (Ctrl-C, SIGTERM) ends with a checkpoint. Raises UserError for bad input, and RunStopped, after which the last
-    checkpoint is still there, for a run that diverged or a disk that is full. Of several processes only one raises
-    these, the others OtherProcessError.
+    `show`: print what is to be known of the recipe and the folder. Under torchrun every process calls this. An
+    interruption (Ctrl-C, SIGTERM) ends with a checkpoint. Raises UserError for bad input, and RunStopped, after which
+    the last checkpoint is still there, for a run that diverged or a disk that is full. Of several processes only one
+    raises these, the others OtherProcessError.
     """
     folder = Path(out)
     keep_freed_memory()
@@ -81,7 +81,7 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
         if members.is_first:
             for note in notes_on(recipe, threads, products):  # into the logs of sweeps too
                 print(visible(f"warning: {note}"), file=sys.stderr)
-        training = TrainingLoop(session, folder, planned, threads, products, resumed=bool(found), show=show)
+        training = TrainingLoop(session, folder, planned, threads, products, resumed=bool(found))
         training.loss = None if status is None else status.loss
         return training.run()
 

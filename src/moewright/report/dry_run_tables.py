@@ -2,23 +2,20 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from moewright.quantities import format_bytes, format_count
+from moewright.quantities import format_bytes, format_count, format_duration
 from moewright.report.forecast_tables import print_forecast
 from moewright.report.plain_tables import bare_table
-from moewright.report.sweep_tables import format_duration, show_settings
+from moewright.report.sweep_tables import show_settings
 from moewright.screen import Screen, styled
 from moewright.sweeps.foresight.preflight import WORTH_WARNING
 
 if TYPE_CHECKING:
-    from moewright.sweeps.foresight.calibration import CalibrationProgress
     from moewright.sweeps.foresight.dry_run import DryRun
     from moewright.sweeps.foresight.makespan import RemainingRun
 
@@ -93,16 +90,6 @@ def plain(value: Any) -> str:
         return ""
     text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-@contextmanager
-def calibration_progress() -> "Iterator[CalibrationProgress]":
-    """A bar on standard error while the machine is measured; nothing where that is no terminal."""
-    console = Screen(stderr=True)
-    columns = (TextColumn("measuring this machine"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def print_dry_run(console: Screen, planned: "DryRun") -> None:

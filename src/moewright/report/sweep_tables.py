@@ -17,7 +17,8 @@ from moewright.experiment.collecting.learning_curves import read_tail
 from moewright.experiment.states import SEEN_STATES
 from moewright.experiment.sweep_folder import run_path
 from moewright.foreign_text import shell_words
-from moewright.quantities import format_count
+from moewright.progress import hiding_progress, shows_progress
+from moewright.quantities import format_count, format_duration
 from moewright.screen import Screen, styled
 
 if TYPE_CHECKING:
@@ -42,15 +43,15 @@ def run_sweep(
     """Carry out a sweep with its progress on standard error."""
     from moewright.sweeps.running.sweeping import sweep
 
-    with sweep_progress(Screen(stderr=True)) as progress:
+    with sweep_progress(Screen(stderr=True)) as progress, hiding_progress():
         return sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add, reporter=progress)
 
 
-def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path, *, quiet: bool = False) -> "SweepResult":
+def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path) -> "SweepResult":
     """Look on at a sweep until nothing of it is under way, or Ctrl-C. Reads files only."""
     from moewright.sweeps.running.sweeping import follow_sweep
 
-    with sweep_progress(Screen(stderr=True, quiet=quiet)) as progress:
+    with sweep_progress(Screen(stderr=True, quiet=not shows_progress())) as progress:
         for result in follow_sweep(spec, out):
             progress.refresh(result.status)
             if not result.is_under_way:
@@ -190,12 +191,3 @@ def remaining_seconds(status: "SweepStatus") -> float | None:
         elif state not in ("done", "diverged", "failed"):
             left += flops
     return left / (statistics.median(speeds) * under_way) if speeds and under_way else None
-
-
-def format_duration(seconds: float) -> str:
-    """45 s, 12 min, 3.4 h, 2.1 days."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -1,8 +1,7 @@
 """`moewright sweep --dry-run`: the runs of a sweep, what they will take, and what they can tell; nothing is run."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,8 @@ from moewright.experiment.run_folder import newest_step
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import run_path
-from moewright.sweeps.foresight.calibration import Calibration, CalibrationProgress, calibrate, calibration_of_finished
+from moewright.progress import progress_task
+from moewright.sweeps.foresight.calibration import Calibration, calibrate, calibration_of_finished
 from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, makespan, tasks_of
 from moewright.sweeps.foresight.preflight import Checked, Disk, Drift, check_planned_runs, disk_use, drifts
 from moewright.sweeps.foresight.run_forecasts import forecasts
@@ -34,8 +34,6 @@ from moewright.sweeps.sweep_spec import ForecastSettings
 
 if TYPE_CHECKING:
     from moewright.laws import Forecast
-
-OpenProgress = Callable[[], AbstractContextManager[CalibrationProgress]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,7 +137,6 @@ def dry_run(
     executor: str = "local",
     forecast: Sequence[str] | None = None,
     noise: float | None = None,
-    progress: OpenProgress | None = None,
 ) -> DryRun:
     """Plan a sweep, check every run, measure how fast this machine is, and forecast what the runs can tell.
 
@@ -169,7 +166,7 @@ def dry_run(
     left = [run for run in plan.runs if states[run.id] not in ("done", "diverged") and run.id not in checked.problems]
     if folder is not None:
         left = [run for run in left if run.awaits_rate or not sweep_state.has_failed(run.id)]
-    calibration = _calibrate(runner.measuring, plan, left, sweep_state if folder is not None else None, progress)
+    calibration = _calibrate(runner.measuring, plan, left, sweep_state if folder is not None else None)
     warnings = dict(checked.warnings)
     if calibration is None and left and runner.measuring is not None:
         warnings[f"times are unknown: {missing_lab()}"] = len(planner.cells)
@@ -225,7 +222,6 @@ def _calibrate(
     plan: SweepPlan,
     left: Sequence[PlannedRun],
     sweep_state: SweepState | None,
-    progress: OpenProgress | None,
 ) -> Calibration | None:
     if executor is None or not left:
         return None
@@ -235,8 +231,8 @@ def _calibrate(
             return known
     if missing_lab() is not None:
         return None
-    with progress() if progress is not None else nullcontext(lambda done, total: None) as tell:
-        return calibrate([run.recipe for run in left], executor, tell)
+    with progress_task("measuring this machine", unit="kinds of step") as task:
+        return calibrate([run.recipe for run in left], executor, task.reach)
 
 
 def _seconds(
