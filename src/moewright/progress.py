@@ -158,8 +158,15 @@ def progress_task(
         listener.ended(task)
 
 
-def track(name: str, items: Iterable[Item], total: float | None = None, unit: str = "") -> Iterator[Item]:
-    """The items, counted as they pass.
+def track(
+    name: str,
+    items: Iterable[Item],
+    total: float | None = None,
+    unit: str = "",
+    *,
+    size: Callable[[Item], float] = lambda item: 1,
+) -> Iterator[Item]:
+    """The items, counted as they pass, each as its `size`.
 
     >>> list(track("reading", ["a", "b"], 2, "files"))
     ['a', 'b']
@@ -167,7 +174,7 @@ def track(name: str, items: Iterable[Item], total: float | None = None, unit: st
     with progress_task(name, total, unit) as task:
         for item in items:
             yield item
-            task.advance()
+            task.advance(size(item))
 
 
 def _is_watched() -> bool:

@@ -21,6 +21,7 @@ from moewright.designs.judges import DesignVariables, JudgingLaw, least_losses, 
 from moewright.designs.limits import Limit, limits, sizes_within
 from moewright.designs.space import Space
 from moewright.laws.variable import Array, Mask
+from moewright.progress import track
 
 # Bounds and losses are the same formula in another order of rounding; a range is dropped only beyond this much.
 ROUNDING_NATS = 1e-9
@@ -127,7 +128,7 @@ class FeasibleSet:
                 self._kept[number] = ranges
 
     def __iter__(self) -> Iterator[SizeRanges]:
-        for number, chunk in enumerate(self._problem.groups.chunks()):
+        for number, chunk in enumerate(self._chunks()):
             ranges = self._kept[number] if number in self._kept else self._within(chunk)
             if len(ranges):
                 yield ranges
@@ -149,10 +150,15 @@ class FeasibleSet:
         return join(parts)
 
     def _all(self) -> Iterator[SizeRanges]:
-        chunks = self._problem.groups.chunks()
+        chunks = self._chunks()
         with ThreadPoolExecutor(THREADS) as pool:
             while some := list(islice(chunks, CHUNKS_AT_ONCE)):
                 yield from pool.map(self._within, some)
+
+    def _chunks(self) -> Iterator[Candidates]:
+        """All groups of the space, counted as they pass."""
+        groups = self._problem.groups
+        return track("searching", groups.chunks(), len(groups), "shapes with mixtures", size=len)
 
     def _within(self, chunk: Candidates) -> SizeRanges:
         return SizeRanges(*sizes_within(chunk, self._problem.bounds, self._problem.space))

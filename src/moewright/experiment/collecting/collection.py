@@ -28,6 +28,7 @@ from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, R
 from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
 from moewright.outputs import CURVES, CURVES_MARK, RUN_TABLE, RUN_TABLE_MARK, Destination, deliver
+from moewright.progress import track
 from moewright.records import Items, Output
 from moewright.runs.derived import model_of, read_architecture
 from moewright.runs.schema import SCHEMA
@@ -131,7 +132,7 @@ def collect(
     sources = find_runs(folder)
     now = sweep_time(folder) if swept else None
     rows, findings = [], []
-    for source in sources:
+    for source in track("reading", sources, len(sources), "runs"):
         try:
             row, found = _read(source, folder, swept, now)
         except UserError as error:

@@ -12,6 +12,7 @@ from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.solver import Solution, minimise
 from moewright.laws.variable import Array, Mask
 from moewright.processors import processors
+from moewright.progress import progress_task
 from moewright.records import Items, Record
 
 FitStatus = Literal["converged", "bound_hit", "poor_fit", "not_converged", "unstable", "underdetermined"]
@@ -67,8 +68,14 @@ def refit(problem: Problem, starts: Array, weights: Array, held: Mask | None = N
             held=None if held is None else held[part],
         )
 
-    with ThreadPoolExecutor(max_workers=processors().granted) as pool:
-        solved = list(pool.map(work, parts))
+    with (
+        ThreadPoolExecutor(max_workers=processors().granted) as pool,
+        progress_task("fitting again", len(starts), "times") as task,
+    ):
+        solved = []
+        for part, solution in zip(parts, pool.map(work, parts), strict=True):
+            solved.append(solution)
+            task.advance(len(starts[part]))
     return Solution(
         np.concatenate([solution.u for solution in solved]),
         np.concatenate([solution.cost for solution in solved]),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moewright.complaints import hint
 from moewright.errors import UserError
+from moewright.progress import track
 from moewright.runs.readers import (
     json_lines,
     megatron_log,
@@ -92,7 +93,8 @@ def find_logs(paths: Sequence[Path], only: str | None = None) -> tuple[list[RunL
     for top in paths:
         if not top.exists():
             raise UserError(f"{top}: no such file or folder")
-        for reader, place in _places(top, readers):
+        places = list(_places(top, readers))
+        for reader, place in track("reading", places, len(places), "logs"):
             try:
                 logs += reader.read(place, top if top.is_dir() else top.parent)
             except UserError as error:
