@@ -51,13 +51,14 @@ if TYPE_CHECKING:
     from moewright.hardware.serving_plan import ServingPlan
     from moewright.hardware.step_calibration import StepCalibration
     from moewright.hf.model_description import ModelDescription, ModelList
-    from moewright.laws import Fit, Law, Prediction
+    from moewright.laws import ComparedLaws, Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
     from moewright.sweeps.foresight.dry_run import DryRun
     from moewright.sweeps.running.sweeping import SweepResult
 
 __all__ = [
     "Architecture",
+    "ComparedLaws",
     "Dataset",
     "Designs",
     "Device",
@@ -110,6 +111,7 @@ __version__ = "0.1.0"
 
 _CLASSES = {
     "Architecture": "architecture",
+    "ComparedLaws": "laws",
     "StepCalibration": "hardware.step_calibration",
     "InspectionComparison": "hardware.inspection_comparison",
     "Dataset": "data.dataset",

@@ -294,6 +294,8 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"runs": "{runs}", "law": "hoffmann2022", "source": "nobody"},
         {"runs": "{runs}", "law": "hoffmann2022", "where": ["kind"]},
         {"runs": "{runs}", "law": "hoffmann2022", "where": ["kind=a"]},
+        {"runs": "{runs}", "law": "all"},
+        {"runs": "{runs}", "law": "all", "fix": ["E=1.7"]},
         {"runs": "{runs}", "law": "hoffmann2022", "column": ["total_params"]},
         {"runs": "{runs}", "law": "hoffmann2022", "column": ["total_params=N"]},
         {"runs": "{runs}", "law": "hoffmann2022", "column": ["N=total_params"]},

@@ -54,6 +54,7 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         "law": lambda: moewright.describe_laws("zhao2025"),
         "evidence": lambda: moewright.describe_laws(evidence=True),
         "fit": lambda: moewright.fit(TABLE, "hoffmann2022", bootstrap=20),
+        "fit all": lambda: moewright.fit(TABLE, "all", bootstrap=0),
         "export": lambda: moewright.export(OLMOE, "hf", tmp_path / "out"),
     }
     return results[name]()
@@ -70,6 +71,7 @@ TABLES = (
     "models",
     "laws",
     "fit",
+    "fit all",
     "data",
     "sweep",
     "dry sweep",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from moewright.commands.checking import as_list, command, number_from, writes
 from moewright.complaints import check_integer, check_number, hint, named_texts
@@ -14,7 +14,7 @@ from moewright.outputs import FIGURE_MARKS, FORECAST_FILE, LAW_FILE, Destination
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moewright.laws import Fit, Law
+    from moewright.laws import ComparedLaws, Fit, Law
     from moewright.laws.fitting.preregistration import ForecastScore
 
     class _Settings(TypedDict, total=False):
@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
 LARGEST_SEED = 2**63 - 1
 FIGURES = Place("files", FIGURE_MARKS, ("predicted.png", "residuals.png", "marginal.png", "fit.html"))
+
+
+@overload
+def fit(  # type: ignore[overload-overlap]  # the one name that is no law's
+    runs: str | Path | pd.DataFrame, law: Literal["all"], **settings: Unpack[_Settings]
+) -> ComparedLaws: ...
 
 
 @overload
@@ -79,8 +85,12 @@ def fit(
     out: str | Path | None = None,
     plots: str | Path | None = None,
     force: bool = False,
-) -> Fit | ForecastScore:
+) -> Fit | ComparedLaws | ForecastScore:
     """What law do my runs follow? A law's form fitted to a run table, with intervals.
+
+    With law "all" every form that the rows determine is fitted to the same rows, and judged by the largest of them,
+    held out at several sizes: a `ComparedLaws`, which says which forms these tell apart. `out` and `plots` are then of
+    the one with the least error there.
 
     Where every row has an `architecture`, the law's variables are counted from it, in the law's own conventions. Rows
     that the run table's diagnosis finds suspicious are fitted and listed, never dropped. In Python `where`, `column`,
@@ -92,7 +102,7 @@ def fit(
 
     Args:
         runs: Run table: CSV, Parquet or JSON lines, one row per run; with --score the measured loss.
-        law: The law whose form is fitted; `moewright laws` lists them.
+        law: The law whose form is fitted; `moewright laws` lists them. all: every form, compared.
         source: Which public table the file is, such as joint_moe.
         where: Keep rows: COLUMN=VALUE[,VALUE]; repeatable.
         column: A column of another name: LAW_NAME=TABLE_NAME, such as total_params=N; repeatable.
@@ -133,11 +143,14 @@ def fit(
         missing = "--at NAME=VALUE for the planned run" if at is None else "--preregister FILE for the forecast"
         raise UserError(f"{'preregister' if at is None else 'at'}: needs {missing} too")
     import moewright.runs as run_tables
-    from moewright.laws import FitSettings, resolve_law
+    from moewright.laws import ComparedLaws, FitSettings, resolve_law
+    from moewright.laws.fitting.comparison import all_forms, compare_runs
     from moewright.laws.fitting.fit_result import fit_runs
 
     kept = _by_name(where, "where", lambda text, _: text.split(","))
-    chosen = resolve_law(law)
+    if law == "all" and preregister is not None:
+        raise UserError("preregister: a forecast is of one law; name it")
+    chosen = all_forms() if law == "all" else [resolve_law(law)]
     columns = _by_name(column, "column", lambda text, _: text)
     _check_columns(columns, chosen, loss)
     settings = FitSettings.from_dict(
@@ -162,19 +175,20 @@ def fit(
         table = run_tables.load(runs, source, columns)
     else:
         table = run_tables.prepare(runs, columns=columns)
-    planned = None if at is None else _planned(at, chosen)
-    found = fit_runs(chosen, table, settings)
+    planned = None if at is None else _planned(at, chosen[0])
+    found = compare_runs(table, settings) if law == "all" else fit_runs(chosen[0], table, settings)
+    best = found.best if isinstance(found, ComparedLaws) else found
     results: list[tuple[Destination, Callable[[Path], object]]] = []
     if out is not None:
-        results.append((Destination("out", out, LAW_FILE), found.law.save))
+        results.append((Destination("out", out, LAW_FILE), best.law.save))
     if plots is not None:
         from moewright.report.fit_figures import write_fit_figures
 
-        results.append((Destination("plots", plots, FIGURES), lambda folder: write_fit_figures(found, folder)))
+        results.append((Destination("plots", plots, FIGURES), lambda folder: write_fit_figures(best, folder)))
     if preregister is not None and planned is not None:
         from moewright.laws.fitting.preregistration import forecast_of
 
-        results.append((Destination("preregister", preregister, FORECAST_FILE), forecast_of(found.law, planned).write))
+        results.append((Destination("preregister", preregister, FORECAST_FILE), forecast_of(best.law, planned).write))
     deliver(*results, force=force)
     return found
 
@@ -189,12 +203,13 @@ def _scored(runs: Any, score: str | Path, others: list[str]) -> ForecastScore:
     return score_forecast(score, _as_number(runs, "runs"))
 
 
-def _check_columns(columns: Mapping[str, str], law: Law, loss: str) -> None:
+def _check_columns(columns: Mapping[str, str], laws: Sequence[Law], loss: str) -> None:
     """UserError for a name that no column of the fit has."""
-    wanted = [*(variable.name for variable in law.inputs), loss]
+    wanted = [*dict.fromkeys(variable.name for law in laws for variable in law.inputs), loss]
     for name in columns:
         if name not in wanted:
-            raise UserError(f"column {name}: {law.name} takes no such column{hint(name, wanted)}")
+            takes = f"{laws[0].name} takes no" if len(laws) == 1 else "no law takes a"
+            raise UserError(f"column {name}: {takes} column of that name{hint(name, wanted)}")
 
 
 def _planned(at: Mapping[str, float] | str | Iterable[str], law: Law) -> dict[str, float]:

@@ -8,8 +8,9 @@ laws.forecast("zhao2025", plan, noise=0.003)   what planned runs would tell abou
 
 from moewright.laws.catalogue import get, judges, names
 from moewright.laws.description import describe, describe_all
+from moewright.laws.fitting.comparison import ComparedLaws, compare
 from moewright.laws.fitting.estimator import LawFitter, fit_law
-from moewright.laws.fitting.fit_result import Fit, compare
+from moewright.laws.fitting.fit_result import Fit
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw, Interval, load, resolve_law
 from moewright.laws.forecasting.forecast import Forecast, forecast
@@ -27,6 +28,7 @@ from moewright.laws.rate_optimum import RateOptimum, best_rate
 __all__ = [
     "Allocation",
     "ComparedDesigns",
+    "ComparedLaws",
     "Evidence",
     "Finding",
     "Fit",

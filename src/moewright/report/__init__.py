@@ -14,6 +14,7 @@ __all__ = ["SECTIONS", "show"]
 
 SECTIONS: dict[str, str] = {
     "InspectionComparison": "comparison_tables.print_comparison",
+    "ComparedLaws": "compared_laws.print_compared_laws",
     "Dataset": "dataset_tables.print_dataset",
     "StepCalibration": "calibration_tables.print_calibration",
     "DeviceList": "device_tables.print_devices",

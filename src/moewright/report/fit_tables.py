@@ -1,5 +1,8 @@
 """The tables of `moewright fit`, made to read well at 80 columns."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from rich.table import Table
 
@@ -15,7 +18,7 @@ _MOST_ROWS = 5
 def print_fit(console: Screen, fit: Fit) -> None:
     """What was fitted, how well, how surely, and what the rows cannot tell."""
     law, record = fit.law, fit.law.record
-    _print_findings(console, fit)
+    print_findings(console, fit.findings)
     colour = "green" if record.status == "converged" else "yellow"
     console.print(styled(f"[bold]{{}}[/bold]: [{colour}]{{}}[/{colour}]", law.title, record.status))
     for message in record.messages:
@@ -49,13 +52,14 @@ def print_fit(console: Screen, fit: Fit) -> None:
         )
 
 
-def _print_findings(console: Screen, fit: Fit) -> None:
-    if not fit.findings:
+def print_findings(console: Screen, findings: Sequence[Mapping[str, Any]]) -> None:
+    """What a run table's diagnosis found, rows of the same reason together."""
+    if not findings:
         return
     rows_by_reason: dict[tuple[str, str], list[str]] = {}
-    for finding in fit.findings:
+    for finding in findings:
         rows_by_reason.setdefault((finding["problem"], finding["detail"]), []).append(str(finding["row"]))
-    title = f"{len(fit.findings)} suspicious rows, fitted all the same (--json names each)"
+    title = f"{len(findings)} suspicious rows, fitted all the same (--json names each)"
     table = bare_table(title)
     table.add_column("", justify="right")
     table.add_column("problem", no_wrap=True)

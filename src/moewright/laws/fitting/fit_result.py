@@ -1,19 +1,18 @@
 """A fit as people read it: the law, its table and what is suspicious in it; and several forms on the same rows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.laws.catalogue import get
 from moewright.laws.counted_variables import in_conventions
 from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.extrapolation import TuningRecord
 from moewright.laws.fitting.fit_record import HoldoutErrors
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw
-from moewright.laws.fitting.observations import as_frame, rows_with
+from moewright.laws.fitting.observations import rows_with
 from moewright.laws.fitting.outliers import Outlier
 from moewright.laws.fitting.uncertainty import LEVEL, Identified
 from moewright.laws.law import Law
@@ -119,18 +118,24 @@ def fit_runs(law: Law, table: "pd.DataFrame", settings: FitSettings | None = Non
     Where every row has an `architecture`, the law's variables are counted from it, in the law's own conventions.
     Suspicious rows are fitted and listed, never dropped.
     """
+    settings = settings or FitSettings()
+    table, findings = chosen_rows(table, settings)
+    table, counted = in_conventions(law, table, settings.column)
+    fitted = LawFitter(law, settings).fit(table).law_
+    return Fit(fitted, table, findings, counted)
+
+
+def chosen_rows(table: "pd.DataFrame", settings: FitSettings) -> tuple["pd.DataFrame", tuple[dict[str, Any], ...]]:
+    """The rows of a run table that the settings keep, and what its diagnosis finds in them."""
     from moewright.runs import diagnose
 
-    settings = settings or FitSettings()
     for column, values in settings.where.items():
         kept = rows_with(table, column, list(values))
         if not kept.any():
             raise UserError(f"where: no row has {' or '.join(values)} in column {column}")
         table = table[kept]
-    findings = diagnose(table).to_dict("records")
-    table, counted = in_conventions(law, table, settings.column)
-    fitted = LawFitter(law, settings).fit(table).law_
-    return Fit(fitted, table, tuple({str(key): value for key, value in row.items()} for row in findings), counted)
+    found = diagnose(table).to_dict("records")
+    return table, tuple({str(key): value for key, value in row.items()} for row in found)
 
 
 def optima(law: FittedLaw) -> dict[str, OptimumEstimate]:
@@ -148,76 +153,3 @@ def optima(law: FittedLaw) -> dict[str, OptimumEstimate]:
 
 def _finite(value: float) -> float | None:
     return float(value) if abs(value) < float("inf") else None
-
-
-# Several forms on the same rows
-
-
-class ComparedLaw(Record):
-    """One form on the rows of a comparison; where it could not be fitted, `status` says why and the rest is None."""
-
-    law: str
-    status: str
-    coefficients: int | None = None
-    """How many were free."""
-    rows_fitted: int | None = None
-    rmse_fitted: float | None = None
-    rows: float | None = None
-    """Kept from the fit, to judge by."""
-    rmse: float | None = None
-    """On these, nats."""
-    rmse_log: float | None = None
-    bias: float | None = None
-    coverage_90: float | None = None
-
-    def to_dict(self, defaults: bool = True) -> dict[str, Any]:
-        return super().to_dict(defaults=False)
-
-
-@dataclass(frozen=True, repr=False)
-class Comparison(ShownTable):
-    """Several forms on the same rows, least held-out error first; those that could not be fitted come last."""
-
-    laws: tuple[ComparedLaw, ...]
-
-    def __iter__(self) -> Iterator[ComparedLaw]:
-        return iter(self.laws)
-
-    def __getitem__(self, place: int) -> ComparedLaw:
-        return self.laws[place]
-
-    def _facts(self) -> Mapping[str, Any]:
-        return {row.law: row.rmse for row in self.laws}
-
-    def _rows(self) -> Sequence[Mapping[str, Any]]:
-        return [row.to_dict() for row in self.laws]
-
-
-def compare(laws: Iterable[str | Law], table: Any, *, holdout: str = "largest", **settings: Any) -> Comparison:
-    """Several forms on the same rows, judged by rows that none of them saw (`holdout`); settings of `FitSettings`.
-
-    A law that cannot be fitted to the table comes last, with the reason as its status.
-    """
-    frame = as_frame(table)
-    read = FitSettings.of_a_table({**settings, "holdout": holdout})
-    compared: list[ComparedLaw] = []
-    refused: list[ComparedLaw] = []
-    for given in laws:
-        law = get(given) if isinstance(given, str) else given
-        try:
-            record = LawFitter(law, read).fit(frame).law_.record
-        except UserError as error:
-            refused.append(ComparedLaw(law=law.name, status=str(error)))
-            continue
-        errors = {} if record.holdout is None else record.holdout.to_dict()
-        compared.append(
-            ComparedLaw(
-                law=law.name,
-                status=record.status,
-                coefficients=record.num_free,
-                rows_fitted=record.num_rows,
-                rmse_fitted=record.rmse,
-                **errors,
-            )
-        )
-    return Comparison((*sorted(compared, key=lambda row: row.rmse or 0.0), *refused))

@@ -115,7 +115,9 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
         if variable.name in fixed:
             columns[variable.name] = np.full(len(frame), float(fixed[variable.name]))
             continue
-        _suggest_name(frame, variable.name)
+        if (theirs := usual_name(frame, variable.name)) is not None:
+            asked = f"is it {theirs}? then give --column {variable.name}={theirs}"
+            raise UserError(f"the table has no column {variable.name}: {asked}")
         values = read_numbers(frame, variable.name)
         wrong, rule = variable.outside(values)
         _complain(wrong, values, frame, variable.name, f"must be {rule}")
@@ -183,12 +185,14 @@ def find_column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
     return frame[name]
 
 
-def _suggest_name(frame: "pd.DataFrame", name: str) -> None:
-    """UserError where a variable's column is not there, but one by a name that papers and logs give it is."""
-    if name not in frame.columns:
-        for theirs in map(str, frame.columns):
-            if theirs.strip().casefold().replace("-", "_") in _USUAL_NAMES.get(name, ()):
-                raise UserError(f"the table has no column {name}: is it {theirs}? then give --column {name}={theirs}")
+def usual_name(frame: "pd.DataFrame", name: str) -> str | None:
+    """A column by a name that papers and logs give a law's variable, where the law's own is not there."""
+    usual = _USUAL_NAMES.get(name, ()) if name not in frame.columns else ()
+    return next((column for column in map(str, frame.columns) if _small(column) in usual), None)
+
+
+def _small(name: str) -> str:
+    return name.strip().casefold().replace("-", "_")
 
 
 def read_numbers(frame: "pd.DataFrame", name: str) -> Array:

@@ -13,13 +13,13 @@ a posterior mode, from a prior that stands for other tables (`_PRIOR`) and from 
 Directions other than compute add up as independent errors; compute, which they move, counts where it is more.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import Field
 
-from moewright.laws.fitting.observations import Observations
+from moewright.laws.fitting.observations import Clusters, Observations
 from moewright.laws.fitting.problem import Problem, objective_named
 from moewright.laws.fitting.uncertainty import find_bound, refit
 from moewright.laws.rate_optimum import student_quantile
@@ -33,7 +33,7 @@ COMPUTE = "training compute"
 # tests/benchmarks/bench_intervals.py for the tables that it was then judged on.
 _PRIOR, _PRIOR_FREEDOM = 0.01, 2
 # Cuts in one direction share most of their rows: so many count as one independent error.
-_ALIKE = 3
+CUTS_ALIKE = 3
 _MOST_CUTS = 9
 # A cut leaves at least this share of the rows to fit, and twice as many configurations as coefficients: fits to fewer
 # say little about the fit to all.
@@ -122,7 +122,7 @@ class Extrapolation:
 
 def extrapolate(reaches: Iterable[Reach], columns: Mapping[str, Array]) -> Extrapolation:
     """The form's error at targets given by a law's variables, (R,) each."""
-    directions = _directions(columns)
+    directions = directions_of(columns)
     number = len(next(iter(columns.values())))
     others, compute, largest = np.zeros(number), np.zeros(number), np.zeros(number)
     freedom, beyond = np.full(number, _PRIOR_FREEDOM), np.zeros(number, dtype=bool)
@@ -142,7 +142,7 @@ def extrapolate(reaches: Iterable[Reach], columns: Mapping[str, Array]) -> Extra
 
 def why_beyond(reaches: Iterable[Reach], columns: Mapping[str, Array], place: int) -> str | None:
     """What would support a level at one of the targets: the direction that lacks most; None where nothing does."""
-    directions = _directions(columns)
+    directions = directions_of(columns)
     lacking = [
         (float(reach.distance(directions[reach.direction])[place]) / reach.supported, reach) for reach in reaches
     ]
@@ -160,11 +160,12 @@ def rolling_holdouts(
 ) -> Items[Reach]:
     """Every direction's reach, of a fit u (P,) to rows with weights (R,), outliers among them at 0.
 
-    `spread` is the standard deviation of the residuals' logarithms. All cuts are fitted in one batch, each from u.
+    `spread` is the standard deviation of the residuals' logarithms.
     """
-    directions = _directions(rows.columns)
+    directions = directions_of(rows.columns)
     linear = {variable.name for variable in inputs if variable.below is not None}
-    cuts = [(name, below) for name, values in directions.items() for below in _cuts(values, weights, rows, problem)]
+    law = (rows.clusters, int(problem.free.sum()))
+    cuts = [(name, below) for name, values in directions.items() for below in cuts_below(values, weights, [law])]
     found: dict[str, list[_Errors]] = {name: [] for name in directions}
     blank = {
         name: Reach.untested(name, float(values.min()), float(values.max()), name not in linear)
@@ -172,11 +173,8 @@ def rolling_holdouts(
     }
     if cuts:
         fitted = np.array([weights * below for _, below in cuts])
-        solution = refit(problem, np.repeat(u[None], len(cuts), axis=0), fitted)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            missed = np.log(problem.predict(solution.u)) - np.log(rows.loss)
-        missed = np.clip(np.nan_to_num(missed, nan=_LARGEST_ERROR), -_LARGEST_ERROR, _LARGEST_ERROR)
-        for (name, below), error, at, row_weights in zip(cuts, missed, solution.u, fitted, strict=True):
+        missed, fits = errors_below(problem, u, rows.loss, fitted)
+        for (name, below), error, at, row_weights in zip(cuts, missed, fits, fitted, strict=True):
             above = ~below & (weights > 0)
             part = blank[name].model_copy(
                 update={"low": float(directions[name][below].min()), "high": float(directions[name][below].max())}
@@ -205,31 +203,42 @@ def _with_slope(reach: Reach, errors: list[_Errors]) -> Reach:
     log_density = -0.5 * _PRIOR_FREEDOM * (2 * np.log(_SLOPES) + _PRIOR**2 / _SLOPES**2)
     for each in errors:
         variance = each.expected + _SLOPES**2 * each.distance_squared
-        log_density -= 0.5 * (np.log(variance) + each.squared / variance) / _ALIKE
+        log_density -= 0.5 * (np.log(variance) + each.squared / variance) / CUTS_ALIKE
     return reach.model_copy(
         update={
             "cuts": len(errors),
             "farthest": max((each.farthest for each in errors), default=0.0),
             "slope": float(_SLOPES[np.argmax(log_density)]),
-            "freedom": _PRIOR_FREEDOM + len(errors) // _ALIKE,
+            "freedom": _PRIOR_FREEDOM + len(errors) // CUTS_ALIKE,
         }
     )
 
 
-def _cuts(values: Array, weights: Array, rows: Observations, problem: Problem) -> list[Mask]:
-    """Rows (R,) below each cut of one direction."""
+def cuts_below(values: Array, weights: Array, laws: Sequence[tuple[Clusters, int]]) -> list[Mask]:
+    """Rows (R,) below each cut of one direction, for laws by their configurations (R,) and free coefficients."""
     levels = np.unique(values[weights > 0])
     if len(levels) > _MOST_CUTS:
         levels = np.unique(np.quantile(values[weights > 0], np.linspace(0.3, 0.95, _MOST_CUTS), method="lower"))
-    fewest_rows, fewest = _LEAST_FITTED * len(rows), 2 * int(problem.free.sum())
     found = []
     for level in levels:
         below = values <= level
         fitted = below & (weights > 0)
-        enough = fitted.sum() >= fewest_rows and len(np.unique(rows.clusters[fitted])) >= fewest
+        enough = all(len(np.unique(clusters[fitted])) >= 2 * free for clusters, free in laws)
+        enough &= bool(fitted.sum() >= _LEAST_FITTED * len(values))
         if enough and np.ptp(values[fitted]) > 0 and (~below & (weights > 0)).any():
             found.append(below)
     return found
+
+
+def errors_below(problem: Problem, u: Array, loss: Array, weights: Array) -> tuple[Array, Array]:
+    """Errors of the log loss (C, R) under fits to the rows that weigh below each cut (C, R), and these fits (C, P).
+
+    All are fitted in one batch, each from u (P,).
+    """
+    fits = refit(problem, np.repeat(u[None], len(weights), axis=0), weights).u
+    with np.errstate(invalid="ignore", divide="ignore"):
+        missed = np.log(problem.predict(fits)) - np.log(loss)
+    return np.clip(np.nan_to_num(missed, nan=_LARGEST_ERROR), -_LARGEST_ERROR, _LARGEST_ERROR), fits
 
 
 def _leverage(problem: Problem, u: Array, weights: Array) -> Array:
@@ -244,7 +253,7 @@ def _leverage(problem: Problem, u: Array, weights: Array) -> Array:
     return np.asarray(np.einsum("pr,pq,qr->r", slopes, inverse, slopes))
 
 
-def _directions(columns: Mapping[str, Array]) -> dict[str, Array]:
+def directions_of(columns: Mapping[str, Array]) -> dict[str, Array]:
     """Every variable (R,), and training compute where the columns give a size and tokens."""
     found = dict(columns)
     size = columns.get("active_params", columns.get("total_params"))
