@@ -28,6 +28,7 @@ from scipy.optimize import least_squares
 from moewright.architecture import Architecture
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
 from moewright.errors import UserError
+from moewright.hardware.activations import recompute_code
 from moewright.hardware.devices import load_device
 from moewright.hardware.training_coefficients import StepCoefficient, StepCoefficients, StepRange, training_coefficients
 from moewright.hardware.training_step import PRODUCT_FORMATS, LayoutColumns, TrainingPrecision, step_seconds
@@ -186,7 +187,7 @@ def _priced(row: Any, models: dict[str, Architecture]) -> tuple[str, Row | None]
         precision = "nvfp4"
     chunks = _number(r"VP (\d+)", note, 1) if degree["pp"] > 1 else 1
     zero = 3 if "FSDP" in note and degree["pp"] == 1 else 1
-    again = 2 if "full recompute" in note else 0
+    again = recompute_code("layers") if "full recompute" in note else 0
     layout = (degree["tp"], degree["pp"], int(row.ep), data, degree["cp"], chunks, micro, count, zero, again)
     step = re.search(r"step ([\d.]+) ?(ms|s)\b|([\d.]+) s/iter", note)
     if row.unit == "tokens_per_second_per_device":

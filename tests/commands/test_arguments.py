@@ -56,7 +56,7 @@ KINDS = {
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
     "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int serve:flag batch:int? context:int? "
     "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name? "
-    "serve_tokens:quantity? power_price:float? coefficients:path?",
+    "serve_tokens:quantity? power_price:float? coefficients:path? gradient_dtype:text",
     "calibrate": "measurements:path out:path? force:flag",
     "train": "spec:path out:path? dry_run:flag",
     "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
@@ -201,6 +201,11 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": "ep=3"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": "zero=4"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": "recompute=all"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": "recompute=mla_up_proj"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": "recompute=moe+moe"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": "recompute=layers+moe_act"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": "recompute=experts"},
+        {"config": OLMOE, "hardware": "H100", "devices": 8, "gradient_dtype": "fp8"},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "layout": "tp=2", "top": 2},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "price": ["H100=2"]},
         {"config": OLMOE, "hardware": "H100", "devices": 8, "train_tokens": "1T", "price": ["H1000=2"]},

@@ -21,7 +21,7 @@ CONTRACT = {
     "plan": "CONFIG --hardware! --devices! --sequence-length --global-batch --precision=bf16 --optimizer=adamw "
     "--layout --train-tokens --price* --top=5 --serve --batch --context --generate --weights-dtype=bf16 "
     "--kv-dtype=bf16 --draft-tokens=0 --acceptance --experts-on --serve-tokens --power-price "
-    "--coefficients",
+    "--coefficients --gradient-dtype=fp32",
     "calibrate": "MEASUREMENTS --out --force",
     "train": "SPEC --out --dry-run",
     "sweep": "SPEC --out --jobs --executor=local --dry-run --watch --retry-failed --add --forecast* --noise",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import moewright
+from moewright.hardware.activations import modules_of
 from moewright.hardware.layout_record import LayoutRecord
 
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -21,7 +22,20 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("deepseek-v3", {"hardware": "GB200", "devices": 256, "precision": "mxfp8"}),
     ("olmoe-1b-7b", {"hardware": "A100", "devices": 8}),
     ("olmoe-1b-7b", {"hardware": "H100", "devices": 16, "layout": "tp=2,pp=4,ep=2,chunks=2,recompute=layers"}),
-    ("olmoe-1b-7b", {"hardware": "H100", "devices": 16, "layout": "pp=8,ep=2,recompute=experts,micro_batch=2"}),
+    (
+        "olmoe-1b-7b",
+        {"hardware": "H100", "devices": 16, "layout": "pp=8,ep=2,recompute=layernorm+moe_act"},
+    ),
+    (
+        "deepseek-v3",
+        {"hardware": "H100", "devices": 256, "layout": "pp=8,ep=32,recompute=mla_up_proj+mlp+moe"},
+    ),
+    ("olmoe-1b-7b", {"hardware": "B200", "devices": 8, "precision": "nvfp4", "optimizer": "muon"}),
+    ("olmoe-1b-7b", {"hardware": "H100", "devices": 8, "precision": "fp8", "optimizer": "adamw_8bit"}),
+    (
+        "olmoe-1b-7b",
+        {"hardware": "H100", "devices": 8, "optimizer": "adamw_precision_aware", "gradient_dtype": "bf16"},
+    ),
     ("deepseek-v3", {"hardware": "H100", "devices": 64, "layout": "pp=16,ep=4"}),
     ("mixtral-8x7b", {"hardware": "H100", "devices": 16, "layout": "cp=2,ep=8,zero=3"}),
 ]
@@ -48,7 +62,12 @@ def test_megatron_lm_takes_its_flags() -> None:
         assert found.context_parallel_size == layout.cp
         assert found.micro_batch_size == layout.micro_batch
         assert found.sequence_parallel == (layout.tp > 1)
-        assert found.recompute_granularity == {"layers": "full", "experts": "selective"}.get(layout.recompute)
+        selective = modules_of(layout.recompute) - {"layers"}
+        granularity = "full" if layout.recompute == "layers" else "selective" if selective else None
+        assert found.recompute_granularity == granularity
+        if selective:
+            assert set(found.recompute_modules) == selective
+        assert found.bf16
 
 
 def test_torchtitan_takes_its_settings() -> None:

@@ -11,10 +11,18 @@ import moewright
 from moewright.architecture import Architecture
 from moewright.architecture.mixers import AnyAttention, LatentAttention
 from moewright.hardware import Parallelism, load_device, training_memory
+from moewright.hardware.activations import megatron_keeping, recompute_code, recompute_of
 from moewright.hardware.layout_plan import layout_text
-from moewright.hardware.layout_search import CHUNKS, MICRO_BATCHES, TrainingJob, layout_memory, search_layouts
+from moewright.hardware.layout_search import (
+    CHUNKS,
+    MICRO_BATCHES,
+    TrainingJob,
+    layout_memory,
+    recompute_menu,
+    search_layouts,
+)
 from moewright.hardware.training_coefficients import training_coefficients
-from moewright.hardware.training_step import RECOMPUTED, domain_devices, step_seconds
+from moewright.hardware.training_step import domain_devices, step_seconds
 from moewright.hf import load_architecture
 
 OLMOE = "examples/configs/olmoe-1b-7b.json"
@@ -60,7 +68,7 @@ def plain_loop(job: TrainingJob) -> set[tuple[int, ...]]:
                 continue
             shared = data * context > 1 or tensor * data * context // expert > 1
             stages = range((1 if pipeline > 1 else 3) + 1) if shared else range(1)
-            for zero, recompute in itertools.product(stages, RECOMPUTED):
+            for zero, recompute in itertools.product(stages, recompute_menu(model)):
                 spread = Parallelism(
                     data=data,
                     tensor=tensor,
@@ -77,9 +85,10 @@ def plain_loop(job: TrainingJob) -> set[tuple[int, ...]]:
                     tokens_per_sequence=job.tokens_per_sequence,
                     gradient_dtype="fp32",
                     recompute=recompute,
+                    keeping=megatron_keeping(),
                 )
                 if float(held.total) <= job.usable_memory:
-                    code = RECOMPUTED.index(recompute)
+                    code = recompute_code(recompute)
                     found.add((tensor, pipeline, expert, data, context, chunks, micro, count, zero, code))
     return found
 
@@ -211,6 +220,7 @@ def test_memory_of_columns_is_memory_of_one() -> None:
             ),
             micro_batch=one["micro_batch"],
             gradient_dtype="fp32",
-            recompute=RECOMPUTED[one["recompute"]],
+            recompute=recompute_of(one["recompute"]),
+            keeping=megatron_keeping(),
         )
         assert float(kept.total) == pytest.approx(held.total[row]) == pytest.approx(again.total[place])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         global_batch: str | float | None
         precision: str
         optimizer: str
+        gradient_dtype: str
         layout: str | None
         train_tokens: str | float | None
         price: Mapping[str, float] | str | Iterable[str] | None
@@ -46,6 +47,7 @@ _FOR_TRAINING = {
     "global_batch": None,
     "precision": "bf16",
     "optimizer": "adamw",
+    "gradient_dtype": "fp32",
     "train_tokens": None,
     "coefficients": None,
 }
@@ -110,6 +112,7 @@ def plan(
     serve_tokens: str | float | None = None,
     power_price: float | None = None,
     coefficients: str | Path | None = None,
+    gradient_dtype: str = "fp32",
 ) -> LayoutPlan | ServingPlan:
     """How do I lay it out? Degrees of a training run on your devices, or with --serve of a server.
 
@@ -130,8 +133,8 @@ def plan(
         sequence_length: Tokens of a sequence. [default: 4096 or the model's longest]
         global_batch: Tokens of a step, such as 4194304. [default: 4 x 2^20, rounded up to a sequence for each device]
         precision: Format of products: bf16, fp8, mxfp8, nvfp4.
-        optimizer: What its states take: adamw, adamw_bf16_moments, adamw_8bit, muon.
-        layout: A layout to price instead of searching, such as tp=1,pp=2,ep=32,micro_batch=1.
+        optimizer: What its states take: adamw, adamw_bf16_moments, adamw_precision_aware, adamw_8bit, muon.
+        layout: A layout to price, not a search, such as tp=1,pp=2,ep=32,micro_batch=1,recompute=moe_act+layernorm.
         train_tokens: Tokens of the whole run, such as 2T, for its cost.
         price: Of a device-hour, such as H100=2.5; repeatable.
         top: How many layouts to show.
@@ -147,6 +150,7 @@ def plan(
         serve_tokens: Tokens that are generated in the model's life, such as 10T, for their cost.
         power_price: Of a kilowatt-hour, in the currency of price.
         coefficients: File of `moewright calibrate` for a training run. [default: the packaged ones]
+        gradient_dtype: Format in which gradients are summed: fp32, or bf16.
 
     Raises:
         UserError: For whatever cannot be read, does not divide or does not fit.
@@ -208,6 +212,7 @@ def plan(
         global_batch=tokens_of_step,
         precision=precision,  # type: ignore[arg-type]  # checked there
         optimizer=optimizer,  # type: ignore[arg-type]  # checked there
+        gradient_dtype=gradient_dtype,  # type: ignore[arg-type]  # checked there
         layout=layout,
         train_tokens=tokens,
         price=prices,

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+from moewright.hardware.activations import NOTHING
 from moewright.hardware.layout_record import LayoutRecord
+from moewright.hardware.layout_search import TrainingJob
+from moewright.hardware.pretraining import OptimizerName
 from moewright.hardware.serving import RESERVE
 from moewright.hardware.serving_record import ServingLayoutRecord
+from moewright.hardware.training_step import TrainingPrecision
 
 # Megatron-LM: megatron/training/arguments.py. torchtitan 0.3.0: config/, distributed/activation_checkpoint.py.
 
 
-def megatron_flags(layout: LayoutRecord, sequences: int, tokens_per_sequence: int, layers: int) -> list[str]:
+_MEGATRON_PRECISION: dict[TrainingPrecision, str] = {
+    "bf16": "--bf16",
+    "fp8": "--bf16 --fp8-format e4m3 --fp8-recipe blockwise --fp8-param-gather",
+    "mxfp8": "--bf16 --fp8-format e4m3 --fp8-recipe mxfp8 --fp8-param-gather",
+    "nvfp4": "--bf16 --fp4-format e2m1",
+}
+_MOMENTS = "--use-precision-aware-optimizer --exp-avg-dtype {0} --exp-avg-sq-dtype {0}"
+_MEGATRON_OPTIMIZER: dict[OptimizerName, str] = {
+    "adamw": "--optimizer adam",
+    "adamw_bf16_moments": f"--optimizer adam {_MOMENTS.format('bf16')}",
+    "adamw_precision_aware": f"--optimizer adam {_MOMENTS.format('bf16')}",
+    "adamw_8bit": f"--optimizer adam {_MOMENTS.format('fp8')}",
+    "muon": "--optimizer muon",
+}
+
+
+def megatron_flags(layout: LayoutRecord, job: TrainingJob) -> list[str]:
     """Flags for pretrain_gpt.py; the model's own are what `export --format megatron` writes.
 
     ZeRO 1 is its distributed optimizer, ZeRO 2 and 3 its fully sharded data parallelism.
     """
+    layers = job.architecture.num_layers
     flags = [
         f"--tensor-model-parallel-size {layout.tp}",
         f"--pipeline-model-parallel-size {layout.pp}",
         f"--expert-model-parallel-size {layout.ep}",
         "--expert-tensor-parallel-size 1",
         f"--context-parallel-size {layout.cp}",
-        f"--seq-length {tokens_per_sequence}",
+        f"--seq-length {job.tokens_per_sequence}",
         f"--micro-batch-size {layout.micro_batch}",
-        f"--global-batch-size {sequences}",
+        f"--global-batch-size {job.sequences}",
+        _MEGATRON_PRECISION[job.precision],
+        _MEGATRON_OPTIMIZER[job.optimizer],
     ]
+    if job.gradient_dtype == "bf16":
+        flags.append("--grad-reduce-in-bf16")
     if layout.tp > 1:
         flags.append("--sequence-parallel")
     parts = layout.pp * layout.chunks
@@ -38,13 +63,13 @@ def megatron_flags(layout: LayoutRecord, sequences: int, tokens_per_sequence: in
         flags += ["--use-distributed-optimizer", "--use-megatron-fsdp", f"--data-parallel-sharding-strategy {kept}"]
     if layout.recompute == "layers":
         flags.append("--recompute-granularity full --recompute-method uniform --recompute-num-layers 1")
-    elif layout.recompute == "experts":
-        flags.append("--recompute-granularity selective --recompute-modules moe_act")
+    elif layout.recompute != NOTHING:
+        flags.append(f"--recompute-granularity selective --recompute-modules {layout.recompute.replace('+', ' ')}")
     return flags
 
 
-def torchtitan_settings(layout: LayoutRecord, sequences: int, tokens_per_sequence: int) -> list[str] | None:
-    """Overrides of a torchtitan configuration; None where it has no such layout.
+def torchtitan_settings(layout: LayoutRecord, job: TrainingJob) -> list[str] | None:
+    """Overrides of a torchtitan configuration in bf16 with AdamW; None where it has no such layout or recomputation.
 
     It shards weights fully (ZeRO 3) or, with a pipeline, keeps them gathered after the forward pass. Without a pipeline
     its local batch is what passes at a time, and it accumulates up to the global batch; with one it is all of a step.
@@ -61,7 +86,7 @@ def torchtitan_settings(layout: LayoutRecord, sequences: int, tokens_per_sequenc
             f"--parallelism.data_parallel_shard_degree {layout.dp}",
             f"--parallelism.fsdp_reshard_after_forward {'always' if layout.zero == 3 else 'never'}",
         ]
-    if layout.recompute == "experts":
+    if layout.recompute not in (NOTHING, "layers") or (job.precision, job.optimizer) != ("bf16", "adamw"):
         return None
     schedule = "Interleaved1F1B" if layout.chunks > 1 else "1F1B"
     pipeline = [
@@ -78,9 +103,9 @@ def torchtitan_settings(layout: LayoutRecord, sequences: int, tokens_per_sequenc
         *pipeline,
         f"--parallelism.expert_parallel_degree {layout.ep}",
         f"--parallelism.context_parallel_degree {layout.cp}",
-        f"--training.seq_len {tokens_per_sequence}",
+        f"--training.seq_len {job.tokens_per_sequence}",
         f"--training.local_batch_size {layout.micro_batch * (layout.micro_batches if layout.pp > 1 else 1)}",
-        f"--training.global_batch_size {sequences}",
+        f"--training.global_batch_size {job.sequences}",
         f"activation-checkpoint:{again}",
     ]
 

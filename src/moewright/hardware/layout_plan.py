@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from moewright.architecture.spec import Architecture
 from moewright.complaints import check_integer, named_texts, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
+from moewright.hardware.activations import NOTHING, RECOMPUTED_MODULES, check_modules, recompute_code, recompute_of
 from moewright.hardware.bills import Tariff
 from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.launch_flags import megatron_flags, torchtitan_settings
@@ -31,12 +32,11 @@ from moewright.hardware.layout_search import (
     layout_memory,
     search_layouts,
 )
-from moewright.hardware.pretraining import OPTIMIZER_BYTES, OptimizerName
+from moewright.hardware.pretraining import OPTIMIZER_BYTES, GradientDtype, OptimizerName
 from moewright.hardware.training_coefficients import StepCoefficients, training_coefficients
 from moewright.hardware.training_step import (
     PRECISIONS,
     PRODUCT_FORMATS,
-    RECOMPUTED,
     LayoutColumns,
     TrainingPrecision,
     domain_devices,
@@ -115,6 +115,7 @@ def plan_training(
     global_batch: float | None = None,
     precision: TrainingPrecision = "bf16",
     optimizer: OptimizerName = "adamw",
+    gradient_dtype: GradientDtype = "fp32",
     layout: str | None = None,
     train_tokens: float | None = None,
     price: Mapping[str, float] | None = None,
@@ -127,6 +128,7 @@ def plan_training(
     device = load_device(hardware)
     one_of(precision, "precision", PRECISIONS)
     one_of(optimizer, "optimizer", OPTIMIZER_BYTES)
+    one_of(gradient_dtype, "gradient-dtype", get_args(GradientDtype))
     check_integer(top, "top", 1, 100)
     check_devices(device, devices)
     length = check_length(architecture, sequence_length)
@@ -135,7 +137,16 @@ def plan_training(
         raise UserError(f"precision: {device.name} has no {precision} products; it has {', '.join(device.peak_flops)}")
     if architecture.mtp_layers:
         notes.append("Prediction blocks (multi-token prediction) are left out.")
-    job = TrainingJob(architecture, device, devices, length, sequences_of(global_batch, length, devices), optimizer)
+    job = TrainingJob(
+        architecture,
+        device,
+        devices,
+        length,
+        sequences_of(global_batch, length, devices),
+        optimizer,
+        precision,
+        gradient_dtype,
+    )
     tariff = Tariff(device, price, power_price)
     if layout is None:
         found, held, refused = search_layouts(job)
@@ -178,8 +189,8 @@ def plan_training(
             megatron=(),
             torchtitan=None,
         )
-        titan = torchtitan_settings(record, job.sequences, length)
-        flags = megatron_flags(record, job.sequences, length, architecture.num_layers)
+        titan = torchtitan_settings(record, job)
+        flags = megatron_flags(record, job)
         records.append(
             record.model_copy(update={"megatron": tuple(flags), "torchtitan": None if titan is None else tuple(titan)})
         )
@@ -193,6 +204,7 @@ def plan_training(
             global_batch=tokens,
             precision=precision,
             optimizer=optimizer,
+            gradient_dtype=gradient_dtype,
             usable_memory=job.usable_memory,
             range=RANGE_MEANS,
             range_source=reach.source,
@@ -243,7 +255,7 @@ def sequences_of(global_batch: float | None, length: int, devices: int) -> int:
 
 def _plain(layouts: LayoutColumns, place: int) -> dict[str, Any]:
     values: dict[str, Any] = {short: int(getattr(layouts, name)[place]) for short, name in SHORT_NAMES.items()}
-    values["recompute"] = RECOMPUTED[values["recompute"]]
+    values["recompute"] = recompute_of(values["recompute"])
     return values | {"dp": int(layouts.data[place]), "micro_batches": int(layouts.micro_batches[place])}
 
 
@@ -267,12 +279,21 @@ def _nothing_fits(job: TrainingJob, refused: Mapping[Any, RefusedLayouts]) -> st
     return f"global-batch: no layout on {job.devices} {job.device.name} divides {job.sequences} sequences and the model"
 
 
+def _recomputed(job: TrainingJob, value: str) -> str:
+    try:
+        if "experts" in value.split("+"):  # the lab's, which no trainer has
+            one_of("experts", "recompute", (NOTHING, *(module for module in RECOMPUTED_MODULES if module != "experts")))
+        return check_modules(job.architecture, value)
+    except UserError as error:
+        raise UserError(f"layout: {error}") from None
+
+
 def given_layout(job: TrainingJob, text: str) -> LayoutColumns:
     """The layout of a text such as tp=1,pp=2,ep=32,micro_batch=1; what is not named is 1, ZeRO 1."""
     values: dict[str, int] = dict.fromkeys(SHORT_NAMES, 1) | {"recompute": 0}
     for name, value in named_texts(text.replace(" ", "").split(","), "layout").items():
         if one_of(name, "layout", SHORT_NAMES) == "recompute":
-            values[name] = RECOMPUTED.index(one_of(value, "layout: recompute", RECOMPUTED))
+            values[name] = recompute_code(_recomputed(job, value))
         elif not (value.isascii() and value.isdigit()) or len(value) > 6 or (int(value) < 1 and name != "zero"):
             raise UserError(f"layout: {name} must be a whole number, found {value!r}")
         else:

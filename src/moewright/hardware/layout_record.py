@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from moewright.hardware.pretraining import Recompute
 from moewright.records import Items, Output, Pair, Record
 
 
@@ -61,8 +60,9 @@ class LayoutRecord(Record):
     chunks: int
     """Parts of the model on each pipeline stage; above 1 is interleaved."""
     zero: int
-    recompute: Recompute
-    """attention_scores: nothing but what fused attention recomputes."""
+    recompute: str
+    """Modules whose forward pass is done again, as Megatron-Core names them, joined by +; layers: all of each layer;
+    attention_scores: nothing but what fused attention recomputes."""
     micro_batch: int
     """Sequences."""
     micro_batches: int
@@ -82,7 +82,7 @@ class LayoutRecord(Record):
     megatron: Items[str]
     """Flags of Megatron-LM."""
     torchtitan: Items[str] | None
-    """Overrides of a torchtitan configuration; null where it has no such layout."""
+    """Overrides of a torchtitan configuration; null where it has no such layout, format, optimizer or recomputation."""
 
 
 class RefusedRecord(Record):
@@ -110,6 +110,8 @@ class LayoutPlanRecord(Output):
     """Tokens."""
     precision: str
     optimizer: str
+    gradient_dtype: str
+    """Format in which gradients are summed and held."""
     usable_memory: float
     """Bytes of a device, a tenth kept free."""
     range: str

@@ -11,7 +11,7 @@ ZeRO stages and what is recomputed. Rules, in the order in which a layout is ref
 - experts: expert divides the experts of every group, and tensor x data x context.
 - batch: data x micro-batch divide the sequences of a step, and with chunks the pipeline divides the micro-batches
   (Megatron-LM, schedules.py).
-- memory: the fullest device keeps a tenth free; gradients are fp32, as both trainers sum them.
+- memory: the fullest device keeps a tenth free, activations as Megatron-Core keeps them.
 
 ZeRO 2 and 3 are tried without a pipeline only, as Megatron-LM and torchtitan advise: they would gather for each
 micro-batch of each stage.
@@ -27,10 +27,11 @@ import numpy as np
 
 from moewright.architecture.mixers import AnyAttention, LatentAttention
 from moewright.architecture.spec import Architecture
+from moewright.hardware.activations import NOTHING, megatron_keeping, recompute_code, recompute_of
 from moewright.hardware.devices import Device
-from moewright.hardware.pretraining import OptimizerName, TrainingMemory, memory_of
+from moewright.hardware.pretraining import GradientDtype, OptimizerName, TrainingMemory, memory_of
 from moewright.hardware.serving import RESERVE
-from moewright.hardware.training_step import RECOMPUTED, LayoutColumns, domain_devices
+from moewright.hardware.training_step import KEPT_BYTES, LayoutColumns, TrainingPrecision, domain_devices
 
 if TYPE_CHECKING:
     from moewright.architecture.sizes import Column
@@ -79,6 +80,8 @@ class TrainingJob(LayoutJob):
     sequences: int
     """Of a step."""
     optimizer: OptimizerName = "adamw"
+    precision: TrainingPrecision = "bf16"
+    gradient_dtype: GradientDtype = "fp32"
 
 
 @dataclass(frozen=True)
@@ -170,27 +173,47 @@ def broken_rules(job: TrainingJob, layouts: LayoutColumns) -> dict[Refusal, Colu
 def layout_memory(job: TrainingJob, layouts: LayoutColumns) -> TrainingMemory[Any]:
     """Bytes of the fullest device of each layout, by component."""
     parts = {name: np.zeros(len(layouts)) for name in ("weights", "gradients", "optimizer", "activations", "logits")}
-    for code, recompute in enumerate(RECOMPUTED):
+    for code in np.unique(layouts.recompute):
         some = layouts.recompute == code
-        if some.any():
-            chosen = layouts.take(some)
-            tokens = chosen.micro_batch * float(job.tokens_per_sequence)
-            held = memory_of(
-                job.architecture,
-                chosen,
-                tokens=tokens,
-                recompute=recompute,
-                optimizer=job.optimizer,
-                gradient_dtype="fp32",
-            )
-            for name, values in parts.items():
-                values[some] = getattr(held, name)
+        chosen = layouts.take(some)
+        held = memory_of(
+            job.architecture,
+            chosen,
+            tokens=chosen.micro_batch * float(job.tokens_per_sequence),
+            recompute=recompute_of(int(code)),
+            optimizer=_states(job),
+            gradient_dtype=job.gradient_dtype,
+            keeping=megatron_keeping(KEPT_BYTES[job.precision]),
+        )
+        for name, values in parts.items():
+            values[some] = getattr(held, name)
     return TrainingMemory(**parts)
 
 
+def _states(job: TrainingJob) -> OptimizerName:
+    """8-bit weights lack the upper half of their fp32 copy, so that it is kept whole."""
+    if job.optimizer == "adamw_precision_aware" and job.precision != "bf16":
+        return "adamw_bf16_moments"
+    return job.optimizer
+
+
+def recompute_menu(architecture: Architecture) -> tuple[str, ...]:
+    """What the search tries, the cheapest first: nothing, outputs of norms and activations, mixtures, whole layers.
+
+    >>> from moewright.hf import load_architecture
+    >>> recompute_menu(load_architecture("examples/configs/deepseek-v3.json").architecture)[1:3]
+    ('moe_act', 'layernorm+mla_up_proj+moe_act')
+    """
+    latent = any(isinstance(layer.mixer, LatentAttention) for _, layer in architecture.layer_runs())
+    cheap = "layernorm+mla_up_proj" if latent else "layernorm"
+    if not architecture.moe_layers():
+        return (NOTHING, *([cheap] if latent else []), "mlp", "layers")
+    return (NOTHING, "moe_act", f"{cheap}+moe_act", f"{cheap}+moe", "layers")
+
+
 def with_stages(job: TrainingJob, layouts: LayoutColumns) -> LayoutColumns:
-    """Each layout with every ZeRO stage and everything that may be recomputed."""
-    recomputed = range(3) if job.architecture.moe_layers() else (0, 2)
+    """Each layout with every ZeRO stage and everything of `recompute_menu`."""
+    recomputed = [recompute_code(text) for text in recompute_menu(job.architecture)]
     options = [(zero, code) for zero in range(4) for code in recomputed]
     zero, code = (np.repeat(values, len(layouts)) for values in np.array(options).T)
     tiled = {name: np.tile(values, len(options)) for name, values in vars(layouts).items()}

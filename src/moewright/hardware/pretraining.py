@@ -4,22 +4,8 @@ States after ZeRO (arXiv 1910.02054, section 3): mixed-precision Adam keeps 2 by
 optimizer state for each parameter; stage 1 shares the optimizer state over the data-parallel devices, stage 2 the
 gradients too, stage 3 the weights too. Buffers of communication and fragments are not counted.
 
-Activations are counted as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1): every tensor that a backward pass
-needs, in 2-byte formats. Theirs is a dense GPT layer with dropout, 34 d bytes for each token besides the scores.
-Extended here:
-
-- A projection's output is kept where something nonlinear consumes it (queries, keys, values, gates); a projection back
-  into the residual, or out of a low rank, keeps its input. The layer's normed input is kept once for each sublayer, and
-  so is what each norm reads. Dropout is gone, and scores are not kept: fused attention recomputes them (FlashAttention,
-  arXiv 2205.14135). For d_ff = 4 d without gates and full heads that gives 2d + 2d (norms' inputs), 2d + 8d (attention:
-  input, queries, keys, values, output) and 2d + 16d (feed-forward): 32 d, which is theirs less the two dropout masks.
-- Norms of queries and keys keep what they read, beside the normed queries and keys that attention keeps.
-- A routed expert works on copies of its tokens. Each token keeps, for each of its K experts, the copy (d, or of latent
-  experts the latent width), what the expert keeps (as a feed-forward of expert_size), and its output before it is
-  weighed (as wide as the copy); and for the router the scores and their softmax in fp32. Latent experts' projections
-  keep the latent that is copied, their sum, and what a norm of it reads. Routing is balanced, so a device gets as many
-  copies as it sends, whatever the expert-parallel degree; `imbalance` multiplies the copies where it is not.
-- A layer that a token passes several times keeps all of it for each pass; its weights and their states stand once.
+Activations: `moewright.hardware.activations`. A pipeline's first stage holds as many micro-batches as there are stages;
+what is recomputed exists for one layer at a time, after the logits are gone.
 """
 
 from __future__ import annotations
@@ -31,32 +17,33 @@ import numpy as np
 from pydantic import Field
 
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE, training_flops
-from moewright.architecture.feed_forwards import AnyMoE, routed_width
-from moewright.architecture.inventory import Weight, layer_weights, outer_weights
+from moewright.architecture.inventory import layer_weights, outer_weights
 from moewright.architecture.sizes import F, total
-from moewright.architecture.spec import AnyLayer, Countable, passed_layers, sublayers
+from moewright.architecture.spec import Countable, passed_layers
 from moewright.complaints import check_number
 from moewright.errors import UserError
+from moewright.hardware.activations import FP32_BYTES, NOTHING, Keeping, kept_bytes
 from moewright.hardware.devices import Hardware, load_device
 from moewright.hardware.placement import place
 from moewright.records import Record, Size
 
 BYTES = 2  # bf16
-FP32_BYTES = 4
-# Projections back into the residual: their inputs are kept, their outputs are not.
-_TO_RESIDUAL = ("o_proj", "o_b_proj", "out_proj", "output_experts", "down_proj", "latent_up")
 
-OptimizerName = Literal["adamw", "adamw_bf16_moments", "adamw_8bit", "muon"]
+OptimizerName = Literal["adamw", "adamw_bf16_moments", "adamw_precision_aware", "adamw_8bit", "muon"]
 OPTIMIZER_BYTES: dict[OptimizerName, int] = {
     "adamw": 12,  # fp32 copy of the weights and two fp32 moments (ZeRO, section 3.1)
     "adamw_bf16_moments": 8,  # fp32 copy, moments in bf16 (DeepSeek-V3, arXiv 2412.19437, section 3.3.3)
+    # bf16 moments, and of the fp32 copy the half that the bf16 weight lacks (Megatron-Core, store_param_remainders)
+    "adamw_precision_aware": 6,
     "adamw_8bit": 6,  # fp32 copy, moments in 8 bits (arXiv 2110.02861); their block scales are left out
     "muon": 8,  # fp32 copy and one fp32 momentum (arXiv 2502.16982); the few AdamW parameters are counted alike
 }
-_MASTER_BYTES = 4  # of the fp32 copy that OPTIMIZER_BYTES includes
+_MASTER_BYTES = {"adamw_precision_aware": 2}
+"""Of the fp32 copy that OPTIMIZER_BYTES includes; 4 of all others."""
 
-Recompute = Literal["attention_scores", "experts", "layers"]
 Precision = Literal["bf16", "fp32", "bf16_products"]
+GradientDtype = Literal["bf16", "fp32"]
+Stage = Literal["fullest", "last"]
 
 
 @dataclass(frozen=True)
@@ -129,17 +116,21 @@ def training_memory(
     tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE,
     optimizer: OptimizerName = "adamw",
     precision: Precision = "bf16",
-    gradient_dtype: Literal["bf16", "fp32"] | None = None,
-    recompute: Recompute = "attention_scores",
+    gradient_dtype: GradientDtype | None = None,
+    recompute: str = NOTHING,
     imbalance: float = 1.0,
     logit_rows: int | None = None,
+    keeping: Keeping | None = None,
+    stage: Stage = "fullest",
 ) -> TrainingMemory[F]:
     """Bytes on the fullest device while one micro-batch (or, in a pipeline, one for each stage) is under way.
 
     `micro_batch` sequences of `tokens_per_sequence` tokens. `precision`: bf16 is ZeRO's mixed precision; fp32 has no
     narrower copies; bf16_products keeps weights and gradients in fp32 and computes in bf16. `gradient_dtype` None
-    follows the precision. `recompute` "experts" keeps only the first products of routed experts, "layers" only each
-    layer's input and one layer's rest; `imbalance` is the share of expert copies on the fullest device over the mean.
+    follows the precision. `recompute`: modules that a backward pass computes again, joined by +
+    (`activations.RECOMPUTED_MODULES`); `imbalance` is the share of expert copies on the fullest device over the mean.
+    `keeping`: what kernels keep; None: modules of PyTorch in this precision. `stage`: of a pipeline the fullest, or the
+    last.
     `logit_rows`: logits, and their gradient beside them, exist for so many tokens at a time; None: for all, as one
     tensor. Raises UserError for degrees that do not divide.
 
@@ -164,6 +155,8 @@ def training_memory(
         recompute=recompute,
         imbalance=imbalance,
         logit_rows=logit_rows,
+        keeping=keeping,
+        stage=stage,
     )
 
 
@@ -193,10 +186,12 @@ def memory_of(
     tokens: Any,
     optimizer: OptimizerName = "adamw",
     precision: Precision = "bf16",
-    gradient_dtype: Literal["bf16", "fp32"] | None = None,
-    recompute: Recompute = "attention_scores",
+    gradient_dtype: GradientDtype | None = None,
+    recompute: str = NOTHING,
     imbalance: float = 1.0,
     logit_rows: int | None = None,
+    keeping: Keeping | None = None,
+    stage: Stage = "fullest",
 ) -> TrainingMemory[Any]:
     """`training_memory` of degrees that are known to divide, with `tokens` in a micro-batch.
 
@@ -212,14 +207,16 @@ def memory_of(
         copies_of_experts = copies * spread.tensor // spread.expert_devices
         return bytes_per_param * (common / copies**shared + experts / copies_of_experts**shared)
 
-    activations, spare = _activations(architecture, spread, tokens, recompute, imbalance, widths.activation)
+    keeping = keeping or Keeping(number=widths.activation)
+    activations, spare = _activations(architecture, spread, tokens, recompute, imbalance, keeping, stage)
     rows = tokens if logit_rows is None else 2 * np.minimum(tokens, logit_rows)
     sharing_logits = spread.tensor * spread.context
-    logits = np.maximum(rows * architecture.vocab_size * FP32_BYTES / sharing_logits - spare, 0.0)
+    logits = np.maximum(rows * architecture.vocab_size * keeping.logit / sharing_logits - spare, 0.0)
+    master = 0 if widths.has_master else _MASTER_BYTES.get(optimizer, FP32_BYTES)
     return TrainingMemory(
         weights=state(widths.weight, shared_from=3),
         gradients=state(gradient_bytes, shared_from=2),
-        optimizer=state(OPTIMIZER_BYTES[optimizer] - (0 if widths.has_master else _MASTER_BYTES), shared_from=1),
+        optimizer=state(OPTIMIZER_BYTES[optimizer] - master, shared_from=1),
         activations=activations,
         logits=logits,
     )
@@ -254,86 +251,28 @@ def _activations(
     architecture: Countable[Any],
     spread: Degrees,
     tokens: Any,
-    recompute: Recompute,
+    recompute: str,
     imbalance: float,
-    number_bytes: int,
+    keeping: Keeping,
+    stage: Stage,
 ) -> tuple[Any, Any]:
-    """Bytes of activations of the first stage, and how many fewer the last stage holds."""
-    none = 0.0 * architecture.hidden_size
-    by_layer = [
-        (
-            times,
-            layer_activation_bytes_per_token(
-                architecture, layer, imbalance, number_bytes=number_bytes, recompute_experts=recompute == "experts"
-            ),
-        )
-        for times, layer in passed_layers(architecture)
-    ]
-    if recompute == "layers":  # every layer's input is held, and one layer's rest is computed again
-        fullest = none
-        for _, kept in by_layer:
-            fullest = np.maximum(fullest, kept)
-        held = total((times for times, _ in by_layer), none) * number_bytes * architecture.hidden_size
-        rest = fullest
-    else:
-        held = total((times * kept for times, kept in by_layer), none)
-        rest = none
+    """Bytes of activations of a stage, and how many of them the last stage does not hold beside the logits."""
+    held = rest = 0.0 * architecture.hidden_size
+    for times, layer in passed_layers(architecture):
+        kept, again = kept_bytes(architecture, layer, recompute, keeping, imbalance)
+        held = held + times * kept
+        if recompute != "experts":  # which the lab computes again one at a time
+            rest = np.maximum(rest, again)
     # A stage holds L/p layers; one-forward-one-backward keeps p micro-batches under way in the first stage and one in
-    # the last, with v chunks a stage p (1 + (p - 1) / (p v)) (arXiv 2205.05198, section 4.2.3).
+    # the last, with v chunks a stage p (1 + (p - 1) / (p v)) (arXiv 2205.05198, section 4.2.3) and, of the last, as
+    # many chunks as it passes before its first backward pass, (v - 1) p + 1.
     in_stage = held * share_of_layers(architecture, spread)
     stages, chunks = spread.pipeline, spread.chunks
-    under_way = np.where(np.asarray(chunks) > 1, stages + (stages - 1) / chunks, stages)
+    first = np.where(np.asarray(chunks) > 1, stages + (stages - 1) / chunks, stages)
+    last = ((chunks - 1) * stages + 1) / chunks
+    under_way = first if stage == "fullest" else last
     share = tokens / (spread.tensor * spread.context)
-    return share * (in_stage * under_way + rest), share * in_stage * (under_way - 1)
-
-
-def layer_activation_bytes_per_token(
-    architecture: Countable[F],
-    layer: AnyLayer[F],
-    imbalance: float = 1.0,
-    *,
-    number_bytes: int = BYTES,
-    recompute_experts: bool = False,
-) -> F:
-    """Bytes that one pass through a layer keeps for one token's backward pass, attention scores recomputed.
-
-    `number_bytes` is the width of an activation; scores of routers are fp32 whatever it is.
-    """
-    d = architecture.hidden_size
-    none = 0.0 * d
-    weights = layer_weights(architecture, layer)
-    products = [weight for weight in weights if weight.use in ("matmul", "convolution")]
-    kept = total((_kept(weight, d, imbalance, recompute_experts) for weight in products), none)
-    norm_weights = total((weight.params for weight in weights if weight.component == "norm"), none)
-    norms = norm_weights / (2 if architecture.norm.bias else 1)
-    if any(weight.name == "qk_norm" for weight in weights):
-        kept = total((weight.outputs for weight in products if weight.name in ("q_proj", "k_proj")), kept)
-    kept = total((weight.outputs for weight in weights if weight.name == "latent_norm"), kept)
-    inputs = sublayers(layer) * d  # after their norms
-    held: F = number_bytes * (kept + norms + inputs)
-    feed_forward = layer.feed_forward
-    if isinstance(feed_forward, AnyMoE):
-        width = routed_width(feed_forward, d)
-        copies_and_outputs = (0 if recompute_experts else imbalance) * feed_forward.top_k * 2 * width
-        scores = 2 * (feed_forward.num_experts + feed_forward.identity_experts)
-        held = held + number_bytes * copies_and_outputs + FP32_BYTES * scores
-    return held
-
-
-def _kept(weight: Weight[F], d: F, imbalance: float, recompute_experts: bool) -> F | float:
-    if weight.component == "router":  # counted in fp32 with the softmax
-        return 0
-    if recompute_experts and weight.component == "routed_experts" and weight.name.endswith(_TO_RESIDUAL):
-        return 0
-    copies = weight.active * (imbalance if weight.component == "routed_experts" else 1)
-    if weight.name.endswith(_TO_RESIDUAL):
-        return copies * weight.inputs
-    if weight.use == "convolution":
-        return copies * weight.outputs
-    if weight.component == "routed_experts":  # the copies that they read are counted with the mixture
-        return copies * weight.outputs
-    from_low_rank = weight.inputs * (weight.inputs != d)
-    return copies * (weight.outputs + from_low_rank)
+    return share * (in_stage * under_way + rest), share * (in_stage * (under_way - last) + rest)
 
 
 # Time

@@ -14,7 +14,8 @@ Named coefficients (`training_coefficients.yaml`, each with its source) turn FLO
   parallelism, arXiv 2205.05198); context: keys and values pass around the ring.
 - data: gradients summed and weights gathered once a step; ZeRO 3 gathers weights twice for every micro-batch.
 - optimizer: the states of the owned parameters are read and written.
-- recomputation: forward passes that are done again, at the speed of the first.
+- recomputation: forward passes of modules that are done again (`activations.RECOMPUTED_MODULES`), at the speed of the
+  first, with what they send; what they keep is written again.
 - pipeline: each part of the model hands its activations to the next, and gradients come back; stages are outermost, so
   that neighbours are inside one domain only where all devices are.
 - bubble: of everything that is done for each micro-batch, (p - 1) / (v m) (arXiv 2104.04473, section 2.2).
@@ -32,18 +33,13 @@ import numpy as np
 
 from moewright.architecture.counts import BACKWARD_FACTOR, mixing_flops_per_token, product_flops
 from moewright.architecture.feed_forwards import Dense, routed_width
-from moewright.architecture.inventory import Component
+from moewright.architecture.inventory import Component, inventory
 from moewright.architecture.mixers import AnyAttention, NoMixer
 from moewright.architecture.spec import Architecture, passed_layers, passed_mixtures
+from moewright.hardware.activations import FROM_LATENTS, RecomputedModule, kept_bytes, modules_of, recompute_of
 from moewright.hardware.devices import ComputeDtype, Device
 from moewright.hardware.placement import distinct_experts
-from moewright.hardware.pretraining import (
-    BYTES,
-    Recompute,
-    layer_activation_bytes_per_token,
-    params_per_device,
-    share_of_layers,
-)
+from moewright.hardware.pretraining import BYTES, params_per_device, share_of_layers
 from moewright.hardware.roofline import DTYPE_BYTES
 from moewright.hardware.training_coefficients import StepCoefficients
 
@@ -53,6 +49,13 @@ if TYPE_CHECKING:
 TrainingPrecision = Literal["bf16", "fp8", "mxfp8", "nvfp4"]
 PRECISIONS: tuple[TrainingPrecision, ...] = get_args(TrainingPrecision)
 PRODUCT_FORMATS: dict[TrainingPrecision, ComputeDtype] = {"bf16": "bf16", "fp8": "fp8", "mxfp8": "fp8", "nvfp4": "fp4"}
+KEPT_BYTES: dict[TrainingPrecision, float | None] = {
+    "bf16": None,
+    "fp8": 1,
+    "mxfp8": 1 + 1 / 32,
+    "nvfp4": 1 / 2 + 1 / 16,
+}
+"""What a product keeps of each number of its input, a scale for each 32 or 16 of them included; None: as it is."""
 StepComponent = Literal[
     "attention",
     "dense",
@@ -83,8 +86,6 @@ _PASSES = 1 + BACKWARD_FACTOR
 # the bf16 weight written, in fp32 but for the weight: 4 x 4 + 3 x 4 + 2.
 _OPTIMIZER_TRAFFIC = 30
 _GRADIENT_AND_WEIGHT = 4 + 2  # bytes a parameter: fp32 gradients are summed, bf16 weights gathered
-RECOMPUTED: tuple[Recompute, ...] = get_args(Recompute)
-"""What is recomputed, by the code that columns of layouts hold."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class LayoutColumns:
     """Of a step, one after the other."""
     zero_stage: Column
     recompute: Column
-    """Index into RECOMPUTED."""
+    """`activations.recompute_code`: a bit for each module."""
 
     @property
     def expert_devices(self) -> Column:
@@ -158,19 +159,44 @@ def step_seconds(
     routers = _PASSES * local * share * flops["router"] / in_bf16
     experts = share * _experts(architecture, device, dtype, layouts, local, at) + routers
 
-    kept = sum(
-        times * layer_activation_bytes_per_token(architecture, run) for times, run in passed_layers(architecture)
-    )
+    kept = sum(times * kept_bytes(architecture, run)[0] for times, run in passed_layers(architecture))
     memory = device.memory_bandwidth * at["memory"]
     elementwise = local * share * at["elementwise"] * kept / memory
     mixers = sum(times for times, run in passed_layers(architecture) if not isinstance(run.mixer, NoMixer))
     mixtures = sum(times for times, _ in passed_mixtures(architecture))
     gaps = share * (mixers * at["gap_of_a_mixer"] + mixtures * at["gap_of_a_mixture"]) + 0 * local
-    once = (attention + dense + experts + elementwise) / _PASSES
-    again = np.choose(layouts.recompute, [0 * local, experts / (2 * _PASSES), once])
-
     dispatch = at["exposed_dispatch"] * share * _dispatch(architecture, device, domain, layouts, local, at)
-    tensor, context = _tensor_and_context(architecture, device, domain, layouts, tokens, at)
+    tensor, context = (
+        at["exposed_tensor"] * share * seconds
+        for seconds in _tensor_and_context(architecture, device, domain, layouts, tokens, at)
+    )
+    each_product = local * share / _products_per_second(device, dtype, at)
+    latents = sum(
+        2.0 * times * weight.products
+        for times, weight in inventory(architecture, passed=True)
+        if weight.name in FROM_LATENTS
+    )
+    # Forward passes alone, with what they send: half of dispatch and of tensor traffic, a third of the ring's.
+    modules: dict[RecomputedModule, Column] = {
+        "core_attn": attention / _PASSES,
+        "mla_up_proj": each_product * latents,
+        "mlp": each_product * flops["dense_ffn"],
+        "shared_experts": each_product * flops["shared_experts"],
+        "moe": experts / _PASSES
+        + dispatch / 2
+        + each_product * (flops["shared_experts"] + flops["latent_projections"]),
+        "layers": (attention + dense + experts) / _PASSES + dispatch / 2 + tensor / 2 + context / 3,
+    }
+    again = 0 * local
+    for code in np.unique(layouts.recompute):
+        recompute = recompute_of(int(code))
+        chosen = modules_of(recompute)
+        written = sum(times * kept_bytes(architecture, run, recompute)[1] for times, run in passed_layers(architecture))
+        seconds = elementwise / _PASSES * written / kept
+        for module in chosen - ({"shared_experts"} if "moe" in chosen else set()):
+            seconds = seconds + modules.get(module, 0.0)
+        again = np.where(layouts.recompute == code, seconds, again)
+
     between = _network(device) * at["network"] if devices > domain else device.node.bandwidth * at["links"]
     handed = np.where(
         layouts.pipeline > 1, 2 * BYTES * local * architecture.hidden_size * layouts.chunks / between, 0.0
@@ -197,8 +223,8 @@ def step_seconds(
         "gaps": gaps,
         "recomputation": again,
         "dispatch": dispatch,
-        "tensor": at["exposed_tensor"] * share * tensor,
-        "context": at["exposed_tensor"] * share * context,
+        "tensor": tensor,
+        "context": context,
         "pipeline": at["exposed_data"] * handed,
     }
     whole: dict[StepComponent, Column] = {name: count * seconds for name, seconds in passes.items()}
