@@ -192,18 +192,15 @@ class Designs(ShownTable):
 
     def _facts(self) -> Mapping[str, Any]:
         """In the order of the printed answer: what to build, costs, the baseline, what is open, how it was chosen."""
-        first, beside = self.designs[0], self.baseline.as_built
+        first = self.designs[0]
         return {
             "best": f"{first.sizes['num_experts']} experts, {first.sizes['top_k']} active",
             "total_params": float(first.total_params),
             "active_params": float(first.active_params),
             "train_device_hours": _ends(first.costs.train_device_hours),
-            "decode_tokens_per_second": _ends(first.costs.decode_tokens_per_second),
             "baseline": self.baseline.name,
-            "loss_difference": beside.loss_difference,
             "undecided": self.undecided.count,
             "prefer": self.choice.prefer,
-            "laws": len(self.laws),
         }
 
     def _rows(self) -> list[dict[str, Any]]:
