@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from moewright.designs.budgets import Budgets
 from moewright.designs.serving_bill import serving_device_hours
 from moewright.errors import UserError
 from moewright.laws.variable import Array
+
+if TYPE_CHECKING:
+    from moewright.hardware.devices import Hardware
 
 # Named where the budgets name none: what most published mixtures of the catalogue were trained on.
 USUAL_DEVICE = "H100"
@@ -30,7 +33,7 @@ CostName = Literal["train_device_hours", "decode_tokens_per_second", "time_to_fi
 class CostedOn:
     """Where costs are counted, and at which prices."""
 
-    hardware: str
+    hardware: "Hardware"
     """That serves."""
     devices: int
     assumed: bool

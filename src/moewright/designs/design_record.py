@@ -229,6 +229,19 @@ class ModeRecord(Record):
     by_law: dict[str, SizedRecord]
 
 
+class FlipRecord(Record):
+    """The choice under one assumption that is changed."""
+
+    assumption: str
+    design: SizesRecord
+    changed: Items[str]
+    """Sizes that are not the recommended design's; empty: the answer stands."""
+    undecided: int
+    loses: float | None
+    """By how much the recommended design is dearer there than this one, as a share of effective cost (nats where the
+    mean loss chooses); null where it is not undecided there."""
+
+
 class TradeOffRow(Record):
     """The sparsity that fills both budgets with so many experts, None where none does."""
 
@@ -282,6 +295,8 @@ class DesignsRecord(FileRecord, Output):
     costed_on: CostedOnRecord
     fitted: dict[str, BootstrapRecord]
     modes: Items[ModeRecord]
+    flips: Items[FlipRecord] | None
+    """The choice under each assumption that is changed by itself; null without --explain."""
     principles: PrinciplesRecord
     shadow_prices: dict[str, ByLaw]
     """By law and budget: change of the best loss, in nats, for `shadow_price_of` more of the budget."""

@@ -76,12 +76,28 @@ class Choice:
         return self.prefer != "loss" and self.worth.nats is not None
 
 
-def choose_design(problem: SearchProblem, within: FeasibleSet, prefer: Preference) -> Choice:
-    """Find what is undecided and order it by a preference; the first is the design to build."""
-    hearing = hear(problem, within)
-    undecided = undecided_set(problem, within, hearing)
-    worth, on = worth_of_training(problem.budgets, hearing), costed_on(problem.budgets)
-    scores = _scores(problem, undecided, hearing, prefer, worth, on)
+def choose_design(
+    problem: SearchProblem, within: FeasibleSet, prefer: Preference, hearing: Hearing | None = None
+) -> Choice:
+    """Find what is undecided and order it by a preference; the first is the design to build.
+
+    `hearing`: other readings than those of the laws that may judge.
+    """
+    hearing = hearing or hear(problem, within)
+    return order_undecided(problem, undecided_set(problem, within, hearing), hearing, prefer)
+
+
+def order_undecided(
+    problem: SearchProblem,
+    undecided: Undecided,
+    hearing: Hearing,
+    prefer: Preference,
+    worth: Worth | None = None,
+    on: CostedOn | None = None,
+) -> Choice:
+    """The undecided designs by a preference; another worth of training and other devices than the budgets' if given."""
+    worth, on = worth or worth_of_training(problem.budgets, hearing), on or costed_on(problem.budgets)
+    scores = preference_scores(problem, undecided, hearing, prefer, worth, on)
     d = undecided.designs
     order = np.lexsort((d.num_experts, d.num_layers, scores))
     _, first = np.unique(d.kind[order], return_index=True)
@@ -116,9 +132,10 @@ def nearest_published(total: float, active: float | None) -> ModelEntry:
     return min(published_mixtures(), key=distance)
 
 
-def _scores(
+def preference_scores(
     problem: SearchProblem, undecided: Undecided, hearing: Hearing, prefer: Preference, worth: Worth, on: CostedOn
 ) -> Array:
+    """(designs,): the logarithm of the effective cost of each, or its mean loss where cost does not choose."""
     mean = hearing.mean_by_law(undecided.losses)
     train, decode = WEIGHTS[prefer]
     if worth.nats is None or not (train or decode):

@@ -31,6 +31,7 @@ from moewright.designs.design_record import (
     TradeOffRow,
     UndecidedRecord,
 )
+from moewright.designs.flips import Flip, find_flips
 from moewright.designs.hearing import BEATS_BY
 from moewright.designs.preference import Choice
 from moewright.designs.principles import Principle, Principles, TradeOff, choose_by_principles, trade_off
@@ -183,6 +184,11 @@ class Designs(ShownTable):
         return shadow_prices(self.problem, self.within, self.best, self.winners)
 
     @cached_property
+    def flips(self) -> tuple[Flip, ...]:
+        """The choice under each assumption that is changed by itself."""
+        return find_flips(self.problem, self.within, self.choice)
+
+    @cached_property
     def modes(self) -> tuple[ConstraintMode, ...]:
         """Both constraint modes where the budgets leave active parameters open, else empty."""
         if not self.budgets.leaves_active_open:
@@ -243,6 +249,7 @@ class Designs(ShownTable):
             costed_on=CostedOnRecord(**asdict(self.choice.on)),
             fitted={law: ranking.answer() for law, ranking in self.bootstrap.items()},
             modes=tuple(mode.answer() for mode in self.modes),
+            flips=tuple(flip.answer(self.designs[0].sizes) for flip in self.flips) if self.explained else None,
             principles=PrinciplesRecord(
                 **{name: choice.answer() for name, choice in p.choices.items()},
                 liew_ranking=tuple(SizesRecord(**p.liew.sizes(row)) for row in range(len(p.liew))),

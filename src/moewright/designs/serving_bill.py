@@ -1,6 +1,6 @@
 """The bill of serving: device-hours for the tokens of a model's life, on servers that are kept full."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,9 +8,12 @@ from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
 from moewright.laws.variable import Array
 
+if TYPE_CHECKING:
+    from moewright.hardware.devices import Hardware
+
 
 def serving_device_hours(
-    architecture: Countable[Any], budgets: Budgets, hardware: str, devices: int
+    architecture: Countable[Any], budgets: Budgets, hardware: "Hardware", devices: int
 ) -> tuple[tuple[Array, Array], Array]:
     """(low, high) device-hours of generating `budgets.serve_tokens`, and the sequences at a time; numbers or columns.
 

@@ -1,6 +1,7 @@
 """What `moewright design` prints, in order; each table is at most 80 columns wide with up to seven laws."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
@@ -20,6 +21,9 @@ from moewright.screen import Screen, styled
 
 # A law this many times outside its runs is the largest doubt.
 FAR_OUTSIDE = 3.0
+# Of the baseline's layers: so few, where no law sees depth, are a doubt.
+MUCH_SHALLOWER = 2 / 3
+MOST_LINES = 12
 
 SIZE_WORDS = {
     "hidden_size": "width",
@@ -49,10 +53,10 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
     first, on = designs.designs[0], designs.choice.on
     s, costs = first.sizes, first.costs
     shared = f"{s['shared_experts']} shared" if s["shared_experts"] else "none shared"
-    dense = f", {s['dense_first']} dense first" if s["dense_first"] else ""
+    dense = f" ({s['dense_first']} dense)" if s["dense_first"] else ""
     where = f"{on.devices} x {on.hardware}{' (assumed)' if on.assumed else ''}"
     cache = f"{costs.kv_bytes_per_token / 1e3:.3g} kB a token"
-    return [
+    lines = [
         ("Build", f"{s['num_experts']} experts of {s['expert_size']}, top-{s['top_k']}, {shared}; "
          f"{s['hidden_size']} wide, {s['num_layers']} layers{dense}"),
         ("", f"{format_count(first.total_params)} total, {format_count(first.active_params)} active, "
@@ -64,8 +68,9 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
         *_baseline_lines(designs),
         *_open_lines(designs),
         ("Chosen", _chosen(designs)),
-        ("Doubt", largest_doubt(designs)),
     ]  # fmt: skip
+    labels = ("Doubt", "")
+    return [*lines, *zip(labels[: MOST_LINES - len(lines)], doubts(designs), strict=False)]
 
 
 def _training_lines(first: Design, on: CostedOn) -> list[tuple[str, str]]:
@@ -157,20 +162,24 @@ def _chosen(designs: Designs) -> str:
     return f"{choice.prefer}: {what}; 10 % more training: {choice.worth.of_more_training:.4f} nats"
 
 
-def largest_doubt(designs: Designs) -> str:
-    """The one thing that would most easily make the answer wrong."""
-    first = designs.designs[0]
+def doubts(designs: Designs) -> list[str]:
+    """What would most easily make the answer wrong, the largest first."""
+    first, hearing = designs.designs[0], designs.choice.hearing
+    if not hearing.may_judge:
+        return ["no law may judge these designs: no evidence, only cost and opinion"]
+    found = []
+    layers, theirs = first.sizes["num_layers"], designs.baseline.as_built.sizes["num_layers"]
+    if layers <= MUCH_SHALLOWER * theirs:
+        found.append(f"{layers} layers against {theirs:g}: cheaper, and no law sees depth")
     far = {law: max(outside.values(), default=1.0) for law, outside in first.extrapolation.items()}
-    heard = {law: far[law] for law in designs.choice.hearing.laws}
+    heard = {law: far[law] for law in hearing.laws}
     nearest = min(heard, key=lambda law: heard[law])
-    if not designs.choice.hearing.may_judge:
-        return "no law may judge these designs: no evidence, only cost and opinion"
     if len(heard) == 1:
         outside = f"{heard[nearest]:.3g} times outside" if heard[nearest] > 1 else "inside"
-        return f"one law alone judges, {outside} its runs"
-    if heard[nearest] >= FAR_OUTSIDE:
-        return f"all laws extrapolate, the nearest ({nearest}) {heard[nearest]:.3g} times"
-    return "no run moved depth or the experts' share alone: laws are blind there"
+        found.append(f"one law alone judges, {outside} its runs")
+    elif heard[nearest] >= FAR_OUTSIDE:
+        found.append(f"all laws extrapolate, the nearest ({nearest}) {heard[nearest]:.3g} times")
+    return found or ["no run moved depth or the experts' share alone: laws are blind there"]
 
 
 def _interval(ends: tuple[Any, Any], count: bool = False) -> str:
@@ -192,6 +201,8 @@ def _print_explanation(console: Screen, designs: Designs) -> None:
     console.print("* a budget that experts one step wider would break; cost: effective cost above the first's")
     console.print()
     console.print(_beside(designs))
+    console.print()
+    _print_flips(console, designs)
     console.print()
     console.print(_regrets(designs))
     console.print("nats above the law's own best; 11x: its farthest variable is 11 times outside its runs")
@@ -282,6 +293,24 @@ def _borne_out(hearing: Hearing) -> str:
     if hearing.may_judge:
         return "no back-test speaks of fewer than two published laws"
     return "none of them may judge, so this is no evidence"
+
+
+def _print_flips(console: Screen, designs: Designs) -> None:
+    """The assumptions that change the choice, each with what would be built; the others by name."""
+    recommended = designs.designs[0].sizes
+    unit = "costs" if designs.choice.by_cost else "nats"
+    table = _table("What flips the answer", (*_SIZES.values(), "open", unit), first="if")
+    stands = []
+    for flip in designs.flips:
+        if not flip.changed(recommended):
+            stands.append(flip.assumption)
+            continue
+        loses = "beaten" if flip.loses is None else f"{flip.loses:+.1%}" if unit == "costs" else f"{flip.loses:+.4f}"
+        table.add_row(flip.assumption, *_sizes(dict(flip.sizes)), f"{flip.undecided:,}", loses)
+    if table.row_count:
+        console.print(table)
+        console.print(f"{unit}: what the recommended design would {'cost' if unit == 'costs' else 'lose'} more there")
+    console.print(styled("[bold]The answer stands[/bold]: {}", "; ".join(stands) or "under none of what was changed"))
 
 
 def _print_principles(console: Screen, designs: Designs) -> None:
@@ -381,8 +410,9 @@ def _modes(designs: Designs) -> Table:
 def _beside(designs: Designs) -> Table:
     """The recommended design, and the baseline as it is and scaled to the budgets."""
     first, baseline = designs.designs[0], designs.baseline
-    table = _table(f"Beside {baseline.name}", (_SIZES[name] for name in _BESIDE), first="")
-    for header in ("total", "active", "hours", "tokens/s", "first", "loss of the first"):
+    table = _table(f"Beside {baseline.name} (shape: E/K+shared x expert size, width x layers)", (), first="")
+    table.add_column("shape", no_wrap=True)
+    for header in ("total", "active", "hours", "tokens/s", "first", "loss"):
         table.add_column(header, justify="right", no_wrap=True)
     rows: list[tuple[str, Design | BesideModel]] = [("first", first), ("as built", baseline.as_built)]
     if baseline.scaled is not None:
@@ -390,10 +420,10 @@ def _beside(designs: Designs) -> Table:
     for name, model in rows:
         loss = ""
         if isinstance(model, BesideModel):
-            loss = "undecided" if model.loss_difference is None else f"{model.loss_difference:+.3f}"
+            loss = "open" if model.loss_difference is None else f"{model.loss_difference:+.3f}"
         table.add_row(
             name,
-            *(f"{model.sizes[size]:g}" for size in _BESIDE),
+            _shape(model.sizes),
             format_count(model.total_params, 3),
             format_count(model.active_params, 3),
             _interval(model.costs.train_device_hours, count=True),
@@ -404,7 +434,11 @@ def _beside(designs: Designs) -> Table:
     return table
 
 
-_BESIDE = ("hidden_size", "num_layers", "num_experts", "top_k", "shared_experts", "expert_size")
+def _shape(sizes: Mapping[str, float]) -> str:
+    """E/K+shared x expert size, width x layers."""
+    s = {name: f"{size:g}" for name, size in sizes.items()}
+    mixture = f"{s['num_experts']}/{s['top_k']}+{s['shared_experts']} x {s['expert_size']}"
+    return f"{mixture}, {s['hidden_size']} x {s['num_layers']}"
 
 
 def _principles(designs: Designs) -> Table:

@@ -1,0 +1,74 @@
+"""What flips the answer: each changed assumption against the design run that makes the same assumption."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import moewright
+from moewright.designs.flips import READINGS, wider_spaces
+from moewright.designs.preference import PREFERENCES, choose_design, order_undecided
+from moewright.designs.result import Designs
+from moewright.designs.rules import RULES
+from moewright.designs.space import Space
+from moewright.report.design_tables import answer_lines
+
+SPACE = Space(widths=(2048, 2560), depths=(20, 24, 32), experts=(64, 128), top_k=(4, 8), dense_first=(0,))
+BUDGETS = {"memory": "80GB", "active_params": "3B", "train_tokens": "2T", "space": SPACE, "top": 1}
+
+
+@pytest.fixture(scope="module")
+def answer() -> Designs:
+    return moewright.design(**BUDGETS, explain=True)  # type: ignore[call-overload,no-any-return]
+
+
+def test_each_flip_is_the_answer_to_the_changed_question(answer: Designs) -> None:
+    """Against whole runs without a law, with a wider rule and with another preference."""
+    flips = {flip.assumption: dict(flip.sizes) for flip in answer.flips}
+    heard = answer.choice.hearing.laws
+    without = moewright.design(**BUDGETS, law=heard[1:])  # type: ignore[call-overload]
+    assert flips[f"without {heard[0]}"] == without.designs[0].sizes
+    spaces = dict(wider_spaces(SPACE))
+    assert len(spaces) >= len(RULES)
+    for rule in list(spaces)[:: len(spaces) // 4]:
+        wider = moewright.design(**{**BUDGETS, "space": spaces[rule]})  # type: ignore[call-overload]
+        assert flips[rule] == wider.designs[0].sizes
+    for prefer in set(PREFERENCES) - {"balanced"}:
+        preferred = moewright.design(**BUDGETS, prefer=prefer)  # type: ignore[call-overload]
+        assert flips[f"prefer {prefer}"] == preferred.designs[0].sizes
+    for words in READINGS.values():
+        assert words in flips
+
+
+def test_a_flip_says_what_the_answer_loses_there(answer: Designs) -> None:
+    first = answer.designs[0].sizes
+    for flip in answer.flips:
+        if not flip.changed(first):
+            assert flip.loses == pytest.approx(0, abs=1e-12)
+        else:
+            assert flip.loses is None or flip.loses >= 0
+    found = answer.to_dict()["flips"]
+    assert [each["assumption"] for each in found] == [flip.assumption for flip in answer.flips]
+    assert moewright.design(**BUDGETS).to_dict()["flips"] is None  # type: ignore[call-overload]
+    assert len(answer_lines(answer)) <= 12
+
+
+def test_prices_flip_a_whole_bill() -> None:
+    answer = moewright.design(**BUDGETS, serve_tokens="5T", price="H100=2", explain=True)  # type: ignore[call-overload]
+    names = [flip.assumption for flip in answer.flips]
+    assert "the price of serving -20%" in names
+    assert "prefer train" not in names
+
+
+def test_deleting_designs_that_are_not_chosen_changes_nothing(answer: Designs) -> None:
+    """Two hundred random deletions among the undecided designs."""
+    choice, r = answer.choice, np.random.default_rng(5)
+    first = choice.designs.sizes(0)
+    designs = choice.undecided.designs
+    chosen = np.logical_and.reduce([getattr(designs, name) == size for name, size in first.items()])
+    for _ in range(200):
+        kept = chosen | (r.random(len(designs)) < r.random())
+        fewer = replace(choice.undecided, designs=designs.take(kept), losses=choice.undecided.losses[:, kept])
+        again = order_undecided(answer.problem, fewer, choice.hearing, choice.prefer, choice.worth, choice.on)
+        assert again.designs.sizes(0) == first
+    assert choose_design(answer.problem, answer.within, choice.prefer).designs.sizes(0) == first
