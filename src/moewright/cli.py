@@ -185,10 +185,10 @@ def _tell(result: Any, values: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _exit_code(result: Any, values: Mapping[str, Any]) -> int:
-    """130 for training that was interrupted, 1 for a sweep that is not complete, unless one only looked on."""
+    """130 for training that was interrupted, 1 for a sweep that is not complete, unless nothing of it was to be run."""
     if getattr(result, "state", None) == "interrupted":
         return 130
-    return 0 if getattr(result, "is_complete", True) or "watch" in values else 1
+    return 0 if getattr(result, "is_complete", True) or {"watch", "write_only"} & values.keys() else 1
 
 
 def main() -> NoReturn:

@@ -59,8 +59,8 @@ KINDS = {
     "serve_tokens:quantity? power_price:float? coefficients:path? gradient_dtype:text",
     "calibrate": "measurements:path out:path? force:flag",
     "train": "spec:path out:path? dry_run:flag",
-    "sweep": "spec:source out:path? jobs:int? executor:text dry_run:flag watch:flag retry_failed:flag add:flag "
-    "forecast:texts? noise:float?",
+    "sweep": "spec:source out:path? jobs:int? executor:text trainer:text? write_only:flag dry_run:flag watch:flag "
+    "retry_failed:flag add:flag forecast:texts? noise:float?",
     "collect_runs": "path:paths out:path? curves:path? from_:text map_:path? final_tokens:float? force:flag",
     "next_runs": "runs:table? candidates:spec_or_table? for_:text spend:quantity? law:names? target:models? "
     "train_tokens:quantity? noise:float? within:float? confidence:float most:int hardware:name? out:path? force:flag",
@@ -377,6 +377,11 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "jobs": "two"},
         {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "executor": "slurmm"},
         {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "watch": True},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "trainer": "hugging"},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "trainer": "command"},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "write_only": True},
+        {"spec": "examples/sweeps/tiny.yaml", "dry_run": True, "write_only": True},
+        {"spec": "examples/sweeps/tiny.yaml", "out": "{tmp}/s", "write_only": True, "jobs": 1},
         {"spec": "{tmp}/missing.yaml", "dry_run": True},
         {"spec": "examples/train/tiny.yaml", "dry_run": True},
     ],

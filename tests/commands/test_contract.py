@@ -24,7 +24,8 @@ CONTRACT = {
     "--coefficients --gradient-dtype=fp32",
     "calibrate": "MEASUREMENTS --out --force",
     "train": "SPEC --out --dry-run",
-    "sweep": "SPEC --out --jobs --executor=local --dry-run --watch --retry-failed --add --forecast* --noise",
+    "sweep": "SPEC --out --jobs --executor=local --trainer --write-only --dry-run --watch --retry-failed --add "
+    "--forecast* --noise",
     "runs": "PATH* --out --curves --from=auto --map --final-tokens --force",
     "fit": "RUNS --law --source --where* --column* --holdout --bootstrap=1000 --loss=loss --weights --cluster* "
     "--objective --tuning --asymptote --fix* --bound* --seed=0 --at* --preregister --score --out --plots --force",
@@ -37,7 +38,18 @@ CONTRACT = {
     "--end-of-document --validation-share=0.01 --seed=0 --tokens-per-shard=100000000",
 }
 """`!`: needed. `*`: may be given several times. Add to it; what is there stays."""
-FLAGS = {"dry-run", "evidence", "explain", "print-space", "watch", "retry-failed", "serve", "add", "force"}
+FLAGS = {
+    "dry-run",
+    "evidence",
+    "explain",
+    "print-space",
+    "watch",
+    "retry-failed",
+    "write-only",
+    "serve",
+    "add",
+    "force",
+}
 ALSO_BY_PLACE = {
     "predict": ["train_tokens", "law"],
     "train": ["out"],

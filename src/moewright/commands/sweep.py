@@ -23,6 +23,8 @@ def sweep(
     *,
     jobs: int | None = None,
     executor: str = "local",
+    trainer: str | None = None,
+    write_only: bool = False,
     dry_run: Literal[False] = False,
     watch: bool = False,
     retry_failed: bool = False,
@@ -37,6 +39,7 @@ def sweep(
     *,
     jobs: int | None = None,
     executor: str = "local",
+    trainer: str | None = None,
     dry_run: Literal[True],
     forecast: str | Iterable[str] | None = None,
     noise: float | None = None,
@@ -51,6 +54,8 @@ def sweep(
     *,
     jobs: int | None = None,
     executor: str = "local",
+    trainer: str | None = None,
+    write_only: bool = False,
     dry_run: bool = False,
     watch: bool = False,
     retry_failed: bool = False,
@@ -68,6 +73,8 @@ def sweep(
         out: Folder of the sweep: a new one, or one to go on in.
         jobs: Runs at a time. [default: one per core; on Slurm no limit]
         executor: Where runs go: local or slurm.
+        trainer: What trains them: lab or command. [default: the specification's, else lab]
+        write_only: Write each run's folder with its launch script, for people to start; run nothing.
         dry_run: Say the runs, what they will take and what they can tell; run nothing.
         watch: Look on at a sweep under way until nothing of it is; run nothing.
         retry_failed: Give runs that failed too often another round.
@@ -80,7 +87,7 @@ def sweep(
         RunStopped: When the disk is full.
     """
     forecasts = as_list(forecast)
-    _check_together(out, jobs, executor, dry_run, watch, retry_failed, add, forecasts, noise)
+    _check_together(out, jobs, executor, write_only, dry_run, watch, retry_failed, add, forecasts, noise)
     try:
         from moewright.report import sweep_tables
         from moewright.sweeps.foresight import dry_run as foresight
@@ -88,18 +95,30 @@ def sweep(
     except ModuleNotFoundError as error:
         raise needs_the_lab(error) from None
     if dry_run:
-        return foresight.dry_run(spec, out, jobs=jobs, executor=executor, forecast=forecasts or None, noise=noise)
+        return foresight.dry_run(
+            spec, out, jobs=jobs, executor=executor, trainer=trainer, forecast=forecasts or None, noise=noise
+        )
     assert out is not None, "checked above"
     if watch:
-        return sweep_tables.watch_sweep(spec, out)
-    run = sweep_tables.run_sweep if shows_progress() else sweeping.sweep
-    return run(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add)
+        return sweep_tables.watch_sweep(spec, out, trainer)
+    run = sweep_tables.run_sweep if shows_progress() and not write_only else sweeping.sweep
+    return run(
+        spec,
+        out,
+        jobs=jobs,
+        executor=executor,
+        trainer=trainer,
+        write_only=write_only,
+        retry_failed=retry_failed,
+        add=add,
+    )
 
 
 def _check_together(
     out: str | Path | None,
     jobs: int | None,
     executor: str,
+    write_only: bool,
     dry_run: bool,
     watch: bool,
     retry_failed: bool,
@@ -110,9 +129,12 @@ def _check_together(
     """UserError for options that have no use together."""
     if dry_run and watch:
         raise UserError("watch: has no use in a dry run")
-    for name, given in (("retry-failed", retry_failed), ("add", add)):
+    for name, given in (("retry-failed", retry_failed), ("add", add), ("write-only", write_only)):
         if (dry_run or watch) and given:
             raise UserError(f"{name}: nothing is run; leave it out")
+    for name, given in (("jobs", jobs is not None), ("retry-failed", retry_failed)):
+        if write_only and given:
+            raise UserError(f"{name}: has no use with --write-only, which starts nothing; leave it out")
     for name, given in (("jobs", jobs is not None), ("executor", executor != "local")):
         if watch and given:
             raise UserError(f"{name}: nothing is run; leave it out")

@@ -58,18 +58,22 @@ class RunIdentity:
     """None: not known."""
     initial_weights: str | None = None
     """The fingerprint of those that the recipe names. None: it names none, or it is not recorded."""
+    trainer: Mapping[str, Any] | None = None
+    """Another trainer's name, its settings that decide the run, and the version of what it makes of a recipe, in place
+    of `training_version`. None: the lab."""
 
     @classmethod
     def of(
         cls,
         recipe: Recipe,
         data_fingerprint: str,
-        training_version: int = TRAINING_VERSION,
+        training_version: int | None = TRAINING_VERSION,
         initial_weights: str | None = None,
+        trainer: Mapping[str, Any] | None = None,
     ) -> Self:
         """The identity of a recipe on tokens, and on the weights that it begins with, by their fingerprint."""
         peak = peak_learning_rate(recipe)
-        return cls.recorded(recipe.to_dict(), peak, data_fingerprint, training_version, initial_weights)
+        return cls.recorded(recipe.to_dict(), peak, data_fingerprint, training_version, initial_weights, trainer)
 
     @classmethod
     def recorded(
@@ -79,27 +83,32 @@ class RunIdentity:
         data_fingerprint: str | None,
         training_version: int | None,
         initial_weights: str | None,
+        trainer: Mapping[str, Any] | None = None,
     ) -> Self:
         """The identity of a run as a file records it, whose recipe an older version may have resolved."""
         rounded = None if peak is None else float(f"{peak:.{_RATE_DIGITS}g}")
-        return cls(decisive_settings(recipe), rounded, data_fingerprint, training_version, initial_weights)
+        version = training_version if trainer is None else None
+        return cls(decisive_settings(recipe), rounded, data_fingerprint, version, initial_weights, trainer)
 
     @property
     def id(self) -> str:
         """12 hex digits."""
-        # Runs without such weights keep the ids that they had before fingerprints of weights.
-        values = {name: value for name, value in vars(self).items() if name != "initial_weights" or value is not None}
+        # Runs without such weights or another trainer keep the ids that they had before there were any.
+        newer = ("initial_weights", "trainer")
+        values = {name: value for name, value in vars(self).items() if name not in newer or value is not None}
         return digest(values)[:_ID_DIGITS]
 
     def difference(self, other: "RunIdentity") -> str | None:
         """The first thing, with dots, in which two are not the same run; None: they are. What is not recorded agrees.
 
-        A setting is named as in the recipe; else it is `data`, `initial_weights`, `training_version` or
+        A setting is named as in the recipe; else it is `trainer`, `data`, `initial_weights`, `training_version` or
         `peak_learning_rate`.
         """
         setting = _first_difference(self.settings, other.settings)
         if setting is not None:
             return setting
+        if self.trainer != other.trainer:
+            return "trainer"
         for name in ("data", "initial_weights", "training_version", "peak_learning_rate"):
             values = getattr(self, name), getattr(other, name)
             if None not in values and values[0] != values[1]:
@@ -112,8 +121,10 @@ def run_id(
     data_fingerprint: str,
     training_version: int = TRAINING_VERSION,
     initial_weights: str | None = None,
+    trainer: Mapping[str, Any] | None = None,
 ) -> str:
     """12 hex digits, the same for the same run. `initial_weights`: the fingerprint of those that the recipe names.
+    `trainer`: see `RunIdentity`.
 
     Where data and weights lie, how often is logged and when checkpoints are written does not matter, nor does a setting
     that is written out at its default.
@@ -125,7 +136,7 @@ def run_id(
     >>> run_id(recipe, "37407d32") == run_id(recipe.model_copy(update={"seed": 1}), "37407d32")
     False
     """
-    return RunIdentity.of(recipe, data_fingerprint, training_version, initial_weights).id
+    return RunIdentity.of(recipe, data_fingerprint, training_version, initial_weights, trainer).id
 
 
 def decisive_settings(recipe: Mapping[str, Any], *, without: tuple[str, ...] = ()) -> dict[str, Any]:

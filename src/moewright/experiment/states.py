@@ -19,6 +19,7 @@ from moewright.experiment.binding import check_status
 from moewright.experiment.locks import is_locked
 from moewright.experiment.run_folder import RunStatus
 from moewright.experiment.sweep_folder import ATTEMPTS, attempts_file, attempts_lock, run_path
+from moewright.experiment.trainer_folder import PRINTED, is_of_another_trainer, read_outcome
 
 State = Literal["pending", "running", "done", "failed", "diverged", "timed-out", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)
@@ -111,12 +112,17 @@ def _observe(folder: Path, attempts_at: Path | None, locks: Sequence[Path]) -> O
     for _ in range(_READINGS):
         locked = any(map(is_locked, locks))
         attempts = read_attempts(attempts_at) if attempts_at is not None else []
-        has_folder = folder.is_dir()
+        has_folder = _has_begun(folder)
         status, problem = _read_status(folder)
         if any(map(is_locked, locks)) == locked:
             break
     state = state_of(status, attempts, has_folder=has_folder, locked=locked)
     return Observed(state, has_folder, status, attempts, problem)
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether a run's folder is there, and not only what another trainer is to be started with."""
+    return folder.is_dir() and (not is_of_another_trainer(folder) or (folder / PRINTED).exists())
 
 
 def _read_status(folder: Path) -> tuple[RunStatus | None, str | None]:
@@ -128,7 +134,11 @@ def _read_status(folder: Path) -> tuple[RunStatus | None, str | None]:
 
 def read_checked_status(folder: Path) -> RunStatus | None:
     """status.json of a run; None before the first checkpoint. UserError for one that is damaged, and for one that says
-    finished or diverged while the other files say otherwise. What a run on its way says is not looked into."""
+    finished or diverged while the other files say otherwise. What a run on its way says is not looked into.
+
+    Of a run that another trainer makes, what that trainer's own files come to."""
+    if is_of_another_trainer(folder):
+        return read_outcome(folder).status
     status = run_folder.read_status(folder)
     if status is not None and status.state in ("finished", "diverged"):
         run = run_folder.read_run(folder) if (folder / run_folder.RUN).is_file() else None
@@ -156,6 +166,6 @@ def sweep_time(out: Path) -> float | None:
 
 def _last_written(out: Path, run: str) -> float:
     folder = run_path(out, run)
-    files = (attempts_file(out, run), folder / run_folder.METRICS, folder / run_folder.STATUS)
+    files = (attempts_file(out, run), *(folder / name for name in (run_folder.METRICS, run_folder.STATUS, PRINTED)))
     times = [file.stat().st_mtime for file in files if file.exists()]
     return max(times, default=float("-inf"))

@@ -18,6 +18,7 @@ from moewright.experiment import initial_weights, run_folder
 from moewright.experiment.identity import FORMER_CODE, RunIdentity
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
+from moewright.experiment.trainer_folder import reached_step
 from moewright.records import Count, FileRecord, Items, Record, SealedRecord, Sha256
 
 SWEEP, CELLS, ATTEMPTS, RUNS, JOBS = "sweep.json", "cells", "attempts", "runs", "jobs"
@@ -99,6 +100,8 @@ class CellRecord(SealedRecord):
     code: str | None
     """The digest of the sources that planned it; for the record only."""
     warnings: Items[str] = ()
+    trainer: dict[str, Any] | None = None
+    """Another trainer than the lab, with what decides of it; see `RunIdentity.trainer`."""
 
     def identity(self) -> RunIdentity:
         """What makes it the run that it is.
@@ -111,7 +114,8 @@ class CellRecord(SealedRecord):
         weights = self.initial_weights
         if weights is None and self.recipe.get("initial_weights") is not None:  # of a version that noted the path alone
             weights = initial_weights.fingerprint(Recipe.from_dict(self.recipe))
-        return RunIdentity.recorded(self.recipe, peak, self.data_fingerprint, self.training_version, weights)
+        version = self.training_version
+        return RunIdentity.recorded(self.recipe, peak, self.data_fingerprint, version, weights, self.trainer)
 
 
 @CellRecord.upgrade(0)
@@ -162,4 +166,4 @@ def _progress(out: Path, run: str) -> tuple[bool, int]:
         status = run_folder.read_status(folder)
     except UserError:
         status = None
-    return status is not None and status.state in ("finished", "diverged"), run_folder.newest_step(folder)
+    return status is not None and status.state in ("finished", "diverged"), reached_step(folder)

@@ -37,6 +37,8 @@ def run_sweep(
     *,
     jobs: int | None,
     executor: str,
+    trainer: str | None,
+    write_only: bool,
     retry_failed: bool,
     add: bool,
 ) -> "SweepResult":
@@ -44,15 +46,25 @@ def run_sweep(
     from moewright.sweeps.running.sweeping import sweep
 
     with sweep_progress(Screen(stderr=True)) as progress, hiding_progress():
-        return sweep(spec, out, jobs=jobs, executor=executor, retry_failed=retry_failed, add=add, reporter=progress)
+        return sweep(
+            spec,
+            out,
+            jobs=jobs,
+            executor=executor,
+            trainer=trainer,
+            write_only=write_only,
+            retry_failed=retry_failed,
+            add=add,
+            reporter=progress,
+        )
 
 
-def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path) -> "SweepResult":
+def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path, trainer: str | None = None) -> "SweepResult":
     """Look on at a sweep until nothing of it is under way, or Ctrl-C. Reads files only."""
     from moewright.sweeps.running.sweeping import follow_sweep
 
     with sweep_progress(Screen(stderr=True, quiet=not shows_progress())) as progress:
-        for result in follow_sweep(spec, out):
+        for result in follow_sweep(spec, out, trainer):
             progress.refresh(result.status)
             if not result.is_under_way:
                 break
@@ -95,6 +107,13 @@ def print_sweep(console: Screen, result: "SweepResult") -> None:
         console.print(f"no model: {show_settings(cell.settings)}: {cell.problem}")
     if len(plan.invalid) > _MOST_RUNS:
         console.print(f"and {len(plan.invalid) - _MOST_RUNS} more cells without a model")
+    if result.written:
+        console.print()
+        console.print(f"Written, for you to start: {len(result.written):,} runs")
+        for script in result.written[:_MOST_RUNS]:
+            console.whole_line(f"  bash {shell_words(script)}")
+        if len(result.written) > _MOST_RUNS:
+            console.print(f"  and {len(result.written) - _MOST_RUNS:,} more, runs/*/launch.sh")
     console.print()
     told = shell_words("moewright", "runs", result.status.out, "--out", "runs.parquet")
     console.whole_line(f"the run table: {told}")

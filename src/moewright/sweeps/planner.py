@@ -1,6 +1,7 @@
 """The runs of a sweep: every cell with every seed, each with its identity; first those that tune learning rates."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, ro
 from moewright.sweeps.settings.axes import check_run_count
 from moewright.sweeps.settings.cells import Cell, chosen_cells, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
+from moewright.sweeps.trainers.trainer import trainer_of
 
 _LOG_BYTES = 2 * 2**20  # of metrics and submitit's files; measured on runs of a few hundred steps: under 1 MB
 
@@ -99,20 +101,47 @@ class Planner:
         self.spec: SweepSpec = loaded.spec
         check_run_count(loaded.spec.axes, len(loaded.spec.seeds))
         cells = chosen_cells(resolve_cells(loaded.recipe, loaded.beside, loaded.spec.axes), loaded.spec.only)
-        self.invalid = tuple(cell for cell in cells if cell.recipe is None)
-        self.cells = tuple(cell for cell in cells if cell.recipe is not None)
-        if not self.cells:
-            raise UserError(f"axes: no cell has a model; the first: {self.invalid[0].problem}")
+        self.beside = loaded.folder.resolve()
+        """The folder of the specification."""
+        self.trainer = trainer_of(loaded.spec.trainer)
+        """None: the lab."""
+        self.trainer_notes: Counter[str] = Counter()
+        """What it does otherwise than the lab: in how many cells."""
+        self._trainer_is = None if self.trainer is None else self.trainer.decisive()
         self.training_version = TRAINING_VERSION
         self.code = code_digest()
         self._weights: dict[str, str | None] = {}
         self.datasets: dict[str, Dataset] = {}
+        cells = tuple(map(self._as_trained, cells))
+        self.invalid = tuple(cell for cell in cells if cell.recipe is None)
+        self.cells = tuple(cell for cell in cells if cell.recipe is not None)
+        if not self.cells:
+            raise UserError(f"axes: no cell has a model; the first: {self.invalid[0].problem}")
         for cell in self.cells:
             check_vocabulary(self.dataset(_recipe(cell)), _recipe(cell))
             initial_weights.check_initial_weights(_recipe(cell))
         self.groups: dict[str, TuningGroup] = group_cells(self.spec.tuning, self.cells) if self.spec.tuning else {}
         self._group_of = {id(cell): group.name for group in self.groups.values() for cell in group.cells}
         self._made: dict[tuple[int, int, float | None], PlannedRun] = {}
+        self._check_trainer()
+
+    def _as_trained(self, cell: Cell) -> Cell:
+        """The cell, or why its trainer cannot make it."""
+        if self.trainer is None or cell.recipe is None:
+            return cell
+        try:
+            self.trainer_notes.update(self.trainer.check(cell.recipe, self.dataset(cell.recipe)))
+        except UserError as problem:
+            return replace(cell, recipe=None, problem=str(problem))
+        return cell
+
+    def _check_trainer(self) -> None:
+        """UserError for what another trainer than the lab has no use for."""
+        if self.trainer is None:
+            return
+        if "keep" in self.spec.execution.model_fields_set:
+            raise UserError("execution.keep: is of the lab's checkpoints; another trainer's are left as it writes them")
+        self.trainer.check_cells([run.recipe for run in self.plan({}).runs])
 
     def dataset(self, recipe: Recipe) -> Dataset:
         """The tokens of a recipe, opened once."""
@@ -190,7 +219,8 @@ class Planner:
         if key not in self._made:
             recipe = _with_rate(_recipe(cell), multiplier).model_copy(update={"seed": seed})
             weights = self.initial_weights(recipe)
-            identity = run_id(recipe, self.fingerprint(recipe), self.training_version, weights)
+            data = self.fingerprint(recipe)
+            identity = run_id(recipe, data, self.training_version, weights, self._trainer_is)
             name = self._names.get(identity, identity)
             self._made[key] = PlannedRun(cell, recipe, stage, self._group_of.get(id(cell)), name)
         made = self._made[key]

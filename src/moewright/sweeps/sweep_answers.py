@@ -41,6 +41,8 @@ class SweepAnswer(Output):
     """Cells that are the same run as another."""
     tuned: dict[str, TunedAnswer]
     """By group."""
+    written: Items[str]
+    """Launch scripts, with --write-only: of the runs that wait for somebody to start them."""
 
 
 class SweepTotals(Record):

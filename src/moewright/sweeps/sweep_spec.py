@@ -119,6 +119,8 @@ class SweepSpec(FileRecord):
     seeds: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = (0,)
     """Each cell is run with each."""
     tuning: Tuning | None = None
+    trainer: str | dict[str, Any] | None = None
+    """What trains the runs: a name that `--trainer` takes, or its settings with `kind`. None: the lab."""
     execution: Execution = Execution.default()
     forecast: ForecastSettings | None = None
 
@@ -154,6 +156,11 @@ class LoadedSweep:
             file = beside / spec.recipe
             return cls(spec, read_mapping(file), file.parent, beside)
         return cls(spec, spec.recipe, beside, beside)
+
+    def with_trainer(self, trainer: str | dict[str, Any]) -> "LoadedSweep":
+        """The same runs by another trainer: its name, or its settings with `kind`."""
+        spec = self.spec.model_copy(update={"trainer": trainer})
+        return LoadedSweep(spec, self.recipe, self.beside, self.folder)
 
     def to_dict(self) -> dict[str, Any]:
         """What was given, for the record."""

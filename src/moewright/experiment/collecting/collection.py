@@ -23,10 +23,16 @@ from moewright.experiment.collecting.findings import (
     finding,
 )
 from moewright.experiment.collecting.learning_curves import read_curves, read_tail
-from moewright.experiment.collecting.run_rows import fact_columns, outcome_columns, settings_columns
+from moewright.experiment.collecting.run_rows import (
+    fact_columns,
+    outcome_columns,
+    settings_columns,
+    trainer_columns,
+)
 from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord
 from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
+from moewright.experiment.trainer_folder import is_of_another_trainer, read_outcome
 from moewright.outputs import CURVES, CURVES_MARK, RUN_TABLE, RUN_TABLE_MARK, Destination, deliver
 from moewright.progress import track
 from moewright.records import Items, Output
@@ -187,10 +193,13 @@ def _read(source: RunSource, folder: Path, swept: bool, now: float | None) -> tu
     row |= outcome_columns(recipe, None if run is None else run.facts.steps, seen.state, seen.status, tail)
     if swept:
         row |= _sweep_columns(cell, seen)
-    found = [
-        *about_run(source.run_id, run, cell, seen.state, seen.status, tail, model_of(row["architecture"])),
-        *about_attempts(source.run_id, seen.attempts, now),
-    ]
+    found = list(about_attempts(source.run_id, seen.attempts, now))
+    if is_of_another_trainer(source.folder):
+        outcome = read_outcome(source.folder)
+        row |= trainer_columns(outcome, cell)
+        found += [finding(source.run_id, *each) for each in outcome.findings]
+    else:
+        found += about_run(source.run_id, run, cell, seen.state, seen.status, tail, model_of(row["architecture"]))
     if swept and cell is None:
         found.append(finding(source.run_id, "no cell", "", f"{source.folder}: the sweep does not know this run"))
     return row, found

@@ -5,12 +5,17 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from moewright.architecture.counts import training_flops
 from moewright.errors import UserError
 from moewright.experiment.collecting.learning_curves import Tail, mean
 from moewright.experiment.identity import decisive_settings
 from moewright.experiment.metrics import EvaluationLine, RoutingMetrics
+from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import RunRecord, RunStatus
+from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
+from moewright.experiment.sweep_folder import CellRecord
+from moewright.experiment.trainer_folder import TrainerOutcome
 from moewright.records import digest
 from moewright.runs.schema import LOSS_PREFIX
 
@@ -88,6 +93,26 @@ def fact_columns(run: RunRecord, batch: float, seen: float | None) -> dict[str, 
         columns["train_flops"] = facts.train_flops * seen / (facts.steps * batch) if facts.steps else None
         columns["train_tokens"] = seen
     return columns
+
+
+def trainer_columns(outcome: TrainerOutcome, cell: CellRecord | None) -> dict[str, Any]:
+    """What the files of another trainer add, and of the plan what the lab's run.json would say."""
+    status, record = outcome.status, outcome.record
+    columns = {name: value for name, value in outcome.columns.items() if value is not None}
+    columns |= {
+        "trainer": record.trainer,
+        "schedule_fraction": None if status is None else min(1.0, status.step / record.steps),
+    }
+    if cell is None:
+        return columns
+    recipe = Recipe.from_dict(cell.recipe)
+    config = config_digest(cell.recipe, cell.data_fingerprint, cell.initial_weights)
+    return columns | {
+        "config_id": digest({"config": config, "trainer": cell.trainer})[:16],
+        "learning_rate": peak_learning_rate(recipe),
+        "train_flops": training_flops(recipe.architecture, recipe.trained_tokens, recipe.sequence_length),
+        "train_tokens": recipe.trained_tokens,
+    }
 
 
 def outcome_columns(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.experiment.run_folder import newest_step
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import run_path
+from moewright.experiment.trainer_folder import reached_step
 from moewright.progress import progress_task
 from moewright.sweeps.foresight.calibration import Calibration, calibrate, calibration_of_finished
 from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, makespan, tasks_of
@@ -135,6 +135,7 @@ def dry_run(
     *,
     jobs: int | None = None,
     executor: str = "local",
+    trainer: str | None = None,
     forecast: Sequence[str] | None = None,
     noise: float | None = None,
 ) -> DryRun:
@@ -144,9 +145,10 @@ def dry_run(
     measuring. `forecast` (laws) and `noise` replace those of the specification. `out` stays as it is. Raises
     UserError for bad input.
 
-    Without torch nothing is measured: the times are unknown then, and a warning says so.
+    Without torch nothing is measured: the times are unknown then, and a warning says so. So are those of another
+    trainer than the lab.
     """
-    loaded = load_sweep(spec)
+    loaded = load_sweep(spec, trainer)
     folder = None if out is None else Path(out).absolute()
     if folder is not None:
         check_folder(folder)
@@ -166,9 +168,16 @@ def dry_run(
     left = [run for run in plan.runs if states[run.id] not in ("done", "diverged") and run.id not in checked.problems]
     if folder is not None:
         left = [run for run in left if run.awaits_rate or not sweep_state.has_failed(run.id)]
-    calibration = _calibrate(runner.measuring, plan, left, sweep_state if folder is not None else None)
+    measuring = runner.measuring if planner.trainer is None else None
+    calibration = _calibrate(measuring, plan, left, sweep_state if folder is not None else None)
     warnings = dict(checked.warnings)
-    if calibration is None and left and runner.measuring is not None:
+    if planner.trainer is not None:
+        warnings |= planner.trainer_notes
+        if left:
+            warnings[f"times are unknown: only the lab's steps are measured, not {planner.trainer.name}'s"] = len(
+                planner.cells
+            )
+    elif calibration is None and left and measuring is not None:
         warnings[f"times are unknown: {missing_lab()}"] = len(planner.cells)
     is_left = {run.id for run in left}
     runs = tuple(
@@ -249,5 +258,5 @@ def _seconds(
         return 0.0
     if calibration is None:
         return None
-    begun = newest_step(run_path(folder, run.id)) if folder is not None and state != "pending" else 0
+    begun = reached_step(run_path(folder, run.id)) if folder is not None and state != "pending" else 0
     return calibration.run_seconds(run.recipe, checked.validation_tokens[run.id], begun)

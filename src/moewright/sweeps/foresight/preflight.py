@@ -46,7 +46,7 @@ class Drift:
 
 def check_planned_runs(planner: Planner, runs: Sequence[PlannedRun]) -> Checked:
     """Check each cell's recipe as a run would at its beginning, without allocating anything."""
-    free = free_local_memory()
+    free = free_local_memory() if planner.trainer is None else None  # another trainer keeps its own things in memory
     problems: dict[str, str] = {}
     tokens: dict[str, int] = {}
     warnings: Counter[str] = Counter()

@@ -106,9 +106,12 @@ def the_submitit() -> Any:
     return submitit
 
 
-def missing_lab() -> str | None:
-    """What to install before runs can be started or measured, in one line; None: nothing. Loads neither package."""
-    for name in ("submitit", "torch"):
+def missing_lab(needs_torch: bool = True) -> str | None:
+    """What to install before runs can be started or measured, in one line; None: nothing. Loads neither package.
+
+    `needs_torch`: whether the lab trains them.
+    """
+    for name in ("submitit", "torch") if needs_torch else ("submitit",):
         try:
             is_there = find_spec(name) is not None
         except (ImportError, ValueError):

@@ -8,9 +8,9 @@ from moewright.errors import UserError
 from moewright.experiment import run_folder
 from moewright.experiment.attempts import NO_SPACE, last_end, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.locks import holding
-from moewright.experiment.run_folder import newest_step
 from moewright.experiment.states import Observed, read_checked_status
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
+from moewright.experiment.trainer_folder import is_of_another_trainer, reached_step
 from moewright.sweeps.running.executor import Job
 
 SPARE_BYTES = 64 * 2**20
@@ -31,7 +31,7 @@ def note_death(out: Path, job: Job, why: str | None = None) -> None:
         last = next_attempt(attempts) - 1
         if last < job.attempt:
             last = job.attempt
-            note_begin(out, job.run, last, step=newest_step(run_path(out, job.run)), job="never began")
+            note_begin(out, job.run, last, step=reached_step(run_path(out, job.run)), job="never began")
         elif last_end(attempts) is not None:
             return
         # On a full disk a worker cannot note its end; otherwise it was killed, perhaps because it took all memory.
@@ -71,7 +71,7 @@ def complete(out: Path, run: str, keep: str) -> bool:
         return False
     attempts = read_attempts(attempts_file(out, run))
     if attempts and last_end(attempts) is None:
-        if status.state == "finished":
+        if status.state == "finished" and not is_of_another_trainer(folder):
             keep_of_checkpoints(folder, keep)
         note_end(out, run, next_attempt(attempts) - 1, status.state)
     return True

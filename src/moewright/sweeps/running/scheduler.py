@@ -20,7 +20,7 @@ from moewright.sweeps.planner import PlannedRun, Planner
 from moewright.sweeps.running.executor import Executor, Job
 from moewright.sweeps.running.run_endings import SPARE_BYTES, make_up, note_death, note_foreign_death
 from moewright.sweeps.running.slurm_queue import ClusterSilent
-from moewright.sweeps.running.submitting import note_run
+from moewright.sweeps.running.submitting import note_run, write_trainer_folder
 from moewright.sweeps.running.sweep_state import SweepState, SweepStatus
 
 
@@ -127,6 +127,9 @@ class Scheduler:
     def _note(self, runs: list[PlannedRun]) -> None:
         for run in runs:
             note_run(self.out, self.planner, run)
+            if self._sweep_state.observed[run.id].state != "running":
+                write_trainer_folder(self.out, self.planner, run)
+                self._sweep_state.look_at(run.id, None)  # another rule for the loss may find it
 
     def _startable(self) -> Iterator[PlannedRun]:
         """In the order of starting: tuning first, and long runs before short ones, so that none is left at the end."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moewright.experiment.metrics import usual_seconds
-from moewright.experiment.run_folder import newest_step
 from moewright.experiment.sweep_folder import attempts_file, run_path
+from moewright.experiment.trainer_folder import OUTPUT, reached_step
 
 STALL_SECONDS = 600.0
 """Without anything new before a worker is shown as stalled, if nobody says how long: the start of a large run, its
@@ -83,8 +83,8 @@ def amount_written(out: Path, run: str) -> int:
     A reader to whom an old listing or an old size is shown sees a smaller number, which is nothing new.
     """
     folder = run_path(out, run)
-    amount = newest_step(folder)
-    for path in (attempts_file(out, run), *folder.glob("*")):
+    amount = reached_step(folder)
+    for path in (attempts_file(out, run), *folder.glob("*"), *(folder / OUTPUT).rglob("*")):
         try:
             amount += path.stat().st_size
         except OSError:  # not there yet, or replaced a moment ago

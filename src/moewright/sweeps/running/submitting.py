@@ -24,8 +24,11 @@ from moewright.experiment.sweep_folder import (
     SweepRecord,
     cell_path,
     read_cells,
+    run_path,
 )
 from moewright.sweeps.planner import PlannedRun, Planner
+from moewright.sweeps.trainers.cell_folders import write_cell_folder
+from moewright.sweeps.trainers.trainer import CellRun
 
 _LOCK = ".lock"
 
@@ -107,8 +110,24 @@ def note_run(out: Path, planner: Planner, run: PlannedRun) -> None:
         training_version=planner.training_version,
         code=planner.code,
         warnings=run.recipe.warnings,
+        trainer=None if planner.trainer is None else planner.trainer.decisive(),
     )
     cell.write(path)
+
+
+def write_trainer_folder(out: Path, planner: Planner, run: PlannedRun) -> Path | None:
+    """All that another trainer is started with for a run; None: the lab needs nothing. Raises OSError."""
+    if planner.trainer is None:
+        return None
+    told = CellRun(
+        id=run.id,
+        recipe=run.recipe,
+        dataset=planner.dataset(run.recipe),
+        folder=run_path(out, run.id),
+        execution=planner.spec.execution,
+        beside=planner.beside,
+    )
+    return write_cell_folder(out, told, planner.trainer)
 
 
 def _holder(out: Path) -> str:

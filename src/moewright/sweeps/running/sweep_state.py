@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moewright.experiment.attempts import failures_in_a_row
-from moewright.experiment.run_folder import newest_step
 from moewright.experiment.states import RECENT_SECONDS, Observed, SeenState, observe, sweep_time, with_age
 from moewright.experiment.sweep_folder import run_path
+from moewright.experiment.trainer_folder import reached_step
 from moewright.sweeps.planner import PlannedRun, Planner, SweepPlan
 from moewright.sweeps.running.stalls import ProgressClock
 
@@ -93,7 +93,7 @@ class SweepState:
 
     def _failures(self, run: str) -> int:
         attempts = self.observed[run].attempts
-        return failures_in_a_row(attempts, newest_step(run_path(self.out, run))) if attempts else 0
+        return failures_in_a_row(attempts, reached_step(run_path(self.out, run))) if attempts else 0
 
     def _add_loss(self, run: str, losses: dict[str, float | None]) -> None:
         seen = self.observed[run]

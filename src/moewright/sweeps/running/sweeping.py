@@ -11,16 +11,26 @@ from moewright.errors import UserError
 from moewright.experiment.attempts import last_end, read_attempts
 from moewright.experiment.states import SEEN_STATES, sweep_time
 from moewright.experiment.sweep_folder import SWEEP, attempts_file, names_in_folder, read_cells
+from moewright.experiment.trainer_folder import LAUNCH
 from moewright.quantities import brief
 from moewright.sweeps.planner import Planner
 from moewright.sweeps.running.executor import Executor, missing_lab
 from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.running.scheduler import ProgressReporter, Scheduler
 from moewright.sweeps.running.slurm_executor import SlurmExecutor
-from moewright.sweeps.running.submitting import check_folder, note_specification, runs_beside, submitting
+from moewright.sweeps.running.submitting import (
+    check_folder,
+    note_run,
+    note_specification,
+    runs_beside,
+    submitting,
+    write_trainer_folder,
+)
 from moewright.sweeps.running.sweep_state import SweepState, SweepStatus
 from moewright.sweeps.sweep_answers import InvalidCell, SweepAnswer, TunedAnswer
 from moewright.sweeps.sweep_spec import Execution, LoadedSweep
+from moewright.sweeps.trainers import LAB
+from moewright.sweeps.trainers.trainer import trainer_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,6 +38,8 @@ class SweepResult(ShownTable):
     """How a sweep stands when nothing more can be done in it."""
 
     status: SweepStatus
+    written: tuple[Path, ...] = ()
+    """Launch scripts of runs that wait for people to start them."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -72,6 +84,7 @@ class SweepResult(ShownTable):
             runs=dict(self.status.states),
             invalid=tuple(InvalidCell(settings=cell.settings, problem=str(cell.problem)) for cell in plan.invalid),
             merged=plan.merged,
+            written=tuple(map(str, self.written)),
             tuned={
                 name: TunedAnswer(multiplier=found.multiplier, points=found.points, optimum=found.optimum)
                 for name, found in plan.tuned.items()
@@ -89,28 +102,36 @@ def sweep(
     *,
     jobs: int | None = None,
     executor: str = "local",
+    trainer: str | None = None,
+    write_only: bool = False,
     retry_failed: bool = False,
     add: bool = False,
     reporter: ProgressReporter | None = None,
 ) -> SweepResult:
     """Carry out a sweep in a folder: what is done there stays, what was interrupted goes on, the rest is run.
 
-    `jobs` run at a time (None: one per core here, no limit on Slurm). `retry_failed`: runs that failed more often than
+    `jobs` run at a time (None: one per core here, no limit on Slurm). `trainer`: what trains them, instead of the
+    specification's. `write_only`: the folders of the runs that can start are written, and nothing is started.
+    `retry_failed`: runs that failed more often than
     `execution.retries` get another round. `add`: run beside the runs of another sweep in the folder. Raises UserError
     for bad input and a folder where another submitter is at work, and RunStopped when the disk is full.
     """
-    loaded = load_sweep(spec)
+    loaded = load_sweep(spec, trainer)
     folder = Path(out).absolute()
     check_folder(folder)
     planner = planner_in(folder, loaded)
     runner = make_executor(executor, loaded.spec.execution, jobs)
-    missing = missing_lab()
+    if write_only and planner.trainer is None:
+        raise UserError("write-only: the lab's runs are the sweep's own; name another trainer with --trainer")
+    missing = None if write_only else missing_lab(needs_torch=planner.trainer is None)
     if missing is not None:
         raise UserError(missing)
     with submitting(folder):
         runs_beside(folder, planner, add)
         note_specification(folder, loaded.to_dict(), planner.code)
         told = reporter or _NoReports()
+        if write_only:
+            return _write_folders(folder, planner)
         warning = runner.warning()
         if warning is not None:
             told.event(f"warning: {warning}")
@@ -118,12 +139,28 @@ def sweep(
         return SweepResult(scheduler.run())
 
 
-def sweep_status(spec: "str | Path | dict[str, Any]", out: str | Path) -> SweepResult:
+def _write_folders(folder: Path, planner: Planner) -> SweepResult:
+    """The folders of all runs that can start and nobody began, for people to start."""
+    state = SweepState(folder, planner)
+    written = []
+    for run in state.plan.known:
+        note_run(folder, planner, run)
+        if state.observed[run.id].state != "running":
+            place = write_trainer_folder(folder, planner, run)
+            state.look_at(run.id, sweep_time(folder))
+            if place is not None and state.observed[run.id].state not in ("done", "diverged"):
+                written.append(place / LAUNCH)
+    return SweepResult(state.status(), tuple(written))
+
+
+def sweep_status(spec: "str | Path | dict[str, Any]", out: str | Path, trainer: str | None = None) -> SweepResult:
     """How a sweep stands in its folder, from files only; beside a submitter too. UserError without this sweep."""
-    return next(follow_sweep(spec, out))
+    return next(follow_sweep(spec, out, trainer))
 
 
-def follow_sweep(spec: "str | Path | dict[str, Any]", out: str | Path) -> Iterator[SweepResult]:
+def follow_sweep(
+    spec: "str | Path | dict[str, Any]", out: str | Path, trainer: str | None = None
+) -> Iterator[SweepResult]:
     """How a sweep stands, again and again: whoever looks for long sees which of its workers do not get on.
 
     Reads files only. UserError without this sweep.
@@ -132,7 +169,7 @@ def follow_sweep(spec: "str | Path | dict[str, Any]", out: str | Path) -> Iterat
     if not (folder / SWEEP).is_file():
         raise UserError(f"out: {out} holds no sweep; start one with `moewright sweep SPEC --out {out}`")
     check_folder(folder)
-    planner = planner_in(folder, load_sweep(spec))
+    planner = planner_in(folder, load_sweep(spec, trainer))
     runs_beside(folder, planner, add=False)
     state = SweepState(folder, planner)
     while True:
@@ -164,9 +201,16 @@ def make_executor(name: str, execution: Execution, jobs: int | None) -> Executor
     return EXECUTORS[name](execution, jobs)
 
 
-def load_sweep(spec: "str | Path | dict[str, Any]") -> LoadedSweep:
-    """A specification from its file or its contents; paths in contents start at the working folder."""
-    return LoadedSweep.from_dict(spec) if isinstance(spec, dict) else LoadedSweep.load(Path(spec))
+def load_sweep(spec: "str | Path | dict[str, Any]", trainer: str | None = None) -> LoadedSweep:
+    """A specification from its file or its contents; paths in contents start at the working folder.
+
+    `trainer`: what trains the runs, instead of the specification's. UserError for an unknown one.
+    """
+    loaded = LoadedSweep.from_dict(spec) if isinstance(spec, dict) else LoadedSweep.load(Path(spec))
+    if trainer is None:
+        return loaded
+    chosen = trainer_of(loaded.spec.trainer, trainer)
+    return loaded.with_trainer(LAB if chosen is None else {"kind": chosen.name, **chosen.to_dict(defaults=False)})
 
 
 class _NoReports:

@@ -15,6 +15,8 @@ from moewright.experiment.attempts import Ending, next_attempt, note_begin, note
 from moewright.experiment.locks import take_lock
 from moewright.experiment.signals import handling
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
+from moewright.experiment.trainer_folder import is_of_another_trainer, reached_step
+from moewright.sweeps.running.launching import launch
 from moewright.sweeps.running.run_endings import complete, keep_of_checkpoints
 
 _LOCK_SECONDS = 5.0
@@ -50,7 +52,7 @@ def work(
             # Asked before the signals were heard: submitit's controller and Python's start both lose some.
             if (Path(job_folder) / STOP).exists():
                 return "stopped"
-            return _attempt(folder, run, recipe, threads, cores, keep, job, limit)
+            return _attempt(folder, run, recipe, lock, threads, cores, keep, job, limit)
         finally:
             os.close(lock)
 
@@ -59,6 +61,7 @@ def _attempt(
     out: Path,
     run: str,
     recipe: dict[str, Any],
+    lock: int,
     threads: int,
     cores: Sequence[int],
     keep: str,
@@ -68,11 +71,14 @@ def _attempt(
     take_cores(threads, cores)
     folder = run_path(out, run)
     attempt = next_attempt(read_attempts(attempts_file(out, run)))
-    note_begin(out, run, attempt, step=run_folder.newest_step(folder), threads=threads, cores=list(cores), job=job)
+    note_begin(out, run, attempt, step=reached_step(folder), threads=threads, cores=list(cores), job=job)
     end: Ending = "failed"
     reason: str | None = None
     try:
-        end = _train(recipe, folder)
+        if is_of_another_trainer(folder):
+            end, reason = launch(folder, lock)
+        else:
+            end = _train(recipe, folder)
         if end == "interrupted" and limit.is_near:
             end = "timed-out"
     except RunStopped as stopped:
@@ -86,7 +92,7 @@ def _attempt(
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         traceback.print_exc()  # into the job's log
-    if end == "finished":
+    if end == "finished" and not is_of_another_trainer(folder):
         keep_of_checkpoints(folder, keep)
     note_end(out, run, attempt, end, reason)
     return end

@@ -1,0 +1,246 @@
+"""The folder of a run that another trainer makes: what it is told, and what it wrote, read as a run's status. No torch.
+
+trainer.json   what is to be looked for there (`TrainerRecord`)
+launch.sh      starts the trainer, or goes on with it
+printed.log    what it printed, of all starts
+exit_code      how the last start ended; not there while it runs, nor after one that was stopped
+output/        the trainer's own files
+
+Nothing of ours is written about the outcome: it follows from the trainer's files whenever somebody asks, so that runs
+which people started in their own way count like those of a sweep's workers.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+
+from moewright.complaints import hint
+from moewright.errors import UserError
+from moewright.experiment.run_folder import Outcome, RunStatus, newest_step
+from moewright.records import FileRecord, Items, Record, Size
+from moewright.runs.readers.column_map import ColumnMap
+from moewright.runs.readers.discovery import find_logs
+from moewright.runs.readers.logged_rows import rows_of
+from moewright.runs.readers.run_log import RunLog, number, whole
+
+TRAINER, LAUNCH, PRINTED, EXIT_CODE, OUTPUT = "trainer.json", "launch.sh", "printed.log", "exit_code", "output"
+
+_BY_PATTERN = "eval_loss"
+"""What the readings of a pattern are called among metrics: the final loss is the last of them."""
+_LONGEST_LINE = 200
+_LAST_BYTES = 4096
+
+
+class LossPlace(Record):
+    """Where a trainer's final loss is: a metric that one of the readers of `runs` finds, or lines that it prints."""
+
+    metric: str | None = None
+    """Its name, as the trainer logs it. None: the loss that the reader takes for the final one."""
+    pattern: str | None = None
+    """A regular expression for lines of `file`: a group `loss`, and perhaps one `step`."""
+    file: str | None = None
+    """With a pattern: the text file in output/; None: what is printed."""
+    format: str | None = None
+    """Of the log, one of `runs.readers.discovery.LOG_FORMATS`; None: whichever knows it."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        try:
+            groups = re.compile(pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        if "loss" not in groups:
+            raise ValueError("needs a group for the loss: (?P<loss>[0-9.]+)")
+        return pattern
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "LossPlace":
+        if self.pattern is not None and (self.metric is not None or self.format is not None):
+            raise ValueError("metric and format have no use beside a pattern")
+        if self.pattern is None and self.file is not None:
+            raise ValueError("file has a use only with a pattern")
+        return self
+
+
+class TrainerRecord(FileRecord):
+    """trainer.json: what another trainer makes in a run's folder."""
+
+    format: Literal["moewright-trainer-run/1"] = "moewright-trainer-run/1"
+    id: str
+    """Of the run."""
+    trainer: str
+    """The name that `--trainer` takes."""
+    steps: Size
+    """Optimizer steps that the run is to have."""
+    batch_tokens: Size
+    """Of one step."""
+    counts_steps: bool
+    """Whether what it logs must reach `steps` before the run is done; False: its exit code says that."""
+    loss: LossPlace
+    resumes: bool
+    """Whether another start goes on where the last one was; False: from the beginning."""
+    checkpoints: str | None = None
+    """A regular expression for the names of its checkpoints in output/, with a group for the step. None: not known."""
+    notes: Items[str] = ()
+    """Conventions that were converted, and what the trainer does otherwise than the lab."""
+
+
+@dataclass(frozen=True)
+class TrainerOutcome:
+    """What the files of another trainer say of a run."""
+
+    record: TrainerRecord
+    status: RunStatus | None
+    """None before it logged anything or ended."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Of the run table, beside those that every run has: by which rule the loss is final, restarts."""
+
+    findings: tuple[tuple[str, str, str], ...] = ()
+    """What the reader of its log found odd: problem, column and detail."""
+
+
+def is_of_another_trainer(folder: Path) -> bool:
+    """Whether a run's folder is one that another trainer works in."""
+    return (folder / TRAINER).is_file()
+
+
+def read_outcome(folder: Path) -> TrainerOutcome:
+    """How a run of another trainer stands, from what that wrote. Raises UserError for a damaged trainer.json."""
+    record = TrainerRecord.read(folder / TRAINER)
+    code = _exit_code(folder)
+    if code is None and not (folder / PRINTED).exists():
+        return TrainerOutcome(record, None)
+    try:
+        columns, found = _logged(folder, record)
+    except UserError as problem:
+        state: Outcome = "failed" if code is not None else "interrupted"
+        why = _ending(folder, code) if code else str(problem)
+        return TrainerOutcome(record, RunStatus(state=state, run=record.id, reason=why))
+    steps = int(columns.get("steps") or 0)
+    state, reason = _state(folder, record, columns, code)
+    status = RunStatus(
+        state=state,
+        run=record.id,
+        step=steps,
+        tokens=steps * record.batch_tokens,
+        loss=columns["loss"] if state == "finished" else None,
+        reason=reason,
+    )
+    kept = ("final_rule", "final_step", "train_loss", "restarts", "repeated_steps")
+    return TrainerOutcome(record, status, {name: columns.get(name) for name in kept}, found)
+
+
+def reached_step(folder: Path) -> int:
+    """The step of a run's newest checkpoint, the lab's or another trainer's; 0 without one, or where no name tells."""
+    if not is_of_another_trainer(folder):
+        return newest_step(folder)
+    try:
+        record = TrainerRecord.read(folder / TRAINER)
+    except UserError:
+        return 0
+    if record.checkpoints is None or not (folder / OUTPUT).is_dir():
+        return 0
+    found = (re.fullmatch(record.checkpoints, path.name) for path in (folder / OUTPUT).iterdir())
+    return max((int(each[1]) for each in found if each is not None), default=0)
+
+
+def _state(
+    folder: Path, record: TrainerRecord, columns: dict[str, Any], code: int | None
+) -> tuple[Outcome, str | None]:
+    if code is None:
+        return "interrupted", None
+    if columns["status"] == "diverged":
+        return "diverged", columns["status_from"]
+    if code != 0:
+        return "failed", _ending(folder, code)
+    if columns["loss"] is None:
+        return "failed", "it ended well, and logged no loss"
+    steps = int(columns.get("steps") or 0)
+    if record.counts_steps and steps < record.steps:
+        return "interrupted", f"it ended after step {steps:,} of {record.steps:,}"
+    return "finished", None
+
+
+def _exit_code(folder: Path) -> int | None:
+    try:
+        return whole((folder / EXIT_CODE).read_text().strip())
+    except OSError:
+        return None
+
+
+def _ending(folder: Path, code: int) -> str:
+    """How a start ended that did not end well, with the last line that it printed."""
+    try:
+        with open(folder / PRINTED, "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _LAST_BYTES))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        lines = []
+    said = f": {lines[-1].strip()[:_LONGEST_LINE]}" if lines else ""
+    return f"exit code {code}{said}; see {folder / PRINTED}"
+
+
+# What it logged
+
+
+def _logged(folder: Path, record: TrainerRecord) -> tuple[dict[str, Any], tuple[tuple[str, str, str], ...]]:
+    """The run as a row of the run table, by its own log, and what is odd in it. UserError where no loss is found."""
+    place = record.loss
+    log = _by_pattern(folder, place) if place.pattern is not None else _by_reader(folder, place)
+    mapping = None
+    metric = _BY_PATTERN if place.pattern is not None else place.metric
+    if metric is not None:
+        if metric not in log.points:
+            (row,), _ = rows_of([log], [folder], None, None)
+            if row["status"] == "diverged":  # before its first evaluation
+                return row, ()
+            known = sorted(log.points)
+            raise UserError(f"loss: {folder / OUTPUT} has no metric {metric!r}{hint(metric, known, quoted=True)}")
+        mapping = ColumnMap({"loss": metric}, "loss")
+    rows, found = rows_of([log], [folder], mapping, None)
+    return rows[0], tuple((problem, column, detail) for _, problem, column, detail in found)
+
+
+def _by_reader(folder: Path, place: LossPlace) -> RunLog:
+    # Some trainers log by printing alone.
+    tops = [each for each in (folder / OUTPUT, folder / PRINTED) if each.exists()]
+    logs, problems = find_logs(tops, place.format)
+    logs = [log for log in logs if log.points]
+    if place.metric is not None:
+        logs = [log for log in logs if place.metric in log.points] or logs
+    if not logs:
+        why = f": {problems[0].detail}" if problems else ""
+        raise UserError(f"loss: nothing in {folder / OUTPUT} is a log that is read{why}")
+    return max(logs, key=lambda log: sum(map(len, log.points.values())))
+
+
+def _by_pattern(folder: Path, place: LossPlace) -> RunLog:
+    path = folder / PRINTED if place.file is None else folder / OUTPUT / place.file
+    assert place.pattern is not None
+    log = RunLog(folder.name, "pattern", path)
+    for count, (step, loss) in enumerate(_readings(path, place.pattern), start=1):
+        log.add(count if step is None else step, [(_BY_PATTERN, loss)])
+    if not log.points:
+        raise UserError(f"loss: no line of {path} is like {place.pattern}")
+    return log
+
+
+def _readings(path: Path, pattern: str) -> Iterator[tuple[int | None, float]]:
+    wanted = re.compile(pattern)
+    try:
+        with open(path, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                found = wanted.search(line)
+                loss = None if found is None else number(found["loss"])
+                if found is None or loss is None:
+                    continue
+                yield whole(found["step"]) if "step" in wanted.groupindex else None, loss
+    except OSError as error:
+        raise UserError(f"loss: {path} cannot be read: {error.strerror}") from None

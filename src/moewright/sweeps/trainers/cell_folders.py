@@ -1,0 +1,43 @@
+"""Folders of runs that another trainer makes, written before it is started, and again where they would differ."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from moewright.experiment.trainer_folder import LAUNCH, TRAINER, TrainerRecord
+from moewright.files import write_text
+from moewright.sweeps.trainers.launch_script import launch_script
+from moewright.sweeps.trainers.trainer import CellRun, Trainer
+
+
+def write_cell_folder(out: Path, run: CellRun, trainer: Trainer) -> Path:
+    """All that a run is started with, in its folder of the sweep's folder `out`. Raises OSError."""
+    folder, recipe = run.folder, run.recipe
+    told = trainer.cell(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in told.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        _write(folder / name, text)
+    _write(folder / LAUNCH, launch_script(out, run.id, folder, told.command, told.resumes, run.execution))
+    (folder / LAUNCH).chmod(0o755)
+    record = TrainerRecord(
+        id=run.id,
+        trainer=trainer.name,
+        steps=recipe.total_steps,
+        batch_tokens=recipe.batch_tokens,
+        counts_steps=told.counts_steps,
+        loss=told.loss,
+        resumes=told.resumes,
+        checkpoints=told.checkpoints,
+        notes=told.notes,
+    )
+    path = folder / TRAINER
+    if not path.is_file() or TrainerRecord.read(path) != record:
+        record.write(path)  # last: it says that the folder is complete
+    return folder
+
+
+def _write(path: Path, text: str) -> None:
+    with suppress(FileNotFoundError):
+        if path.read_text() == text:
+            return
+    write_text(path, text)
