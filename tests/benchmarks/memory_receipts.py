@@ -4,9 +4,9 @@
 
 What was decided before a value was looked at: activations as Megatron-Core's sources keep them
 (`activations.megatron_keeping`), nothing fitted; layout, optimizer, format of gradients and of the loss as the named
-recipe sets them; the rank that reports (Megatron-LM's log is the last rank's, so of the last stage); rows whose recipe or
-number of devices is not public are left out. The rows of Qwen3, Moonlight and Nemotron were read while the formulas were
-written; those marked held were looked at once, after them.
+recipe sets them; the rank that reports (Megatron-LM's log is the last rank's, so of the last stage); rows whose recipe
+or number of devices is not public are left out. The rows of Qwen3, Moonlight and Nemotron were read while the formulas
+were written; those marked held were looked at once, after them.
 """
 
 from dataclasses import dataclass
@@ -132,9 +132,7 @@ def receipts() -> list[Receipt]:
     ):
         spread = Parallelism(data=16, expert=8, zero_stage=1)
         rows.append(
-            Receipt(
-                "Nemotron 3 Nano", nano, spread, 8192, size, RECOMPUTE, recompute=modules, without_moments=first
-            )
+            Receipt("Nemotron 3 Nano", nano, spread, 8192, size, RECOMPUTE, recompute=modules, without_moments=first)
         )
     for modules, size in (
         (NOTHING, 36.618e9),
@@ -157,41 +155,42 @@ def receipts() -> list[Receipt]:
                 optimizer="adamw_precision_aware",
             )
         )
-    for name, model, spread, size, stage in (
+    held: tuple[tuple[str, Architecture, Parallelism, float, Stage], ...] = (
         (
             "gpt3_mcore_cp2_pp2_ep2_te_4experts2parallel_nondeterministic",
             small_gpt(4, 1, 2048),
             Parallelism(data=2, context=2, pipeline=2, expert=2),
-            None,
+            2.061327e9,
             "last",
         ),
         (
             "gpt3_mcore_tp2_cp2_pp2_ep2_te_4experts2parallel",
             small_gpt(4, 1, 2048),
             Parallelism(data=1, context=2, tensor=2, pipeline=2, expert=2),
-            None,
+            1.114967e9,
             "last",
         ),
         (
             "gpt3_moe_mcore_te_ep8_resume_torch_dist_dist_optimizer",
             small_gpt(8, 2, 1024),
             Parallelism(data=8, expert=8, zero_stage=1),
-            None,
+            3.359425e9,
             "fullest",
         ),
-    ):
+    )
+    for name, model, spread, size, stage in held:
         rows.append(
             Receipt(
                 name,
                 model,
                 spread,
                 1024,
-                size or 1.0,
+                size,
                 MEGATRON + name,
                 micro_batch=4,
                 gradient_dtype="fp32",
                 logit=6,
-                stage=stage,  # type: ignore[arg-type]
+                stage=stage,
                 held=True,
             )
         )

@@ -24,6 +24,7 @@ from moewright.hardware.layout_search import (
 from moewright.hardware.training_coefficients import training_coefficients
 from moewright.hardware.training_step import domain_devices, step_seconds
 from moewright.hf import load_architecture
+from tests.benchmarks.memory_receipts import receipts
 
 OLMOE = "examples/configs/olmoe-1b-7b.json"
 QWEN = "examples/configs/qwen3-30b-a3b.json"
@@ -198,6 +199,50 @@ def test_published_rates_do_not_drift_out_of_the_range() -> None:
         inside += low <= measured <= high
         assert 0.9 * low < measured < 1.1 * high
     assert inside >= 4
+
+
+RECIPES: list[tuple[str, str, int, str, int, str]] = [
+    # The same six, with what is recomputed as the recipes have it: NVIDIA-NeMo/Megatron-Bridge at 067f987df,
+    # src/megatron/bridge/perf_recipes, and NVIDIA-NeMo/Automodel at 21bb6c608, examples/llm_benchmark/deepseek/
+    # deepseek_v3_te_deepep.yaml. All of them sum gradients in bf16.
+    ("qwen3-30b-a3b", "GB200", 8, "ep=8,micro_batch=4", 2097152, "mxfp8"),
+    ("qwen3-235b-a22b", "H100", 256, "tp=2,pp=8,ep=32,chunks=4", 33554432, "fp8"),
+    ("deepseek-v3", "GB200", 256, "pp=4,ep=64,chunks=4,recompute=mla_up_proj", 16777216, "mxfp8"),
+    ("gpt-oss-120b", "GB300", 64, "ep=64,micro_batch=4", 5242880, "bf16"),
+    ("qwen3-30b-a3b", "H100", 16, "ep=16", 4194304, "bf16"),
+    ("deepseek-v3", "H100", 256, "pp=4,ep=64,chunks=4,recompute=layers", 2097152, "bf16"),
+]
+
+
+def test_published_layouts_that_ran_fit() -> None:
+    for name, device, devices, layout, batch, precision in RECIPES:
+        plan = moewright.plan(
+            f"examples/configs/{name}.json",
+            hardware=device,
+            devices=devices,
+            layout=layout,
+            global_batch=batch,
+            precision=precision,
+            gradient_dtype="bf16",
+        )
+        assert plan.layouts[0].fits, name
+
+
+def test_counted_memory_is_as_near_to_what_ranks_report_as_it_was() -> None:
+    """A gate on the table of docs/hardware.md: counted over reported bytes may not get worse unnoticed."""
+    reached = {
+        "Qwen3-30B-A3B": (0.97, 1.0),
+        "Nemotron 3 Nano": (0.97, 0.98),
+        "Moonlight-16B-A3B": (0.80, 0.83),
+        "gpt3_mcore_cp2_pp2_ep2_te_4experts2parallel_nondeterministic": (0.91, 0.92),
+        "gpt3_mcore_tp2_cp2_pp2_ep2_te_4experts2parallel": (1.04, 1.06),
+        "gpt3_moe_mcore_te_ep8_resume_torch_dist_dist_optimizer": (0.81, 0.83),
+    }
+    rows = receipts()
+    assert {row.name for row in rows} == set(reached)
+    for row in rows:
+        low, high = reached[row.name]
+        assert low <= row.predicted() / row.bytes <= high, (row.name, row.recompute)
 
 
 def test_memory_of_columns_is_memory_of_one() -> None:
