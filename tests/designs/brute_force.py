@@ -53,6 +53,8 @@ def every_design(space: dict[str, Any]) -> Iterator[Sizes]:
 def keeps_the_rules(sizes: Sizes, space: dict[str, Any]) -> bool:
     """The rules that count parameters."""
     share, sparse = shares(sizes)
+    if sizes[1] < space["least_layers_at_1b_active"] * (active_params(spec(sizes)) / 1e9) ** 0.25:
+        return False
     within = space["least_experts_share"] <= share <= space["most_experts_share"]
     return bool(within and sparse >= space["least_active_over_total"])
 

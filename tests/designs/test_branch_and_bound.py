@@ -36,6 +36,7 @@ def random_question(r: np.random.Generator) -> tuple[dict[str, Any], dict[str, A
         "least_expert_size_over_width": float(r.choice([0, 0.3])),
         "most_expert_size_over_width": float(r.choice([1.5, 2.5])),
         "least_experts_share": float(r.choice([0, 0.35, 0.45])),
+        "least_layers_at_1b_active": float(r.choice([0, 8, 12])),
         "most_experts_share": float(r.choice([0.83, 0.93, 1])),
         "least_active_over_total": float(r.choice([0, 0.07, 0.1])),
     }

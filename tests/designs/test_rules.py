@@ -37,6 +37,7 @@ EXCLUDED = {
         "hunyuan-a13b",
     },
     "active/total": set(),
+    "layers at 1B active": set(),
 }
 
 
@@ -96,8 +97,12 @@ def test_rules_bind_to_the_last_channel() -> None:
         counted = columns(some.with_expert_size(size), space.vocab_size)
         return np.asarray(counts.active_params(counted) / counts.total_params(counted))
 
+    def deep(size: np.ndarray) -> np.ndarray:
+        active = counts.active_params(columns(some.with_expert_size(size), space.vocab_size))
+        return np.asarray(some.num_layers >= 15 * (active / 1e9) ** 0.25)
+
     def inside(size: np.ndarray) -> np.ndarray:
-        found: np.ndarray = (share(size) >= 0.45) & (share(size) <= 0.85) & (sparse(size) >= 0.03)
+        found: np.ndarray = (share(size) >= 0.45) & (share(size) <= 0.85) & (sparse(size) >= 0.03) & deep(size)
         return found
 
     left = first <= last

@@ -48,6 +48,20 @@ class CostedOn:
     bill_devices: int
     """On which the tokens of a model's life are counted: those that serve, or twice as many as the size fills."""
 
+    @property
+    def serves(self) -> str:
+        """The name of the device that serves, which `hardware` may give as a file."""
+        from moewright.hardware import load_device
+
+        return load_device(self.hardware).name
+
+    @property
+    def trains(self) -> str:
+        """The name of the device that trains."""
+        from moewright.hardware import load_device
+
+        return load_device(self.train_hardware).name
+
 
 @dataclass(frozen=True)
 class Costs:

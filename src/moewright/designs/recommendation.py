@@ -186,8 +186,14 @@ def _warnings(first: Design, problem: SearchProblem, choice: Choice) -> list[str
         found.append(f"no law may judge these designs, so what laws say is heard as it is and is no evidence ({said})")
     if choice.on.train_devices is not None and first.costs.train_layout is None:
         found.append(
-            f"no layout of {choice.on.train_devices} {choice.on.train_hardware} fits the first design: its hours are "
+            f"no layout of {choice.on.train_devices} {choice.on.trains} fits the first design: its hours are "
             "by the usual range of utilisation; take more training devices"
+        )
+    hours, most = first.costs.train_device_hours[1], problem.budgets.train_device_hours
+    if most is not None and first.costs.train_layout is not None and hours > most:
+        found.append(
+            "train-device-hours: the tokens are those of the usual range of utilisation; the fastest layout takes up "
+            f"to {hours / most:.2g} times the budget at its slow end"
         )
     if choice.worth.nats is None and choice.prefer != "loss":
         found.append("no law that is heard sees training, so loss has no price: the least mean loss was chosen")

@@ -64,6 +64,11 @@ def experts_active_params(architecture: Countable[N]) -> N:
     return active["routed_experts"] + active["shared_experts"]
 
 
+BILLION = 1e9
+LAYERS_EXPONENT = 0.25
+"""Of the active parameters, with which the fewest layers of published mixtures rise: 16 at 1.3B, 24 at 4.2B, 32 at
+12.9B."""
+
 RULES = (
     PlausibilityRule("width", ("widths",), lambda a: a.hidden_size),
     PlausibilityRule("layers", ("depths",), lambda a: a.num_layers),
@@ -88,6 +93,11 @@ RULES = (
     ),
     PlausibilityRule("experts' share of active", ("least_experts_share", "most_experts_share"), experts_share),
     PlausibilityRule("active/total", ("least_active_over_total",), variables.activation_ratio),
+    PlausibilityRule(
+        "layers at 1B active",
+        ("least_layers_at_1b_active",),
+        lambda a: a.num_layers / (counts.active_params(a) / BILLION) ** LAYERS_EXPONENT,
+    ),
 )
 """Every rule that the catalogue can be held against; attention's width follows the model's (`heads_multiple`)."""
 
@@ -129,6 +139,10 @@ def _lines_at_least_zero(groups: Candidates, space: Space) -> list[tuple[Any, An
             (experts[0] - least * layers[0], experts[1] - least * layers[1]),
             (most * layers[0] - experts[0], most * layers[1] - experts[1]),
         ]
+    if space.least_layers_at_1b_active > 0:
+        most_active = BILLION * (groups.num_layers / space.least_layers_at_1b_active) ** (1 / LAYERS_EXPONENT)
+        used = _line(groups, "active_params", space)
+        found.append((most_active - used[0], -used[1]))
     if active > 0:
         used, all_of_it = _line(groups, "active_params", space), _line(groups, "total_params", space)
         found.append((used[0] - active * all_of_it[0], used[1] - active * all_of_it[1]))

@@ -137,6 +137,14 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         le=1,
         description="active over total parameters; nothing published activates less (DeepSeek-V4-Pro and Kimi-K2 .032)",
     )
+    least_layers_at_1b_active: float = Field(
+        15.0,
+        ge=0,
+        le=LARGEST_RATIO,
+        description="layers, times the fourth root of the active parameters in billions; no law sees depth and fewer "
+        "layers are faster, so cost would stop at no depth; of the published OLMoE has fewest (15.04), then "
+        "gpt-oss-20b (16.8) and the Mixtrals (16.9)",
+    )
     dense_first: _CountAxis = Field(
         (0, 1),
         description="dense layers before the mixtures, as wide as the experts that a token uses together: DeepSeek-V3 "
@@ -166,6 +174,7 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             least_experts_share=0.0,
             most_experts_share=1.0,
             least_active_over_total=0.0,
+            least_layers_at_1b_active=0.0,
         )
 
     @model_validator(mode="after")

@@ -69,7 +69,7 @@ def _what(designs: Designs, design: Design, number: int) -> str:
         ("tokens a second for each sequence", costs.decode_tokens_per_second),
         ("seconds to the first token", costs.time_to_first_token),
     )
-    where = f"on {on.devices} x {on.hardware}" + (", assumed" if on.assumed else "")
+    where = f"on {on.devices} x {on.serves}" + (", assumed" if on.assumed else "")
     speed = "".join(f"\n- {name} ({where}): {low:.4g} to {high:.4g}" for name, (low, high) in times)
     return (
         f"# Design {number} of {len(designs.designs)}\n\nBudgets: {budgets}.\n\n"

@@ -52,9 +52,9 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
     """
     first, on = designs.designs[0], designs.choice.on
     s, costs = first.sizes, first.costs
-    shared = f"{s['shared_experts']} shared" if s["shared_experts"] else "none shared"
+    shared = f"{s['shared_experts']} shared" if s["shared_experts"] else "no shared"
     dense = f" ({s['dense_first']} dense)" if s["dense_first"] else ""
-    where = f"{on.devices} x {on.hardware}{' (assumed)' if on.assumed else ''}"
+    where = f"{on.devices} x {on.serves}{' (assumed)' if on.assumed else ''}"
     cache = f"{costs.kv_bytes_per_token / 1e3:.3g} kB a token"
     lines = [
         ("Build", f"{s['num_experts']} experts of {s['expert_size']}, top-{s['top_k']}, {shared}; "
@@ -76,7 +76,7 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
 def _training_lines(first: Design, on: CostedOn) -> list[tuple[str, str]]:
     """Hours, said to be of an assumed device unless the next line says so; money and days where they are known."""
     costs = first.costs
-    device = f"{on.train_hardware}-hours{' (assumed)' if on.train_assumed and not on.assumed else ''}"
+    device = f"{on.trains}-hours{' (assumed)' if on.train_assumed and not on.assumed else ''}"
     parts = []
     if costs.train_money is not None:
         parts.append(f"{_interval(costs.train_money, count=True)} at the price")
@@ -101,7 +101,7 @@ def _life_lines(designs: Designs) -> list[tuple[str, str]]:
     if costs.serve_device_hours is None or tokens is None:
         return []
     money = "" if costs.serve_money is None else f" ({_interval(costs.serve_money, count=True)})"
-    hours = f"{_interval(costs.serve_device_hours, count=True)} {on.hardware}-hours{money}"
+    hours = f"{_interval(costs.serve_device_hours, count=True)} {on.serves}-hours{money}"
     return [("", f"serving {format_count(tokens, 3)}: {hours}, {costs.serve_batch:.0f} at a time on {on.bill_devices}")]
 
 
