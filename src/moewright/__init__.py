@@ -6,6 +6,7 @@ Every command of the command line is a function here, with the command's own arg
     moewright next            next_runs: `next` is a word of Python
     moewright laws            describe_laws: `laws` is the package of scaling laws
     moewright runs            collect_runs: `runs` is the package of run tables
+    moewright report          make_report: `report` is the package that shows results
     moewright data prepare    prepare_data: `data` is the package of token shards
 
 Results have a short repr, a table in notebooks, `to_dict` (what `--json` prints) and, where they are a table,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from moewright.commands.export import export
     from moewright.commands.fit import fit
     from moewright.commands.inspect import inspect
+    from moewright.commands.make_report import make_report
     from moewright.commands.models import models
     from moewright.commands.next_runs import next_runs
     from moewright.commands.plan import plan
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from moewright.hf.model_description import ModelDescription, ModelList
     from moewright.laws import ComparedLaws, Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
+    from moewright.report.page.written_page import WrittenPage
     from moewright.sweeps.foresight.dry_run import DryRun
     from moewright.sweeps.running.sweeping import SweepResult
 
@@ -83,6 +86,7 @@ __all__ = [
     "SweepResult",
     "TrainingResult",
     "UserError",
+    "WrittenPage",
     "architecture",
     "calibrate",
     "collect_runs",
@@ -97,6 +101,7 @@ __all__ = [
     "hf",
     "inspect",
     "laws",
+    "make_report",
     "models",
     "next_runs",
     "plan",
@@ -135,6 +140,7 @@ _CLASSES = {
     "ServingPlan": "hardware.serving_plan",
     "Space": "designs.space",
     "SweepResult": "sweeps.running.sweeping",
+    "WrittenPage": "report.page.written_page",
 }
 """Where the classes of results and of what commands take are."""
 _FUNCTIONS = {name: f"commands.{name}" for name in COMMANDS.values()}

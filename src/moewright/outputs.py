@@ -41,6 +41,9 @@ NEW_FOLDER, OWN_FOLDER = Place("new folder"), Place("own folder")
 PNG_MARK, PAGE_MARK = "moewright", '<meta name="generator" content="moewright">'
 """Of figures: a PNG's software, and what a page says of where it is from."""
 FIGURE_MARKS = (b"Software\0" + PNG_MARK.encode(), PAGE_MARK.encode())
+REPORT_MARK = '<meta name="generator" content="moewright report">'
+MARKDOWN_MARK = "<!-- made by moewright report -->"
+REPORT_FILE = Place("file", (REPORT_MARK.encode(), MARKDOWN_MARK.encode()))
 LAW_FILE = Place("file", (b'"format": "moewright-law/', b"format: moewright-law/"))
 FORECAST_FILE = Place("file", (b'"format": "moewright-forecast/', b"format: moewright-forecast/"))
 COEFFICIENTS_FILE = Place(

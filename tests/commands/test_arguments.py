@@ -37,6 +37,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "collect_runs": {"path": "examples"},
     "next_runs": {"runs": TABLE, "spend": "1e20"},
     "export": {"design": OLMOE, "format": "hf"},
+    "make_report": {"path": OLMOE, "out": "new.html"},
     "prepare_data": {"sources": ["README.md"], "out": "new", "vocab_size": 300},
 }
 KINDS = {
@@ -65,6 +66,7 @@ KINDS = {
     "next_runs": "runs:table? candidates:spec_or_table? for_:text spend:quantity? law:names? target:models? "
     "train_tokens:quantity? noise:float? within:float? confidence:float most:int hardware:name? out:path? force:flag",
     "export": "design:source format:text out:path? balance_loss:quantity?",
+    "make_report": "path:paths out:path format:text title:text? watch:flag force:flag",
     "prepare_data": "sources:paths out:path tokenizer:path? vocab_size:int? text_key:text? source_key:text? "
     "document_separator:text? end_of_document:text? validation_share:float seed:int tokens_per_shard:int",
 }
@@ -409,6 +411,20 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"design": OLMOE, "format": "megatron", "out": "{tmp}/new", "balance_loss": "-1"},
         {"design": OLMOE, "format": "megatron", "out": "{tmp}/new", "balance_loss": "nan"},
         {"design": "examples/hybrid.yaml", "format": "megatron", "out": "{tmp}/new"},
+    ],
+    "report": [
+        {"path": "{tmp}/missing.json", "out": "{tmp}/report.html"},
+        {"path": "{tmp}", "out": "{tmp}/report.html"},
+        {"path": "olmoe", "out": "{tmp}/report.html"},
+        {"path": "README.md", "out": "{tmp}/report.html"},
+        {"path": "examples/sweeps/tiny.yaml", "out": "{tmp}/report.html"},
+        {"path": [OLMOE, "examples/train/tiny.yaml"], "out": "{tmp}/report.html"},
+        {"path": [OLMOE, "x" * 300], "out": "{tmp}/report.html"},
+        {"path": OLMOE, "out": OLMOE},
+        {"path": OLMOE, "out": "{tmp}"},
+        {"path": OLMOE, "out": "README.md"},
+        {"path": OLMOE, "out": "{tmp}/report.html", "format": "pdf"},
+        {"path": OLMOE, "out": "{tmp}/report.html", "watch": True},
     ],
     "data prepare": [
         {"sources": ["{tmp}/missing.txt"], "out": "{tmp}/new", "vocab_size": 300},

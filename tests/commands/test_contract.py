@@ -34,6 +34,7 @@ CONTRACT = {
     "--confidence=0.95 --most=20 --hardware --out --force",
     "models": "[NAME]",
     "export": "DESIGN --format! --out! --balance-loss",
+    "report": "PATH* --out! --format=html --title --watch --force",
     "data prepare": "SOURCES* --out! --tokenizer --vocab-size --text-key --source-key --document-separator "
     "--end-of-document --validation-share=0.01 --seed=0 --tokens-per-shard=100000000",
 }
@@ -58,6 +59,7 @@ ALSO_BY_PLACE = {
     "calibrate": ["out"],
     "fit": ["law"],
     "export": ["format", "out"],
+    "report": ["out"],
     "data prepare": ["out"],
 }
 """What Python takes without a name beside the first argument; none of it may change its place."""

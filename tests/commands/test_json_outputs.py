@@ -22,6 +22,7 @@ from moewright.laws.description import LawDescription, LawList
 from moewright.laws.judging.judged_models import JudgedModelsAnswer
 from moewright.laws.prediction import PredictionAnswer
 from moewright.records import Output
+from moewright.report.page.written_page import WrittenPage
 from tests.test_cli import run
 
 MODEL = "examples/configs/deepseek-v3.json"
@@ -47,6 +48,7 @@ SMALL = ("--total-params", "3B", "--active-params", "500M", "--train-tokens", "1
         (("laws", "docs/slicing2026.json"), LawDescription),
         (("design", *SMALL), DesignsRecord),
         (("export", "examples/configs/olmoe-1b-7b.json", "--format", "hf", "--out", "{out}"), ExportAnswer),
+        (("report", MODEL, "dbrx", "--out", "{out}"), WrittenPage),
         (("data", "prepare", "examples/data/moby-dick.txt", "--vocab-size", "400", "--out", "{out}"), DatasetOutput),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",

@@ -55,6 +55,7 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         "evidence": lambda: moewright.describe_laws(evidence=True),
         "fit": lambda: moewright.fit(TABLE, "hoffmann2022", bootstrap=20),
         "fit all": lambda: moewright.fit(TABLE, "all", bootstrap=0),
+        "report": lambda: moewright.make_report(OLMOE, tmp_path / "report.html"),
         "export": lambda: moewright.export(OLMOE, "hf", tmp_path / "out"),
     }
     return results[name]()
@@ -77,7 +78,7 @@ TABLES = (
     "dry sweep",
     "runs",
 )
-OTHERS = ("space", "law", "model", "export", "train", "dry train")
+OTHERS = ("space", "law", "model", "export", "report", "train", "dry train")
 
 
 @pytest.fixture

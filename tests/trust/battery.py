@@ -64,6 +64,7 @@ LINES: dict[str, list[str]] = {
     "laws": ["laws", "hoffmann2022", "--json"],
     "next": ["next", "runs.csv", "--law", "hoffmann2022", "--spend", "1e23", "--json"],
     "export": ["export", "config.json", "--format", "megatron", "--out", "new", "--json"],
+    "report": ["report", "config.json", "--out", "report.html", "--json"],
     "data prepare": ["data", "prepare", "text.txt", "--vocab-size", "300", "--out", "new", "--json"],
 }
 """A command line that works, for every command, in the folder that `make_room` fills."""
@@ -78,6 +79,8 @@ MORE_LINES: dict[str, list[str]] = {
     "texts.jsonl": ["data", "prepare", "texts.jsonl", "--vocab-size", "300", "--out", "new", "--json"],
     "texts.parquet": ["data", "prepare", "texts.parquet", "--vocab-size", "300", "--out", "new", "--json"],
     "texts.jsonl.gz": ["data", "prepare", "texts.jsonl.gz", "--vocab-size", "300", "--out", "new", "--json"],
+    "designs.json": ["report", "designs.json", "--out", "report.html", "--json"],
+    "plan.json": ["report", "plan.json", "--out", "report.md", "--format", "md", "--json"],
     "tokenizer.json": ["data", "prepare", "text.txt", "--tokenizer", "tokenizer.json", "--out", "new", "--json"],
 }
 MEASURES = {("sweep", "sweep.yaml", "--dry-run", "--json")}
@@ -338,6 +341,10 @@ def make_room(room: Path) -> None:
         }
         space = {**moewright.design(print_space=True).to_dict(), **few}
         (room / "space.yaml").write_text(str(yaml.safe_dump(space)))
+        designs = moewright.design(total_params="3B", train_tokens="2T", space="space.yaml", top=2)
+        (room / "designs.json").write_text(json.dumps(designs.to_dict(), indent=1))
+        plan = moewright.plan("config.json", hardware="H100", devices=8, top=2)
+        (room / "plan.json").write_text(json.dumps(plan.to_dict(), indent=1))
         import tarfile
 
         with tarfile.open(ROOT / "tests/experiment/old_folders/34ba6fa.tar.xz") as archive:

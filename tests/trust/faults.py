@@ -62,6 +62,7 @@ CASES: dict[str, Case] = {
     ),
     "fit figures": Case("fit {inputs}/runs.csv --law hoffmann2022 --bootstrap 0 --plots {disk}/plots"),
     "runs": Case("runs {inputs}/finished --out {disk}/runs.parquet --curves {disk}/curves.parquet"),
+    "report": Case("report {inputs}/design.json {inputs}/runs.csv {inputs}/finished --out {disk}/report.html"),
     "design": Case(
         "design --total-params 3B --train-tokens 2T --space {inputs}/space.yaml --top 2 --out {disk}/designs"
     ),

@@ -26,6 +26,7 @@ PREPARE = ["data", "prepare", "{text}", "--vocab-size", "300"]
 RUNS = ["runs", "{loss}"]
 NEXT = ["next", "{runs}", "--law", "hoffmann2022", "--spend", "1e23"]
 REGISTER = [*FIT[:-1], "40", "--at", "total_params=3B", "--at", "train_tokens=20B"]
+REPORT = ["report", "{design}"]
 CALIBRATE = ["calibrate", "{steps}"]
 FILES = {
     "calibrate --out": CALIBRATE,
@@ -35,6 +36,7 @@ FILES = {
     "runs --out": RUNS,
     "runs --curves": RUNS,
     "next --out": NEXT,
+    "report --out": REPORT,
 }
 """What writes files; a new command is a line here or in the next."""
 FOLDERS = {"design --out": DESIGN, "export --out": EXPORT, "data prepare --out": PREPARE}
@@ -48,6 +50,7 @@ ENDINGS = {
     "runs --out": ".csv",
     "runs --curves": ".csv.gz",
     "next --out": ".csv",
+    "report --out": ".html",
 }
 READ = {
     "runs",

@@ -18,7 +18,8 @@ COMMANDS: dict[str, str] = {
     "laws": "describe_laws",
     "next": "next_runs",
     "export": "export",
+    "report": "make_report",
     "data prepare": "prepare_data",
 }
 """What is typed after `moewright`, and the function that it calls. Where a command is a noun, the noun is a package in
-Python (`laws`, `runs`, `data`) and the function a verb. In the order of `moewright --help`."""
+Python (`laws`, `runs`, `report`, `data`) and the function a verb. In the order of `moewright --help`."""

@@ -33,7 +33,7 @@ _TEXTS = ("str", "WeightFormatName", "CacheDtype", "LatentCache", "WindowCache")
 """What text may be; which names a format has, the room that owns it says."""
 OUTPUTS = ("out", "plots", "curves", "preregister")
 """Names of arguments that are places for results in whatever command has them."""
-_WRITES_NOTHING = ("dry_run", "watch", "print_space")
+_WRITES_NOTHING = ("dry_run", "print_space")
 """Arguments with which a command leaves its outputs alone."""
 _IMPOSSIBLE_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 """What Python lets pass of a path that a file names: `Path.is_file` raises instead of answering."""

@@ -40,6 +40,7 @@ SECTIONS: dict[str, str] = {
     "RunTable": "run_tables.print_runs",
     "Space": "design_tables.print_space",
     "SweepResult": "sweep_tables.print_sweep",
+    "WrittenPage": "page_table.print_written_page",
 }
 """The name of a result's class, and the module and function here that print it. Loaded when first asked for, so that a
 command loads what its own result needs and nothing else."""

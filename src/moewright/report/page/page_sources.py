@@ -1,0 +1,121 @@
+"""What a report is made of: each path is recognised by its record, whatever its name, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from moewright.errors import UserError
+from moewright.files import read_mapping, sha256_of
+from moewright.quantities import brief
+
+SourceKind = Literal["design", "model", "law", "table", "runs", "plan"]
+UNDERSTOOD = (
+    "a design's folder or JSON, a fitted law, a run table, a folder of runs or of a sweep, a plan's JSON, a model's "
+    "config or name"
+)
+DESIGNS, TABLES = "designs.json", (".csv", ".parquet", ".jsonl")
+_MAPPINGS = (".json", ".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class PageSource:
+    """One path, read."""
+
+    given: str
+    """As the user wrote it."""
+    kind: SourceKind
+    value: Any
+    """DesignsRecord, Loaded, FittedLaw, DataFrame, RunTable, LayoutPlanRecord or ServingPlanRecord by kind."""
+    number: int
+    """Of all sources, from 1."""
+    path: Path | None = None
+    """None for a model that is not a file of this machine."""
+    sha256: str | None = None
+    """Of the file that says what it is."""
+    command: str = ""
+    """The command line that makes such a result, where the file says it."""
+
+
+def read_sources(given: Iterable[str | Path]) -> tuple[PageSource, ...]:
+    """Each path, recognised and read. Raises UserError for the first that is none of what is understood."""
+    return tuple(_read(str(each), number) for number, each in enumerate(given, start=1))
+
+
+def _read(given: str, number: int) -> PageSource:
+    path = Path(given)
+    if path.is_dir():
+        return _read_folder(given, path, number)
+    if path.is_file():
+        return _read_file(given, path, number)
+    return _read_model(given, None, number)
+
+
+def _read_folder(given: str, path: Path, number: int) -> PageSource:
+    from moewright.experiment.collecting.collection import collect, holds_own_runs
+
+    if (path / DESIGNS).is_file():
+        return _of_mapping(given, path / DESIGNS, number, read_mapping(path / DESIGNS))
+    if holds_own_runs(path):
+        return PageSource(given, "runs", collect(path), number, path)
+    return _read_model(given, path, number)
+
+
+def _read_file(given: str, path: Path, number: int) -> PageSource:
+    if path.suffix.lower() in TABLES:
+        from moewright import runs
+
+        return PageSource(given, "table", runs.load(path), number, path, sha256_of(path))
+    if path.suffix.lower() in _MAPPINGS:
+        return _of_mapping(given, path, number, read_mapping(path))
+    return _read_model(given, path, number)
+
+
+def _of_mapping(given: str, path: Path, number: int, values: Mapping[str, Any]) -> PageSource:
+    """By what a file says that it is."""
+    for kind, value in _records(path, values):
+        return PageSource(given, kind, value, number, path, sha256_of(path))
+    if "format" in values and "model_type" not in values:
+        found = str(values["format"])
+        if not found.startswith("moewright-architecture/"):
+            raise UserError(
+                f"path: {given}: its format is {brief(found)}, of which there is no report; {_understood()}"
+            )
+    return _read_model(given, path, number)
+
+
+def _records(path: Path, values: Mapping[str, Any]) -> Iterator[tuple[SourceKind, Any]]:
+    written = str(values.get("format", ""))
+    if written.startswith("moewright-designs/"):
+        from moewright.designs.design_record import DesignsRecord
+
+        yield "design", DesignsRecord.from_dict(values, path)
+    if written.startswith("moewright-law/"):
+        from moewright import laws
+
+        yield "law", laws.load(path)
+    if "layouts" in values and "software" in values:
+        from moewright.hardware.serving_record import ServingPlanRecord
+
+        yield "plan", ServingPlanRecord.from_dict(values, path)
+    if "layouts" in values:
+        from moewright.hardware.layout_record import LayoutPlanRecord
+
+        yield "plan", LayoutPlanRecord.from_dict(values, path)
+
+
+def _read_model(given: str, path: Path | None, number: int) -> PageSource:
+    from moewright.hf.loading import load_architecture
+
+    try:
+        loaded = load_architecture(given)
+    except UserError as error:
+        raise UserError(f"path: {brief(given)} is taken for a model: {error}; {_understood()}") from None
+    digest = None if path is None or path.is_dir() else sha256_of(path)
+    return PageSource(given, "model", loaded, number, path, digest)
+
+
+def _understood() -> str:
+    return f"understood are {UNDERSTOOD}"

@@ -1,0 +1,70 @@
+"""From paths to a written page; again and again while runs behind it are under way."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from moewright.errors import UserError
+from moewright.files import write_text
+from moewright.report.page.page_assembly import Page, make_blocks, page_command, page_html, page_markdown
+from moewright.report.page.page_sources import PageSource, read_sources
+from moewright.report.page.written_page import PageFormat, PageSourceRecord, WrittenPage
+
+WATCH_SECONDS = 5.0
+_UNDER_WAY = ("pending", "running")
+
+Deliver = Callable[[Callable[[Path], object]], None]
+"""Takes what writes the page to a path, and sees that it gets its place."""
+
+
+def write_report(
+    paths: Sequence[str], out: str, format: PageFormat, title: str | None, watch: bool, deliver_page: Deliver
+) -> WrittenPage:
+    """Read, write, and with `watch` go on until no run of a folder is under way. Raises UserError."""
+    while True:
+        sources = read_sources(paths)
+        folders = [source for source in sources if source.kind == "runs"]
+        if watch and not folders:
+            raise UserError("watch: none of the paths is a folder of runs or of a sweep; leave it out")
+        going_on = watch and any(set(source.value.states) & {*_UNDER_WAY} for source in folders)
+        page = Page(
+            title=title or title_of(sources),
+            blocks=make_blocks(sources),
+            sources=sources,
+            command=page_command(paths, _options(out, format, title)),
+            is_under_way=going_on,
+        )
+        text = page_html(page) if format == "html" else page_markdown(page)
+        deliver_page(lambda path, text=text: write_text(path, text))  # type: ignore[misc]
+        if not going_on:
+            return _answer(page, out, format, text)
+        time.sleep(WATCH_SECONDS)
+
+
+def title_of(sources: Sequence[PageSource]) -> str:
+    """A heading made of what is shown."""
+    if designs := [source for source in sources if source.kind == "design"]:
+        found = designs[0].value.designs[designs[0].value.recommended.index]
+        return f"{found.sizes.num_experts} experts of {found.sizes.expert_size}, top-{found.sizes.top_k}"
+    if models := [source.value.name for source in sources if source.kind == "model"]:
+        return " and ".join((", ".join(models[:-1]), models[-1])) if len(models) > 1 else models[0]
+    if laws := [source.value.name for source in sources if source.kind == "law"]:
+        return f"{laws[0]}, fitted"
+    return f"{'Runs' if sources[0].kind in ('runs', 'table') else 'Layouts'} of {Path(sources[0].given).name}"
+
+
+def _options(out: str, format: PageFormat, title: str | None) -> dict[str, str]:
+    return {"out": out, **({"format": format} if format != "html" else {}), **({"title": title} if title else {})}
+
+
+def _answer(page: Page, out: str, format: PageFormat, text: str) -> WrittenPage:
+    return WrittenPage(
+        out=out,
+        format=format,
+        title=page.title,
+        bytes=len(text.encode()),
+        sections=tuple(block.title for block in page.blocks),
+        sources=tuple(
+            PageSourceRecord(path=source.given, kind=source.kind, sha256=source.sha256) for source in page.sources
+        ),
+    )

@@ -1,0 +1,105 @@
+"""The page of `moewright report` as text: what each kind of path becomes, in which order, and what no text can do."""
+
+import html.parser
+import json
+from pathlib import Path
+
+import pytest
+
+import moewright
+from moewright.errors import UserError
+from moewright.report.page.page_blocks import CHAPTERS, data_html
+from tests.hostile import TEXTS, active_parts
+
+TABLE, LAW = "examples/small_mixtures/runs.parquet", "examples/small_mixtures/zhao2025.json"
+MODEL = "examples/configs/olmoe-1b-7b.json"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Designs as a folder and as JSON, and plans."""
+    made = tmp_path_factory.mktemp("page")
+    designs = moewright.design(total_params="3B", train_tokens="2T", top=3, out=made / "designs")
+    (made / "printed.json").write_text(json.dumps(designs.to_dict()), encoding="utf-8")
+    plan = moewright.plan(MODEL, hardware="H100", devices=8, top=3)
+    (made / "plan.json").write_text(json.dumps(plan.to_dict()), encoding="utf-8")
+    serving = moewright.plan(MODEL, hardware="H100", devices=8, serve=True, top=3)
+    (made / "serving.json").write_text(json.dumps(serving.to_dict()), encoding="utf-8")
+    return made
+
+
+def test_kinds_are_told_by_content(folder: Path, tmp_path: Path) -> None:
+    expected: dict[str | Path, str] = {
+        folder / "designs": "design",
+        folder / "printed.json": "design",
+        LAW: "law",
+        TABLE: "table",
+        folder / "plan.json": "plan",
+        folder / "serving.json": "plan",
+        MODEL: "model",
+        "dbrx": "model",
+    }
+    for format in ("html", "md"):
+        page = moewright.make_report(list(expected), tmp_path / f"report.{format}", format=format)
+        assert [source.kind for source in page.sources] == list(expected.values())
+        assert page.bytes == (tmp_path / f"report.{format}").stat().st_size < 600_000
+
+
+class Headings(html.parser.HTMLParser):
+    """The chapters of a page, the ids of its elements, and what it would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.chapters: list[str] = []
+        self.ids: list[str] = []
+        self.fetched: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        said = {name: value or "" for name, value in attrs}
+        if tag == "section":
+            self.chapters.append(said["id"])
+        if "id" in said:
+            self.ids.append(said["id"])
+        for name in ("src", "href"):
+            if said.get(name, "#")[:1] != "#" and said[name] != "data:,":
+                self.fetched.append(said[name])
+
+
+def test_the_order_is_that_of_the_argument(folder: Path, tmp_path: Path) -> None:
+    moewright.make_report([TABLE, MODEL, LAW, folder / "printed.json"], tmp_path / "report.html")
+    found = Headings((tmp_path / "report.html").read_text(encoding="utf-8"))
+    order = [chapter for chapter in CHAPTERS if chapter in found.chapters]
+    assert found.chapters == [*order, "colophon"]
+    assert len(order) >= 6
+    assert len(found.ids) == len({*found.ids})
+    assert found.fetched == []
+
+
+def test_the_same_inputs_make_the_same_page(tmp_path: Path) -> None:
+    texts = []
+    for _ in range(2):
+        moewright.make_report([TABLE, LAW, MODEL], tmp_path / "report.html")
+        texts.append((tmp_path / "report.html").read_bytes())
+    assert texts[0] == texts[1]
+
+
+def test_what_is_not_understood_is_one_line(tmp_path: Path) -> None:
+    for path, words in (
+        ("README.md", "taken for a model"),
+        ("examples/train/tiny.yaml", "there is no report"),
+        ("olmo", "did you mean"),
+        ("examples", "understood are a design"),
+    ):
+        with pytest.raises(UserError, match=words) as found:
+            moewright.make_report(path, tmp_path / "report.html")
+        assert len(str(found.value)) < 400
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_end_no_element() -> None:
+    for text in TEXTS:
+        island = data_html("a", {text: text})
+        assert island.count("<") == island.count(">") == 2
+        assert active_parts(island) == active_parts(data_html("a", {"x": "x"}))
+        assert json.loads(island.partition(">")[2].rpartition("<")[0]) == {text: text}
