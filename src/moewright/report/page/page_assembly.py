@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
-from moewright import __version__
 from moewright.foreign_text import shell_words, to_html, to_markdown, visible
 from moewright.outputs import MARKDOWN_MARK, REPORT_MARK
 from moewright.report.page import PAGE_SECTIONS
@@ -138,7 +138,7 @@ def _colophon_html(page: Page) -> str:
     return (
         '<section id="colophon" aria-labelledby="colophon-title"><h2 id="colophon-title">Where it is from</h2>\n'
         "<article>"
-        f"<p>Made by moewright {to_html(__version__)} with</p>"
+        f"<p>Made by moewright {to_html(version('moewright'))} with</p>"
         f'<pre id="page-command" tabindex="0">{to_html(page.command)}</pre>'
         '<button type="button" class="copy" data-copy="page-command">Copy the command</button>'
         '<div class="scroll" role="region" tabindex="0" aria-label="Sources"><table class="sources">'
@@ -173,7 +173,7 @@ def page_markdown(page: Page) -> str:
         for block in page.blocks:
             if block.chapter == chapter:
                 text += f"\n### {to_markdown(block.title)}\n\n{block.markdown.rstrip()}\n"
-    text += f"\n## Where it is from\n\nMade by moewright {__version__} with\n\n    {visible(page.command)}\n\n"
+    text += f"\n## Where it is from\n\nMade by moewright {to_markdown(version('moewright'))} with\n\n    {visible(page.command)}\n\n"
     text += "| path | read as | SHA-256 | made by |\n| :-- | :-- | :-- | :-- |\n"
     for source in page.sources:
         cells = (source.given, _kind_words(source), source.sha256 or "-", source.command or "-")

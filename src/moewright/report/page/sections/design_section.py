@@ -221,9 +221,10 @@ class _Answer:
         ranges = {name: getattr(undecided.ranges, name) for name in SIZE_WORDS}
         said = (
             f"{undecided.count:,} of {self.record.search.feasible:,} designs within the budgets are beaten by none "
-            f"under all of {', '.join(undecided.laws)}: {size_ranges(ranges)}. Public runs bear out "
-            f"{undecided.confidence:.0%} of such verdicts where they are borne out least."
+            f"under all of {', '.join(undecided.laws)}: {size_ranges(ranges)}."
         )
+        if undecided.confidence is not None:
+            said += f" Public runs bear out {undecided.confidence:.0%} of such verdicts where it is least."
         columns = [
             PageColumn("", is_text=True),
             PageColumn("from", origin=CHOSEN),
