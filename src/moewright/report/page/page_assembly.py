@@ -173,7 +173,8 @@ def page_markdown(page: Page) -> str:
         for block in page.blocks:
             if block.chapter == chapter:
                 text += f"\n### {to_markdown(block.title)}\n\n{block.markdown.rstrip()}\n"
-    text += f"\n## Where it is from\n\nMade by moewright {to_markdown(version('moewright'))} with\n\n    {visible(page.command)}\n\n"
+    text += f"\n## Where it is from\n\nMade by moewright {to_markdown(version('moewright'))} with\n\n"
+    text += f"    {visible(page.command)}\n\n"
     text += "| path | read as | SHA-256 | made by |\n| :-- | :-- | :-- | :-- |\n"
     for source in page.sources:
         cells = (source.given, _kind_words(source), source.sha256 or "-", source.command or "-")
