@@ -13,7 +13,7 @@ from moewright.outputs import REPORT_FILE, Destination, deliver
 if TYPE_CHECKING:
     from moewright.report.page.written_page import PageFormat, WrittenPage
 
-FORMATS = ("html", "md")
+PAGE_FORMATS = ("html", "md")
 
 
 @command
@@ -51,7 +51,7 @@ def make_report(
     """
     from moewright.report.page.page_writing import write_report
 
-    page_format: PageFormat = one_of(format, "format", FORMATS)
+    page_format: PageFormat = one_of(format, "format", PAGE_FORMATS)
     paths = [str(each) for each in as_list(path)]
     destination = Destination("out", out, REPORT_FILE)
 

@@ -26,10 +26,10 @@ from moewright.report.page.page_blocks import (
     paragraphs_markdown,
 )
 from moewright.report.page.page_sources import PageSource
-from moewright.report.page.sections.model_section import COUNTED, config_text
+from moewright.report.page.sections.model_section import EXACT_COUNT, config_text
 
 CHOSEN = Origin("modelled", "the laws that may judge, then costs", "among designs that no other beats", "design.md")
-STORED = Origin("exact", "weights as stored and the cache", "all experts resident", "accounting.md")
+_WITH_THE_CACHE = Origin("exact", "weights as stored and the cache", "all experts resident", "accounting.md")
 _COMPARED_SIZES = ("hidden_size", "num_layers", "num_experts", "top_k", "shared_experts", "expert_size")
 _COSTS = ("train_device_hours", "decode_tokens_per_second", "time_to_first_token", "kv_bytes_per_token")
 _COST_WORDS = {
@@ -83,9 +83,9 @@ class _Answer:
         )
         undecided = self.record.undecided.count
         facts = [
-            ("parameters", PageNumber(format_count(first.total_params), first.total_params, COUNTED)),
-            ("active", PageNumber(format_count(first.active_params), first.active_params, COUNTED)),
-            ("memory with the cache", PageNumber(format_bytes(first.memory_bytes), first.memory_bytes, STORED)),
+            ("parameters", PageNumber(format_count(first.total_params), first.total_params, EXACT_COUNT)),
+            ("active", PageNumber(format_count(first.active_params), first.active_params, EXACT_COUNT)),
+            ("memory with the cache", PageNumber(format_bytes(first.memory_bytes), first.memory_bytes, _WITH_THE_CACHE)),
             (f"{self.record.costed_on.hardware}-hours of training", self._range(first.costs.train_device_hours, True)),
             (f"tokens/s on {self.where}", self._range(first.costs.decode_tokens_per_second)),
             ("undecided with it", PageNumber(f"{undecided:,} designs", undecided, CHOSEN)),
@@ -172,10 +172,10 @@ class _Answer:
     def _compared(self) -> list[tuple[str, Origin]]:
         """The rows of the comparison, in the order of `_figures` and `_differences`."""
         return [
-            *((SIZE_WORDS[size], COUNTED) for size in _COMPARED_SIZES),
-            ("parameters", COUNTED),
-            ("active", COUNTED),
-            ("memory with the cache", STORED),
+            *((SIZE_WORDS[size], EXACT_COUNT) for size in _COMPARED_SIZES),
+            ("parameters", EXACT_COUNT),
+            ("active", EXACT_COUNT),
+            ("memory with the cache", _WITH_THE_CACHE),
             *((_COST_WORDS[name], self.timed) for name in _COSTS),
             ("loss", CHOSEN),
         ]
@@ -199,7 +199,7 @@ class _Answer:
             [
                 PageColumn("law", is_text=True),
                 *(PageColumn(word, origin=CHOSEN) for word in SIZE_WORDS.values()),
-                PageColumn("active", origin=COUNTED),
+                PageColumn("active", origin=EXACT_COUNT),
             ],
             [
                 [
@@ -252,10 +252,10 @@ class _Answer:
         record = self.record
         columns = [
             PageColumn("design", is_text=True),
-            *(PageColumn(word, origin=COUNTED) for word in SIZE_WORDS.values()),
-            PageColumn("total", origin=COUNTED),
-            PageColumn("active", origin=COUNTED),
-            PageColumn("memory", origin=STORED),
+            *(PageColumn(word, origin=EXACT_COUNT) for word in SIZE_WORDS.values()),
+            PageColumn("total", origin=EXACT_COUNT),
+            PageColumn("active", origin=EXACT_COUNT),
+            PageColumn("memory", origin=_WITH_THE_CACHE),
             *(PageColumn(_COST_WORDS[name], origin=self.timed) for name in _COSTS),
             PageColumn("worst regret", "nats", CHOSEN),
         ]

@@ -78,15 +78,15 @@ def _text(text: str) -> str:
     return to_html(text)
 
 
-def middle(low: float, high: float) -> float:
-    """The middle of a range: geometric where it spans widely."""
+def _middle(low: float, high: float) -> float:
+    """The _middle of a range: geometric where it spans widely."""
     return float(np.sqrt(low * high)) if spans_widely(low, high) else (low + high) / 2
 
 
 def _plots(law: FittedLaw) -> dict[str, PagePlot]:
-    """The loss along each variable, the others in the middle of their ranges."""
+    """The loss along each variable, the others in the _middle of their ranges."""
     ranges = law.record.ranges
-    at = {name: middle(*ends) for name, ends in ranges.items()}
+    at = {name: _middle(*ends) for name, ends in ranges.items()}
     wide = {
         name: (low, high * BEYOND if name in SCALED and spans_widely(low, high) else high)
         for name, (low, high) in ranges.items()
@@ -111,7 +111,7 @@ def _plot(law: FittedLaw, curve: MarginalCurve, at: dict[str, float]) -> PagePlo
 
 def _caption(law: FittedLaw, variable: str) -> str:
     band = f", with {LEVEL:.0%} intervals of one new run" if len(law.record.draws) else ""
-    return f"Loss along {variable}, the others in the middle of their runs{band}. Shaded: beyond the runs."
+    return f"Loss along {variable}, the others in the _middle of their runs{band}. Shaded: beyond the runs."
 
 
 def _description(law: FittedLaw, plot: PagePlot) -> str:

@@ -28,11 +28,11 @@ from moewright.report.page.page_blocks import (
 )
 from moewright.report.page.page_sources import PageSource
 
-COUNTED = Origin("exact", "the architecture, tensor by tensor", docs="accounting.md")
-STORED = Origin("exact", "the architecture, as stored", "weights and cache in the named format", "accounting.md")
+EXACT_COUNT = Origin("exact", "the architecture, tensor by tensor", docs="accounting.md")
+EXACT_BYTES = Origin("exact", "the architecture, as stored", "weights and cache in the named format", "accounting.md")
 MULTIPLIED = Origin("exact", "the architecture", "2 FLOPs per multiply-add, causal attention", "accounting.md")
 TIMED = Origin("modelled", "the roofline of the device file", "[low, high] over efficiencies", "hardware.md")
-_ORIGINS = {"parameters": COUNTED, "": COUNTED, "bytes": STORED, "FLOPs": MULTIPLIED}
+_ORIGINS = {"parameters": EXACT_COUNT, "": EXACT_COUNT, "bytes": EXACT_BYTES, "FLOPs": MULTIPLIED}
 _LONG_COUNTS = ("parameters", "FLOPs")
 
 
@@ -69,17 +69,20 @@ def _name_html(one: Inspection) -> str:
 
 def _facts(one: Inspection) -> list[tuple[str, PageNumber]]:
     facts = [
-        ("parameters", PageNumber(format_count(one.total_params), one.total_params, COUNTED)),
-        ("active", PageNumber(format_count(one.active_params), one.active_params, COUNTED)),
+        ("parameters", PageNumber(format_count(one.total_params), one.total_params, EXACT_COUNT)),
+        ("active", PageNumber(format_count(one.active_params), one.active_params, EXACT_COUNT)),
     ]
     if one.moe is not None:
         facts.append(
-            ("experts, active", PageNumber(f"{_plain(one.moe.num_experts)}, {_plain(one.moe.top_k)}", origin=COUNTED))
+            (
+                "experts, active",
+                PageNumber(f"{_plain(one.moe.num_experts)}, {_plain(one.moe.top_k)}", origin=EXACT_COUNT),
+            )
         )
     weights = one.weights_bytes[one.weights_dtype]
-    facts.append((f"weights in {one.weights_dtype}", PageNumber(format_bytes(weights), weights, STORED)))
+    facts.append((f"weights in {one.weights_dtype}", PageNumber(format_bytes(weights), weights, EXACT_BYTES)))
     cache = one.kv_bytes_per_token[one.cache_layout.latent]
-    facts.append((f"cache of a token in {one.kv_dtype}", PageNumber(format_bytes(cache, 3), cache, STORED)))
+    facts.append((f"cache of a token in {one.kv_dtype}", PageNumber(format_bytes(cache, 3), cache, EXACT_BYTES)))
     return facts
 
 

@@ -18,8 +18,8 @@ from moewright.report.page.page_blocks import (
 )
 from moewright.report.page.page_sources import PageSource
 
-DIVIDED = Origin("exact", "the layout", "degrees that divide the devices", "hardware.md")
-HELD = Origin("exact", "weights, optimizer and activations by the layout", "the fullest device", "hardware.md")
+_DIVIDED = Origin("exact", "the layout", "degrees that divide the devices", "hardware.md")
+_HELD = Origin("exact", "weights, optimizer and activations by the layout", "the fullest device", "hardware.md")
 _TRAINING_DEGREES = ("tp", "pp", "ep", "dp", "cp", "zero", "micro_batch")
 _SERVING_DEGREES = ("tp", "dp", "ep", "pp", "instances", "batch")
 _TRAINING = (
@@ -50,8 +50,8 @@ def _block(record: LayoutPlanRecord | ServingPlanRecord, name: str) -> PageBlock
     timed = Origin("modelled", record.range, "[low, high]", "hardware.md")
     columns = [
         PageColumn("layout", is_text=True),
-        *(PageColumn(each.replace("_", " "), origin=DIVIDED) for each in degrees),
-        PageColumn("memory of a device", origin=HELD),
+        *(PageColumn(each.replace("_", " "), origin=_DIVIDED) for each in degrees),
+        PageColumn("memory of a device", origin=_HELD),
         *(PageColumn(word, unit, timed) for word, unit, _ in times),
         PageColumn("device-hours", origin=timed),
     ]

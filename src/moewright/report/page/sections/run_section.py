@@ -35,9 +35,9 @@ from moewright.report.page.page_plots import PLOT_ASSETS, PagePlot, PlotAxis, Pl
 from moewright.report.page.page_sources import PageSource
 from moewright.runs.schema import column_for
 
-MOST_ROWS = 1500
+_MOST_ROWS = 1500
 """Of a table in a page; the rest is in its file."""
-MOST_COLUMNS, SHOWN_AT_FIRST = 40, 10
+_MOST_COLUMNS, SHOWN_AT_FIRST = 40, 10
 MOST_FINDINGS = 30
 FIRST_COLUMNS = (
     "run_id",
@@ -167,7 +167,7 @@ def run_grid(
     same = [each for each in same if not each.endswith(": -")]
     first = [each for each in FIRST_COLUMNS if each in varying]
     first += [each for each in varying if each.startswith(AXIS_PREFIX) and each not in first]
-    shown = [*first, *(each for each in varying if each not in first)][:MOST_COLUMNS]
+    shown = [*first, *(each for each in varying if each not in first)][:_MOST_COLUMNS]
     if "run_id" in table and "run_id" not in shown:
         shown.insert(0, "run_id")
     problems: dict[int, list[str]] = {}
@@ -178,8 +178,8 @@ def run_grid(
         _column(each, table[each], measured, place >= SHOWN_AT_FIRST) for place, each in enumerate(shown)
     ]
     order = np.arange(len(table))
-    if len(table) > MOST_ROWS and "loss" in table:
-        order = np.sort(np.argsort(table["loss"].to_numpy(dtype=float), kind="stable")[:MOST_ROWS])
+    if len(table) > _MOST_ROWS and "loss" in table:
+        order = np.sort(np.argsort(table["loss"].to_numpy(dtype=float), kind="stable")[:_MOST_ROWS])
     cells = [[_cell(value) for value in table[each]] for each in shown]
     rows = [
         [
@@ -201,7 +201,7 @@ def run_grid(
         for place in order.tolist()
     ]
     rest = (
-        f"; the {MOST_ROWS:,} of least loss, all are in the file"
+        f"; the {_MOST_ROWS:,} of least loss, all are in the file"
         if len(table) > len(order) or len(rows) < len(table)
         else ""
     )
