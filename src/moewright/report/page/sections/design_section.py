@@ -29,7 +29,7 @@ from moewright.report.page.page_sources import PageSource
 from moewright.report.page.sections.model_section import EXACT_COUNT, config_text
 
 CHOSEN = Origin("modelled", "the laws that may judge, then costs", "among designs that no other beats", "design.md")
-_WITH_THE_CACHE = Origin("exact", "weights as stored and the cache", "all experts resident", "accounting.md")
+_RESIDENT = Origin("exact", "weights as stored and the cache", "all experts resident", "accounting.md")
 _COMPARED_SIZES = ("hidden_size", "num_layers", "num_experts", "top_k", "shared_experts", "expert_size")
 _COSTS = ("train_device_hours", "decode_tokens_per_second", "time_to_first_token", "kv_bytes_per_token")
 _COST_WORDS = {
@@ -85,7 +85,7 @@ class _Answer:
         facts = [
             ("parameters", PageNumber(format_count(first.total_params), first.total_params, EXACT_COUNT)),
             ("active", PageNumber(format_count(first.active_params), first.active_params, EXACT_COUNT)),
-            ("memory with the cache", PageNumber(format_bytes(first.memory_bytes), first.memory_bytes, _WITH_THE_CACHE)),
+            ("memory with the cache", PageNumber(format_bytes(first.memory_bytes), first.memory_bytes, _RESIDENT)),
             (f"{self.record.costed_on.hardware}-hours of training", self._range(first.costs.train_device_hours, True)),
             (f"tokens/s on {self.where}", self._range(first.costs.decode_tokens_per_second)),
             ("undecided with it", PageNumber(f"{undecided:,} designs", undecided, CHOSEN)),
@@ -175,7 +175,7 @@ class _Answer:
             *((SIZE_WORDS[size], EXACT_COUNT) for size in _COMPARED_SIZES),
             ("parameters", EXACT_COUNT),
             ("active", EXACT_COUNT),
-            ("memory with the cache", _WITH_THE_CACHE),
+            ("memory with the cache", _RESIDENT),
             *((_COST_WORDS[name], self.timed) for name in _COSTS),
             ("loss", CHOSEN),
         ]
@@ -255,7 +255,7 @@ class _Answer:
             *(PageColumn(word, origin=EXACT_COUNT) for word in SIZE_WORDS.values()),
             PageColumn("total", origin=EXACT_COUNT),
             PageColumn("active", origin=EXACT_COUNT),
-            PageColumn("memory", origin=_WITH_THE_CACHE),
+            PageColumn("memory", origin=_RESIDENT),
             *(PageColumn(_COST_WORDS[name], origin=self.timed) for name in _COSTS),
             PageColumn("worst regret", "nats", CHOSEN),
         ]
