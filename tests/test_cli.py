@@ -182,7 +182,7 @@ def test_without_a_command_the_help_is_the_answer(
             "qqqq",
             f"qqqq: moewright has no such command; known: {FIRST_WORDS}",
         ),
-        ("laws -b", "-b: laws has no such argument; known: --evidence, --json"),
+        ("laws -b", "-b: laws has no such argument; known: --evidence, --explain, --quiet, --json"),
         ("--verson", "--verson: moewright has no such argument; did you mean --version?"),
     ],
 )

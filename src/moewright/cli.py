@@ -36,10 +36,13 @@ GROUPS = {"data": "Data for training runs."}
 SAYS_WHAT_IT_WROTE = ("design", "fit", "export", "data prepare")
 """Commands whose results do not say it themselves."""
 DISPLAY_OPTIONS = {
+    "explain": "Print all that is behind the answer.",
     "quiet": "Do not show how far the work is.",
     "json": "Print one JSON object and nothing else.",
 }
-"""Every command has these; they are about the terminal, so the functions have none of them."""
+"""They are about the terminal, so the functions have none of them."""
+EXPLAINED_COMMANDS = ("inspect", "predict", "plan", "fit", "laws")
+"""Commands that can say more than fits on a screen; `design` has its own option, for it computes more."""
 MOST_NAMES = 8
 DEVICES = ("hardware", "experts_on")
 """Arguments that take a device, or the word list."""
@@ -116,20 +119,24 @@ def _callback(path: str, function: Callable[..., Any]) -> Callable[..., None]:
 
     def run(**given: Any) -> None:
         as_json, is_quiet = given.pop("json"), given.pop("quiet")
+        explain = path in EXPLAINED_COMMANDS and given.pop("explain")
+        if explain and as_json:
+            raise UserError("explain: --json has all of it; leave it out")
         was_given = {name: value for name, value in given.items() if value is not None and value not in (False, [], ())}
         values = {name: from_text(value, parameters[name]) for name, value in was_given.items()}
         with nullcontext() if is_quiet else showing_progress():
             result = function(**values)
         if not getattr(result, "is_first", True):  # of several processes that train together, one speaks
             return
-        _tell(result, values if path in SAYS_WHAT_IT_WROTE else {}, as_json)
+        _tell(result, values if path in SAYS_WHAT_IT_WROTE else {}, as_json, explain)
         raise typer.Exit(_exit_code(result, values))
 
     texts = helps(function)
     options = [
         _option(path, parameter, texts[name], not place) for place, (name, parameter) in enumerate(parameters.items())
     ]
-    for name, help_text in DISPLAY_OPTIONS.items():
+    display = {name: text for name, text in DISPLAY_OPTIONS.items() if name != "explain" or path in EXPLAINED_COMMANDS}
+    for name, help_text in display.items():
         flag = Annotated[bool, typer.Option(f"--{name}", help=help_text)]
         options.append(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=flag))
     run.__signature__ = Signature(options)  # type: ignore[attr-defined]
@@ -169,14 +176,17 @@ def _list_devices(given: str | None) -> str | None:
     return given
 
 
-def _tell(result: Any, values: Mapping[str, Any], as_json: bool) -> None:
+def _tell(result: Any, values: Mapping[str, Any], as_json: bool, explain: bool = False) -> None:
     """Print a result, as JSON or for people, and for people what was written."""
     if as_json:
         print(json.dumps(result.to_dict(), allow_nan=False))
         return
-    from moewright.report import show
+    from moewright.report import EXPLAINED, show
+    from moewright.screen import Screen
 
-    show(result)
+    show(result, Screen(explain=explain))
+    if explain and not any(kind.__name__ in EXPLAINED for kind in type(result).__mro__):
+        print(visible("moewright: warning: explain: this answer is all that there is"), file=sys.stderr)
     for path in (Path(values[name]) for name in ("out", "plots", "preregister") if name in values):
         names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""

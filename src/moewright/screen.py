@@ -17,9 +17,13 @@ _PRIVATE = 0xE000
 
 
 class Screen(Console):
-    """A console to which texts are texts: no markup, no highlighting, no emoji by name, no control characters."""
+    """A console to which texts are texts: no markup, no highlighting, no emoji by name, no control characters.
 
-    def __init__(self, **settings: Any) -> None:
+    `explain`: all that is behind an answer is wanted, not only what fits on one screen of 24 lines.
+    """
+
+    def __init__(self, *, explain: bool = False, **settings: Any) -> None:
+        self.explain = explain
         super().__init__(**{**settings, "markup": False, "highlight": False, "emoji": False})
 
     def render_str(self, text: str, **settings: Any) -> Text:
@@ -29,6 +33,10 @@ class Screen(Console):
     def whole_line(self, text: str) -> None:
         """Print one line that is not wrapped: what people copy, and what programs look for."""
         self.print(text, soft_wrap=True)
+
+    def point_to(self, more: str) -> None:
+        """Say what `--explain` would show, where the answer leaves it out."""
+        self.print(f"--explain: {more}", style="dim")
 
     def document(self, text: str) -> None:
         """Print lines as they are, each with nothing that a terminal obeys."""

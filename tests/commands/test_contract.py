@@ -111,6 +111,7 @@ def test_the_command_line_has_the_same(path: str) -> None:
     options = options_of(path)
     assert options.pop("json").is_flag
     assert options.pop("quiet").is_flag
+    assert path not in cli.EXPLAINED_COMMANDS or options.pop("explain").is_flag
     assert list(options) == list(inspect.signature(function_of(path)).parameters)
     for word, (name, option) in zip(CONTRACT[path].split(), options.items(), strict=True):
         written, _, default = word.removeprefix("--").rstrip("!").partition("=")

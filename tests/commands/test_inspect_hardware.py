@@ -43,7 +43,7 @@ def test_tables_fit_80_columns(config: str, devices: int) -> None:
     inspection = moewright.inspect(
         f"examples/configs/{config}.json", hardware="H100", devices=devices, batch=128, tokens_per_sequence=10**6
     )
-    console = Screen(width=80, record=True, file=io.StringIO())
+    console = Screen(explain=True, width=80, record=True, file=io.StringIO())
     print_inspection(console, inspection)
     text = console.export_text()
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())

@@ -3,12 +3,16 @@
 import ast
 import inspect
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import moewright
-from moewright.report import SECTIONS, show
+from moewright.report import EXPLAINED, SECTIONS, show
+from moewright.screen import Screen
+from tests.test_cli import run
 
 SOURCE = Path(moewright.__file__).parent
 
@@ -40,3 +44,68 @@ def test_what_no_section_prints_is_an_error() -> None:
 def test_it_prints_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     show(moewright.inspect("examples/configs/olmoe-1b-7b.json"))
     assert "6.919B parameters" in capsys.readouterr().out
+
+
+SCREEN = 24
+"""Lines of the smallest terminal that is usual."""
+
+
+@pytest.fixture(scope="module")
+def one_of_each() -> dict[str, Any]:
+    """Results of usual size of the commands whose answers fit on a screen, by their classes."""
+    model, table = "deepseek-v3", "examples/small_mixtures/runs.parquet"
+    results = [
+        moewright.inspect(model, hardware="H100", devices=16),
+        moewright.predict("olmoe-1b-7b", "5T"),
+        moewright.plan("olmoe-1b-7b", hardware="H100", devices=64, price="H100=2.5", train_tokens="1T"),
+        moewright.plan("olmoe-1b-7b", hardware="H100", devices=8, serve=True),
+        moewright.fit(table, law="hoffmann2022", bootstrap=20, holdout="largest:0.1"),
+        moewright.describe_laws(),
+        moewright.design(memory="80GB", active_params="3B", train_tokens="2T", baseline="nemotron-3-nano-30b-a3b"),
+    ]
+    return {type(result).__name__: result for result in results}
+
+
+def printed(result: Any, width: int, *, explain: bool = False, terminal: bool = True) -> list[str]:
+    """The lines of a section."""
+    file = StringIO()
+    show(result, Screen(explain=explain, file=file, width=width, force_terminal=terminal, color_system=None))
+    return file.getvalue().splitlines()
+
+
+def test_answers_fit_on_a_screen(one_of_each: dict[str, Any]) -> None:
+    assert set(EXPLAINED) < set(one_of_each)
+    for name, result in one_of_each.items():
+        for width in (80, 160):
+            lines = printed(result, width)
+            assert len(lines) < SCREEN, (name, width, "\n".join(lines))
+            assert max(map(len, lines)) <= width, (name, width)
+
+
+def test_what_is_left_out_is_pointed_to(one_of_each: dict[str, Any]) -> None:
+    for name in EXPLAINED:
+        short, long = printed(one_of_each[name], 80), printed(one_of_each[name], 80, explain=True)
+        assert short[-1].startswith("--explain: "), name
+        assert not any(line.startswith("--explain") for line in long)
+        assert len(long) > len(short)
+        assert max(map(len, long)) <= 80 + 2 * (name == "LayoutPlan"), name
+
+
+def test_names_are_never_cut(one_of_each: dict[str, Any]) -> None:
+    laws, models = moewright.describe_laws(), moewright.models()
+    for width in (60, 80, 160):
+        for listed, names in ((laws, [law.name for law in laws.laws]), (models, [line.name for line in models.models])):
+            lines = printed(listed, width)
+            assert all(any(line.startswith(f"{name} ") for line in lines) for name in names)
+    piped = " ".join(" ".join(printed(models, 80, terminal=False)).split())
+    assert all(line.license in piped for line in models.models if line.license and len(line.license) < 14)
+
+
+def test_only_what_has_more_takes_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "inspect", "olmoe-1b-7b", "--explain")
+    assert (code, err) == (0, "")
+    assert "mxfp4" in out
+    code, out, err = run(capsys, "inspect", "olmoe-1b-7b", "dbrx", "--explain")
+    assert (code, err) == (0, "moewright: warning: explain: this answer is all that there is\n")
+    code, out, err = run(capsys, "inspect", "olmoe-1b-7b", "--explain", "--json")
+    assert (code, out, err) == (2, "", "moewright: explain: --json has all of it; leave it out\n")

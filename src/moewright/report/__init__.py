@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moewright.screen import Screen
 
-__all__ = ["SECTIONS", "show"]
+__all__ = ["EXPLAINED", "SECTIONS", "show"]
 
 SECTIONS: dict[str, str] = {
     "InspectionComparison": "comparison_tables.print_comparison",
@@ -46,8 +46,15 @@ SECTIONS: dict[str, str] = {
 command loads what its own result needs and nothing else."""
 
 
+EXPLAINED = ("Inspection", "LayoutPlan", "ServingPlan", "Prediction", "Fit", "LawList")
+"""Results whose sections leave out what `--explain` shows. `Designs` knows itself whether it is to be explained."""
+
+
 def show(result: Any, console: "Screen | None" = None) -> None:
-    """Print a result to a console; by default to standard output. TypeError for what no section prints."""
+    """Print a result to a console; by default to standard output, as much as one screen holds where a section can.
+
+    TypeError for what no section prints.
+    """
     section = next((SECTIONS[kind.__name__] for kind in type(result).__mro__ if kind.__name__ in SECTIONS), None)
     if section is None:
         raise TypeError(f"no section of the report prints a {type(result).__name__}")

@@ -16,7 +16,7 @@ from moewright.designs.rules import RULES, excluded, published_mixtures
 from moewright.designs.space import Space, describe_space
 from moewright.designs.undecided import REASONS
 from moewright.quantities import format_bytes, format_count
-from moewright.report.plain_tables import bare_table
+from moewright.report.plain_tables import bare_table, print_labelled
 from moewright.screen import Screen, styled
 
 # A law this many times outside its runs is the largest doubt.
@@ -38,8 +38,7 @@ SIZE_WORDS = {
 
 def print_designs(console: Screen, designs: Designs) -> None:
     """Print the answer in at most twelve lines, and all that is behind it where that was asked for."""
-    for label, text in answer_lines(designs):
-        console.print(styled("[bold]{}[/bold] {}", f"{label:8}", text))
+    print_labelled(console, answer_lines(designs))
     if designs.explained:
         console.print()
         _print_explanation(console, designs)

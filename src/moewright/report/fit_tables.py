@@ -1,6 +1,6 @@
 """The tables of `moewright fit`, made to read well at 80 columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ _MOST_ROWS = 5
 def print_fit(console: Screen, fit: Fit) -> None:
     """What was fitted, how well, how surely, and what the rows cannot tell."""
     law, record = fit.law, fit.law.record
-    print_findings(console, fit.findings)
     colour = "green" if record.status == "converged" else "yellow"
     console.print(styled(f"[bold]{{}}[/bold]: [{colour}]{{}}[/{colour}]", law.title, record.status))
     for message in record.messages:
@@ -27,16 +26,24 @@ def print_fit(console: Screen, fit: Fit) -> None:
         console.print(
             f"- counted from the models, as {record.law} defines them: {', '.join(fit.counted)}",
         )
-    console.print(law.form.formula)
-    console.print()
-    console.print(_facts(record))
+    if console.explain:
+        console.print(law.form.formula)
+        console.print()
+        console.print(_facts(record))
+    else:
+        error = f"RMSE {record.rmse:.4f} nats, {record.rmse_log:.2%}"
+        console.print(f"{record.num_rows} rows of {record.num_clusters} configurations, error on them {error}")
+        for name, value in _held_out(record):
+            console.print(f"{name.strip()}: {value}")
     console.print()
     console.print(_coefficients(record))
-    if record.reach:
+    if record.reach and console.explain:
         console.print()
         console.print(_reach(record))
     best = optima(law)
-    if best:
+    if best and not console.explain:
+        console.print(f"Optimum: {', '.join(f'{name} {_number(found.value)}' for name, found in best.items())}")
+    elif best:
         console.print()
         table = number_table("Optimum", "", "value", "90 % interval")
         for name, found in best.items():
@@ -44,12 +51,19 @@ def print_fit(console: Screen, fit: Fit) -> None:
             table.add_row(name, _number(found.value), f"{_number(low)} to {_number(high)}")
         console.print(table)
     open_ones = [item.name for item in record.identified if not item.pinned]
-    if open_ones:
+    if open_ones and console.explain:
         console.print()
         console.print(
             f"The rows do not pin {', '.join(open_ones)}: other values fit as well. Judge the law by held-out rows "
             "and by its optima, not by these."
         )
+    if console.explain:
+        console.print()
+        print_findings(console, fit.findings)
+        return
+    if fit.findings:
+        console.print(f"{len(fit.findings)} suspicious rows, fitted all the same")
+    console.point_to("form, settings, suspicious rows, intervals of optima, reach")
 
 
 def print_findings(console: Screen, findings: Sequence[Mapping[str, Any]]) -> None:
@@ -91,16 +105,22 @@ def _facts(record: FitRecord) -> Table:
             "  error on them, left out",
             f"{record.tuned.error_log:.2%} against {record.tuned.error_log_untuned:.2%} untuned",
         )
-    if record.holdout is not None:
-        held = record.holdout
-        table.add_row(f"{held.rows:.0f} rows kept from the fit", f"RMSE {held.rmse:.4f}, bias {held.bias:+.4f}")
-        if held.coverage_90 is not None:
-            table.add_row("  inside their 90 % interval", f"{held.coverage_90:.0%}")
-        if held.withheld:
-            table.add_row("  too far out for an interval", f"{held.withheld}")
+    for name, value in _held_out(record):
+        table.add_row(name, value)
     if record.failed or len(record.draws):
         table.add_row("bootstrap", f"{len(record.draws)} replicates, {record.failed} failed")
     return table
+
+
+def _held_out(record: FitRecord) -> Iterator[tuple[str, str]]:
+    held = record.holdout
+    if held is None:
+        return
+    yield f"{held.rows:.0f} rows kept from the fit", f"RMSE {held.rmse:.4f}, bias {held.bias:+.4f}"
+    if held.coverage_90 is not None:
+        yield "  inside their 90 % interval", f"{held.coverage_90:.0%}"
+    if held.withheld:
+        yield "  too far out for an interval", f"{held.withheld}"
 
 
 def _coefficients(record: FitRecord) -> Table:

@@ -5,7 +5,7 @@ from rich.table import Table
 from moewright.hardware.assessment import Assessment, LowHigh, StageTime
 from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
 from moewright.quantities import format_bytes, format_count
-from moewright.report.plain_tables import number_table
+from moewright.report.plain_tables import number_table, print_labelled
 from moewright.screen import Screen, lines, styled
 
 _NAMES = {
@@ -30,6 +30,9 @@ _BOUNDS = {"memory": "memory", "compute": "compute", "communication": "links", "
 def print_hardware(console: Screen, found: Assessment) -> None:
     """Print what fits, how fast it is, and what training takes."""
     one = found.devices == 1
+    if not console.explain:
+        _print_in_short(console, found)
+        return
     console.print()
     console.print(styled("[bold]On {} x {}[/bold]: {}", found.devices, found.device.name, found.device.description))
     if not one:
@@ -42,6 +45,26 @@ def print_hardware(console: Screen, found: Assessment) -> None:
     console.print(
         "Ranges: all efficiency factors at their good, and all at their bad end.",
     )
+
+
+def _print_in_short(console: Screen, found: Assessment) -> None:
+    memory = found.memory
+    needed, holds = format_bytes(memory.capacity - memory.spare), format_bytes(memory.capacity)
+    verdict = "fits: " if memory.fits else "does not fit: "
+    speeds, (first, last) = found.tokens_per_second_per_sequence, found.training_tokens_per_day
+    lines_ = (
+        (
+            f"{found.devices} x {found.device.name}",
+            f"{verdict}{needed} of {holds} on the fullest, {format_bytes(memory.reserve, 2)} kept free",
+        ),
+        (
+            "",
+            f"{_number(speeds[0])}-{_number(speeds[1])} tokens/s for each of {found.batch:,}, "
+            f"first token {_seconds(found.prefill.seconds)}",
+        ),
+        ("", f"training {format_count(first, 3)}-{format_count(last, 3)} tokens a day; all of this is modelled"),
+    )
+    print_labelled(console, lines_)
 
 
 def _placed(found: Assessment) -> str:

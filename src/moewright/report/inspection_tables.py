@@ -26,7 +26,7 @@ from moewright.hardware.inspection import Inspection, has_latent_attention
 from moewright.hardware.mixture_anatomy import MoERecord
 from moewright.quantities import format_bytes, format_count
 from moewright.records import Record
-from moewright.report.plain_tables import bare_table, number_table
+from moewright.report.plain_tables import bare_table, number_table, print_labelled
 from moewright.screen import Screen, styled
 
 _NAMES = {
@@ -45,7 +45,7 @@ _NAMES = {
 
 
 def print_inspection(console: Screen, inspection: Inspection) -> None:
-    """Print every table."""
+    """Print sizes by component and the rest in a few lines, or every table."""
     family = f" ({inspection.family})" if inspection.family else ""
     total, active = format_count(inspection.total_params), format_count(inspection.active_params)
     console.print(
@@ -56,21 +56,51 @@ def print_inspection(console: Screen, inspection: Inspection) -> None:
     facts += ["tied embeddings"] if a.tie_embeddings else []
     facts += [f"context {a.max_context}"] if a.max_context else []
     console.print(", ".join(facts))
-    for table in (_components, _layers, _experts, _weights, _cache, _share, _flops):
+    tables = (_components, _layers, _experts, _weights, _cache, _share, _flops)
+    for table in tables if console.explain else (_components,):
         made = table(inspection)
         if made is not None:
             console.print()
             console.print(made)
+    if not console.explain:
+        print_labelled(console, _in_short(inspection))
     if inspection.hardware is not None:
         from moewright.report.hardware_tables import print_hardware  # brings numpy
 
         print_hardware(console, inspection.hardware)
     for warning in inspection.warnings:
         console.print(styled("[yellow]warning:[/yellow] {}", warning))
+    if not console.explain:
+        console.point_to("layers, granularities, every weight format, FLOPs by component")
+
+
+def _in_short(inspection: Inspection) -> Iterator[tuple[str, str]]:
+    """The mixture, the bytes and the FLOPs, each in a line."""
+    moe = inspection.moe
+    if moe is not None:
+        sizes = f"{_short(moe.top_k)} of {_short(moe.num_experts)} experts of {_short(moe.expert_size)}"
+        shared = f"shared {_shared(moe)}" if moe.shared_experts else "none shared"
+        yield "Mixture", f"{sizes}, {shared}; sparsity {_short(moe.sparsity)}"
+    used, published = inspection.weights_dtype, inspection.published.total_bytes
+    stored = "not known" if published is None else format_bytes(published)
+    yield "Weights", f"{format_bytes(inspection.weights_bytes[used])} in {used}; as published {stored}"
+    each, batch = inspection.cache_bytes_per_sequence, inspection.batch
+    per_token = inspection.kv_bytes_per_token[inspection.cache_layout.latent]
+    sequences = f"{batch:,} sequences" if batch > 1 else "a sequence"
+    of_them = f"{sequences} of {inspection.tokens_per_sequence:,}"
+    yield (
+        "Cache",
+        f"{per_token:,.0f} bytes a token in {inspection.kv_dtype}, {format_bytes(batch * each)} for {of_them}",
+    )
+    share = inspection.tensor_parallel
+    if share is not None:
+        yield "Device", f"{format_bytes(share.total)} of both on the fullest of {share.devices:,}, tensor parallel"
+    forward, training = format_count(inspection.forward_flops), format_count(inspection.training_flops)
+    yield "FLOPs", f"{forward} a token forward, {training} in training, over {inspection.tokens_per_sequence:,} tokens"
 
 
 def _components(inspection: Inspection) -> Table:
-    table = number_table("Parameters (exact)", "", "total", "share", "active", "share")
+    table = number_table(None, "Parameters (exact)", "total", "share", "active", "share")
     total, active = inspection.total_params, inspection.active_params
     for key, name in _NAMES.items():
         if inspection.params[key] or inspection.active[key]:  # type: ignore[index]

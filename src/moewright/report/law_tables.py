@@ -14,21 +14,26 @@ from moewright.screen import Screen, lines, styled
 
 
 def print_laws(console: Screen, listed: LawList) -> None:
-    """The list of all laws."""
+    """The list of all laws: on a terminal a line each, in a pipe with every word."""
     table = Table(box=None, pad_edge=False)
+    # A narrow terminal cuts what is said of laws, never their names.
     table.add_column("law", no_wrap=True, style="bold")
-    table.add_column("what it relates", overflow="fold")
-    table.add_column("gives", overflow="fold")
-    table.add_column("conf.", no_wrap=True)
+    room = console.width - max(len(law.name) for law in listed.laws) - len("   from   ")
+    if console.is_terminal and not console.explain:
+        table.add_column("what it relates", no_wrap=True, overflow="ellipsis", max_width=room)
+    else:
+        table.add_column("what it relates", overflow="fold")
+    if console.explain:
+        table.add_column("gives", overflow="fold")
+    table.add_column("from", no_wrap=True, min_width=4)
     for law in listed.laws:
-        gives = ", ".join(law.gives) or "a form to fit"
-        table.add_row(law.name, law.title, gives, law.confidence.split(" ")[0].rstrip(","))
+        gives = [", ".join(law.gives) or "a form to fit"] if console.explain else []
+        table.add_row(law.name, law.title, *gives, law.confidence.split(" ")[0].rstrip(","))
     console.print(table)
-    console.print()
-    console.print(
-        "`moewright laws NAME` shows one law. Confidence of its coefficients: A the authors' own text or code,"
-    )
-    console.print("B two secondary sources, C one; form: to be fitted. Losses never compare across laws.")
+    console.print("A: coefficients by the authors, B: by two others, C: by one, form: to be fitted.")
+    console.print("`moewright laws NAME` shows one law. Losses never compare across laws.")
+    if not console.explain:
+        console.point_to("what each gives")
 
 
 def print_law(console: Screen, law: LawDescription) -> None:
@@ -109,19 +114,22 @@ def print_prediction(console: Screen, prediction: Prediction) -> None:
     console.print()
     answering = [answer for answer in prediction.laws if answer.reason is None]
     silent = [answer for answer in prediction.laws if answer.reason is not None]
+    in_full = console.explain
     if answering:
         table = Table(box=None, pad_edge=False)
         table.add_column("law", no_wrap=True, style="bold")
         table.add_column("expects", no_wrap=True)
-        table.add_column("against the runs behind it", overflow="fold")
+        table.add_column("against the runs behind it" if in_full else "farthest from its runs", overflow="fold")
         for answer in answering:
-            table.add_row(answer.law, _expects(answer), _against(answer))
+            table.add_row(answer.law, _expects(answer), _against(answer, in_full))
         console.print(table)
         console.print()
     for answer in answering:
         if answer.withheld is not None:
             console.print(styled("[yellow]no interval[/yellow] of {}: {}", answer.law, answer.withheld))
-    if silent:
+    if silent and not in_full:
+        console.print(f"Without an answer: {', '.join(answer.law for answer in silent)}")
+    if silent and in_full:
         table = bare_table("Not applicable")
         table.show_header = False
         table.add_column(no_wrap=True)
@@ -133,6 +141,8 @@ def print_prediction(console: Screen, prediction: Prediction) -> None:
     for warning in prediction.warnings:
         console.print(styled("[yellow]note:[/yellow] {}", warning))
     console.print(NEVER_COMPARE)
+    if not in_full:
+        console.point_to("all that is outside a law's runs, and why laws have no answer")
 
 
 def _expects(answer: LawPrediction) -> Text:
@@ -148,7 +158,9 @@ def _expects(answer: LawPrediction) -> Text:
     return lines(*found)
 
 
-def _against(answer: LawPrediction) -> str | Text:
+def _against(answer: LawPrediction, in_full: bool) -> str | Text:
+    if answer.outside and not in_full:
+        return _distance(max(answer.outside, key=lambda status: status.factor))
     if answer.outside:
         return lines(*map(_distance, answer.outside))
     known = [status for status in answer.domain.values() if status.status != "unstated"]

@@ -1,5 +1,7 @@
 """The tables of `moewright plan`, made to read well at 80 columns."""
 
+from collections.abc import Iterable
+
 from rich.table import Table
 
 from moewright.hardware.layout_plan import LayoutPlan, layout_text
@@ -27,6 +29,9 @@ _NAMES = {
 }
 
 
+_MOST_PARTS = 3
+
+
 def print_layouts(console: Screen, plan: LayoutPlan) -> None:
     """Print the best layouts, the first in full, and why the others are refused."""
     record = plan.record
@@ -46,9 +51,13 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
     console.print(_layouts(record))
     console.print()
     console.print(styled("[bold]The first[/bold]: --layout {}", layout_text(best)))
-    console.print(held_table(record, best))
-    console.print()
-    console.print(_times(best))
+    if console.explain:
+        console.print(held_table(record, best))
+        console.print()
+        console.print(_times(best))
+    else:
+        print_shares(console, "Memory", best.memory)
+        print_shares(console, "Time", [(_NAMES[name], ends[1]) for name, ends in best.components.items()])
     if best.cost is not None:
         console.print()
         print_bill(console, "Training", best.cost)
@@ -60,11 +69,14 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
         console.print(styled("({})", served))
         if life.together is not None:
             print_bill(console, "Together", life.together)
-    console.print()
-    console.print(styled("[bold]Megatron-LM[/bold]: {}", " ".join(best.megatron)))
-    if best.torchtitan is not None:
-        console.print(styled("[bold]torchtitan[/bold]: {}", " ".join(best.torchtitan)))
+    if console.explain:
+        console.print()
+        console.print(styled("[bold]Megatron-LM[/bold]: {}", " ".join(best.megatron)))
+        if best.torchtitan is not None:
+            console.print(styled("[bold]torchtitan[/bold]: {}", " ".join(best.torchtitan)))
     print_end(console, record)
+    if not console.explain:
+        console.point_to("memory and time by component, flags for trainers, the nearest refused")
 
 
 def _layouts(record: LayoutPlanRecord) -> Table:
@@ -119,12 +131,24 @@ def print_bill(console: Screen, what: str, cost: LayoutCostRecord) -> None:
     console.print(styled("[bold]{}[/bold]: {}", what, "".join(parts)[2:]))
 
 
+def print_shares(console: Screen, what: str, parts: Iterable[tuple[str, float]]) -> None:
+    """A line with the largest parts of a whole, in per cent."""
+    sizes = sorted(parts, key=lambda part: -part[1])
+    whole = sum(size for _, size in sizes)
+    largest = ", ".join(f"{name} {size / whole:.0%}" for name, size in sizes[:_MOST_PARTS] if size)
+    console.print(styled("[bold]{}[/bold] {}", f"{what:6}", largest))
+
+
 def print_end(console: Screen, record: LayoutPlanRecord | ServingPlanRecord) -> None:
     """Why layouts are refused, what the ranges mean, and warnings."""
-    if record.refused:
+    if record.refused and console.explain:
         console.print()
         console.print(_refused(record))
-    console.print()
+    if console.explain:
+        console.print()
+    if record.refused and not console.explain:
+        refused = sum(each.count for each in record.refused.values())
+        console.print(f"Refused: {refused:,} of {record.considered:,} considered.")
     console.print(f"Ranges: {record.range}.")
     for warning in record.warnings:
         console.print(warning)

@@ -8,8 +8,8 @@ from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
 
-_LONGEST_LICENCE = 15
-"""Characters; the rest of a line of 80 is names and numbers."""
+_BESIDE_LICENCE = 66
+"""Characters of a line without its licence, which is left out where a terminal has no room for all of it."""
 
 
 def print_models(console: Screen, listed: ModelList) -> None:
@@ -18,7 +18,10 @@ def print_models(console: Screen, listed: ModelList) -> None:
     table.add_column("model", no_wrap=True)
     for column in ("total", "active", "experts", "tokens", "released"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("licence", no_wrap=True)
+    longest = max(len(line.license or "") for line in listed.models)
+    has_licence = not console.is_terminal or console.width >= _BESIDE_LICENCE + longest
+    if has_licence:
+        table.add_column("licence", overflow="fold")
     for line in listed.models:
         table.add_row(
             line.name,
@@ -27,12 +30,12 @@ def print_models(console: Screen, listed: ModelList) -> None:
             str(line.num_experts or "dense"),
             line.training_tokens or "-",
             line.released or "-",
-            _brief(line.license or "-"),
+            *([line.license or "-"] if has_licence else []),
         )
     console.print(table)
     console.print()
     console.print("Total and active are counted, the language model only; tokens are as published.")
-    console.print("`moewright models NAME` has the sources; a name serves wherever a config does.")
+    console.print("`moewright models NAME` has licence and sources; a name serves wherever a config does.")
 
 
 def print_model(console: Screen, model: ModelDescription) -> None:
@@ -56,10 +59,6 @@ def print_model(console: Screen, model: ModelDescription) -> None:
     facts.add_row("read from", model.config)
     console.print(facts)
     console.print(f"`moewright inspect {model.name}` counts it.")
-
-
-def _brief(licence: str) -> str:
-    return licence if len(licence) <= _LONGEST_LICENCE else f"{licence[: _LONGEST_LICENCE - 3]}..."
 
 
 def _figure(figure: Figure | None) -> str:

@@ -5,7 +5,7 @@ from rich.table import Table
 from moewright.hardware.serving_plan import ServingPlan, serving_layout_text
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
 from moewright.quantities import format_bytes
-from moewright.report.layout_tables import held_table, print_bill, print_end
+from moewright.report.layout_tables import held_table, print_bill, print_end, print_shares
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
 
@@ -44,14 +44,21 @@ def print_serving(console: Screen, plan: ServingPlan) -> None:
     console.print(_layouts(record))
     console.print()
     console.print(styled("[bold]The first[/bold]: --layout {}", serving_layout_text(best)))
-    console.print(held_table(record, best))
+    if console.explain:
+        console.print(held_table(record, best))
+    else:
+        print_shares(console, "Memory", best.memory)
     if best.experts_on_host:
         console.print(
             styled("Experts of {} layers are in the memory of {}.", str(best.experts_on_host), record.experts_on or "")
         )
-    console.print()
-    console.print(_times(best))
-    console.print()
+    if console.explain:
+        console.print()
+        console.print(_times(best))
+    else:
+        print_shares(console, "Time", [(_NAMES[name], ends[1]) for name, ends in best.components.items()])
+    if console.explain:
+        console.print()
     if best.cost is not None:
         print_bill(console, "Serving, the first", best.cost)
         cheapest = max(record.layouts, key=lambda layout: layout.tokens_per_second_per_device[0])
@@ -67,6 +74,8 @@ def print_serving(console: Screen, plan: ServingPlan) -> None:
             styled("[bold]SGLang[/bold]: python -m sglang.launch_server --model-path MODEL {}", " ".join(best.sglang))
         )
     print_end(console, record)
+    if not console.explain:
+        console.point_to("memory and time by component, the nearest refused")
 
 
 def _layouts(record: ServingPlanRecord) -> Table:
