@@ -43,7 +43,7 @@ GOOD: dict[str, dict[str, Any]] = {
 KINDS = {
     "inspect": "config:sources tokens_per_sequence:int? batch:int weights_dtype:text kv_dtype:text "
     "latent_cache:text window_cache:text tensor_parallel:int? hardware:name? devices:int?",
-    "predict": "config:sources train_tokens:quantity law:names? unique_tokens:quantity?",
+    "predict": "config:sources train_tokens:quantity law:names? unique_tokens:quantity? serve_tokens:quantity?",
     "models": "name:text?",
     "describe_laws": "name:name? evidence:flag",
     "fit": "runs:table law:name? source:text? where:pairs? column:pairs? holdout:text? bootstrap:int loss:text "
@@ -263,6 +263,9 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "train_tokens": "2T", "law": ["{tmp}/"]},
         {"config": OLMOE, "train_tokens": "2T", "unique_tokens": "0"},
         {"config": OLMOE, "train_tokens": "2T", "unique_tokens": "80GB"},
+        {"config": OLMOE, "train_tokens": "2T", "serve_tokens": "0"},
+        {"config": OLMOE, "train_tokens": "2T", "serve_tokens": "80GB"},
+        {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "serve_tokens": "2T"},
         {"config": [OLMOE, "{tmp}/missing.json"], "train_tokens": "2T"},
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "law": ["hoffmann2022"]},
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "law": ["docs/slicing2026.json"]},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from moewright.commands.checking import as_list, command
+from moewright.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ def predict(
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     *,
     unique_tokens: str | float | None = None,
+    serve_tokens: str | float | None = None,
 ) -> Prediction: ...
 
 
@@ -35,6 +37,7 @@ def predict(
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     *,
     unique_tokens: str | float | None = None,
+    serve_tokens: str | float | None = None,
 ) -> Prediction | JudgedModels: ...
 
 
@@ -45,6 +48,7 @@ def predict(
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     *,
     unique_tokens: str | float | None = None,
+    serve_tokens: str | float | None = None,
 ) -> Prediction | JudgedModels:
     """How good will it be? What every scaling law that applies expects, and how far it must extrapolate.
 
@@ -65,6 +69,8 @@ def predict(
         law: A law's name or the file of a fitted one; repeatable. [default: all]
         unique_tokens: Different tokens that there are, such as 500B; what is trained beyond them is seen again.
             [default: as many as are trained]
+        serve_tokens: Tokens that the one model will serve in its life, such as 10T: the size and the training tokens of
+            the same loss for which training and serving take the fewest FLOPs.
 
     Raises:
         UserError: For what cannot be read.
@@ -77,11 +83,16 @@ def predict(
     tokens = parse_count(train_tokens, "train-tokens")
     chosen = [resolve_law(each) for each in as_list(law)] or None
     unique = None if unique_tokens is None else parse_count(unique_tokens, "unique-tokens")
+    served = None if serve_tokens is None else parse_count(serve_tokens, "serve-tokens")
     if len(models) > 1:
+        if served is not None:
+            raise UserError("serve-tokens: is about the life of one model; give one config")
         from moewright.laws.judging.judged_models import judge_loaded
 
         return judge_loaded(models, tokens, chosen, unique_tokens=unique)
     from moewright.laws.prediction import predict_losses
 
     (one,) = models
-    return predict_losses(one.name, one.architecture, tokens, chosen, one.warnings, unique_tokens=unique)
+    return predict_losses(
+        one.name, one.architecture, tokens, chosen, one.warnings, unique_tokens=unique, serve_tokens=served
+    )

@@ -4,16 +4,18 @@ Losses of different laws never compare: each was measured with its own tokenizer
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from moewright.architecture import Architecture
+from moewright.complaints import check_number
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.laws.catalogue import get, names
-from moewright.laws.derive import caveats
+from moewright.laws.derive import active_params_with_embedding, caveats
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.law import InapplicableLaw, Law, LossForm, Rule, check_loss
+from moewright.laws.lifetime import LeastBill, Lifetime, least_bill
 from moewright.laws.repeated_data import effective_tokens, repetition_notes
 from moewright.laws.variable import Status
 from moewright.records import Items, Output, Record
@@ -53,6 +55,10 @@ class LawAnswer(Record):
     inside: bool | None
     """Whether all of `domain` is; null where the law is silent."""
     domain: Mapping[str, DomainStatus]
+    least_bill: LeastBill | None = None
+    """With tokens to be served: the model of the same shape and loss whose training and serving take least."""
+    no_least_bill: str | None = None
+    """Why there is none."""
 
 
 class PredictionAnswer(Output):
@@ -65,6 +71,10 @@ class PredictionAnswer(Output):
     """Different tokens among them, where that was said; null: all."""
     effective_tokens: float
     """New tokens that would do as much, which laws of loss are asked about."""
+    serve_tokens: float | None = None
+    """To be served after training, where that was said."""
+    lifetime_flops: float | None = None
+    """6 N_a train_tokens + 2 N_a serve_tokens of the model as it is."""
     laws: Items[LawAnswer]
     warnings: Items[str]
     note: str = NEVER_COMPARE
@@ -88,6 +98,8 @@ class LawPrediction:
     variables: dict[str, float] = field(default_factory=dict)
     domain: dict[str, Status] = field(default_factory=dict)
     """Where each variable, and each condition that the law's runs shared, lies against these runs."""
+    least_bill: LeastBill | None = None
+    no_least_bill: str | None = None
 
     @property
     def outside(self) -> list[Status]:
@@ -110,6 +122,8 @@ class LawPrediction:
                 name: DomainStatus(status=status.status, factor=status.factor, low=status.low, high=status.high)
                 for name, status in self.domain.items()
             },
+            least_bill=self.least_bill,
+            no_least_bill=self.no_least_bill,
         )
 
 
@@ -123,6 +137,8 @@ class Prediction(ShownTable):
     warnings: tuple[str, ...]
     unique_tokens: float | None = None
     """Different tokens among those trained on; None: all."""
+    life: Lifetime | None = None
+    """Training and serving of the model; None where nobody said how many tokens are served."""
 
     @property
     def effective_tokens(self) -> float:
@@ -136,6 +152,8 @@ class Prediction(ShownTable):
             train_tokens=self.train_tokens,
             unique_tokens=self.unique_tokens,
             effective_tokens=self.effective_tokens,
+            serve_tokens=None if self.life is None else self.life.served_tokens,
+            lifetime_flops=None if self.life is None else self.life.flops,
             laws=tuple(law.answer() for law in self.laws),
             warnings=self.warnings,
         )
@@ -171,18 +189,25 @@ def predict_losses(
     warnings: Iterable[str] = (),
     *,
     unique_tokens: float | None = None,
+    serve_tokens: float | None = None,
 ) -> Prediction:
     """What each law expects of a model trained on so many tokens; None asks every published law that gives a number.
 
     A law that does not apply is listed with its reason. `name` and `warnings` are carried into the answer. With fewer
-    `unique_tokens` than are trained, laws of loss are asked about the new tokens that would do as much.
+    `unique_tokens` than are trained, laws of loss are asked about the new tokens that would do as much. With
+    `serve_tokens` each is asked, too, for the model of the same loss whose training and serving take least.
     """
     chosen = list(laws) if laws is not None else [law for law in map(get, names()) if _gives_numbers(law)]
     notes = repetition_notes(train_tokens, unique_tokens)
     worth = effective_tokens(train_tokens, unique_tokens)
     answers = tuple(_ask(law, architecture, worth if "loss" in law.gives else train_tokens) for law in chosen)
+    life = None
+    if serve_tokens is not None:
+        check_number(serve_tokens, "serve-tokens", above=0)
+        life = Lifetime(active_params_with_embedding(architecture), train_tokens, unique_tokens, serve_tokens)
+        answers = tuple(_with_bill(law, answer, life) for law, answer in zip(chosen, answers, strict=True))
     told = (*warnings, *notes, *_rates_apart(answers), *caveats(architecture))
-    return Prediction(name, train_tokens, answers, told, unique_tokens)
+    return Prediction(name, train_tokens, answers, told, unique_tokens, life)
 
 
 def _rates_apart(answers: Iterable[LawPrediction]) -> tuple[str, ...]:
@@ -201,6 +226,15 @@ def _rates_apart(answers: Iterable[LawPrediction]) -> tuple[str, ...]:
 
 def _gives_numbers(law: Law) -> bool:
     return isinstance(law, LossForm | Rule | FittedLaw)
+
+
+def _with_bill(law: Law, answer: LawPrediction, life: Lifetime) -> LawPrediction:
+    if answer.loss is None:
+        return answer
+    try:
+        return replace(answer, least_bill=least_bill(law, answer.variables, life))
+    except InapplicableLaw as reason:
+        return replace(answer, no_least_bill=str(reason))
 
 
 def _ask(law: Law, architecture: Architecture, train_tokens: float) -> LawPrediction:

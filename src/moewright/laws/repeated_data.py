@@ -2,7 +2,10 @@
 
 import math
 
+import numpy as np
+
 from moewright.complaints import check_number
+from moewright.laws.variable import Array
 from moewright.quantities import format_count
 
 DECAY = 15.39
@@ -23,6 +26,22 @@ def effective_tokens(train_tokens: float, unique_tokens: float | None) -> float:
         return train_tokens
     repetitions = train_tokens / unique_tokens - 1
     return unique_tokens * (1 - DECAY * math.expm1(-repetitions / DECAY))
+
+
+def tokens_worth(effective: Array, unique_tokens: float | None) -> Array:
+    """Tokens (S,) to train on, of which so many are different, that do as much as new ones: `effective_tokens` undone.
+
+    Infinite where no number of passes does.
+
+    >>> f"{tokens_worth(np.float64(effective_tokens(4e9, 1e9)), 1e9):.3e}"
+    '4.000e+09'
+    """
+    if unique_tokens is None:
+        return effective
+    with np.errstate(all="ignore"):
+        left = 1 - (effective / unique_tokens - 1) / DECAY
+        repetitions = np.where(left > 0, -DECAY * np.log(left), np.inf)
+        return np.where(effective <= unique_tokens, effective, unique_tokens * (1 + repetitions))
 
 
 def repetition_notes(train_tokens: float, unique_tokens: float | None) -> list[str]:

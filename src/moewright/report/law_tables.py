@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moewright.laws.description import LawDescription, LawList, OptimumDescription, VariableDescription
+from moewright.laws.lifetime import Lifetime
 from moewright.laws.prediction import NEVER_COMPARE, LawPrediction, Prediction
 from moewright.laws.variable import Status
 from moewright.quantities import format_count
@@ -138,11 +139,37 @@ def print_prediction(console: Screen, prediction: Prediction) -> None:
             table.add_row(answer.law, answer.reason or "")
         console.print(table)
         console.print()
+    if prediction.life is not None:
+        _print_bill(console, prediction.life, answering)
     for warning in prediction.warnings:
         console.print(styled("[yellow]note:[/yellow] {}", warning))
     console.print(NEVER_COMPARE)
     if not in_full:
         console.point_to("all that is outside a law's runs, and why laws have no answer")
+
+
+def _print_bill(console: Screen, life: Lifetime, answers: Sequence[LawPrediction]) -> None:
+    """What the model's life takes, and for each law the model of the same loss that takes least."""
+    served = format_count(life.served_tokens)
+    console.print(f"Training and serving {served} tokens: {life.flops:.3g} FLOPs (6 N_a D + 2 N_a S)")
+    console.print()
+    table = bare_table("Of the same shape and loss, least FLOPs in all")
+    table.add_column("law", no_wrap=True, style="bold")
+    for column in ("N_a", "tokens", "saves", "N_a unserved", "tokens unserved"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("outside", justify="right", no_wrap=True)
+    for answer in answers:
+        if (best := answer.least_bill) is not None:
+            sizes = (best.active_params, best.train_tokens, best.active_params_unserved, best.train_tokens_unserved)
+            size, tokens, *unserved = (format_count(value, 3) for value in sizes)
+            outside = _times(max(best.outside.values())) if best.outside else ""
+            table.add_row(answer.law, size, tokens, f"{best.saved:.0%}", *unserved, outside)
+    if table.row_count:
+        console.print(table)
+    for answer in answers:
+        if answer.no_least_bill is not None:
+            console.print(f"- {answer.law}: {answer.no_least_bill}")
+    console.print()
 
 
 def _expects(answer: LawPrediction) -> Text:
