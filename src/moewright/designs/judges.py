@@ -21,7 +21,7 @@ from moewright.designs.space import Space
 from moewright.errors import UserError
 from moewright.laws import FittedLaw, Law, derive, resolve_law
 from moewright.laws import judges as published_judges
-from moewright.laws.law import ExpansionVariable, Judgement
+from moewright.laws.law import ExpansionVariable, Judgement, LossLaw
 from moewright.laws.variable import Array, Status, Variable
 
 ACTIVE = counts.active_params_non_embedding
@@ -108,14 +108,14 @@ def training_tokens(architecture: Countable[Any], budgets: Budgets) -> Any:
         return budgets.train_tokens
     if budgets.train_flops is not None:
         per_token = counts.training_flops_per_token(architecture, budgets.tokens_per_sequence)
-        return budgets.train_flops / np.asarray(per_token, dtype=np.float64)
+        return budgets.train_flops / np.asanyarray(per_token, dtype=np.float64)
     from moewright.hardware import training_device_hours
 
     assert budgets.train_device_hours is not None
     hours_per_token = training_device_hours(
         architecture, 1.0, trained_on(budgets)[0], tokens_per_sequence=budgets.tokens_per_sequence
     )[1]
-    return budgets.train_device_hours / np.asarray(hours_per_token, dtype=np.float64)
+    return budgets.train_device_hours / np.asanyarray(hours_per_token, dtype=np.float64)
 
 
 def losses(judge: JudgingLaw, at: DesignVariables) -> Array:
@@ -195,6 +195,12 @@ def _through_dense(how: Judgement, at: Mapping[str, Any]) -> Any:
     assert how.dense_flops is not None
     compute = how.dense_flops(at)
     if isinstance(compute, IntervalColumn):  # the loss falls as the compute grows
-        low, high = (how.dense.optimum(train_flops=end(compute))["loss"] for end in (upper, lower))
-        return IntervalColumn(low, high)
-    return how.dense.optimum(train_flops=compute)["loss"]
+        return IntervalColumn(*(_least_loss(how.dense, end(compute)) for end in (upper, lower)))
+    return _least_loss(how.dense, compute)
+
+
+def _least_loss(dense: LossLaw, train_flops: Any) -> Any:
+    """Of the compute-optimal model; unchecked, for whatever the formula's arithmetic accepts."""
+    assert dense.optimum_rule is not None
+    with np.errstate(all="ignore"):
+        return dense.optimum_rule.solve(dense.coefficients_with({}), train_flops=train_flops)["loss"]

@@ -107,7 +107,12 @@ def order_undecided(
 
 def worth_of_training(budgets: Budgets, hearing: Hearing) -> Worth:
     """By how much each law's loss falls with training, at the published model nearest to the budgets."""
-    entry = nearest_published(bytes_wanted(budgets) / bytes_per_param(budgets), budgets.active_params)
+    nearest = nearest_published(bytes_wanted(budgets) / bytes_per_param(budgets), budgets.active_params)
+    return worth_at(nearest, budgets, hearing)
+
+
+def worth_at(entry: ModelEntry, budgets: Budgets, hearing: Hearing) -> Worth:
+    """The same at a published model of one's choice."""
     more = budgets.relaxed(budgets.training, MORE_TRAINING)
     found: dict[str, float] = {}
     for judge in {judge.name: judge for judge in hearing.readings}.values():

@@ -69,7 +69,7 @@ class _Search:
 
     def may_hold(self, ranges: SizeRanges) -> Mask:
         """Which ranges may hold a design that no rival beats."""
-        return ~_beaten(self._heard.least_losses(ranges) - ROUNDING_NATS, self._rivals)
+        return ~beaten(self._heard.least_losses(ranges) - ROUNDING_NATS, self._rivals)
 
     def offer(self, designs: Candidates, single: bool) -> None:
         """Take designs into account."""
@@ -79,7 +79,7 @@ class _Search:
         better = by_weight[np.arange(len(best)), best] < np.einsum("wr,rw->w", self._weights, self._finite())
         self._rivals[:, better] = found[:, best[better]]
         if single:
-            left = ~_beaten(found, self._rivals)
+            left = ~beaten(found, self._rivals)
             self._singles.append(designs.take(left))
             self._losses.append(found[:, left])
 
@@ -87,7 +87,7 @@ class _Search:
         """The exact set, once everything has been offered: only designs on the front need to be held against."""
         designs = join([empty(), *self._singles])
         found = np.concatenate([np.empty((len(self._heard.judges), 0)), *self._losses], axis=1)
-        left = ~_beaten(found, found[:, front(found)])
+        left = ~beaten(found, found[:, front(found)])
         return Undecided(designs.take(left), found[:, left])
 
     def _finite(self) -> Array:
@@ -108,12 +108,12 @@ def front(found: Array) -> npt.NDArray[np.intp]:
     return np.array(on_front, dtype=np.intp)
 
 
-def _beaten(found: Array, rivals: Array) -> Mask:
-    """Which columns some rival beats by the margin in all readings."""
-    beaten = np.zeros(found.shape[1], dtype=bool)
+def beaten(found: Array, rivals: Array) -> Mask:
+    """Which columns of (readings, designs) some column of the rivals beats by the margin in all readings."""
+    lost = np.zeros(found.shape[1], dtype=bool)
     for rival in np.unique(rivals, axis=1).T:
-        left = np.flatnonzero(~beaten)
+        left = np.flatnonzero(~lost)
         if not len(left):
             break
-        beaten[left] = (found[:, left] > rival[:, None] + BEATS_BY).all(axis=0)
-    return beaten
+        lost[left] = (found[:, left] > rival[:, None] + BEATS_BY).all(axis=0)
+    return lost

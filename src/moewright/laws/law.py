@@ -92,8 +92,8 @@ class ExpansionVariable:
         The second is the expansion at which a model with the runs' share of experts has this total over active.
         """
         rest = 1 - self.experts_share
-        of_all = np.maximum((np.asarray(total_over_active) - rest) / self.experts_share, 1.0)
-        return self.of(np.asarray(expansion)), self.of(of_all)
+        of_all = np.maximum((np.asanyarray(total_over_active) - rest) / self.experts_share, 1.0)
+        return self.of(np.asanyarray(expansion)), self.of(of_all)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,3 +23,5 @@ PAGE_SECTIONS: Mapping[SourceKind, Sequence[str]] = {
     "plan": ("plan_section.plan_blocks",),
 }
 """By kind of source: functions of modules in `sections/`, in the order of their blocks; loaded when they are needed."""
+HTML_SECTIONS: Mapping[SourceKind, Sequence[str]] = {"design": ("what_if_section.what_if_blocks",)}
+"""The same for blocks that are of no use where no script runs."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moewright.foreign_text import shell_words, to_html, to_markdown, visible
 from moewright.outputs import MARKDOWN_MARK, REPORT_MARK
-from moewright.report.page import PAGE_SECTIONS
+from moewright.report.page import HTML_SECTIONS, PAGE_SECTIONS
 from moewright.report.page.page_blocks import CHAPTERS, ORIGIN_KINDS, PageBlock, data_html
 from moewright.report.page.page_sources import PageSource
 
@@ -33,12 +33,13 @@ class Page:
     """Whether the page reads itself again: runs behind it are under way, and somebody writes it anew."""
 
 
-def make_blocks(sources: Sequence[PageSource]) -> tuple[PageBlock, ...]:
+def make_blocks(sources: Sequence[PageSource], is_html: bool) -> tuple[PageBlock, ...]:
     """The blocks of all sources, in the order of the chapters. Raises UserError for what a section cannot show."""
     found: list[PageBlock] = []
     for kind, makers in PAGE_SECTIONS.items():
         of_kind = [source for source in sources if source.kind == kind]
-        for maker in makers if of_kind else ():
+        live = HTML_SECTIONS.get(kind, ()) if is_html else ()
+        for maker in (*makers, *live) if of_kind else ():
             module, function = maker.split(".")
             found += getattr(import_module(f"moewright.report.page.sections.{module}"), function)(of_kind)
     order = list(CHAPTERS)

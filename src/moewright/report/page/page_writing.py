@@ -29,7 +29,7 @@ def write_report(
         going_on = watch and any(set(source.value.states) & {*_UNDER_WAY} for source in folders)
         page = Page(
             title=title or title_of(sources),
-            blocks=make_blocks(sources),
+            blocks=make_blocks(sources, format == "html"),
             sources=sources,
             command=page_command(paths, _options(out, format, title)),
             is_under_way=going_on,

@@ -1,0 +1,68 @@
+"""Specs and configs of many designs as texts with places for the sizes, so that a page can hand any of them out."""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+
+from moewright.designs.candidates import Candidates, build_design, family_of
+from moewright.designs.space import Space
+from moewright.errors import UserError
+from moewright.hf import to_config
+from moewright.plain_values import dump_yaml
+
+# Numbers that stand for sizes, and occur as nothing else in a spec or a config.
+_STANDS_FOR = {
+    "hidden_size": 100_003,
+    "num_layers": 971,
+    "num_heads": 2038,
+    "num_kv_heads": 1019,
+    "head_dim": 1013,
+    "num_experts": 10_007,
+    "top_k": 5003,
+    "expert_size": 7001,
+}
+_EACH_LAYER = "{each of num_layers}"
+
+
+def design_templates(designs: Candidates, space: Space, context: int) -> dict[str, dict[str, str]]:
+    """By `DENSE_FIRST+SHARED_EXPERTS`: `spec` and `config`, where {size} stands for a size.
+
+    Besides the sizes there are {moe_layers} and {dense_size}. An entry of a list that a config has for each layer is
+    written once, with `{each of num_layers}` before it. A family that has no such config has none.
+    """
+    kinds = np.unique(np.stack([designs.dense_first, designs.shared_experts], axis=1), axis=0)
+    return {f"{first}+{shared}": _template(int(first), int(shared), space, context) for first, shared in kinds}
+
+
+def _template(first: int, shared: int, space: Space, context: int) -> dict[str, str]:
+    sizes = {**_STANDS_FOR, "dense_first": first, "shared_experts": shared}
+    columns: dict[str, Any] = {name: np.array([size]) for name, size in sizes.items()}
+    design = build_design(Candidates(**columns), space, context)
+    sizes |= {
+        "moe_layers": sizes["num_layers"] - first,
+        "dense_size": (sizes["top_k"] + shared) * sizes["expert_size"],
+    }
+    found = {"spec": _with_places(dump_yaml(design.to_dict(defaults=False)), sizes)}
+    try:
+        config = to_config(design, family_of(shared, space.target))
+    except UserError:
+        return found
+    once = {name: _once(value, sizes["num_layers"]) for name, value in config.items()}
+    return {**found, "config": _with_places(json.dumps(once, indent=2), sizes)}
+
+
+def _once(value: Any, num_layers: int) -> Any:
+    is_of_layers = isinstance(value, list) and len(value) == num_layers and len(set(value)) == 1
+    return [f"{_EACH_LAYER}{value[0]}"] if is_of_layers else value
+
+
+def _with_places(text: str, sizes: dict[str, int]) -> str:
+    names = {size: name for name, size in sizes.items() if name not in ("dense_first", "shared_experts")}
+
+    def place(number: re.Match[str]) -> str:
+        name = names.get(int(number[0]))
+        return number[0] if name is None else f"{{{name}}}"
+
+    return re.sub(r"\b\d+\b", place, text)

@@ -1,0 +1,94 @@
+"""The command line of `moewright design` that gives a record's answer, option by option."""
+
+from collections.abc import Callable
+
+from moewright.designs.budgets import TRAINING, Budgets
+from moewright.designs.design_record import DesignsRecord
+from moewright.designs.space import DEFAULT_VOCAB_SIZE, Space
+from moewright.laws import judges
+from moewright.quantities import parse_bytes, parse_count
+
+SPACE_FILE = "space.yaml"
+"""The file that a space of one's own is expected in."""
+_BYTES, _COUNTS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)), (("T", 1e12), ("B", 1e9), ("M", 1e6))
+_DEVICES = ("hardware", "devices", "train_hardware", "train_devices")
+_CONDITIONS = (*_DEVICES, "context", "batch", "weights_dtype", "kv_dtype")
+
+
+def design_options(record: DesignsRecord) -> dict[str, list[str]]:
+    """The words of each option by its name, all budgets exactly; those at their defaults are left out."""
+    b = record.budgets
+    found: dict[str, list[str]] = {}
+    memory = b.memory_bytes if b.memory_bytes is None else b.memory_bytes / b.devices
+    if memory is None and b.device_memory_bytes is not None and not _is_usual_room(b):
+        memory = b.device_memory_bytes
+    if memory is not None:
+        found["memory"] = [written_bytes(memory)]
+    for name in ("total_params", "active_params", "decode_tokens_per_second", "time_to_first_token", *TRAINING):
+        value = getattr(b, name)
+        if value is not None:
+            found[name] = [written_count(value)]
+    for name in _CONDITIONS:
+        value = getattr(b, name)
+        if value != Budgets.model_fields[name].default:
+            found[name] = [str(value)]
+    found["price"] = [f"{device}={price:.17g}" for device, price in b.price.items()]
+    if b.serve_tokens is not None:
+        found["serve_tokens"] = [written_count(b.serve_tokens)]
+    space, vocab_size = record.space, record.space.vocab_size
+    for usual, word in ((Space(), []), (Space.wide(), ["wide"])):
+        if space == usual.model_copy(update={"vocab_size": vocab_size}):
+            found["space"] = word
+            found["vocab_size"] = [] if vocab_size == DEFAULT_VOCAB_SIZE else [str(vocab_size)]
+    found.setdefault("space", [SPACE_FILE])
+    if set(record.laws) != {law.name for law in judges()}:
+        found["law"] = list(record.laws)
+    if record.recommended.prefer != "balanced":
+        found["prefer"] = [record.recommended.prefer]
+    if record.baseline.named:
+        found["baseline"] = [record.baseline.name]
+    return {name: words for name, words in found.items() if words}
+
+
+def design_words(options: dict[str, list[str]]) -> list[str]:
+    """The same as one list of words."""
+    words = ["moewright", "design"]
+    for name, values in options.items():
+        for value in values:
+            words += [f"--{name.replace('_', '-')}", value]
+    return words
+
+
+def written_bytes(value: float) -> str:
+    """A number of bytes as it is read back, to the last digit.
+
+    >>> written_bytes(80e9), written_bytes(85899345920.0)
+    ('80GB', '85899345920')
+    """
+    return _written(value, _BYTES, parse_bytes)
+
+
+def written_count(value: float) -> str:
+    """A count, a rate or a time as it is read back, to the last digit.
+
+    >>> written_count(2e12), written_count(30532122624.0), written_count(1e22), written_count(2.5)
+    ('2T', '30532122624', '1e+22', '2.5')
+    """
+    return _written(value, _COUNTS, parse_count)
+
+
+def _written(value: float, units: tuple[tuple[str, float], ...], parse: Callable[[str, str], float]) -> str:
+    for unit, size in units:
+        text = f"{value / size:g}{unit}"
+        if size <= value < 1e5 * size and parse(text, "") == value:
+            return text
+    whole = float(value).is_integer() and abs(value) < 1e16
+    return str(int(value)) if whole else repr(float(value))
+
+
+def _is_usual_room(b: Budgets) -> bool:
+    from moewright.hardware import load_device
+    from moewright.hardware.serving import RESERVE
+
+    assert b.hardware is not None
+    return b.device_memory_bytes == (1 - RESERVE) * load_device(b.hardware).memory

@@ -1,0 +1,130 @@
+"""What-if without a server: the designs near the asked budgets, which a page decides among by itself."""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from moewright.designs.branch_and_bound import search_problem
+from moewright.designs.budgets import Budgets
+from moewright.designs.design_record import DesignsRecord
+from moewright.designs.groups import groups_of
+from moewright.designs.judges import choose_judges
+from moewright.designs.space import Space
+from moewright.designs.vicinity import Vicinity, find_vicinity
+from moewright.errors import UserError
+from moewright.foreign_text import shell_words
+from moewright.quantities import format_count
+from moewright.report.design_tables import SIZE_WORDS
+from moewright.report.page.design_templates import design_templates
+from moewright.report.page.design_words import design_options, design_words, written_bytes, written_count
+from moewright.report.page.page_blocks import PageBlock, paragraphs_html
+from moewright.report.page.page_sources import PageSource
+from moewright.report.page.what_if_data import what_if_data
+
+_LIMIT_WORDS = {
+    "memory_bytes": "Memory of each device",
+    "device_memory_bytes": "Memory of each device",
+    "total_params": "Parameters",
+    "active_params": "Active parameters",
+    "decode_tokens_per_second": "Tokens/s of a sequence, at least",
+    "time_to_first_token": "Seconds to the first token",
+}
+_TRAINING_WORDS = {
+    "train_tokens": "Training tokens",
+    "train_flops": "Training FLOPs",
+    "train_device_hours": "Device-hours of training",
+}
+
+
+def what_if_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
+    """For each answer the settings near it, with what decides among them."""
+    for source in sources:
+        yield _block(source.value, f"design-{source.number}-what-if")
+
+
+def _block(record: DesignsRecord, name: str) -> PageBlock:
+    command = shell_words(*design_words(design_options(record)))
+    try:
+        vicinity = _vicinity(record)
+    except UserError as error:
+        vicinity, why = None, str(error)
+    else:
+        why = "too many designs are undecided near these budgets to be carried by a page"
+    if vicinity is None:
+        said = f"Other budgets are not answered here: {why}. Change them in the command: {command}"
+        return PageBlock("answer", name, "What if", paragraphs_html(said), "")
+    said = _said(vicinity)
+    return PageBlock(
+        "answer",
+        name,
+        "What if",
+        f'{paragraphs_html(said)}<div class="what-if" data-what-if="{name}"></div>\n',
+        "",
+        data={name: {**what_if_data(vicinity), **_words(record, vicinity)}},
+        assets=("what_if.css", "what_if.js", "what_if_view.js"),
+    )
+
+
+def _vicinity(record: DesignsRecord) -> Vicinity | None:
+    """None where a page cannot carry it; UserError for a law that is in no catalogue."""
+    if record.budgets.serve_tokens is not None:
+        raise UserError("the bill of a model's life counts servers that a page does not carry")
+    return _found(json.dumps([record.budgets.to_dict(), record.space.to_dict(), list(record.laws)]))
+
+
+@lru_cache(maxsize=4)
+def _found(asked: str) -> Vicinity | None:
+    """Once for the same budgets, space and laws: a page that is watched is written again and again."""
+    budgets, space, laws = json.loads(asked)
+    b = Budgets.from_dict(budgets)
+    return find_vicinity(search_problem(groups_of(Space.from_dict(space)), b, choose_judges(laws, b)))
+
+
+def _said(vicinity: Vicinity) -> str:
+    budgets = vicinity.problem.budgets
+    names = " and ".join(_LIMIT_WORDS[limit.name].split(",")[0].lower() for limit in vicinity.problem.bounds)
+    amounts = " / ".join(format_count(training.amount, 3) for training in vicinity.trainings)
+    return (
+        f"Move a budget, and the answer follows at once: {names} between {1 / vicinity.reach:.0%} and "
+        f"{vicinity.reach:.0%} of what was asked, {_TRAINING_WORDS[budgets.training].lower()} of {amounts}. Within "
+        "these the design, the undecided set and every number are exactly those of moewright design; the command that "
+        "says the same, and more, stands below."
+    )
+
+
+def _words(record: DesignsRecord, vicinity: Vicinity) -> dict[str, Any]:
+    """What the view says: labels, the command's words, the setting that was asked."""
+    budgets, on = record.budgets, record.costed_on
+    options = design_options(record)
+    limits = []
+    for limit in vicinity.problem.bounds:
+        asked = getattr(budgets, limit.name)
+        devices = budgets.devices if limit.name == "memory_bytes" else 1
+        is_bytes = limit.option == "memory"
+        limits.append(
+            {
+                "label": _LIMIT_WORDS[limit.name],
+                "option": limit.option.replace("-", "_"),
+                "unit": "bytes" if is_bytes else "count",
+                "text": (written_bytes if is_bytes else written_count)(asked / devices),
+                "devices": devices,
+                "inverse": limit.name == "decode_tokens_per_second",
+            }
+        )
+    return {
+        "words": {
+            "limits": limits,
+            "training": {
+                "label": _TRAINING_WORDS[budgets.training],
+                "option": budgets.training,
+                "texts": [written_count(training.amount) for training in vicinity.trainings],
+                "asked": [training.amount for training in vicinity.trainings].index(getattr(budgets, budgets.training)),
+            },
+            "sizes": SIZE_WORDS,
+            "templates": design_templates(vicinity.designs, vicinity.problem.space, budgets.context),
+            "prefer": record.recommended.prefer,
+            "options": {name: [shell_words(word) for word in words] for name, words in options.items()},
+            "hardware": {"serves": on.hardware, "trains": on.train_hardware},
+        }
+    }

@@ -1,0 +1,224 @@
+"""The designs near the asked budgets, and what gives their counts, costs and losses, in the form that a page carries.
+
+Sizes are written as places in three short lists (shapes, mixtures, expert sizes). Everything else is computed in the
+browser by `assets/what_if.js`, which runs the steps that our own functions took here (`designs.recorded`).
+"""
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from moewright.architecture import counts
+from moewright.designs.branch_and_bound import SearchProblem
+from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, columns
+from moewright.designs.costs import bytes_per_param, bytes_wanted, costed_on, design_costs
+from moewright.designs.hearing import BEATS_BY
+from moewright.designs.judges import DesignVariables, JudgingLaw
+from moewright.designs.limits import memory_bytes
+from moewright.designs.preference import WEIGHTS, worth_at
+from moewright.designs.recorded import Program, named
+from moewright.designs.rules import published_mixtures
+from moewright.designs.vicinity import NearbyTraining, Vicinity, trained_with
+from moewright.hf.published_models import ModelEntry
+
+_MIXTURE = ("num_experts", "top_k", "shared_experts")
+_SHAPE = tuple(name for name in CANDIDATE_SIZES if name not in (*_MIXTURE, "expert_size"))
+_TABLES = (_SHAPE, _MIXTURE, ("expert_size",))
+SIZE_LIMITS = ("memory_bytes", "total_params", "device_memory_bytes")
+"""The budget of size is the first of these that is given, as `bytes_wanted` takes it."""
+
+
+def what_if_data(vicinity: Vicinity) -> dict[str, Any]:
+    """Plain values for `openWhatIf`."""
+    few = _with_extremes(vicinity.designs)
+    recording = _Recording(vicinity, few)
+    found = _values(vicinity, recording)
+    if found["carried"]:  # something leaves the record, and its values are needed for every design
+        found = _values(vicinity, _Recording(vicinity, vicinity.designs))
+    return found
+
+
+def _with_extremes(designs: Candidates) -> Candidates:
+    """Designs with the least and the most of each size: what is recorded on them holds for all."""
+    columns_of = [getattr(designs, name) for name in CANDIDATE_SIZES]
+    return designs.take(np.unique([place for column in columns_of for place in (column.argmin(), column.argmax())]))
+
+
+def _values(vicinity: Vicinity, recording: "_Recording") -> dict[str, Any]:
+    problem, bounds = vicinity.problem, vicinity.problem.bounds
+    names = [limit.name for limit in bounds]
+    size = names.index(next(name for name in SIZE_LIMITS if name in names))
+    data = {
+        "count": len(vicinity.designs),
+        "tables": [_table(vicinity.designs, chosen) for chosen in _TABLES],
+        "limits": [
+            {"name": limit.name, "option": limit.option, "asked": limit.most, "low": low, "high": high, "cost": step}
+            for limit, low, high, step in zip(bounds, vicinity.low, vicinity.high, recording.limits(), strict=True)
+        ],
+        "size": {"limit": size, "params": _params_per_size(problem, size)},
+        "active": names.index("active_params") if "active_params" in names else None,
+        "counts": recording.counts(),
+        **recording.costs(vicinity.low[size], vicinity.high[size], size),
+        "laws": recording.laws(),
+        "trainings": [_training(vicinity, each) for each in vicinity.trainings],
+        "published": [
+            {
+                "name": entry.name,
+                "total_params": counts.total_params(entry.architecture),
+                "active_params": counts.active_params(entry.architecture),
+            }
+            for entry in _reachable(vicinity, size)
+        ],
+        "margin": BEATS_BY,
+        "weights": WEIGHTS,
+    }
+    return data | recording.program()
+
+
+def _table(designs: Candidates, names: Sequence[str]) -> dict[str, Any]:
+    rows = np.stack([getattr(designs, name) for name in names], axis=1)
+    distinct, places = np.unique(rows, axis=0, return_inverse=True)
+    return {"names": names, "rows": distinct.tolist(), "places": _encoded(places.astype("<u2"))}
+
+
+def _encoded(values: Any) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+class _Recording:
+    """Our own functions on columns that remember what was done to them."""
+
+    def __init__(self, vicinity: Vicinity, designs: Candidates) -> None:
+        self._vicinity, self._problem, self._program = vicinity, vicinity.problem, Program()
+        self._designs = replace(
+            designs, lines={}, **{name: named(name, getattr(designs, name)) for name in CANDIDATE_SIZES}
+        )
+        self._counted: Any = columns(self._designs, self._problem.space.vocab_size)
+        amount = named("training", getattr(self._problem.budgets, self._problem.budgets.training))
+        at = trained_with(self._problem.budgets, amount)  # a number that remembers itself
+        self._variables = DesignVariables(self._designs, at, self._problem.space)
+
+    def limits(self) -> list[int]:
+        return [self._program.add(limit.cost(self._counted)) for limit in self._problem.bounds]
+
+    def counts(self) -> dict[str, int]:
+        tokens, budgets = self._variables.train_tokens, self._problem.budgets
+        per_token = counts.training_flops_per_token(self._counted, budgets.tokens_per_sequence)
+        found = {
+            "total_params": counts.total_params(self._counted),
+            "active_params": counts.active_params(self._counted),
+            "memory_bytes": memory_bytes(self._counted, budgets),
+            "train_tokens": tokens + 0 * self._counted.hidden_size,
+            "train_flops": tokens * per_token,
+        }
+        return {name: self._program.add(values) for name, values in found.items()}
+
+    def costs(self, low: float, high: float, size: int) -> dict[str, Any]:
+        """On every number of devices that the sizes from low to high are assumed to be served on."""
+        budgets = self._problem.budgets
+        field = self._problem.bounds[size].name
+        most_of: dict[int, float] = {}
+        for most in _device_steps(self._problem, low, high, size):
+            most_of[costed_on(budgets.model_copy(update={field: most})).devices] = most
+        served: list[dict[str, Any]] = []
+        for devices, most in most_of.items():
+            on = replace(costed_on(budgets), devices=devices)
+            costs = design_costs(self._counted, self._variables.train_tokens, budgets, on)
+            served.append(
+                {
+                    "most": most,
+                    "devices": devices,
+                    "decode": self._pair(costs.decode_tokens_per_second),
+                    "first": self._pair(costs.time_to_first_token),
+                }
+            )
+        return {
+            "served": served,
+            "hours": self._pair(costs.train_device_hours),
+            "kv": self._program.add(costs.kv_bytes_per_token),
+        }
+
+    def _pair(self, ends: tuple[Any, Any]) -> list[int]:
+        return [self._program.add(end) for end in ends]
+
+    def laws(self) -> list[dict[str, Any]]:
+        """Each law's losses in the readings in which it is heard, and as it is."""
+        heard: dict[str, dict[int | None, JudgingLaw]] = {}
+        for training in self._vicinity.trainings:
+            for judge in training.hearing.readings if training.hearing.may_judge else ():
+                heard.setdefault(judge.name, {})[judge.reading] = judge
+        found = []
+        for judge in self._problem.judges:
+            readings = heard.get(judge.name, {}).values()
+            steps = {"heard": [self._loss(each) for each in readings], "own": [self._loss(judge)]}
+            found.append({"name": judge.name, "readings": steps})
+        return found
+
+    def _loss(self, judge: JudgingLaw) -> int:
+        at = {variable.name: judge.value(variable, self._variables) for variable in judge.inputs}
+        return self._program.add(judge.evaluate(at))
+
+    def program(self) -> dict[str, Any]:
+        return {
+            "steps": self._program.steps,
+            "carried": [_encoded(values.astype("<f8")) for values in self._program.carried],
+        }
+
+
+def _params_per_size(problem: SearchProblem, size: int) -> float:
+    """Parameters that one unit of the size budget holds, as the nearest published model is looked for."""
+    budgets = problem.budgets
+    return bytes_wanted(budgets) / bytes_per_param(budgets) / problem.bounds[size].most
+
+
+def _device_steps(problem: SearchProblem, low: float, high: float, size: int) -> list[float]:
+    """Sizes up to which the devices that are assumed stay as many; the last one is the largest."""
+    if problem.budgets.hardware is not None:
+        return [high]
+    from moewright.hardware import load_device
+
+    on, unit = costed_on(problem.budgets), bytes_wanted(problem.budgets) / problem.bounds[size].most
+    one = load_device(on.hardware).memory / unit
+    return [most * one for most in range(max(math.ceil(low / one), 1), math.ceil(high / one))] + [high]
+
+
+def _training(vicinity: Vicinity, training: NearbyTraining) -> dict[str, Any]:
+    budgets = trained_with(vicinity.problem.budgets, training.amount)
+    names = [limit.name for limit in vicinity.problem.bounds]
+    size = names.index(next(name for name in SIZE_LIMITS if name in names))
+    return {
+        "amount": training.amount,
+        "heard": training.hearing.laws,
+        "as_they_are": not training.hearing.may_judge,
+        "silent_where": {law: costs.T.tolist() for law, costs in training.falls_silent.items()},
+        "worth": {
+            entry.name: worth_at(entry, budgets, training.hearing).by_law for entry in _reachable(vicinity, size)
+        },
+    }
+
+
+def _reachable(vicinity: Vicinity, size: int) -> list[ModelEntry]:
+    """The published models that are nearest to some budgets of the vicinity."""
+    names = [limit.name for limit in vicinity.problem.bounds]
+    params = _params_per_size(vicinity.problem, size)
+    ranges = [(counts.total_params, [bound[size] * params for bound in (vicinity.low, vicinity.high)])]
+    if "active_params" in names:
+        active = names.index("active_params")
+        ranges.append((counts.active_params, [bound[active] for bound in (vicinity.low, vicinity.high)]))
+
+    def distances(entry: ModelEntry) -> tuple[float, float]:
+        """The least and the most over the ranges."""
+        least = most = 0.0
+        for count, ends in ranges:
+            below, above = (math.log(end / count(entry.architecture)) for end in ends)
+            least += max(below, -above, 0.0)
+            most += max(abs(below), abs(above))
+        return least, most
+
+    found = {entry.name: (entry, *distances(entry)) for entry in published_mixtures()}
+    nearest = min(most for _, _, most in found.values())
+    return [entry for entry, least, _ in found.values() if least <= nearest]

@@ -1,0 +1,188 @@
+"""What a page answers at other budgets, in a real browser, against `moewright design` itself."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import moewright
+from moewright.designs.candidates import CANDIDATE_SIZES
+from moewright.designs.result import Designs
+from moewright.designs.space import Space
+from moewright.errors import UserError
+from moewright.hf import to_config
+from moewright.plain_values import dump_yaml
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SMALL = Space(widths=(2048, 2560), depths=(16, 24, 32, 40))
+OPTIONS = {"memory_bytes": "memory", "device_memory_bytes": "memory"}
+
+# An answer in the browser, with the numbers that the command gives of its first design.
+ASK = """
+([name, settings]) => {
+  const carried = moewright.data(name), whatIf = openWhatIf(carried);
+  const sizes = Object.keys(whatIf.sizes);
+  return settings.map((setting) => {
+    const found = whatIf.decide(setting);
+    if (found.reason) return found;
+    const first = found.leaders[0];
+    const at = (step) => whatIf.columnsAt(setting.training, [step])[0][first];
+    const all = (names) => Object.fromEntries(Object.entries(names).map(([name, step]) => [name, at(step)]));
+    return {
+      leaders: found.leaders.slice(0, 10).map((row) => sizes.map((size) => whatIf.sizes[size][row])),
+      scores: found.leaders.slice(0, 10).map((row) => found.scores.get(row) - found.scores.get(first)),
+      undecided: found.rows.map((row) => sizes.map((size) => whatIf.sizes[size][row])),
+      counts: all(carried.counts),
+      hours: carried.hours.map(at),
+      decode: found.served.decode.map(at),
+      first: found.served.first.map(at),
+      kv: at(carried.kv),
+      devices: found.served.devices,
+      laws: found.laws,
+      worth: found.worth,
+      loss: Object.fromEntries(carried.laws.map((law) => [law.name, at(law.readings.own[0])])),
+    };
+  });
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+class WhatIfPage:
+    """A page of one answer, open in a browser."""
+
+    def __init__(self, browser: Any, folder: Path, **asked: Any) -> None:
+        self.asked = asked
+        self.designs: Designs = moewright.design(**asked)
+        (folder / "designs.json").write_text(json.dumps(self.designs.to_dict()), encoding="utf-8")
+        moewright.make_report(folder / "designs.json", folder / "report.html")
+        self.said: list[str] = []
+        self.tab = browser.new_page()
+        self.tab.on("console", lambda message: self.said.append(message.text))
+        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
+        self.tab.goto((folder / "report.html").as_uri())
+        self.tab.wait_for_selector(".what-if .headline")
+        self.carried = self.tab.evaluate("moewright.data('design-1-what-if')")
+
+    def settings(self, number: int, seed: int) -> list[dict[str, Any]]:
+        """Random ones: budgets anywhere within the carried ranges, trainings, laws and preferences."""
+        r = random.Random(seed)
+        laws = [law["name"] for law in self.carried["laws"]]
+        return [
+            {
+                "limits": [r.uniform(limit["low"], limit["high"]) for limit in self.carried["limits"]],
+                "training": r.randrange(len(self.carried["trainings"])),
+                "laws": laws if r.random() < 0.5 else [law for law in laws if r.random() < 0.6] or laws,
+                "prefer": r.choice(["balanced", "train", "serve", "loss"]),
+            }
+            for _ in range(number)
+        ]
+
+    def answers(self, settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.tab.evaluate(ASK, ["design-1-what-if", settings])
+        return found
+
+    def command(self, setting: dict[str, Any]) -> Designs:
+        """What `moewright design` answers at a setting."""
+        given = dict(self.asked)
+        devices = given.get("devices", 1)
+        for limit, most in zip(self.carried["limits"], setting["limits"], strict=True):
+            value = 1 / most if limit["name"] == "decode_tokens_per_second" else most
+            name = OPTIONS.get(limit["name"], limit["name"])
+            given[name] = value / devices if limit["name"] == "memory_bytes" else value
+        training = self.designs.budgets.training
+        given[training] = self.carried["trainings"][setting["training"]]["amount"]
+        answer: Designs = moewright.design(**{**given, "prefer": setting["prefer"], "law": setting["laws"]})
+        return answer
+
+
+def assert_same(page: WhatIfPage, settings: list[dict[str, Any]]) -> dict[str, int]:
+    """Compare every answer with the command's; how often the page had which."""
+    kinds = {"same": 0, "empty": 0, "silent": 0}
+    for setting, found in zip(settings, page.answers(settings), strict=True):
+        if found.get("reason") == "empty":
+            with pytest.raises(UserError, match="no design of the space"):
+                page.command(setting)
+        elif found.get("reason") == "silent":
+            assert not page.command(setting).choice.hearing.may_judge
+        else:
+            _assert_same_answer(page.command(setting), found)
+        kinds[found.get("reason", "same")] += 1
+    assert page.said == []
+    return kinds
+
+
+def assert_close(found: Any, expected: Any) -> None:
+    """Up to the last digits, in which a browser's logarithms and powers may differ from numpy's."""
+    pair = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    np.testing.assert_allclose(*pair, rtol=1e-11, atol=1e-12)
+
+
+def _assert_same_answer(expected: Designs, found: dict[str, Any]) -> None:
+    first, choice = expected.designs[0], expected.choice
+    assert found["leaders"] == [[design.sizes[size] for size in CANDIDATE_SIZES] for design in expected.designs]
+    assert_close(found["scores"], [design.score for design in expected.designs])
+    undecided = [choice.undecided.designs.sizes(row).values() for row in range(len(choice.undecided.designs))]
+    assert sorted(map(tuple, found["undecided"])) == sorted(map(tuple, undecided))
+    for name, value in found["counts"].items():
+        assert_close(value, getattr(first, name))
+    assert_close(found["hours"], first.costs.train_device_hours)
+    assert_close(found["decode"], first.costs.decode_tokens_per_second)
+    assert_close(found["first"], first.costs.time_to_first_token)
+    assert_close(found["kv"], first.costs.kv_bytes_per_token)
+    assert found["devices"] == choice.on.devices
+    assert set(found["laws"]) == set(choice.hearing.laws)
+    assert found["worth"]["at"] == choice.worth.at
+    assert_close(found["worth"]["nats"] or 0.0, choice.worth.nats or 0.0)
+    for law, loss in first.predicted_loss.items():
+        assert_close(found["loss"][law], loss)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"memory": 80e9, "active_params": 3e9, "train_tokens": 3e11},
+        {"hardware": "H100", "devices": 2, "decode_tokens_per_second": 40, "batch": 16, "train_flops": 1e22},
+    ],
+    ids=["memory-and-active", "speed-and-flops"],
+)
+def test_the_page_answers_as_the_command(browser: Any, tmp_path: Path, asked: dict[str, Any]) -> None:
+    page = WhatIfPage(browser, tmp_path, space=SMALL, **asked)
+    kinds = assert_same(page, page.settings(5, seed=1))
+    assert kinds["same"] >= 3
+
+
+@pytest.mark.slow
+def test_fifty_settings_of_the_default_space(browser: Any, tmp_path: Path) -> None:
+    page = WhatIfPage(browser, tmp_path, memory=80e9, active_params=3e9, train_tokens=2e12)
+    kinds = assert_same(page, page.settings(50, seed=2))
+    print(kinds)
+    assert kinds["same"] >= 40
+
+
+def test_a_picked_design_is_taken_home_as_it_is(browser: Any, tmp_path: Path) -> None:
+    page = WhatIfPage(browser, tmp_path, space=SMALL, memory=80e9, train_tokens=3e11)
+    page.tab.locator(".what-if input[type=checkbox][aria-label^=compare]").first.check()
+    first = page.designs.designs[0]
+    spec = page.tab.locator("[id$=taken-0-spec]").text_content()
+    config = page.tab.locator("[id$=taken-0-config-json]").text_content()
+    assert spec == dump_yaml(first.architecture.to_dict(defaults=False))
+    assert json.loads(config) == to_config(first.architecture, first.family)
+    line = page.tab.locator("[id$=taken-0-command]").text_content()
+    assert line == "moewright design --memory 80GB --train-tokens 300B --space space.yaml"
+    assert page.said == []
