@@ -330,3 +330,15 @@ def test_nothing_runs_what_a_file_holds(source: Path) -> None:
 )  # fmt: skip
 def test_what_would_run_code_is_found(wrong: str) -> None:
     assert what_runs_code(wrong)
+
+
+def test_values_in_complaints_are_short() -> None:
+    """What a user gave is repeated by `brief`: a key of 100,000 characters is no reason for a line as long."""
+    sources = Path(moewright.__file__).parent
+    found = [
+        f"{path.relative_to(sources)}:{number}: {line.strip()}"
+        for path in sources.rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(r"\{[^{}]*!r\}", line) and "AttributeError" not in line
+    ]
+    assert found == []

@@ -169,7 +169,7 @@ def named_texts(texts: Iterable[str], option: str) -> dict[str, str]:
     for text in texts:
         name, separator, value = text.partition("=")
         if not (name and separator and value):
-            raise UserError(f"{option}: expected NAME=VALUE, found {text!r}")
+            raise UserError(f"{option}: expected NAME=VALUE, found {brief(text)}")
         if name in found:
             raise UserError(f"{option} {name}: given twice")
         found[name] = value

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from moewright.foreign_text import needs_escapes, to_yaml
+from moewright.quantities import brief
 
 MOST_JSON_VALUES = 1_000_000
 """Ten times the entries of the largest public list of tensors; at most some 100 MB in memory."""
@@ -76,7 +77,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} occurs twice")
+        raise ValueError(f"the key {brief(twice)} occurs twice")
     return mapping
 
 
@@ -267,9 +268,9 @@ class _YamlReader:
             merges = type(place).__name__ == "ScalarEvent" and place.value == "<<" and place.implicit[0]
             key = self._value(depth + 1)
             if not isinstance(key, str):
-                self._fail(f"the key {key!r} is not text; put it in quotes", place)
+                self._fail(f"the key {brief(key)} is not text; put it in quotes", place)
             if key in lines:
-                self._fail(f"the key {key!r} occurs twice, first at line {lines[key]}", place)
+                self._fail(f"the key {brief(key)} occurs twice, first at line {lines[key]}", place)
             lines[key] = place.start_mark.line + 1
             self._next()
             value = self._value(depth + 1)

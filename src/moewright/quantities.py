@@ -36,7 +36,7 @@ def split_quantity(text: str) -> tuple[float, str]:
     """The number and the unit of a written quantity; ValueError if it is none."""
     match = _QUANTITY.fullmatch(text)
     if match is None or not any(character.isdigit() for character in match[1]):
-        raise ValueError(f"{text!r} is not a number with a unit")
+        raise ValueError(f"{brief(text)} is not a number with a unit")
     return float(match[1].replace(",", "").replace("_", "")), match[2]
 
 

@@ -18,6 +18,7 @@ from moewright.complaints import first_complaint
 from moewright.errors import UserError
 from moewright.files import read_mapping, read_objects, write_mapping
 from moewright.foreign_text import shortened, visible
+from moewright.quantities import brief
 
 # The largest size that any field may take. Far above every model that exists (a vocabulary of 300 thousand, a width
 # of 20 thousand), and small enough that every count stays below 2**63 and every list of layers fits in memory.
@@ -217,7 +218,7 @@ class FileRecord(Record):
         kind, _, version = given.partition("/") if isinstance(given, str) else ("", "", "")
         if kind != cls.kind_of_file or not (version.isascii() and version.isdigit() and len(version) < 10):
             found = given[:80] if isinstance(given, str) else given
-            raise UserError(f"{where}format: expected {expected!r}, found {found!r}")
+            raise UserError(f"{where}format: expected {brief(expected)}, found {brief(found)}")
         return int(version)
 
 

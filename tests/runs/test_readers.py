@@ -2,10 +2,12 @@
 
 import csv
 import gzip
+import json
 import math
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import moewright
@@ -109,6 +111,46 @@ def test_a_restart_replaces_what_it_repeats(tmp_path: Path) -> None:
     row = moewright.collect_runs(tmp_path, final_tokens=None).table.iloc[0]
     assert (row["steps"], row["restarts"], row["repeated_steps"]) == (40, 1, 10)
     assert row["train_loss"] == pytest.approx(sum(5 - place / 100 for place in range(40, 50)) / 10)
+
+
+def test_curves_are_the_last_branch_of_both_losses(tmp_path: Path) -> None:
+    log = "step,tokens,train_loss,lr,val_loss\n1,10,5,.1,\n2,20,4,.2,4.5\n3,30,3,.3,\n2,20,4.1,.2,4.4\n3,30,nan,.3,\n"
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a.csv").write_text(log, encoding="utf-8")
+    moewright.collect_runs(tmp_path / "runs", curves=tmp_path / "curves.parquet")
+    curves = pd.read_parquet(tmp_path / "curves.parquet")
+    assert curves.fillna(-1).to_numpy().tolist() == [
+        ["a", "train", 1, 10, 5, 0.1],
+        ["a", "train", 2, 20, 4.1, 0.2],
+        ["a", "train", 3, 30, -1, 0.3],
+        ["a", "evaluation", 2, 20, 4.4, -1],
+    ]
+
+
+def test_every_logger_gives_the_same_curves(tmp_path: Path) -> None:
+    """What the trainer wrote itself, against formats whose numbers have as many digits."""
+    found = {}
+    for name in ("jsonl", "csv", "mlflow_file", "trackio"):
+        moewright.collect_runs(given(name), curves=tmp_path / f"{name}.parquet")
+        curves = pd.read_parquet(tmp_path / f"{name}.parquet")
+        curves = curves[curves["run_id"].isin(("moe-s-seed1", "moe-l-seed2")) & curves["loss"].notna()]
+        found[name] = curves.set_index(["run_id", "kind", "step"])["loss"].sort_index()
+    assert len(found["jsonl"]) > 100
+    for name, losses in found.items():
+        shared = losses.index.intersection(found["jsonl"].index)
+        assert len(shared) == len(losses), name
+        assert (losses[shared] - found["jsonl"][shared]).abs().max() < 1e-4, name
+
+
+def test_others_use_our_file_names(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text('{"project": "mine"}', encoding="utf-8")
+        lines = [json.dumps({"step": step, "loss": 5 / step}) for step in range(1, 4)]
+        (tmp_path / name / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        (tmp_path / name / "status.json").write_text('{"state": "COMPLETED"}', encoding="utf-8")
+    assert moewright.collect_runs(tmp_path).table["run_id"].tolist() == ["a", "b"]
+    assert moewright.collect_runs(tmp_path / "a").table["steps"].tolist() == [3]
 
 
 def test_the_checksum_of_tfrecord() -> None:

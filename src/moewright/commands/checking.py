@@ -176,7 +176,7 @@ def number_from(text: str) -> int | float:
     if isinstance(value, str) and value.lstrip("+-").lower() in ("nan", "inf", "infinity"):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{text!r} is not a number")
+        raise ValueError(f"{brief(text)} is not a number")
     return value
 
 

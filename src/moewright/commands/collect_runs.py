@@ -38,7 +38,7 @@ def collect_runs(
     Args:
         path: A sweep's or a run's folder, or folders and files with runs of any logger anywhere below.
         out: Run table for `fit`: .parquet, .csv or .jsonl.
-        curves: Learning curves of moewright's own runs: .parquet or .csv.gz.
+        curves: Learning curves: .parquet or .csv.gz.
         from_: Who logged: auto, moewright, wandb, tensorboard, mlflow, ... (docs/how-to/runs_from_any_logger.md).
         map_: YAML file: our column, and the logger's metric or setting that it is of.
         final_tokens: Loss as the mean of the training loss over so many last tokens, not the last evaluation.
@@ -62,7 +62,5 @@ def collect_runs(
             if value is not None:
                 raise UserError(f"{name}: is for other loggers' runs; those of moewright say it themselves")
         return collect(paths[0], out, curves, force)
-    if curves is not None:
-        raise UserError("curves: are written of moewright's own runs only; leave it out for other loggers'")
     only = None if from_ == AUTO else from_
-    return collect_logs(paths, out, only, None if map_ is None else Path(map_), final_tokens, force)
+    return collect_logs(paths, out, curves, only, None if map_ is None else Path(map_), final_tokens, force)

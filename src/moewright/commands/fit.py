@@ -10,6 +10,7 @@ from moewright.commands.checking import as_list, command, number_from, writes
 from moewright.complaints import check_integer, check_number, hint, named_texts
 from moewright.errors import UserError
 from moewright.outputs import FIGURE_MARKS, FORECAST_FILE, LAW_FILE, Destination, Place, deliver
+from moewright.quantities import brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,11 +240,11 @@ def _as_number(text: str, name: str) -> float:
     try:
         return check_number(number_from(text), name)
     except ValueError:
-        raise UserError(f"{name}: {text!r} is not a finite number") from None
+        raise UserError(f"{name}: {brief(text)} is not a finite number") from None
 
 
 def _as_range(text: str, name: str) -> tuple[float, float]:
     low, separator, high = text.partition(":")
     if not separator:
-        raise UserError(f"{name}: expected LOW:HIGH, found {text!r}")
+        raise UserError(f"{name}: expected LOW:HIGH, found {brief(text)}")
     return _as_number(low, name), _as_number(high, name)

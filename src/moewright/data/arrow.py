@@ -7,6 +7,7 @@ from typing import Any
 from moewright.complaints import list_names, name_row
 from moewright.errors import UserError
 from moewright.files import read_mapping
+from moewright.quantities import brief
 
 _ROWS = 1024  # rows turned into Python objects at a time
 # Names that datasets.Dataset.save_to_disk and DatasetDict.save_to_disk write.
@@ -79,5 +80,5 @@ def _present(file: Path, names: list[str], keys: tuple[str, str | None]) -> list
     for key, option in zip(keys, ("text-key", "source-key"), strict=True):
         if key is not None and key not in names:
             known = list_names(list(map(repr, names)))
-            raise UserError(f"{file}: has no column {key!r}; name one of {known} with --{option}")
+            raise UserError(f"{file}: has no column {brief(key)}; name one of {known} with --{option}")
     return [key for key in dict.fromkeys(keys) if key is not None]

@@ -20,6 +20,7 @@ from moewright.data.shards import TOKEN_DTYPES, TokenShards
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.files import sha256_of
+from moewright.quantities import brief
 from moewright.records import LARGEST_SIZE
 
 
@@ -157,11 +158,13 @@ def open_files(
         raise UserError(f"end_of_document: {end_of_document} is not a token of a vocabulary of {vocab_size:,}")
     empty = next((name for name, files in validation.items() if not files), None)
     if not validation or empty is not None:
-        where = f"validation set {empty!r}" if validation else "validation"
+        where = f"validation set {brief(empty)}" if validation else "validation"
         raise UserError(f"{where}: no files; name shards that training does not see, or set some of your own aside")
     unknown = next((name for name in bytes_per_token or {} if name not in validation), None)
     if unknown is not None:
-        raise UserError(f"bytes_per_token: {unknown!r} is no validation set; they are {list_names(list(validation))}")
+        raise UserError(
+            f"bytes_per_token: {brief(unknown)} is no validation set; they are {list_names(list(validation))}"
+        )
     dataset = Dataset(
         train=TokenShards.open(train, dtype),
         validation={name: TokenShards.open(files, dtype) for name, files in validation.items()},

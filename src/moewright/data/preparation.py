@@ -30,6 +30,7 @@ from moewright.errors import UserError
 from moewright.files import new_folder, sha256_of
 from moewright.outputs import check_space
 from moewright.progress import progress_task, track
+from moewright.quantities import brief
 
 _TOKENIZER = "tokenizer.json"
 # Half: beyond that more would be held out than trained on.
@@ -107,7 +108,7 @@ class _Documents:
         kinds = {source.kind for source in self.sources}
         key = ("text-key", text_key) if text_key is not None else ("source-key", source_key)
         if key[1] is not None and kinds == {"text"}:
-            raise UserError(f"{key[0]}: {key[1]!r} names a column, which text files do not have")
+            raise UserError(f"{key[0]}: {brief(key[1])} names a column, which text files do not have")
         if separator is not None and "text" not in kinds:
             raise UserError("document-separator: splits text files, and there is none among the sources")
         if separator == "":
@@ -115,7 +116,7 @@ class _Documents:
         names = [source.name for source in self.sources if source_key is None or source.kind == "text"]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise UserError(f"sources: two are called {twice!r}, and names label validation sets; rename one")
+            raise UserError(f"sources: two are called {brief(twice)}, and names label validation sets; rename one")
         self.text_key = "text" if text_key is None else text_key
         self.source_key = source_key
         self.separator = END_OF_TEXT if separator is None else separator

@@ -13,6 +13,7 @@ from moewright.complaints import list_names
 from moewright.data import arrow
 from moewright.errors import UserError
 from moewright.plain_values import UnfitTextError, kind_of, parse_json
+from moewright.quantities import brief
 
 _READ = 2**24  # characters of a text file at a time
 _TEXT = (".txt", ".text", ".md")
@@ -153,8 +154,8 @@ def _read(read: Callable[[], bytes], file: Path) -> bytes:
 
 def _text(row: Mapping[str, Any], key: str, option: str, place: str) -> str:
     if key not in row:
-        raise UserError(f"{place}: has no {key!r}; name one of {list_names(list(map(repr, row)))} with --{option}")
+        raise UserError(f"{place}: has no {brief(key)}; name one of {list_names(list(map(repr, row)))} with --{option}")
     text = row[key]
     if not isinstance(text, str):
-        raise UserError(f"{place}: {key!r} is {json.dumps(text, default=str)[:60]}, not text")
+        raise UserError(f"{place}: {brief(key)} is {json.dumps(text, default=str)[:60]}, not text")
     return text

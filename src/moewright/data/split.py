@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moewright.errors import UserError
+from moewright.quantities import brief
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def split_documents(documents: Iterable[tuple[str, str]], seed: int, validation_
 def _held_out(own: NDArray[np.int64], sizes: NDArray[np.int64], share: float, name: str) -> NDArray[np.int64]:
     if len(own) < 2:
         raise UserError(
-            f"source {name!r}: validation would be empty: whole documents are held out, and it has {len(own)} of "
+            f"source {brief(name)}: validation would be empty: whole documents are held out, and it has {len(own)} of "
             "its own; split it with --document-separator, or join it to a source of more documents"
         )
     before = np.cumsum(sizes) - sizes

@@ -80,7 +80,7 @@ def load_tokenizer(path: Path, end_of_document: str | None = None) -> Tokenizer:
     wanted = (end_of_document,) if end_of_document is not None else _USUAL_ENDS
     found = next((token for token in map(backend.token_to_id, wanted) if token is not None), None)
     if found is None and end_of_document is not None:
-        raise UserError(f"end-of-document: {end_of_document!r} is not a token of {path}")
+        raise UserError(f"end-of-document: {brief(end_of_document)} is not a token of {path}")
     if found is None:
         usual = ", ".join(_USUAL_ENDS)
         raise UserError(f"{path}: has none of {usual}; name the token that ends a document with --end-of-document")

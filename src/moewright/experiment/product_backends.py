@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from moewright.errors import UserError
+from moewright.quantities import brief
 from moewright.records import Positive, Record, SealedRecord, Size
 
 OVERRIDE = "MOEWRIGHT_PRODUCTS"
@@ -176,7 +177,7 @@ def _stated(environment: Mapping[str, str], has_onednn: bool) -> Backend | None:
         return None
     stated = next((backend for backend in BACKENDS if backend == text), None)
     if stated is None:
-        raise UserError(f"{OVERRIDE}: expected {' or '.join(BACKENDS)}, found {text!r}")
+        raise UserError(f"{OVERRIDE}: expected {' or '.join(BACKENDS)}, found {brief(text)}")
     if stated == "onednn" and not has_onednn:
         raise UserError(f"{OVERRIDE}: torch has no products of onednn here; without the variable its own are taken")
     return stated

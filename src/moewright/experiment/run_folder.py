@@ -24,6 +24,7 @@ LOCK = ".lock"
 """Held by the process that trains here."""
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
+_HEAD_BYTES = 4096
 _STEP = re.compile(r"step-(\d+)")
 
 UTILIZATION = AliasChoices("matmul_utilization", "mfu")
@@ -277,3 +278,25 @@ class TrainingResult(Shown):
 
     def _facts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("folder", "state", "step", "tokens", "loss")}
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether the files in a folder are those of one of our runs, by how they begin: others' have the same names.
+
+    So is a run.json that is not JSON, which is better complained of than passed over.
+    """
+    run, metrics = _head(folder / RUN), _head(folder / METRICS)
+    if run is not None and (b'"moewright-run/' in run or not run.lstrip().startswith(b"{")):
+        return True
+    if metrics is not None:
+        return metrics.startswith(b'{"kind": "')
+    return run is None and (folder / STATUS).is_file()
+
+
+def _head(path: Path) -> bytes | None:
+    """How a file begins; None where there is none to read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return None

@@ -21,6 +21,7 @@ from pydantic import field_validator, model_validator
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.run_folder import Outcome, RunStatus, newest_step
+from moewright.quantities import brief
 from moewright.records import FileRecord, Items, Record, Size
 from moewright.runs.readers.column_map import ColumnMap
 from moewright.runs.readers.discovery import find_logs
@@ -202,7 +203,7 @@ def _logged(folder: Path, record: TrainerRecord) -> tuple[dict[str, Any], tuple[
             if row["status"] == "diverged":  # before its first evaluation
                 return row, ()
             known = sorted(log.points)
-            raise UserError(f"loss: {folder / OUTPUT} has no metric {metric!r}{hint(metric, known, quoted=True)}")
+            raise UserError(f"loss: {folder / OUTPUT} has no metric {brief(metric)}{hint(metric, known, quoted=True)}")
         mapping = ColumnMap({"loss": metric}, "loss")
     rows, found = rows_of([log], [folder], mapping, None)
     return rows[0], tuple((problem, column, detail) for _, problem, column, detail in found)

@@ -17,6 +17,7 @@ from moewright.exporters import FORMATS
 from moewright.exporters.target_conventions import Written
 from moewright.files import new_folder, write_text
 from moewright.hf.loading import ArchitectureSource, load_architecture
+from moewright.quantities import brief
 from moewright.records import Items, Output
 
 
@@ -110,7 +111,7 @@ def export_to(format: str, design: ArchitectureSource, balance_loss: float | str
     moewright.errors.UserError: torchtitan cannot express ...
     """
     if format not in FORMATS:
-        raise UserError(f"format: {format!r} is not one that moewright writes{hint(format, FORMATS)}")
+        raise UserError(f"format: {brief(format)} is not one that moewright writes{hint(format, FORMATS)}")
     coefficient = None if balance_loss is None else _coefficient(balance_loss)
     run = run_of(Path(design)) if isinstance(design, str | Path) else None
     record = None if run is None else read_run(run)
@@ -154,5 +155,5 @@ def _coefficient(balance_loss: float | str) -> float:
     try:
         coefficient = float(balance_loss)
     except ValueError:
-        raise UserError(f"balance-loss: expected a number such as 0.01, found {balance_loss!r}") from None
+        raise UserError(f"balance-loss: expected a number such as 0.01, found {brief(balance_loss)}") from None
     return check_number(coefficient, "balance-loss", above=0)

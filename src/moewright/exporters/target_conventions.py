@@ -6,6 +6,7 @@ from typing import NamedTuple, NoReturn
 from moewright.architecture.differences import differences
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
+from moewright.quantities import brief
 from moewright.records import Record
 
 # DeepSeek-V3 report (arXiv 2412.19437), section 4.2; also the default of megatron-core 0.16.1 and torchtitan 0.3.0.
@@ -53,7 +54,7 @@ def refuse(target: str, architecture: Architecture, part: Record, field: str, va
         for index, layer in enumerate(architecture.iter_layers())
         if part in (layer.mixer, layer.feed_forward)
     )
-    raise UserError(f"{target} cannot express {where}.{field} = {value!r} ({reason})")
+    raise UserError(f"{target} cannot express {where}.{field} = {brief(value)} ({reason})")
 
 
 # The auxiliary balance loss. moewright's convention: E sum_i f_i P_i per MoE layer with f_i the share of the choices

@@ -32,6 +32,7 @@ from moewright.architecture.sizes import F, total
 from moewright.architecture.spec import AnyLayer, Countable, sublayers
 from moewright.complaints import one_of
 from moewright.errors import UserError
+from moewright.quantities import brief
 
 FP32_BYTES = 4
 # Projections back into the residual: their inputs are kept, their outputs are not.
@@ -66,9 +67,9 @@ def modules_of(recompute: str) -> frozenset[RecomputedModule]:
         return frozenset()
     named = [one_of(name, "recompute", (*RECOMPUTED_MODULES, NOTHING)) for name in recompute.split("+")]
     if NOTHING in named or ("layers" in named and len(named) > 1):
-        raise UserError(f"recompute: {NOTHING} and layers stand alone, found {recompute!r}")
+        raise UserError(f"recompute: {NOTHING} and layers stand alone, found {brief(recompute)}")
     if len(set(named)) < len(named):
-        raise UserError(f"recompute: {recompute!r} names a module twice")
+        raise UserError(f"recompute: {brief(recompute)} names a module twice")
     return frozenset(name for name in RECOMPUTED_MODULES if name in named)
 
 

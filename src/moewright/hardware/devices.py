@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from moewright.complaints import hint, list_names
 from moewright.errors import UserError
-from moewright.quantities import parse_bytes, parse_count
+from moewright.quantities import brief, parse_bytes, parse_count
 from moewright.records import FileRecord, Items, Record, Size
 
 ComputeDtype = Literal["fp32", "bf16", "fp8", "int8", "fp4"]
@@ -30,7 +30,7 @@ Rate = Annotated[
 
 def _written(value: Any) -> str | float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"expected a quantity such as 80GB or 989T, found {value!r}")
+        raise ValueError(f"expected a quantity such as 80GB or 989T, found {brief(value)}")
     return value
 
 
@@ -152,7 +152,7 @@ class DeviceFigures(Record):
     def _names_figures(cls, sources: dict[str, str]) -> dict[str, str]:
         odd = sources.keys() - {"memory", "memory_bandwidth", "peak_flops", "board_power", "node", "network"}
         if odd:
-            raise ValueError(f"no figure is called {min(odd)!r}")
+            raise ValueError(f"no figure is called {brief(min(odd))}")
         return sources
 
 
@@ -180,9 +180,9 @@ class DevicesFile(FileRecord):
         for name, figures in devices.items():
             for called in (name, *figures.also):
                 if not _plain(called):
-                    raise ValueError(f"a device's name has letters or digits, found {called!r}")
+                    raise ValueError(f"a device's name has letters or digits, found {brief(called)}")
                 if owners.setdefault(_plain(called), name) != name:
-                    raise ValueError(f"{called!r} names two devices, {owners[_plain(called)]} and {name}")
+                    raise ValueError(f"{brief(called)} names two devices, {owners[_plain(called)]} and {name}")
         return devices
 
 
@@ -239,7 +239,7 @@ def _find(devices: dict[str, Device], name: str, where: str) -> Device:
     found = names.get(_plain(name))
     if found is None:
         known = hint(name, devices, f"known: {list_names(list(devices))}; or the path of a YAML file")
-        raise UserError(f"{where}: unknown device {name!r}{known}")
+        raise UserError(f"{where}: unknown device {brief(name)}{known}")
     return found
 
 

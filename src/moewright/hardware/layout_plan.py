@@ -42,6 +42,7 @@ from moewright.hardware.training_step import (
     domain_devices,
     step_seconds,
 )
+from moewright.quantities import brief
 
 DEFAULT_BATCH = 4 * 2**20
 """Tokens of a step: what most published runs of mixtures begin with or stay at."""
@@ -295,7 +296,7 @@ def given_layout(job: TrainingJob, text: str) -> LayoutColumns:
         if one_of(name, "layout", SHORT_NAMES) == "recompute":
             values[name] = recompute_code(_recomputed(job, value))
         elif not (value.isascii() and value.isdigit()) or len(value) > 6 or (int(value) < 1 and name != "zero"):
-            raise UserError(f"layout: {name} must be a whole number, found {value!r}")
+            raise UserError(f"layout: {name} must be a whole number, found {brief(value)}")
         else:
             values[name] = int(value)
     if values["zero"] > 3:

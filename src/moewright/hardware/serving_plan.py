@@ -42,6 +42,7 @@ from moewright.hardware.serving_pass import (
 )
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingMemoryRecord, ServingPlanRecord
 from moewright.hardware.training_coefficients import StepRange
+from moewright.quantities import brief
 
 if TYPE_CHECKING:
     from moewright.architecture.sizes import Column
@@ -332,11 +333,11 @@ def _given(job: ServingJob, text: str) -> ServingColumns:
     for pair in text.split(","):
         name, equals, value = (piece.strip() for piece in pair.partition("="))
         if not equals or name not in values:
-            raise UserError(f"layout: expected {', '.join(SERVED_NAMES)} with a number each, found {pair!r}")
+            raise UserError(f"layout: expected {', '.join(SERVED_NAMES)} with a number each, found {brief(pair)}")
         if name in seen:
             raise UserError(f"layout: {name} is given twice")
         if not (value.isascii() and value.isdigit()) or len(value) > 6 or int(value) < 1:
-            raise UserError(f"layout: {name} must be a whole number, found {value!r}")
+            raise UserError(f"layout: {name} must be a whole number, found {brief(value)}")
         seen.add(name)
         values[name] = int(value)
     if values["ep"] not in (1, values["tp"] * values["dp"]):

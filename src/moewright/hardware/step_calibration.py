@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from moewright.architecture.spec import Architecture
-from moewright.complaints import one_of
+from moewright.complaints import list_names, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.files import read_text
@@ -32,7 +32,7 @@ from moewright.hardware.training_coefficients import (
 )
 from moewright.hardware.training_step import PRECISIONS, PRODUCT_FORMATS, LayoutColumns, TrainingPrecision, step_seconds
 from moewright.hf.loading import load_architecture
-from moewright.quantities import parse_count
+from moewright.quantities import brief, parse_count
 from moewright.records import Items, Output, Pair, Record
 
 if TYPE_CHECKING:
@@ -136,11 +136,10 @@ def read_measurements(path: Path) -> list[MeasuredStep]:
             raise UserError(
                 f"{path}: the column {name} is missing; needed are {', '.join(NEEDED_COLUMNS)} and {MEASURED[0]}"
             )
-    odd = set(names) - {*NEEDED_COLUMNS, *MEASURED, *OPTIONAL}
+    known = (*NEEDED_COLUMNS, *MEASURED, *OPTIONAL)
+    odd = set(names) - {*known}
     if odd:
-        raise UserError(
-            f"{path}: no column is called {min(odd)!r}; known: {', '.join((*NEEDED_COLUMNS, *MEASURED, *OPTIONAL))}"
-        )
+        raise UserError(f"{path}: no column is called {brief(min(odd))}; known: {list_names(known)}")
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
         raise UserError(f"{path}: the column {twice[0]} is there twice")

@@ -61,7 +61,7 @@ def read_index(index: Path) -> tuple[list[str], int | None]:
     names = sorted(set(places.values()))
     odd = next((name for name in names if Path(name).name != name), None)
     if odd is not None:
-        raise UserError(f"{index}: weight_map: {odd!r} is not the name of a file in the folder")
+        raise UserError(f"{index}: weight_map: {brief(odd)} is not the name of a file in the folder")
     if len(names) > _MOST_FILES:
         raise UserError(f"{index}: weight_map: {len(names):,} files are more than the {_MOST_FILES:,} read")
     metadata = values.get("metadata")

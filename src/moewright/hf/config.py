@@ -20,6 +20,7 @@ from moewright.hf.families import EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import config_of_params, is_mistral_params
 from moewright.plain_values import kind_of
+from moewright.quantities import brief
 
 STORAGE_KEYS = (
     *("torch_dtype", "dtype", "quantization_config", "compression_config", "quantization", "expert_dtype"),
@@ -49,7 +50,7 @@ def get_family(model_type: str) -> Family:
     model_type = OTHER_NAMES.get(model_type, model_type)
     if model_type not in MODULES:
         known = hint(model_type, sorted(MODULES))
-        raise UnknownFamilyError(f"model_type: {model_type!r} is not a family that moewright knows{known}")
+        raise UnknownFamilyError(f"model_type: {brief(model_type)} is not a family that moewright knows{known}")
     module = import_module(f"moewright.hf.families.{MODULES[model_type]}")
     family: Family = module.FAMILIES[model_type]
     return family

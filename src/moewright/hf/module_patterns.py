@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from moewright.errors import UserError
 from moewright.hf.module_names import Module
+from moewright.quantities import brief
 
 _WRAPPERS = re.compile(r"(?:(?:model|language_model|text_model|transformer|backbone|base_model|decoder)\.)+")
 # What a regular expression may be anchored to; module names themselves are kept without it.
@@ -47,7 +48,7 @@ class ModulePatterns:
             try:
                 expression = re.compile(entry.removeprefix("re:"))
             except (re.error, RecursionError, OverflowError):
-                raise UserError(f"{key}: {entry!r} is not a regular expression") from None
+                raise UserError(f"{key}: {brief(entry)} is not a regular expression") from None
             self._expressions.append((expression, entry))
             return
         bare = _WRAPPERS.sub("", entry, count=1) if _WRAPPERS.match(entry) else entry

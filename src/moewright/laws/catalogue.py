@@ -7,6 +7,7 @@ from importlib import import_module
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.laws.law import Law
+from moewright.quantities import brief
 
 LAWS: Mapping[str, str] = {
     "zhao2025": "zhao2025.LAW",
@@ -58,5 +59,5 @@ def get(name: str) -> Law:
     'Law of fine-grained experts over total parameters, tokens and granularity'
     """
     if name not in LAWS:
-        raise UserError(f"law: unknown {name!r}{hint(name, LAWS)}")
+        raise UserError(f"law: unknown {brief(name)}{hint(name, LAWS)}")
     return _load(name)

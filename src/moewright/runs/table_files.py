@@ -19,6 +19,7 @@ from moewright.errors import UserError
 from moewright.files import file_size, read_text, replaced
 from moewright.foreign_text import from_csv_cell, to_csv_cell
 from moewright.plain_values import UnfitTextError, parse_json
+from moewright.quantities import brief
 from moewright.runs.validation import check_columns, kind_of_value, refuse_nested
 
 TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
@@ -92,7 +93,7 @@ def _check_rows(text: str, where: str) -> None:
         check_columns(header, where)
         for wrong in ";\t|":
             if len(header) == 1 and wrong in header[0]:
-                raise UserError(f"{where}: values are separated by {wrong!r}, a CSV table's by commas")
+                raise UserError(f"{where}: values are separated by {brief(wrong)}, a CSV table's by commas")
         row = 0
         for values in lines:
             if not values:  # an empty line, which pandas passes over too

@@ -56,8 +56,10 @@ def check_columns(names: Iterable[Any], where: str) -> None:
             raise UserError(f"{where}: column {place} has no name; give it one, or leave the column out")
         if key in places:
             before, first = places[key]
-            alike = "" if str(first) == str(name) else f", the second as {name!r}"
-            raise UserError(f"{where}: the column {str(first)!r} occurs twice{alike}: columns {before} and {place}")
+            alike = "" if str(first) == str(name) else f", the second as {brief(name)}"
+            raise UserError(
+                f"{where}: the column {brief(str(first))} occurs twice{alike}: columns {before} and {place}"
+            )
         places[key] = (place, name)
         if place > MOST_COLUMNS:
             raise UserError(f"{where}: more than {MOST_COLUMNS:,} columns")
@@ -98,14 +100,16 @@ def refuse_near_names(names: Iterable[str], where: str) -> None:
             continue
         near = near_name(name, BY_NAME, MISSPELT)
         if near is not None and near not in given:
-            raise UserError(f"{where}: column {name!r}: did you mean {near!r}? Rename it, or keep it out of the way")
+            raise UserError(
+                f"{where}: column {brief(name)}: did you mean {brief(near)}? Rename it, or keep it out of the way"
+            )
 
 
 def require(table: pd.DataFrame, names: Iterable[str], where: str = "run table") -> None:
     """UserError, with the nearest existing column, for the first name that the table lacks."""
     for name in names:
         if name not in table.columns:
-            raise UserError(f"{where}: no column {name!r}{hint(name, map(str, table.columns), quoted=True)}")
+            raise UserError(f"{where}: no column {brief(name)}{hint(name, map(str, table.columns), quoted=True)}")
 
 
 def renamed(table: pd.DataFrame, names: Mapping[str, str], where: str) -> pd.DataFrame:
@@ -114,7 +118,9 @@ def renamed(table: pd.DataFrame, names: Mapping[str, str], where: str) -> pd.Dat
         if old in table.columns and new in table.columns and new != old:
             columns = list(table.columns)
             places = f"columns {columns.index(old) + 1} and {columns.index(new) + 1}"
-            raise UserError(f"{where}: {old!r} is read as {new!r}, and a column of that name is there too: {places}")
+            raise UserError(
+                f"{where}: {brief(old)} is read as {brief(new)}, and a column of that name is there too: {places}"
+            )
     return table.rename(columns=names)
 
 

@@ -10,6 +10,7 @@ from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.laws.rate_optimum import RateOptimum, best_rate
+from moewright.quantities import brief
 from moewright.sweeps.settings.cells import Cell
 from moewright.sweeps.sweep_spec import Tuning
 
@@ -58,7 +59,7 @@ def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, TuningGroup]
     known = dict.fromkeys(key for cell in cells for key in cell.settings)
     for key in tuning.cell:
         if key not in known:
-            raise UserError(f"tuning.cell: no axis sets {key!r}{hint(key, known)}")
+            raise UserError(f"tuning.cell: no axis sets {brief(key)}{hint(key, known)}")
     return {
         name: TuningGroup(name, tuple(members), _chosen(tuning, name, members)) for name, members in grouped.items()
     }
@@ -114,7 +115,7 @@ def _value(cell: Cell, key: str) -> Any:
     if key in RECIPE_SIZES:
         return RECIPE_SIZES[key](cell.recipe)
     raise UserError(
-        f"tuning.per: {key!r} is neither set by an axis nor a size{hint(key, [*cell.settings, *RECIPE_SIZES])}"
+        f"tuning.per: {brief(key)} is neither set by an axis nor a size{hint(key, [*cell.settings, *RECIPE_SIZES])}"
     )
 
 

@@ -29,7 +29,7 @@ from moewright.experiment.collecting.run_rows import (
     settings_columns,
     trainer_columns,
 )
-from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord
+from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord, is_run_folder
 from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
 from moewright.experiment.trainer_folder import is_of_another_trainer, read_outcome
@@ -153,7 +153,7 @@ def collect(
     if table.empty:
         raise UserError(f"{folder}: none of its {len(sources)} runs can be read; {findings[0].detail}")
     findings += [*diagnose_ended(table), *about_mixtures(table)]
-    written = _write(table, sources, out, curves, force)
+    written = deliver_table(table, lambda: _curves(sources, set(table["run_id"])), out, curves, force)
     return RunTable(folder, table, numbered(findings, table), swept, written)
 
 
@@ -259,21 +259,29 @@ def numbered(findings: list[RunFinding], table: pd.DataFrame) -> tuple[RunFindin
     return tuple(sorted(numbered, key=lambda each: each.row or 0))
 
 
-def _write(
-    table: pd.DataFrame, sources: list[RunSource], out: str | Path | None, curves: str | Path | None, force: bool
+def deliver_table(
+    table: pd.DataFrame,
+    long: Callable[[], pd.DataFrame],
+    out: str | Path | None,
+    curves: str | Path | None,
+    force: bool,
 ) -> tuple[Path, ...]:
+    """Writes the run table, and the learning curves that `long` makes, where they are wanted; the files."""
     results: list[tuple[Destination, Callable[[Path], object]]] = []
     if out is not None:
         results.append((Destination("out", out, RUN_TABLE), lambda path: write_frame(table, path, RUN_TABLE_MARK)))
     if curves is not None:
-        known = set(table["run_id"])
-        try:
-            long = read_curves((source.run_id, source.folder) for source in sources if source.run_id in known)
-        except OSError as error:
-            raise UserError(f"curves: {error.filename} cannot be read: {error.strerror}") from None
-        results.append((Destination("curves", curves, CURVES), lambda path: write_frame(long, path, CURVES_MARK)))
+        made = long()
+        results.append((Destination("curves", curves, CURVES), lambda path: write_frame(made, path, CURVES_MARK)))
     deliver(*results, force=force)
     return tuple(Path(output.path) for output, _ in results)
+
+
+def _curves(sources: list[RunSource], known: set[str]) -> pd.DataFrame:
+    try:
+        return read_curves((source.run_id, source.folder) for source in sources if source.run_id in known)
+    except OSError as error:
+        raise UserError(f"curves: {error.filename} cannot be read: {error.strerror}") from None
 
 
 # Where the runs of a folder are
@@ -287,7 +295,7 @@ def is_sweep(folder: Path) -> bool:
 def holds_own_runs(folder: Path) -> bool:
     """Whether runs of moewright's own lie in a folder; also of one that is not there, so that it is complained of."""
     return not folder.exists() or (
-        folder.is_dir() and (is_sweep(folder) or _is_run(folder) or any(path.is_dir() for path in _below(folder)))
+        folder.is_dir() and (is_sweep(folder) or is_run_folder(folder) or any(path.is_dir() for path in _below(folder)))
     )
 
 
@@ -307,7 +315,7 @@ def find_runs(folder: Path) -> list[RunSource]:
             RunSource(run, run_path(folder, run), folder / CELLS / f"{run}.json" if run in cells else None)
             for run in sorted(cells | begun | tried)
         ]
-    elif _is_run(folder):
+    elif is_run_folder(folder):
         found = [RunSource(folder.resolve().name, folder)]
     else:
         found = [RunSource(path.relative_to(folder).as_posix(), path) for path in _below(folder)]
@@ -320,15 +328,11 @@ def _below(folder: Path) -> list[Path]:
     found: list[Path] = []
     # A folder that cannot be listed stands among the runs, so that reading it names it.
     for place, folders, files in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
-        if {RUN, METRICS, STATUS} & set(files) and Path(place) != folder:
+        if {RUN, METRICS, STATUS} & set(files) and Path(place) != folder and is_run_folder(Path(place)):
             found.append(Path(place))
             folders.clear()
         folders[:] = [name for name in folders if not name.startswith(".") and name != CHECKPOINTS]
     return sorted(found)
-
-
-def _is_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (RUN, METRICS, STATUS))
 
 
 def _entries(folder: Path) -> list[Path]:

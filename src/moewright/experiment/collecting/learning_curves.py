@@ -139,5 +139,10 @@ def read_curves(runs: Iterable[tuple[str, Path]]) -> pd.DataFrame:
                 point = CurvePoint(run_id, line.kind, line.step, line.tokens, line.loss, rate)
                 latest[isinstance(line, EvaluationLine), line.step] = point
         rows += [latest[key] for key in sorted(latest)]
+    return curve_frame(rows)
+
+
+def curve_frame(rows: Sequence[CurvePoint]) -> pd.DataFrame:
+    """Learning curves as a table with the types of its columns, without rows too."""
     frame = pd.DataFrame(rows, columns=pd.Index(CurvePoint._fields))
     return frame.astype({"step": "int64", "tokens": float, "loss": float, "learning_rate": float})

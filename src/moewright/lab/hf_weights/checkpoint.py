@@ -28,6 +28,7 @@ from moewright.hf.training_config import write_training_config
 from moewright.lab.checkpoint_files import save_tensors
 from moewright.lab.hf_weights.tensors import TENSOR_NAMES, from_hf_tensors, to_hf_tensors
 from moewright.outputs import check_space
+from moewright.quantities import brief
 
 StoredAs = Literal["fp32", "bf16"]
 
@@ -56,7 +57,7 @@ def write_hf_checkpoint(
     wrong with the tokenizer.
     """
     if dtype not in _DTYPES:
-        raise UserError(f"dtype: expected one of {', '.join(_DTYPES)}, got {dtype!r}")
+        raise UserError(f"dtype: expected one of {', '.join(_DTYPES)}, got {brief(dtype)}")
     stored = architecture.model_copy(update={"weights_format": dtype})
     config, _ = write_training_config(stored, balance_loss, family)
     _refuse_unlike(architecture, config["model_type"])

@@ -20,6 +20,7 @@ from moewright.architecture.mixers import Attention, LatentAttention, Mixer
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.lab.model import Transformer
+from moewright.quantities import brief
 
 
 class FamilyNames(NamedTuple):
@@ -120,7 +121,7 @@ def _places(architecture: Architecture, family: str, *, fused: bool, interleaved
     """
     if family not in TENSOR_NAMES:
         raise UserError(
-            f"family: moewright has no names for {family!r}'s weights; use one of {', '.join(TENSOR_NAMES)}"
+            f"family: moewright has no names for {brief(family)}'s weights; use one of {', '.join(TENSOR_NAMES)}"
         )
     own = TENSOR_NAMES[family]
     if fused:

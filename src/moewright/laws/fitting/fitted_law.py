@@ -19,6 +19,7 @@ from moewright.laws.fitting.uncertainty import LEVEL, interval_of
 from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
 from moewright.laws.variable import Array, Mask, Status, check_values
+from moewright.quantities import brief
 from moewright.records import Items
 
 
@@ -345,7 +346,9 @@ def load(path: str | Path) -> FittedLaw:
     content = read_mapping(path)
     if not str(content.get("format")).startswith(f"{FitRecord.kind_of_file}/"):
         expected = f"{FitRecord.kind_of_file}/{FitRecord.version}"
-        raise UserError(f"{path}: not a fitted law: format is {content.get('format')!r}, expected {expected!r}")
+        raise UserError(
+            f"{path}: not a fitted law: format is {brief(content.get('format'))}, expected {brief(expected)}"
+        )
     record = FitRecord.from_dict(content, path)
     try:
         return fitted_law(get(record.law).as_form(), record)

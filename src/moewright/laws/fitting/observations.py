@@ -17,7 +17,7 @@ import numpy.typing as npt
 from moewright.complaints import check_names, hint, name_row
 from moewright.errors import UserError
 from moewright.laws.variable import Array, Mask, Variable
-from moewright.quantities import split_quantity
+from moewright.quantities import brief, split_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ def as_frame(table: Any) -> "pd.DataFrame":
         raise UserError(f"expected a DataFrame, a mapping of columns or a file of runs, got {type(table).__name__}")
     if frame.columns.has_duplicates:
         twice = frame.columns[frame.columns.duplicated()][0]
-        raise UserError(f"the table has two columns named {twice!r}")
+        raise UserError(f"the table has two columns named {brief(twice)}")
     if not len(frame):
         raise UserError("the table has no rows")
     return frame
@@ -205,7 +205,7 @@ def read_numbers(frame: "pd.DataFrame", name: str) -> Array:
     if wrong.any():
         place = int(np.flatnonzero(wrong)[0])
         raise UserError(
-            f"column {name}, {_row(frame, place)}: {series.iloc[place]!r} is not a finite number "
+            f"column {name}, {_row(frame, place)}: {brief(series.iloc[place])} is not a finite number "
             f"({wrong.sum()} such rows); drop or repair these rows"
         )
     return values
@@ -262,7 +262,7 @@ def held_out(holdout: str, rows: Observations, frame: "pd.DataFrame", random: np
         name, _, value = holdout.partition("=")
         mask = rows_with(frame, name, [value])
         if not mask.any():
-            raise UserError(f"holdout {holdout}: no row has {value!r} in column {name}")
+            raise UserError(f"holdout {holdout}: no row has {brief(value)} in column {name}")
     else:
         kind, _, written = holdout.partition(":")
         share = _share(holdout, written or "0.1")
@@ -277,7 +277,9 @@ def held_out(holdout: str, rows: Observations, frame: "pd.DataFrame", random: np
         else:
             if kind not in (*_HELD_OUT, *frame.columns):
                 known = [*_HELD_OUT, *map(str, frame.columns)]
-                raise UserError(f"holdout {holdout}: {kind!r} is neither a word of it nor a column{hint(kind, known)}")
+                raise UserError(
+                    f"holdout {holdout}: {brief(kind)} is neither a word of it nor a column{hint(kind, known)}"
+                )
             score = scale(rows) if kind == "largest" else -rows.loss if kind == "best" else read_numbers(frame, kind)
             mask = score >= np.sort(score)[-count]
     if mask.all():

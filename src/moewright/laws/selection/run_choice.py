@@ -20,6 +20,7 @@ from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
 from moewright.laws.selection.question import PURPOSES, Z90, Purpose, Question
 from moewright.laws.variable import Array
+from moewright.quantities import brief
 from moewright.records import Items, Output, Pair, Record
 from moewright.runs.schema import FINISHED
 
@@ -251,7 +252,7 @@ def costs_of(candidates: "pd.DataFrame") -> Array:
 
 def _question(purpose: Purpose, within: float | None, confidence: float) -> Question:
     if purpose not in PURPOSES:
-        raise UserError(f"for: {purpose!r} is none of {', '.join(PURPOSES)}")
+        raise UserError(f"for: {brief(purpose)} is none of {', '.join(PURPOSES)}")
     check_number(confidence, "confidence", at_least=0.5, below=1)
     return Question(purpose, WITHIN[purpose] if within is None else check_number(within, "within", above=0), confidence)
 
@@ -363,10 +364,12 @@ def _target_losses(belief: Belief, targets: "pd.DataFrame", first: int) -> tuple
 
 
 def _settings(candidates: "pd.DataFrame", row: int) -> dict[str, Any]:
-    """The columns of numbers and texts in which the candidates differ."""
+    """The columns of numbers and texts in which the candidates differ, as far as this one has them."""
     hidden = {"run_id", "config_id", "architecture", "train_flops", "source", "status", "loss"}
     names = [name for name in map(str, candidates) if name not in hidden]
-    return {name: _plain(candidates[name].iloc[row]) for name in names if candidates[name].astype(str).nunique() > 1}
+    differ = (name for name in names if candidates[name].astype(str).nunique() > 1)
+    found = {name: _plain(candidates[name].iloc[row]) for name in differ}
+    return {name: value for name, value in found.items() if value is not None and value == value}  # NaN: a missing one
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from moewright.complaints import hint
 from moewright.errors import UserError
+from moewright.quantities import brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def import_source(frame: "pd.DataFrame", source: str, where: str) -> "pd.DataFra
     """The frame of a public table in the schema's columns; UserError for an unknown source or an unlike table."""
     if source not in IMPORTERS:
         known = hint(source, IMPORTERS, quoted=True)
-        raise UserError(f"source: {source!r} is not a public table that moewright imports{known}")
+        raise UserError(f"source: {brief(source)} is not a public table that moewright imports{known}")
     module, function = IMPORTERS[source].split(".")
     mapped: pd.DataFrame = getattr(import_module(f"{__name__}.{module}"), function)(frame, where)
     return mapped

@@ -26,6 +26,7 @@ from moewright.architecture.counts import (
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, FeedForward, MoE, SharedExpert
 from moewright.architecture.mixers import Attention
 from moewright.foreign_text import visible
+from moewright.quantities import brief
 
 VOCAB_SIZE = 100_352  # the dolma2 tokenizer, padded
 BATCH_TOKENS = 2**20  # 512 sequences of 2,048
@@ -161,7 +162,7 @@ def slicing_size(family: str, label: str) -> SlicingSize:
     """
     found = _LABEL.match(label.strip())
     if not found:
-        raise ValueError(f"{label!r} is not a size such as 20M or 1.0B")
+        raise ValueError(f"{brief(label)} is not a size such as 20M or 1.0B")
     number, unit = found[1].replace("_", "."), found[2].upper()
     known = SLICING_SIZES.get((family, number + unit))
     if known is None and unit == "B":

@@ -8,6 +8,7 @@ from typing import Any
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.files import read_mapping
+from moewright.quantities import brief
 from moewright.runs.readers.run_log import number
 
 _METRICS = ("loss", "train_loss")
@@ -27,12 +28,12 @@ class ColumnMap:
             )
             for key in given:
                 if key not in _KEYS:
-                    raise UserError(f"{where}: {column}: {key!r} is not known{hint(key, _KEYS)}")
+                    raise UserError(f"{where}: {column}: {brief(key)} is not known{hint(key, _KEYS)}")
             if ("from" in given) == ("value" in given):
                 raise UserError(f"{where}: {column}: give a name, {{from: name, times: factor}} or {{value: constant}}")
             factor = number(given.get("times", 1))
             if factor is None or not math.isfinite(factor):
-                raise UserError(f"{where}: {column}: times must be a number, found {given.get('times')!r}")
+                raise UserError(f"{where}: {column}: times must be a number, found {brief(given.get('times'))}")
             if "value" in given:
                 self._values[column] = given["value"]
             else:
@@ -47,7 +48,9 @@ class ColumnMap:
         """Raises UserError for the first name that is in no run, with the nearest that is."""
         for column, (name, _) in self._names.items():
             if name not in known:
-                raise UserError(f"{self.where}: {column}: no run has {name!r}{hint(name, sorted(known), quoted=True)}")
+                raise UserError(
+                    f"{self.where}: {column}: no run has {brief(name)}{hint(name, sorted(known), quoted=True)}"
+                )
 
     def metric(self, column: str) -> str | None:
         """Which metric a column of losses is of; None where the map does not say."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.progress import track
+from moewright.quantities import brief
 from moewright.runs.readers import (
     json_lines,
     megatron_log,
@@ -69,7 +70,6 @@ READERS: tuple[LogReader, ...] = (
 
 LOG_FORMATS = tuple(dict.fromkeys(reader.name for reader in READERS))
 _COPIES = ("jsonl", "table")
-_OUR_OWN = ("metrics.jsonl", "run.json", "status.json")
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,24 @@ class LogProblem:
     detail: str
 
 
-def find_logs(paths: Sequence[Path], only: str | None = None) -> tuple[list[RunLog], list[LogProblem]]:
+def find_logs(
+    paths: Sequence[Path], only: str | None = None, is_other: Callable[[Path], bool] = lambda folder: False
+) -> tuple[list[RunLog], list[LogProblem]]:
     """All runs below the paths, each once, and what could not be read. `only` is one of LOG_FORMATS.
+
+    Folders for which `is_other` is true are left out, with all that is in them.
 
     Raises UserError for a path that is not there and for an unknown format.
     """
     if only is not None and only not in LOG_FORMATS:
-        raise UserError(f"from: {only!r} is no format that is read{hint(only, ('auto', *LOG_FORMATS))}")
+        raise UserError(f"from: {brief(only)} is no format that is read{hint(only, ('auto', *LOG_FORMATS))}")
     readers = [reader for reader in READERS if only in (None, reader.name)]
     logs: list[RunLog] = []
     problems: list[LogProblem] = []
     for top in paths:
         if not top.exists():
             raise UserError(f"{top}: no such file or folder")
-        places = list(_places(top, readers))
+        places = list(_places(top, readers, is_other))
         for reader, place in track("reading", places, len(places), "logs"):
             try:
                 logs += reader.read(place, top if top.is_dir() else top.parent)
@@ -107,14 +111,16 @@ def find_logs(paths: Sequence[Path], only: str | None = None) -> tuple[list[RunL
     return _united(logs), problems
 
 
-def _places(top: Path, readers: Sequence[LogReader]) -> Iterator[tuple[LogReader, Path]]:
+def _places(
+    top: Path, readers: Sequence[LogReader], is_other: Callable[[Path], bool]
+) -> Iterator[tuple[LogReader, Path]]:
     if top.is_file():
         yield from _known(top, readers)
         return
     for place, folders, files in os.walk(top):
         here = Path(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if set(_OUR_OWN) <= set(files):
+        if is_other(here):
             folders.clear()
             continue
         reader = next(

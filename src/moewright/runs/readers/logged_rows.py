@@ -125,6 +125,32 @@ def _relative(path: Path, tops: Sequence[Path]) -> str:
     return str(path)
 
 
+@dataclass
+class LossSeries:
+    """A run's losses of training and of evaluation by step, each step once, and what they are called in its log."""
+
+    train: str | None
+    evaluation: str | None
+    settled: Settled
+
+    @property
+    def training(self) -> list[tuple[int, float]]:
+        """Steps and losses; none where no metric is the loss."""
+        return self.settled.points.get(self.train, []) if self.train is not None else []
+
+    @property
+    def evaluations(self) -> list[tuple[int, float]]:
+        """The same of held-out text."""
+        return self.settled.points.get(self.evaluation, []) if self.evaluation is not None else []
+
+
+def loss_series(log: RunLog, mapping: ColumnMap | None = None) -> LossSeries:
+    """The losses of one run, by the likeliest names or by `mapping`'s."""
+    train = _chosen("train_loss", training_losses(log.points), mapping, log)
+    evaluation = _chosen("loss", evaluation_losses(log.points), mapping, log)
+    return LossSeries(train, evaluation, settle(log, train))
+
+
 def _row(
     log: RunLog, name: str, tops: Sequence[Path], mapping: ColumnMap | None, final_tokens: float | None
 ) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
@@ -132,14 +158,12 @@ def _row(
     if not log.points:
         _summary_as_points(log, config)
     found: list[tuple[str, str, str]] = [("log", "", problem) for problem in log.problems]
-    train = _chosen("train_loss", training_losses(log.points), mapping, log)
-    evaluation = _chosen("loss", evaluation_losses(log.points), mapping, log)
+    losses = loss_series(log, mapping)
+    train, evaluation, settled = losses.train, losses.evaluation, losses.settled
+    training, evaluations = losses.training, losses.evaluations
     others = evaluation_losses(log.points)
     if evaluation is not None and len(others) > 1 and (mapping is None or mapping.metric("loss") is None):
         found.append(("several losses", "loss", f"{evaluation} is taken of {', '.join(others)}; --map can say another"))
-    settled = settle(log, train)
-    training = settled.points.get(train, []) if train is not None else []
-    evaluations = settled.points.get(evaluation, []) if evaluation is not None else []
     steps = max((series[-1][0] for series in (training, evaluations) if series), default=None)
     if training and steps is not None:
         steps = max(training[-1][0], evaluations[-1][0] if evaluations else 0)

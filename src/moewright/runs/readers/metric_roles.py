@@ -58,6 +58,16 @@ def evaluation_losses(names: Iterable[str]) -> list[str]:
     return sorted((name for name in names if is_loss(name) and is_evaluation(name)), key=_plainness)
 
 
+def learning_rates(names: Iterable[str]) -> list[str]:
+    """Names of the learning rate as it was logged, the likeliest first.
+
+    >>> learning_rates(["loss", "optim/lr", "learning rate", "lr_scale"])
+    ['optim/lr', 'learning rate']
+    """
+    found = (name for name in names if {"learning", "rate"} <= (words := words_of(name)) or "lr" in words)
+    return sorted((name for name in found if not words_of(name) & _OTHER), key=lambda name: (len(name), name))
+
+
 def _plainness(name: str) -> tuple[int, str]:
     return len(words_of(name) - {"train", "training", "lm", "ce", "metrics", "global", "avg", "mean"}), name
 

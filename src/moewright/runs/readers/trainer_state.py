@@ -13,8 +13,8 @@ from moewright.runs.readers.run_log import RunLog, name_of, numbers, whole
 FORMAT = "hf_trainer"
 _STATE_FILE = "trainer_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-_WHOLE_RUN = {"train_loss", "train_runtime", "total_flos"}
-"""Of the last entry: means over the training, not values of its step."""
+_NO_METRIC = {"step", "train_loss", "train_runtime", "total_flos"}
+"""The step itself, and what the last entry has of the whole training."""
 
 
 def claims_folder(folder: Path, files: list[str], folders: list[str]) -> bool:
@@ -66,7 +66,7 @@ def _take(log: RunLog, state: dict[str, Any], history: list[dict[str, Any]]) -> 
         step = whole(entry.get("step"))
         if step is None:
             continue
-        values = dict(numbers({key: value for key, value in entry.items() if key not in {"step", *_WHOLE_RUN}}))
+        values = {name: value for name, value in numbers(entry) if name not in _NO_METRIC}
         if values.get("loss") == 0 and math.isnan(values.get("grad_norm", math.nan)):
             values["loss"] = math.nan  # logging_nan_inf_filter: the Trainer leaves NaN out of its mean
             filtered += 1

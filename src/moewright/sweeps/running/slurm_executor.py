@@ -14,6 +14,7 @@ from moewright.errors import UserError
 from moewright.experiment.attempts import AttemptBegin
 from moewright.experiment.sweep_folder import JOBS
 from moewright.foreign_text import shell_words
+from moewright.quantities import brief
 from moewright.sweeps.running.executor import Job, new_job_folder, signal_seconds, the_submitit, worker_arguments
 from moewright.sweeps.running.slurm_queue import ClusterSilent, cancel_jobs, is_silence, live_jobs, my_jobs
 from moewright.sweeps.running.worker import work
@@ -167,7 +168,7 @@ def sbatch_parameters(execution: Execution, signal_seconds: int | None) -> dict[
     given = dict(execution.slurm)
     additional = given.pop(_ADDITIONAL, {})
     if not isinstance(additional, Mapping):
-        raise UserError(f"execution.slurm.{_ADDITIONAL}: {additional!r} is no mapping of sbatch's options")
+        raise UserError(f"execution.slurm.{_ADDITIONAL}: {brief(additional)} is no mapping of sbatch's options")
     for name in (*given, *additional):
         _refuse(name)
     if given:
@@ -201,7 +202,7 @@ def _check_names(given: Mapping[str, Any]) -> None:
             raise UserError(f"execution.slurm: {name} is not known{hint(name, known, rest)}")
     setup = given.get("setup", [])
     if not isinstance(setup, list) or not all(isinstance(line, str) for line in setup):
-        raise UserError(f"execution.slurm.setup: {setup!r} is no list of lines for the job's shell")
+        raise UserError(f"execution.slurm.setup: {brief(setup)} is no list of lines for the job's shell")
 
 
 def _with_memory(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,6 +213,6 @@ def _with_memory(given: Mapping[str, Any]) -> dict[str, Any]:
         if "mem" in parameters:
             raise UserError("execution.slurm: mem and mem_gb are both given; leave one out")
         if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
-            raise UserError(f"execution.slurm.mem_gb: {memory!r} is no number above 0")
+            raise UserError(f"execution.slurm.mem_gb: {brief(memory)} is no number above 0")
         parameters["mem"] = f"{math.ceil(memory * 1024)}M"
     return parameters

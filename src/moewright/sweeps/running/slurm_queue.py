@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from moewright.errors import UserError
+from moewright.quantities import brief
 
 # squeue itself gives up after about 10 s when nobody listens (MessageTimeout); a busy controller may take longer.
 TIMEOUT_SECONDS = 60
@@ -80,6 +81,6 @@ def my_jobs() -> dict[str, QueuedJob]:
     for line in answer.stdout.splitlines():
         job, state, script, *_ = [*line.split(maxsplit=2), "", ""]
         if not job[:1].isdigit() or not state.isupper():
-            raise ClusterSilent(f"squeue: not a job and its state: {line!r}")
+            raise ClusterSilent(f"squeue: not a job and its state: {brief(line)}")
         jobs[job] = QueuedJob(state, script.strip())
     return jobs

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from moewright.complaints import hint
 from moewright.errors import UserError
+from moewright.quantities import brief
 from moewright.records import Positive, Record, Size
 
 Hold = Literal["active", "total", "flops"]
@@ -30,7 +31,7 @@ class _Stated(Record):
         for key in values if isinstance(values, dict) else ():
             if key not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
-                raise ValueError(f"no key {key!r} among {known}{hint(str(key), cls.model_fields, '')}")
+                raise ValueError(f"no key {brief(key)} among {known}{hint(str(key), cls.model_fields, '')}")
         return values
 
 

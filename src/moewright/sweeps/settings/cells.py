@@ -15,6 +15,7 @@ from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.foreign_text import shortened
 from moewright.hf.loading import load_architecture
+from moewright.quantities import brief
 from moewright.records import Record
 from moewright.sweeps.settings.axes import TOKENS, Axis, Point, product
 from moewright.sweeps.settings.mixtures import COUNTS, SHARES, changes_mixtures
@@ -195,7 +196,7 @@ class _Cells:
         key = json.dumps(given, default=_exactly)
         if key not in self._loaded:
             if not isinstance(given, str | dict | Architecture):
-                raise UserError(f"architecture: {given!r} is neither a path nor a mapping")
+                raise UserError(f"architecture: {brief(given)} is neither a path nor a mapping")
             self._loaded[key] = load_architecture(given, self._beside).architecture
         return self._loaded[key]
 

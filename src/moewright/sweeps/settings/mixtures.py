@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from moewright.architecture.feed_forwards import ExpertGroup, MoE, Router, SharedExpert
 from moewright.complaints import check_bounds, first_complaint, hint
 from moewright.errors import UserError
+from moewright.quantities import brief
 from moewright.sweeps.settings.recipe_settings import MisfitError, fraction, parse_size, show_fraction, whole_width
 
 # (left, one, other, whether left is their product or else their sum)
@@ -212,7 +213,7 @@ def read_mix(value: Any) -> list[dict[str, Fraction]]:
             raise UserError(f"mix[{index}]: expected a mapping with {', '.join(_OF_A_GROUP)}")
         for name in given:
             if name not in _OF_A_GROUP:
-                raise UserError(f"mix[{index}]: no key {name!r}{hint(str(name), _OF_A_GROUP, '')}")
+                raise UserError(f"mix[{index}]: no key {brief(name)}{hint(str(name), _OF_A_GROUP, '')}")
         missing = next((name for name in _OF_A_GROUP if name not in given), None)
         if missing is not None:
             raise UserError(f"mix[{index}]: {missing} is missing")

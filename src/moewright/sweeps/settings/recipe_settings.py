@@ -76,14 +76,14 @@ def check_key(name: str, others: Sequence[str] = ()) -> None:
             f"`architecture` takes whole models{hint(name.rsplit('.', 1)[-1], others, '')}"
         )
     if not _exists(name.split("."), Recipe):
-        raise UserError(f"axes: no setting {name!r}{hint(name, [*others, *_names(Recipe)], '')}")
+        raise UserError(f"axes: no setting {brief(name)}{hint(name, [*others, *_names(Recipe)], '')}")
 
 
 def check_recipe(values: dict[str, Any], also_set: Sequence[str]) -> None:
     """UserError unless the base recipe has known keys, and all that a recipe needs is in it or set by an axis."""
     for key in values:
         if key not in Recipe.model_fields:
-            raise UserError(f"recipe: no key {key!r}{hint(key, Recipe.model_fields, '')}")
+            raise UserError(f"recipe: no key {brief(key)}{hint(key, Recipe.model_fields, '')}")
     roots = {name.split(".")[0] for name in also_set}
     for key, field in Recipe.model_fields.items():
         if field.is_required() and key not in values and key not in roots:
@@ -115,7 +115,7 @@ def _changed(node: Any, steps: list[str], value: Any, where: str, name: str) -> 
     if node is None:
         node = {}
     if not isinstance(node, dict):
-        raise UserError(f"axes: {name}: the recipe's {where} is {node!r}, not a mapping; write it as one")
+        raise UserError(f"axes: {name}: the recipe's {where} is {brief(node)}, not a mapping; write it as one")
     return {**node, step: _changed(node.get(step), rest, value, here, name)}
 
 
