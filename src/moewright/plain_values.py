@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from moewright.foreign_text import needs_escapes, to_yaml
-from moewright.quantities import brief
+from moewright.foreign_text import needs_escapes, shortened, to_yaml
 
 MOST_JSON_VALUES = 1_000_000
 """Ten times the entries of the largest public list of tensors; at most some 100 MB in memory."""
@@ -22,6 +21,8 @@ LARGEST_YAML = 8 * 2**20
 """Characters; one value may be as long."""
 DEEPEST = 100
 """Levels of nesting. No description of moewright or transformers has ten."""
+_LONGEST_KEY = 60
+"""Characters of a key in a complaint."""
 MOST_DIGITS = 40
 """Of a whole number: FLOPs of the largest training runs have 27."""
 
@@ -77,7 +78,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {brief(twice)} occurs twice")
+        raise ValueError(f"the key {shortened(repr(twice), _LONGEST_KEY)} occurs twice")
     return mapping
 
 
@@ -268,9 +269,11 @@ class _YamlReader:
             merges = type(place).__name__ == "ScalarEvent" and place.value == "<<" and place.implicit[0]
             key = self._value(depth + 1)
             if not isinstance(key, str):
-                self._fail(f"the key {brief(key)} is not text; put it in quotes", place)
+                self._fail(f"the key {shortened(repr(key), _LONGEST_KEY)} is not text; put it in quotes", place)
             if key in lines:
-                self._fail(f"the key {brief(key)} occurs twice, first at line {lines[key]}", place)
+                self._fail(
+                    f"the key {shortened(repr(key), _LONGEST_KEY)} occurs twice, first at line {lines[key]}", place
+                )
             lines[key] = place.start_mark.line + 1
             self._next()
             value = self._value(depth + 1)

@@ -232,14 +232,15 @@ class _Bars:
     def _draw(self) -> "Table":
         from rich.progress_bar import ProgressBar
         from rich.table import Table
-        from rich.text import Text
+
+        from moewright.screen import styled
 
         grid = Table.grid(padding=(0, 1, 0, 0))
         for width in (None, _BAR, None):
             grid.add_column(no_wrap=True, overflow="ellipsis", width=width)
         for task in self._tasks:
             bar = ProgressBar(task.total, min(task.done, task.total or 0), width=_BAR, pulse=task.total is None)
-            grid.add_row(Text(visible(task.name)), bar, Text(str(task)))
+            grid.add_row(styled("{}", task.name), bar, styled("{}", task))
         return grid
 
 
