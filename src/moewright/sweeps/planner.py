@@ -136,11 +136,13 @@ class Planner:
         return cell
 
     def _check_trainer(self) -> None:
-        """UserError for what another trainer than the lab has no use for."""
+        """UserError for cells that another trainer than the lab cannot tell apart; a note on what it has no use for."""
         if self.trainer is None:
             return
         if "keep" in self.spec.execution.model_fields_set:
-            raise UserError("execution.keep: is of the lab's checkpoints; another trainer's are left as it writes them")
+            self.trainer_notes["execution.keep is of the lab's checkpoints; this trainer's stay as it writes them"] = (
+                len(self.cells)
+            )
         self.trainer.check_cells([run.recipe for run in self.plan({}).runs])
 
     def dataset(self, recipe: Recipe) -> Dataset:

@@ -130,6 +130,8 @@ def sweep(
         runs_beside(folder, planner, add)
         note_specification(folder, loaded.to_dict(), planner.code)
         told = reporter or _NoReports()
+        for note in planner.trainer_notes:
+            told.event(f"note: {note}")
         if write_only:
             return _write_folders(folder, planner)
         warning = runner.warning()

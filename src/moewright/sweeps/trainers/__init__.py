@@ -6,6 +6,7 @@ A new trainer is a class like `command.CommandTrainer`, in a file here, and its 
 from collections.abc import Mapping
 
 TRAINERS: Mapping[str, str] = {
+    "hf": "hf_trainer.HuggingFaceTrainer",
     "command": "command.CommandTrainer",
 }
 """The name that `--trainer` takes, and the module and class here. `lab` is none of them: a worker trains its runs."""

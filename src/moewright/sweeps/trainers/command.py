@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, model_validator
@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, model_validator
 from moewright.data.dataset import Dataset
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe, ShardFiles
-from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.trainer_folder import OUTPUT, LossPlace
 from moewright.exporters.exported import export_to
 from moewright.foreign_text import to_json
 from moewright.sweeps.trainers.placeholders import PlaceholderValue, Template
+from moewright.sweeps.trainers.recipe_values import recipe_values
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun, Trainer
 
 PLACEHOLDERS = {
@@ -114,13 +114,13 @@ class CommandTrainer(Trainer):
             return
         seen: dict[str, Recipe] = {}
         for recipe in recipes:
-            values = _recipe_values(recipe)
+            values = recipe_values(recipe)
             told: dict[str, Any] = {name: values[name] for name in names if name in values}
             if {"architecture", "model"} & set(names):
                 told["architecture"] = recipe.architecture.to_dict()
             key = json.dumps(told, sort_keys=True, default=str)
             if seen.setdefault(key, recipe) != recipe:
-                differs = _first_unlike(_recipe_values(seen[key]), values) or "settings"
+                differs = _first_unlike(recipe_values(seen[key]), values) or "settings"
                 raise UserError(
                     f"trainer: two cells come to the same command; add {{{differs}}}, or {{settings}}, to run"
                 )
@@ -141,7 +141,7 @@ class CommandTrainer(Trainer):
             "validation_files": tuple(path.absolute() for each in dataset.validation.values() for path in each.files),
             "token_dtype": dataset.train.dtype,
             "processes": run.execution.gpus_per_run or 1,
-            **_recipe_values(recipe),
+            **recipe_values(recipe),
         }
         plain = {name: list(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
         settings = {**plain, "recipe": recipe.to_dict()}
@@ -169,34 +169,5 @@ class CommandTrainer(Trainer):
         )
 
 
-def _recipe_values(recipe: Recipe) -> dict[str, PlaceholderValue]:
-    """The values that follow from a recipe alone."""
-    schedule, optimizer, steps = recipe.schedule, recipe.optimizer, recipe.total_steps
-    peak = peak_learning_rate(recipe)
-    warmup = -(-schedule.warmup_tokens // recipe.batch_tokens)
-    return {
-        "vocab_size": recipe.architecture.vocab_size,
-        "steps": steps,
-        "train_tokens": recipe.trained_tokens,
-        "batch_tokens": recipe.batch_tokens,
-        "batch_sequences": recipe.batch_sequences,
-        "micro_batch_sequences": recipe.micro_batch_sequences,
-        "sequence_length": recipe.sequence_length,
-        "learning_rate": peak,
-        "final_learning_rate": peak * (1.0 if schedule.kind == "constant" else schedule.final_share),
-        "schedule": schedule.kind,
-        "warmup_steps": warmup,
-        "decay_steps": round(schedule.decay_share * steps) if schedule.kind == "wsd" else steps - warmup,
-        "optimizer": optimizer.kind,
-        "weight_decay": optimizer.weight_decay,
-        "beta1": optimizer.beta1,
-        "beta2": optimizer.beta2,
-        "eps": optimizer.eps,
-        "clip_norm": optimizer.clip_norm or 0.0,
-        "precision": recipe.precision,
-        "seed": recipe.seed,
-    }
-
-
-def _first_unlike(one: dict[str, PlaceholderValue], other: dict[str, PlaceholderValue]) -> str | None:
+def _first_unlike(one: Mapping[str, PlaceholderValue], other: Mapping[str, PlaceholderValue]) -> str | None:
     return next((name for name in one if one[name] != other[name]), None)

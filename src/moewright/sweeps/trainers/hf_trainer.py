@@ -1,0 +1,92 @@
+"""transformers' Trainer: a training script in the run's folder, with the model's config.json."""
+
+import json
+from importlib import resources
+from typing import ClassVar
+
+from moewright.data.dataset import Dataset
+from moewright.errors import UserError
+from moewright.experiment.recipe import Recipe
+from moewright.experiment.trainer_folder import LossPlace
+from moewright.exporters.exported import Export, export_to
+from moewright.foreign_text import to_json
+from moewright.sweeps.trainers.expressible import exported_balance, refuse_settings
+from moewright.sweeps.trainers.recipe_values import recipe_values, token_files
+from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, processes
+from moewright.sweeps.trainers.trainer import CellFolder, CellRun
+
+_LACKS = {
+    "optimizer.kind muon": "the script has AdamW",
+    "initialization.rule mup": "the Trainer has one learning rate for all sizes; take rule standard",
+    "balancing.selection_bias": "its models keep the bias as it is",
+    "dispatch": "its experts take all tokens; leave dispatch out",
+    "document_mask": "the script packs documents; leave it out",
+    "parallel shard": "the script keeps a whole model on each process",
+}
+_OWN = (
+    "output_dir",
+    "max_steps",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
+    "optim",
+    "save_strategy",
+    "eval_strategy",
+)
+"""Of TrainingArguments: what the recipe decides."""
+
+
+class HuggingFaceTrainer(TorchTrainer):
+    """The Trainer of transformers 5."""
+
+    called: ClassVar[str] = "hf"
+
+    @property
+    def name(self) -> str:
+        """hf."""
+        return "hf"
+
+    def check(self, recipe: Recipe, dataset: Dataset) -> tuple[str, ...]:
+        """What it does otherwise than the lab. UserError for what neither the Trainer nor transformers' models have."""
+        for name in self.arguments:
+            if name in _OWN:
+                raise UserError(f"trainer.arguments: {name} is the recipe's own; set it there")
+        refuse_settings(recipe, self.name, _LACKS)
+        check_bare_tokens(dataset, self.name)
+        notes = list(self._export(recipe).notes)
+        if recipe.initial_weights is None:
+            notes.append("initial weights: the lab's deviations, other draws of the seed")
+        return tuple(notes)
+
+    def cell(self, run: CellRun) -> CellFolder:
+        """config.json, the script, and what it is told."""
+        exported = self._export(run.recipe)
+        settings = {
+            **recipe_values(run.recipe),
+            **token_files(run.dataset),
+            "processes": processes(run.execution),
+            "arguments": self.arguments,
+            "recipe": run.recipe.to_dict(),
+        }
+        script = resources.files("moewright.sweeps.trainers").joinpath("templates/hf_train.py").read_text("utf-8")
+        return CellFolder(
+            files={
+                **{f"model/{name}": text for name, text in exported.files.items()},
+                "settings.json": to_json(json.dumps(settings, indent=1)) + "\n",
+                "train.py": script,
+            },
+            command=self.start("train.py", run.execution),
+            loss=LossPlace(metric="eval_loss", format="hf_trainer"),
+            resumes=True,
+            checkpoints=r"checkpoint-(\d+)",
+            notes=self.check(run.recipe, run.dataset),
+        )
+
+    def _export(self, recipe: Recipe) -> Export:
+        return export_to("hf", recipe.architecture, exported_balance(recipe, self.name))

@@ -1,0 +1,52 @@
+"""What trainers in PyTorch have in common: the interpreter of their environment, and how processes are started."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from moewright.data.dataset import Dataset
+from moewright.data.shards import TOKEN_DTYPES
+from moewright.errors import UserError
+from moewright.foreign_text import shell_words
+from moewright.sweeps.sweep_spec import Execution
+from moewright.sweeps.trainers.trainer import Trainer
+
+
+class TorchTrainer(Trainer):
+    """Settings of a trainer that torchrun starts."""
+
+    indifferent: ClassVar[tuple[str, ...]] = ("python", "launch")
+
+    python: str = "python3"
+    """The interpreter that has the trainer installed."""
+    launch: Literal["torchrun", "srun"] = "torchrun"
+    """torchrun: all processes on one machine. srun: on the nodes of a Slurm job, one torchrun on each."""
+    arguments: dict[str, Any] = Field({})
+    """More of the trainer's own, in its words; what the sweep itself sets is refused."""
+
+    def start(self, script: str, execution: Execution, *more: str) -> str:
+        """The line that starts a Python script with its arguments on the run's processes."""
+        count = processes(execution)
+        program = shell_words(self.python)
+        rest = shell_words(script, *more)
+        run = f"{program} -m torch.distributed.run --nproc-per-node {count}"
+        if self.launch == "srun":
+            nodes = '--nnodes "$SLURM_NNODES" --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$head"'
+            return (
+                'head="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500"\n'
+                f"srun --ntasks-per-node 1 --kill-on-bad-exit=1 {run} {nodes} {rest}"
+            )
+        return f"{run} --standalone {rest}" if count > 1 else f"{program} {rest}"
+
+
+def processes(execution: Execution) -> int:
+    """Of a run: one for each of its GPUs, or one."""
+    return execution.gpus_per_run or 1
+
+
+def check_bare_tokens(dataset: Dataset, trainer: str) -> None:
+    """UserError unless all shards are bare tokens, without a header: what this trainer maps into memory."""
+    size = TOKEN_DTYPES[dataset.train.dtype].itemsize
+    for shards in (dataset.train, *dataset.validation.values()):
+        if sum(path.stat().st_size for path in shards.files) != len(shards) * size:
+            raise UserError(f"{trainer} reads bare tokens; {shards.files[0]} has a header: prepare or convert the data")
