@@ -1,8 +1,9 @@
-"""What the site adds to the pages: files of the repository that pages link to, and the command line's own help.
+"""What the site adds to the pages: files that pages link to, notebooks as pages, and the command line's own help.
 
 mkdocs calls these functions by name; see `hooks` in mkdocs.yml.
 """
 
+import json
 import os
 import posixpath
 import re
@@ -29,6 +30,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(
             File.generated(config, page, content=_moved((ROOT / source).read_text(encoding="utf-8"), "", page))
         )
+    for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=notebook_page(notebook)))
     linked = set()
     for file in list(files.documentation_pages()):
         folder = posixpath.dirname(file.src_uri)
@@ -51,6 +54,26 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     if FUNCTIONS in markdown:
         markdown = markdown.replace(FUNCTIONS, "\n\n".join(_functions()))
     return MODULES.sub(lambda match: "\n\n".join(f"::: {name}" for name in _modules(match["package"])), markdown)
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as Markdown: its text, its code, and what it holds as results."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            shown = output.get("data", {})
+            if "text/html" in shown:
+                parts.append(f'<div style="overflow-x: auto">{"".join(shown["text/html"])}</div>')
+            else:
+                text = "".join(output.get("text") or shown["text/plain"])
+                parts.append(f"```text\n{text.rstrip()}\n```")
+    parts.append(f"[The notebook]({path.name}), to run yourself.")
+    return "\n\n".join(parts) + "\n"
 
 
 def _moved(markdown: str, folder: str, page: str) -> str:

@@ -93,7 +93,7 @@ def _layouts(record: LayoutPlanRecord) -> Table:
             {"attention_scores": "none"}.get(layout.recompute, layout.recompute),
             format_bytes(layout.memory_bytes_per_device, 3),
             f"{layout.step_seconds[0]:.3g}-{layout.step_seconds[1]:.3g} s",
-            "-".join(f"{value:,.0f}" for value in layout.tokens_per_second_per_device),
+            "-".join(format_count(value, 3) for value in layout.tokens_per_second_per_device),
             f"{layout.mfu[0]:.0%}-{layout.mfu[1]:.0%}",
         )
     return table
