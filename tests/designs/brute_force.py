@@ -18,7 +18,7 @@ from moewright.architecture.counts import (
     training_flops_per_token,
 )
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
-from moewright.architecture.mixers import Attention
+from moewright.architecture.mixers import Attention, Window
 from moewright.architecture.spec import Layer, Repeat
 from moewright.architecture.weight_formats import weights_bytes
 
@@ -26,12 +26,14 @@ VOCABULARY = 1000
 CONTEXT = 512
 LAWS = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abnar2025", "ling2025")
 
-Sizes = tuple[int, int, int, int, int, int, int]
-"""Width, depth, dense first, experts, top-k, shared, expert size."""
+Sizes = tuple[int, ...]
+"""Width, depth, dense first, experts, top-k, shared, expert size; window, full every, latent experts in 64ths of the
+width."""
 
 
 def every_design(space: dict[str, Any]) -> Iterator[Sizes]:
     """Nested loops over a space given as lists and bounds, before the rules that count parameters."""
+    plan = space.get("window", 0), space.get("full_every", 4), round(64 * space.get("latent_experts", 0))
     for width in space["widths"]:
         for depth in space["depths"]:
             if not space["least_width_over_depth"] <= width / depth <= space["most_width_over_depth"]:
@@ -47,7 +49,7 @@ def every_design(space: dict[str, Any]) -> Iterator[Sizes]:
                                 for size in range(space["least_expert_size"], 4 * width + 1, 64):
                                     least = space["least_expert_size_over_width"]
                                     if least <= size / width <= space["most_expert_size_over_width"]:
-                                        yield width, depth, first, experts, top_k, shared, size
+                                        yield width, depth, first, experts, top_k, shared, size, *plan
 
 
 def keeps_the_rules(sizes: Sizes, space: dict[str, Any]) -> bool:
@@ -71,7 +73,7 @@ def shares(sizes: Sizes) -> tuple[float, float]:
 @cache
 def spec(sizes: Sizes) -> Architecture:
     """The model, written down by hand."""
-    width, depth, first, experts, top_k, shared, size = sizes
+    width, depth, first, experts, top_k, shared, size, window, every, latent = sizes
     head_dim = 64 if width < 1024 else 128
     heads = 8
     while heads * head_dim < width:
@@ -81,11 +83,20 @@ def spec(sizes: Sizes) -> Architecture:
     moe = MoE(
         groups=(ExpertGroup(count=experts, expert_size=size, top_k=top_k),),
         shared=SharedExpert(count=shared, expert_size=size) if shared else None,
+        latent_size=width * latent // 64 if latent else None,
     )
     dense = Layer(mixer=attention, feed_forward=Dense(size=(top_k + shared) * size))
-    rest = Repeat(repeat=depth - first, layers=(Layer(mixer=attention, feed_forward=moe),))
-    before = (Repeat(repeat=first, layers=(dense,)),) if first else ()
-    return Architecture(vocab_size=VOCABULARY, hidden_size=width, layers=(*before, rest))
+    if not window:
+        rest = Repeat(repeat=depth - first, layers=(Layer(mixer=attention, feed_forward=moe),))
+        before = (Repeat(repeat=first, layers=(dense,)),) if first else ()
+        return Architecture(vocab_size=VOCABULARY, hidden_size=width, layers=(*before, rest))
+    near = Attention(**{**dict(attention), "window": Window(size=window)}) if window else attention
+    layers = []
+    for number in range(1, depth + 1):
+        sees_all = number % every == 0 or number == depth
+        feed_forward = dense.feed_forward if number <= first else moe
+        layers.append(Layer(mixer=attention if sees_all else near, feed_forward=feed_forward))
+    return Architecture(vocab_size=VOCABULARY, hidden_size=width, layers=tuple(layers))
 
 
 @cache

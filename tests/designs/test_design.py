@@ -11,14 +11,17 @@ import pytest
 
 import moewright
 from moewright import Architecture, UserError
+from moewright.architecture.cache import cache_bytes_per_sequence
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
 from moewright.architecture.weight_formats import weights_bytes
 from moewright.designs.candidates import build_design, columns
 from moewright.designs.groups import groups_of
 from moewright.designs.principles import best_num_experts, conflict_scale, sparsity_at
 from moewright.designs.space import Space
+from moewright.hardware import decode_tokens_per_second
 from moewright.hf import from_config, to_config
 from moewright.report.design_folder import write_designs
+from moewright.report.design_tables import answer_lines
 from tests.hf import oracle
 
 BUDGETS = [
@@ -127,6 +130,40 @@ def test_columns_and_lines_count_like_architectures() -> None:
             )
             lines = [np.asarray(some.count(name))[row] for name in ("total_params", "active_params", "training_flops")]
             assert lines == [totals[row], actives[row], training_flops_per_token(a, 4096)]
+
+
+def test_windows_and_latent_experts_are_counted_and_written(tmp_path: Path) -> None:
+    """The same in all designs: columns equal built models in size, cache and speed; transformers builds the windows."""
+    plan = {"window": 128, "full_every": 6, "vocab_size": 5000}
+    r = random.Random(1)
+    for latent in (0.0, 0.5):
+        space = Space.model_validate({**plan, "latent_experts": latent})
+        chunk = next(groups_of(space).chunks())
+        some = chunk.take([r.randrange(len(chunk)) for _ in range(12)])
+        counted = columns(some, 5000)
+        rate = decode_tokens_per_second(counted, "H100", context=8192)[0]
+        for row in range(len(some)):
+            a = build_design(some.take([row]), space, 512)
+            assert total_params(a) == total_params(counted)[row] == np.asarray(some.count("total_params"))[row]
+            assert active_params(a) == active_params(counted)[row]
+            assert cache_bytes_per_sequence(a, 8192) == cache_bytes_per_sequence(counted, 8192)[row]
+            assert decode_tokens_per_second(a, "H100", context=8192)[0] == pytest.approx(rate[row], rel=1e-9)
+            assert sum(layer.mixer.window is None for layer in a.iter_layers()) == -(-a.num_layers // 6)  # type: ignore[union-attr]
+    asked = {"total_params": "60M", "train_tokens": "1B", "top": 1}
+    few = {"widths": [512], "depths": [8], "experts": [8], "top_k": [2], "dense_first": [1], **plan}
+    answer = moewright.design(**asked, space=Space.model_validate(few))  # type: ignore[call-overload]
+    design = answer.designs[0]
+    config = to_config(design.architecture, design.family)
+    assert oracle.count(oracle.build(config.pop("model_type"), config)) == design.total_params
+    assert "windows: in the costs of all designs" in answer.warnings[0]
+    assert ("", "6 of 8 layers see 128 tokens") in answer_lines(answer)
+    latent_ones = moewright.design(**asked, space=Space.model_validate({**few, "latent_experts": 0.5}))  # type: ignore[call-overload]
+    assert latent_ones.designs[0].family is None  # no family that is written expresses them
+    write_designs(latent_ones, tmp_path / "out")
+    assert not (tmp_path / "out" / "design-01" / "config.json").exists()
+    assert Architecture.load(tmp_path / "out" / "design-01" / "architecture.yaml").moe_layers()[0][1].latent_size == 256
+    with pytest.raises(ValueError, match="qwen3_moe has no windows"):
+        Space(window=128, target="qwen3_moe")
 
 
 def test_sparsity_against_experts_at_fixed_granularity() -> None:

@@ -1,6 +1,6 @@
 """A published model beside the answer: as it is and scaled to the budgets, by cost, and by loss where laws decide."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,7 @@ def _scaled(a: Architecture, problem: SearchProblem, most_total: int) -> Archite
     """The largest model of the same experts, top-k, shared experts and proportions that the budgets allow.
 
     No larger than the recommended design by more than a twentieth: budgets may allow more than anything takes.
-    With the space's plain attention and vocabulary, whatever the model has; widths and expert sizes in steps of 64.
+    With the space's attention and vocabulary, whatever the model has; widths and expert sizes in steps of 64.
     """
     sizes = sizes_of(a)
     widths = np.maximum(np.rint(sizes["hidden_size"] * _SCALES / _GRID).astype(np.int64), 1) * _GRID
@@ -170,6 +170,7 @@ def _scaled(a: Architecture, problem: SearchProblem, most_total: int) -> Archite
         top_k=max(round(sizes["top_k"]), 1) * same,
         shared_experts=round(sizes["shared_experts"]) * same,
         expert_size=experts[usable],
+        plan=replace(problem.space.layer_plan, latent_experts=0.0),
     )
     counted = columns(rows, problem.space.vocab_size)
     within = np.asarray(counts.total_params(counted)) <= 1.05 * most_total

@@ -54,7 +54,8 @@ class DesignRecord(Record):
     """One model within the budgets."""
 
     architecture: Architecture
-    hf_family: str
+    hf_family: str | None
+    """Null where no Hugging Face family that is written expresses it: latent experts."""
     sizes: SizesRecord
     total_params: int
     active_params: int

@@ -84,6 +84,7 @@ class Groups:
             top_k=mixtures[..., 1],
             shared_experts=mixtures[..., 2],
             expert_size=narrowest,
+            plan=self.space.layer_plan,
         )
         step = self.space.expert_size_step
         low = columns(grid, self.space.vocab_size)
@@ -95,7 +96,7 @@ class Groups:
             per_channel = (at_high - at_low) // step
             lines[name] = (_flat(at_low - per_channel * narrowest, shape), _flat(per_channel, shape))
         sizes: dict[str, Any] = {name: _flat(getattr(grid, name), shape) for name in CANDIDATE_SIZES}
-        return Candidates(**sizes, lines=lines)
+        return Candidates(**sizes, lines=lines, plan=grid.plan)
 
     def _counted(self) -> dict[str, Any]:
         counted: dict[str, Any] = dict(LINE_COUNTS)

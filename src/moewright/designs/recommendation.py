@@ -149,7 +149,9 @@ def _designs(
         found.append(
             Design(
                 architecture=architecture,
-                family=family_of(int(shown.shared_experts[row]), problem.space.target),
+                family=None
+                if shown.plan.latent_experts
+                else family_of(int(shown.shared_experts[row]), problem.space.target, shown.plan.window),
                 sizes=shown.sizes(row),
                 total_params=one["total_params"],
                 active_params=one["active_params"],
@@ -184,6 +186,10 @@ def _warnings(first: Design, problem: SearchProblem, choice: Choice) -> list[str
     if not choice.hearing.may_judge:
         said = "; ".join(f"{law}: {reason}" for law, reason in choice.hearing.silent.items())
         found.append(f"no law may judge these designs, so what laws say is heard as it is and is no evidence ({said})")
+    plan = problem.space.layer_plan
+    for has, what in ((plan.window, "windows"), (plan.latent_experts, "latent experts")):
+        if has:
+            found.append(f"{what}: in the costs of all designs; what they do to the loss no law sees and is not known")
     if choice.on.train_devices is not None and first.costs.train_layout is None:
         found.append(
             f"no layout of {choice.on.train_devices} {choice.on.trains} fits the first design: its hours are "

@@ -48,8 +48,8 @@ class Design:
     """One model within the budgets."""
 
     architecture: Architecture
-    family: str
-    """The Hugging Face family that expresses it."""
+    family: str | None
+    """The Hugging Face family that expresses it, if any that is written does."""
     sizes: dict[str, int]
     """Width, depth, heads, experts and so on, by the names of `Candidates`."""
     total_params: int

@@ -1,5 +1,6 @@
 """The space that designs are chosen from: plain numbers, each with its rule's reason, changed from a YAML file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -28,6 +29,31 @@ _Axis = Annotated[tuple[_Size, ...], Field(min_length=1, max_length=LARGEST_AXIS
 _CountAxis = Annotated[
     tuple[Annotated[int, Field(ge=0, le=10**6)], ...], Field(min_length=1, max_length=LARGEST_AXIS, strict=False)
 ]
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What the layers of a space's designs have beyond their sizes: the same in all of them."""
+
+    window: int = 0
+    """Tokens that windowed layers see; 0: there are none."""
+    full_every: int = 1
+    latent_experts: float = 0.0
+    """Channels on which routed experts work over the width; 0: the width itself."""
+
+    def is_full(self, layer: int, num_layers: int) -> bool:
+        """Whether a layer, counted from 0, sees all tokens: every so many do, and the last one."""
+        return not self.window or (layer + 1) % self.full_every == 0 or layer == num_layers - 1
+
+    def latent_size(self, width: Any) -> Any:
+        """Channels on which the routed experts work, a number or a column; None: the width's."""
+        if not self.latent_experts:
+            return None
+        return np.maximum(np.rint(self.latent_experts * width / 64).astype(np.int64), 1) * 64
+
+
+PLAIN_LAYERS = LayerPlan()
+"""Every layer sees all tokens, and routed experts the width."""
 
 
 class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
@@ -150,6 +176,25 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         description="dense layers before the mixtures, as wide as the experts that a token uses together: DeepSeek-V3 "
         "has 3 of 18432 = 9 x 2048 (arXiv 2412.19437), Kimi-K2 and GLM-4.5-Air 1, Qwen3 none",
     )
+    window: int = Field(
+        0,
+        ge=0,
+        le=10**6,
+        description="tokens that windowed layers see; 0: every layer sees all. Costs count it and no law sees it; "
+        "gpt-oss and MiMo-V2-Flash have 128, Gemma 3 1024",
+    )
+    full_every: _Size = Field(
+        4,
+        description="beside a window, every so many layers one that sees all tokens, and the last one; gpt-oss 2, "
+        "Gemma 3 and MiMo-V2-Flash 6",
+    )
+    latent_experts: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="channels on which routed experts work over the width, in steps of 64; 0: the width itself. Costs "
+        "count it and no law sees it (LatentMoE, arXiv 2601.18089); Nemotron 3 and Kimi-K3 have them",
+    )
     vocab_size: _Size = Field(DEFAULT_VOCAB_SIZE, description="Llama 3's; today's tokenizers have 100 to 200 thousand")
     target: Target = Field(
         "any",
@@ -177,6 +222,11 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             least_layers_at_1b_active=0.0,
         )
 
+    @property
+    def layer_plan(self) -> "LayerPlan":
+        """What all designs have in common beyond their sizes."""
+        return LayerPlan(self.window, self.full_every, self.latent_experts)
+
     @model_validator(mode="after")
     def _ordered(self) -> "Space":
         if self.least_width_over_depth > self.most_width_over_depth:
@@ -189,6 +239,8 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             raise ValueError("least_active_share exceeds most_active_share: no mixture is left")
         if self.least_experts_share > self.most_experts_share:
             raise ValueError("least_experts_share exceeds most_experts_share: no design is left")
+        if self.window and self.target == "qwen3_moe":
+            raise ValueError("window: qwen3_moe has no windows in a pattern; target any or dots1 has")
         for name in ("widths", "depths", "kv_heads", "experts", "top_k", "shared_experts", "dense_first"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} has a value twice")

@@ -28,7 +28,8 @@ def write_designs(designs: Designs, folder: str | Path) -> Path:
         for number, design in enumerate(designs.designs, start=1):
             place = partial / f"design-{number:02d}"
             design.architecture.save(place / SPEC)
-            write_mapping(place / HF_CONFIG, to_config(design.architecture, design.family))
+            if design.family is not None:
+                write_mapping(place / HF_CONFIG, to_config(design.architecture, design.family))
             write_text(place / RATIONALE, rationale(designs, number))
         designs.answer().write(partial / "designs.json")
         write_design_figures(designs, partial)
@@ -73,7 +74,7 @@ def _what(designs: Designs, design: Design, number: int) -> str:
     speed = "".join(f"\n- {name} ({where}): {low:.4g} to {high:.4g}" for name, (low, high) in times)
     return (
         f"# Design {number} of {len(designs.designs)}\n\nBudgets: {budgets}.\n\n"
-        f"- {sizes}; {heads}; as {to_markdown(design.family)}\n"
+        f"- {sizes}; {heads}; as {to_markdown(design.family or 'no Hugging Face family')}\n"
         f"- {format_count(design.total_params)} parameters, {format_count(design.active_params)} active (exact, input "
         f"embedding counted), {format_bytes(design.memory_bytes)} with its cache\n"
         f"- trained on {format_count(design.train_tokens, 3)} tokens: {design.train_flops:.3g} FLOPs{speed}"

@@ -54,12 +54,14 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
     shared = f"{s['shared_experts']} shared" if s["shared_experts"] else "no shared"
     dense = f" ({s['dense_first']} dense)" if s["dense_first"] else ""
     where = f"{on.devices} x {on.serves}{' (assumed)' if on.assumed else ''}"
-    cache = f"{costs.kv_bytes_per_token / 1e3:.3g} kB a token"
+    # A token of a window that is not full yet takes as much, which is not what its cache grows by.
+    cache = "" if designs.space.window else f" ({costs.kv_bytes_per_token / 1e3:.3g} kB a token)"
     lines = [
         ("Build", f"{s['num_experts']} experts of {s['expert_size']}, top-{s['top_k']}, {shared}; "
          f"{s['hidden_size']} wide, {s['num_layers']} layers{dense}"),
         ("", f"{format_count(first.total_params)} total, {format_count(first.active_params)} active, "
-         f"{format_bytes(first.memory_bytes)} with the cache ({cache})"),
+         f"{format_bytes(first.memory_bytes)} with the cache{cache}"),
+        *_plan_lines(designs),
         *_training_lines(first, on),
         ("", f"{_interval(costs.decode_tokens_per_second)} tokens/s, first token "
          f"{_interval(costs.time_to_first_token)} s on {where}"),
@@ -70,6 +72,18 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
     ]  # fmt: skip
     labels = ("Doubt", "")
     return [*lines, *zip(labels[: MOST_LINES - len(lines)], doubts(designs), strict=False)]
+
+
+def _plan_lines(designs: Designs) -> list[tuple[str, str]]:
+    """What the layers have by the space's plan, where that is anything."""
+    plan, s = designs.space.layer_plan, designs.designs[0].sizes
+    parts = []
+    if plan.window:
+        full = sum(plan.is_full(layer, s["num_layers"]) for layer in range(s["num_layers"]))
+        parts.append(f"{s['num_layers'] - full} of {s['num_layers']} layers see {plan.window} tokens")
+    if plan.latent_experts:
+        parts.append(f"routed experts work on {plan.latent_size(s['hidden_size'])} channels")
+    return [("", "; ".join(parts))] if parts else []
 
 
 def _training_lines(first: Design, on: CostedOn) -> list[tuple[str, str]]:

@@ -94,9 +94,8 @@ class _Recording:
 
     def __init__(self, vicinity: Vicinity, designs: Candidates) -> None:
         self._vicinity, self._problem, self._program = vicinity, vicinity.problem, Program()
-        self._designs = replace(
-            designs, lines={}, **{name: named(name, getattr(designs, name)) for name in CANDIDATE_SIZES}
-        )
+        recorded: dict[str, Any] = {name: named(name, getattr(designs, name)) for name in CANDIDATE_SIZES}
+        self._designs = replace(designs, lines={}, **recorded)
         self._counted: Any = columns(self._designs, self._problem.space.vocab_size)
         amount = named("training", getattr(self._problem.budgets, self._problem.budgets.training))
         at = trained_with(self._problem.budgets, amount)  # a number that remembers itself

@@ -10,7 +10,7 @@ from moewright.designs.budgets import Budgets
 from moewright.designs.design_record import DesignsRecord
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges
-from moewright.designs.space import Space
+from moewright.designs.space import PLAIN_LAYERS, Space
 from moewright.designs.vicinity import Vicinity, find_vicinity
 from moewright.errors import UserError
 from moewright.foreign_text import shell_words
@@ -70,6 +70,8 @@ def _vicinity(record: DesignsRecord) -> Vicinity | None:
     """None where a page cannot carry it; UserError for a law that is in no catalogue."""
     if record.budgets.serve_tokens is not None:
         raise UserError("the bill of a model's life counts servers that a page does not carry")
+    if record.space.layer_plan != PLAIN_LAYERS:
+        raise UserError("windows and latent experts are not in the templates of a page")
     return _found(json.dumps([record.budgets.to_dict(), record.space.to_dict(), list(record.laws)]))
 
 
