@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import shutil
 import subprocess
 import sys
 from importlib import resources
@@ -21,6 +22,7 @@ from moewright.errors import UserError
 from moewright.experiment.collecting.collection import collect
 from moewright.experiment.recipe import Recipe, Schedule
 from moewright.experiment.schedule import schedule_share
+from moewright.experiment.trainer_folder import EXIT_CODE, OUTPUT
 from moewright.lab.hf_weights import write_hf_checkpoint
 from moewright.lab.model import Transformer
 from moewright.lab.optimization import initialize
@@ -148,7 +150,7 @@ def test_the_same_cell_in_lab_and_trainer_has_the_same_losses(tmp_path: Path) ->
     model = Transformer(made.architecture)
     initialize(model, made.initialization, 0)
     write_hf_checkpoint(model, made.architecture, tmp_path / "begin")
-    values["initial_weights"] = str(tmp_path / "begin")
+    values |= {"initial_weights": str(tmp_path / "begin"), "checkpoints": {"every_tokens": 2560, "keep": 2}}
     (script,) = sweep(spec(values), tmp_path / "out", write_only=True).written
     run = Path(script).parent
     assert subprocess.run(["bash", script], check=False).returncode == 0, (run / "printed.log").read_text()
@@ -163,4 +165,13 @@ def test_the_same_cell_in_lab_and_trainer_has_the_same_losses(tmp_path: Path) ->
     assert row["loss"] == pytest.approx(own["loss"], abs=3e-6)
     for count in ("total_params", "active_params", "train_tokens", "train_flops", "learning_rate"):
         assert row[count] == own[count]
-    assert f"{made.architecture and int(row['total_params']):,} parameters" in (run / "printed.log").read_text()
+    assert f"{int(row['total_params']):,} parameters" in (run / "printed.log").read_text()
+    # What a kill -9 after the checkpoint of step 40 would leave goes on to the same bits, experts included.
+    (run / EXIT_CODE).unlink()
+    for name in ("checkpoint-50", "trainer_state.json"):
+        place = run / OUTPUT / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert subprocess.run(["bash", script], check=False).returncode == 0, (run / "printed.log").read_text()
+    again = json.loads((run / "output/trainer_state.json").read_text())["log_history"]
+    assert {each["step"]: each["loss"] for each in again if "loss" in each} == theirs
+    assert "from step 40" in (run / "printed.log").read_text()

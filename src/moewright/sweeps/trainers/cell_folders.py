@@ -1,10 +1,11 @@
 """Folders of runs that another trainer makes, written before it is started, and again where they would differ."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from moewright.experiment.trainer_folder import LAUNCH, TRAINER, TrainerRecord
-from moewright.files import write_text
+from moewright.files import replaced, write_text
 from moewright.sweeps.trainers.launch_script import launch_script
 from moewright.sweeps.trainers.trainer import CellRun, Trainer
 
@@ -36,8 +37,21 @@ def write_cell_folder(out: Path, run: CellRun, trainer: Trainer) -> Path:
     return folder
 
 
-def _write(path: Path, text: str) -> None:
-    with suppress(FileNotFoundError):
-        if path.read_text() == text:
+def _write(path: Path, content: str | bytes | Path) -> None:
+    """A file as it is to be, or a link to one; one that is already so is left alone."""
+    with suppress(OSError):
+        if isinstance(content, Path):
+            if path.readlink() == content:
+                return
+        elif path.read_bytes() == (content.encode() if isinstance(content, str) else content):
             return
-    write_text(path, text)
+    if isinstance(content, Path):
+        link = path.with_name(f"{path.name}.new")
+        link.unlink(missing_ok=True)
+        link.symlink_to(content)
+        os.replace(link, path)  # the link itself: what an older one names is somebody else's
+    elif isinstance(content, bytes):
+        with replaced(path) as partial:
+            partial.write_bytes(content)
+    else:
+        write_text(path, content)

@@ -36,8 +36,8 @@ class CellRun:
 class CellFolder:
     """What goes into a run's folder."""
 
-    files: Mapping[str, str]
-    """Name, perhaps with folders, and text."""
+    files: Mapping[str, str | bytes | Path]
+    """Name, perhaps with folders, and text or bytes; a path is another's file, which is linked to."""
     command: str
     """Lines of bash that start the trainer, or go on with it, in the run's folder."""
     loss: LossPlace

@@ -121,6 +121,10 @@ class Pretraining(Trainer):
         super().__init__(*arguments, **named)
         self.model_accepts_loss_kwargs = False  # micro-batches are equally long: the Trainer divides by their number
 
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        """Nothing: `main` has loaded the weights. The Trainer of transformers 5.24 takes the names in the file for the
+        module's: experts, which a file has one by one and the module as one tensor, would stay as they began."""
+
     def _get_train_sampler(self, train_dataset=None):
         return SequentialSampler(self.train_dataset)  # the order is the dataset's own
 
@@ -191,12 +195,13 @@ def newest_checkpoint():
 
 
 def main():
-    model_folder = RECIPE["initial_weights"] or HERE / "model"
-    if RECIPE["initial_weights"]:
-        config = AutoConfig.from_pretrained(HERE / "model")
-        model = AutoModelForCausalLM.from_pretrained(model_folder, config=config, dtype=torch.float32)
+    checkpoint = newest_checkpoint()
+    config = AutoConfig.from_pretrained(HERE / "model")
+    begin = checkpoint or RECIPE["initial_weights"]
+    if begin:
+        model = AutoModelForCausalLM.from_pretrained(begin, config=config, dtype=torch.float32)
     else:
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_folder), dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         initialize(model)
     optimizer = RECIPE["optimizer"]
     decayed = [each for each in model.parameters() if each.ndim > 1]
@@ -241,7 +246,6 @@ def main():
         optimizers=(adamw, torch.optim.lr_scheduler.LambdaLR(adamw, share)),
         callbacks=[rhythm],
     )
-    checkpoint = newest_checkpoint()
     trainer.first = 0 if checkpoint is None else int(checkpoint.name[11:])
     print(f"{sum(each.numel() for each in model.parameters()):,} parameters, from step {trainer.first}", flush=True)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
