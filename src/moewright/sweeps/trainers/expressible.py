@@ -47,6 +47,11 @@ def exported_balance(recipe: Recipe, trainer: str) -> float | None:
         raise UserError(f"{trainer} has one balance loss, Switch's without size_penalty; balancing.losses has another")
     if loss.scope != "micro_batch":
         raise UserError(f"{trainer} balances micro-batches; balancing.losses.scope is {loss.scope}")
-    mixtures = [moe for _, moe in recipe.architecture.moe_layers()]
-    weight = loss.weight * (mixtures[0].top_k if loss.balanced_value == "top_k" else 1)
-    return weight * (len(mixtures) if loss.layers == "sum" else 1)
+    (_, first), *_ = recipe.architecture.moe_layers()
+    weight = loss.weight * (first.top_k if loss.balanced_value == "top_k" else 1)
+    return weight * (mixture_layers(recipe) if loss.layers == "sum" else 1)
+
+
+def mixture_layers(recipe: Recipe) -> int:
+    """Layers with experts."""
+    return sum(repeat for repeat, _ in recipe.architecture.moe_layers())

@@ -19,7 +19,7 @@ from moewright.experiment.trainer_folder import OUTPUT, LossPlace
 from moewright.exporters.exported import Export, export_to
 from moewright.exporters.megatron import ARGUMENTS
 from moewright.foreign_text import shell_words
-from moewright.sweeps.trainers.expressible import exported_balance, refuse_settings
+from moewright.sweeps.trainers.expressible import exported_balance, mixture_layers, refuse_settings
 from moewright.sweeps.trainers.recipe_values import recipe_values
 from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun
@@ -136,7 +136,7 @@ def _arguments(recipe: Recipe, dataset: Dataset, folder: Path) -> list[str]:
     if recipe.schedule.kind == "wsd":
         pairs |= {"lr-wsd-decay-style": "linear", "lr-wsd-decay-iters": values["decay_steps"]}
     if recipe.balancing.z_loss:
-        pairs["moe-z-loss-coeff"] = recipe.balancing.z_loss / len(recipe.architecture.moe_layers())
+        pairs["moe-z-loss-coeff"] = recipe.balancing.z_loss / mixture_layers(recipe)
     if recipe.recompute:
         pairs |= {"recompute-granularity": "full", "recompute-method": "uniform", "recompute-num-layers": 1}
     flags = ["exit-signal-handler", *(["bf16"] if recipe.precision == "bf16" else [])]
