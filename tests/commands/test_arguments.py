@@ -51,7 +51,7 @@ KINDS = {
     "at:pairs? preregister:path? score:path? out:path? plots:path? force:flag",
     "design": "memory:quantity? total_params:quantity? active_params:quantity? decode_tokens_per_second:quantity? "
     "time_to_first_token:quantity? train_tokens:quantity? train_flops:quantity? train_device_hours:quantity? "
-    "hardware:name? devices:int? context:int? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
+    "hardware:name? devices:int? context:quantity? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
     "space:path? like:source? baseline:source? prefer:text train_hardware:name? "
     "train_devices:int? price:pairs? serve_tokens:quantity? law:names? top:int explain:flag out:path? print_space:flag",
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
@@ -340,7 +340,9 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"memory": "80", "train_tokens": "2T"},
         {"total_params": "3B", "train_tokens": "2T", "top": 0},
         {"total_params": "3B", "train_tokens": "2T", "top": "ten"},
-        {"total_params": "3B", "train_tokens": "2T", "context": -1},
+        {"total_params": "3B", "train_tokens": "2T", "context": "-1"},
+        {"total_params": "3B", "train_tokens": "2T", "context": "1.5"},
+        {"total_params": "3B", "train_tokens": "2T", "context": "32GB"},
         {"total_params": "3B", "train_tokens": "2T", "vocab_size": 0},
         {"total_params": "3B", "train_tokens": "2T", "weights_dtype": "bf17"},
         {"total_params": "3B", "train_tokens": "2T", "space": "{tmp}"},

@@ -8,6 +8,7 @@ import pytest
 
 import moewright
 from moewright import UserError
+from moewright.designs.budgets import make_budgets
 from moewright.designs.groups import groups_of
 from moewright.designs.space import Space, describe_space, load_space
 
@@ -137,3 +138,24 @@ def test_budgets_at_the_edge_are_refused_in_one_line(name: str, value: str) -> N
         moewright.design(**(given | {name: value}))
     assert len(str(caught.value)) < 200
     assert str(caught.value).startswith(f"{name.replace('_', '-')}: ")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"total_params": "7B", "train_tokens": 1e30},
+        {"total_params": "7B", "train_tokens": 1e-4},
+        {"total_params": "7B", "train_flops": 1e30},
+        {"total_params": "7B", "train_flops": 1e-4},
+        {"total_params": "7B", "train_tokens": "2T", "serve_tokens": 1e30},
+        {"hardware": "H100", "train_device_hours": 1e30},
+    ],
+)
+def test_amounts_beyond_all_reason_are_one_line(asked: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"is out of range; expected") as raised:
+        moewright.design(**asked)
+    assert "\n" not in str(raised.value)
+
+
+def test_contexts_take_units() -> None:
+    assert make_budgets({"total_params": "7B", "train_tokens": "2T", "context": "128k"}).context == 128_000

@@ -33,7 +33,7 @@ def design(
     train_device_hours: str | float | None = None,
     hardware: str | Path | Device | None = None,
     devices: int | None = None,
-    context: int | None = None,
+    context: str | float | None = None,
     batch: int | None = None,
     weights_dtype: WeightFormatName | None = None,
     kv_dtype: CacheDtype | None = None,
@@ -72,7 +72,7 @@ def design(
     train_device_hours: str | float | None = None,
     hardware: str | Path | Device | None = None,
     devices: int | None = None,
-    context: int | None = None,
+    context: str | float | None = None,
     batch: int | None = None,
     weights_dtype: WeightFormatName | None = None,
     kv_dtype: CacheDtype | None = None,
@@ -108,7 +108,7 @@ def design(
         train_device_hours: Instead of tokens: device-hours of training, on --train-hardware or --hardware.
         hardware: Device that serves, such as H100, or a file.
         devices: How many of them. [default: 1]
-        context: Tokens of each sequence in the cache. [default: 32768]
+        context: Tokens of each sequence in the cache, such as 32768 or 128k (128,000). [default: 32768]
         batch: Sequences in the cache. [default: 1]
         weights_dtype: Weight format that memory counts. [default: bf16]
         kv_dtype: Cache format. [default: bf16]

@@ -20,6 +20,16 @@ TRAINING = ("train_tokens", "train_flops", "train_device_hours")
 NEED_HARDWARE = ("decode_tokens_per_second", "time_to_first_token")
 
 
+RANGES = {
+    "train_tokens": (1e4, 1e18),
+    "train_flops": (1e10, 1e29),
+    "train_device_hours": (1e-4, 1e13),
+    "serve_tokens": (1.0, 1e21),
+}
+"""What an amount may be, a thousand times beyond anything that was trained and served: no law is asked for a loss at
+nothing or at infinity. A bound on size or speed may be anything; one that nothing reaches bounds nothing."""
+
+
 class Budgets(Record):
     """Bounds (None: no bound) and the conditions under which they are counted."""
 
@@ -96,6 +106,9 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
         for name in ("total_params", "active_params", *NEED_HARDWARE, *TRAINING, "serve_tokens")
         if name in written
     }
+    for name, (low, high) in RANGES.items():
+        if name in counts and not low <= counts[name] <= high:
+            raise UserError(f"{_option(name)}: {counts[name]:.3g} is out of range; expected {low:g} to {high:g}")
     total, active = counts.get("total_params"), counts.get("active_params")
     if total is not None and active is not None and active > total:
         raise UserError(
@@ -114,7 +127,7 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
         train_hardware=str(written["train_hardware"]) if "train_hardware" in written else None,
         train_devices=written.get("train_devices"),
         price=written.get("price", {}),
-        context=check_integer(written.get("context", DEFAULT_CONTEXT), "context", 1, LARGEST_SIZE),
+        context=_tokens(written.get("context", DEFAULT_CONTEXT)),
         batch=check_integer(written.get("batch", 1), "batch", 1, LARGEST_SIZE),
         weights_dtype=one_of(written.get("weights_dtype", "bf16"), "weights-dtype", WEIGHT_FORMATS),
         kv_dtype=one_of(written.get("kv_dtype", "bf16"), "kv-dtype", CACHE_BYTES),
@@ -150,3 +163,9 @@ def _room_of(hardware: str, devices: int) -> float:
 
 def _option(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _tokens(context: str | float) -> int:
+    """A whole number of tokens from a count with or without a unit."""
+    tokens = parse_count(context, "context")
+    return check_integer(int(tokens) if tokens.is_integer() else tokens, "context", 1, LARGEST_SIZE)
