@@ -45,6 +45,7 @@ ASK = """
       devices: found.served.devices,
       laws: found.laws,
       worth: found.worth,
+      beside: whatIf.beside(setting, found),
       loss: Object.fromEntries(carried.laws.map((law) => [law.name, at(law.readings.own[0])])),
     };
   });
@@ -149,6 +150,10 @@ def _assert_same_answer(expected: Designs, found: dict[str, Any]) -> None:
     assert set(found["laws"]) == set(choice.hearing.laws)
     assert found["worth"]["at"] == choice.worth.at
     assert_close(found["worth"]["nats"] or 0.0, choice.worth.nats or 0.0)
+    baseline = expected.answer().baseline
+    assert found["beside"].pop("name") == baseline.name
+    for name, share in found["beside"].items():
+        assert_close(share, getattr(baseline.as_built.design_against_it, name))
     for law, loss in first.predicted_loss.items():
         assert_close(found["loss"][law], loss)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from moewright.architecture import counts
+from moewright.architecture import Architecture, counts
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, columns
 from moewright.designs.costs import bytes_per_param, bytes_wanted, costed_on, design_costs
 from moewright.designs.hearing import BEATS_BY
-from moewright.designs.judges import DesignVariables, JudgingLaw
+from moewright.designs.judges import DesignVariables, JudgingLaw, training_tokens
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import WEIGHTS, worth_at
 from moewright.designs.recorded import Program, named
@@ -32,14 +32,14 @@ SIZE_LIMITS = ("memory_bytes", "total_params", "device_memory_bytes")
 """The budget of size is the first of these that is given, as `bytes_wanted` takes it."""
 
 
-def what_if_data(vicinity: Vicinity) -> dict[str, Any]:
-    """Plain values for `openWhatIf`."""
+def what_if_data(vicinity: Vicinity, baseline: tuple[str, Architecture] | None = None) -> dict[str, Any]:
+    """Plain values for `openWhatIf`; beside its answers stands the baseline, or else the nearest published model."""
     few = _with_extremes(vicinity.designs)
     recording = _Recording(vicinity, few)
     found = _values(vicinity, recording)
     if found["carried"]:  # something leaves the record, and its values are needed for every design
         found = _values(vicinity, _Recording(vicinity, vicinity.designs))
-    return found
+    return {**found, "beside": _beside(vicinity, baseline, [served["devices"] for served in found["served"]])}
 
 
 def _with_extremes(designs: Candidates) -> Candidates:
@@ -204,10 +204,16 @@ def _reachable(vicinity: Vicinity, size: int) -> list[ModelEntry]:
     """The published models that are nearest to some budgets of the vicinity."""
     names = [limit.name for limit in vicinity.problem.bounds]
     params = _params_per_size(vicinity.problem, size)
-    ranges = [(counts.total_params, [bound[size] * params for bound in (vicinity.low, vicinity.high)])]
-    if "active_params" in names:
-        active = names.index("active_params")
-        ranges.append((counts.active_params, [bound[active] for bound in (vicinity.low, vicinity.high)]))
+    totals = vicinity.low[size] * params, vicinity.high[size] * params
+    if "active_params" not in names:
+        return _nearest_of_some(totals)
+    active = names.index("active_params")
+    return _nearest_of_some(totals, (vicinity.low[active], vicinity.high[active]))
+
+
+def _nearest_of_some(total: tuple[float, float], active: tuple[float, float] | None = None) -> list[ModelEntry]:
+    """The published models that are nearest, as `nearest_published` measures it, to some sizes of these ranges."""
+    ranges = [(counts.total_params, total), *([(counts.active_params, active)] if active else [])]
 
     def distances(entry: ModelEntry) -> tuple[float, float]:
         """The least and the most over the ranges."""
@@ -221,3 +227,33 @@ def _reachable(vicinity: Vicinity, size: int) -> list[ModelEntry]:
     found = {entry.name: (entry, *distances(entry)) for entry in published_mixtures()}
     nearest = min(most for _, _, most in found.values())
     return [entry for entry, least, _ in found.values() if least <= nearest]
+
+
+def _beside(
+    vicinity: Vicinity, baseline: tuple[str, Architecture] | None, devices: Sequence[int]
+) -> list[dict[str, Any]]:
+    """What each model that may stand beside an answer costs: by training, and by devices that serve."""
+    counted = columns(vicinity.designs, vicinity.problem.space.vocab_size)
+    found = [baseline] if baseline else []
+    if not baseline:
+        totals, actives = (np.asarray(count(counted)) for count in (counts.total_params, counts.active_params))
+        ranges = ((float(each.min()), float(each.max())) for each in (totals, actives))
+        found = [(entry.name, entry.architecture) for entry in _nearest_of_some(*ranges)]
+    return [_model(vicinity, name, architecture, devices) for name, architecture in found]
+
+
+def _model(vicinity: Vicinity, name: str, architecture: Architecture, devices: Sequence[int]) -> dict[str, Any]:
+    budgets, on = vicinity.problem.budgets, costed_on(vicinity.problem.budgets)
+    amounts = [trained_with(budgets, training.amount) for training in vicinity.trainings]
+    tokens = [float(training_tokens(architecture, trained)) for trained in amounts]
+    served = [design_costs(architecture, 1.0, budgets, replace(on, devices=number)) for number in devices]
+    return {
+        "name": name,
+        "total_params": counts.total_params(architecture),
+        "active_params": counts.active_params(architecture),
+        "memory_bytes": memory_bytes(architecture, budgets),
+        "kv": served[0].kv_bytes_per_token,
+        "hours": [[end * each for end in served[0].train_device_hours] for each in tokens],
+        "decode": [costs.decode_tokens_per_second for costs in served],
+        "first": [costs.time_to_first_token for costs in served],
+    }

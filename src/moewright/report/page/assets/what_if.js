@@ -97,9 +97,10 @@ function openWhatIf(data) {
     const own = byTraining.get(place);
     const late = wanted.filter((step) => !fixed.has(step) && !own.has(step));
     if (late.length) {
-      const borders = late.flatMap((step) => bordersOf(step));
-      for (const [step, values] of evaluate(steps, borders.filter((step) => !fixed.has(step)), fixed, count)) fixed.set(step, values);
-      for (const [step, values] of evaluate(steps, late, new Map([...fixed, ...own]), count)) own.set(step, values);
+      const borders = [...new Set(late.flatMap(bordersOf))].filter((step) => !fixed.has(step));
+      for (const [step, values] of evaluate(steps, borders, fixed, count)) fixed.set(step, values);
+      const moved = late.filter((step) => moving[step]);
+      for (const [step, values] of evaluate(steps, moved, new Map([...fixed, ...own]), count)) own.set(step, values);
     }
     return wanted.map((step) => (step === training ? new Float64Array(count).fill(own.get(step)) : own.get(step) || fixed.get(step)));
   };
@@ -170,7 +171,35 @@ function openWhatIf(data) {
     return { nats: nats > 0 ? nats : null, at: nearest.name };
   }
 
-  return { sizes, decide, column, columnsAt };
+  // The first design of an answer against the model that stands beside it: shares of the model's figures.
+  function beside(setting, found) {
+    const row = found.leaders[0], served = data.served.indexOf(found.served);
+    const at = (step) => columnsAt(setting.training, [step])[0][row];
+    const [total, active] = [at(data.counts.total_params), at(data.counts.active_params)];
+    const distance = (model) => Math.abs(Math.log(model.total_params / total)) + Math.abs(Math.log(model.active_params / active));
+    const model = data.beside.reduce((best, each) => (distance(each) < distance(best) ? each : best));
+    const middle = ([low, high]) => Math.sqrt(low * high);
+    const share = (steps, ends) => middle(steps.map(at)) / middle(ends) - 1;
+    return {
+      name: model.name,
+      train_device_hours: share(data.hours, model.hours[setting.training]),
+      decode_tokens_per_second: share(found.served.decode, model.decode[served]),
+      time_to_first_token: share(found.served.first, model.first[served]),
+      memory_bytes: at(data.counts.memory_bytes) / model.memory_bytes - 1,
+      kv_bytes_per_token: model.kv ? at(data.kv) / model.kv - 1 : null,
+    };
+  }
+
+  // All columns that some setting needs, a few a call: a page asks for them while nobody moves anything.
+  function* prepare() {
+    for (const each of data.served) { columnsAt(0, [...each.decode, ...each.first]); yield; }
+    columnsAt(0, [data.kv, ...Object.values(data.counts)]);
+    yield;
+    for (const place of data.trainings.keys())
+      for (const law of data.laws) { columnsAt(place, [...law.readings.heard, ...law.readings.own, ...data.hours]); yield; }
+  }
+
+  return { sizes, decide, column, columnsAt, beside, prepare };
 }
 
 // The rows that no other beats: better by more than the margin in every reading.

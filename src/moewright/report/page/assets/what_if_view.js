@@ -120,6 +120,11 @@
       if (left.length) setting.laws = left;
       else { input.checked = true; moewright.say("at least one law is asked"); }
     });
+    const price = element("input", { type: "number", min: 0, step: "any", value: words.price || "" });
+    price.addEventListener("input", () => { setting.price = Number(price.value); update(); });
+    resets.push(() => { price.value = words.price || ""; setting.price = Number(price.value); });
+    setting.price = Number(price.value);
+    controls.append(element("label", { className: "priced" }, `Price of a device-hour of ${words.hardware.trains}`, price));
     const back = element("button", { type: "button" }, "As asked");
     back.addEventListener("click", () => { resets.forEach((reset) => reset()); update(); });
     controls.append(back);
@@ -158,7 +163,7 @@
       }
       now = found;
       before = before || { row: now.leaders[0], count: now.rows.length, numbers: numbersOf(now.leaders[0]) };
-      answer.replaceChildren(headline(), facts(), plot(), mixtures(), openRanges(), command);
+      answer.replaceChildren(headline(), facts(), baseline(), plot(), mixtures(), openRanges(), command);
     }
 
     function headline() {
@@ -176,10 +181,18 @@
         [`${hardware.trains}-hours of training`, range(numbers.hours), change(middle(numbers.hours), middle(old.hours))],
         [`tokens/s on ${now.served.devices} x ${hardware.serves}`, range(numbers.decode), change(middle(numbers.decode), middle(old.decode))],
         ["seconds to the first token", range(numbers.first), change(middle(numbers.first), middle(old.first))],
+        ...(setting.price > 0 ? [["training in money", range(numbers.hours.map((end) => end * setting.price)), ""]] : []),
         ["undecided with it", `${now.rows.length.toLocaleString("en")} designs`, change(now.rows.length, before.count)],
       ];
       return element("dl", { className: "facts" }, ...items.map(([label, text, moved]) =>
         element("div", {}, element("dt", {}, label), element("dd", {}, text, moved ? element("span", { className: "moved" }, ` ${moved}`) : ""))));
+    }
+
+    function baseline() {
+      const shares = whatIf.beside(setting, now);
+      const words = { train_device_hours: "hours of training", decode_tokens_per_second: "tokens/s", time_to_first_token: "first token", memory_bytes: "memory", kv_bytes_per_token: "cache of a token" };
+      const said = Object.entries(words).filter(([key]) => shares[key] !== null).map(([key, word]) => `${word} ${change(1 + shares[key], 1) || "alike"}`);
+      return element("p", {}, `Beside ${shares.name} as it was built: ${said.join(", ")}. Whether its loss is lower, the command judges.`);
     }
 
     function openRanges() {
@@ -289,6 +302,10 @@
     }
 
     show();
+    const work = whatIf.prepare();
+    const idle = window.requestIdleCallback || ((call) => setTimeout(call, 20));
+    const next = () => { if (!work.next().done) idle(next); };
+    idle(next);
   }
 
   document.querySelectorAll("[data-what-if]").forEach(open);

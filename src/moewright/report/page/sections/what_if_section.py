@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from moewright.architecture import Architecture
+from moewright.designs.baseline import load_mixture
 from moewright.designs.branch_and_bound import search_problem
 from moewright.designs.budgets import Budgets
 from moewright.designs.design_record import DesignsRecord
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges
-from moewright.designs.space import PLAIN_LAYERS, Space
+from moewright.designs.space import Space
 from moewright.designs.vicinity import Vicinity, find_vicinity
 from moewright.errors import UserError
 from moewright.foreign_text import shell_words
@@ -61,7 +63,7 @@ def _block(record: DesignsRecord, name: str) -> PageBlock:
         "What if",
         f'{paragraphs_html(said)}<div class="what-if" data-what-if="{name}"></div>\n',
         "",
-        data={name: {**what_if_data(vicinity), **_words(record, vicinity)}},
+        data={name: {**what_if_data(vicinity, _baseline(record)), **_words(record, vicinity)}},
         assets=("what_if.css", "what_if.js", "what_if_view.js"),
     )
 
@@ -70,9 +72,19 @@ def _vicinity(record: DesignsRecord) -> Vicinity | None:
     """None where a page cannot carry it; UserError for a law that is in no catalogue."""
     if record.budgets.serve_tokens is not None:
         raise UserError("the bill of a model's life counts servers that a page does not carry")
-    if record.space.layer_plan != PLAIN_LAYERS:
+    if record.space.window or record.space.latent_experts:
         raise UserError("windows and latent experts are not in the templates of a page")
     return _found(json.dumps([record.budgets.to_dict(), record.space.to_dict(), list(record.laws)]))
+
+
+def _baseline(record: DesignsRecord) -> tuple[str, Architecture] | None:
+    """The one that was named, if it is still found under its name; else whichever published model is nearest."""
+    if not record.baseline.named:
+        return None
+    try:
+        return record.baseline.name, load_mixture(record.baseline.name, "baseline").architecture
+    except UserError:
+        return None
 
 
 @lru_cache(maxsize=4)
@@ -92,6 +104,11 @@ def _said(vicinity: Vicinity) -> str:
         f"{vicinity.reach:.0%} of what was asked, {_TRAINING_WORDS[budgets.training].lower()} of {amounts}. Within "
         "these the design, the undecided set and every number are exactly those of moewright design; the command that "
         "says the same, and more, stands below."
+        + (
+            " Hours of training are those of the range of utilisation here, not of a layout."
+            if budgets.train_devices is not None
+            else ""
+        )
     )
 
 
@@ -128,5 +145,6 @@ def _words(record: DesignsRecord, vicinity: Vicinity) -> dict[str, Any]:
             "prefer": record.recommended.prefer,
             "options": {name: [shell_words(word) for word in words] for name, words in options.items()},
             "hardware": {"serves": on.hardware, "trains": on.train_hardware},
+            "price": on.train_price,
         }
     }
