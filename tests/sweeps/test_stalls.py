@@ -366,12 +366,13 @@ def test_what_the_table_says_of_them(tmp_path: Path, state: str) -> None:
     states: dict[str, Any] = {"running": [run, other], "stalled": [run] if state == "stalled" else []}
     status = SweepState(out, planner).status(**states)
     console = Screen(file=io.StringIO(), width=100)
-    console.print(overview(status))
+    console.print(overview(status, console))
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
     assert ("1 running, 1 stalled" if state == "stalled" else "2 running") in said
     (row,) = (line for line in said.splitlines() if run in line)
-    assert row.split()[-1] == ("stalled" if state == "stalled" else "3.500")
+    *_, loss, curve = row.split()
+    assert (loss, curve) == ("stalled" if state == "stalled" else "3.500", "▁▁▁▁▁")
     tokens = planner.plan({}).runs[0].recipe.train_tokens
     left = 2 * tokens - 5 * planner.plan({}).runs[0].recipe.batch_tokens
     assert remaining_seconds(status) == pytest.approx(left / 8 / (1 if state == "stalled" else 2))

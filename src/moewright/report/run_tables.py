@@ -1,11 +1,14 @@
 """The tables of `moewright runs` and `moewright train`: many runs, and one, before it starts and when it ends."""
 
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from moewright.experiment.collecting.learning_curves import sample_losses
 from moewright.quantities import format_bytes, format_count
+from moewright.report.spark_lines import spark_line
 from moewright.screen import Screen
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def print_runs(console: Screen, collected: "RunTable") -> None:
     sized = finished[finished["active_params"].notna()]
     if len(sized):
         console.print()
-        console.print(_best_by_size(sized))
+        console.print(_best_by_size(console, sized, collected.folder))
     if collected.findings:
         console.print()
         console.print(_findings(collected.findings))
@@ -41,7 +44,7 @@ def print_runs(console: Screen, collected: "RunTable") -> None:
         console.print("fit takes the finished runs of it with --where status=finished")
 
 
-def _best_by_size(finished: "pd.DataFrame") -> Table:
+def _best_by_size(console: Screen, finished: "pd.DataFrame", folder: Path) -> Table:
     """The lowest loss of each active size, to two digits: sizes meant to be equal differ by their routers."""
     sizes = finished["active_params"].map(lambda active: float(f"{active:.1e}"))
     shown = Table(
@@ -52,8 +55,11 @@ def _best_by_size(finished: "pd.DataFrame") -> Table:
         shown.add_column(name, justify="right")
     shown.add_column("run", overflow="fold")
     groups = list(finished.groupby(sizes))
-    for size, runs in groups[:MOST_SIZES]:
-        best = runs.sort_values("loss").iloc[0]
+    bests = [runs.sort_values("loss").iloc[0] for _, runs in groups[:MOST_SIZES]]
+    curves = [_curve(console, folder / str(best.get("source", ""))) for best in bests]
+    if any(curves):
+        shown.add_column("curve", no_wrap=True)
+    for (size, runs), best, curve in zip(groups, bests, curves, strict=False):
         shown.add_row(
             format_count(float(str(size)), 2),
             f"{len(runs):,}",
@@ -63,10 +69,19 @@ def _best_by_size(finished: "pd.DataFrame") -> Table:
             _known(best, "{}", "train_tokens"),
             _known(best, "{:.3g}", "learning_rate"),
             str(best["run_id"]),
+            *([curve] if any(curves) else []),
         )
     if len(groups) > MOST_SIZES:
         shown.caption = f"{len(groups) - MOST_SIZES} larger sizes are not shown"
     return shown
+
+
+def _curve(console: Screen, folder: Path) -> str:
+    """The training loss of one of our own runs as a line; empty where its folder is gone, or another's."""
+    try:
+        return spark_line(console, sample_losses(folder))
+    except OSError:
+        return ""
 
 
 def _known(run: "pd.Series[Any]", form: str, *columns: str) -> str:
@@ -126,6 +141,9 @@ def print_training_result(console: Screen, result: "TrainingResult") -> None:
     ]
     if result.loss is not None:
         rows.append(("validation loss", f"{result.loss:.4f} nats per token"))
+    curve = _curve(console, result.folder)
+    if curve:
+        rows.append(("training loss", curve))
     if speed and utilization is not None:
         rows.append(("speed", f"{format_count(speed, 3)} tokens/s, {utilization:.1%} of the machine's matrix products"))
     peak, expected = summary.peak_memory_bytes, summary.expected_memory_bytes

@@ -13,12 +13,13 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from moewright.experiment.collecting.learning_curves import read_tail
+from moewright.experiment.collecting.learning_curves import read_tail, sample_losses
 from moewright.experiment.states import SEEN_STATES
 from moewright.experiment.sweep_folder import run_path
 from moewright.foreign_text import shell_words
 from moewright.progress import hiding_progress, shows_progress
 from moewright.quantities import format_count, format_duration
+from moewright.report.spark_lines import spark_line
 from moewright.screen import Screen, styled
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def watch_sweep(spec: str | Path | dict[str, Any], out: str | Path, trainer: str
     """Look on at a sweep until nothing of it is under way, or Ctrl-C. Reads files only."""
     from moewright.sweeps.running.sweeping import follow_sweep
 
-    with sweep_progress(Screen(stderr=True, quiet=not shows_progress())) as progress:
+    with sweep_progress(Screen(stderr=True, quiet=not shows_progress()), looks_on=True) as progress:
         for result in follow_sweep(spec, out, trainer):
             progress.refresh(result.status)
             if not result.is_under_way:
@@ -124,10 +125,10 @@ _MOST_ROWS = 12
 
 
 @contextmanager
-def sweep_progress(console: Screen) -> Iterator["SweepProgress"]:
-    """A live table on a terminal; elsewhere only the events, one line each."""
+def sweep_progress(console: Screen, *, looks_on: bool = False) -> Iterator["SweepProgress"]:
+    """A live table on a terminal; elsewhere only the events, one line each, or changes of states to who looks on."""
     if not console.is_terminal:
-        yield SweepProgress(console, None)
+        yield SweepProgress(console, None, looks_on)
         return
     with Live(console=console, auto_refresh=False, transient=False) as live:
         yield SweepProgress(console, live)
@@ -136,40 +137,52 @@ def sweep_progress(console: Screen) -> Iterator["SweepProgress"]:
 class SweepProgress:
     """What the submitter tells; see `sweeps.running.scheduler.ProgressReporter`."""
 
-    def __init__(self, console: Screen, live: Live | None):
-        self._console, self._live = console, live
-        self._drawn = float("-inf")
+    def __init__(self, console: Screen, live: Live | None, looks_on: bool = False):
+        self._console, self._live, self._looks_on = console, live, looks_on
+        self._drawn, self._said = float("-inf"), ""
 
     def event(self, text: str) -> None:
         """One line, with the time of day."""
         self._console.print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True)
 
     def refresh(self, status: "SweepStatus") -> None:
-        """Draw again, at most once a second."""
+        """Draw again, at most once a second; where nothing is drawn, one who only looks on hears what has changed."""
         if self._live is not None and time.monotonic() - self._drawn > _REFRESH_SECONDS:
             self._drawn = time.monotonic()
-            self._live.update(overview(status), refresh=True)
+            self._live.update(overview(status, self._console), refresh=True)
+        elif self._live is None and self._looks_on:
+            summary = ", ".join(_summary(status))
+            if summary != self._said:
+                self._said = summary
+                self.event(summary)
 
 
-def overview(status: "SweepStatus") -> Group:
+def _summary(status: "SweepStatus") -> list[str]:
+    """How many runs are in which state."""
+    counts = Counter(status.states.values())
+    waiting = sum(run.awaits_rate for run in status.plan.runs)
+    parts = [f"{counts[state]} {state}" for state in SEEN_STATES if counts[state]]
+    return parts + ([f"{waiting} awaiting a learning rate"] if waiting else [])
+
+
+def overview(status: "SweepStatus", console: Screen) -> Group:
     """The whole view."""
     plan, states = status.plan, status.states
     counts = Counter(states.values())
-    waiting = sum(run.awaits_rate for run in plan.runs)
-    parts = [f"{counts[state]} {state}" for state in SEEN_STATES if counts[state]]
-    parts += [f"{waiting} awaiting a learning rate"] if waiting else []
+    parts = _summary(status)
     left = remaining_seconds(status)
     parts += [f"about {format_duration(left)} left"] if left else []
     bar = ProgressBar(total=max(1, len(plan.runs)), completed=counts["done"] + counts["diverged"], width=40)
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-    for name in ("run", "settings", "tokens", "loss"):
-        table.add_column(name, justify="left" if name in ("run", "settings") else "right", no_wrap=True)
+    for name in ("run", "settings", "tokens", "loss", "curve"):
+        table.add_column(name, justify="right" if name in ("tokens", "loss") else "left", no_wrap=True)
     under_way = [run for run in plan.known if states[run.id] in ("running", "stalled")]
     for run in under_way[:_MOST_ROWS]:
         share, loss, _ = _done_share(status, run)
         tokens = f"{share:.0%} of {format_count(run.recipe.train_tokens, 3)}"
         told = "stalled" if states[run.id] == "stalled" else f"{loss:.3f}" if loss is not None else ""
-        table.add_row(run.id, show_settings(run.label), tokens, told)
+        curve = spark_line(console, sample_losses(run_path(status.out, run.id)))
+        table.add_row(run.id, show_settings(run.label), tokens, told, curve)
     if len(under_way) > _MOST_ROWS:
         table.add_row("", f"and {len(under_way) - _MOST_ROWS} more")
     return Group(bar, styled("{}", ", ".join(parts)), table)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -61,6 +62,42 @@ def read_tail(folder: Path) -> Tail:
                 break
             wanted *= 4
     return _summary(head, block, train, evaluation)
+
+
+_SAMPLE = 16384
+"""Bytes in which a line of training is looked for: those of a hundred layers with experts fit."""
+
+
+def sample_losses(folder: Path, points: int = 10) -> list[float]:
+    """Training losses at about equal distances along a run's metrics, in nats per token: the shape of its curve.
+
+    However long the run, `points` short pieces are read. Empty without the file. Raises OSError.
+    """
+    try:
+        file = open(folder / METRICS, "rb")  # noqa: SIM115  (closed below, opened apart for the missing one)
+    except FileNotFoundError:
+        return []
+    found: list[TrainLine] = []
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        for place in range(points):
+            is_last = place == points - 1
+            start = max(0, size - _SAMPLE) if is_last else size * place // points
+            file.seek(start)
+            block = file.read(_SAMPLE)
+            lines = block[block.find(b"\n") + 1 :] if start else block
+            found += _last_records(lines)[0][:1] if is_last else _first_record(lines)
+    by_step = {line.step: line.loss for line in found if line.loss is not None}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _first_record(block: bytes) -> list[TrainLine]:
+    """The first whole training record."""
+    for line in block.splitlines():
+        if b'"kind": "train"' in line[:40]:
+            with suppress(ValueError, RecursionError):  # cut short, or damaged
+                return [TrainLine.model_validate(json.loads(line))]
+    return []
 
 
 def _last_records(block: bytes) -> tuple[list[TrainLine], EvaluationLine | None]:
