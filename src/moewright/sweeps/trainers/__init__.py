@@ -6,6 +6,7 @@ A new trainer is a class like `command.CommandTrainer`, in a file here, and its 
 from collections.abc import Mapping
 
 TRAINERS: Mapping[str, str] = {
+    "olmo-core": "olmo_core_trainer.OlmoCoreTrainer",
     "megatron": "megatron_trainer.MegatronTrainer",
     "hf": "hf_trainer.HuggingFaceTrainer",
     "command": "command.CommandTrainer",

@@ -17,6 +17,9 @@ class TorchTrainer(Trainer):
 
     indifferent: ClassVar[tuple[str, ...]] = ("python", "launch")
 
+    always_torchrun: ClassVar[bool] = False
+    """Whether one process is started by torchrun too."""
+
     python: str = "python3"
     """The interpreter that has the trainer installed."""
     launch: Literal["torchrun", "srun"] = "torchrun"
@@ -36,7 +39,7 @@ class TorchTrainer(Trainer):
                 'head="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500"\n'
                 f"srun --ntasks-per-node 1 --kill-on-bad-exit=1 {run} {nodes} {rest}"
             )
-        return f"{run} --standalone {rest}" if count > 1 else f"{program} {rest}"
+        return f"{run} --standalone {rest}" if count > 1 or self.always_torchrun else f"{program} {rest}"
 
 
 def processes(execution: Execution) -> int:
