@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import chi2, norm
+from scipy.stats import chi2, norm, t
 
 from moewright import laws
-from moewright.laws.fitting.reach import Reach, _Errors, _with_slope
+from moewright.laws.fitting.fitted_law import _for_few_rows
+from moewright.laws.fitting.reach import Reach, _Errors, _raise_to_hold, _with_slope
 from tests.laws.tables import synthetic_dense, takano
 
 FAST: dict[str, Any] = {"bootstrap": 100, "starts": 8}
@@ -86,6 +87,32 @@ def test_the_slope_is_the_posterior_mode() -> None:
             for each in errors
         )
         assert _with_slope(blank, errors).slope == pytest.approx(grid[np.argmax(density + seen)], rel=0.05)
+
+
+def test_the_forms_error_is_raised_until_every_cut_holds() -> None:
+    """Against a fine grid, on 6 draws of three cuts."""
+    random = np.random.default_rng(3)
+    grid = np.exp(np.linspace(0, np.log(5), 1000))
+    for _ in range(6):
+        cuts = [
+            (
+                random.chisquare(1, n) * random.uniform(0.2, 3),
+                random.uniform(0.01, 0.5, n),
+                random.uniform(0.1, 1, n),
+            )
+            for n in (5, 20, 60)
+        ]
+        held = [
+            min(np.mean(needed <= other + times**2 * form) for needed, other, form in cuts) >= 0.9 for times in grid
+        ]
+        expected = grid[np.argmax(held)] if any(held) else 5.0
+        assert _raise_to_hold(cuts) == pytest.approx(expected, rel=3e-3)
+
+
+def test_intervals_of_few_rows_are_students() -> None:
+    """Of a mean of 6 rows, which percentiles of a bootstrap make too narrow by the rows' and the normal's shares."""
+    assert _for_few_rows(6, 5, 0.9) == pytest.approx(np.sqrt(6 / 5) * t.ppf(0.95, 5) / norm.ppf(0.95))
+    assert _for_few_rows(1000, 995, 0.9) == pytest.approx(np.sqrt(1000 / 995))
 
 
 def test_distances() -> None:

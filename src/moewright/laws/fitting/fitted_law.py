@@ -18,9 +18,13 @@ from moewright.laws.fitting.reach import Reach, extrapolate, why_beyond
 from moewright.laws.fitting.uncertainty import LEVEL, interval_of
 from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
+from moewright.laws.rate_optimum import student_quantile
 from moewright.laws.variable import Array, Mask, Status, check_values
 from moewright.quantities import brief
 from moewright.records import Items
+
+_MANY = 200
+"""Degrees of freedom from which Student's t is taken for the normal: they differ by half a per cent."""
 
 
 class Interval(NamedTuple):
@@ -147,8 +151,10 @@ class FittedLaw(Law):
         random = np.random.default_rng(0)
         sign = random.choice([-1.0, 1.0], size=losses.shape)
         drawn = sign * random.choice(record.residuals, size=losses.shape, p=weights / weights.sum())
-        # A fit's residuals are smaller than the noise by the freedom that it used up.
-        low, high = _interval(losses * np.exp(drawn * np.sqrt(number / freedom)), level)
+        wider = _for_few_rows(number, freedom, level)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            spread = wider * (np.log(losses) - np.log(centre) + drawn)
+            low, high = _interval(centre * np.exp(spread), level)
         form_error = extrapolate(record.reach, columns).half_width(level)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             # The form's error is independent of the others, so half widths add as standard deviations do.
@@ -361,6 +367,17 @@ def resolve_law(law: str | Path | Law) -> Law:
     if isinstance(law, Law):
         return law
     return load(law) if isinstance(law, Path) or law.endswith(".json") or "/" in law else get(law)
+
+
+def _for_few_rows(number: int, freedom: int, level: float) -> float:
+    """How much wider an interval is than percentiles of the draws, with so many rows and degrees of freedom.
+
+    Residuals, and with them the spread of the draws, are smaller than the noise by the freedom that the fit used up,
+    and few rows leave the size of the noise open: Student's t instead of the normal that percentiles take.
+    """
+    share = (1 + level) / 2
+    student = student_quantile(share, freedom if freedom < _MANY else None)
+    return float(np.sqrt(number / freedom)) * student / student_quantile(share, None)
 
 
 def _interval(values: Array, level: float) -> Interval:
