@@ -41,7 +41,7 @@ def test_scores(forecast: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert abs(inside["half_widths"]) < 1
     low, high = inside["interval"]
     assert moewright.fit(str(high), score=forecast).half_widths == pytest.approx(1)
-    assert moewright.fit(str(low), score=forecast).half_widths == pytest.approx(1)
+    assert moewright.fit(low, score=forecast).half_widths == pytest.approx(1)
     with pytest.raises(UserError, match="perplexity"):
         moewright.fit("40", score=forecast)
     outside = moewright.fit(str(high + 0.2), score=forecast)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
-from moewright.commands.checking import as_list, command, number_from, writes
+from moewright.commands.checking import as_list, command, number_from, show_value, writes
 from moewright.complaints import check_integer, check_number, hint, named_texts
 from moewright.errors import UserError
 from moewright.outputs import FIGURE_MARKS, FORECAST_FILE, LAW_FILE, Destination, Place, deliver
@@ -57,13 +57,13 @@ def fit(runs: str | Path | pd.DataFrame, law: str | Path | Law, **settings: Unpa
 
 
 @overload
-def fit(runs: str, *, score: str | Path) -> ForecastScore: ...
+def fit(runs: str | float, *, score: str | Path) -> ForecastScore: ...
 
 
 @command
 @writes(out=LAW_FILE, plots=FIGURES, preregister=FORECAST_FILE)
 def fit(
-    runs: str | Path | pd.DataFrame,
+    runs: str | Path | pd.DataFrame | float,
     law: str | Path | Law | None = None,
     *,
     source: str | None = None,
@@ -138,6 +138,8 @@ def fit(
             "loss": None if loss == "loss" else loss, "seed": seed or None, "force": force or None,
         }  # fmt: skip
         return _scored(runs, score, [name for name, value in given.items() if value is not None])
+    if isinstance(runs, int | float):
+        raise UserError(f"runs: expected a run table, found {show_value(runs)}; a measured loss goes with score")
     if law is None:
         raise UserError("law: missing; give --law NAME (in Python law=...)")
     if (at is None) != (preregister is None):
@@ -199,9 +201,9 @@ def _scored(runs: Any, score: str | Path, others: list[str]) -> ForecastScore:
         raise UserError(f"score: judges a forecast, and {others[0]} says how to fit; leave it out")
     from moewright.laws.fitting.preregistration import score_forecast
 
-    if not isinstance(runs, str):
+    if not isinstance(runs, str | int | float):
         raise UserError("runs: with --score the loss that was measured is expected, such as 2.31")
-    return score_forecast(score, _as_number(runs, "runs"))
+    return score_forecast(score, _as_number(runs, "runs") if isinstance(runs, str) else runs)
 
 
 def _check_columns(columns: Mapping[str, str], laws: Sequence[Law], loss: str) -> None:
@@ -215,10 +217,9 @@ def _check_columns(columns: Mapping[str, str], laws: Sequence[Law], loss: str) -
 
 def _planned(at: Mapping[str, float] | str | Iterable[str], law: Law) -> dict[str, float]:
     """The planned run in the law's variables; UserError for what is missing, unknown or impossible."""
-    from moewright.laws.variable import check_values
-    from moewright.quantities import parse_count
+    from moewright.laws.variable import check_values, parse_value
 
-    values = _by_name(at, "at", lambda text, name: 0.0 if text in ("0", "0.0") else parse_count(text, name))
+    values = _by_name(at, "at", parse_value)
     return {name: float(value) for name, value in check_values(law.inputs, values, "at").items()}
 
 

@@ -168,8 +168,8 @@ def _targets(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame
 
 def _variables(text: str) -> dict[str, float]:
     from moewright.laws.selection.grid import all_variables
-    from moewright.quantities import parse_count
+    from moewright.laws.variable import parse_value
 
     given: Mapping[str, str] = named_texts([piece.strip() for piece in text.split(",")], "target")
     known = all_variables()
-    return {one_of(name, "target", known): parse_count(value, f"target: {name}") for name, value in given.items()}
+    return {one_of(name, "target", known): parse_value(value, f"target: {name}") for name, value in given.items()}

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from moewright.architecture.spec import Countable
 from moewright.complaints import check_names
 from moewright.errors import UserError
+from moewright.quantities import parse_count
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -71,6 +72,15 @@ class Variable:
 
 TRAIN_TOKENS = Variable("train_tokens", "D, training tokens", unit="tokens", derive=lambda _: 1.0, per_token=True)
 TRAIN_FLOPS = Variable("train_flops", "C, FLOPs of training", unit="FLOPs")
+
+
+def parse_value(text: str, where: str) -> float:
+    """A variable's value as people write it: 2T, 0.25, and 0, which is no count. UserError for anything else.
+
+    >>> parse_value("2T", "at"), parse_value("0.0", "at")
+    (2000000000000.0, 0.0)
+    """
+    return 0.0 if text.strip() in ("0", "0.0") else parse_count(text, where)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def print_forecast_score(console: Screen, score: ForecastScore) -> None:
     )
     side = "above" if score.missed < 0 else "below"
     console.print(f"expected {score.expected:.4f}: the run is {abs(score.missed):.4f} nats {side} that,")
-    console.print(f"{score.half_widths:.2f} of the way to the end of the interval")
+    if score.half_widths is not None:
+        console.print(f"{score.half_widths:.2f} of the way to the end of the interval")
     where = ", ".join(f"{name} {format_value(value)}" for name, value in score.at.items())
     console.print(styled("forecast by {} on {} for {}", score.law, score.created, where))

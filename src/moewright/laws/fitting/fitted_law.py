@@ -14,17 +14,14 @@ from moewright.files import read_mapping
 from moewright.laws.catalogue import get, names
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.observations import as_frame, read_columns
-from moewright.laws.fitting.reach import Reach, extrapolate, why_beyond
-from moewright.laws.fitting.uncertainty import LEVEL, interval_of
+from moewright.laws.fitting.reach import Reach, extrapolate, has_ratios, why_beyond
+from moewright.laws.fitting.uncertainty import LEVEL, half_interval, interval_of
 from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
 from moewright.laws.rate_optimum import student_quantile
 from moewright.laws.variable import Array, Mask, Status, check_values
 from moewright.quantities import brief
 from moewright.records import Items
-
-_MANY = 200
-"""Degrees of freedom from which Student's t is taken for the normal: they differ by half a per cent."""
 
 
 class Interval(NamedTuple):
@@ -176,7 +173,9 @@ class FittedLaw(Law):
         """The reach in each direction; of none where coefficients are undetermined, or a file has no holdouts."""
         if self.record.status != "underdetermined" and self.record.reach:
             return self.record.reach
-        return tuple(Reach.untested(name, low, high) for name, (low, high) in self.record.ranges.items())
+        return tuple(
+            Reach.untested(each.name, *self.record.ranges[each.name], has_ratios(each)) for each in self.inputs
+        )
 
     def _reason(self, columns: Mapping[str, Array], place: int) -> str:
         if self.record.status == "unstable":
@@ -375,9 +374,8 @@ def _for_few_rows(number: int, freedom: int, level: float) -> float:
     Residuals, and with them the spread of the draws, are smaller than the noise by the freedom that the fit used up,
     and few rows leave the size of the noise open: Student's t instead of the normal that percentiles take.
     """
-    share = (1 + level) / 2
-    student = student_quantile(share, freedom if freedom < _MANY else None)
-    return float(np.sqrt(number / freedom)) * student / student_quantile(share, None)
+    normal = student_quantile((1 + level) / 2, None)
+    return float(np.sqrt(number / freedom)) * half_interval(level, freedom) / normal
 
 
 def _interval(values: Array, level: float) -> Interval:

@@ -56,8 +56,9 @@ class ForecastScore(Shown, Output):
     inside: bool
     missed: float
     """Expected - measured, nats."""
-    half_widths: float
-    """How far from the expected loss the measured one lies, 1 at the end of the interval on that side."""
+    half_widths: float | None
+    """How far from the expected loss the measured one lies, 1 at the end of the interval on that side; null where the
+    interval does not reach to that side."""
     at: Mapping[str, float]
     data_sha256: str
 
@@ -106,8 +107,9 @@ def score_forecast(path: str | Path, measured: float) -> ForecastScore:
     if measured > LARGEST_LOSS:
         raise UserError(f"score: {measured:g} is more than {LARGEST_LOSS:.1f} nats: a perplexity or a diverged run")
     low, high = forecast.interval
-    end = high if measured > forecast.loss else low
-    half_widths = (measured - forecast.loss) / (end - forecast.loss) if end != forecast.loss else 0.0
+    off = measured - forecast.loss
+    half_width = high - forecast.loss if off > 0 else forecast.loss - low
+    half_widths = 0.0 if off == 0 else abs(off) / half_width if half_width > 0 else None
     return ForecastScore(
         law=forecast.law,
         created=forecast.created,

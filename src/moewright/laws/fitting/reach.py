@@ -22,8 +22,7 @@ from pydantic import Field
 
 from moewright.laws.fitting.observations import Clusters, Observations
 from moewright.laws.fitting.problem import Problem, objective_named
-from moewright.laws.fitting.uncertainty import LEVEL, find_bound, refit
-from moewright.laws.rate_optimum import student_quantile
+from moewright.laws.fitting.uncertainty import LEVEL, find_bound, half_interval, refit
 from moewright.laws.variable import Array, Mask, Variable
 from moewright.quantities import format_count
 from moewright.records import Count, Items, Record
@@ -108,6 +107,11 @@ class Reach(Record):
         return f"{where}, and holdouts inside them tell of {ratio:.2g} times more only: add runs {bound} {_shown(need)}"
 
 
+def has_ratios(variable: Variable) -> bool:
+    """Whether distances in a variable are logarithms of ratios: not in shares, which end at 1."""
+    return variable.below is None
+
+
 @dataclass(frozen=True)
 class Extrapolation:
     """The form's error of some targets (R,), and which of them lie beyond what the rows support."""
@@ -124,7 +128,7 @@ class Extrapolation:
 
 def _quantiles(freedom: Array, level: float) -> Array:
     """Half the interval of so many degrees of freedom (R,), in standard deviations."""
-    by_freedom = {int(each): student_quantile((1 + level) / 2, int(each)) for each in np.unique(freedom)}
+    by_freedom = {int(each): half_interval(level, int(each)) for each in np.unique(freedom)}
     return np.array([by_freedom[int(each)] for each in freedom])
 
 
@@ -171,7 +175,7 @@ def rolling_holdouts(
     `spread` is the standard deviation of the residuals' logarithms.
     """
     directions = directions_of(rows.columns)
-    linear = {variable.name for variable in inputs if variable.below is not None}
+    linear = {variable.name for variable in inputs if not has_ratios(variable)}
     law = (rows.clusters, int(problem.free.sum()))
     cuts = [(name, below) for name, values in directions.items() for below in cuts_below(values, weights, [law])]
     found: dict[str, list[_Errors]] = {name: [] for name in directions}

@@ -10,6 +10,7 @@ import numpy as np
 from moewright.laws.fitting.observations import Clusters, Observations
 from moewright.laws.fitting.problem import Problem
 from moewright.laws.fitting.solver import Solution, minimise
+from moewright.laws.rate_optimum import student_quantile
 from moewright.laws.variable import Array, Mask
 from moewright.processors import processors
 from moewright.progress import progress_task
@@ -25,8 +26,8 @@ _TOLERANCE = 1e-6
 _BATCH = 100_000
 LEVEL = 0.9
 """Of intervals, where no other is asked for."""
-NORMAL_95 = 1.645
-"""The 95th percentile of a normal: 90 % of its draws lie within so many standard deviations."""
+_MANY = 200
+"""Degrees of freedom from which Student's t is taken for the normal: they differ by half a per cent."""
 # More failed replicates than this, and the others tell of the tables on which the fit happens to work.
 MOST_FAILED = 0.1
 # Fewer replicates than this have no percentiles.
@@ -146,7 +147,7 @@ def identify(
     Jacobian tells, and a curved one spreads them further than the Jacobian does. None is where the fit is not `stable`.
     """
     values = problem.coefficients(u)
-    errors = _student_95(freedom.degrees) * standard_errors(problem, u, weights)
+    errors = half_interval(LEVEL, max(freedom.degrees, 1)) * standard_errors(problem, u, weights)
     if len(draws) >= _FEWEST_DRAWS:
         low, high = interval_of(draws)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -182,12 +183,9 @@ def identify(
     return found
 
 
-def _student_95(degrees: int) -> float:
-    """The 95th percentile of Student's t: exact for 1 and 2, then by Cornish and Fisher's series to .02."""
-    if degrees <= 2:
-        return 2.920 if degrees == 2 else 6.314
-    z = NORMAL_95
-    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+def half_interval(level: float, freedom: int) -> float:
+    """Half of Student's interval in standard deviations; from `_MANY` degrees of freedom on that of the normal."""
+    return student_quantile((1 + level) / 2, freedom if freedom < _MANY else None)
 
 
 def degenerate(problem: Problem, u: Array, weights: Array, on_bound: Mask) -> tuple[str, ...]:

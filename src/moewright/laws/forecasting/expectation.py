@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import Field
 
 from moewright.laws.fitting.problem import Problem, objective_named
-from moewright.laws.fitting.uncertainty import DEGENERATE, NORMAL_95, PINNED_HALF_WIDTH, interval_of
+from moewright.laws.fitting.uncertainty import DEGENERATE, LEVEL, PINNED_HALF_WIDTH, interval_of
 from moewright.laws.forecasting.simulation import SimulatedFits, optimum_arguments
 from moewright.laws.law import LossForm, Optimum
+from moewright.laws.rate_optimum import student_quantile
 from moewright.laws.variable import Array
 from moewright.records import Record
 
@@ -28,7 +29,7 @@ PINNED, LOOSE, NOT_IDENTIFIED = "pinned", "loose", "not identified"
 # `fit` stops to call a coefficient pinned (half the interval half of the value).
 _LIMITS = (0.2, 2 * PINNED_HALF_WIDTH)
 # Standard deviations of one run's noise that its interval is wide.
-_ONE_RUN = 2 * NORMAL_95
+_ONE_RUN = 2 * student_quantile((1 + LEVEL) / 2, None)
 # With more fits than this on a bound or without a value, an end of the 90 % interval is not the runs' doing.
 _MOST_UNUSABLE = 0.05
 
