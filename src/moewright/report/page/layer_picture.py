@@ -29,7 +29,7 @@ def layers_words(architecture: Architecture) -> str:
 def layers_svg(architecture: Architecture, name: str) -> str:
     """A strip with a column for each layer, mixers above, feed-forwards below, and the experts of the last mixture."""
     layers = list(_each_layer(architecture.layers))
-    step = min(14.0, _WIDTH / len(layers))
+    step = min(26.0, _WIDTH / len(layers))
     gap = min(2.0, step / 5)
     parts = []
     for place, layer in enumerate(layers):

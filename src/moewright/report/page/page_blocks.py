@@ -4,11 +4,13 @@ Texts that others wrote go through `to_html` and `to_markdown` here, so sections
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from moewright.foreign_text import to_html, to_markdown
+from moewright.quantities import format_count
 
 Chapter = Literal["answer", "models", "baseline", "why", "certainty", "costs", "runs", "next"]
 CHAPTERS: Mapping[Chapter, str] = {
@@ -23,6 +25,7 @@ CHAPTERS: Mapping[Chapter, str] = {
 }
 """In the order of the argument, with their headings."""
 
+_BIG, _LARGEST_WITH_A_LETTER = 1e5, 1e15
 OriginKind = Literal["exact", "modelled", "assumed", "measured"]
 ORIGIN_KINDS: Mapping[OriginKind, str] = {
     "exact": "counted, without a model of anything",
@@ -100,6 +103,31 @@ class PageBlock:
     """Plain values for scripts, by name: letters, digits and dashes, once in a page."""
     assets: Sequence[str] = ()
     """Names of files in `assets/` that it needs beside the page's own, in the order of loading."""
+
+
+def words_of(name: str) -> str:
+    """A column or a variable as people say it.
+
+    >>> words_of("train_tokens")
+    'train tokens'
+    """
+    return name.replace("_", " ")
+
+
+def number_text(value: float, digits: int = 4) -> str:
+    """A number with sensible digits; large ones with a letter.
+
+    >>> number_text(39_175_564_800), number_text(0.31416), number_text(128), number_text(float("nan"))
+    ('39.18B', '0.3142', '128', '-')
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        return "-"
+    if _BIG <= abs(number) < _LARGEST_WITH_A_LETTER:
+        return format_count(number, digits)
+    if number.is_integer() and abs(number) < _BIG:
+        return f"{int(number):,}"
+    return f"{number:,.{digits}g}"
 
 
 def origin_attributes(origin: Origin | None) -> str:

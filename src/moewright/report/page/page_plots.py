@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from moewright.laws.variable import Array
+from moewright.report.page.page_blocks import words_of
 
 PLOT_ASSETS = ("uPlot.min.css", "uPlot.iife.min.js", "plots.js")
 """What a block with plots needs."""
@@ -71,6 +72,16 @@ class PagePlot:
                 for one in self.series
             ],
         }
+
+
+def axis_label(name: str, unit: str) -> str:
+    """What an axis shows, in words; with its unit where the words do not say it.
+
+    >>> axis_label("train_flops", "FLOPs"), axis_label("hidden_size", "channels")
+    ('train flops', 'hidden size, channels')
+    """
+    words = words_of(name)
+    return words if not unit or unit.lower()[:5] in words else f"{words}, {unit}"
 
 
 def _numbers(values: Array) -> list[float | None]:

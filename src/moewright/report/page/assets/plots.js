@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const MANY = 12;  // From here on series have no legend, and are pale until one is pointed at.
-  const letters = (value) => Math.abs(value) >= 1e4 || Number.isInteger(value) ? moewright.count(value, 3).replace(/\.0+(?=[A-Z]|$)/, "") : String(Number(value.toPrecision(3)));
+  const letters = (value) => Math.abs(value) >= 1e4 || Number.isInteger(value) ? moewright.count(value, 3).replace(/\.0+(?=[A-Z]|$)/, "") : String(Number(value.toPrecision(4)));
 
   // Ticks of a logarithmic axis: 1, 2 and 5 of each decade where there is room, else powers of ten.
   function logTicks(low, high) {
@@ -85,7 +85,7 @@
       width: place.clientWidth,
       height: place.clientHeight,
       scales: { x: { time: false, distr: spec.xLog ? 3 : 1 }, y: { distr: spec.yLog ? 3 : 1 } },
-      axes: [axis(spec.xLabel, spec.xLog), { ...axis(spec.yLabel, spec.yLog), size: 58 }],
+      axes: [{ ...axis(spec.xLabel, spec.xLog), size: 30, labelSize: 20 }, { ...axis(spec.yLabel, spec.yLog), size: 50, labelSize: 22 }],
       series, bands,
       legend: { show: false },
       cursor: { points: { show: !many }, focus: { prox: many ? 24 : -1 }, drag: { x: true, y: false } },

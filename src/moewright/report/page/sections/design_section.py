@@ -142,18 +142,18 @@ class _Answer:
 
     def _baseline(self) -> PageBlock:
         baseline, first = self.record.baseline, self.first
-        models: list[tuple[str, BesideRecord]] = [(f"{baseline.name} as built", baseline.as_built)]
+        models: list[tuple[str, BesideRecord]] = [("as built", baseline.as_built)]
         if baseline.scaled is not None:
-            models.append((f"{baseline.name} scaled to fit", baseline.scaled))
+            models.append(("scaled to fit", baseline.scaled))
         names = [PageColumn("", is_text=True), PageColumn("this design")]
         cells = [[PageNumber(label) for label, _ in self._compared()], _figures(first.sizes.to_dict(), first)]
         for name, model in models:
-            names += [PageColumn(name), PageColumn("design against it", origin=CHOSEN)]
+            names += [PageColumn(name), PageColumn("this against it", origin=CHOSEN)]
             cells += [_figures(model.sizes, model), _differences(model.design_against_it)]
         origins = [origin for _, origin in self._compared()]
         rows = list(zip(*cells, strict=True))
         grid = PageGrid(
-            f"{self.name}-baseline-grid", "The design and a published model", names, rows, origins, sorts=False
+            f"{self.name}-baseline-grid", f"The design and {baseline.name}", names, rows, origins, sorts=False
         )
         named = "the model that was named" if baseline.named else "the nearest published model"
         verdicts = [

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from moewright.foreign_text import to_html
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.fitting.uncertainty import LEVEL
 from moewright.laws.marginals import MarginalCurve, marginal_curves, spans_widely
@@ -20,11 +21,13 @@ from moewright.report.page.page_blocks import (
     grid_markdown,
     list_html,
     list_markdown,
+    number_text,
     paragraphs_html,
     paragraphs_markdown,
     plot_html,
+    words_of,
 )
-from moewright.report.page.page_plots import PLOT_ASSETS, PagePlot, PlotAxis, PlotSeries
+from moewright.report.page.page_plots import PLOT_ASSETS, PagePlot, PlotAxis, PlotSeries, axis_label
 from moewright.report.page.page_sources import PageSource
 
 BEYOND = 10.0
@@ -63,19 +66,13 @@ def _block(law: FittedLaw, name: str) -> PageBlock:
         chapter="certainty",
         name=name,
         title=f"The law {law.name}",
-        html=f'{facts_html(facts)}<p class="formula">{_text(formula)}</p>{paragraphs_html(said)}'
+        html=f'{facts_html(facts)}<p class="formula">{to_html(formula)}</p>{paragraphs_html(said)}'
         f'<div class="plots">{pictures}</div>{grid_html(coefficients)}{grid_html(ranges)}{list_html(record.messages)}',
         markdown=f"{paragraphs_markdown(said, formula)}\n{facts_markdown(facts)}\n{grid_markdown(coefficients)}\n"
         f"{grid_markdown(ranges)}\n{list_markdown(record.messages)}",
         data={f"{name}-{variable}": plot.to_dict() for variable, plot in plots.items()},
         assets=PLOT_ASSETS,
     )
-
-
-def _text(text: str) -> str:
-    from moewright.foreign_text import to_html
-
-    return to_html(text)
 
 
 def _middle(low: float, high: float) -> float:
@@ -98,10 +95,12 @@ def _plot(law: FittedLaw, curve: MarginalCurve, at: dict[str, float]) -> PagePlo
     low: Any = None
     high: Any = None
     if len(law.record.draws):
-        low, high = law.prediction_interval(LEVEL, **{**at, curve.variable: curve.values})
-    unit = next((f", {item.unit}" for item in law.inputs if item.name == curve.variable and item.unit), "")
+        values = {**at, curve.variable: curve.values}
+        low, high = law.loss_interval(LEVEL, **values)
+        supported = np.isfinite(law.prediction_interval(LEVEL, **values).low)
+        low, high = np.where(supported, low, np.nan), np.where(supported, high, np.nan)
     return PagePlot(
-        PlotAxis(f"{curve.variable}{unit}", curve.log_steps),
+        PlotAxis(axis_label(curve.variable, _unit(law, curve.variable)), curve.log_steps),
         PlotAxis(f"loss, {UNIT_OF_LOSS}"),
         curve.values,
         [PlotSeries(law.name, curve.loss, low, high)],
@@ -109,9 +108,15 @@ def _plot(law: FittedLaw, curve: MarginalCurve, at: dict[str, float]) -> PagePlo
     )
 
 
+def _unit(law: FittedLaw, variable: str) -> str:
+    return next(item.unit for item in law.inputs if item.name == variable)
+
+
 def _caption(law: FittedLaw, variable: str) -> str:
-    band = f", with {LEVEL:.0%} intervals of one new run" if len(law.record.draws) else ""
-    return f"Loss along {variable}, the others in the _middle of their runs{band}. Shaded: beyond the runs."
+    band = ""
+    if len(law.record.draws):
+        band = f" Band: {LEVEL:.0%} of the bootstrap's draws, as far as the runs support an interval."
+    return f"Loss along {words_of(variable)}, the others in the middle of their runs.{band} Grey: beyond the runs."
 
 
 def _description(law: FittedLaw, plot: PagePlot) -> str:
@@ -136,7 +141,7 @@ def _coefficients(law: FittedLaw, name: str) -> PageGrid:
         [
             PageNumber(coefficient, mark=unknown.get(coefficient, "")),
             *(
-                PageNumber(f"{end:.4g}" if np.isfinite(end) else "-", float(end) if np.isfinite(end) else None)
+                PageNumber(number_text(end), float(end) if np.isfinite(end) else None)
                 for end in (value, *(intervals[coefficient] if intervals is not None else ()))
             ),
         ]
@@ -155,9 +160,9 @@ def _ranges(law: FittedLaw, name: str) -> PageGrid:
     ]
     rows = [
         [
-            PageNumber(item.name),
+            PageNumber(words_of(item.name)),
             PageNumber(item.meaning),
-            *(PageNumber(f"{end:.4g}", end) for end in law.record.ranges[item.name]),
+            *(PageNumber(number_text(end), end) for end in law.record.ranges[item.name]),
         ]
         for item in law.inputs
     ]

@@ -1,13 +1,14 @@
 """Models side by side: every quantity with its differences marked, the layers as a picture, and the config to take."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
-from moewright.foreign_text import shell_words, to_json
+from moewright.foreign_text import shell_words, to_html, to_json
 from moewright.hardware.inspection import Inspection, inspect_loaded
-from moewright.hardware.inspection_comparison import ComparedQuantity, Value, compare_loaded
+from moewright.hardware.inspection_comparison import ComparedQuantity, InspectionComparison, Value, compare_loaded
 from moewright.hf.config import to_config
 from moewright.plain_values import dump_yaml
 from moewright.quantities import format_bytes, format_count
@@ -25,6 +26,7 @@ from moewright.report.page.page_blocks import (
     grid_markdown,
     list_html,
     list_markdown,
+    words_of,
 )
 from moewright.report.page.page_sources import PageSource
 
@@ -47,7 +49,7 @@ def model_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
     for number, (source, one) in enumerate(zip(sources, inspections, strict=True), start=1):
         facts = _facts(one)
         html += (
-            f'<div class="model"><h4>{number}. {_name_html(one)}</h4>{facts_html(facts)}'
+            f'<div class="model"><h4>{number}. {to_html(one.name)}</h4>{facts_html(facts)}'
             f"{layers_svg(one.architecture, f'layers-{number}')}{_taken_html(source, one, number)}</div>\n"
         )
         markdown += f"**{number}.** {layers_words(one.architecture)}\n\n{facts_markdown(facts)}\n"
@@ -59,12 +61,6 @@ def model_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
         html=f'<div class="models">{html}</div>\n{grid_html(grid)}{list_html(warnings)}',
         markdown=f"{markdown}{grid_markdown(grid, 100)}\n{list_markdown(warnings)}",
     )
-
-
-def _name_html(one: Inspection) -> str:
-    from moewright.foreign_text import to_html
-
-    return to_html(one.name)
 
 
 def _facts(one: Inspection) -> list[tuple[str, PageNumber]]:
@@ -87,8 +83,6 @@ def _facts(one: Inspection) -> list[tuple[str, PageNumber]]:
 
 
 def _comparison(inspections: Sequence[Inspection]) -> PageGrid:
-    from moewright.hardware.inspection_comparison import InspectionComparison
-
     quantities = [
         quantity
         for quantity in InspectionComparison(tuple(inspections)).quantities()
@@ -96,7 +90,7 @@ def _comparison(inspections: Sequence[Inspection]) -> PageGrid:
     ]
     columns = [PageColumn("quantity", is_text=True), *(PageColumn(one.name) for one in inspections)]
     rows = [
-        [PageNumber(f"{each.group}: {each.name}"), *(_cell(each, value) for value in each.values)]
+        [PageNumber(f"{each.group}: {words_of(each.name)}"), *(_cell(each, value) for value in each.values)]
         for each in quantities
     ]
     return PageGrid(
@@ -134,7 +128,8 @@ def _taken_html(source: PageSource, one: Inspection, number: int) -> str:
     """What people take home: the config, the spec and the command line."""
     spec = dump_yaml(one.architecture.to_dict(defaults=False))
     command = shell_words("moewright", "inspect", source.given)
-    config = config_text(one.architecture, one.family)
+    given = source.value.config
+    config = written_config(given) if given is not None else config_text(one.architecture, one.family)
     return (
         '<div class="taken">'
         + (copied_html("config.json", f"config-{number}", config) if config else "")
@@ -153,4 +148,9 @@ def config_text(architecture: Architecture, family: str | None) -> str:
             values = to_config(architecture)
         except UserError:
             return ""
+    return written_config(values)
+
+
+def written_config(values: Mapping[str, Any]) -> str:
+    """A config as its file would hold it."""
     return to_json(json.dumps(values, indent=2, ensure_ascii=False))

@@ -12,10 +12,9 @@ from moewright.experiment.collecting.collection import AXIS_PREFIX, RunTable, fi
 from moewright.experiment.collecting.findings import RunFinding
 from moewright.experiment.collecting.learning_curves import read_curves
 from moewright.experiment.states import STATES
-from moewright.foreign_text import to_html
+from moewright.foreign_text import shortened, to_html
 from moewright.laws.marginals import spans_widely
 from moewright.laws.variable import Array
-from moewright.quantities import format_count
 from moewright.report.page.page_blocks import (
     Origin,
     PageBlock,
@@ -28,10 +27,12 @@ from moewright.report.page.page_blocks import (
     grid_markdown,
     list_html,
     list_markdown,
+    number_text,
     paragraphs_html,
     plot_html,
+    words_of,
 )
-from moewright.report.page.page_plots import PLOT_ASSETS, PagePlot, PlotAxis, PlotSeries
+from moewright.report.page.page_plots import PLOT_ASSETS, PagePlot, PlotAxis, PlotSeries, axis_label
 from moewright.report.page.page_sources import PageSource
 from moewright.runs.schema import column_for
 
@@ -50,12 +51,12 @@ FIRST_COLUMNS = (
     "train_tokens",
     "loss",
 )
+_LONGEST_TEXT = 60
 HELD_OUT = "split"
 """Column of public tables that says which rows were kept from the fit."""
 CURVE_POINTS, MOST_CURVES = 120, 300
 LOST_WORDS = {"interrupted": "lost"}
 """States whose name says less than what came of the run."""
-_BIG = 1e5
 
 
 def table_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
@@ -180,7 +181,7 @@ def run_grid(
     order = np.arange(len(table))
     if len(table) > _MOST_ROWS and "loss" in table:
         order = np.sort(np.argsort(table["loss"].to_numpy(dtype=float), kind="stable")[:_MOST_ROWS])
-    cells = [[_cell(value) for value in table[each]] for each in shown]
+    cells = [[_cell(value, is_loss=_is_loss(each)) for value in table[each]] for each in shown]
     rows = [
         [
             PageNumber(str(place + 1), place + 1, mark=", ".join(dict.fromkeys(problems.get(place, ())))),
@@ -214,13 +215,22 @@ def run_grid(
 def _column(name: str, values: "pd.Series[Any]", measured: Origin, is_extra: bool) -> PageColumn:
     known = column_for(name)
     is_text = not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values)
-    unit = known.unit if known is not None else ""
-    meaning = known.meaning if known is not None else "a column of its own"
-    return PageColumn(name, unit, Origin("measured", measured.source, meaning, measured.docs), is_text, is_extra)
+    unit = "nats" if known is not None and known.kind == "loss" else ""
+    meaning = known.meaning if known is not None else "a column of the table's own"
+    return PageColumn(
+        words_of(name), unit, Origin("measured", measured.source, meaning, measured.docs), is_text, is_extra
+    )
 
 
-def _cell(value: object) -> PageNumber:
+def _is_loss(name: str) -> bool:
+    known = column_for(name)
+    return known is not None and known.kind == "loss"
+
+
+def _cell(value: object, is_loss: bool = False) -> PageNumber:
     text = _text_of(value)
+    if is_loss and text != "-":
+        text = f"{float(str(value)):.4f}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number) or text == "-":
         return PageNumber(text)
     return PageNumber(text, float(value))
@@ -233,12 +243,8 @@ def _text_of(value: object) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | float | np.number):
-        number = float(value)
-        if abs(number) >= _BIG:
-            return format_count(number, 3) if abs(number) < 1e15 else f"{number:.3g}"
-        return f"{int(number):,}" if number.is_integer() else f"{number:.4g}"
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        return number_text(float(value))
+    return shortened(str(value), _LONGEST_TEXT)
 
 
 # Plots
@@ -253,13 +259,11 @@ def loss_plot(table: pd.DataFrame) -> PagePlot | None:
             kept = table[[name, "loss"]].astype(float)
             there = np.isfinite(kept.to_numpy()).all(axis=1) & (kept[name].to_numpy() > 0)
             kept = kept[there].sort_values(name)
-            labels = table.loc[kept.index, "run_id"].astype(str).tolist() if "run_id" in table else ()
+            labels = [_text_of(each) for each in table.loc[kept.index, "run_id"]] if "run_id" in table else ()
             known = column_for(name)
             x = kept[name].to_numpy()
             return PagePlot(
-                PlotAxis(
-                    f"{name}, {known.unit}" if known and known.unit else name, spans_widely(float(x[0]), float(x[-1]))
-                ),
+                PlotAxis(axis_label(name, known.unit if known else ""), spans_widely(float(x[0]), float(x[-1]))),
                 PlotAxis("loss, nats per token"),
                 x,
                 [PlotSeries("loss", kept["loss"].to_numpy(), points=True)],

@@ -1,0 +1,220 @@
+"""The page of `moewright report` in a real browser: tables, copying, colours, paper, keyboard, and no request."""
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import moewright
+from moewright.designs.space import Space
+from tests.hostile import TEXTS
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+LAW, TABLE = "examples/small_mixtures/zhao2025.json", "examples/small_mixtures/runs.parquet"
+MODELS = ["examples/configs/olmoe-1b-7b.json", "gpt-oss-20b", "jamba-v0.1", "dbrx", "deepseek-v3"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class OpenedPage:
+    """A report in a tab of its own, with all that it said and asked for."""
+
+    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
+        self.tab = self.context.new_page()
+        self.tab.on("console", lambda message: self.said.append(message.text))
+        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
+        self.tab.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
+        self.tab.on("request", lambda request: self.asked.append(request.url))
+        self.tab.goto(file.as_uri())
+        self.file = file
+
+    def column(self, table: str, place: int) -> list[str]:
+        """The texts of a column, rows that are not shown left out."""
+        rows = self.tab.locator(f"#{table} tbody tr:not([hidden]) > :nth-child({place})")
+        return [str(text) for text in rows.all_inner_texts()]
+
+    def colour(self, selector: str, name: str) -> str:
+        return str(self.tab.eval_on_selector(selector, f"element => getComputedStyle(element).{name}"))
+
+    def close(self) -> None:
+        """Nothing was said on the way, and nothing was asked for but the file."""
+        self.tab.wait_for_timeout(50)
+        assert (self.said, [url for url in self.asked if url != "data:,"]) == ([], [self.file.as_uri()])
+        self.context.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of everything, and one of names that mean mischief."""
+    made = tmp_path_factory.mktemp("browser")
+    space = Space(widths=(2048, 2560), depths=(16, 24))
+    moewright.design(total_params="3B", active_params="1B", train_tokens="2T", space=space, top=3, out=made / "designs")
+    moewright.make_report([made / "designs", LAW, TABLE, *MODELS], made / "report.html")
+    text = io.StringIO()
+    lines = csv.writer(text)
+    lines.writerow(["run_id", "total_params", "train_tokens", "loss"])
+    names = sorted(
+        {text for text in TEXTS if len(text) < 200 and text.isprintable() and text.strip(" \"'") and text[0] not in "'"}
+    )
+    lines.writerows(
+        [name, 1e6 * (2 + place % 7), 1e8 * (1 + place % 5), 3 + place / 1000] for place, name in enumerate(names)
+    )
+    (made / "<img src=x onerror=alert(1)>.csv").write_text(text.getvalue(), encoding="utf-8")
+    moewright.make_report(
+        made / "<img src=x onerror=alert(1)>.csv", made / "hostile.html", title="</title><script>alert(1)</script>"
+    )
+    return made
+
+
+@pytest.fixture
+def page(browser: Any, folder: Path) -> Iterator[OpenedPage]:
+    opened = OpenedPage(browser, folder / "report.html")
+    yield opened
+    opened.close()
+
+
+def test_tables_sort_and_filter(page: OpenedPage) -> None:
+    table = "runs-3-grid"
+    head = page.tab.locator(f"#{table} thead th").filter(has_text="loss").first
+    place = int(head.evaluate("cell => cell.cellIndex")) + 1
+    for order in ("ascending", "descending"):
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == order
+        losses = [float(text) for text in page.column(table, place)]
+        assert len(losses) == 50
+        assert losses == sorted(losses, reverse=order == "descending")
+    page.tab.get_by_role("button", name="Show all 130 rows").click()
+    assert len(page.column(table, place)) == 130
+    page.tab.locator("#runs-3").get_by_role("searchbox").fill("outlier")
+    assert 0 < len(page.column(table, place)) == page.tab.locator(f"#{table} tr.suspicious:not([hidden])").count()
+    columns = page.tab.locator(f"#{table} thead th:visible").count()
+    page.tab.locator("#runs-3").get_by_label("all columns").check()
+    assert page.tab.locator(f"#{table} thead th:visible").count() > columns
+
+
+def test_models_side_by_side(page: OpenedPage) -> None:
+    heads = page.tab.locator("#models-grid thead th:visible")
+    assert heads.count() == 1 + 4, "at most four at a time"
+    boxes = page.tab.locator("#models-compared .bar")
+    boxes.get_by_label("deepseek-v3").click()
+    assert not boxes.get_by_label("deepseek-v3").is_checked()
+    for name in ("gpt-oss-20b", "jamba-v0.1", "dbrx"):
+        boxes.get_by_label(name).uncheck()
+    assert heads.count() == 2
+    boxes.get_by_label("only differences").check()
+    assert page.column("models-grid", 1) == [], "one model differs from nothing"
+    boxes.get_by_label("dbrx").check()
+    told = page.column("models-grid", 1)
+    assert any("experts" in each for each in told)
+    assert not any("family" in each for each in told) or len(told) < page.tab.locator("#models-grid tbody tr").count()
+    assert page.tab.locator("figure.layers svg[role=img]").count() == 1 + len(MODELS)
+
+
+def test_what_is_copied_is_the_file(browser: Any, folder: Path) -> None:
+    page = OpenedPage(browser, folder / "report.html", permissions=["clipboard-read", "clipboard-write"])
+    page.tab.locator("[data-copy=design-1-config]").click()
+    config = page.tab.evaluate("navigator.clipboard.readText()")
+    assert moewright.inspect(_written(folder, "config.json", config)).total_params > 1e9
+    page.tab.locator("[data-copy=design-1-spec]").click()
+    spec = page.tab.evaluate("navigator.clipboard.readText()")
+    written = moewright.Architecture.load(folder / "designs" / "design-01" / "architecture.yaml")
+    assert moewright.Architecture.load(_written(folder, "spec.yaml", spec)) == written
+    page.close()
+
+
+def _written(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_colours_and_paper(browser: Any, folder: Path) -> None:
+    page = OpenedPage(browser, folder / "report.html", color_scheme="dark")
+    dark = page.colour("body", "backgroundColor")
+    page.tab.locator("#theme").click()
+    light = page.colour("body", "backgroundColor")
+    assert dark != light
+    page.tab.locator("#theme").click()
+    assert page.colour("body", "backgroundColor") == dark
+    page.tab.emulate_media(media="print")
+    assert page.colour("article", "color") == "rgb(26, 29, 33)", "paper is light"
+    assert not page.tab.locator("nav").is_visible()
+    assert not page.tab.locator("#theme").is_visible()
+    assert page.tab.pdf()[:5] == b"%PDF-"
+    page.close()
+
+
+def test_numbers_say_where_they_are_from(page: OpenedPage) -> None:
+    popover = page.tab.locator("#origin")
+    page.tab.locator("#answer .number").first.focus()
+    assert "exact" in popover.inner_text()
+    page.tab.keyboard.press("Escape")
+    assert not popover.is_visible()
+    cell = page.tab.locator("#design-1-costs-grid tbody tr").first.locator("td").last
+    cell.hover()
+    assert "modelled" in popover.inner_text()
+    assert "docs: design.md" in popover.inner_text()
+    cell.click()
+    page.tab.keyboard.press("ArrowLeft")
+    assert "roofline" in popover.inner_text(), "keys move from cell to cell"
+    page.tab.locator("#origins").click()
+    mark = "element => getComputedStyle(element, '::before').content"
+    assert page.tab.locator("#answer .number").first.evaluate(mark) == '"="'
+
+
+def test_plots_are_drawn(page: OpenedPage) -> None:
+    figures = page.tab.locator("figure[data-plot]")
+    assert figures.count() > 3
+    for number in range(figures.count()):
+        figures.nth(number).scroll_into_view_if_needed()
+        figures.nth(number).locator("canvas").wait_for()
+        label = figures.nth(number).locator("[role=img]").get_attribute("aria-label")
+        assert label
+
+
+@pytest.mark.parametrize("width", [360, 1280, 2560])
+def test_nothing_is_wider_than_the_screen(width: int, page: OpenedPage) -> None:
+    page.tab.set_viewport_size({"width": width, "height": 900})
+    assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_texts_of_others_are_texts(browser: Any, folder: Path) -> None:
+    page = OpenedPage(browser, folder / "hostile.html")
+    assert page.tab.title() == "</title><script>alert(1)</script>"
+    assert page.tab.locator("h3").first.inner_text() == "Run table <img src=x onerror=alert(1)>.csv"
+    assert page.tab.locator("img, iframe, object, a[href^=javascript], [onerror], [onload], [onmouseover]").count() == 0
+    page.tab.get_by_role("button", name="Show all").click()
+    assert "<script>alert(1)</script>" in page.column("runs-1-grid", 2)
+    page.tab.locator("tbody td").first.hover()
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_is_found_by_axe(scheme: str, browser: Any, folder: Path) -> None:
+    """All its rules by light; in the dark, where only colours differ, those of contrast."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page = OpenedPage(browser, folder / "report.html", color_scheme=scheme)
+    page.tab.locator("#origins").click()
+    only = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
+    found = axe.Axe().run(page.tab, options={"resultTypes": ["violations"], **only}).response["violations"]
+    serious = [
+        (each["id"], each["nodes"][0]["html"][:120]) for each in found if each["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    page.close()
