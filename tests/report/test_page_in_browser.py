@@ -40,10 +40,14 @@ class OpenedPage:
         self.tab = self.context.new_page()
         self.tab.on("console", lambda message: self.said.append(message.text))
         self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.tab.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
+        self.tab.on("dialog", self._dismiss)
         self.tab.on("request", lambda request: self.asked.append(request.url))
         self.tab.goto(file.as_uri())
         self.file = file
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.said.append(dialog.message)
+        dialog.dismiss()
 
     def column(self, table: str, place: int) -> list[str]:
         """The texts of a column, rows that are not shown left out."""
