@@ -105,10 +105,10 @@ class PageBlock:
     """Names of files in `assets/` that it needs beside the page's own, in the order of loading."""
 
 
-def words_of(name: str) -> str:
+def spoken(name: str) -> str:
     """A column or a variable as people say it.
 
-    >>> words_of("train_tokens")
+    >>> spoken("train_tokens")
     'train tokens'
     """
     return name.replace("_", " ")

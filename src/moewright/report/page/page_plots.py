@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from moewright.laws.variable import Array
-from moewright.report.page.page_blocks import words_of
+from moewright.report.page.page_blocks import spoken
 
 PLOT_ASSETS = ("uPlot.min.css", "uPlot.iife.min.js", "plots.js")
 """What a block with plots needs."""
@@ -80,7 +80,7 @@ def axis_label(name: str, unit: str) -> str:
     >>> axis_label("train_flops", "FLOPs"), axis_label("hidden_size", "channels")
     ('train flops', 'hidden size, channels')
     """
-    words = words_of(name)
+    words = spoken(name)
     return words if not unit or unit.lower()[:5] in words else f"{words}, {unit}"
 
 

@@ -25,7 +25,7 @@ from moewright.report.page.page_blocks import (
     paragraphs_html,
     paragraphs_markdown,
     plot_html,
-    words_of,
+    spoken,
 )
 from moewright.report.page.page_plots import PLOT_ASSETS, PagePlot, PlotAxis, PlotSeries, axis_label
 from moewright.report.page.page_sources import PageSource
@@ -116,7 +116,7 @@ def _caption(law: FittedLaw, variable: str) -> str:
     band = ""
     if len(law.record.draws):
         band = f" Band: {LEVEL:.0%} of the bootstrap's draws, as far as the runs support an interval."
-    return f"Loss along {words_of(variable)}, the others in the middle of their runs.{band} Grey: beyond the runs."
+    return f"Loss along {spoken(variable)}, the others in the middle of their runs.{band} Grey: beyond the runs."
 
 
 def _description(law: FittedLaw, plot: PagePlot) -> str:
@@ -160,7 +160,7 @@ def _ranges(law: FittedLaw, name: str) -> PageGrid:
     ]
     rows = [
         [
-            PageNumber(words_of(item.name)),
+            PageNumber(spoken(item.name)),
             PageNumber(item.meaning),
             *(PageNumber(number_text(end), end) for end in law.record.ranges[item.name]),
         ]

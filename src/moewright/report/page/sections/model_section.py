@@ -26,7 +26,7 @@ from moewright.report.page.page_blocks import (
     grid_markdown,
     list_html,
     list_markdown,
-    words_of,
+    spoken,
 )
 from moewright.report.page.page_sources import PageSource
 
@@ -90,7 +90,7 @@ def _comparison(inspections: Sequence[Inspection]) -> PageGrid:
     ]
     columns = [PageColumn("quantity", is_text=True), *(PageColumn(one.name) for one in inspections)]
     rows = [
-        [PageNumber(f"{each.group}: {words_of(each.name)}"), *(_cell(each, value) for value in each.values)]
+        [PageNumber(f"{each.group}: {spoken(each.name)}"), *(_cell(each, value) for value in each.values)]
         for each in quantities
     ]
     return PageGrid(

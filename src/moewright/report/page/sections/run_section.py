@@ -30,7 +30,7 @@ from moewright.report.page.page_blocks import (
     number_text,
     paragraphs_html,
     plot_html,
-    words_of,
+    spoken,
 )
 from moewright.report.page.page_plots import PLOT_ASSETS, PagePlot, PlotAxis, PlotSeries, axis_label
 from moewright.report.page.page_sources import PageSource
@@ -218,7 +218,7 @@ def _column(name: str, values: "pd.Series[Any]", measured: Origin, is_extra: boo
     unit = "nats" if known is not None and known.kind == "loss" else ""
     meaning = known.meaning if known is not None else "a column of the table's own"
     return PageColumn(
-        words_of(name), unit, Origin("measured", measured.source, meaning, measured.docs), is_text, is_extra
+        spoken(name), unit, Origin("measured", measured.source, meaning, measured.docs), is_text, is_extra
     )
 
 
