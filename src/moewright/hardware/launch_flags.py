@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from moewright.architecture.cache import CacheDtype
+from moewright.architecture.spec import WeightFormatName
 from moewright.hardware.activations import NOTHING
 from moewright.hardware.layout_record import LayoutRecord
 from moewright.hardware.layout_search import TrainingJob
 from moewright.hardware.pretraining import OptimizerName
 from moewright.hardware.serving import RESERVE
+from moewright.hardware.serving_pass import ServingSoftware
 from moewright.hardware.serving_record import ServingLayoutRecord
 from moewright.hardware.training_step import TrainingPrecision
 
@@ -119,10 +124,56 @@ def _uneven(layers: int, parts: int) -> str:
 
 
 # vLLM: docs/configuration/engine_args and features/speculative_decoding/mtp (0.19); SGLang: advanced_features/
-# server_arguments and speculative_decoding; llama.cpp: tools/server/README.md.
+# server_arguments and speculative_decoding; llama.cpp: tools/server/README.md. Formats: what their parsers take, vLLM
+# 0.33 (config/cache.py, model_executor/layers/quantization), SGLang 0.5.23 (srt/arg_groups).
+_ServerName = Literal["vLLM", "SGLang", "llama.cpp"]
+_WEIGHTS: dict[WeightFormatName, str] = {
+    "fp32": "--dtype float32",
+    "bf16": "--dtype bfloat16",
+    "fp16": "--dtype float16",
+    "fp8": "--quantization fp8",
+}
+"""Of vLLM and SGLang alike. Narrower formats are the checkpoint's own, and no flag makes them."""
+_CACHE: dict[_ServerName, dict[CacheDtype, str]] = {
+    "vLLM": {
+        "bf16": "--kv-cache-dtype bfloat16",
+        "fp16": "--kv-cache-dtype float16",
+        "fp8": "--kv-cache-dtype fp8",
+        "int8": "--kv-cache-dtype int8_per_token_head",
+    },
+    "SGLang": {"bf16": "--kv-cache-dtype bf16", "fp8": "--kv-cache-dtype fp8_e4m3"},
+    "llama.cpp": {
+        "fp32": "--cache-type-k f32 --cache-type-v f32",
+        "bf16": "--cache-type-k bf16 --cache-type-v bf16",
+        "fp16": "--cache-type-k f16 --cache-type-v f16",
+        "int8": "--cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on",
+    },
+}
 
 
-def vllm_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft_tokens: int) -> list[str]:
+def what_flags_leave_out(weights_dtype: WeightFormatName, kv_dtype: CacheDtype, software: ServingSoftware) -> list[str]:
+    """A sentence for each format that no flag of a server asks for."""
+    servers: tuple[_ServerName, ...] = ("llama.cpp",) if software == "local" else ("vLLM", "SGLang")
+    said = []
+    if software == "local":
+        said.append(f"Weights in {weights_dtype} are the GGUF file's; no flag of llama.cpp asks for them.")
+    elif weights_dtype not in _WEIGHTS:
+        said.append(
+            f"Weights in {weights_dtype}: no flag asks for them; give vLLM and SGLang a checkpoint that is stored so."
+        )
+    lacking = [server for server in servers if kv_dtype not in _CACHE[server]]
+    if lacking:
+        said.append(f"A cache in {kv_dtype}: no flag asks for it; there is none of {' and '.join(lacking)}.")
+    return said
+
+
+def vllm_flags(
+    layout: ServingLayoutRecord,
+    context: int,
+    weights_dtype: WeightFormatName,
+    kv_dtype: CacheDtype,
+    draft_tokens: int,
+) -> list[str]:
     """Flags for `vllm serve MODEL`, for each of the instances.
 
     Without expert parallelism vLLM splits each expert over all devices that share a layer.
@@ -138,15 +189,20 @@ def vllm_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft_t
         f"--max-model-len {context}",
         f"--max-num-seqs {-(-layout.batch // layout.dp)}",
         f"--gpu-memory-utilization {1 - RESERVE:g}",
+        *_formats("vLLM", weights_dtype, kv_dtype),
     ]
-    if kv_dtype == "fp8":
-        flags.append("--kv-cache-dtype fp8")
     if draft_tokens:
         flags.append(f'--speculative-config \'{{"method": "mtp", "num_speculative_tokens": {draft_tokens}}}\'')
     return flags
 
 
-def sglang_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft_tokens: int) -> list[str]:
+def sglang_flags(
+    layout: ServingLayoutRecord,
+    context: int,
+    weights_dtype: WeightFormatName,
+    kv_dtype: CacheDtype,
+    draft_tokens: int,
+) -> list[str]:
     """Flags for `python -m sglang.launch_server --model-path MODEL`, for each of the instances.
 
     Its tensor degree counts the groups with sequences of their own too.
@@ -162,9 +218,8 @@ def sglang_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft
         f"--context-length {context}",
         f"--max-running-requests {layout.batch}",
         f"--mem-fraction-static {1 - RESERVE:g}",
+        *_formats("SGLang", weights_dtype, kv_dtype),
     ]
-    if kv_dtype == "fp8":
-        flags.append("--kv-cache-dtype fp8_e4m3")
     if draft_tokens:
         flags += [
             "--speculative-algorithm EAGLE",
@@ -175,12 +230,17 @@ def sglang_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str, draft
     return flags
 
 
-def llama_flags(layout: ServingLayoutRecord, context: int, kv_dtype: str) -> list[str]:
+def _formats(server: _ServerName, weights_dtype: WeightFormatName, kv_dtype: CacheDtype) -> list[str]:
+    asked = (_WEIGHTS.get(weights_dtype), _CACHE[server].get(kv_dtype))
+    return [flag for flag in asked if flag is not None]
+
+
+def llama_flags(layout: ServingLayoutRecord, context: int, kv_dtype: CacheDtype) -> list[str]:
     """Flags for `llama-server -m FILE.gguf` on one device; its context is that of all sequences together."""
     flags = ["--n-gpu-layers 999"]
     if layout.experts_on_host:
         flags.append(f"--n-cpu-moe {layout.experts_on_host}")
     flags += [f"--ctx-size {context * layout.batch}", f"--parallel {layout.batch}"]
-    if kv_dtype == "int8":
-        flags.append("--cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on")
+    if kv_dtype in _CACHE["llama.cpp"]:
+        flags.append(_CACHE["llama.cpp"][kv_dtype])
     return flags

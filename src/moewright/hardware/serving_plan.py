@@ -17,7 +17,7 @@ from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.hardware.bills import Tariff, together
 from moewright.hardware.devices import Device, Hardware, load_device
-from moewright.hardware.launch_flags import llama_flags, sglang_flags, vllm_flags
+from moewright.hardware.launch_flags import llama_flags, sglang_flags, vllm_flags, what_flags_leave_out
 from moewright.hardware.layout_plan import LayoutPlan, check_devices
 from moewright.hardware.layout_record import LayoutPlanRecord, LifetimeRecord, RefusedRecord
 from moewright.hardware.layout_search import first_broken
@@ -180,6 +180,7 @@ def plan_serving(
     places = ServingColumns(**{**vars(places.take(which)), "batch": batches})
     held, most = held.take(which), most[which]
     answers = _Answers(job, places, length, generate, guess, host)
+    notes += what_flags_leave_out(weights_dtype, kv_dtype, answers.software)
     chosen = answers.fastest(top) if batch is not None or layout is not None else answers.frontier(top)
     records = tuple(_record(answers, held, most, place, moved) for place in chosen)
     if serve_tokens is not None:
@@ -495,7 +496,7 @@ def _record(answers: _Answers, held: ServingMemory, most: Column, place: int, mo
         sglang=(),
         llama_cpp=None,
     )
-    settings = (job.context, job.kv_dtype, answers.guess.draft)
+    settings = (job.context, job.weights_dtype, job.kv_dtype, answers.guess.draft)
     flags: dict[str, Any] = {
         "vllm": tuple(vllm_flags(record, *settings)),
         "sglang": tuple(sglang_flags(record, *settings)),
