@@ -102,7 +102,7 @@ def test_more_recomputed_is_less_memory_and_more_time() -> None:
             seconds.append(float(parts["recomputation"][0]))
         # Of a layer that is computed again all of it is there at once, which is little beside eight micro-batches.
         assert held[1] <= 1.03 * held[0]
-        assert seconds[1] >= seconds[0]
+        assert seconds[1] >= seconds[0] * (1 - 1e-9)
 
 
 def test_whole_layers_again_are_a_forward_pass_more() -> None:

@@ -193,7 +193,7 @@ def step_seconds(
         chosen = modules_of(recompute)
         written = sum(times * kept_bytes(architecture, run, recompute)[1] for times, run in passed_layers(architecture))
         seconds = elementwise / _PASSES * written / kept
-        for module in chosen - ({"shared_experts"} if "moe" in chosen else set()):
+        for module in sorted(chosen - ({"shared_experts"} if "moe" in chosen else set())):
             seconds = seconds + modules.get(module, 0.0)
         again = np.where(layouts.recompute == code, seconds, again)
 
