@@ -98,7 +98,7 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
         if name in written and "hardware" not in written:
             raise UserError(f"{_option(name)}: needs a device to be counted on; add --hardware H100")
     if "train_device_hours" in written and not written.keys() & {"hardware", "train_hardware"}:
-        raise UserError("train-device-hours: needs a device to be counted on; add --train-hardware H100")
+        raise UserError("train-device-hours: needs a device to be counted on; add --hardware H100 or --train-hardware")
     if "devices" in written and not written.keys() & {"hardware", "memory"}:
         raise UserError("devices: applies to --memory or --hardware only, and neither was given")
     counts: dict[str, Any] = {
