@@ -9,6 +9,8 @@ import pytest
 import moewright
 from moewright.errors import UserError
 from moewright.report.page.page_blocks import CHAPTERS, data_html
+from moewright.report.page.page_sources import read_sources
+from moewright.report.page.sections.design_section import design_blocks
 from tests.hostile import TEXTS, active_parts
 
 TABLE, LAW = "examples/small_mixtures/runs.parquet", "examples/small_mixtures/zhao2025.json"
@@ -43,6 +45,20 @@ def test_kinds_are_told_by_content(folder: Path, tmp_path: Path) -> None:
         page = moewright.make_report(list(expected), tmp_path / f"report.{format}", format=format)
         assert [source.kind for source in page.sources] == list(expected.values())
         assert page.bytes == (tmp_path / f"report.{format}").stat().st_size < 1_000_000
+
+
+def test_the_command_of_a_design_has_all_budgets_to_the_last_digit(folder: Path, tmp_path: Path) -> None:
+    values = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
+    common = {"train_tokens": 2000000000001.0, "train_hardware": "H200", "price": {"H200": 2.1}}
+    sized = {"total_params": 3123456789.0}, {"total_params": None, "hardware": "gone.yaml", "device_memory_bytes": 7e10}
+    words = "--total-params 3123456789", "--memory 70GB"
+    named = "", " --hardware gone.yaml"
+    for own, size, on in zip(sized, words, named, strict=True):
+        changed = {**values, "budgets": {**values["budgets"], **common, **own}}
+        (tmp_path / "changed.json").write_text(json.dumps(changed), encoding="utf-8")
+        (source,) = read_sources([tmp_path / "changed.json"])
+        expected = f"moewright design {size} --train-tokens 2000000000001{on} --train-hardware H200 --price H200=2.1"
+        assert f'command">{expected}</pre>' in next(iter(design_blocks([source]))).html.replace(' tabindex="0"', "")
 
 
 class Headings(html.parser.HTMLParser):

@@ -118,7 +118,7 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
     devices = check_integer(written.get("devices", 1), "devices", 1, LARGEST_SIZE)
     sized: dict[str, Any] = {"memory_bytes": memory * devices if memory is not None else None}
     if "hardware" in written:
-        sized = {"device_memory_bytes": memory if memory is not None else _room_of(str(written["hardware"]), devices)}
+        sized = {"device_memory_bytes": memory if memory is not None else room_of(str(written["hardware"]), devices)}
     return Budgets(
         **sized,
         **counts,
@@ -151,7 +151,8 @@ def _check_training(written: Mapping[str, Any]) -> None:
         )
 
 
-def _room_of(hardware: str, devices: int) -> float:
+def room_of(hardware: str, devices: int) -> float:
+    """Bytes that each of so many devices leaves after its reserve; UserError for devices that do not join."""
     from moewright.hardware import load_device
     from moewright.hardware.placement import place
     from moewright.hardware.serving import RESERVE

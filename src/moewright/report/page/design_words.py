@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from moewright.designs.budgets import TRAINING, Budgets
+from moewright.designs.budgets import TRAINING, Budgets, room_of
 from moewright.designs.design_record import DesignsRecord
 from moewright.designs.space import DEFAULT_VOCAB_SIZE, Space
+from moewright.errors import UserError
 from moewright.laws import judges
 from moewright.quantities import parse_bytes, parse_count
 
@@ -32,7 +33,7 @@ def design_options(record: DesignsRecord) -> dict[str, list[str]]:
         value = getattr(b, name)
         if value != Budgets.model_fields[name].default:
             found[name] = [str(value)]
-    found["price"] = [f"{device}={price:.17g}" for device, price in b.price.items()]
+    found["price"] = [f"{device}={_exact(price)}" for device, price in b.price.items()]
     if b.serve_tokens is not None:
         found["serve_tokens"] = [written_count(b.serve_tokens)]
     space, vocab_size = record.space, record.space.vocab_size
@@ -82,13 +83,19 @@ def _written(value: float, units: tuple[tuple[str, float], ...], parse: Callable
         text = f"{value / size:g}{unit}"
         if size <= value < 1e5 * size and parse(text, "") == value:
             return text
+    return _exact(value)
+
+
+def _exact(value: float) -> str:
+    """The shortest text that is read back as the same number."""
     whole = float(value).is_integer() and abs(value) < 1e16
     return str(int(value)) if whole else repr(float(value))
 
 
 def _is_usual_room(b: Budgets) -> bool:
-    from moewright.hardware import load_device
-    from moewright.hardware.serving import RESERVE
-
+    """Whether the memory is what the named devices leave; a device that is not described here says nothing."""
     assert b.hardware is not None
-    return b.device_memory_bytes == (1 - RESERVE) * load_device(b.hardware).memory
+    try:
+        return b.device_memory_bytes == room_of(b.hardware, b.devices)
+    except UserError:  # a file of devices of another machine
+        return False

@@ -7,6 +7,7 @@ from moewright.foreign_text import shell_words
 from moewright.plain_values import dump_yaml
 from moewright.quantities import format_bytes, format_count
 from moewright.report.design_tables import SIZE_WORDS, budget_lines, size_ranges
+from moewright.report.page.design_words import design_options, design_words
 from moewright.report.page.layer_picture import layers_svg, layers_words
 from moewright.report.page.page_blocks import (
     Chapter,
@@ -98,7 +99,7 @@ class _Answer:
         taken = (copied_html("config.json", f"{self.name}-config", config) if config else "") + copied_html(
             "spec", f"{self.name}-spec", spec
         )
-        taken += copied_html("command", f"{self.name}-command", self.command())
+        taken += copied_html("command", f"{self.name}-command", shell_words(*design_words(design_options(self.record))))
         return self._block(
             "answer",
             title,
@@ -112,33 +113,6 @@ class _Answer:
     def _range(self, ends: tuple[float, float], count: bool = False) -> PageNumber:
         text = " to ".join(format_count(end, 3) if count else f"{end:.3g}" for end in ends)
         return PageNumber(text, ends[0], self.timed)
-
-    def command(self) -> str:
-        """The command line of these budgets, as far as its record holds them."""
-        b = self.record.budgets
-        words: list[str] = ["moewright", "design"]
-        if b.memory_bytes is not None:
-            words += ["--memory", f"{b.memory_bytes / b.devices / 1e9:g}GB"]
-        for name in ("total_params", "active_params", "train_tokens"):
-            value = getattr(b, name)
-            if value is not None:
-                words += [f"--{name.replace('_', '-')}", f"{value:g}"]
-        for name in (
-            "decode_tokens_per_second",
-            "time_to_first_token",
-            "train_flops",
-            "train_device_hours",
-            "hardware",
-        ):
-            value = getattr(b, name)
-            if value is not None:
-                words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else value]
-        for name in ("devices", "context", "batch", "weights_dtype", "kv_dtype"):
-            if getattr(b, name) != type(b).model_fields[name].default:
-                words += [f"--{name.replace('_', '-')}", str(getattr(b, name))]
-        if self.record.recommended.prefer != "balanced":
-            words += ["--prefer", self.record.recommended.prefer]
-        return shell_words(*words)
 
     def _baseline(self) -> PageBlock:
         baseline, first = self.record.baseline, self.first
