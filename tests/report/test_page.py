@@ -2,14 +2,17 @@
 
 import html.parser
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import moewright
 from moewright.errors import UserError
+from moewright.report.page import page_writing
 from moewright.report.page.page_blocks import CHAPTERS, data_html
-from moewright.report.page.page_sources import read_sources
+from moewright.report.page.page_sources import PageSource, read_sources
 from moewright.report.page.sections.design_section import design_blocks
 from tests.hostile import TEXTS, active_parts
 
@@ -111,6 +114,31 @@ def test_what_is_not_understood_is_one_line(tmp_path: Path) -> None:
             moewright.make_report(path, tmp_path / "report.html")
         assert len(str(found.value)) < 400
     assert not list(tmp_path.iterdir())
+
+
+def test_watching_ends_where_nobody_is_at_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look between two runs is not the end; two in a row are, though runs are pending."""
+    looks = iter(
+        [("running", "pending"), ("pending", "done"), ("running", "done"), ("pending",), ("pending",), ("done",)]
+    )
+
+    def read(paths: object) -> tuple[PageSource, ...]:
+        return (PageSource("runs", "runs", SimpleNamespace(states=dict.fromkeys(next(looks), 1)), 1),)
+
+    monkeypatch.setattr(page_writing, "read_sources", read)
+    monkeypatch.setattr(page_writing, "make_blocks", lambda sources, is_html: ())
+    monkeypatch.setattr(page_writing, "WATCH_SECONDS", 0.0)
+    texts: list[str] = []
+
+    def deliver(write: Callable[[Path], object]) -> None:
+        write(tmp_path / "report.html")
+        texts.append((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+    page_writing.write_report(["runs"], "report.html", "html", None, True, deliver)
+    assert ["the page reads itself again" in text for text in texts] == [True, True, True, True, False]
+    page_writing.write_report(["runs"], "report.html", "html", None, True, deliver)
+    assert "the page reads itself again" not in texts[-1], "all are done"
+    assert next(looks, None) is None
 
 
 def test_values_end_no_element() -> None:

@@ -23,6 +23,8 @@ from moewright.experiment.trainer_folder import PRINTED, is_of_another_trainer, 
 
 State = Literal["pending", "running", "done", "failed", "diverged", "timed-out", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)
+UNDER_WAY: tuple[State, ...] = ("pending", "running")
+"""Before a run's first end; of what is pending, whether anybody works on it or not."""
 
 SeenState = State | Literal["stalled"]
 """Stalled: running, but an observer has seen nothing new of it for long. Files alone do not tell."""

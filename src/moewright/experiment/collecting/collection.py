@@ -30,7 +30,7 @@ from moewright.experiment.collecting.run_rows import (
     trainer_columns,
 )
 from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord, is_run_folder
-from moewright.experiment.states import STATES, Observed, observe, observe_run, sweep_time
+from moewright.experiment.states import STATES, UNDER_WAY, Observed, observe, observe_run, sweep_time
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
 from moewright.experiment.trainer_folder import is_of_another_trainer, read_outcome
 from moewright.outputs import CURVES, CURVES_MARK, RUN_TABLE, RUN_TABLE_MARK, Destination, deliver
@@ -44,7 +44,6 @@ AXIS_PREFIX = "axis_"
 """A column `axis_<setting>` holds what a sweep's axis set; mappings and lists as JSON."""
 SHOWN_COLUMNS = ("run_id", "state", "active_params", "total_params", "train_tokens", "learning_rate", "loss")
 """Of a run table in a notebook; the frame has all."""
-UNDER_WAY = ("pending", "running")
 
 
 @dataclass(frozen=True)

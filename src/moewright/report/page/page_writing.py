@@ -1,7 +1,7 @@
 """From paths to a written page; again and again while runs behind it are under way."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from moewright.errors import UserError
@@ -11,7 +11,8 @@ from moewright.report.page.page_sources import PageSource, read_sources
 from moewright.report.page.written_page import PageFormat, PageSourceRecord, WrittenPage
 
 WATCH_SECONDS = 5.0
-_UNDER_WAY = ("pending", "running")
+SILENT_LOOKS = 2
+"""In a row, at none of which anybody is at a run: nobody works on what is pending. One may fall between two runs."""
 
 Deliver = Callable[[Callable[[Path], object]], None]
 """Takes what writes the page to a path, and sees that it gets its place."""
@@ -20,13 +21,16 @@ Deliver = Callable[[Callable[[Path], object]], None]
 def write_report(
     paths: Sequence[str], out: str, format: PageFormat, title: str | None, watch: bool, deliver_page: Deliver
 ) -> WrittenPage:
-    """Read, write, and with `watch` go on until no run of a folder is under way. Raises UserError."""
+    """Read, write, and with `watch` go on until no run of a folder is under way, or nobody is at one. UserError."""
+    silent = 0
     while True:
         sources = read_sources(paths)
         folders = [source for source in sources if source.kind == "runs"]
         if watch and not folders:
             raise UserError("watch: none of the paths is a folder of runs or of a sweep; leave it out")
-        going_on = watch and any(set(source.value.states) & {*_UNDER_WAY} for source in folders)
+        states = {state for source in folders for state in source.value.states}
+        silent = 0 if "running" in states else silent + 1
+        going_on = watch and silent < SILENT_LOOKS and _are_under_way(states)
         page = Page(
             title=title or title_of(sources),
             blocks=make_blocks(sources, format == "html"),
@@ -39,6 +43,12 @@ def write_report(
         if not going_on:
             return _answer(page, out, format, text)
         time.sleep(WATCH_SECONDS)
+
+
+def _are_under_way(states: Collection[str]) -> bool:
+    from moewright.experiment.states import UNDER_WAY
+
+    return not {*UNDER_WAY}.isdisjoint(states)
 
 
 def title_of(sources: Sequence[PageSource]) -> str:
