@@ -1,5 +1,6 @@
 """The page of `moewright report` as text: what each kind of path becomes, in which order, and what no text can do."""
 
+import html
 import html.parser
 import json
 from collections.abc import Callable
@@ -62,6 +63,24 @@ def test_the_command_of_a_design_has_all_budgets_to_the_last_digit(folder: Path,
         (source,) = read_sources([tmp_path / "changed.json"])
         expected = f"moewright design {size} --train-tokens 2000000000001{on} --train-hardware H200 --price H200=2.1"
         assert f'command">{expected}</pre>' in next(iter(design_blocks([source]))).html.replace(' tabindex="0"', "")
+
+
+def test_what_devices_prices_and_a_life_cost_is_shown(folder: Path, tmp_path: Path) -> None:
+    values = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
+    values["costed_on"] |= {"train_hardware": "H200", "train_assumed": False}
+    further = {"train_layout": "tp=1,ep=8", "train_days": [11.0, 17.0], "train_money": [5e5, 8e5]}
+    further |= {"serve_device_hours": [2e6, 3e6], "serve_batch": 1024, "serve_money": [4e6, 6e6]}
+    shown = ("tp=1,ep=8", "11 to 17", "500K to 800K", "2.00M to 3.00M", "1,024", "4.00M to 6.00M")
+    values["designs"][0]["costs"] |= further
+    values["baseline"]["as_built"]["design_against_it"] |= {"train_money": -0.25, "whole_bill": 0.5}
+    (tmp_path / "changed.json").write_text(json.dumps(values), encoding="utf-8")
+    made = design_blocks(read_sources([tmp_path / "changed.json"]))
+    blocks = {block.chapter: html.unescape(block.markdown) for block in made}
+    for text in shown:
+        assert all(text in blocks[chapter] for chapter in ("answer", "baseline", "costs")), text
+    assert "H200-hours of training" in blocks["answer"]
+    assert "-25%" in blocks["baseline"]
+    assert "the whole bill of training and serving +50%" in blocks["baseline"]
 
 
 class Headings(html.parser.HTMLParser):

@@ -39,6 +39,15 @@ _COST_WORDS = {
     "time_to_first_token": "seconds to the first token",
     "kv_bytes_per_token": "cache bytes of a token",
 }
+_FURTHER_COSTS = {
+    "train_layout": "layout of training",
+    "train_days": "days of training",
+    "train_money": "training, money",
+    "serve_device_hours": "device-hours of serving its life",
+    "serve_batch": "sequences at a time then",
+    "serve_money": "serving its life, money",
+}
+"""Each where devices, a price or the tokens of a life were given."""
 
 
 def design_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
@@ -62,6 +71,15 @@ class _Answer:
             "[low, high] over the efficiencies of the device file",
             "hardware.md",
         )
+        self.trained = Origin(
+            "assumed" if on.train_assumed else "modelled",
+            f"the training on {on.train_hardware}" + (", which no budget named" if on.train_assumed else ""),
+            "[low, high]: of the named devices in their fastest layout, else over the range of utilisation",
+            "hardware.md",
+        )
+        self.further = [
+            name for name in _FURTHER_COSTS if any(getattr(d.costs, name) is not None for d in self.record.designs)
+        ]
 
     def blocks(self) -> Iterator[PageBlock]:
         """In the order of the argument."""
@@ -82,13 +100,14 @@ class _Answer:
             f"Build {s.num_experts} experts of {s.expert_size}, top-{s.top_k}, {shared}; {s.hidden_size:,} wide, "
             f"{s.num_layers} layers{dense}"
         )
-        undecided = self.record.undecided.count
+        undecided, on = self.record.undecided.count, self.record.costed_on
         facts = [
             ("parameters", PageNumber(format_count(first.total_params), first.total_params, EXACT_COUNT)),
             ("active", PageNumber(format_count(first.active_params), first.active_params, EXACT_COUNT)),
             ("memory with the cache", PageNumber(format_bytes(first.memory_bytes), first.memory_bytes, _RESIDENT)),
-            (f"{self.record.costed_on.hardware}-hours of training", self._range(first.costs.train_device_hours, True)),
-            (f"tokens/s on {self.where}", self._range(first.costs.decode_tokens_per_second)),
+            (f"{on.train_hardware}-hours of training", self._cost("train_device_hours")),
+            *((_FURTHER_COSTS[name], self._cost(name)) for name in self.further),
+            (f"tokens/s on {self.where}", self._cost("decode_tokens_per_second")),
             ("undecided with it", PageNumber(f"{undecided:,} designs", undecided, CHOSEN)),
         ]  # fmt: skip
         budgets = budget_lines(self.record.budgets)
@@ -110,9 +129,12 @@ class _Answer:
             f"{list_markdown([*reasons, *doubts])}",
         )
 
-    def _range(self, ends: tuple[float, float], count: bool = False) -> PageNumber:
-        text = " to ".join(format_count(end, 3) if count else f"{end:.3g}" for end in ends)
-        return PageNumber(text, ends[0], self.timed)
+    def _cost(self, name: str) -> PageNumber:
+        costs = self.first.costs
+        return PageNumber(_cost(costs, name), _low(costs, name), self._cost_origin(name))
+
+    def _cost_origin(self, name: str) -> Origin:
+        return self.trained if name.startswith("train_") else self.timed
 
     def _baseline(self) -> PageBlock:
         baseline, first = self.record.baseline, self.first
@@ -120,10 +142,10 @@ class _Answer:
         if baseline.scaled is not None:
             models.append(("scaled to fit", baseline.scaled))
         names = [PageColumn("", is_text=True), PageColumn("this design")]
-        cells = [[PageNumber(label) for label, _ in self._compared()], _figures(first.sizes.to_dict(), first)]
+        cells = [[PageNumber(label) for label, _ in self._compared()], self._figures(first.sizes.to_dict(), first)]
         for name, model in models:
             names += [PageColumn(name), PageColumn("this against it", origin=CHOSEN)]
-            cells += [_figures(model.sizes, model), _differences(model.design_against_it)]
+            cells += [self._figures(model.sizes, model), self._differences(model.design_against_it)]
         origins = [origin for _, origin in self._compared()]
         rows = list(zip(*cells, strict=True))
         grid = PageGrid(
@@ -135,7 +157,12 @@ class _Answer:
             for name, model in models
             if (loss := model.design_against_it.loss) is not None
         ]
-        notes = [*verdicts, *baseline.warnings]
+        bills = [
+            f"{name}: the whole bill of training and serving {share:+.0%}"
+            for name, model in models
+            if (share := model.design_against_it.whole_bill) is not None
+        ]
+        notes = [*verdicts, *bills, *baseline.warnings]
         return self._block(
             "baseline",
             f"{baseline.name}, {named}",
@@ -150,8 +177,30 @@ class _Answer:
             ("parameters", EXACT_COUNT),
             ("active", EXACT_COUNT),
             ("memory with the cache", _RESIDENT),
-            *((_COST_WORDS[name], self.timed) for name in _COSTS),
+            *((_COST_WORDS[name], self._cost_origin(name)) for name in _COSTS),
+            *((_FURTHER_COSTS[name], self._cost_origin(name)) for name in self.further),
             ("loss", CHOSEN),
+        ]
+
+    def _figures(self, sizes: Mapping[str, float], model: DesignRecord | BesideRecord) -> list[PageNumber]:
+        return [
+            *(PageNumber(f"{sizes[size]:,.5g}") for size in _COMPARED_SIZES),
+            PageNumber(format_count(model.total_params)),
+            PageNumber(format_count(model.active_params)),
+            PageNumber(format_bytes(model.memory_bytes)),
+            *(PageNumber(_cost(model.costs, name)) for name in (*_COSTS, *self.further)),
+            PageNumber(""),
+        ]
+
+    def _differences(self, found: DifferenceRecord) -> list[PageNumber]:
+        mean = None if found.loss is None else found.loss.mean
+        loss = "not judged" if found.loss is None else "undecided" if mean is None else f"{mean:+.3f} nats"
+        shares = [getattr(found, name) for name in ("memory_bytes", *_COSTS)]
+        shares += [getattr(found, name, None) for name in self.further]  # of money; of hours and days as above
+        return [
+            *(PageNumber("") for _ in (*_COMPARED_SIZES, "parameters", "active")),
+            *(PageNumber("-" if share is None else f"{share:+.0%}") for share in shares),
+            PageNumber(loss),
         ]
 
     def _why(self) -> PageBlock:
@@ -223,14 +272,18 @@ class _Answer:
         )
 
     def _costs(self) -> PageBlock:
-        record = self.record
+        record, on = self.record, self.record.costed_on
         columns = [
             PageColumn("design", is_text=True),
             *(PageColumn(word, origin=EXACT_COUNT) for word in SIZE_WORDS.values()),
             PageColumn("total", origin=EXACT_COUNT),
             PageColumn("active", origin=EXACT_COUNT),
             PageColumn("memory", origin=_RESIDENT),
-            *(PageColumn(_COST_WORDS[name], origin=self.timed) for name in _COSTS),
+            *(PageColumn(_COST_WORDS[name], origin=self._cost_origin(name)) for name in _COSTS),
+            *(
+                PageColumn(_FURTHER_COSTS[name], origin=self._cost_origin(name), is_text=name == "train_layout")
+                for name in self.further
+            ),
             PageColumn("worst regret", "nats", CHOSEN),
         ]
         rows = [
@@ -240,14 +293,14 @@ class _Answer:
                 PageNumber(format_count(design.total_params), design.total_params),
                 PageNumber(format_count(design.active_params), design.active_params),
                 PageNumber(format_bytes(design.memory_bytes), design.memory_bytes),
-                *(PageNumber(_cost(design.costs, name), _low(design.costs, name)) for name in _COSTS),
+                *(PageNumber(_cost(design.costs, name), _low(design.costs, name)) for name in (*_COSTS, *self.further)),
                 PageNumber(f"{design.worst_regret:.4f}", design.worst_regret),
             ]
             for number, design in enumerate(record.designs, start=1)
         ]
         grid = PageGrid(
             f"{self.name}-costs-grid",
-            f"The best of each undecided mixture; costs on {self.where}",
+            f"The best of each undecided mixture; trained on {on.train_hardware}, served on {self.where}",
             columns,
             rows,
             classes=["chosen" if design is self.first else "" for design in record.designs],
@@ -256,35 +309,18 @@ class _Answer:
         return self._block("costs", "What each candidate costs", grid_html(grid), grid_markdown(grid))
 
 
-def _figures(sizes: Mapping[str, float], model: DesignRecord | BesideRecord) -> list[PageNumber]:
-    return [
-        *(PageNumber(f"{sizes[size]:,.5g}") for size in _COMPARED_SIZES),
-        PageNumber(format_count(model.total_params)),
-        PageNumber(format_count(model.active_params)),
-        PageNumber(format_bytes(model.memory_bytes)),
-        *(PageNumber(_cost(model.costs, name)) for name in _COSTS),
-        PageNumber(""),
-    ]
-
-
-def _differences(found: DifferenceRecord) -> list[PageNumber]:
-    mean = None if found.loss is None else found.loss.mean
-    loss = "not judged" if found.loss is None else "undecided" if mean is None else f"{mean:+.3f} nats"
-    shares = (getattr(found, name) for name in ("memory_bytes", *_COSTS))
-    return [
-        *(PageNumber("") for _ in (*_COMPARED_SIZES, "parameters", "active")),
-        *(PageNumber("-" if share is None else f"{share:+.0%}") for share in shares),
-        PageNumber(loss),
-    ]
-
-
 def _cost(costs: CostsRecord, name: str) -> str:
     value = getattr(costs, name)
+    if value is None or isinstance(value, str):
+        return value or "-"
     if isinstance(value, tuple):
-        return " to ".join(format_count(end, 3) if name == "train_device_hours" else f"{end:.3g}" for end in value)
-    return format_bytes(value, 3)
+        is_long = name.endswith(("_hours", "_money"))
+        return " to ".join(format_count(end, 3) if is_long else f"{end:.3g}" for end in value)
+    return format_bytes(value, 3) if name == "kv_bytes_per_token" else f"{value:,}"
 
 
-def _low(costs: CostsRecord, name: str) -> float:
+def _low(costs: CostsRecord, name: str) -> float | None:
     value = getattr(costs, name)
+    if value is None or isinstance(value, str):
+        return None
     return float(value[0] if isinstance(value, tuple) else value)
