@@ -25,6 +25,7 @@ CHAPTERS: Mapping[Chapter, str] = {
 }
 """In the order of the argument, with their headings."""
 
+_HAS_A_LETTER = 999.5  # what three digits make 1,000
 _BIG, _LARGEST_WITH_A_LETTER = 1e5, 1e15
 OriginKind = Literal["exact", "modelled", "assumed", "measured"]
 ORIGIN_KINDS: Mapping[OriginKind, str] = {
@@ -128,6 +129,15 @@ def number_text(value: float, digits: int = 4) -> str:
     if number.is_integer() and abs(number) < _BIG:
         return f"{int(number):,}"
     return f"{number:,.{digits}g}"
+
+
+def range_text(ends: tuple[float, float]) -> str:
+    """Both ends of a range with three digits; large ones with a letter.
+
+    >>> range_text((0.151, 0.346)), range_text((493.4, 1512.2)), range_text((4780, 2.1e6))
+    ('0.151 to 0.346', '493 to 1.51K', '4.78K to 2.10M')
+    """
+    return " to ".join(format_count(end, 3) if end >= _HAS_A_LETTER else f"{end:.3g}" for end in ends)
 
 
 def origin_attributes(origin: Origin | None) -> str:

@@ -25,6 +25,7 @@ from moewright.report.page.page_blocks import (
     list_markdown,
     paragraphs_html,
     paragraphs_markdown,
+    range_text,
 )
 from moewright.report.page.page_sources import PageSource
 from moewright.report.page.sections.model_section import EXACT_COUNT, config_text
@@ -314,8 +315,7 @@ def _cost(costs: CostsRecord, name: str) -> str:
     if value is None or isinstance(value, str):
         return value or "-"
     if isinstance(value, tuple):
-        is_long = name.endswith(("_hours", "_money"))
-        return " to ".join(format_count(end, 3) if is_long else f"{end:.3g}" for end in value)
+        return range_text(value)
     return format_bytes(value, 3) if name == "kv_bytes_per_token" else f"{value:,}"
 
 

@@ -26,6 +26,7 @@ from moewright.report.page.page_blocks import (
     grid_markdown,
     list_html,
     list_markdown,
+    range_text,
     spoken,
 )
 from moewright.report.page.page_sources import PageSource
@@ -112,7 +113,7 @@ def _cell(quantity: ComparedQuantity, value: Value) -> PageNumber:
     if isinstance(value, str):
         return PageNumber(value)
     if isinstance(value, tuple):
-        return PageNumber(f"{value[0]:.3g} to {value[1]:.3g}", value[0])
+        return PageNumber(range_text(value), value[0])
     if quantity.unit == "bytes":
         return PageNumber(format_bytes(value), value)
     if quantity.unit in _LONG_COUNTS:

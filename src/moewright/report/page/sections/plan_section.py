@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from moewright.hardware.layout_record import LayoutPlanRecord, LayoutRecord
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
-from moewright.quantities import format_bytes, format_count
+from moewright.quantities import format_bytes
 from moewright.report.page.page_blocks import (
     Origin,
     PageBlock,
@@ -15,6 +15,7 @@ from moewright.report.page.page_blocks import (
     grid_markdown,
     list_html,
     list_markdown,
+    range_text,
 )
 from moewright.report.page.page_sources import PageSource
 
@@ -85,11 +86,11 @@ def _block(record: LayoutPlanRecord | ServingPlanRecord, name: str) -> PageBlock
 def _range(ends: tuple[float, float], unit: str) -> PageNumber:
     if unit == "%":
         return PageNumber(f"{100 * ends[0]:.0f} to {100 * ends[1]:.0f}", ends[0])
-    return PageNumber(" to ".join(format_count(end, 3) if end >= 1e4 else f"{end:.3g}" for end in ends), ends[0])
+    return PageNumber(range_text(ends), ends[0])
 
 
 def _hours(layout: LayoutRecord | ServingLayoutRecord) -> PageNumber:
     if layout.cost is None:
         return PageNumber("-")
     hours = layout.cost.device_hours
-    return PageNumber(" to ".join(format_count(end, 3) for end in hours), hours[0])
+    return PageNumber(range_text(hours), hours[0])
