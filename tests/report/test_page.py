@@ -83,6 +83,19 @@ def test_what_devices_prices_and_a_life_cost_is_shown(folder: Path, tmp_path: Pa
     assert "the whole bill of training and serving +50%" in blocks["baseline"]
 
 
+def test_laws_that_may_not_judge_are_no_evidence(folder: Path, tmp_path: Path) -> None:
+    values = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
+    said = []
+    for may_judge in (True, False):
+        values["undecided"] |= {"may_judge": may_judge, "silent": {"zhao2025": "a reason"}}
+        (tmp_path / "changed.json").write_text(json.dumps(values), encoding="utf-8")
+        blocks = {block.chapter: block for block in design_blocks(read_sources([tmp_path / "changed.json"]))}
+        said.append(blocks["certainty"].markdown)
+    assert ["no evidence" in text for text in said] == [False, True]
+    assert ["zhao2025 is not heard: a reason" in text for text in said] == [True, False]
+    assert ["zhao2025 may not judge: a reason" in text for text in said] == [False, True]
+
+
 class Headings(html.parser.HTMLParser):
     """The chapters of a page, the ids of its elements, and what it would fetch."""
 

@@ -264,10 +264,13 @@ class _Answer:
             for name, word in SIZE_WORDS.items()
         ]
         grid = PageGrid(f"{self.name}-open", "What is open", columns, rows, sorts=False)
-        silent = [f"{law} is not heard: {reason}" for law, reason in undecided.silent.items()]
+        if not undecided.may_judge:
+            said += " None of these laws may judge here, so this is no evidence."
+        silence = "is not heard" if undecided.may_judge else "may not judge"
+        silent = [f"{law} {silence}: {reason}" for law, reason in undecided.silent.items()]
         return self._block(
             "certainty",
-            f"{undecided.count:,} designs cannot be told apart",
+            f"{undecided.count:,} designs cannot be told apart" if undecided.count > 1 else "One design is left",
             f"{paragraphs_html(said)}{grid_html(grid)}{list_html(silent)}",
             f"{paragraphs_markdown(said)}\n{grid_markdown(grid)}\n{list_markdown(silent)}",
         )

@@ -76,12 +76,12 @@ def _block(law: FittedLaw, name: str) -> PageBlock:
 
 
 def _middle(low: float, high: float) -> float:
-    """The _middle of a range: geometric where it spans widely."""
+    """The middle of a range: geometric where it spans widely."""
     return float(np.sqrt(low * high)) if spans_widely(low, high) else (low + high) / 2
 
 
 def _plots(law: FittedLaw) -> dict[str, PagePlot]:
-    """The loss along each variable, the others in the _middle of their ranges."""
+    """The loss along each variable, the others in the middle of their ranges."""
     ranges = law.record.ranges
     at = {name: _middle(*ends) for name, ends in ranges.items()}
     wide = {
