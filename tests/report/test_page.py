@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,10 @@ def test_kinds_are_told_by_content(folder: Path, tmp_path: Path) -> None:
 def test_the_command_of_a_design_has_all_budgets_to_the_last_digit(folder: Path, tmp_path: Path) -> None:
     values = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
     common = {"train_tokens": 2000000000001.0, "train_hardware": "H200", "price": {"H200": 2.1}}
-    sized = {"total_params": 3123456789.0}, {"total_params": None, "hardware": "gone.yaml", "device_memory_bytes": 7e10}
+    sized: list[dict[str, Any]] = [
+        {"total_params": 3123456789.0},
+        {"total_params": None, "hardware": "gone.yaml", "device_memory_bytes": 7e10},
+    ]
     words = "--total-params 3123456789", "--memory 70GB"
     named = "", " --hardware gone.yaml"
     for own, size, on in zip(sized, words, named, strict=True):
@@ -68,7 +72,7 @@ def test_the_command_of_a_design_has_all_budgets_to_the_last_digit(folder: Path,
 def test_what_devices_prices_and_a_life_cost_is_shown(folder: Path, tmp_path: Path) -> None:
     values = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
     values["costed_on"] |= {"train_hardware": "H200", "train_assumed": False}
-    further = {"train_layout": "tp=1,ep=8", "train_days": [11.0, 17.0], "train_money": [5e5, 8e5]}
+    further: dict[str, Any] = {"train_layout": "tp=1,ep=8", "train_days": [11.0, 17.0], "train_money": [5e5, 8e5]}
     further |= {"serve_device_hours": [2e6, 3e6], "serve_batch": 1024, "serve_money": [4e6, 6e6]}
     shown = ("tp=1,ep=8", "11 to 17", "500K to 800K", "2.00M to 3.00M", "1,024", "4.00M to 6.00M")
     values["designs"][0]["costs"] |= further
