@@ -40,6 +40,15 @@ def test_each_flip_is_the_answer_to_the_changed_question(answer: Designs) -> Non
         assert words in flips
 
 
+def test_ends_at_which_no_space_is_wider_are_left_out() -> None:
+    """The least expert size is one step, a ratio is as large as it may be, and a share is all."""
+    space = Space(least_expert_size=64, most_width_over_depth=1e6, most_experts_share=1.0, least_active_over_total=0.0)
+    names = list(dict(wider_spaces(space)))
+    for end in ("expert size from", "width/layers to", "experts' share of active to", "active/total from"):
+        assert any(name.startswith(end) for name in dict(wider_spaces(Space())))
+        assert not any(name.startswith(f"{end} ") for name in names)
+
+
 def test_a_flip_says_what_the_answer_loses_there(answer: Designs) -> None:
     first = answer.designs[0].sizes
     for flip in answer.flips:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, search_problem
 from moewright.designs.candidates import CANDIDATE_SIZES
@@ -56,7 +57,7 @@ class Flip:
 
 
 def find_flips(problem: SearchProblem, within: FeasibleSet, choice: Choice) -> tuple[Flip, ...]:
-    """The choice under each changed assumption; one whose space or laws leave nothing is left out."""
+    """The choice under each changed assumption; a wider space that is more than can be searched is left out."""
     recommended = choice.designs.sizes(0)
 
     def flip(assumption: str, searched: SearchProblem, other: Choice) -> Flip:
@@ -98,13 +99,20 @@ def _other_hearings(hearing: Hearing) -> Iterator[tuple[str, Hearing]]:
 
 
 def wider_spaces(space: Space) -> Iterator[tuple[str, Space]]:
-    """Every rule one step wider at each of its ends, with the rule and what its bound then is."""
+    """Every rule one step wider at each of its ends, with the rule and what its bound then is.
+
+    Ends at which a space cannot be wider are left out.
+    """
     for rule in RULES:
         for field, value in _next_bounds(space, rule.fields):
-            changed = {
-                field: value if not isinstance(getattr(space, field), tuple) else (*getattr(space, field), value)
-            }
-            wider = Space.model_validate({**space.to_dict(), **changed})
+            held = getattr(space, field)
+            try:
+                changed = {field: (*held, value) if isinstance(held, tuple) else value}
+                wider = Space.model_validate({**space.to_dict(), **changed})
+            except ValidationError:
+                continue
+            if wider == space:
+                continue
             yield f"{rule.name} {'from' if _is_lower(space, field, value) else 'to'} {value:.3g}", wider
 
 
@@ -164,7 +172,7 @@ def _other_devices(choice: Choice, factor: float, has_bill: bool) -> Iterator[tu
     )
     peaks = {dtype: factor * peak for dtype, peak in device.peak_flops.items()}
     yield "its peak in products", replace(on, hardware=device.model_copy(update={"peak_flops": peaks}))
-    if on.devices > 1:
+    if max(on.devices, on.bill_devices if has_bill else 1) > 1:
         links = {"node": device.node.model_copy(update={"bandwidth": factor * device.node.bandwidth})}
         if device.network is not None:
             network = {"bandwidth": factor * device.network.bandwidth}
