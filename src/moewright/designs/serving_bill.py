@@ -46,5 +46,5 @@ def serving_device_hours(
         low, high = np.where(better, batch * slow, low), np.where(better, batch * fast, high)
         batches = np.where(better, batch, batches)
         batch *= 2
-    seconds = budgets.serve_tokens * devices / 3600
-    return (seconds / high, seconds / low), batches
+    device_hours = budgets.serve_tokens * devices / 3600  # at one token a second
+    return (device_hours / high, device_hours / low), batches
