@@ -11,7 +11,8 @@ deviation that grows with the distance d from the fitted rows:
 d is counted in factors of e (of columns that are no sizes: in widths of the fitted range). The slope of a direction is
 a posterior mode, from a prior that stands for other tables (`_PRIOR`) and from the mean squared error above each cut.
 Directions other than compute add up as independent errors; compute, which they move, counts where it is more. At last
-all slopes are raised together until the intervals would have held nine in ten rows above every cut.
+all slopes are raised together until the intervals would have held nine in ten rows above every cut, or are
+`_MOST_RAISED` times as large.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -213,7 +214,8 @@ def _between(reach: Reach, directions: Mapping[str, Array], below: Mask) -> Reac
 
 
 def _raise_to_hold(cuts: Sequence[tuple[Array, Array, Array]]) -> float:
-    """How many times larger the form's deviation must be for intervals to hold `LEVEL` of the rows above every cut.
+    """How many times larger the form's deviation must be for intervals to hold `LEVEL` of the rows above every cut;
+    at most `_MOST_RAISED`.
 
     For each cut: squares that a row's variance must reach, the variance of noise and coefficients, and the form's,
     (rows above,) each. With the few independent cuts that a table has, the worst is their 90th percentile.
