@@ -191,8 +191,12 @@ def infeasible(groups: Groups, budgets: Budgets) -> UserError:
 
 def _excluding_rules(groups: Groups, limit: Limit) -> str:
     """The rules without one of which something would be left; all of them if it takes more than one."""
-    off = {"least_experts_share": 0.0, "most_experts_share": 1.0, "least_active_over_total": 0.0}
-    off["least_layers_at_1b_active"] = 0.0
+    off = {
+        "least_experts_share": 0.0,
+        "most_experts_share": 1.0,
+        "least_active_over_total": 0.0,
+        "least_layers_at_1b_active": 0.0,
+    }
     alone = [
         name
         for name, value in off.items()

@@ -19,7 +19,8 @@ def serving_device_hours(
 
     Each sequence has the budgets' context in the cache. As many are generated together as gives the most tokens: the
     budgets' batch times a power of two, within the devices' memory and at least at the speed that the budgets ask for.
-    Prompts are not counted, nor hours in which nobody asks.
+    The budgets' batch itself counts also where it does not fit: a budget of parameters asks no memory of it, and a
+    baseline may be larger than the budgets. Prompts are not counted, nor hours in which nobody asks.
     """
     from moewright.hardware import decode_tokens_per_second, load_device, memory_per_device
     from moewright.hardware.serving_plan import MOST_SEQUENCES
@@ -40,7 +41,7 @@ def serving_device_hours(
         better = np.asarray(memory_per_device(architecture, device, **load).fits)
         better = better & (slow >= (budgets.decode_tokens_per_second or 0.0)) & (batch * slow > low)
         if batch == budgets.batch:
-            better = np.ones_like(better)  # what the budgets were checked with
+            better = np.ones_like(better)  # the budgets', whether it fits or not
         elif not better.any():
             break
         low, high = np.where(better, batch * slow, low), np.where(better, batch * fast, high)

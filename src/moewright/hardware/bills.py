@@ -42,10 +42,7 @@ class Tariff:
     ) -> LayoutCostRecord:
         """For so many tokens at (low, high) tokens a second of each device."""
         slow, fast = tokens_per_second_per_device
-        return self.bill_of_hours(kind, (tokens / fast / 3600, tokens / slow / 3600))
-
-    def bill_of_hours(self, kind: Literal["train", "serve"], hours: tuple[float, float]) -> LayoutCostRecord:
-        """For (low, high) hours of a device."""
+        hours = (tokens / fast / 3600, tokens / slow / 3600)
         watts = self.device.board_power
         energy = None
         if watts is not None:
