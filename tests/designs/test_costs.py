@@ -33,6 +33,16 @@ def test_a_named_cluster_is_laid_out_and_priced_as_plan_does() -> None:
     assert "no layout of 1 H100" in tiny.warnings[0]
 
 
+def test_hours_of_a_layout_beside_hours_by_utilisation_are_said() -> None:
+    space = Space(widths=(1024,), depths=(16, 20), experts=(64,), top_k=(4, 8), dense_first=(0,))
+    asked = {"total_params": "5B", "train_tokens": "1T", "space": space, "top": 1, "train_devices": 8}
+    large, small = (moewright.design(**asked, baseline=name) for name in ("deepseek-v3", "olmoe-1b-7b"))  # type: ignore[call-overload]
+    assert large.baseline.as_built.costs.train_layout is None
+    assert any("no layout of 8 H100 fits deepseek-v3:" in warning for warning in large.warnings)
+    assert small.baseline.as_built.costs.train_layout is not None
+    assert not any("no layout" in warning for warning in small.warnings)
+
+
 @pytest.mark.parametrize(
     ("asked", "device", "assumed"),
     [

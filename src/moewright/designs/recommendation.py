@@ -9,7 +9,7 @@ import numpy as np
 
 from moewright.architecture import counts
 from moewright.complaints import check_integer, one_of
-from moewright.designs.baseline import budgets_like, load_mixture, put_beside
+from moewright.designs.baseline import Baseline, budgets_like, load_mixture, put_beside
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import Candidates, build_design, columns, distinct, family_of, join
@@ -83,6 +83,7 @@ def recommend(
         design.probability_best.update({law: float(s.probability_best[number]) for law, s in bootstrap.items()})
     names = tuple(judge.name for judge in problem.judges)
     total = float(designs[0].total_params)
+    compared = put_beside(problem, designs[0].architecture, beside, choice.on)
     return Designs(
         budgets=budgets,
         space=problem.space,
@@ -92,13 +93,13 @@ def recommend(
         optimum=get("zhao2025").optimum(total_params=total) if "zhao2025" in names else {},
         undecided=UndecidedSet(len(choice.undecided.designs), ranges_of(choice.undecided.designs)),
         choice=choice,
-        baseline=put_beside(problem, designs[0].architecture, beside, choice.on),
+        baseline=compared,
         bootstrap=bootstrap,
         worst_regrets=regrets.max(axis=0),
         considered=problem.groups.num_designs,
         feasible=within.designs,
         seconds=time.perf_counter() - start,
-        warnings=tuple(_warnings(designs[0], problem, choice)),
+        warnings=tuple(_warnings(designs[0], compared, problem, choice)),
         explained=explain,
         problem=problem,
         within=within,
@@ -181,7 +182,7 @@ def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dic
     }
 
 
-def _warnings(first: Design, problem: SearchProblem, choice: Choice) -> list[str]:
+def _warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice: Choice) -> list[str]:
     found = []
     if not choice.hearing.may_judge:
         said = "; ".join(f"{law}: {reason}" for law, reason in choice.hearing.silent.items())
@@ -195,6 +196,12 @@ def _warnings(first: Design, problem: SearchProblem, choice: Choice) -> list[str
             f"no layout of {choice.on.train_devices} {choice.on.trains} fits the first design: its hours are "
             "by the usual range of utilisation; take more training devices"
         )
+    for what, model in (("", baseline.as_built), (" as it is scaled", baseline.scaled)):
+        if model is not None and first.costs.train_layout is not None and model.costs.train_layout is None:
+            found.append(
+                f"no layout of {choice.on.train_devices} {choice.on.trains} fits {baseline.name}{what}: its hours are "
+                "by the usual range of utilisation, the design's of its fastest layout, so they do not compare"
+            )
     hours, most = first.costs.train_device_hours[1], problem.budgets.train_device_hours
     if most is not None and first.costs.train_layout is not None and hours > most:
         found.append(
