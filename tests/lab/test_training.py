@@ -92,7 +92,7 @@ def test_command_killed_and_continued(
     changes = {**list(VARIANTS.values())[variant], "checkpoints": {"every_tokens": every * tiny.BATCH * tiny.LENGTH}}
     file = tiny.save(tiny.recipe(data, steps, **changes), tmp_path / "recipe.json")
     folder, last_step = tmp_path / "killed", random.randrange(2, 9)
-    process = tiny.start("moewright", "train", file, "--out", str(folder))
+    process = tiny.start("moewright", "train", file, "--quiet", "--out", str(folder))
     log = folder / run_folder.METRICS
     while not (log.exists() and f'"train", "step": {last_step},' in log.read_text()):
         assert process.poll() is None, process.communicate()
@@ -244,7 +244,7 @@ def poison_after(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> No
 
 
 def assert_diverged(capsys: pytest.CaptureFixture[str], file: str, folder: Path, said: str, kept: int) -> None:
-    code, out, err = run(capsys, "train", file, "--out", str(folder))
+    code, out, err = run(capsys, "train", file, "--quiet", "--out", str(folder))
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1
     assert said in err
@@ -252,7 +252,7 @@ def assert_diverged(capsys: pytest.CaptureFixture[str], file: str, folder: Path,
     assert status_of(folder).state == "diverged"
     weights = checkpoint_files.load_tensors(run_folder.checkpoints(folder)[-1], run_folder.MODEL)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())
-    code, _, err = run(capsys, "train", file, "--out", str(folder))
+    code, _, err = run(capsys, "train", file, "--quiet", "--out", str(folder))
     assert (code, len(err.splitlines())) == (2, 1)
     assert "diverged" in err
 
@@ -273,7 +273,7 @@ def test_loss_that_is_not_finite_stops_the_run(
         poison_after(patch, 9, math.nan)
         assert_diverged(capsys, file, tmp_path / "end", "step 9: the validation loss is not finite", 8)
     fast = tiny.save(tiny.recipe(data, 20, learning_rate=1e6, checkpoints=rare), tmp_path / "fast.json")
-    code, _, err = run(capsys, "train", fast, "--out", str(tmp_path / "fast"))
+    code, _, err = run(capsys, "train", fast, "--quiet", "--out", str(tmp_path / "fast"))
     assert code == 1
     assert re.search(r"step \d+: the cross-entropy.* not finite", err)
 
@@ -347,7 +347,7 @@ def test_full_disk(
         patch.setattr(Session, "next_step", next_step)
         if what == "begin":
             patch.setattr(run_folder.RunRecord, "write", full)
-        code, out, err = run(capsys, "train", file, "--out", str(folder))
+        code, out, err = run(capsys, "train", file, "--quiet", "--out", str(folder))
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert f"{folder} cannot be written: No space left on device" in err
     if what != "begin":
@@ -375,7 +375,7 @@ def test_no_room_for_a_checkpoint(
     with monkeypatch.context() as patch:
         small = os.statvfs_result((1, 1, least, least, least - 1, 1, 1, 1, 0, 255))
         patch.setattr(os, "statvfs", lambda path: small)
-        code, out, err = run(capsys, "train", file, "--out", str(folder))
+        code, out, err = run(capsys, "train", file, "--quiet", "--out", str(folder))
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert f"No space left on device: out: {folder} needs {least:,} bytes, and {least - 1:,} are free there" in err
     assert not (folder / run_folder.METRICS).exists()

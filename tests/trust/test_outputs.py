@@ -62,6 +62,7 @@ READ = {
     "like",
     "baseline",
     "hardware",
+    "train_hardware",
     "experts_on",
     "measurements",
     "coefficients",

@@ -231,7 +231,7 @@ def kept_bytes(
     >>> from moewright.hf import load_architecture
     >>> mixtral = load_architecture("examples/configs/mixtral-8x7b.json").architecture
     >>> kept_bytes(mixtral, mixtral.layer_runs()[0][1], "moe_act")
-    (241728.0, 57344.0)
+    (200768.0, 57344.0)
     """
     modules = modules_of(recompute)
     none = 0.0 * architecture.hidden_size

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from moewright.hardware.serving import TensorParallelShare
 
 
+WINDOWS_IN_FULL = "layers with a window keep all tokens"
+"""What `--window-cache full` means for the cache."""
+
+
 @dataclass(frozen=True)
 class LayerRun:
     """Equal layers: how many there are in the model, and one of them."""
@@ -324,7 +328,7 @@ def _convention(layout: CacheLayout) -> str:
         "latent": "latent attention stored as its latent; kv_bytes_per_token_decompressed otherwise",
         "decompressed": "of latent attention every head's keys and values are stored",
     }[layout.latent]
-    return latent if layout.windows == "window" else f"{latent}; layers with a window keep all tokens"
+    return latent if layout.windows == "window" else f"{latent}; {WINDOWS_IN_FULL}"
 
 
 def _share_record(share: TensorParallelShare) -> TensorParallelRecord:

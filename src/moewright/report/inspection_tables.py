@@ -22,7 +22,7 @@ from moewright.architecture.mixers import (
 )
 from moewright.architecture.spec import Layer, Repeat
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
-from moewright.hardware.inspection import Inspection, has_latent_attention
+from moewright.hardware.inspection import WINDOWS_IN_FULL, Inspection, has_latent_attention
 from moewright.hardware.mixture_anatomy import MoERecord
 from moewright.quantities import format_bytes, format_count
 from moewright.records import Record
@@ -92,6 +92,8 @@ def _in_short(inspection: Inspection) -> Iterator[tuple[str, str]]:
         "Cache",
         f"{per_token:,.0f} bytes a token in {inspection.kv_dtype}, {format_bytes(batch * each)} for {of_them}",
     )
+    if inspection.cache_layout.windows == "full":
+        yield "", WINDOWS_IN_FULL
     share = inspection.tensor_parallel
     if share is not None:
         yield "Device", f"{format_bytes(share.total)} of both on the fullest of {share.devices:,}, tensor parallel"
@@ -224,7 +226,7 @@ def _cache(inspection: Inspection) -> Table:
     if not latent:
         table.add_row("per token", f"{per_token['latent']:,.0f}")
     if layout.windows == "full":
-        table.add_row("layers with a window keep all tokens", "")
+        table.add_row(WINDOWS_IN_FULL, "")
     if inspection.kv_bytes_per_token_beyond_windows != per_token[layout.latent]:
         table.add_row("per token once windows are full", f"{inspection.kv_bytes_per_token_beyond_windows:,.0f}")
     if inspection.state_bytes_per_sequence:

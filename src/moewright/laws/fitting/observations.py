@@ -116,8 +116,8 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
             columns[variable.name] = np.full(len(frame), float(fixed[variable.name]))
             continue
         if (theirs := usual_name(frame, variable.name)) is not None:
-            asked = f"is it {theirs}? then give --column {variable.name}={theirs}"
-            raise UserError(f"the table has no column {variable.name}: {asked}")
+            asked = f"did you mean {theirs}? Then give --column {variable.name}={theirs}"
+            raise UserError(f"the table has no column {variable.name}; {asked}")
         values = read_numbers(frame, variable.name)
         wrong, rule = variable.outside(values)
         _complain(wrong, values, frame, variable.name, f"must be {rule}")
