@@ -66,16 +66,21 @@ def print_serving(console: Screen, plan: ServingPlan) -> None:
             named = f"Serving, {serving_layout_text(cheapest)} with batch {cheapest.batch:,}"
             print_bill(console, named, cheapest.cost)
         console.print()
-    if best.llama_cpp is not None and record.software == "local":
-        console.print(styled("[bold]llama.cpp[/bold]: llama-server -m FILE {}", " ".join(best.llama_cpp)))
-    else:
-        console.print(styled("[bold]vLLM[/bold]: vllm serve MODEL {}", " ".join(best.vllm)))
-        console.print(
-            styled("[bold]SGLang[/bold]: python -m sglang.launch_server --model-path MODEL {}", " ".join(best.sglang))
-        )
+    if console.explain:
+        _print_flags(console, record)
     print_end(console, record)
     if not console.explain:
-        console.point_to("memory and time by component, the nearest refused")
+        console.point_to("memory and time by component, flags for servers, the nearest refused")
+
+
+def _print_flags(console: Screen, record: ServingPlanRecord) -> None:
+    best = record.layouts[0]
+    if best.llama_cpp is not None and record.software == "local":
+        console.print(styled("[bold]llama.cpp[/bold]: llama-server -m FILE {}", " ".join(best.llama_cpp)))
+        return
+    console.print(styled("[bold]vLLM[/bold]: vllm serve MODEL {}", " ".join(best.vllm)))
+    sglang = "[bold]SGLang[/bold]: python -m sglang.launch_server --model-path MODEL {}"
+    console.print(styled(sglang, " ".join(best.sglang)))
 
 
 def _layouts(record: ServingPlanRecord) -> Table:
