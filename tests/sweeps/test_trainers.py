@@ -94,6 +94,13 @@ def test_values_reach_the_command_as_they_are(texts: list[str]) -> None:
         ("train '{seed}'", "{seed} stands within '; leave the quotes out"),
         ('train "--out={output}"', '{output} stands within "; leave the quotes out'),
         ("train `echo {seed}`", "{seed} stands within `"),
+        (r"train $'a\' {seed}'", "{seed} stands within $'"),
+        ('train "$(echo "{output}")"', '{output} stands within "'),
+        ('train "${{HOME:-"{output}"}}"', '{output} stands within "'),
+        ("train {output}#it's {seed}'", "{seed} stands within '"),
+        (r"train \ #it's {seed}'", "{seed} stands within '"),
+        ("train a\\\n#it's {seed}'", "{seed} stands within '"),
+        ("cat <<'EOF' >a\nlr: {seed}\nEOF", "{seed} stands within the here-document until EOF"),
         ("awk {print}", "unknown placeholder {print}"),
         ("echo ${HOME}/{seed", "unknown placeholder {HOME}; known: "),
         ("train {seed:.3f}", "is no placeholder; write {{ and }}"),
@@ -110,6 +117,19 @@ def test_quotes_of_the_template_itself_stay() -> None:
     known = {"seed": ""}
     template = Template.read("# don't\necho 'it''s' \"a\" {seed} \\' {seed} '{{x}}'", known, "run")
     assert template.fill({"seed": 3}) == "# don't\necho 'it''s' \"a\" 3 \\' 3 '{x}'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train $(basename {seed}) ${{HOME#x}} $# {seed} # it's {seed}",
+        "true;# don't\ntrain {seed}",
+        'cat >a <<EOF\nit\'s\nEOF\ntrain {seed} $((1 << 2)) <<<x\ntrain {seed} "a << b"\ntrain {seed}',
+        r"train $'it\'s' {seed}",
+    ],
+)
+def test_placeholders_outside_of_quotes_are_taken(text: str) -> None:
+    assert "{seed}" not in Template.read(text, {"seed": ""}, "run").fill({"seed": 3})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Templates of commands: `{names}` that stand for a run's values, which are quoted here and nowhere else."""
 
+import re
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Template:
             if name not in known:
                 otherwise = f"known: {list_names(list(known))}; {_BRACES}"
                 raise UserError(f"{where}: unknown placeholder {{{name}}}{hint(name, known, otherwise)}")
+            quotes.read_value()
             if quotes.within is not None:
                 told = "leave the quotes out: values are quoted already"
                 raise UserError(f"{where}: {{{name}}} stands within {quotes.within}; {told}")
@@ -66,31 +68,75 @@ def _parts(text: str, where: str) -> Iterator[tuple[str, str | None, str | None,
         raise UserError(f"{where}: {error}; {_BRACES}") from None
 
 
+_CLOSES = {"$(": ")", "(": ")", "${": "}", "$'": "'"}
+_NESTING = ("$(", "(", "${")
+"""In which quotes begin anew, also where they stand in quotes themselves."""
+_BEGINS_COMMENT = re.compile(r"(?:^|[\s;&|()])$")
+_DOCUMENT = re.compile(r"(?<!<)<<-?[ \t]*(?!<)")
+_ITS_END = re.compile(r"['\"\\]?([A-Za-z_][\w.-]*)")
+
+
 class _Quotes:
-    """Which quotes of bash the text so far has opened and not closed."""
+    """Which quotes of bash, and which here-document, the text so far has opened and not closed."""
 
     def __init__(self) -> None:
-        self.within: str | None = None
+        self._open: list[str] = []
         self._escaped = self._in_comment = False
-        self._before = "\n"
+        self._line = self._bare = ""
+        """The line so far; the same with NULs for what is quoted."""
+        self._documents: list[str] = []
+        """The lines that end the here-documents begun."""
+        self._in_document = False
+
+    @property
+    def within(self) -> str | None:
+        """What a value would stand in that reads quotes otherwise; None: nothing."""
+        if self._in_document:
+            return f"the here-document until {self._documents[0]}"
+        return next((each for each in self._open if each not in _NESTING), None)
 
     def read(self, text: str) -> None:
         for character in text:
-            self._take(character)
-            self._before = character
+            if character == "\n" and not self._escaped:
+                self._end_line()
+            elif self._in_document:
+                self._line += character
+            elif not self._in_comment:
+                is_quoted = self._escaped or self.within is not None
+                self._take(character)
+                if not (is_quoted and character == "\n"):  # one that is escaped ends no line
+                    self._line, self._bare = self._line + character, self._bare + ("\0" if is_quoted else character)
+
+    def read_value(self) -> None:
+        """A placeholder: a word, or the middle of one."""
+        self._line, self._bare = self._line + "\0", self._bare + "\0"
+
+    def _end_line(self) -> None:
+        self._in_comment = False
+        if self._in_document:
+            if self._line.lstrip("\t") == self._documents[0]:
+                self._documents.pop(0)
+        elif "((" not in self._bare:  # whose << moves bits
+            begun = (_ITS_END.match(self._line, found.end()) for found in _DOCUMENT.finditer(self._bare))
+            self._documents += [each[1] for each in begun if each is not None]
+        self._in_document = bool(self._documents) and (self._in_document or self.within is None)
+        self._line = self._bare = ""
 
     def _take(self, character: str) -> None:
-        if self._in_comment:
-            self._in_comment = character != "\n"
-        elif self._escaped:
+        top = self._open[-1] if self._open else ""
+        if self._escaped:
             self._escaped = False
-        elif self.within == "'":
-            self.within = None if character == "'" else "'"
-        elif character == "\\":
+        elif character == "\\" and top != "'":
             self._escaped = True
-        elif self.within is not None:
-            self.within = None if character == self.within else self.within
-        elif character in "'\"`":
-            self.within = character
-        elif character == "#" and self._before.isspace():
+        elif top and character == _CLOSES.get(top, top):
+            self._open.pop()
+        elif top in ("'", "$'"):
+            pass
+        elif character in "({" and self._line.endswith("$"):
+            self._open.append(f"${character}")
+        elif (character == "(" and top in ("$(", "(")) or character == "`" or (character == '"' and top != '"'):
+            self._open.append(character)
+        elif character == "'" and top != '"':
+            self._open.append("$'" if self._line.endswith("$") else character)
+        elif character == "#" and top not in ('"', "${") and _BEGINS_COMMENT.search(self._bare):
             self._in_comment = True
