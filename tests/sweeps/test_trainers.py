@@ -23,7 +23,15 @@ from moewright.experiment.attempts import AttemptEnd, begins, read_attempts
 from moewright.experiment.collecting.collection import collect
 from moewright.experiment.states import observe
 from moewright.experiment.sweep_folder import attempts_file, attempts_lock, run_path
-from moewright.experiment.trainer_folder import EXIT_CODE, LAUNCH, OUTPUT, PRINTED, TrainerRecord, read_outcome
+from moewright.experiment.trainer_folder import (
+    EXIT_CODE,
+    LAUNCH,
+    OUTPUT,
+    PRINTED,
+    TrainerRecord,
+    reached_step,
+    read_outcome,
+)
 from moewright.sweeps.running import sweeping
 from moewright.sweeps.running.sweeping import load_sweep, planner_in, sweep, sweep_status
 from moewright.sweeps.running.worker import work
@@ -149,6 +157,8 @@ def test_placeholders_outside_of_quotes_are_taken(text: str) -> None:
         ({"kind": "command", "run": "x", "loss": {"pattern": "loss ("}}, None, "no regular expression"),
         ({"kind": "command", "run": "x", "loss": {"pattern": "loss"}}, None, "(?P<loss>"),
         ({"kind": "command", "run": "x {model}", "loss": "y"}, None, "{model} needs `model:`"),
+        ({"kind": "command", "run": "x", "loss": "y", "resumes": True, "checkpoints": "step-("}, None, "no regular"),
+        ({"kind": "command", "run": "x", "loss": "y", "resumes": True, "checkpoints": r"a-\d+"}, None, r"step-(\d+)"),
     ],
 )
 def test_a_trainer_that_cannot_be_is_one_line(stated: Any, named: str | None, complaint: str) -> None:
@@ -241,6 +251,15 @@ def test_how_it_ended_is_told(tmp_path: Path, command: str, state: str, reason: 
     assert seen.state == state
     assert seen.status is not None
     assert reason in str(seen.status.reason)
+
+
+def test_a_checkpoint_whose_name_has_no_step_counts_for_nothing(tmp_path: Path) -> None:
+    values = bigrams(tmp_path, axes=[], trainer={"checkpoints": r"step-(\w+)(?:\.npy)?"})
+    (script,) = sweep(values, tmp_path / "out", write_only=True).written
+    output = Path(script).parent / OUTPUT
+    for name in ("step-last.npy", "step-12.npy"):
+        (output / name).mkdir(parents=True)
+    assert reached_step(output.parent) == 12
 
 
 # Workers

@@ -36,6 +36,14 @@ _LONGEST_LINE = 200
 _LAST_BYTES = 4096
 
 
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A regular expression. ValueError for what is none."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from None
+
+
 class LossPlace(Record):
     """Where a trainer's final loss is: a metric that one of the readers of `runs` finds, or lines that it prints."""
 
@@ -53,11 +61,7 @@ class LossPlace(Record):
     def _compiles(cls, pattern: str | None) -> str | None:
         if pattern is None:
             return None
-        try:
-            groups = re.compile(pattern).groupindex
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from None
-        if "loss" not in groups:
+        if "loss" not in compiled(pattern).groupindex:
             raise ValueError("needs a group for the loss: (?P<loss>[0-9.]+)")
         return pattern
 
@@ -149,7 +153,7 @@ def reached_step(folder: Path) -> int:
     if record.checkpoints is None or not (folder / OUTPUT).is_dir():
         return 0
     found = (re.fullmatch(record.checkpoints, path.name) for path in (folder / OUTPUT).iterdir())
-    return max((int(each[1]) for each in found if each is not None), default=0)
+    return max((whole(each[1]) or 0 for each in found if each is not None), default=0)
 
 
 def _state(

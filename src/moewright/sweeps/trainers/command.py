@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, model_validator
 from moewright.data.dataset import Dataset
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe, ShardFiles
-from moewright.experiment.trainer_folder import OUTPUT, LossPlace
+from moewright.experiment.trainer_folder import OUTPUT, LossPlace, compiled
 from moewright.exporters.exported import export_to
 from moewright.foreign_text import to_json
 from moewright.sweeps.trainers.placeholders import PlaceholderValue, Template
@@ -85,6 +85,8 @@ class CommandTrainer(Trainer):
             raise ValueError("{model} needs `model:`, the format: hf, megatron, olmo-core or torchtitan")
         if self.model is not None and "model" not in names:
             raise ValueError("model has no use without {model} in the command")
+        if self.checkpoints is not None and compiled(self.checkpoints).groups == 0:
+            raise ValueError(r"checkpoints: needs a group for the step: step-(\d+)")
         if self.checkpoints is not None and not self.resumes:
             raise ValueError("checkpoints has no use in a command that does not go on: set resumes: true")
         return self
