@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from moewright.experiment.trainer_folder import (
 from moewright.sweeps.running import sweeping
 from moewright.sweeps.running.sweeping import load_sweep, planner_in, sweep, sweep_status
 from moewright.sweeps.running.worker import work
+from moewright.sweeps.trainers.command import CommandTrainer
 from moewright.sweeps.trainers.placeholders import Template
 from moewright.sweeps.trainers.trainer import trainer_of
 from tests.lab.tiny import recipe, write_tokens
@@ -289,6 +291,34 @@ def test_a_worker_starts_what_people_would(tmp_path: Path) -> None:
     assert (run / "earlier-1" / OUTPUT / "begun").exists()
     ends = [each.end for each in read_attempts(attempts_file(out, run.name)) if isinstance(each, AttemptEnd)]
     assert ends == ["failed", "finished"]
+
+
+def test_a_trainer_that_ended_well_before_its_last_step_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that hears of a time limit before its launch script: by a worker, and by people."""
+    told = CommandTrainer.cell
+    monkeypatch.setattr(CommandTrainer, "cell", lambda self, run: replace(told(self, run), counts_steps=True))
+    values, out = bigrams(tmp_path, axes=[]), tmp_path / "out"
+    (script,) = sweep(values, out, write_only=True).written
+    run = Path(script).parent
+
+    def cut_short() -> None:
+        (run / OUTPUT).mkdir(exist_ok=True)
+        (run / PRINTED).touch()
+        (run / OUTPUT / "log.jsonl").write_text('{"step": 3, "val_loss": 2.5}\n')
+        for path in (run / OUTPUT).glob("*.npy"):
+            path.unlink()
+        (run / EXIT_CODE).write_text("0\n")
+
+    cut_short()
+    assert observe(out, run.name).state == "interrupted"
+    assert attempt(out, run.name) == "finished"
+    check_done_once(run, 20)
+    cut_short()
+    assert sweep(values, out, write_only=True).written == (script,)
+    assert launch(script) == 0
+    check_done_once(run, 20)
 
 
 def kill_at_random(out: Path, run: str, moment: float) -> Any:

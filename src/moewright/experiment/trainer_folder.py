@@ -142,6 +142,15 @@ def read_outcome(folder: Path) -> TrainerOutcome:
     return TrainerOutcome(record, status, {name: columns.get(name) for name in kept}, found)
 
 
+def reopen(folder: Path) -> None:
+    """Let a run whose last start ended with 0 before its last step be started again: launch.sh takes 0 for done."""
+    if _exit_code(folder) != 0:
+        return
+    status = read_outcome(folder).status
+    if status is not None and status.state == "interrupted":
+        (folder / EXIT_CODE).unlink(missing_ok=True)
+
+
 def reached_step(folder: Path) -> int:
     """The step of a run's newest checkpoint, the lab's or another trainer's; 0 without one, or where no name tells."""
     if not is_of_another_trainer(folder):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from moewright.experiment.attempts import Ending
-from moewright.experiment.trainer_folder import LAUNCH, read_outcome
+from moewright.experiment.trainer_folder import LAUNCH, read_outcome, reopen
 from moewright.sweeps.trainers.launch_script import HELD
 
 GRACE_SECONDS = 90.0
@@ -23,6 +23,7 @@ def launch(folder: Path, lock: int) -> tuple[Ending, str | None]:
     Raises KeyboardInterrupt after a signal, when it has ended.
     """
     process: subprocess.Popen[bytes] | None = None
+    reopen(folder)
     try:
         process = subprocess.Popen(
             ["bash", LAUNCH],

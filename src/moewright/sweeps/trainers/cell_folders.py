@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from moewright.experiment.trainer_folder import LAUNCH, TRAINER, TrainerRecord
+from moewright.experiment.trainer_folder import LAUNCH, TRAINER, TrainerRecord, reopen
 from moewright.files import replaced, write_text
 from moewright.sweeps.trainers.launch_script import launch_script
 from moewright.sweeps.trainers.trainer import CellRun, Trainer
@@ -34,6 +34,7 @@ def write_cell_folder(out: Path, run: CellRun, trainer: Trainer) -> Path:
     path = folder / TRAINER
     if not path.is_file() or TrainerRecord.read(path) != record:
         record.write(path)  # last: it says that the folder is complete
+    reopen(folder)
     return folder
 
 
