@@ -177,6 +177,18 @@ def test_cells_that_come_to_the_same_command_are_refused(tmp_path: Path) -> None
     assert len(sweep(values, tmp_path / "out", write_only=True).written) == 2
 
 
+def test_cells_that_differ_in_their_tokens_are_told_apart_by_them(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    values = bigrams(tmp_path, trainer={"run": "train {output} {train_files}"})
+    one = values["recipe"]["data"]
+    other = {**one, "train": write_tokens(tmp_path / "more", 30_000)["train"]}
+    values["axes"] = [{"grid": {"data": [one, other]}}]
+    assert len(planner_in(None, load_sweep(values)).plan({}).known) == 2
+    values["trainer"]["run"] = "train {output} {seed}"
+    with pytest.raises(UserError, match="two cells come to the same command"):
+        planner_in(None, load_sweep(values))
+
+
 # Folders that people start
 
 

@@ -120,6 +120,8 @@ class CommandTrainer(Trainer):
             told: dict[str, Any] = {name: values[name] for name in names if name in values}
             if {"architecture", "model"} & set(names):
                 told["architecture"] = recipe.architecture.to_dict()
+            if {"data", "train_files", "validation_files"} & set(names):
+                told["data"] = recipe.to_dict()["data"]
             key = json.dumps(told, sort_keys=True, default=str)
             if seen.setdefault(key, recipe) != recipe:
                 differs = _first_unlike(recipe_values(seen[key]), values) or "settings"
