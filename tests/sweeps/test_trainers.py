@@ -305,6 +305,37 @@ def test_a_worker_starts_what_people_would(tmp_path: Path) -> None:
     assert ends == ["failed", "finished"]
 
 
+@pytest.mark.parametrize("gone", [OUTPUT, PRINTED])
+def test_nothing_of_an_earlier_start_is_read_for_this_one(tmp_path: Path, gone: str) -> None:
+    """Killed while it put things aside, or half of them deleted: what it printed then is no loss of this start."""
+    command, place = "test -e {output}/old && echo loss 9; echo begun", {"pattern": r"^loss (?P<loss>\S+)"}
+    values = bigrams(tmp_path, trainer={"run": command, "loss": place, "resumes": False, "checkpoints": None}, axes=[])
+    (script,) = sweep(values, tmp_path / "out", write_only=True).written
+    run = Path(script).parent
+    if gone == PRINTED:
+        (run / OUTPUT).mkdir()
+        (run / OUTPUT / "old").touch()
+    else:
+        (run / PRINTED).write_text("loss 1.5\n")
+    assert launch(script) == 0
+    assert (run / PRINTED).read_text() == "begun\n"
+    assert observe(tmp_path / "out", run.name).state == "failed"
+
+
+def test_a_run_that_cannot_be_put_aside_is_not_begun(tmp_path: Path) -> None:
+    command = "test -e {output}/begun && echo loss 9; touch {output}/begun"
+    place = {"pattern": r"^loss (?P<loss>\S+)"}
+    values = bigrams(tmp_path, trainer={"run": command, "loss": place, "resumes": False, "checkpoints": None}, axes=[])
+    (script,) = sweep(values, tmp_path / "out", write_only=True).written
+    run = Path(script).parent
+    assert launch(script) == 0
+    (run / EXIT_CODE).unlink()
+    (run / "earlier-1").symlink_to("nowhere")
+    assert launch(script) == 1
+    assert read_outcome(run).status is not None
+    assert not (run / EXIT_CODE).exists()
+
+
 def test_a_trainer_that_ended_well_before_its_last_step_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

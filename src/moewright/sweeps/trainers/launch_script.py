@@ -42,10 +42,13 @@ fi
 exit "$code"
 """
 _FRESH = """# It cannot go on where it was: what an earlier start left is put aside.
-if [ -e {output} ]; then
+if [ -e {output} ] || [ -e {printed} ]; then
   aside=1
   while [ -e "earlier-$aside" ]; do aside=$((aside + 1)); done
-  mkdir "earlier-$aside" && mv {output} {printed} "earlier-$aside/"
+  mkdir "earlier-$aside" || exit 1
+  for each in {output} {printed}; do
+    if [ -e "$each" ]; then mv "$each" "earlier-$aside/" || exit 1; fi
+  done
 fi
 """
 
