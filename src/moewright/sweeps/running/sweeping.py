@@ -112,9 +112,9 @@ def sweep(
 
     `jobs` run at a time (None: one per core here, no limit on Slurm). `trainer`: what trains them, instead of the
     specification's. `write_only`: the folders of the runs that can start are written, and nothing is started.
-    `retry_failed`: runs that failed more often than
-    `execution.retries` get another round. `add`: run beside the runs of another sweep in the folder. Raises UserError
-    for bad input and a folder where another submitter is at work, and RunStopped when the disk is full.
+    `retry_failed`: runs that failed more often than `execution.retries` get another round. `add`: run beside the runs
+    of another sweep in the folder. Raises UserError for bad input and a folder where another submitter is at work, and
+    RunStopped when the disk is full.
     """
     loaded = load_sweep(spec, trainer)
     folder = Path(out).absolute()
