@@ -79,8 +79,8 @@ def _print_flags(console: Screen, record: ServingPlanRecord) -> None:
         console.print(styled("[bold]llama.cpp[/bold]: llama-server -m FILE {}", " ".join(best.llama_cpp)))
         return
     console.print(styled("[bold]vLLM[/bold]: vllm serve MODEL {}", " ".join(best.vllm)))
-    sglang = "[bold]SGLang[/bold]: python -m sglang.launch_server --model-path MODEL {}"
-    console.print(styled(sglang, " ".join(best.sglang)))
+    served = " ".join(best.sglang)
+    console.print(styled("[bold]SGLang[/bold]: python -m sglang.launch_server --model-path MODEL {}", served))
 
 
 def _layouts(record: ServingPlanRecord) -> Table:
