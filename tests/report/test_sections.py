@@ -56,6 +56,7 @@ def one_of_each() -> dict[str, Any]:
     model, table = "deepseek-v3", "examples/small_mixtures/runs.parquet"
     results = [
         moewright.inspect(model, hardware="H100", devices=16),
+        moewright.inspect([model, "glm-4.5-air", "kimi-k2"], hardware="H100", devices=16),
         moewright.predict("olmoe-1b-7b", "5T"),
         moewright.plan("olmoe-1b-7b", hardware="H100", devices=64, price="H100=2.5", train_tokens="1T"),
         moewright.plan("olmoe-1b-7b", hardware="H100", devices=8, serve=True),
@@ -106,6 +107,9 @@ def test_only_what_has_more_takes_explain(capsys: pytest.CaptureFixture[str]) ->
     assert (code, err) == (0, "")
     assert "mxfp4" in out
     code, out, err = run(capsys, "inspect", "olmoe-1b-7b", "dbrx", "--explain")
+    assert (code, err) == (0, "")
+    assert "routed experts" in out
+    code, out, err = run(capsys, "laws", "zhao2025", "--explain")
     assert (code, err) == (0, "moewright: warning: explain: this answer is all that there is\n")
     code, out, err = run(capsys, "inspect", "olmoe-1b-7b", "--explain", "--json")
     assert (code, out, err) == (2, "", "moewright: explain: --json has all of it; leave it out\n")

@@ -46,7 +46,7 @@ SECTIONS: dict[str, str] = {
 command loads what its own result needs and nothing else."""
 
 
-EXPLAINED = ("Inspection", "LayoutPlan", "ServingPlan", "Prediction", "Fit", "LawList")
+EXPLAINED = ("Inspection", "InspectionComparison", "LayoutPlan", "ServingPlan", "Prediction", "Fit", "LawList")
 """Results whose sections leave out what `--explain` shows. `Designs` knows itself whether it is to be explained."""
 
 
