@@ -26,6 +26,7 @@ from moewright import laws
 from moewright.errors import UserError
 from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.fit_settings import FitSettings
+from moewright.laws.fitting.fitted_law import FittedLaw
 from tests.laws.tables import SHARED_DATA, joint_moe, public_table, takano
 
 LEVEL = 0.9
@@ -132,19 +133,29 @@ def directions(law: str, table: pd.DataFrame) -> dict[str, np.ndarray]:
     return {**found, "random": np.zeros(len(table))}
 
 
-def resample(name: str, direction: str, number: int) -> dict[str, Any]:
-    """One line of the results."""
-    _, law, settings = TABLES[name]
+def drawn_split(name: str, direction: str, number: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """85 % of a table's rows, and which of them (R,) are the largest 5 to 25 % in a direction."""
     table = read(name)
     random = np.random.default_rng([number, 7])
     table = table.iloc[random.permutation(len(table))[: round(0.85 * len(table))]].reset_index(drop=True)
     share = random.uniform(0.05, 0.25)
-    score = directions(law, table)[direction] if direction != "random" else random.random(len(table))
-    kept = score >= np.sort(score)[-max(1, round(share * len(table)))]
+    score = directions(TABLES[name][1], table)[direction] if direction != "random" else random.random(len(table))
+    return table, score >= np.sort(score)[-max(1, round(share * len(table)))]
+
+
+def fitted_to(name: str, rows: pd.DataFrame) -> FittedLaw:
+    """The table's law, fitted to some of its rows."""
+    _, law, settings = TABLES[name]
+    return LawFitter(laws.get(law), FitSettings.from_dict({**SETTINGS, **settings})).fit(rows).law_
+
+
+def resample(name: str, direction: str, number: int) -> dict[str, Any]:
+    """One line of the results."""
+    table, kept = drawn_split(name, direction, number)
     line: dict[str, Any] = {"table": name, "direction": direction, "resample": number, "kept": int(kept.sum())}
     start = time.perf_counter()
     try:
-        fitted = LawFitter(laws.get(law), FitSettings.from_dict({**SETTINGS, **settings})).fit(table[~kept]).law_
+        fitted = fitted_to(name, table[~kept])
         low, high = fitted.interval(table[kept], LEVEL)
     except UserError as error:
         return {**line, "refused": str(error)}

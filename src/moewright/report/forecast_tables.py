@@ -48,9 +48,7 @@ def print_forecast(console: Screen, forecast: Forecast) -> None:
         console.print()
         console.print(_leverage(forecast.leverage))
     console.print()
-    console.print(
-        styled("[dim]{}. The law is assumed to have no error but noise: real intervals are wider.[/dim]", RULE)
-    )
+    console.print(styled("[dim]{}. Fits differ by noise only, as if the form were right.[/dim]", RULE))
 
 
 def _print_expected(console: Screen, title: str, rows: list[QuantityForecast]) -> None:
@@ -74,6 +72,11 @@ def _print_expected(console: Screen, title: str, rows: list[QuantityForecast]) -
             verdict = styled(f"[{_COLOURS[row.verdict]}]{{}}[/]{{}}", row.verdict, _why(row))
             table.add_row(row.name, _amount(row.name, row.truth), interval, _width(row.relative_width), verdict)
         console.print(table)
+        for row in chosen:
+            if row.new_run is not None:
+                console.print(f"One new run there, as a fit prints it with the form's own error: ±{row.new_run:.1%}.")
+            if row.withheld is not None:
+                console.print(f"A fit to these runs would print no interval there: {row.withheld}.")
 
 
 def _why(row: QuantityForecast) -> str:

@@ -14,7 +14,7 @@ from moewright.files import read_mapping
 from moewright.laws.catalogue import get, names
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.observations import as_frame, read_columns
-from moewright.laws.fitting.reach import Reach, extrapolate, has_ratios, why_beyond
+from moewright.laws.fitting.reach import Reach, drawn_errors, extrapolate, has_ratios, standard_errors, why_beyond
 from moewright.laws.fitting.uncertainty import LEVEL, half_interval, interval_of
 from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
@@ -141,13 +141,9 @@ class FittedLaw(Law):
         with np.errstate(over="ignore", invalid="ignore"):
             losses = np.asarray(self.form.loss(self._draw_columns(2), {n: v[None] for n, v in columns.items()}))
             centre = np.asarray(self.form.loss(self.coefficients, columns))
-        weights = record.weights.copy()
-        weights[[outlier.row - 1 for outlier in record.outliers]] = 0.0
+        drawn = self._drawn_residuals(losses.shape, np.random.default_rng(0))
         number = record.num_rows - len(record.outliers)
         freedom = max(number - record.num_free, 1)
-        random = np.random.default_rng(0)
-        sign = random.choice([-1.0, 1.0], size=losses.shape)
-        drawn = sign * random.choice(record.residuals, size=losses.shape, p=weights / weights.sum())
         wider = _for_few_rows(number, freedom, level)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             spread = wider * (np.log(losses) - np.log(centre) + drawn)
@@ -196,6 +192,32 @@ class FittedLaw(Law):
         columns = {name: values[None] for name, values in checked.items()}
         dimensions = max(values.ndim for values in columns.values())
         return _interval(np.asarray(self.form.loss(self._draw_columns(dimensions), columns)), level)
+
+    def drawn_losses(self, columns: Mapping[str, Array], some: slice = slice(None)) -> Array:
+        """Losses (B, R) of one new run of every target under some of the draws: what `prediction_interval` adds up.
+
+        Each draw has its coefficients, a residual for each target, and one slope of the form's error for each direction
+        outside the rows, so that what two targets share in distance cancels between them (`reach.drawn_errors`). The
+        share of draws under which one target lies below another says how sure the runs make it; that it does, on
+        public tables: `tests/benchmarks/bench_choices.py`. The same call gives the same losses. InapplicableLaw where
+        the fit has no draws.
+        """
+        reaches, number = self._reaches(), len(self.record.draws)
+        standard = standard_errors(reaches, number, np.random.default_rng(0))[some]
+        coefficients = {name: values[some] for name, values in self._draw_columns(2).items()}
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = np.asarray(self.form.loss(coefficients, {name: values[None] for name, values in columns.items()}))
+            errors = drawn_errors(reaches, columns, standard)
+            # Of every part of the draws its own, for callers that take them in parts.
+            residuals = self._drawn_residuals(errors.shape, np.random.default_rng([1, some.start or 0]))
+            return np.asarray(losses * np.exp(errors + residuals))
+
+    def _drawn_residuals(self, shape: tuple[int, ...], random: np.random.Generator) -> Array:
+        """Residuals of log losses, drawn as often as their rows weigh, outliers apart, and with either sign."""
+        weights = self.record.weights.copy()
+        weights[[outlier.row - 1 for outlier in self.record.outliers]] = 0.0
+        sign = random.choice([-1.0, 1.0], size=shape)
+        return np.asarray(sign * random.choice(self.record.residuals, size=shape, p=weights / weights.sum()))
 
     def optimum_interval(self, level: float = LEVEL, **arguments: Any) -> dict[str, Interval]:
         """Interval of each answer of `optimum`, by solving for it under every draw; NaN for one that hangs on a

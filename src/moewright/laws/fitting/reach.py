@@ -46,6 +46,8 @@ _MOST_RAISED = 5.0
 NEARBY = 1.1
 # Beyond a size that is in no unit: a relative error of e is no prediction.
 _LARGEST_ERROR = 1.0
+# So that what is infinitely far (0 of something that the runs had) still has an error that can be compared.
+_FARTHEST = 50.0
 
 
 class Reach(Record):
@@ -151,6 +153,30 @@ def extrapolate(reaches: Iterable[Reach], columns: Mapping[str, Array]) -> Extra
         largest = np.maximum(largest, variance)
         beyond |= distance > reach.supported * (1 + 1e-9)
     return Extrapolation(np.sqrt(np.maximum(others, compute)), freedom, beyond)
+
+
+def drawn_errors(reaches: Sequence[Reach], columns: Mapping[str, Array], standard: Array) -> Array:
+    """The form's error of the log loss (B, R) at targets (R,), from (B, directions) draws of `standard_errors`.
+
+    Each draw has one slope a direction for all targets, so that what two of them share in distance cancels between
+    them. Spreads are those of `extrapolate`.
+    """
+    directions = directions_of(columns)
+    distances = np.array([reach.distance(directions[reach.direction]) for reach in reaches])
+    distances = np.minimum(distances, _FARTHEST)
+    slopes = np.array([reach.slope for reach in reaches])[:, None]
+    compute = np.array([reach.direction == COMPUTE for reach in reaches])
+    alone = ((slopes * distances) ** 2)[~compute].sum(axis=0)
+    told = ((slopes * distances) ** 2)[compute].sum(axis=0)
+    # Compute, which the other directions move, counts where it is more: their errors then grow to its size.
+    grown = np.sqrt(np.maximum(alone, told) / np.where(alone > 0, alone, 1.0))
+    errors = (standard[:, ~compute] @ (slopes * distances)[~compute]) * grown
+    return np.asarray(np.where(alone > 0, errors, standard[:, compute] @ (slopes * distances)[compute]))
+
+
+def standard_errors(reaches: Sequence[Reach], number: int, random: np.random.Generator) -> Array:
+    """Student's t (number, directions), each direction with its degrees of freedom."""
+    return np.stack([random.standard_t(reach.freedom, number) for reach in reaches], axis=1)
 
 
 def why_beyond(reaches: Iterable[Reach], columns: Mapping[str, Array], place: int) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from moewright.laws.fitting.problem import Problem, objective_named
+from moewright.laws.fitting.reach import Reach, extrapolate, why_beyond
 from moewright.laws.fitting.uncertainty import DEGENERATE, LEVEL, PINNED_HALF_WIDTH, interval_of
 from moewright.laws.forecasting.simulation import SimulatedFits, optimum_arguments
 from moewright.laws.law import LossForm, Optimum
@@ -66,6 +67,11 @@ class QuantityForecast(Record):
     missing: float = 0.0
     """Share of the fits in which it has no value."""
     verdict: str = NOT_IDENTIFIED
+    new_run: float | None = None
+    """Of a prediction: half the 90 % interval of one new run's log loss as a fit to these runs would print it, with
+    noise and the form's own error by their holdouts (`reach`)."""
+    withheld: str | None = None
+    """Why a fit to these runs would print no such interval, and which runs would support one."""
 
 
 def expect(
@@ -102,8 +108,23 @@ def expect(
         row = QuantityForecast(kind="prediction", name="loss", at=at, undetermined=undetermined)
         with np.errstate(all="ignore"):
             values = np.broadcast_to(problem.form.loss(draws, at), found.draws.shape[:1])
-        rows.append(_with_spread(row, float(problem.form.loss(named, at)), values, losses))
+        row = _with_spread(row, float(problem.form.loss(named, at)), values, losses)
+        rows.append(_with_new_run(row, found.reaches, noise))
     return tuple(rows)
+
+
+def _with_new_run(row: QuantityForecast, reaches: Sequence[Sequence[Reach]], noise: float) -> QuantityForecast:
+    """A prediction with what a fit's interval of one new run adds: noise, and what the form may err beyond the runs."""
+    if row.low is None or row.high is None or row.low <= 0 or row.verdict == NOT_IDENTIFIED or not reaches:
+        return row
+    at = {name: np.array([value]) for name, value in row.at.items()}
+    # Ranges and cuts are those of the planned runs, alike in all simulated tables.
+    withheld = why_beyond(reaches[0], at, 0)
+    if withheld is not None:
+        return row.model_copy(update={"withheld": withheld})
+    form_error = float(np.median([extrapolate(each, at).half_width(LEVEL)[0] for each in reaches]))
+    coefficients = np.log(row.high / row.low) / 2
+    return row.model_copy(update={"new_run": float(np.hypot(np.hypot(coefficients, _ONE_RUN * noise / 2), form_error))})
 
 
 def _optima(

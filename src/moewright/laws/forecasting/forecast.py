@@ -2,7 +2,8 @@
 
 A law is assumed to be true, losses of the planned runs are simulated from it with the noise between seeds, the form is
 fitted to each simulated table, and the spread of what the fits find is the interval to expect. The assumed law has no
-error but noise, so real intervals are wider: a quantity that the forecast cannot pin, the runs will not pin.
+error but noise: a quantity that the forecast cannot pin, the runs will not pin. What a real fit adds to the interval of
+a loss for the form's own error, found by holding out the largest of the same runs, stands beside it (`new_run`).
 """
 
 from collections import Counter
