@@ -158,7 +158,7 @@ def test_draws_of_losses_spread_as_the_interval_does_and_keep_what_targets_share
     sizes = top * np.array([0.5, 1.5, 3.0, 3.0])
     columns = {"total_params": sizes, "train_tokens": np.full(4, 5e10)}
     losses = np.log(fitted.drawn_losses(columns))
-    low, high = np.log(fitted.prediction_interval(**columns))
+    low, high = np.log(fitted.interval(columns))
     spread = np.diff(np.quantile(losses, [0.05, 0.95], axis=0), axis=0)[0]
     assert spread == pytest.approx(high - low, rel=0.35)
     # Two equal targets differ by the residuals of their runs only, however far out they lie.
