@@ -14,7 +14,7 @@ from moewright.files import read_mapping
 from moewright.laws.catalogue import get, names
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.observations import as_frame, read_columns
-from moewright.laws.fitting.reach import Reach, drawn_errors, extrapolate, has_ratios, standard_errors, why_beyond
+from moewright.laws.fitting.reach import Reach, drawn_errors, drawn_t, extrapolate, has_ratios, why_beyond
 from moewright.laws.fitting.uncertainty import LEVEL, half_interval, interval_of
 from moewright.laws.form import Form, check_sign
 from moewright.laws.law import MAY_JUDGE, InapplicableLaw, Law, LossForm, LossLaw, Optimum
@@ -203,7 +203,7 @@ class FittedLaw(Law):
         the fit has no draws.
         """
         reaches, number = self._reaches(), len(self.record.draws)
-        standard = standard_errors(reaches, number, np.random.default_rng(0))[some]
+        standard = drawn_t(reaches, number, np.random.default_rng(0))[some]
         coefficients = {name: values[some] for name, values in self._draw_columns(2).items()}
         with np.errstate(over="ignore", invalid="ignore"):
             losses = np.asarray(self.form.loss(coefficients, {name: values[None] for name, values in columns.items()}))

@@ -156,7 +156,7 @@ def extrapolate(reaches: Iterable[Reach], columns: Mapping[str, Array]) -> Extra
 
 
 def drawn_errors(reaches: Sequence[Reach], columns: Mapping[str, Array], standard: Array) -> Array:
-    """The form's error of the log loss (B, R) at targets (R,), from (B, directions) draws of `standard_errors`.
+    """The form's error of the log loss (B, R) at targets (R,), from (B, directions) draws of `drawn_t`.
 
     Each draw has one slope a direction for all targets, so that what two of them share in distance cancels between
     them. Spreads are those of `extrapolate`.
@@ -174,7 +174,7 @@ def drawn_errors(reaches: Sequence[Reach], columns: Mapping[str, Array], standar
     return np.asarray(np.where(alone > 0, errors, standard[:, compute] @ (slopes * distances)[compute]))
 
 
-def standard_errors(reaches: Sequence[Reach], number: int, random: np.random.Generator) -> Array:
+def drawn_t(reaches: Sequence[Reach], number: int, random: np.random.Generator) -> Array:
     """Student's t (number, directions), each direction with its degrees of freedom."""
     return np.stack([random.standard_t(reach.freedom, number) for reach in reaches], axis=1)
 
