@@ -78,6 +78,15 @@ def format_bytes(value: float, digits: int = 4) -> str:
     return f"{value:.0f} B"
 
 
+def format_size(value: float) -> str:
+    """A size or a ratio: whole numbers in full, others to three digits.
+
+    >>> format_size(8704.0), format_size(0.0234375)
+    ('8704', '0.0234')
+    """
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.3g}"
+
+
 def format_duration(seconds: float) -> str:
     """45 s, 12 min, 3.4 h, 2.1 days."""
     if seconds < 90:

@@ -8,8 +8,10 @@ from moewright.designs.budgets import make_budgets
 from moewright.designs.costs import costed_on, finalist_costs
 from moewright.designs.preference import whole_bill_at_equal_loss
 from moewright.designs.space import Space
+from moewright.errors import UserError
 from moewright.hardware import decode_tokens_per_second, memory_per_device
 from moewright.hf import load_architecture
+from moewright.report.design_tables import answer_lines
 
 SPACE = Space(widths=(2048, 2560), depths=(20, 24, 32), experts=(64, 128), top_k=(4, 8), dense_first=(0,))
 BUDGETS = {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"}
@@ -30,7 +32,11 @@ def test_a_named_cluster_is_laid_out_and_priced_as_plan_does() -> None:
     )
     tiny = moewright.design(**BUDGETS, space=SPACE, top=1, train_devices=1)  # type: ignore[call-overload]
     assert tiny.designs[0].costs.train_layout is None
-    assert "no layout of 1 H100" in tiny.warnings[0]
+    with pytest.raises(UserError) as refused:
+        moewright.plan(tiny.designs[0].architecture, hardware="H100", devices=1)
+    assert tiny.designs[0].costs.train_refusal == str(refused.value)
+    assert str(refused.value) in tiny.warnings[0]
+    assert str(refused.value) in " ".join(text for _, text in answer_lines(tiny))
 
 
 def test_hours_of_a_layout_beside_hours_by_utilisation_are_said() -> None:
@@ -38,7 +44,7 @@ def test_hours_of_a_layout_beside_hours_by_utilisation_are_said() -> None:
     asked = {"total_params": "5B", "train_tokens": "1T", "space": space, "top": 1, "train_devices": 8}
     large, small = (moewright.design(**asked, baseline=name) for name in ("deepseek-v3", "olmoe-1b-7b"))  # type: ignore[call-overload]
     assert large.baseline.as_built.costs.train_layout is None
-    assert any("no layout of 8 H100 fits deepseek-v3:" in warning for warning in large.warnings)
+    assert any(warning.startswith("deepseek-v3 has no layout (") for warning in large.warnings)
     assert small.baseline.as_built.costs.train_layout is not None
     assert not any("no layout" in warning for warning in small.warnings)
 
@@ -75,11 +81,60 @@ def test_the_bill_of_serving_is_that_of_the_fullest_batch() -> None:
         for batch in (2**k for k in range(11)):
             slow, fast = decode_tokens_per_second(olmoe, "H100", batch=batch, context=4096)
             fits = memory_per_device(olmoe, "H100", batch=batch, context=4096).fits
-            if batch == 1 or (fits and slow >= (floor or 0)):
+            if fits and slow >= (floor or 0):
                 tried[batch] = (1e12 / (batch * fast) / 3600, 1e12 / (batch * slow) / 3600)
         best = min(tried, key=lambda batch: tried[batch][1])
         assert costs.serve_batch == best
         assert costs.serve_device_hours == pytest.approx(tried[best])
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said() -> None:
+    """As the largest of its halves that fits, and nothing where not one sequence does."""
+    olmoe, deepseek = (load_architecture(name).architecture for name in ("olmoe-1b-7b", "deepseek-v3"))
+    asked = {"hardware": "H100", "train_tokens": "5T", "serve_tokens": "1T", "context": 4096, "batch": 4096}
+    budgets = make_budgets(asked)
+    on = costed_on(budgets)
+    fits = [
+        batch
+        for batch in (4096 >> k for k in range(13))
+        if memory_per_device(olmoe, "H100", batch=batch, context=4096).fits
+    ]
+    assert finalist_costs(olmoe, 5e12, budgets, on).serve_batch == max(fits) < 4096
+    none = finalist_costs(deepseek, 5e12, budgets, on)
+    assert none.serve_batch == 0
+    assert none.whole_bill is None
+    alike = {**asked, "hardware": None, "total_params": "20B", "active_params": "3B", "space": SPACE, "top": 1}
+    answer = moewright.design(**alike, baseline="deepseek-v3")  # type: ignore[call-overload]
+    costs = answer.to_dict()["designs"][0]["costs"]
+    assert 0 < costs["serve_batch"] < 4096
+    assert answer.to_dict()["baseline"]["as_built"]["costs"]["serve_device_hours"] is None
+    assert answer.to_dict()["baseline"]["as_built"]["design_against_it"]["whole_bill"] is None
+    said = [warning for warning in answer.warnings if warning.startswith("serve-tokens:")]
+    assert any("4096 sequences of the first design" in warning for warning in said)
+    assert any("deepseek-v3" in warning and "no bill" in warning for warning in said)
+    assert f"{costs['serve_batch']} of 4096 at a time" in " ".join(text for _, text in answer_lines(answer))
+    with pytest.raises(UserError, match="serve-tokens: not one sequence"):
+        moewright.design(**{**alike, "context": "10M"})
+
+
+def test_the_middle_of_a_bill_is_formed_in_one_way() -> None:
+    """The difference that is printed is that of the sums by which the choice is made."""
+    answer = moewright.design(**BUDGETS, space=SPACE, top=1, price="H100=2", serve_tokens="1T")  # type: ignore[call-overload]
+    first, beside = answer.designs[0].costs, answer.baseline.as_built.costs
+    assert first.whole_bill is not None
+    assert beside.whole_bill is not None
+    one, other = (sum(np.sqrt(low * high) for low, high in bill) for bill in (first.whole_bill, beside.whole_bill))
+    found = answer.to_dict()["baseline"]["as_built"]["design_against_it"]["whole_bill"]
+    assert found == pytest.approx(one / other - 1)
+
+
+def test_shown_designs_are_priced_as_the_choice_priced_them() -> None:
+    """One row of the columns that chose against the same design by itself."""
+    answer = moewright.design(**BUDGETS, space=SPACE, top=3)  # type: ignore[call-overload]
+    for design in answer.designs:
+        alone = finalist_costs(design.architecture, design.train_tokens, answer.budgets, answer.choice.on)
+        for name, value in vars(alone).items():
+            assert vars(design.costs)[name] == (None if value is None else pytest.approx(value, rel=1e-9))
 
 
 def test_a_whole_bill_prefers_smaller_designs() -> None:

@@ -14,6 +14,7 @@ from moewright import Architecture, UserError
 from moewright.architecture.cache import cache_bytes_per_sequence
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
 from moewright.architecture.weight_formats import weights_bytes
+from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import build_design, columns
 from moewright.designs.groups import groups_of
 from moewright.designs.principles import best_num_experts, conflict_scale, sparsity_at
@@ -21,7 +22,7 @@ from moewright.designs.space import Space
 from moewright.hardware import decode_tokens_per_second
 from moewright.hf import from_config, to_config
 from moewright.report.design_folder import write_designs
-from moewright.report.design_tables import answer_lines
+from moewright.report.design_tables import answer_lines, budget_lines
 from tests.hf import oracle
 
 BUDGETS = [
@@ -215,3 +216,22 @@ def test_a_published_model_against_the_laws() -> None:
         top=1,
     )
     assert faster.designs[0].costs.decode_tokens_per_second[0] >= 250
+
+
+def test_the_line_of_budgets_has_all_of_them() -> None:
+    """Every option that bounds, trains, serves or prices is in the words that stand above an answer."""
+    asked = {
+        "hardware": "H200",
+        "active_params": "3B",
+        "decode_tokens_per_second": 50,
+        "time_to_first_token": 9,
+        "train_device_hours": "184320",
+        "train_hardware": "B200",
+        "train_devices": 256,
+        "price": {"H200": 2.5, "B200": 4.75},
+        "serve_tokens": "5T",
+    }
+    said = " ".join(budget_lines(make_budgets(asked)))
+    own = ("H200", "3.00B active", "50 tokens/s", "in 9 s", "184K device-hours", "256 x B200", "5.00T tokens served")
+    for words in (*own, "H200 at 2.5 an hour", "B200 at 4.75 an hour"):
+        assert words in said, words

@@ -47,6 +47,7 @@ def test_ends_at_which_no_space_is_wider_are_left_out() -> None:
     for end in ("expert size from", "width/layers to", "experts' share of active to", "active/total from"):
         assert any(name.startswith(end) for name in dict(wider_spaces(Space())))
         assert not any(name.startswith(f"{end} ") for name in names)
+    assert "width to 8704" in dict(wider_spaces(Space()))
 
 
 def test_a_flip_says_what_the_answer_loses_there(answer: Designs) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import moewright
 from moewright.architecture import Architecture
+from moewright.architecture.inventory import inventory
 from moewright.architecture.mixers import AnyAttention, LatentAttention
 from moewright.hardware import Parallelism, load_device, training_memory
 from moewright.hardware.activations import megatron_keeping, recompute_code, recompute_of
@@ -17,12 +19,14 @@ from moewright.hardware.layout_search import (
     CHUNKS,
     MICRO_BATCHES,
     TrainingJob,
+    kept_states,
     layout_memory,
     recompute_menu,
     search_layouts,
 )
+from moewright.hardware.pretraining import OPTIMIZER_BYTES
 from moewright.hardware.training_coefficients import training_coefficients
-from moewright.hardware.training_step import domain_devices, step_seconds
+from moewright.hardware.training_step import domain_devices, orthogonalising_flops, step_seconds, update_traffic
 from moewright.hf import load_architecture
 from tests.benchmarks.memory_receipts import receipts
 
@@ -269,3 +273,74 @@ def test_memory_of_columns_is_memory_of_one() -> None:
             keeping=megatron_keeping(),
         )
         assert float(kept.total) == pytest.approx(held.total[row]) == pytest.approx(again.total[place])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "gradients", "moved"),
+    [
+        # read and written in an update, by hand: gradient; copy and moments twice; the weight
+        ("adamw", "fp32", 4 + 2 * (4 + 4 + 4) + 2),
+        ("adamw", "bf16", 2 + 2 * (4 + 4 + 4) + 2),
+        ("adamw_bf16_moments", "fp32", 4 + 2 * (4 + 2 + 2) + 2),
+        ("adamw_precision_aware", "bf16", 2 + 2 * (2 + 2 + 2) + 2 * 2),  # the weight's half is read besides
+        ("adamw_8bit", "fp32", 4 + 2 * (4 + 1 + 1) + 2),
+        ("muon", "fp32", 4 + 2 * (4 + 4) + 2),
+    ],
+)
+def test_what_an_update_moves(optimizer: Any, gradients: Any, moved: int) -> None:
+    assert update_traffic(optimizer, gradients) == moved
+
+
+def test_muon_multiplies_as_torch_does() -> None:
+    """FLOPs of an update of one dense layer's matrices by torch's Muon and its own counter."""
+    torch = pytest.importorskip("torch")
+    counter = pytest.importorskip("torch.utils.flop_counter")
+    model = load_architecture(
+        {
+            **json.loads(Path(QWEN).read_text(encoding="utf-8")),
+            "num_hidden_layers": 1,
+            "hidden_size": 64,
+            "moe_intermediate_size": 32,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+        }
+    ).architecture
+    flops: dict[bool, float] = {False: 0.0, True: 0.0}
+    params: dict[bool, float] = {False: 0.0, True: 0.0}
+    for times, weight in inventory(model):
+        routed = weight.component == "routed_experts"
+        params[routed] += times * weight.params
+        if weight.use != "matmul" or weight.component in ("embedding", "lm_head"):
+            continue
+        matrix = torch.nn.Parameter(torch.randn(weight.outputs, weight.inputs))
+        matrix.grad = torch.randn_like(matrix)
+        with counter.FlopCounterMode(display=False) as counted:
+            torch.optim.Muon([matrix]).step()
+        flops[routed] += times * weight.copies * counted.get_total_flops()
+    expected = tuple(flops[routed] / params[routed] for routed in (False, True))
+    assert orthogonalising_flops(model) == pytest.approx(expected)
+
+
+def test_steps_follow_gradients_and_optimizer() -> None:
+    def seconds(**settings: Any) -> dict[str, float]:
+        plan = moewright.plan(OLMOE, hardware="H100", devices=64, layout="ep=8", **settings)
+        return {name: ends[0] for name, ends in plan.layouts[0].components.items()}
+
+    usual, half = seconds(), seconds(gradient_dtype="bf16")
+    assert half["data"] == pytest.approx(usual["data"] * (2 + 2) / (4 + 2))
+    assert half["optimizer"] == pytest.approx(usual["optimizer"] * 28 / 30)
+    lean, muon = seconds(optimizer="adamw_8bit"), seconds(optimizer="muon")
+    assert lean["optimizer"] == pytest.approx(usual["optimizer"] * 18 / 30)
+    assert muon["optimizer"] > usual["optimizer"] * 22 / 30
+    same = set(usual) - {"data", "optimizer"}
+    assert all(each[name] == usual[name] for each in (half, lean, muon) for name in same)
+
+
+def test_only_8_bit_weights_need_their_copy_whole() -> None:
+    """As `megatron_flags` asks: with nvfp4 there is no --fp4-param-gather, so weights stay in bf16."""
+    for precision, kept in (("bf16", 6), ("fp8", 8), ("mxfp8", 8), ("nvfp4", 6)):
+        plan = moewright.plan(
+            OLMOE, hardware="B200", devices=8, layout="ep=8", precision=precision, optimizer="adamw_precision_aware"
+        )
+        assert ("param-gather" in " ".join(plan.layouts[0].megatron)) == (kept == 8)
+        assert OPTIMIZER_BYTES[kept_states("adamw_precision_aware", precision)] == kept  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """What designs cost: training, decoding, first token and cache, on the budgets' device or on a usual one."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -80,15 +80,31 @@ class Costs:
     train_money: tuple[Any, Any] | None = None
     """Where the price is known."""
     serve_device_hours: tuple[Any, Any] | None = None
-    """Of the tokens of the model's life, where their number is given."""
+    """Of the tokens of the model's life, where their number is given; infinite where not one sequence fits."""
     serve_batch: Any = None
-    """Sequences at a time on the devices of the bill."""
+    """Sequences at a time on the devices of the bill; 0 where not one fits."""
     serve_money: tuple[Any, Any] | None = None
+
+    train_refusal: str | None = None
+    """Why `train_layout` is None although devices were named, in the words of `plan`."""
+
+    def take(self, chosen: Any) -> "Costs":
+        """Those of some designs of many, by an index or mask; a number chooses one."""
+
+        def some(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return some(value[0]), some(value[1])
+            if value is None or isinstance(value, str):
+                return value
+            found = np.asarray(value)[chosen]
+            return found if found.ndim else found.item()
+
+        return Costs(**{item.name: some(getattr(self, item.name)) for item in fields(self)})
 
     @property
     def whole_bill(self) -> tuple[tuple[Any, Any], tuple[Any, Any]] | None:
         """Training and serving, in money where both prices are known, else in hours of the one device."""
-        if self.serve_device_hours is None:
+        if self.serve_device_hours is None or not np.any(self.serve_batch):
             return None
         if self.train_money is not None and self.serve_money is not None:
             return self.train_money, self.serve_money
@@ -196,12 +212,15 @@ def design_costs(architecture: Countable[Any], train_tokens: Any, budgets: Budge
     )
 
 
-def finalist_costs(architecture: Architecture, train_tokens: float, budgets: Budgets, on: CostedOn) -> Costs:
+def finalist_costs(
+    architecture: Architecture, train_tokens: float, budgets: Budgets, on: CostedOn, costs: Costs | None = None
+) -> Costs:
     """The costs of one architecture: training in the fastest layout where the number of devices is named.
 
-    Where no layout fits the hours stay those of the range of utilisation, and `train_layout` None.
+    Where `plan` refuses, the hours stay those of the range of utilisation, `train_layout` is None, and `train_refusal`
+    says why. `costs`: what `design_costs` says of it, where that is known.
     """
-    costs = design_costs(architecture, train_tokens, budgets, on)
+    costs = costs or design_costs(architecture, train_tokens, budgets, on)
     if on.train_devices is None:
         return costs
     from moewright.hardware.layout_plan import plan_training
@@ -215,8 +234,8 @@ def finalist_costs(architecture: Architecture, train_tokens: float, budgets: Bud
             train_tokens=train_tokens,
             top=1,
         ).record.layouts[0]
-    except UserError:
-        return costs
+    except UserError as refusal:
+        return replace(costs, train_refusal=str(refusal))
     assert planned.cost is not None
     layout = ",".join(f"{name}={getattr(planned, name)}" for name in LAYOUT_SHOWN)
     return _trained(replace(costs, train_device_hours=planned.cost.device_hours, train_layout=layout), on)
@@ -237,6 +256,12 @@ def priced(hours: tuple[Any, Any], price: float | None) -> tuple[Any, Any] | Non
 def middle(ends: tuple[Any, Any]) -> Array:
     """The geometric mean of the ends of a range, numbers or columns."""
     return np.sqrt(np.asarray(ends[0], dtype=np.float64) * np.asarray(ends[1], dtype=np.float64))
+
+
+def middle_of_bill(bill: tuple[tuple[Any, Any], tuple[Any, Any]]) -> tuple[Array, Array]:
+    """The middles of training and of serving, which add up."""
+    training, serving = bill
+    return middle(training), middle(serving)
 
 
 def _whole(number: int) -> int:

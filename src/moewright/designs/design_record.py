@@ -39,14 +39,16 @@ class CostsRecord(Record):
     kv_bytes_per_token: float
     train_layout: str | None = None
     """The fastest on the named devices, whose hours then are printed; null: hours by the range of utilisation."""
+    train_refusal: str | None = None
+    """Why no layout of the named devices was found, in the words of `plan`."""
     train_days: Pair[float] | None = None
     """On the named number of devices."""
     train_money: Pair[float] | None = None
     """In the currency of the price; null without one."""
     serve_device_hours: Pair[float] | None = None
-    """Of the tokens of the model's life; null where their number was not given."""
+    """Of the tokens of the model's life; null where their number was not given, or not one sequence fits."""
     serve_batch: int | None = None
-    """Sequences at a time in a server of the bill."""
+    """Sequences at a time in a server of the bill; 0 where not one fits."""
     serve_money: Pair[float] | None = None
 
 

@@ -17,10 +17,11 @@ from moewright.designs.candidates import CANDIDATE_SIZES
 from moewright.designs.design_record import FlipRecord, SizesRecord
 from moewright.designs.groups import groups_of
 from moewright.designs.hearing import Hearing
-from moewright.designs.preference import PREFERENCES, Choice, choose_design, order_undecided, preference_scores
+from moewright.designs.preference import PREFERENCES, Choice, choose_design, order_undecided
 from moewright.designs.rules import RULES
 from moewright.designs.space import Space
 from moewright.errors import UserError
+from moewright.quantities import format_size
 
 SHARE = 0.2
 """By which prices and speeds are moved, up and down."""
@@ -60,32 +61,29 @@ def find_flips(problem: SearchProblem, within: FeasibleSet, choice: Choice) -> t
     """The choice under each changed assumption; a wider space that is more than can be searched is left out."""
     recommended = choice.designs.sizes(0)
 
-    def flip(assumption: str, searched: SearchProblem, other: Choice) -> Flip:
-        return Flip(
-            assumption, other.designs.sizes(0), len(other.undecided.designs), _loses(searched, other, recommended)
-        )
+    def flip(assumption: str, other: Choice) -> Flip:
+        return Flip(assumption, other.designs.sizes(0), len(other.undecided.designs), _loses(other, recommended))
 
     found = []
     for assumption, hearing in _other_hearings(choice.hearing):
-        found.append(flip(assumption, problem, choose_design(problem, within, choice.prefer, hearing)))
+        found.append(flip(assumption, choose_design(problem, within, choice.prefer, hearing)))
     for assumption, space in wider_spaces(problem.space):
         try:
             wider = search_problem(groups_of(space), problem.budgets, problem.judges)
         except UserError:  # larger than is searched
             continue
-        found.append(flip(assumption, wider, choose_design(wider, FeasibleSet(wider), choice.prefer)))
+        found.append(flip(assumption, choose_design(wider, FeasibleSet(wider), choice.prefer)))
     for assumption, changed in _other_costs(problem, choice):
-        found.append(flip(assumption, problem, changed))
+        found.append(flip(assumption, changed))
     return tuple(found)
 
 
-def _loses(problem: SearchProblem, choice: Choice, sizes: Mapping[str, int]) -> float | None:
+def _loses(choice: Choice, sizes: Mapping[str, int]) -> float | None:
     designs = choice.undecided.designs
     same = np.logical_and.reduce([getattr(designs, name) == size for name, size in sizes.items()])
     if not same.any():
         return None
-    scores = preference_scores(problem, choice.undecided, choice.hearing, choice.prefer, choice.worth, choice.on)
-    above = float(scores[same][0] - scores.min())
+    above = float(choice.of_undecided[same][0])
     return math.expm1(above) if choice.by_cost else above
 
 
@@ -113,7 +111,7 @@ def wider_spaces(space: Space) -> Iterator[tuple[str, Space]]:
                 continue
             if wider == space:
                 continue
-            yield f"{rule.name} {'from' if _is_lower(space, field, value) else 'to'} {value:.3g}", wider
+            yield f"{rule.name} {'from' if _is_lower(space, field, value) else 'to'} {format_size(value)}", wider
 
 
 def _next_bounds(space: Space, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

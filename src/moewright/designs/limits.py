@@ -17,7 +17,7 @@ from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, IntColumn, columns
 from moewright.designs.groups import Groups
 from moewright.designs.rules import sizes_by_rules
-from moewright.designs.space import Space
+from moewright.designs.space import SWITCHED_OFF, Space
 from moewright.errors import UserError
 from moewright.quantities import format_bytes, format_count
 
@@ -191,18 +191,12 @@ def infeasible(groups: Groups, budgets: Budgets) -> UserError:
 
 def _excluding_rules(groups: Groups, limit: Limit) -> str:
     """The rules without one of which something would be left; all of them if it takes more than one."""
-    off = {
-        "least_experts_share": 0.0,
-        "most_experts_share": 1.0,
-        "least_active_over_total": 0.0,
-        "least_layers_at_1b_active": 0.0,
-    }
     alone = [
         name
-        for name, value in off.items()
+        for name, value in SWITCHED_OFF.items()
         if np.isfinite(_least(replace(groups, space=groups.space.model_copy(update={name: value})), limit, ()))
     ]
-    return " or ".join(f"{name} {getattr(groups.space, name):g}" for name in alone or off)
+    return " or ".join(f"{name} {getattr(groups.space, name):g}" for name in alone or SWITCHED_OFF)
 
 
 def _least(groups: Groups, limit: Limit, bounds: tuple[Limit, ...]) -> float:

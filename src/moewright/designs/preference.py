@@ -16,11 +16,21 @@ from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, columns
-from moewright.designs.costs import CostedOn, bytes_per_param, bytes_wanted, costed_on, design_costs, middle
+from moewright.designs.costs import (
+    CostedOn,
+    Costs,
+    bytes_per_param,
+    bytes_wanted,
+    costed_on,
+    design_costs,
+    middle,
+    middle_of_bill,
+)
 from moewright.designs.hearing import Hearing, hear
 from moewright.designs.judges import loss_of
 from moewright.designs.rules import published_mixtures
 from moewright.designs.undecided import Undecided, undecided_set
+from moewright.errors import UserError
 from moewright.hf.published_models import ModelEntry
 from moewright.laws import InapplicableLaw
 from moewright.laws.variable import Array
@@ -67,8 +77,14 @@ class Choice:
     """The best of each (experts, top_k, shared experts), best first."""
     scores: Array
     """(designs,): logarithm of the effective cost above the first's, or nats by preference for loss."""
+    of_undecided: Array
+    """(undecided designs,): the same of all of them."""
     worth: Worth
     on: CostedOn
+    costs: Costs
+    """Of `designs`, by the range of utilisation."""
+    unserved: int = 0
+    """Undecided designs of which not one sequence fits on the devices of the whole bill: none of them is chosen."""
 
     @property
     def by_cost(self) -> bool:
@@ -97,12 +113,32 @@ def order_undecided(
 ) -> Choice:
     """The undecided designs by a preference; another worth of training and other devices than the budgets' if given."""
     worth, on = worth or worth_of_training(problem.budgets, hearing), on or costed_on(problem.budgets)
-    scores = preference_scores(problem, undecided, hearing, prefer, worth, on)
+    counted = columns(undecided.designs, problem.space.vocab_size)
+    costs = design_costs(counted, problem.variables(undecided.designs).train_tokens, problem.budgets, on)
+    scores = preference_scores(undecided, costs, hearing, prefer, worth)
     d = undecided.designs
     order = np.lexsort((d.num_experts, d.num_layers, scores))
+    served = np.isfinite(scores)[order]
+    if not served.any():
+        raise UserError(
+            f"serve-tokens: not one sequence of {problem.budgets.context:,} tokens fits on {on.bill_devices} "
+            f"{on.serves} beside any undecided design; take more --devices or a shorter --context"
+        )
+    order = order[served]
     _, first = np.unique(d.kind[order], return_index=True)
     leaders = order[np.sort(first)]
-    return Choice(prefer, hearing, undecided, d.take(leaders), scores[leaders] - scores[leaders[0]], worth, on)
+    return Choice(
+        prefer,
+        hearing,
+        undecided,
+        d.take(leaders),
+        scores[leaders] - scores[leaders[0]],
+        scores - scores[leaders[0]],
+        worth,
+        on,
+        costs.take(leaders),
+        int((~served).sum()),
+    )
 
 
 def worth_of_training(budgets: Budgets, hearing: Hearing) -> Worth:
@@ -137,18 +173,15 @@ def nearest_published(total: float, active: float | None) -> ModelEntry:
     return min(published_mixtures(), key=distance)
 
 
-def preference_scores(
-    problem: SearchProblem, undecided: Undecided, hearing: Hearing, prefer: Preference, worth: Worth, on: CostedOn
-) -> Array:
+def preference_scores(undecided: Undecided, costs: Costs, hearing: Hearing, prefer: Preference, worth: Worth) -> Array:
     """(designs,): the logarithm of the effective cost of each, or its mean loss where cost does not choose."""
     mean = hearing.mean_by_law(undecided.losses)
     train, decode = WEIGHTS[prefer]
     if worth.nats is None or not (train or decode):
         return mean
-    counted = columns(undecided.designs, problem.space.vocab_size)
-    costs = design_costs(counted, problem.variables(undecided.designs).train_tokens, problem.budgets, on)
-    if costs.whole_bill is not None:
-        return whole_bill_at_equal_loss(costs.whole_bill, mean, worth.nats)
+    if costs.serve_device_hours is not None:
+        bill = costs.whole_bill
+        return np.full_like(mean, np.inf) if bill is None else whole_bill_at_equal_loss(bill, mean, worth.nats)
     hours, rate = middle(costs.train_device_hours), middle(costs.decode_tokens_per_second)
     return np.asarray(mean / worth.nats + train * np.log(hours) - decode * np.log(rate))
 
@@ -158,5 +191,5 @@ def whole_bill_at_equal_loss(bill: tuple[tuple[Any, Any], tuple[Any, Any]], mean
 
     As Sardana et al. minimise 6 N D_train + 2 N D_serve at equal loss (arXiv 2401.00448).
     """
-    training, serving = (middle(ends) for ends in bill)
+    training, serving = middle_of_bill(bill)
     return np.asarray(np.log(training * np.exp((mean - mean.min()) / worth) + serving))

@@ -163,7 +163,7 @@ def _designs(
                 regret=regret,
                 binding=tuple(option for option, broken in breaks.items() if broken[row]),
                 domain={w.name: domain(w, architecture, problem.budgets) for w in problem.judges},
-                costs=finalist_costs(architecture, tokens, problem.budgets, choice.on),
+                costs=finalist_costs(architecture, tokens, problem.budgets, choice.on, choice.costs.take(row)),
                 score=float(choice.scores[row]),
             )
         )
@@ -191,17 +191,18 @@ def _warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice:
     for has, what in ((plan.window, "windows"), (plan.latent_experts, "latent experts")):
         if has:
             found.append(f"{what}: in the costs of all designs; what they do to the loss no law sees and is not known")
-    if choice.on.train_devices is not None and first.costs.train_layout is None:
+    if first.costs.train_refusal is not None:
         found.append(
-            f"no layout of {choice.on.train_devices} {choice.on.trains} fits the first design: its hours are "
-            "by the usual range of utilisation; take more training devices"
+            f"the first design has no layout ({first.costs.train_refusal}): its hours are by the usual range of "
+            "utilisation"
         )
     for what, model in (("", baseline.as_built), (" as it is scaled", baseline.scaled)):
         if model is not None and first.costs.train_layout is not None and model.costs.train_layout is None:
             found.append(
-                f"no layout of {choice.on.train_devices} {choice.on.trains} fits {baseline.name}{what}: its hours are "
-                "by the usual range of utilisation, the design's of its fastest layout, so they do not compare"
+                f"{baseline.name}{what} has no layout ({model.costs.train_refusal}): its hours are by the usual range "
+                "of utilisation, the design's of its fastest layout, so they do not compare"
             )
+    found += _bill_warnings(first, baseline, problem, choice)
     hours, most = first.costs.train_device_hours[1], problem.budgets.train_device_hours
     if most is not None and first.costs.train_layout is not None and hours > most:
         found.append(
@@ -222,4 +223,21 @@ def _warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice:
         option, share = limit.option, float(limit.cost(first.architecture)) / limit.most
         if share < FULL:
             found.append(f"{option}: the first design uses {share:.0%} of this budget; another one, or the laws, bind")
+    return found
+
+
+def _bill_warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice: Choice) -> list[str]:
+    """Batches of the whole bill that are not the asked one, and what has no bill."""
+    where, found = f"on {choice.on.bill_devices} {choice.on.serves}", []
+    if choice.unserved:
+        found.append(
+            f"serve-tokens: of {choice.unserved:,} undecided designs not one sequence fits {where}; none of them can "
+            "be chosen"
+        )
+    models = (("the first design", first.costs), (baseline.name, baseline.as_built.costs))
+    for name, costs in (*models, (f"{baseline.name} as it is scaled", baseline.scaled and baseline.scaled.costs)):
+        batch, asked = costs and costs.serve_batch, problem.budgets.batch
+        if batch is not None and batch < asked:
+            least = f"the bill counts {batch:.0f} at a time" if batch else "not one fits, so it has no bill"
+            found.append(f"serve-tokens: {asked} sequences of {name} do not fit {where}, or are too slow; {least}")
     return found

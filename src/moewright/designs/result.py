@@ -12,7 +12,7 @@ from moewright.designs.baseline import Baseline, BesideModel, share_of
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates
-from moewright.designs.costs import Costs
+from moewright.designs.costs import Costs, middle_of_bill
 from moewright.designs.design_record import (
     BaselineRecord,
     BesideRecord,
@@ -320,11 +320,12 @@ def costs_record(costs: Costs) -> CostsRecord:
         time_to_first_token=_ends(costs.time_to_first_token),
         kv_bytes_per_token=float(costs.kv_bytes_per_token),
         train_layout=costs.train_layout,
+        train_refusal=costs.train_refusal,
         train_days=None if costs.train_days is None else _ends(costs.train_days),
         train_money=None if costs.train_money is None else _ends(costs.train_money),
-        serve_device_hours=None if costs.serve_device_hours is None else _ends(costs.serve_device_hours),
+        serve_device_hours=_ends(costs.serve_device_hours) if costs.serve_batch and costs.serve_device_hours else None,
         serve_batch=None if costs.serve_batch is None else int(costs.serve_batch),
-        serve_money=None if costs.serve_money is None else _ends(costs.serve_money),
+        serve_money=_ends(costs.serve_money) if costs.serve_batch and costs.serve_money else None,
     )
 
 
@@ -344,7 +345,9 @@ def difference(design: Design, other: BesideModel) -> DifferenceRecord:
         else share_of(design.costs.train_money, other.costs.train_money),
         whole_bill=None
         if design.costs.whole_bill is None or other.costs.whole_bill is None
-        else share_of(_added(design.costs.whole_bill), _added(other.costs.whole_bill)),
+        else share_of(
+            float(sum(middle_of_bill(design.costs.whole_bill))), float(sum(middle_of_bill(other.costs.whole_bill)))
+        ),
         loss=None if verdict is None else verdict.answer(),
         probability=other.probability,
         probability_by_draws=other.probability_by_draws,
@@ -354,11 +357,6 @@ def difference(design: Design, other: BesideModel) -> DifferenceRecord:
 def _both_ends(name: str, ends: tuple[Any, Any]) -> dict[str, float]:
     low, high = _ends(ends)
     return {f"{name}_low": low, f"{name}_high": high}
-
-
-def _added(bill: tuple[tuple[Any, Any], tuple[Any, Any]]) -> tuple[float, float]:
-    (train_low, train_high), (serve_low, serve_high) = bill
-    return float(train_low + serve_low), float(train_high + serve_high)
 
 
 def _ends(ends: tuple[Any, Any]) -> tuple[float, float]:

@@ -131,7 +131,7 @@ def sizes_by_rules(groups: Candidates, space: Space) -> tuple[IntColumn, IntColu
 def _lines_at_least_zero(groups: Candidates, space: Space) -> list[tuple[Any, Any]]:
     least, most, active = space.least_experts_share, space.most_experts_share, space.least_active_over_total
     found = []
-    if least > 0 or most < 1:
+    if space.bounds_by("least_experts_share", "most_experts_share"):
         vocabulary = 2 * space.vocab_size * groups.hidden_size  # embedding and head, never tied here
         experts, layers = _line(groups, "experts_active_params", space), _line(groups, "active_params", space)
         layers = layers[0] - vocabulary, layers[1]
@@ -139,11 +139,11 @@ def _lines_at_least_zero(groups: Candidates, space: Space) -> list[tuple[Any, An
             (experts[0] - least * layers[0], experts[1] - least * layers[1]),
             (most * layers[0] - experts[0], most * layers[1] - experts[1]),
         ]
-    if space.least_layers_at_1b_active > 0:
+    if space.bounds_by("least_layers_at_1b_active"):
         most_active = BILLION * (groups.num_layers / space.least_layers_at_1b_active) ** (1 / LAYERS_EXPONENT)
         used = _line(groups, "active_params", space)
         found.append((most_active - used[0], -used[1]))
-    if active > 0:
+    if space.bounds_by("least_active_over_total"):
         used, all_of_it = _line(groups, "active_params", space), _line(groups, "total_params", space)
         found.append((used[0] - active * all_of_it[0], used[1] - active * all_of_it[1]))
     return found

@@ -20,6 +20,14 @@ LARGEST_RATIO = 1e6
 # Of shapes, and of mixtures: a list that takes half a second.
 MOST_COMBINATIONS = 500_000
 
+SWITCHED_OFF: dict[str, float] = {
+    "least_experts_share": 0.0,
+    "most_experts_share": 1.0,
+    "least_active_over_total": 0.0,
+    "least_layers_at_1b_active": 0.0,
+}
+"""The rules that count parameters, each with the value at which it excludes nothing."""
+
 WIDE = "wide"
 """The word that `--space` takes instead of a file."""
 
@@ -216,10 +224,7 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             least_expert_size=128,
             least_expert_size_over_width=0.0,
             most_expert_size_over_width=4.0,
-            least_experts_share=0.0,
-            most_experts_share=1.0,
-            least_active_over_total=0.0,
-            least_layers_at_1b_active=0.0,
+            **SWITCHED_OFF,  # type: ignore[arg-type]
         )
 
     @property
@@ -245,6 +250,10 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} has a value twice")
         return self
+
+    def bounds_by(self, *rules: str) -> bool:
+        """Whether any of these rules that count parameters can exclude something."""
+        return any(getattr(self, name) != SWITCHED_OFF[name] for name in rules)
 
     def _facts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("widths", "depths", "experts", "top_k", "vocab_size", "target")}

@@ -29,6 +29,7 @@ from moewright.hardware.layout_search import (
     TrainingJob,
     broken_rules,
     fastest_layouts,
+    kept_states,
     layout_memory,
     search_layouts,
 )
@@ -158,7 +159,15 @@ def plan_training(
             notes.insert(0, f"This layout does not fit: it holds {held.total[0] / 1e9:.0f} GB.")
     coefficients = coefficients or training_coefficients()
     parts = step_seconds(
-        architecture, device, devices, found, tokens_per_sequence=length, precision=precision, coefficients=coefficients
+        architecture,
+        device,
+        devices,
+        found,
+        tokens_per_sequence=length,
+        precision=precision,
+        optimizer=kept_states(optimizer, precision),
+        gradient_dtype=gradient_dtype,
+        coefficients=coefficients,
     )
     middle = np.asarray(sum(parts.values()))
     reach = coefficients.range_on(device.name, device.compute_dtype(PRODUCT_FORMATS[precision]))

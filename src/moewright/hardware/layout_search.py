@@ -29,7 +29,13 @@ from moewright.architecture.mixers import AnyAttention, LatentAttention
 from moewright.architecture.spec import Architecture
 from moewright.hardware.activations import NOTHING, megatron_keeping, recompute_code, recompute_of
 from moewright.hardware.devices import Device
-from moewright.hardware.pretraining import GradientDtype, OptimizerName, TrainingMemory, memory_of
+from moewright.hardware.pretraining import (
+    GradientDtype,
+    OptimizerName,
+    TrainingMemory,
+    has_halved_copy,
+    memory_of,
+)
 from moewright.hardware.serving import RESERVE
 from moewright.hardware.training_step import KEPT_BYTES, LayoutColumns, TrainingPrecision, domain_devices
 
@@ -181,7 +187,7 @@ def layout_memory(job: TrainingJob, layouts: LayoutColumns) -> TrainingMemory[An
             chosen,
             tokens=chosen.micro_batch * float(job.tokens_per_sequence),
             recompute=recompute_of(int(code)),
-            optimizer=_states(job),
+            optimizer=kept_states(job.optimizer, job.precision),
             gradient_dtype=job.gradient_dtype,
             keeping=megatron_keeping(KEPT_BYTES[job.precision]),
         )
@@ -190,11 +196,14 @@ def layout_memory(job: TrainingJob, layouts: LayoutColumns) -> TrainingMemory[An
     return TrainingMemory(**parts)
 
 
-def _states(job: TrainingJob) -> OptimizerName:
-    """8-bit weights lack the upper half of their fp32 copy, so that it is kept whole."""
-    if job.optimizer == "adamw_precision_aware" and job.precision != "bf16":
+def kept_states(optimizer: OptimizerName, precision: TrainingPrecision) -> OptimizerName:
+    """What an optimizer keeps: 8-bit weights are not the upper half of their fp32 copy, so that it is kept whole.
+
+    Weights are in 8 bits where `launch_flags` asks for --fp8-param-gather. With nvfp4 they stay in bf16.
+    """
+    if has_halved_copy(optimizer) and precision in ("fp8", "mxfp8"):
         return "adamw_bf16_moments"
-    return job.optimizer
+    return optimizer
 
 
 def recompute_menu(architecture: Architecture) -> tuple[str, ...]:

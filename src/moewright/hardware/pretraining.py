@@ -43,7 +43,13 @@ _MASTER_BYTES = {"adamw_precision_aware": 2}
 
 Precision = Literal["bf16", "fp32", "bf16_products"]
 GradientDtype = Literal["bf16", "fp32"]
+GRADIENT_BYTES: dict[GradientDtype, int] = {"bf16": 2, "fp32": FP32_BYTES}
 Stage = Literal["fullest", "last"]
+
+
+def has_halved_copy(optimizer: OptimizerName) -> bool:
+    """Whether the fp32 copy of the weights lacks the half that the bf16 weights hold."""
+    return optimizer in _MASTER_BYTES
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ def memory_of(
     """
     common, experts = params_per_device(architecture, spread)
     widths = _WIDTHS[precision]
-    gradient_bytes = {None: widths.gradient, "bf16": 2, "fp32": FP32_BYTES}[gradient_dtype]
+    gradient_bytes = widths.gradient if gradient_dtype is None else GRADIENT_BYTES[gradient_dtype]
 
     def state(bytes_per_param: int, shared_from: int) -> Any:
         shared = spread.zero_stage >= shared_from

@@ -69,6 +69,8 @@ class MeasuredStep:
             self.layout,
             tokens_per_sequence=self.job.tokens_per_sequence,
             precision=self.precision,
+            optimizer=self.job.optimizer,
+            gradient_dtype=self.job.gradient_dtype,
             coefficients=coefficients,
         )
         return float(np.asarray(sum(parts.values()))[0])

@@ -12,8 +12,10 @@ Named coefficients (`training_coefficients.yaml`, each with its source) turn FLO
   fast links) or to every other domain (by its network card), and back, forward and backward.
 - tensor: an all-gather and a reduce-scatter around attention and around a dense feed-forward, both ways (sequence
   parallelism, arXiv 2205.05198); context: keys and values pass around the ring.
-- data: gradients summed and weights gathered once a step; ZeRO 3 gathers weights twice for every micro-batch.
-- optimizer: the states of the owned parameters are read and written.
+- data: gradients summed in their format and bf16 weights gathered once a step; ZeRO 3 gathers weights twice for every
+  micro-batch.
+- optimizer: the states of the owned parameters are read and written, in the formats that the optimizer keeps; Muon
+  orthogonalises each matrix besides.
 - recomputation: forward passes of modules that are done again (`activations.RECOMPUTED_MODULES`), at the speed of the
   first, with what they send; what they keep is written again.
 - pipeline: each part of the model hands its activations to the next, and gradients come back; stages are outermost, so
@@ -39,7 +41,16 @@ from moewright.architecture.spec import Architecture, passed_layers, passed_mixt
 from moewright.hardware.activations import FROM_LATENTS, RecomputedModule, kept_bytes, modules_of, recompute_of
 from moewright.hardware.devices import ComputeDtype, Device
 from moewright.hardware.placement import distinct_experts
-from moewright.hardware.pretraining import BYTES, params_per_device, share_of_layers
+from moewright.hardware.pretraining import (
+    BYTES,
+    GRADIENT_BYTES,
+    OPTIMIZER_BYTES,
+    GradientDtype,
+    OptimizerName,
+    has_halved_copy,
+    params_per_device,
+    share_of_layers,
+)
 from moewright.hardware.roofline import DTYPE_BYTES
 from moewright.hardware.training_coefficients import StepCoefficients
 
@@ -82,10 +93,8 @@ _DENSE: tuple[Component, ...] = (
     "other",
 )
 _PASSES = 1 + BACKWARD_FACTOR
-# Bytes for each owned parameter in an optimizer step: gradient and two moments and the master read, moments, master and
-# the bf16 weight written, in fp32 but for the weight: 4 x 4 + 3 x 4 + 2.
-_OPTIMIZER_TRAFFIC = 30
-_GRADIENT_AND_WEIGHT = 4 + 2  # bytes a parameter: fp32 gradients are summed, bf16 weights gathered
+_ORTHOGONALISING_STEPS = 5
+"""Of Newton and Schulz in each of Muon's updates (arXiv 2502.16982, section 2.1)."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +145,14 @@ def step_seconds(
     *,
     tokens_per_sequence: int,
     precision: TrainingPrecision = "bf16",
+    optimizer: OptimizerName = "adamw",
+    gradient_dtype: GradientDtype = "fp32",
     coefficients: StepCoefficients,
 ) -> dict[StepComponent, Column]:
     """Seconds of one optimizer step by component, for the middle of what tuned public software reaches.
 
-    Prediction blocks of a model are left out. The sum of the components is the step.
+    Coefficients were fitted with AdamW's fp32 states and fp32 gradients, whatever a source's recipe has. Prediction
+    blocks of a model are left out. The sum of the components is the step.
     """
     at = coefficients.values()
     dtype = device.compute_dtype(PRODUCT_FORMATS[precision])
@@ -208,10 +220,15 @@ def step_seconds(
     copies_of_experts = copies * layouts.tensor // layouts.expert
     exchanged = common * (copies > 1) + routed * (copies_of_experts > 1)
     gathered = np.where(layouts.zero_stage >= 3, 2 * BYTES * exchanged / link, 0.0)
-    data = at["exposed_data"] * _GRADIENT_AND_WEIGHT * exchanged / link
+    gradient_bytes = GRADIENT_BYTES[gradient_dtype]
+    data = at["exposed_data"] * (gradient_bytes + BYTES) * exchanged / link
     sharing = layouts.zero_stage >= 1
     owned = common / copies**sharing + routed / copies_of_experts**sharing
-    optimizer = _OPTIMIZER_TRAFFIC * owned / memory
+    updating = update_traffic(optimizer, gradient_dtype) * owned / memory
+    if optimizer == "muon":
+        of_common, of_routed = orthogonalising_flops(architecture)
+        shared = of_common * common / copies**sharing + of_routed * routed / copies_of_experts**sharing
+        updating = updating + shared / in_bf16
 
     count = layouts.micro_batches
     passes: dict[StepComponent, Column] = {
@@ -231,8 +248,36 @@ def step_seconds(
     bubble = (layouts.pipeline - 1) / (layouts.chunks * count)
     whole["bubble"] = bubble * sum(whole.values())
     whole["data"] = data + at["exposed_data"] * count * gathered
-    whole["optimizer"] = optimizer
+    whole["optimizer"] = updating
     return whole
+
+
+def update_traffic(optimizer: OptimizerName, gradient_dtype: GradientDtype) -> int:
+    """Bytes that move for each owned parameter of an update: gradient and states read, states and bf16 weight written.
+
+    Where the weight is the upper half of the fp32 copy, it is read too.
+
+    >>> update_traffic("adamw", "fp32"), update_traffic("adamw_precision_aware", "bf16")
+    (30, 18)
+    """
+    halved = BYTES if has_halved_copy(optimizer) else 0
+    return GRADIENT_BYTES[gradient_dtype] + 2 * OPTIMIZER_BYTES[optimizer] + BYTES + halved
+
+
+def orthogonalising_flops(architecture: Architecture) -> tuple[float, float]:
+    """Of Muon, for each parameter outside of routed experts and in them: vectors, embedding and head have none.
+
+    A step for a matrix of m x n, m <= n, is X X^T, its square, and one product with X: 4 m^2 n + 2 m^3.
+    """
+    flops, params = {False: 0.0, True: 0.0}, {False: 0.0, True: 0.0}
+    for times, weight in inventory(architecture):
+        routed = weight.component == "routed_experts"
+        params[routed] += times * weight.params
+        if weight.use == "matmul" and weight.component not in ("embedding", "lm_head"):
+            small, large = sorted((weight.outputs, weight.inputs))
+            each = 4.0 * small**2 * large + 2.0 * small**3
+            flops[routed] += _ORTHOGONALISING_STEPS * times * weight.copies * each
+    return flops[False] / params[False], flops[True] / max(params[True], 1.0)
 
 
 def _network(device: Device) -> float:

@@ -8,14 +8,14 @@ from rich.table import Table
 
 from moewright.designs.baseline import BesideModel
 from moewright.designs.budgets import Budgets
-from moewright.designs.costs import CostedOn
+from moewright.designs.costs import CostedOn, trained_on
 from moewright.designs.hearing import BEATS_BY, Hearing
 from moewright.designs.ranking import CONFIDENCE
 from moewright.designs.result import Design, Designs, difference
 from moewright.designs.rules import RULES, excluded, published_mixtures
 from moewright.designs.space import Space, describe_space
 from moewright.designs.undecided import REASONS
-from moewright.quantities import format_bytes, format_count
+from moewright.quantities import format_bytes, format_count, format_size
 from moewright.report.plain_tables import bare_table, print_labelled
 from moewright.screen import Screen, styled
 
@@ -93,9 +93,10 @@ def _training_lines(first: Design, on: CostedOn) -> list[tuple[str, str]]:
     parts = []
     if costs.train_money is not None:
         parts.append(f"{_interval(costs.train_money, count=True)} at the price")
-    if costs.train_days is not None:
-        layout = "no layout fits" if costs.train_layout is None else _degrees(costs.train_layout)
-        parts.append(f"{_interval(costs.train_days)} days on {on.train_devices} ({layout})")
+    if costs.train_days is not None and costs.train_layout is not None:
+        parts.append(f"{_interval(costs.train_days)} days on {on.train_devices} ({_degrees(costs.train_layout)})")
+    if costs.train_refusal is not None:
+        parts.append(f"no layout ({costs.train_refusal})")
     hours = (
         f"{_interval(costs.train_device_hours, count=True)} {device} for {format_count(first.train_tokens, 3)} tokens"
     )
@@ -115,7 +116,9 @@ def _life_lines(designs: Designs) -> list[tuple[str, str]]:
         return []
     money = "" if costs.serve_money is None else f" ({_interval(costs.serve_money, count=True)})"
     hours = f"{_interval(costs.serve_device_hours, count=True)} {on.serves}-hours{money}"
-    return [("", f"serving {format_count(tokens, 3)}: {hours}, {costs.serve_batch:.0f} at a time on {on.bill_devices}")]
+    asked = f" of {designs.budgets.batch}" if costs.serve_batch < designs.budgets.batch else ""
+    batch = f"{costs.serve_batch:.0f}{asked} at a time on {on.bill_devices}"
+    return [("", f"serving {format_count(tokens, 3)}: {hours}, {batch}")]
 
 
 def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
@@ -264,6 +267,12 @@ def budget_lines(b: Budgets) -> list[str]:
         parts.append(f"{b.train_flops:.3g} training FLOPs")
     if b.train_device_hours is not None:
         parts.append(f"{format_count(b.train_device_hours, 3)} device-hours of training")
+    if b.train_devices is not None or b.train_hardware is not None:
+        number = "" if b.train_devices is None else f"{b.train_devices} x "
+        parts.append(f"trained on {number}{trained_on(b)[0]}")
+    if b.serve_tokens is not None:
+        parts.append(f"{format_count(b.serve_tokens, 3)} tokens served")
+    parts += [f"{name} at {amount:g} an hour" for name, amount in b.price.items()]
     cache = f"memory is weights in {b.weights_dtype} and a {b.kv_dtype} cache of {b.batch} x {b.context:,} tokens"
     return [", ".join(parts), cache]
 
@@ -546,9 +555,10 @@ def print_rules(console: Screen, space: Space) -> None:
     for rule in RULES:
         low, high = rule.bounds(space)
         outside = sorted(excluded(rule, space, models).items(), key=lambda item: item[1])
-        named = ", ".join(f"{name} {value:.3g}" for name, value in outside[:3])
+        named = ", ".join(f"{name} {format_size(value)}" for name, value in outside[:3])
         more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
-        table.add_row(rule.name, f"{low:.3g}", "-" if high == float("inf") else f"{high:.3g}", named + more)
+        most = "-" if high == float("inf") else format_size(high)
+        table.add_row(rule.name, format_size(low), most, named + more)
     console.print(table)
     for rule in RULES:
         console.print(styled("[bold]{}[/bold]: {}", rule.name, "; ".join(rule.reasons)))
