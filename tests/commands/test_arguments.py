@@ -42,7 +42,8 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 KINDS = {
     "inspect": "config:sources tokens_per_sequence:int? batch:int weights_dtype:text kv_dtype:text "
-    "latent_cache:text window_cache:text tensor_parallel:int? hardware:name? devices:int?",
+    "latent_cache:text window_cache:text tensor_parallel:int? hardware:name? devices:int? "
+    "price:pairs? power_price:float?",
     "predict": "config:sources train_tokens:quantity law:names? unique_tokens:quantity? serve_tokens:quantity?",
     "models": "name:text?",
     "describe_laws": "name:name? evidence:flag",
@@ -182,6 +183,13 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "hardware": "H1000"},
         {"config": OLMOE, "hardware": "H100", "devices": 0},
         {"config": OLMOE, "devices": 2},
+        {"config": OLMOE, "price": "H100=2"},
+        {"config": OLMOE, "power_price": 0.1},
+        {"config": OLMOE, "hardware": "H100", "price": "A100=2"},
+        {"config": OLMOE, "hardware": "H100", "price": "H100"},
+        {"config": OLMOE, "hardware": "H100", "price": "H100=-2"},
+        {"config": OLMOE, "hardware": "H100", "power_price": -0.1},
+        {"config": OLMOE, "hardware": "TPU-v5p", "power_price": 0.1},
     ],
     "plan": [
         {"config": OLMOE, "hardware": "H1000", "devices": 8},

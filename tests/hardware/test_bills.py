@@ -8,6 +8,7 @@ import moewright
 from moewright import UserError
 from moewright.hardware.bills import DRAWN, Tariff
 from moewright.hardware.devices import load_device
+from moewright.hardware.inspection_comparison import InspectionComparison
 
 OLMOE = "examples/configs/olmoe-1b-7b.json"
 
@@ -58,8 +59,34 @@ def test_prices_need_tokens_and_their_own_device() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"power_price": 0.1}, "power-price: needs train-tokens or serve-tokens"),
         ({"power_price": 0.1, "train_tokens": "1T", "hardware": "TPU-v5p"}, "power-price: no board power is stated"),
-        ({"price": {"A100": 1}, "serve": True, "serve_tokens": "1T"}, "price: A100 is not the device of this plan"),
+        ({"price": {"A100": 1}, "serve": True, "serve_tokens": "1T"}, "price: A100 is not the device asked about"),
     ]
     for settings, message in cases:
         with pytest.raises(UserError, match=message):
             moewright.plan(OLMOE, **{"hardware": "H100", "devices": 8, **settings})
+
+
+def test_what_inspect_bills() -> None:
+    """1T of training as its device-hours; 1M generated and read as their seconds on two devices, by hand."""
+    asked: dict[str, Any] = {"hardware": "H100", "devices": 2, "batch": 4, "tokens_per_sequence": 2048}
+    found = moewright.inspect(OLMOE, **asked, price="H100=2.5", power_price=0.1).hardware
+    assert found is not None
+    assert found.bills is not None
+    assert found.bills["train"].device_hours == pytest.approx(found.device_hours_per_trillion_tokens)
+    for work, tokens, stage in (("generate", 4, found.decode), ("read", 4 * 2048, found.prefill)):
+        million = [1e6 / tokens * seconds * 2 / 3600 for seconds in stage.seconds]
+        assert found.bills[work].device_hours == pytest.approx(million)
+        assert found.bills[work].money == pytest.approx([2.5 * hours for hours in million])
+    kilowatts = 0.7
+    assert found.bills["generate"].energy_money == pytest.approx(
+        [
+            0.1 * kilowatts * hours * drawn
+            for hours, drawn in zip(found.bills["generate"].device_hours, DRAWN["serve"], strict=True)
+        ]
+    )
+    unpriced = moewright.inspect(OLMOE, **asked)
+    assert unpriced.to_dict()["hardware"]["bills"] is None
+    both = moewright.inspect([OLMOE, "mixtral-8x7b"], **asked, price={"H100": 2.5})
+    assert isinstance(both, InspectionComparison)
+    money = next(each for each in both.differences() if each.name == "1M generated, money")
+    assert money.values[0] == found.bills["generate"].money

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         tensor_parallel: int | None
         hardware: str | Path | Device | None
         devices: int | None
+        price: Mapping[str, float] | str | Iterable[str] | None
+        power_price: float | None
 
 
 @overload
@@ -54,6 +57,8 @@ def inspect(
     tensor_parallel: int | None = None,
     hardware: str | Path | Device | None = None,
     devices: int | None = None,
+    price: Mapping[str, float] | str | Iterable[str] | None = None,
+    power_price: float | None = None,
 ) -> Inspection | InspectionComparison:
     """What is this model? Exact counts, memory and FLOPs of any MoE config; speed and fit on a device.
 
@@ -77,6 +82,8 @@ def inspect(
         tensor_parallel: Also the bytes on each of so many devices that share every layer.
         hardware: Device, such as H100, or a YAML file of devices: FILE or FILE:NAME.
         devices: How many of that device. [default: 1]
+        price: Of a device-hour, such as H100=2.5: what 1T tokens of training and 1M of serving then cost.
+        power_price: Of a kilowatt-hour, in the currency of price.
 
     Raises:
         UserError: For whatever cannot be read or makes no sense.
@@ -94,6 +101,8 @@ def inspect(
         "tensor_parallel": tensor_parallel,
         "hardware": hardware,
         "devices": devices,
+        "price": price if price is None or isinstance(price, Mapping) else as_list(price),
+        "power_price": power_price,
     }
     if len(models) == 1:
         from moewright.hardware.inspection import inspect_loaded

@@ -234,9 +234,11 @@ def _bill_warnings(first: Design, baseline: Baseline, problem: SearchProblem, ch
             f"serve-tokens: of {choice.unserved:,} undecided designs not one sequence fits {where}; none of them can "
             "be chosen"
         )
-    models = (("the first design", first.costs), (baseline.name, baseline.as_built.costs))
-    for name, costs in (*models, (f"{baseline.name} as it is scaled", baseline.scaled and baseline.scaled.costs)):
-        batch, asked = costs and costs.serve_batch, problem.budgets.batch
+    models = {"the first design": first.costs, baseline.name: baseline.as_built.costs}
+    if baseline.scaled is not None:
+        models[f"{baseline.name} as it is scaled"] = baseline.scaled.costs
+    for name, costs in models.items():
+        batch, asked = costs.serve_batch, problem.budgets.batch
         if batch is not None and batch < asked:
             least = f"the bill counts {batch:.0f} at a time" if batch else "not one fits, so it has no bill"
             found.append(f"serve-tokens: {asked} sequences of {name} do not fit {where}, or are too slow; {least}")

@@ -6,7 +6,7 @@ import numpy as np
 
 from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 
 if TYPE_CHECKING:
     from moewright.hardware.devices import Hardware
@@ -31,7 +31,7 @@ def serving_device_hours(
     shape = np.shape(architecture.hidden_size)
     floor = budgets.decode_tokens_per_second or 0.0
 
-    def served(batch: int) -> tuple[Array, Array, Array]:
+    def served(batch: int) -> tuple[Array, Array, Mask]:
         """Slow and fast tokens a second of all sequences together, and whether they fit; 0 where they do not."""
         load: dict[str, Any] = {
             "devices": devices,

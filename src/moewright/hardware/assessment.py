@@ -1,13 +1,17 @@
 """A model on a device, all in one: what `moewright inspect --hardware` shows."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from moewright.architecture.cache import AS_SMALL, CacheDtype, CacheLayout
 from moewright.architecture.spec import Architecture, WeightFormatName
+from moewright.complaints import check_number
+from moewright.hardware.bills import Tariff, read_prices
 from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.inspection_record import (
     AssessmentRecord,
+    BilledWork,
     ComponentTimeRecord,
     DecodeRecord,
     DeviceMemoryRecord,
@@ -16,6 +20,7 @@ from moewright.hardware.inspection_record import (
     PrefillRecord,
     TrainingMemoryRecord,
 )
+from moewright.hardware.layout_record import LayoutCostRecord
 from moewright.hardware.placement import Placement, distinct_experts, place
 from moewright.hardware.pretraining import (
     MODEL_FLOPS_UTILISATION,
@@ -28,6 +33,8 @@ from moewright.hardware.roofline import Bound, InferencePhase, Load, pass_times,
 from moewright.hardware.serving import DeviceMemory, check_load, memory_per_device
 
 LowHigh = tuple[float, float]
+BILLED_TOKENS: dict[BilledWork, float] = {"train": 1e12, "generate": 1e6, "read": 1e6}
+"""Tokens by which the field states prices: trained, generated, read as prompts."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Assessment:
     training_memory: dict[int, TrainingMemory[float]]
     """By ZeRO stage, over all devices data-parallel, one sequence of `context` tokens on each."""
     training_expert_parallel: int
+    bills: dict[BilledWork, LayoutCostRecord] | None
+    """Where a price was given: what so many tokens (`BILLED_TOKENS`) take."""
 
     @property
     def tokens_per_second_per_sequence(self) -> LowHigh:
@@ -140,6 +149,7 @@ class Assessment:
                     for stage, kept in self.training_memory.items()
                 },
             ),
+            bills=self.bills,
         )
 
 
@@ -153,12 +163,18 @@ def assess(
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
     layout: CacheLayout = AS_SMALL,
+    price: Mapping[str, float] | Iterable[str] | None = None,
+    power_price: float | None = None,
 ) -> Assessment:
     """Everything about one architecture on some devices.
 
-    Raises UserError for an unknown device and impossible numbers.
+    `price`: of a device-hour, as NAME=PRICE or a mapping; `power_price`: of a kilowatt-hour. Raises UserError for an
+    unknown device and impossible numbers.
     """
     device = load_device(hardware)
+    if power_price is not None:
+        check_number(power_price, "power-price", above=0)
+    tariff = Tariff(device, read_prices(price), power_price)
     placement = place(device, devices)
 
     def load(stage: InferencePhase) -> Load:
@@ -168,6 +184,22 @@ def assess(
     day = 86400.0
     low, high = training_seconds(architecture, 1.0, device, devices, tokens_per_sequence=context)
     expert_parallel = _expert_parallel(architecture, devices)
+    decode, prefill = (_stage_time(architecture, device, load(stage), placement) for stage in ("decode", "prefill"))
+    bills = None
+    if tariff.is_known:
+        tokens: dict[BilledWork, tuple[float, LowHigh]] = {
+            "train": (1.0, (low, high)),
+            "generate": (batch, decode.seconds),
+            "read": (batch * context, prefill.seconds),
+        }
+        bills = {
+            work: tariff.bill(
+                "train" if work == "train" else "serve",
+                BILLED_TOKENS[work],
+                (count / slow / devices, count / fast / devices),
+            )
+            for work, (count, (fast, slow)) in tokens.items()
+        }
     return Assessment(
         device=device,
         devices=devices,
@@ -187,8 +219,8 @@ def assess(
             kv_dtype=kv_dtype,
             layout=layout,
         ),
-        decode=_stage_time(architecture, device, load("decode"), placement),
-        prefill=_stage_time(architecture, device, load("prefill"), placement),
+        decode=decode,
+        prefill=prefill,
         training_tokens_per_day=(day / high, day / low),
         training_memory={
             stage: training_memory(
@@ -199,6 +231,7 @@ def assess(
             for stage in range(4)
         },
         training_expert_parallel=expert_parallel,
+        bills=bills,
     )
 
 

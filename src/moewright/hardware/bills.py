@@ -32,10 +32,15 @@ class Tariff:
         for name, amount in (price or {}).items():
             priced = load_device(name) if name != device.name else device
             if priced.name != device.name:
-                raise UserError(f"price: {name} is not the device of this plan, {device.name}")
+                raise UserError(f"price: {name} is not the device asked about, {device.name}")
             self.hourly = amount
         if power_price is not None and device.board_power is None:
             raise UserError(f"power-price: no board power is stated for {device.name}; give it in a file of devices")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything has a price."""
+        return self.hourly is not None or self.power_price is not None
 
     def bill(
         self, kind: Literal["train", "serve"], tokens: float, tokens_per_second_per_device: tuple[float, float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -213,6 +214,8 @@ def inspect_loaded(
     tensor_parallel: int | None = None,
     hardware: Hardware | None = None,
     devices: int | None = None,
+    price: Mapping[str, float] | Iterable[str] | None = None,
+    power_price: float | None = None,
 ) -> Inspection:
     """Count a model that is read; the arguments are those of `moewright.inspect`.
 
@@ -234,6 +237,9 @@ def inspect_loaded(
         notes.append(f"{tokens_per_sequence} tokens are more than the {a.max_context} that the model was made for")
     if hardware is None and devices is not None:
         raise UserError("devices: needs hardware; say which device with --hardware NAME")
+    for option, value in (("price", price), ("power-price", power_price)):
+        if value is not None and hardware is None:
+            raise UserError(f"{option}: needs hardware; say which device with --hardware NAME")
     if tensor_parallel is not None and hardware is not None:
         raise UserError("tensor-parallel: with hardware the placement says what is on which device; give devices")
     share = None
@@ -262,6 +268,8 @@ def inspect_loaded(
             weights_dtype=weights_dtype,
             kv_dtype=kv_dtype,
             layout=layout,
+            price=price,
+            power_price=power_price,
         )
     return Inspection(
         name=loaded.name,

@@ -10,7 +10,7 @@ from moewright.architecture.counts import usual_sequence
 from moewright.architecture.inventory import COMPONENTS, Component
 from moewright.display import ShownTable
 from moewright.hardware.inspection import Inspection, inspect_loaded
-from moewright.hardware.inspection_record import ComparisonRecord, QuantityRecord
+from moewright.hardware.inspection_record import BilledWork, ComparisonRecord, QuantityRecord
 from moewright.hf.loading import Loaded
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def compare_loaded(
     )
 
 
+_BILLED_WORDS: dict[BilledWork, str] = {"train": "1T trained", "generate": "1M generated", "read": "1M read"}
 _Read = Callable[[Inspection], Value]
 
 
@@ -150,7 +151,17 @@ def _quantities(inspections: Sequence[Inspection]) -> list[tuple[str, str, Unit,
         (group, "decoding, all", "tokens/s", _on_the_device(lambda on: on.tokens_per_second)),
         (group, "time to first token", "seconds", _on_the_device(lambda on: on.prefill.seconds)),
         (group, "training", "tokens/day", _on_the_device(lambda on: on.training_tokens_per_day)),
+        *(
+            (group, f"{words}, {kind}", "", _of_the_bill(work, field))
+            for work, words in _BILLED_WORDS.items()
+            for field, kind in (("money", "money"), ("energy_money", "money for power"))
+            if settings.hardware.bills is not None and getattr(settings.hardware.bills[work], field) is not None
+        ),
     ]
+
+
+def _of_the_bill(work: BilledWork, field: str) -> _Read:
+    return _on_the_device(lambda on: None if on.bills is None else getattr(on.bills[work], field))
 
 
 def _of_the_mixture(name: str) -> _Read:

@@ -8,10 +8,12 @@ from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import Mixer
 from moewright.architecture.spec import WeightFormatName
 from moewright.hardware.devices import Efficiency
+from moewright.hardware.layout_record import LayoutCostRecord
 from moewright.hardware.mixture_anatomy import IntOrFloat, MoERecord
 from moewright.records import Items, Output, Pair, Record
 
 ByComponent = dict[Component, int]
+BilledWork = Literal["train", "generate", "read"]
 Bottleneck = Literal["memory", "compute", "communication", "overhead"]
 
 
@@ -135,6 +137,8 @@ class AssessmentRecord(Record):
     decode: DecodeRecord
     prefill: PrefillRecord
     training: DeviceTrainingRecord
+    bills: dict[BilledWork, LayoutCostRecord] | None
+    """What 1T tokens of training, 1M generated and 1M of prompts take; null without a price."""
 
 
 class TensorParallelRecord(Record):

@@ -1,10 +1,14 @@
 """The tables of `moewright inspect --hardware`, made to read well at 80 columns."""
 
+from operator import itemgetter
+
 from rich.table import Table
 
 from moewright.hardware.assessment import Assessment, LowHigh, StageTime
+from moewright.hardware.layout_record import LayoutCostRecord
 from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
 from moewright.quantities import format_bytes, format_count
+from moewright.report.layout_tables import amount, print_bill
 from moewright.report.plain_tables import number_table, print_labelled
 from moewright.screen import Screen, lines, styled
 
@@ -42,6 +46,8 @@ def print_hardware(console: Screen, found: Assessment) -> None:
         console.print(table)
     console.print()
     _print_training(console, found)
+    for what, cost in _bills(found):
+        print_bill(console, what, cost)
     console.print(
         "Ranges: all efficiency factors at their good, and all at their bad end.",
     )
@@ -64,7 +70,23 @@ def _print_in_short(console: Screen, found: Assessment) -> None:
         ),
         ("", f"training {format_count(first, 3)}-{format_count(last, 3)} tokens a day; all of this is modelled"),
     )
-    print_labelled(console, lines_)
+    print_labelled(console, (*lines_, *_bills_in_short(found)))
+
+
+def _bills_in_short(found: Assessment) -> list[tuple[str, str]]:
+    """A line for the devices at their price, and one for their power."""
+    kept = []
+    for field, label in (("money", "price"), ("energy_money", "power")):
+        amounts = [(words, getattr(cost, field)) for words, cost in _bills(found)]
+        said = [f"{words} {amount(low, 2)}-{amount(high, 2)}" for words, (low, high) in filter(itemgetter(1), amounts)]
+        if said:
+            kept.append((label, ", ".join(said)))
+    return kept
+
+
+def _bills(found: Assessment) -> list[tuple[str, LayoutCostRecord]]:
+    words = {"train": "1T trained", "generate": "1M generated", "read": "1M read"}
+    return [(words[work], cost) for work, cost in (found.bills or {}).items()]
 
 
 def _placed(found: Assessment) -> str:
