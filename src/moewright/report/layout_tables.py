@@ -116,10 +116,10 @@ def _times(layout: LayoutRecord) -> Table:
     return table
 
 
-def amount(value: float, digits: int = 3) -> str:
+def billed(value: float, digits: int = 3) -> str:
     """Hours, money or energy in a few digits, small ones too.
 
-    >>> amount(36_000), amount(0.00352)
+    >>> billed(36_000), billed(0.00352)
     ('36.0K', '0.00352')
     """
     if value >= 1000:
@@ -131,7 +131,7 @@ def print_bill(console: Screen, what: str, cost: LayoutCostRecord) -> None:
     """A line with device-hours, and what they cost where that is known."""
 
     def pair(values: tuple[float, float] | None, said: str) -> str:
-        return "" if values is None else f", {' to '.join(map(amount, values))} {said}"
+        return "" if values is None else f", {' to '.join(map(billed, values))} {said}"
 
     parts = (
         pair(cost.device_hours, "device-hours"),
