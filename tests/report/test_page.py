@@ -177,6 +177,28 @@ def test_watching_ends_where_nobody_is_at_a_run(tmp_path: Path, monkeypatch: pyt
     assert next(looks, None) is None
 
 
+def test_an_interrupted_watch_leaves_a_page_at_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(paths: object) -> tuple[PageSource, ...]:
+        return (PageSource("runs", "runs", SimpleNamespace(states={"running": 1}), 1),)
+
+    def interrupt(seconds: float) -> None:
+        assert "the page reads itself again" in (tmp_path / "report.html").read_text(encoding="utf-8")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page_writing, "read_sources", read)
+    monkeypatch.setattr(page_writing, "make_blocks", lambda sources, is_html: ())
+    monkeypatch.setattr("time.sleep", interrupt)
+
+    def deliver(write: Callable[[Path], object]) -> None:
+        write(tmp_path / "report.html")
+
+    with pytest.raises(KeyboardInterrupt):
+        page_writing.write_report(["runs"], "report.html", "html", None, True, deliver)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "the page reads itself again" not in text
+    assert 'http-equiv="refresh"' not in text
+
+
 def test_values_end_no_element() -> None:
     for text in TEXTS:
         island = data_html("a", {text: text})

@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import moewright
+from moewright import laws
 from moewright.designs.candidates import CANDIDATE_SIZES
 from moewright.designs.result import Designs
-from moewright.designs.space import Space
+from moewright.designs.space import Space, load_space
 from moewright.errors import UserError
 from moewright.hf import to_config
 from moewright.plain_values import dump_yaml
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SMALL = Space(widths=(2048, 2560), depths=(16, 24, 32, 40))
+OWN_FORM = "liew2026"
 OPTIONS = {"memory_bytes": "memory", "device_memory_bytes": "memory"}
 
 # An answer in the browser, with the numbers that the command gives of its first design.
@@ -44,6 +47,10 @@ ASK = """
       kv: at(carried.kv),
       devices: found.served.devices,
       laws: found.laws,
+      life: found.life && {
+        hours: found.life.hours.map((ends) => ends[found.rows.indexOf(first)]),
+        batch: found.life.sequences[found.rows.indexOf(first)],
+      },
       worth: found.worth,
       beside: whatIf.beside(setting, found),
       loss: Object.fromEntries(carried.laws.map((law) => [law.name, at(law.readings.own[0])])),
@@ -64,14 +71,23 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+def own_law(path: Path) -> str:
+    """The file of a fit of Liew's form to a made-up table."""
+    r = np.random.default_rng(0)
+    size, sparsity, experts = 10 ** r.uniform(7.5, 9.5, 80), 2.0 ** r.integers(1, 6, 80), 2.0 ** r.integers(5, 9, 80)
+    loss = 1.5 + np.exp(5.0 - 0.25 * np.log(size) + 0.08 * np.log(sparsity) + 0.01 * np.log(experts))
+    rows = {"total_params": size, "sparsity": sparsity, "num_experts": experts, "loss": loss}
+    laws.fit_law(OWN_FORM, pd.DataFrame(rows), bootstrap=0).save(path)
+    return str(path)
+
+
 class WhatIfPage:
     """A page of one answer, open in a browser."""
 
     def __init__(self, browser: Any, folder: Path, **asked: Any) -> None:
         self.asked = asked
-        self.designs: Designs = moewright.design(**asked)
-        (folder / "designs.json").write_text(json.dumps(self.designs.to_dict()), encoding="utf-8")
-        moewright.make_report(folder / "designs.json", folder / "report.html")
+        self.designs: Designs = moewright.design(**asked, out=folder / "designs")
+        moewright.make_report(folder / "designs", folder / "report.html")
         self.said: list[str] = []
         self.tab = browser.new_page()
         self.tab.on("console", lambda message: self.said.append(message.text))
@@ -81,18 +97,29 @@ class WhatIfPage:
         self.carried = self.tab.evaluate("moewright.data('design-1-what-if')")
 
     def settings(self, number: int, seed: int) -> list[dict[str, Any]]:
-        """Random ones: budgets anywhere within the carried ranges, trainings, laws and preferences."""
+        """Random ones: budgets anywhere within the carried ranges, all else from what the page offers."""
         r = random.Random(seed)
-        laws = [law["name"] for law in self.carried["laws"]]
-        return [
-            {
-                "limits": [r.uniform(limit["low"], limit["high"]) for limit in self.carried["limits"]],
-                "training": r.randrange(len(self.carried["trainings"])),
-                "laws": laws if r.random() < 0.5 else [law for law in laws if r.random() < 0.6] or laws,
-                "prefer": r.choice(["balanced", "train", "serve", "loss"]),
-            }
-            for _ in range(number)
-        ]
+        names = [law["name"] for law in self.carried["laws"]]
+        published = [law for law in names if self.carried["words"]["laws"][law]["published"]]
+        found = []
+        for _ in range(number):
+            some = [law for law in names if r.random() < 0.6]
+            prices = {role: r.choice([0.0, r.uniform(0.1, 10)]) for role in ("train", "serve")}
+            if self.carried["one_device"]:
+                prices["serve"] = prices["train"]
+            may_serve = self.carried["one_device"] or all(prices.values())
+            tokens = 10 ** r.uniform(10, 15) if may_serve and r.random() < 0.6 else 0
+            found.append(
+                {
+                    "limits": [r.uniform(limit["low"], limit["high"]) for limit in self.carried["limits"]],
+                    "training": r.randrange(len(self.carried["trainings"])),
+                    "laws": some if {*some} & {*published} and r.random() < 0.5 else names,
+                    "prefer": "balanced" if tokens else r.choice(["balanced", "train", "serve", "loss"]),
+                    "serve_tokens": tokens,
+                    "prices": prices,
+                }
+            )
+        return found
 
     def answers(self, settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.tab.evaluate(ASK, ["design-1-what-if", settings])
@@ -108,16 +135,26 @@ class WhatIfPage:
             given[name] = value / devices if limit["name"] == "memory_bytes" else value
         training = self.designs.budgets.training
         given[training] = self.carried["trainings"][setting["training"]]["amount"]
-        answer: Designs = moewright.design(**{**given, "prefer": setting["prefer"], "law": setting["laws"]})
+        words = self.carried["words"]
+        given["law"] = [
+            law if words["laws"][law]["published"] else words["laws"][law]["word"] for law in setting["laws"]
+        ]
+        given["serve_tokens"] = setting["serve_tokens"] or None
+        devices_of = {"train": words["hardware"]["trains"], "serve": words["hardware"]["serves"]}
+        given["price"] = {devices_of[role]: price for role, price in setting["prices"].items() if price} or None
+        answer: Designs = moewright.design(**{**given, "prefer": setting["prefer"]})
         return answer
 
 
 def assert_same(page: WhatIfPage, settings: list[dict[str, Any]]) -> dict[str, int]:
     """Compare every answer with the command's; how often the page had which."""
-    kinds = {"same": 0, "empty": 0, "silent": 0}
+    kinds = {"same": 0, "empty": 0, "silent": 0, "beyond": 0}
     for setting, found in zip(settings, page.answers(settings), strict=True):
         if found.get("reason") == "empty":
             with pytest.raises(UserError, match="no design of the space"):
+                page.command(setting)
+        elif found.get("reason") == "beyond":
+            with pytest.raises(UserError, match=f"{found['law']} cannot rank"):
                 page.command(setting)
         elif found.get("reason") == "silent":
             assert not page.command(setting).choice.hearing.may_judge
@@ -147,13 +184,20 @@ def _assert_same_answer(expected: Designs, found: dict[str, Any]) -> None:
     assert_close(found["first"], first.costs.time_to_first_token)
     assert_close(found["kv"], first.costs.kv_bytes_per_token)
     assert found["devices"] == choice.on.devices
+    if found["life"] is None:
+        assert first.costs.serve_device_hours is None
+    else:
+        assert_close(found["life"]["hours"], first.costs.serve_device_hours)
+        assert found["life"]["batch"] == first.costs.serve_batch
     assert set(found["laws"]) == set(choice.hearing.laws)
     assert found["worth"]["at"] == choice.worth.at
     assert_close(found["worth"]["nats"] or 0.0, choice.worth.nats or 0.0)
     baseline = expected.answer().baseline
     assert found["beside"].pop("name") == baseline.name
     for name, share in found["beside"].items():
-        assert_close(share, getattr(baseline.as_built.design_against_it, name))
+        expected_share = getattr(baseline.as_built.design_against_it, name)
+        assert (share is None) == (expected_share is None)
+        assert_close(share or 0.0, expected_share or 0.0)
     for law, loss in first.predicted_loss.items():
         assert_close(found["loss"][law], loss)
 
@@ -163,11 +207,19 @@ def _assert_same_answer(expected: Designs, found: dict[str, Any]) -> None:
     [
         {"memory": 80e9, "active_params": 3e9, "train_tokens": 3e11},
         {"hardware": "H100", "devices": 2, "decode_tokens_per_second": 40, "batch": 16, "train_flops": 1e22},
+        {"hardware": "H200", "train_hardware": "H100", "train_tokens": 3e11, "law": [OWN_FORM]},
+        {
+            "memory": 80e9,
+            "train_tokens": 3e11,
+            "space": SMALL.model_copy(update={"window": 4096, "latent_experts": 0.5}),
+        },
     ],
-    ids=["memory-and-active", "speed-and-flops"],
+    ids=["memory-and-active", "speed-and-flops", "a-law-of-ones-own-on-two-devices", "windows-and-latent-experts"],
 )
 def test_the_page_answers_as_the_command(browser: Any, tmp_path: Path, asked: dict[str, Any]) -> None:
-    page = WhatIfPage(browser, tmp_path, space=SMALL, **asked)
+    if asked.get("law") == [OWN_FORM]:
+        asked = {**asked, "law": [own_law(tmp_path / "own.json")]}
+    page = WhatIfPage(browser, tmp_path, **{"space": SMALL, **asked})
     kinds = assert_same(page, page.settings(5, seed=1))
     assert kinds["same"] >= 3
 
@@ -189,5 +241,7 @@ def test_a_picked_design_is_taken_home_as_it_is(browser: Any, tmp_path: Path) ->
     assert spec == dump_yaml(first.architecture.to_dict(defaults=False))
     assert json.loads(config) == to_config(first.architecture, first.family)
     line = page.tab.locator("[id$=taken-0-command]").text_content()
-    assert line == "moewright design --memory 80GB --train-tokens 300B --space space.yaml"
+    space = tmp_path / "designs" / "space.yaml"
+    assert line == f"moewright design --memory 80GB --train-tokens 300B --space {space}"
+    assert load_space(space) == SMALL
     assert page.said == []

@@ -275,8 +275,8 @@ class Designs(ShownTable):
         heard = f"{len(hearing.laws)} {'law' if len(hearing.laws) == 1 else 'laws'}"
         may = "that may judge" if hearing.may_judge else "that were asked for, though none may judge"
         found = [
-            f"no design within the budgets is better by more than {BEATS_BY:g} nats under all {heard} {may} "
-            f"({', '.join(hearing.laws)}); so are {self.undecided.count - 1:,} others"
+            f"no design within the budgets beats it by more than {BEATS_BY:g} nats under all {heard} {may} "
+            f"({', '.join(hearing.laws)}); {_also_unbeaten(self.undecided.count - 1)}"
         ]
         if not choice.by_cost:
             return (*found, "of these it has the least mean loss over the laws")
@@ -361,6 +361,12 @@ def _both_ends(name: str, ends: tuple[Any, Any]) -> dict[str, float]:
 
 def _ends(ends: tuple[Any, Any]) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
+
+
+def _also_unbeaten(others: int) -> str:
+    if not others:
+        return "this is true of no other"
+    return f"this is true of {'one other' if others == 1 else f'{others:,} others'} too"
 
 
 def _baseline_record(baseline: Baseline, first: Design) -> BaselineRecord:

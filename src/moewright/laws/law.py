@@ -388,13 +388,18 @@ class Finding(Law):
         return ("findings",)
 
 
-def check_loss(law: Law, loss: float) -> None:
-    """InapplicableLaw for a loss that no model has: not above 0, or below the law's own loss of an endless model."""
+def least_loss_of(law: Law) -> float:
+    """The law's own loss of an endless model, below which no model is; 0 where the law has none."""
     try:
         asymptote = law.as_form().form.asymptote
-        floor = 0.0 if asymptote is None else max(0.0, float(law.as_loss_law().coefficients_with({})[asymptote]))
+        return 0.0 if asymptote is None else max(0.0, float(law.as_loss_law().coefficients_with({})[asymptote]))
     except InapplicableLaw:  # it gives a loss by way of another law
-        floor = 0.0
+        return 0.0
+
+
+def check_loss(law: Law, loss: float) -> None:
+    """InapplicableLaw for a loss that no model has: not above 0, or below the law's own loss of an endless model."""
+    floor = least_loss_of(law)
     if not (np.isfinite(loss) and loss > 0 and loss >= floor * (1 - 1e-9)):
         raise InapplicableLaw(
             f"its formula gives a loss of {loss:.4g} here, below the {floor:.4g} of an endless model: the model lies "

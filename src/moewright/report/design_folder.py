@@ -1,18 +1,23 @@
 """The folder of `moewright design --out`: designs as specs and configs, the reasons for each, and plots."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from moewright.designs.principles import Principle
 from moewright.designs.result import Design, Designs
+from moewright.designs.space import describe_space
 from moewright.designs.undecided import REASONS
+from moewright.errors import UserError
 from moewright.files import new_folder, write_mapping, write_text
 from moewright.foreign_text import to_markdown
 from moewright.hf import to_config
 from moewright.hf.loading import SPEC
+from moewright.laws import FittedLaw
 from moewright.quantities import format_bytes, format_count
 from moewright.report.design_figures import write_design_figures
 from moewright.report.design_tables import SIZE_WORDS, answer_lines, budget_lines, size_ranges
+from moewright.report.page.design_words import LAW_FOLDER, SPACE_FILE, own_space
 
 HF_CONFIG = "config.json"
 RATIONALE = "README.md"
@@ -21,7 +26,8 @@ RATIONALE = "README.md"
 def write_designs(designs: Designs, folder: str | Path) -> Path:
     """Write design-NN/ (spec, Hugging Face config, rationale), designs.json, and the plots as PNG and HTML.
 
-    The folder must be new or empty; it appears complete or not at all.
+    With them what the search was told in files, so that the folder can be asked again: laws/ has the fitted laws,
+    space.yaml a space of one's own. The folder must be new or empty; it appears complete or not at all.
     """
     folder = Path(folder)
     with new_folder(folder) as partial:
@@ -32,8 +38,18 @@ def write_designs(designs: Designs, folder: str | Path) -> Path:
                 write_mapping(place / HF_CONFIG, to_config(design.architecture, design.family))
             write_text(place / RATIONALE, rationale(designs, number))
         designs.answer().write(partial / "designs.json")
+        _write_told(designs, partial)
         write_design_figures(designs, partial)
     return folder
+
+
+def _write_told(designs: Designs, folder: Path) -> None:
+    fitted = [judge.law for judge in designs.problem.judges if isinstance(judge.law, FittedLaw)]
+    for number, law in enumerate(fitted, start=1):
+        with suppress(UserError):  # a form that only its user's program knows: no file can name it
+            law.save(folder / LAW_FOLDER / f"law-{number}.json")
+    if own_space(designs.space):
+        write_text(folder / SPACE_FILE, describe_space(designs.space))
 
 
 _PRINCIPLES: dict[Principle, str] = {

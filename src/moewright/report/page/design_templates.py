@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from moewright.designs.candidates import Candidates, build_design, family_of
-from moewright.designs.space import Space
+from moewright.designs.space import LayerPlan, Space
 from moewright.errors import UserError
 from moewright.hf import to_config
 from moewright.plain_values import dump_yaml
@@ -29,26 +29,39 @@ _EACH_LAYER = "{each of num_layers}"
 def design_templates(designs: Candidates, space: Space, context: int) -> dict[str, dict[str, str]]:
     """By `DENSE_FIRST+SHARED_EXPERTS`: `spec` and `config`, where {size} stands for a size.
 
-    Besides the sizes there are {moe_layers} and {dense_size}. An entry of a list that a config has for each layer is
-    written once, with `{each of num_layers}` before it. A family that has no such config has none.
+    Besides the sizes there are {moe_layers}, {dense_size} and {latent_size}. An entry of a list that a config has for
+    each layer is written once, with `{each of num_layers}` before it. A family that has no such config has none. Where
+    layers see windows in a pattern the number of layers stands in the key too, as `DENSE_FIRST+SHARED_EXPERTS+LAYERS`.
     """
-    kinds = np.unique(np.stack([designs.dense_first, designs.shared_experts], axis=1), axis=0)
-    return {f"{first}+{shared}": _template(int(first), int(shared), space, context) for first, shared in kinds}
-
-
-def _template(first: int, shared: int, space: Space, context: int) -> dict[str, str]:
-    sizes = {**_STANDS_FOR, "dense_first": first, "shared_experts": shared}
-    columns: dict[str, Any] = {name: np.array([size]) for name, size in sizes.items()}
-    design = build_design(Candidates(**columns), space, context)
-    sizes |= {
-        "moe_layers": sizes["num_layers"] - first,
-        "dense_size": (sizes["top_k"] + shared) * sizes["expert_size"],
+    kinds = [designs.dense_first, designs.shared_experts, *([designs.num_layers] if designs.plan.window else [])]
+    return {
+        "+".join(map(str, kind)): _template(*kind, space=space, plan=designs.plan, context=context)
+        for kind in np.unique(np.stack(kinds, axis=1), axis=0).tolist()
     }
+
+
+def _template(
+    first: int, shared: int, layers: int | None = None, *, space: Space, plan: LayerPlan, context: int
+) -> dict[str, str]:
+    sizes = {**_STANDS_FOR, "dense_first": first, "shared_experts": shared}
+    if layers is not None:
+        sizes["num_layers"] = layers
+    columns: dict[str, Any] = {name: np.array([size]) for name, size in sizes.items()}
+    design = build_design(Candidates(**columns, plan=plan), space, context)
+    sizes["dense_size"] = (sizes["top_k"] + shared) * sizes["expert_size"]
+    if layers is None:
+        sizes["moe_layers"] = sizes["num_layers"] - first
+    else:
+        del sizes["num_layers"]
+    if plan.latent_experts:
+        sizes["latent_size"] = int(plan.latent_size(sizes["hidden_size"]))
     found = {"spec": _with_places(dump_yaml(design.to_dict(defaults=False)), sizes)}
     try:
-        config = to_config(design, family_of(shared, space.target))
+        config = to_config(design, family_of(shared, space.target, plan.window))
     except UserError:
         return found
+    if layers is not None:
+        return {**found, "config": _with_places(json.dumps(config, indent=2), sizes)}
     once = {name: _once(value, sizes["num_layers"]) for name, value in config.items()}
     return {**found, "config": _with_places(json.dumps(once, indent=2), sizes)}
 

@@ -1,22 +1,42 @@
 """The command line of `moewright design` that gives a record's answer, option by option."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from moewright.designs.budgets import TRAINING, Budgets, room_of
 from moewright.designs.design_record import DesignsRecord
 from moewright.designs.space import DEFAULT_VOCAB_SIZE, Space
 from moewright.errors import UserError
-from moewright.laws import judges
+from moewright.laws import judges, names
 from moewright.quantities import parse_bytes, parse_count
 
-SPACE_FILE = "space.yaml"
-"""The file that a space of one's own is expected in."""
+SPACE_FILE, LAW_FOLDER = "space.yaml", "laws"
+"""The file of a space of one's own and the folder of fitted laws, beside `designs.json`."""
 _BYTES, _COUNTS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)), (("T", 1e12), ("B", 1e9), ("M", 1e6))
 _DEVICES = ("hardware", "devices", "train_hardware", "train_devices")
 _CONDITIONS = (*_DEVICES, "context", "batch", "weights_dtype", "kv_dtype")
 
 
-def design_options(record: DesignsRecord) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class ToldFiles:
+    """What a search was told in files, where these are."""
+
+    space: str = SPACE_FILE
+    laws: Mapping[str, str] = field(default_factory=dict)
+    """By the law's name."""
+
+    def law(self, name: str) -> str:
+        """The word of `--law`: a published law's name, or a file."""
+        return self.laws.get(name, name if name in names() else f"{name}.json")
+
+
+def own_space(space: Space) -> bool:
+    """Whether a space is neither the usual one nor `wide`, but for its vocabulary."""
+    vocab_size = space.vocab_size
+    return all(space != usual.model_copy(update={"vocab_size": vocab_size}) for usual in (Space(), Space.wide()))
+
+
+def design_options(record: DesignsRecord, files: ToldFiles) -> dict[str, list[str]]:
     """The words of each option by its name, all budgets exactly; those at their defaults are left out."""
     b = record.budgets
     found: dict[str, list[str]] = {}
@@ -41,14 +61,21 @@ def design_options(record: DesignsRecord) -> dict[str, list[str]]:
         if space == usual.model_copy(update={"vocab_size": vocab_size}):
             found["space"] = word
             found["vocab_size"] = [] if vocab_size == DEFAULT_VOCAB_SIZE else [str(vocab_size)]
-    found.setdefault("space", [SPACE_FILE])
+    found.setdefault("space", [files.space])
     if set(record.laws) != {law.name for law in judges()}:
-        found["law"] = list(record.laws)
+        found["law"] = law_words(record.laws, files)
     if record.recommended.prefer != "balanced":
         found["prefer"] = [record.recommended.prefer]
     if record.baseline.named:
         found["baseline"] = [record.baseline.name]
     return {name: words for name, words in found.items() if words}
+
+
+def law_words(laws: Iterable[str], files: ToldFiles) -> list[str]:
+    """The words of `--law`: names restrict the published laws, so they are left out where all of these are asked."""
+    published = {law.name for law in judges()}
+    named = [law for law in laws if law in published]
+    return [*(named if len(named) < len(published) else ()), *(files.law(law) for law in laws if law not in published)]
 
 
 def design_words(options: dict[str, list[str]]) -> list[str]:

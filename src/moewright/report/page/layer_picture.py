@@ -8,7 +8,7 @@ from moewright.architecture.spec import Architecture, Layer, Repeat
 from moewright.foreign_text import to_html
 from moewright.report.inspection_tables import describe_part
 
-_WIDTH, _MOST_EXPERTS = 640, 512
+_WIDTH, _MOST_EXPERTS, _LEAST_IN_A_ROW = 640, 512, 32
 _MIXERS = {
     "full": "attention",
     "window": "windowed",
@@ -38,7 +38,7 @@ def layers_svg(architecture: Architecture, name: str) -> str:
         kind = feed_forward_kind(layer)
         height = 34 if kind == "moe" else 16
         parts.append(_box(x, 18, step - gap, height, f"ff-{kind}", describe_part(layer.feed_forward), place))
-    experts, bottom = _experts(architecture, 64)
+    experts, bottom = _experts(architecture, 64, step * len(layers))
     legend = _legend(layers)
     words = to_html(f"{len(layers)} layers: {layers_words(architecture)}")
     return (
@@ -93,7 +93,7 @@ def _box(x: float, y: float, width: float, height: float, kind: str, words: str,
     )
 
 
-def _experts(architecture: Architecture, top: float) -> tuple[str, float]:
+def _experts(architecture: Architecture, top: float, width: float) -> tuple[str, float]:
     """A square for each routed expert of the last mixture, those that a token uses filled, then the shared ones."""
     mixtures = architecture.moe_layers()
     if not mixtures:
@@ -103,7 +103,7 @@ def _experts(architecture: Architecture, top: float) -> tuple[str, float]:
     if moe.num_experts + shared > _MOST_EXPERTS:
         return "", top - 8
     size = 8 if moe.num_experts + shared <= 128 else 6
-    in_a_row = _WIDTH // size
+    in_a_row = max(int(width // size), _LEAST_IN_A_ROW)
     kinds = ["used"] * moe.top_k + ["idle"] * (moe.num_experts - moe.top_k) + ["shared"] * shared
     squares = "".join(
         f'<rect class="expert-{kind}" x="{place % in_a_row * size}" y="{top + place // in_a_row * size:g}" '

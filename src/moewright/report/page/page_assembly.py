@@ -130,10 +130,12 @@ def _chapters_html(page: Page) -> str:
 
 
 def _colophon_html(page: Page) -> str:
+    is_made = any(source.command for source in page.sources)
     rows = "".join(
         f'<tr><th scope="row">{to_html(source.given)}</th><td>{to_html(_kind_words(source))}</td>'
         f"<td><code>{to_html(source.sha256 or '-')}</code></td>"
-        f"<td>{f'<code>{to_html(source.command)}</code>' if source.command else '-'}</td></tr>\n"
+        + (f"<td>{f'<code>{to_html(source.command)}</code>' if source.command else '-'}</td>" if is_made else "")
+        + "</tr>\n"
         for source in page.sources
     )
     return (
@@ -144,8 +146,9 @@ def _colophon_html(page: Page) -> str:
         '<button type="button" class="copy" data-copy="page-command">Copy the command</button>'
         '<div class="scroll" role="region" tabindex="0" aria-label="Sources"><table class="sources">'
         "<caption>What it was made of</caption><thead><tr>"
-        '<th scope="col">path</th><th scope="col">read as</th><th scope="col">SHA-256</th><th scope="col">made by</th>'
-        f"</tr></thead><tbody>{rows}</tbody></table></div></article></section>\n"
+        '<th scope="col">path</th><th scope="col">read as</th><th scope="col">SHA-256</th>'
+        + ('<th scope="col">made by</th>' if is_made else "")
+        + f"</tr></thead><tbody>{rows}</tbody></table></div></article></section>\n"
     )
 
 
@@ -176,8 +179,11 @@ def page_markdown(page: Page) -> str:
                 text += f"\n### {to_markdown(block.title)}\n\n{block.markdown.rstrip()}\n"
     text += f"\n## Where it is from\n\nMade by moewright {to_markdown(version('moewright'))} with\n\n"
     text += f"    {visible(page.command)}\n\n"
-    text += "| path | read as | SHA-256 | made by |\n| :-- | :-- | :-- | :-- |\n"
+    is_made = any(source.command for source in page.sources)
+    names = ("path", "read as", "SHA-256", *(["made by"] if is_made else []))
+    text += f"| {' | '.join(names)} |\n| {' | '.join([':--'] * len(names))} |\n"
     for source in page.sources:
-        cells = (source.given, _kind_words(source), source.sha256 or "-", source.command or "-")
+        cells = [source.given, _kind_words(source), source.sha256 or "-"]
+        cells += [source.command or "-"] if is_made else []
         text += f"| {' | '.join(map(to_markdown, cells))} |\n"
     return text

@@ -29,9 +29,9 @@ _HAS_A_LETTER = 999.5  # what three digits make 1,000
 _BIG, _LARGEST_WITH_A_LETTER = 1e5, 1e15
 OriginKind = Literal["exact", "modelled", "assumed", "measured"]
 ORIGIN_KINDS: Mapping[OriginKind, str] = {
-    "exact": "counted, without a model of anything",
-    "modelled": "computed by a law or a model of a machine, with its error",
-    "assumed": "taken as given; nobody here measured it",
+    "exact": "counted, no model in it",
+    "modelled": "by a law or a model of a machine",
+    "assumed": "taken as given, unmeasured",
     "measured": "read from runs or files",
 }
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from moewright.errors import UserError
 from moewright.files import read_mapping, sha256_of
+from moewright.foreign_text import shell_words
 from moewright.quantities import brief
+from moewright.report.page.design_words import LAW_FOLDER, SPACE_FILE, ToldFiles, design_options, design_words
+
+if TYPE_CHECKING:
+    from moewright.laws import FittedLaw
 
 SourceKind = Literal["design", "model", "law", "table", "runs", "plan"]
 UNDERSTOOD = (
@@ -37,11 +42,30 @@ class PageSource:
     """Of the file that says what it is."""
     command: str = ""
     """The command line that makes such a result, where the file says it."""
+    fitted: Mapping[str, FittedLaw] = field(default_factory=dict)
+    """Of designs: the laws of files that judged them, by name, where they are found."""
+    files: ToldFiles = field(default_factory=ToldFiles)
+    """Of designs: where the files are that the search was told."""
 
 
 def read_sources(given: Iterable[str | Path]) -> tuple[PageSource, ...]:
     """Each path, recognised and read. Raises UserError for the first that is none of what is understood."""
-    return tuple(_read(str(each), number) for number, each in enumerate(given, start=1))
+    sources = [_read(str(each), number) for number, each in enumerate(given, start=1)]
+    laws = [source for source in sources if source.kind == "law"]
+    return tuple(_with_files(source, laws) if source.kind == "design" else source for source in sources)
+
+
+def _with_files(source: PageSource, laws: Sequence[PageSource]) -> PageSource:
+    """Designs with the files that their search was told: those of their own folder, else laws that are shown too."""
+    assert source.path is not None
+    beside = source.path.parent
+    own = sorted((beside / LAW_FOLDER).glob("*.json")) if source.path.name == DESIGNS else []
+    read = [_read(str(path), 0) for path in own]
+    found = {each.value.name: each for each in (*laws, *read) if each.value.name in source.value.laws}
+    space = beside / SPACE_FILE
+    files = ToldFiles(str(space) if space.is_file() else SPACE_FILE, {name: each.given for name, each in found.items()})
+    command = shell_words(*design_words(design_options(source.value, files)))
+    return replace(source, fitted={name: each.value for name, each in found.items()}, files=files, command=command)
 
 
 def _read(given: str, number: int) -> PageSource:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from moewright.errors import UserError
@@ -22,27 +23,38 @@ def write_report(
     paths: Sequence[str], out: str, format: PageFormat, title: str | None, watch: bool, deliver_page: Deliver
 ) -> WrittenPage:
     """Read, write, and with `watch` go on until no run of a folder is under way, or nobody is at one. UserError."""
-    silent = 0
-    while True:
-        sources = read_sources(paths)
-        folders = [source for source in sources if source.kind == "runs"]
-        if watch and not folders:
-            raise UserError("watch: none of the paths is a folder of runs or of a sweep; leave it out")
-        states = {state for source in folders for state in source.value.states}
-        silent = 0 if "running" in states else silent + 1
-        going_on = watch and silent < SILENT_LOOKS and _are_under_way(states)
-        page = Page(
-            title=title or title_of(sources),
-            blocks=make_blocks(sources, format == "html"),
-            sources=sources,
-            command=page_command(paths, _options(out, format, title)),
-            is_under_way=going_on,
-        )
+
+    def write(page: Page) -> WrittenPage:
         text = page_html(page) if format == "html" else page_markdown(page)
-        deliver_page(lambda path, text=text: write_text(path, text))  # type: ignore[misc]
-        if not going_on:
-            return _answer(page, out, format, text)
-        time.sleep(WATCH_SECONDS)
+        deliver_page(lambda path: write_text(path, text))
+        return _answer(page, out, format, text)
+
+    silent = 0
+    written: Page | None = None
+    try:
+        while True:
+            sources = read_sources(paths)
+            folders = [source for source in sources if source.kind == "runs"]
+            if watch and not folders:
+                raise UserError("watch: none of the paths is a folder of runs or of a sweep; leave it out")
+            states = {state for source in folders for state in source.value.states}
+            silent = 0 if "running" in states else silent + 1
+            page = Page(
+                title=title or title_of(sources),
+                blocks=make_blocks(sources, format == "html"),
+                sources=sources,
+                command=page_command(paths, _options(out, format, title)),
+                is_under_way=watch and silent < SILENT_LOOKS and _are_under_way(states),
+            )
+            answer = write(page)
+            written = page
+            if not page.is_under_way:
+                return answer
+            time.sleep(WATCH_SECONDS)
+    except BaseException:  # Ctrl-C too: nobody writes the page any more, so it must not wait for that
+        if written is not None and written.is_under_way:
+            write(replace(written, is_under_way=False))
+        raise
 
 
 def _are_under_way(states: Collection[str]) -> bool:

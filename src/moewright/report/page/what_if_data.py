@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from moewright.architecture import Architecture, counts
+from moewright.architecture.spec import Countable
 from moewright.designs.branch_and_bound import SearchProblem
+from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, columns
-from moewright.designs.costs import bytes_per_param, bytes_wanted, costed_on, design_costs
+from moewright.designs.costs import CostedOn, bytes_per_param, bytes_wanted, costed_on, design_costs
 from moewright.designs.hearing import BEATS_BY
 from moewright.designs.judges import DesignVariables, JudgingLaw, training_tokens
 from moewright.designs.limits import memory_bytes
@@ -23,7 +25,11 @@ from moewright.designs.preference import WEIGHTS, worth_at
 from moewright.designs.recorded import Program, named
 from moewright.designs.rules import published_mixtures
 from moewright.designs.vicinity import NearbyTraining, Vicinity, trained_with
+from moewright.hardware import decode_tokens_per_second, memory_per_device
+from moewright.hardware.serving_plan import MOST_SEQUENCES
 from moewright.hf.published_models import ModelEntry
+from moewright.laws import FittedLaw
+from moewright.laws.law import least_loss_of
 
 _MIXTURE = ("num_experts", "top_k", "shared_experts")
 _SHAPE = tuple(name for name in CANDIDATE_SIZES if name not in (*_MIXTURE, "expert_size"))
@@ -39,7 +45,8 @@ def what_if_data(vicinity: Vicinity, baseline: tuple[str, Architecture] | None =
     found = _values(vicinity, recording)
     if found["carried"]:  # something leaves the record, and its values are needed for every design
         found = _values(vicinity, _Recording(vicinity, vicinity.designs))
-    return {**found, "beside": _beside(vicinity, baseline, [served["devices"] for served in found["served"]])}
+    devices = [(served["devices"], served["bill"]["devices"]) for served in found["served"]]
+    return {**found, "beside": _beside(vicinity, baseline, devices)}
 
 
 def _with_extremes(designs: Candidates) -> Candidates:
@@ -50,6 +57,7 @@ def _with_extremes(designs: Candidates) -> Candidates:
 
 def _values(vicinity: Vicinity, recording: "_Recording") -> dict[str, Any]:
     problem, bounds = vicinity.problem, vicinity.problem.bounds
+    on = costed_on(without_serving(problem.budgets))
     names = [limit.name for limit in bounds]
     size = names.index(next(name for name in SIZE_LIMITS if name in names))
     data = {
@@ -74,6 +82,7 @@ def _values(vicinity: Vicinity, recording: "_Recording") -> dict[str, Any]:
             for entry in _reachable(vicinity, size)
         ],
         "margin": BEATS_BY,
+        "one_device": on.serves == on.trains,
         "weights": WEIGHTS,
     }
     return data | recording.program()
@@ -118,21 +127,27 @@ class _Recording:
 
     def costs(self, low: float, high: float, size: int) -> dict[str, Any]:
         """On every number of devices that the sizes from low to high are assumed to be served on."""
-        budgets = self._problem.budgets
+        budgets = without_serving(self._problem.budgets)
         field = self._problem.bounds[size].name
-        most_of: dict[int, float] = {}
+        most_of: dict[tuple[int, int], float] = {}
         for most in _device_steps(self._problem, low, high, size):
-            most_of[costed_on(budgets.model_copy(update={field: most})).devices] = most
+            on = costed_on(budgets.model_copy(update={field: most}))
+            most_of[on.devices, on.bill_devices] = most
         served: list[dict[str, Any]] = []
-        for devices, most in most_of.items():
-            on = replace(costed_on(budgets), devices=devices)
+        for (devices, bill_devices), most in most_of.items():
+            on = replace(costed_on(budgets), devices=devices, bill_devices=bill_devices)
             costs = design_costs(self._counted, self._variables.train_tokens, budgets, on)
+            batches = [
+                {**each, "rates": self._pair(each["rates"]), "fits": self._program.add(each["fits"])}
+                for each in _served_batches(self._counted, budgets, on)
+            ]
             served.append(
                 {
                     "most": most,
                     "devices": devices,
                     "decode": self._pair(costs.decode_tokens_per_second),
                     "first": self._pair(costs.time_to_first_token),
+                    "bill": {"devices": bill_devices, "batches": batches},
                 }
             )
         return {
@@ -154,7 +169,9 @@ class _Recording:
         for judge in self._problem.judges:
             readings = heard.get(judge.name, {}).values()
             steps = {"heard": [self._loss(each) for each in readings], "own": [self._loss(judge)]}
-            found.append({"name": judge.name, "readings": steps})
+            # A fitted law may be asked far outside its runs; `laws.law.check_loss` then refuses, and the page too.
+            floor = least_loss_of(judge.law) if isinstance(judge.law, FittedLaw) else None
+            found.append({"name": judge.name, "readings": steps, "floor": floor})
         return found
 
     def _loss(self, judge: JudgingLaw) -> int:
@@ -168,6 +185,34 @@ class _Recording:
         }
 
 
+def without_serving(budgets: Budgets) -> Budgets:
+    """The same without the tokens of a life, whose bill the page makes itself."""
+    return budgets.model_copy(update={"serve_tokens": None})
+
+
+def _served_batches(architecture: Countable[Any], budgets: Budgets, on: CostedOn) -> list[dict[str, Any]]:
+    """What `designs.serving_bill` chooses among: batches with their speeds and whether they fit."""
+    found = []
+    batch = budgets.batch
+    while batch == budgets.batch or batch <= MOST_SEQUENCES * on.bill_devices:
+        load: dict[str, Any] = {
+            "devices": on.bill_devices,
+            "batch": batch,
+            "context": budgets.context,
+            "weights_dtype": budgets.weights_dtype,
+            "kv_dtype": budgets.kv_dtype,
+        }
+        found.append(
+            {
+                "batch": batch,
+                "rates": decode_tokens_per_second(architecture, on.hardware, **load),
+                "fits": memory_per_device(architecture, on.hardware, **load).spare,
+            }
+        )
+        batch *= 2
+    return found
+
+
 def _params_per_size(problem: SearchProblem, size: int) -> float:
     """Parameters that one unit of the size budget holds, as the nearest published model is looked for."""
     budgets = problem.budgets
@@ -175,14 +220,17 @@ def _params_per_size(problem: SearchProblem, size: int) -> float:
 
 
 def _device_steps(problem: SearchProblem, low: float, high: float, size: int) -> list[float]:
-    """Sizes up to which the devices that are assumed stay as many; the last one is the largest."""
+    """Sizes up to which the devices that are assumed, and twice as many for the bill of serving, stay as many.
+
+    The last one is the largest size.
+    """
     if problem.budgets.hardware is not None:
         return [high]
     from moewright.hardware import load_device
 
     on, unit = costed_on(problem.budgets), bytes_wanted(problem.budgets) / problem.bounds[size].most
-    one = load_device(on.hardware).memory / unit
-    return [most * one for most in range(max(math.ceil(low / one), 1), math.ceil(high / one))] + [high]
+    half = load_device(on.hardware).memory / unit / 2
+    return [most * half for most in range(max(math.ceil(low / half), 1), math.ceil(high / half))] + [high]
 
 
 def _training(vicinity: Vicinity, training: NearbyTraining) -> dict[str, Any]:
@@ -230,7 +278,7 @@ def _nearest_of_some(total: tuple[float, float], active: tuple[float, float] | N
 
 
 def _beside(
-    vicinity: Vicinity, baseline: tuple[str, Architecture] | None, devices: Sequence[int]
+    vicinity: Vicinity, baseline: tuple[str, Architecture] | None, devices: Sequence[tuple[int, int]]
 ) -> list[dict[str, Any]]:
     """What each model that may stand beside an answer costs: by training, and by devices that serve."""
     counted = columns(vicinity.designs, vicinity.problem.space.vocab_size)
@@ -242,11 +290,15 @@ def _beside(
     return [_model(vicinity, name, architecture, devices) for name, architecture in found]
 
 
-def _model(vicinity: Vicinity, name: str, architecture: Architecture, devices: Sequence[int]) -> dict[str, Any]:
-    budgets, on = vicinity.problem.budgets, costed_on(vicinity.problem.budgets)
+def _model(
+    vicinity: Vicinity, name: str, architecture: Architecture, devices: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
+    budgets = without_serving(vicinity.problem.budgets)
+    on = costed_on(budgets)
     amounts = [trained_with(budgets, training.amount) for training in vicinity.trainings]
     tokens = [float(training_tokens(architecture, trained)) for trained in amounts]
-    served = [design_costs(architecture, 1.0, budgets, replace(on, devices=number)) for number in devices]
+    ons = [replace(on, devices=number, bill_devices=of_bill) for number, of_bill in devices]
+    served = [design_costs(architecture, 1.0, budgets, each) for each in ons]
     return {
         "name": name,
         "total_params": counts.total_params(architecture),
@@ -256,4 +308,5 @@ def _model(vicinity: Vicinity, name: str, architecture: Architecture, devices: S
         "hours": [[end * each for end in served[0].train_device_hours] for each in tokens],
         "decode": [costs.decode_tokens_per_second for costs in served],
         "first": [costs.time_to_first_token for costs in served],
+        "bill": [_served_batches(architecture, budgets, each) for each in ons],
     }

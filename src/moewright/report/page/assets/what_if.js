@@ -27,7 +27,7 @@ const OPERATIONS = {
   less: (out, a, b, n) => { for (let i = 0; i < n; i++) out[i] = a[i] < b[i] ? 1 : 0; },
   less_equal: (out, a, b, n) => { for (let i = 0; i < n; i++) out[i] = a[i] <= b[i] ? 1 : 0; },
 };
-const BLOCK = 2048; // rows worked on at a time, so that all steps of them stay in the processor's cache
+const BLOCK = 2048; // rows worked on at a time, so that what is still wanted of them stays in the processor's cache
 
 // The wanted steps as columns of `count` rows; `known` maps steps to columns or numbers that are there already.
 function evaluate(steps, wanted, known, count) {
@@ -39,22 +39,33 @@ function evaluate(steps, wanted, known, count) {
   };
   wanted.forEach(visit);
   const results = new Map(wanted.map((step) => [step, new Float64Array(count)]));
-  const buffers = new Map();
-  const constant = (value) => new Float64Array(BLOCK).fill(value);
-  for (const [step, value] of known) if (typeof value === "number") buffers.set(step, constant(value));
-  const work = [];
+  const size = Math.min(BLOCK, count);
+  const blocks = new Map(); // by step: a buffer, used again for another step once nothing takes this one any more
+  const constant = (value) => new Float64Array(size).fill(value);
+  for (const [step, value] of known) if (typeof value === "number") blocks.set(step, constant(value));
+  const last = new Map();
+  for (const step of needed) if (steps[step][0] !== "number") for (const argument of steps[step].slice(1)) last.set(argument, step);
+  const free = [], work = [];
   for (const step of needed) {
     const [name, ...rest] = steps[step];
-    buffers.set(step, name === "number" ? constant(rest[0]) : new Float64Array(BLOCK));
-    if (name !== "number") work.push([OPERATIONS[name], buffers.get(step), rest]);
+    if (name === "number") { blocks.set(step, constant(rest[0])); continue; }
+    if (!results.has(step)) blocks.set(step, free.pop() || new Float64Array(size));
+    work.push([OPERATIONS[name], step, ...rest]);
+    for (const argument of new Set(rest))
+      if (last.get(argument) === step && needed.has(argument) && steps[argument][0] !== "number" && !results.has(argument)) free.push(blocks.get(argument));
   }
+  const runs = work.map(([operation, ...places]) => [operation, ...places.map((step) => blocks.get(step) || results.get(step) || known.get(step))]);
+  const isWhole = work.map(([, ...places]) => places.map((step) => !blocks.has(step)));
   for (let start = 0; start < count; start += BLOCK) {
     const end = Math.min(count, start + BLOCK);
-    const rows = (step) => buffers.get(step) || known.get(step).subarray(start, end);
-    for (const [operation, out, [first, second]] of work) {
-      operation(out, rows(first), second === undefined ? null : rows(second), end - start);
+    for (let i = 0; i < runs.length; i++) {
+      const [operation, out, first, second] = runs[i], [ofOut, ofFirst, ofSecond] = isWhole[i];
+      operation(ofOut ? out.subarray(start, end) : out, ofFirst ? first.subarray(start, end) : first, ofSecond ? second.subarray(start, end) : second, end - start);
     }
-    for (const step of wanted) results.get(step).set(rows(step).subarray(0, end - start), start);
+  }
+  for (const step of wanted) {
+    if (known.has(step)) { const value = known.get(step); if (typeof value === "number") results.get(step).fill(value); else results.get(step).set(value); }
+    else if (steps[step][0] === "number") results.get(step).fill(steps[step][1]);
   }
   return results;
 }
@@ -64,15 +75,16 @@ function decoded(text, Kind) {
   return new Kind(bytes.buffer);
 }
 
-// The carried designs, and `decide(setting)`; a setting is {limits, training, laws, prefer}: the most of each limit, the
-// place of the training, names of laws, a preference.
+// The carried designs, and `decide(setting)`; a setting is {limits, training, laws, prefer, serve_tokens, prices}: the
+// most of each limit, the place of the training, names of laws, a preference, tokens generated in the model's life (0: no
+// such bill), prices of a device-hour {train, serve} (0: unknown).
 function openWhatIf(data) {
   const { steps, count } = data;
   const sizes = {};
   for (const table of data.tables) {
     const places = decoded(table.places, Uint16Array);
     table.names.forEach((name, column) => {
-      sizes[name] = Float64Array.from(places, (place) => table.rows[place][column]);
+      sizes[name] = gathered(table.rows.map((row) => row[column]), places);
     });
   }
   const carried = data.carried.map((text) => decoded(text, Float64Array));
@@ -117,42 +129,125 @@ function openWhatIf(data) {
     return found;
   };
 
+  // Steps that are asked for together, for a few rows: each row is computed when it is first asked for.
+  const groups = [
+    [...new Set([...Object.values(data.counts), data.kv])], data.hours, ...data.laws.map((law) => law.readings.own),
+    ...data.served.flatMap(({ decode, first, bill }) => [decode, first, bill.batches.flatMap((each) => [...each.rates, each.fits])]),
+  ];
+  const groupOf = new Map(groups.flatMap((group) => group.map((step) => [step, group])));
+  const partial = new Map();
+
+  function filled(place, group, rows) {
+    const key = `${group.some((step) => moving[step]) ? place : ""}|${groups.indexOf(group)}`;
+    if (!partial.has(key)) partial.set(key, { isKnown: new Uint8Array(count), columns: new Map(group.map((step) => [step, new Float64Array(count)])) });
+    const { isKnown, columns } = partial.get(key);
+    const missing = [];
+    for (let i = 0; i < rows.length; i++) if (!isKnown[rows[i]]) { missing.push(rows[i]); isKnown[rows[i]] = 1; }
+    if (missing.length) {
+      const known = new Map([[training, data.trainings[place].amount]]);
+      steps.forEach(([name, what], step) => {
+        if (name === "given" && step !== training) known.set(step, gathered(sizes[what], missing));
+        if (name === "column") known.set(step, gathered(carried[what], missing));
+      });
+      for (const [step, values] of evaluate(steps, group, known, missing.length)) {
+        const column = columns.get(step);
+        for (let i = 0; i < missing.length; i++) column[missing[i]] = values[i];
+      }
+    }
+    return columns;
+  }
+
+  // Columns of some rows only: {step: column} in the order of the rows.
+  const valuesAt = (place, wanted, rows) => {
+    const found = new Map();
+    for (const group of new Set(wanted.map((step) => groupOf.get(step)))) {
+      const columns = filled(place, group, rows);
+      for (const step of group) if (wanted.includes(step)) found.set(step, gathered(columns.get(step), rows));
+    }
+    return found;
+  };
+
+  function rowsWithin(limits) {
+    const taken = data.limits.map((limit) => column(limit.cost));
+    const found = new Int32Array(count);
+    let number = 0;
+    for (let row = 0; row < count; row++) {
+      let isWithin = true;
+      for (let i = 0; i < taken.length && isWithin; i++) isWithin = taken[i][row] <= limits[i];
+      if (isWithin) found[number++] = row;
+    }
+    return found.subarray(0, number);
+  }
+
   function decide(setting) {
     const at = data.trainings[setting.training];
-    const within = [];
-    const taken = data.limits.map((limit) => column(limit.cost));
-    for (let row = 0; row < count; row++) if (taken.every((costs, i) => costs[row] <= setting.limits[i])) within.push(row);
     const laws = data.laws.filter((law) => setting.laws.includes(law.name) && isHeard(at, law.name, setting.limits));
     if (!laws.length) return { reason: "silent" };
+    const within = rowsWithin(setting.limits);
     if (!within.length) return { reason: "empty" };
-    const readings = laws.flatMap((law) => law.readings[at.as_they_are ? "own" : "heard"]);
-    const losses = columnsAt(setting.training, readings);
+    const readingsOf = (law) => law.readings[at.as_they_are ? "own" : "heard"];
+    const losses = columnsAt(setting.training, laws.flatMap(readingsOf));
+    const lossesOf = (law) => columnsAt(setting.training, readingsOf(law));
+    const beyond = laws.find((law) => law.floor !== null && lossesOf(law).some((loss) => within.some((row) => !(loss[row] > 0 && loss[row] >= law.floor * (1 - 1e-9)))));
+    if (beyond) return { reason: "beyond", law: beyond.name };
     const rows = undecided(within, losses, data.margin);
-    const mean = (row) => {
-      let total = 0, place = 0;
-      for (const law of laws) {
-        const own = law.readings[at.as_they_are ? "own" : "heard"].length;
-        for (let i = 0; i < own; i++) total += losses[place++][row] / own / laws.length;
-      }
-      return total;
-    };
+    const weights = laws.flatMap((law) => readingsOf(law).map((_, __, all) => [all.length, laws.length]));
+    const means = Float64Array.from(rows, (row) => losses.reduce((sum, loss, i) => sum + loss[row] / weights[i][0] / weights[i][1], 0));
     const worth = worthOfTraining(at, laws, setting.limits);
     const served = data.served.find((each) => setting.limits[data.size.limit] <= each.most);
-    const [train, decode] = data.weights[setting.prefer];
+    const [train, decode] = data.weights[isBilled(setting) ? "balanced" : setting.prefer]; // the whole bill takes no preference
     const byCost = worth.nats !== null && train + decode > 0;
-    const [slow, fast] = columnsAt(setting.training, data.hours);
-    const [low, high] = served.decode.map(column);
-    const scores = new Map(rows.map((row) => [row, byCost
-      ? mean(row) / worth.nats + train * Math.log(Math.sqrt(slow[row] * fast[row])) - decode * Math.log(Math.sqrt(low[row] * high[row]))
-      : mean(row)]));
+    const found = valuesAt(setting.training, [...data.hours, ...served.decode], rows);
+    const [slow, fast, low, high] = [...data.hours, ...served.decode].map((step) => found.get(step));
+    const life = lifeOf(setting, served, rows, [slow, fast]);
+    const own = !byCost ? means : life ? billsAtEqualLoss(life.bill, means, worth.nats)
+      : means.map((mean, i) => mean / worth.nats + train * Math.log(Math.sqrt(slow[i] * fast[i])) - decode * Math.log(Math.sqrt(low[i] * high[i])));
     const { num_layers, num_experts, top_k, shared_experts } = sizes;
-    const order = [...rows].sort((a, b) => scores.get(a) - scores.get(b) || num_layers[a] - num_layers[b] || num_experts[a] - num_experts[b]);
+    const order = Array.from(rows.keys()).sort((a, b) => own[a] - own[b]
+      || num_layers[rows[a]] - num_layers[rows[b]] || num_experts[rows[a]] - num_experts[rows[b]]);
     const leaders = new Map();
-    for (const row of order) {
-      const mixture = `${num_experts[row]}/${top_k[row]}+${shared_experts[row]}`;
+    for (const i of order) {
+      const row = rows[i], mixture = `${num_experts[row]}/${top_k[row]}+${shared_experts[row]}`;
       if (!leaders.has(mixture)) leaders.set(mixture, row);
     }
-    return { rows, leaders: [...leaders.values()], scores, byCost, mean, worth, served, laws: laws.map((law) => law.name) };
+    const scores = new Map(Array.from(rows, (row, i) => [row, own[i]]));
+    return { rows, leaders: [...leaders.values()], scores, byCost, means, worth, served, life, laws: laws.map((law) => law.name) };
+  }
+
+  // What serving the tokens of a life takes, by designs/serving_bill.py: device-hours, batches, and the bill of training and
+  // serving in money where both prices are known, else in hours of the one device. Null where there is no such bill.
+  function lifeOf(setting, served, rows, trained) {
+    const { devices, batches } = served.bill;
+    if (!isBilled(setting)) return null;
+    const found = valuesAt(setting.training, batches.flatMap((each) => [...each.rates, each.fits]), rows);
+    return life(setting, devices, batches.map(({ batch, rates, fits }) => ({ batch, rates: rates.map((step) => found.get(step)), fits: found.get(fits) })), trained);
+  }
+  const isBilled = ({ serve_tokens, prices }) => serve_tokens > 0 && (data.one_device || (prices.train > 0 && prices.serve > 0));
+  const speed = data.limits.findIndex((limit) => limit.name === "decode_tokens_per_second");
+
+  function life(setting, devices, batches, trained) {
+    const number = trained[0].length;
+    const [low, high, sequences] = [0, 1, 2].map(() => new Float64Array(number));
+    const least = speed < 0 ? 0 : 1 / setting.limits[speed];
+    for (const [place, { batch, rates: [slow, fast], fits }] of batches.entries()) {
+      let isAny = false;
+      for (let i = 0; i < number; i++) {
+        if (place && !(fits[i] >= 0 && slow[i] >= least && batch * slow[i] > low[i])) continue;
+        isAny = true;
+        [low[i], high[i], sequences[i]] = [batch * slow[i], batch * fast[i], batch];
+      }
+      if (!isAny) break;
+    }
+    const hours = [high, low].map((rates) => rates.map((rate) => (setting.serve_tokens * devices / 3600) / rate));
+    const isMoney = setting.prices.train > 0 && setting.prices.serve > 0;
+    const [train, serve] = isMoney ? [setting.prices.train, setting.prices.serve] : [1, 1];
+    const bill = [trained.map((ends) => ends.map((each) => each * train)), hours.map((ends) => ends.map((each) => each * serve))];
+    return { hours, sequences, bill };
+  }
+
+  function billsAtEqualLoss([training, serving], means, worth) {
+    const least = means.reduce((a, b) => Math.min(a, b));
+    return means.map((mean, i) => Math.log(Math.sqrt(training[0][i] * training[1][i]) * Math.exp((mean - least) / worth) + Math.sqrt(serving[0][i] * serving[1][i])));
   }
 
   // A law falls silent where some design within the limits has too few training tokens for it.
@@ -174,7 +269,9 @@ function openWhatIf(data) {
   // The first design of an answer against the model that stands beside it: shares of the model's figures.
   function beside(setting, found) {
     const row = found.leaders[0], served = data.served.indexOf(found.served);
-    const at = (step) => columnsAt(setting.training, [step])[0][row];
+    const wanted = [...Object.values(data.counts), ...data.hours, ...found.served.decode, ...found.served.first, data.kv];
+    const values = valuesAt(setting.training, wanted, [row]);
+    const at = (step) => values.get(step)[0];
     const [total, active] = [at(data.counts.total_params), at(data.counts.active_params)];
     const distance = (model) => Math.abs(Math.log(model.total_params / total)) + Math.abs(Math.log(model.active_params / active));
     const model = data.beside.reduce((best, each) => (distance(each) < distance(best) ? each : best));
@@ -187,36 +284,91 @@ function openWhatIf(data) {
       time_to_first_token: share(found.served.first, model.first[served]),
       memory_bytes: at(data.counts.memory_bytes) / model.memory_bytes - 1,
       kv_bytes_per_token: model.kv ? at(data.kv) / model.kv - 1 : null,
+      whole_bill: found.life && middle(wholeBill(found.life.bill, found.rows.indexOf(row)))
+        / middle(wholeBill(lifeOfModel(setting, model, served).bill, 0)) - 1,
     };
   }
-
-  // All columns that some setting needs, a few a call: a page asks for them while nobody moves anything.
-  function* prepare() {
-    for (const each of data.served) { columnsAt(0, [...each.decode, ...each.first]); yield; }
-    columnsAt(0, [data.kv, ...Object.values(data.counts)]);
-    yield;
-    for (const place of data.trainings.keys())
-      for (const law of data.laws) { columnsAt(place, [...law.readings.heard, ...law.readings.own, ...data.hours]); yield; }
+  const wholeBill = ([training, serving], place) => [0, 1].map((end) => training[end][place] + serving[end][place]);
+  function lifeOfModel(setting, model, served) {
+    const batches = model.bill[served].map(({ batch, rates, fits }) => ({ batch, rates: rates.map((rate) => [rate]), fits: [fits] }));
+    return life(setting, data.served[served].bill.devices, batches, model.hours[setting.training].map((hours) => Float64Array.of(hours)));
   }
 
-  return { sizes, decide, column, columnsAt, beside, prepare };
+  // The columns that all designs need at any setting, a few a call: a page asks for them while nobody moves anything.
+  function* prepare(first) {
+    const places = [...data.trainings.keys()].sort((a, b) => Math.abs(a - first) - Math.abs(b - first));
+    for (const place of places)
+      for (const law of data.laws)
+        for (const step of new Set([...law.readings.heard, ...law.readings.own])) { columnsAt(place, [step]); yield; }
+  }
+
+  return { sizes, decide, column, columnsAt, valuesAt, beside, prepare };
 }
 
 // The rows that no other beats: better by more than the margin in every reading.
 function undecided(rows, losses, margin) {
-  const rivals = front(rows, losses);
-  return rows.filter((row) => !rivals.some((rival) => losses.every((loss) => loss[row] > loss[rival] + margin)));
+  // What beats a row has a row of the front as good as itself, and nothing beats a row of the front. So the front is looked
+  // for among the rows that the best of each reading, and of their sum, leave.
+  const sums = sumsOf(rows, losses);
+  const places = [leastOf(sums), ...losses.map((loss) => leastOf(gathered(loss, rows)))];
+  const left = unbeaten(rows, [...new Set(places)].map((place) => rows[place]), losses, margin);
+  return unbeaten(left, front(left, losses), losses, margin);
+}
+
+// Loops instead of `from` and `map`, which browsers take ten times as long for on typed arrays of this length.
+function gathered(column, rows) {
+  const found = new Float64Array(rows.length);
+  for (let i = 0; i < rows.length; i++) found[i] = column[rows[i]];
+  return found;
+}
+
+function sumsOf(rows, columns) {
+  const found = new Float64Array(rows.length);
+  for (const column of columns) for (let i = 0; i < rows.length; i++) found[i] += column[rows[i]];
+  return found;
+}
+
+function leastOf(values) {
+  let least = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] < values[least]) least = i;
+  return least;
+}
+
+// The rows that none of the rivals beats.
+function unbeaten(rows, rivals, losses, margin) {
+  const found = [];
+  const bars = rivals.map((rival) => Float64Array.from(losses, (loss) => loss[rival] + margin));
+  for (const row of rows) {
+    let isBeaten = false;
+    for (let k = 0; k < bars.length && !isBeaten; k++) {
+      const bar = bars[k];
+      let i = 0;
+      while (i < losses.length && losses[i][row] > bar[i]) i++;
+      if (i < losses.length) continue;
+      isBeaten = true;
+      if (k) { bars[k] = bars[k >> 1]; bars[k >> 1] = bar; } // who beats many is asked first
+    }
+    if (!isBeaten) found.push(row);
+  }
+  return found;
 }
 
 // The rows than which no other is as good in all readings and better in one; what beats a row has one of them as good.
 function front(rows, losses) {
-  const sums = new Map(rows.map((row) => [row, losses.reduce((sum, loss) => sum + loss[row], 0)]));
   const found = [];
-  let left = rows;
+  let left = Int32Array.from(rows), sums = sumsOf(left, losses);
   while (left.length) {
-    const first = left.reduce((best, row) => (sums.get(row) < sums.get(best) ? row : best));
+    const first = left[leastOf(sums)];
     found.push(first);
-    left = left.filter((row) => losses.some((loss) => loss[row] < loss[first]));
+    let kept = 0;
+    for (let i = 0; i < left.length; i++) {
+      let isBetter = false;
+      for (let k = 0; k < losses.length && !isBetter; k++) isBetter = losses[k][left[i]] < losses[k][first];
+      if (!isBetter) continue;
+      [left[kept], sums[kept]] = [left[i], sums[i]];
+      kept++;
+    }
+    [left, sums] = [left.subarray(0, kept), sums.subarray(0, kept)];
   }
   return found;
 }

@@ -3,6 +3,8 @@
 (() => {
   const PREFERENCES = { balanced: "training and serving alike", train: "training", serve: "serving", loss: "loss alone" };
   const POSITIONS = 120; // of a slider, even in the logarithm
+  const TOKENS_SERVED = [1e9, 1e17], PRICES = [0.05, 100]; // ends of their sliders, whose first position is none
+  const QUIET = 500; // milliseconds after the last move before the answer is spoken
   const SHOWN = 10; // mixtures in the table
   const MOST_PICKED = 4;
   const SVG = "http://www.w3.org/2000/svg";
@@ -26,15 +28,15 @@
 
   // A value of three digits with its unit, as people write it and the command line reads it.
   function written(value, unit) {
-    const units = unit === "bytes" ? [["TB", 1e12], ["GB", 1e9], ["MB", 1e6]] : [["T", 1e12], ["B", 1e9], ["M", 1e6], ["", 1]];
+    const units = { bytes: [["TB", 1e12], ["GB", 1e9], ["MB", 1e6]], price: [["", 1]] }[unit] || [["T", 1e12], ["B", 1e9], ["M", 1e6], ["", 1]];
     const [name, size] = units.find(([, each]) => value >= each * 0.9995) || units.at(-1);
     const digits = Number((value / size).toPrecision(3));
     return { text: `${digits}${name}`, value: digits * size };
   }
 
   // A spec or a config with its sizes.
-  function filled(template, sizes) {
-    const all = { ...sizes, moe_layers: sizes.num_layers - sizes.dense_first, dense_size: (sizes.top_k + sizes.shared_experts) * sizes.expert_size };
+  function filled(template, sizes, latent) {
+    const all = { ...sizes, moe_layers: sizes.num_layers - sizes.dense_first, dense_size: (sizes.top_k + sizes.shared_experts) * sizes.expert_size, latent_size: latent[sizes.hidden_size] };
     return template
       .replace(/^ *"\{each of num_layers\}.*$/gm, (line) => Array(sizes.num_layers).fill(line.replace("{each of num_layers}", "")).join(",\n"))
       .replace(/\{(\w+)\}/g, (_, size) => all[size]);
@@ -50,10 +52,12 @@
       training: words.training.asked,
       laws: carried.laws.map((law) => law.name),
       prefer: words.prefer,
+      serve_tokens: words.serve_tokens,
+      prices: { ...words.prices },
     };
-    const setting = { ...asked, limits: [...asked.limits], laws: [...asked.laws], texts: words.limits.map((limit) => limit.text) };
+    const setting = { ...asked, limits: [...asked.limits], laws: [...asked.laws], prices: { ...asked.prices }, texts: words.limits.map((limit) => limit.text) };
     const picked = new Map(); // rows with what is shown of them: at the setting under which they were picked
-    let before = null, now = null, waiting = false;
+    let before = null, now = null, waiting = false, speaking = null;
 
     const controls = element("form", { className: "controls" });
     controls.addEventListener("submit", (event) => event.preventDefault());
@@ -64,7 +68,12 @@
     function update() {
       if (waiting) return;
       waiting = true;
-      requestAnimationFrame(() => { waiting = false; show(); });
+      requestAnimationFrame(() => {
+        waiting = false;
+        show();
+        clearTimeout(speaking);
+        speaking = setTimeout(() => moewright.say(answer.dataset.said), QUIET);
+      });
     }
 
     // Controls.
@@ -110,31 +119,61 @@
         input.addEventListener("change", () => { choose(value, input); update(); });
         return [input, element("label", {}, input, label)];
       });
-      controls.append(element("fieldset", {}, element("legend", {}, legend), ...inputs.map(([, label]) => label)));
+      const made = element("fieldset", {}, element("legend", {}, legend), ...inputs.map(([, label]) => label));
+      controls.append(made);
       resets.push(() => inputs.forEach(([input]) => { input.checked = isOn(input.value); }));
+      return made;
     }
     resets.push(() => { setting.prefer = asked.prefer; setting.laws = [...asked.laws]; });
-    choices("What decides where evidence does not", "radio", Object.entries(PREFERENCES), (each) => setting.prefer === each, (each) => { setting.prefer = each; });
+    const preferences = choices("What decides where evidence does not", "radio", Object.entries(PREFERENCES), (each) => setting.prefer === each, (each) => { setting.prefer = each; });
     choices("Laws that are asked", "checkbox", carried.laws.map((law) => [law.name, law.name]), (law) => setting.laws.includes(law), (law, input) => {
       const left = carried.laws.map((each) => each.name).filter((each) => (each === law ? input.checked : setting.laws.includes(each)));
-      if (left.length) setting.laws = left;
-      else { input.checked = true; moewright.say("at least one law is asked"); }
+      // On the command line names restrict the published laws, and files of fitted ones join them.
+      if (left.some((each) => words.laws[each].published)) setting.laws = left;
+      else { input.checked = true; moewright.say("at least one published law is asked"); }
     });
-    const price = element("input", { type: "number", min: 0, step: "any", value: words.price || "" });
-    price.addEventListener("input", () => { setting.price = Number(price.value); update(); });
-    resets.push(() => { price.value = words.price || ""; setting.price = Number(price.value); });
-    setting.price = Number(price.value);
-    controls.append(element("label", { className: "priced" }, `Price of a device-hour of ${words.hardware.trains}`, price));
+    // An amount that may be none: its first position.
+    function amount(label, [low, high], asked, unit, digits, choose) {
+      const ends = [Math.min(low, asked || low), Math.max(high, asked || high)];
+      const positionOf = (value) => (value ? 1 + Math.round((POSITIONS - 1) * Math.log(value / ends[0]) / Math.log(ends[1] / ends[0])) : 0);
+      const home = positionOf(asked);
+      const move = (position) => {
+        if (!position) { choose(0, ""); return "none"; }
+        const value = ends[0] * (ends[1] / ends[0]) ** ((position - 1) / (POSITIONS - 1));
+        const { text, value: told } = position === home ? { text: String(asked), value: asked } : written(Number(value.toPrecision(digits)), unit);
+        choose(told, text);
+        return position === home ? written(asked, unit).text : text;
+      };
+      const { input, say } = slider(label, POSITIONS, home, move);
+      const reset = () => { input.value = home; say(move(home)); };
+      reset();
+      resets.push(reset);
+    }
+    setting.told = {};
+    amount("Tokens served in its life", TOKENS_SERVED, asked.serve_tokens, "count", 2, (value, text) => { setting.serve_tokens = value; setting.told.serve_tokens = text; });
+    const { trains, serves } = words.hardware;
+    const roles = carried.one_device ? [["train", trains]] : [["train", trains], ["serve", serves]];
+    for (const [role, device] of roles)
+      amount(`Price of a device-hour of ${device}`, PRICES, asked.prices[role], "price", 2, (value, text) => {
+        setting.prices[role] = value;
+        if (carried.one_device) setting.prices.serve = value;
+        setting.told[role] = text;
+      });
     const back = element("button", { type: "button" }, "As asked");
     back.addEventListener("click", () => { resets.forEach((reset) => reset()); update(); });
     controls.append(back);
 
     // The answer.
-    function numbersOf(row) {
-      const { counts, hours, kv } = carried;
-      const at = (steps) => whatIf.columnsAt(setting.training, steps).map((column) => column[row]);
-      const [total, active, memory] = at([counts.total_params, counts.active_params, counts.memory_bytes]);
-      return { total, active, memory, hours: at(hours), decode: at(now.served.decode), first: at(now.served.first), kv: at([kv])[0] };
+    function numbersOf(rows) {
+      const { counts, hours, kv } = carried, { decode, first } = now.served;
+      const found = whatIf.valuesAt(setting.training, [counts.total_params, counts.active_params, counts.memory_bytes, ...hours, ...decode, ...first, kv], rows);
+      return rows.map((row, i) => {
+        const at = (steps) => steps.map((step) => found.get(step)[i]);
+        const place = now.life && now.rows.indexOf(row);
+        const [total, active, memory] = at([counts.total_params, counts.active_params, counts.memory_bytes]);
+        const life = now.life && { hours: now.life.hours.map((ends) => ends[place]), sequences: now.life.sequences[place] };
+        return { total, active, memory, hours: at(hours), decode: at(decode), first: at(first), kv: at([kv])[0], life };
+      });
     }
     const sizesOf = (row) => Object.fromEntries(Object.entries(whatIf.sizes).map(([size, column]) => [size, column[row]]));
     const title = (s) => `${s.num_experts} experts of ${s.expert_size}, top-${s.top_k}, ${s.shared_experts || "none"} shared; ${s.hidden_size.toLocaleString("en")} wide, ${s.num_layers} layers${s.dense_first ? `, ${s.dense_first} dense first` : ""}`;
@@ -143,11 +182,20 @@
       const options = { ...words.options };
       words.limits.forEach((limit, i) => { if (setting.texts[i] !== limit.text) options[limit.option] = [quoted(setting.texts[i])]; });
       options[training.option] = [training.texts[setting.training]];
-      if (setting.laws.length < asked.laws.length) options.law = setting.laws.map(quoted);
-      if (setting.prefer === "balanced") delete options.prefer; else options.prefer = [setting.prefer];
+      const published = carried.laws.map((law) => law.name).filter((law) => words.laws[law].published);
+      const named = setting.laws.filter((law) => words.laws[law].published);
+      const files = setting.laws.filter((law) => !words.laws[law].published);
+      options.law = [...(words.all_published && named.length === published.length ? [] : named), ...files].map((law) => words.laws[law].word);
+      const isBilled = setting.serve_tokens > 0 && !isUnpriced();
+      preferences.disabled = isBilled; // the whole bill chooses
+      options.prefer = isBilled || setting.prefer === "balanced" ? [] : [setting.prefer];
+      options.serve_tokens = isBilled ? [setting.told.serve_tokens] : [];
+      options.price = roles.filter(([role]) => setting.prices[role] > 0).map(([role, device]) => quoted(`${device}=${setting.told[role]}`));
       const listed = Object.entries(options).flatMap(([option, values]) => values.map((value) => ` --${option.replaceAll("_", "-")} ${value}`));
       return `moewright design${listed.join("")}`;
     }
+    // Training and serving on unlike devices add up in money only.
+    const isUnpriced = () => setting.serve_tokens > 0 && !carried.one_device && !(setting.prices.train > 0 && setting.prices.serve > 0);
 
     function show() {
       const found = whatIf.decide(setting);
@@ -155,44 +203,65 @@
         element("pre", { id: `${name}-line`, tabIndex: 0 }, commandLine()),
         element("button", { type: "button", className: "copy", data: { copy: `${name}-line` } }, "Copy the command"));
       if (found.reason) {
-        const why = found.reason === "empty"
-          ? "No design of the space is within these budgets. The command says which budget would have to give, and by how much."
-          : "None of these laws may judge here, so the command would hear them as they are; which designs are then left open is not carried by this page. The command computes it.";
+        const why = {
+          empty: "No design of the space is within these budgets. The command says which budget would have to give, and by how much.",
+          silent: "None of these laws may judge here, so the command would hear them as they are; which designs are then left open is not carried by this page. The command computes it.",
+          beyond: `Some design within these budgets lies so far outside the runs behind ${found.law} that its formula gives a loss that no model has. Leave that law out.`,
+        }[found.reason];
+        answer.dataset.said = why;
         answer.replaceChildren(element("p", { className: "doubt" }, why), command);
         return;
       }
       now = found;
-      before = before || { row: now.leaders[0], count: now.rows.length, numbers: numbersOf(now.leaders[0]) };
-      answer.replaceChildren(headline(), facts(), baseline(), plot(), mixtures(), openRanges(), command);
+      const shown = now.leaders.slice(0, SHOWN), numbers = numbersOf(shown);
+      before = before || { row: now.leaders[0], count: now.rows.length, numbers: numbers[0] };
+      answer.dataset.said = `${title(sizesOf(shown[0]))}; ${now.rows.length.toLocaleString("en")} designs undecided`;
+      answer.replaceChildren(headline(), facts(numbers[0]), ...unpriced(), baseline(), plot(), mixtures(shown, numbers), openRanges(), command);
     }
 
     function headline() {
       const row = now.leaders[0];
       const same = row === before.row ? "the design that was recommended at the asked budgets" : "another design than at the asked budgets";
-      return element("p", { className: "headline", role: "status" }, element("b", {}, title(sizesOf(row))), ` \u2014 ${same}`);
+      return element("p", { className: "headline" }, element("b", {}, title(sizesOf(row))), ` \u2014 ${same}`);
     }
 
-    function facts() {
-      const numbers = numbersOf(now.leaders[0]), old = before.numbers, { hardware } = words;
+    // A number that says where it is from when it is pointed at or focused.
+    const from = (origin) => Object.fromEntries(Object.entries(words.origins[origin]).filter(([, text]) => text));
+    const number = (text, origin) => element("span", { className: "number", tabIndex: 0, data: from(origin) }, text);
+    const priced = (ends, price) => ends.map((end) => end * price);
+
+    function facts(numbers) {
+      const old = before.numbers, { life } = numbers;
       const items = [
-        ["parameters", moewright.count(numbers.total), change(numbers.total, old.total)],
-        ["active", moewright.count(numbers.active), change(numbers.active, old.active)],
-        ["memory with the cache", bytes(numbers.memory), change(numbers.memory, old.memory)],
-        [`${hardware.trains}-hours of training`, range(numbers.hours), change(middle(numbers.hours), middle(old.hours))],
-        [`tokens/s on ${now.served.devices} x ${hardware.serves}`, range(numbers.decode), change(middle(numbers.decode), middle(old.decode))],
-        ["seconds to the first token", range(numbers.first), change(middle(numbers.first), middle(old.first))],
-        ...(setting.price > 0 ? [["training in money", range(numbers.hours.map((end) => end * setting.price)), ""]] : []),
-        ["undecided with it", `${now.rows.length.toLocaleString("en")} designs`, change(now.rows.length, before.count)],
+        ["parameters", moewright.count(numbers.total), change(numbers.total, old.total), "count"],
+        ["active", moewright.count(numbers.active), change(numbers.active, old.active), "count"],
+        ["memory with the cache", bytes(numbers.memory), change(numbers.memory, old.memory), "memory"],
+        [`${trains}-hours of training`, range(numbers.hours), change(middle(numbers.hours), middle(old.hours)), "trained"],
+        ...(setting.prices.train > 0 ? [["training in money", range(priced(numbers.hours, setting.prices.train)), "", "trained"]] : []),
+        [`tokens/s on ${now.served.devices} x ${serves}`, range(numbers.decode), change(middle(numbers.decode), middle(old.decode)), "timed"],
+        ["seconds to the first token", range(numbers.first), change(middle(numbers.first), middle(old.first)), "timed"],
+        ...(life ? [[`${serves}-hours of serving, ${life.sequences.toLocaleString("en")} at a time`, range(life.hours), "", "timed"]] : []),
+        ...(life && setting.prices.serve > 0 ? [["serving in money", range(priced(life.hours, setting.prices.serve)), "", "timed"]] : []),
+        ["undecided with it", `${now.rows.length.toLocaleString("en")} designs`, change(now.rows.length, before.count), "chosen"],
       ];
-      return element("dl", { className: "facts" }, ...items.map(([label, text, moved]) =>
-        element("div", {}, element("dt", {}, label), element("dd", {}, text, moved ? element("span", { className: "moved" }, ` ${moved}`) : ""))));
+      return element("dl", { className: "facts" }, ...items.map(([label, text, moved, origin]) =>
+        element("div", {}, element("dt", {}, label), element("dd", {}, number(text, origin), moved ? element("span", { className: "moved" }, ` ${moved}`) : ""))));
     }
+
+    const unpriced = () => (isUnpriced() ? [element("p", { className: "doubt" }, `Training on ${trains} and serving on ${serves} add up in money only: the tokens served count once both have a price.`)] : []);
 
     function baseline() {
       const shares = whatIf.beside(setting, now);
-      const words = { train_device_hours: "hours of training", decode_tokens_per_second: "tokens/s", time_to_first_token: "first token", memory_bytes: "memory", kv_bytes_per_token: "cache of a token" };
-      const said = Object.entries(words).filter(([key]) => shares[key] !== null).map(([key, word]) => `${word} ${change(1 + shares[key], 1) || "alike"}`);
+      const named = { train_device_hours: "hours of training", decode_tokens_per_second: "tokens/s", time_to_first_token: "first token", memory_bytes: "memory", kv_bytes_per_token: "cache of a token", whole_bill: "the whole bill of training and serving" };
+      const said = Object.entries(named).filter(([key]) => shares[key] !== null).map(([key, word]) => `${word} ${change(1 + shares[key], 1) || "alike"}`);
       return element("p", {}, `Beside ${shares.name} as it was built: ${said.join(", ")}. Whether its loss is lower, the command judges.`);
+    }
+
+    // A table in a box that scrolls, also by keys; headings with an origin give it to their columns.
+    function boxed(caption, names, rows) {
+      const head = element("tr", {}, ...names.map(([text, origin]) => element("th", { scope: "col", data: origin ? from(origin) : {} }, text)));
+      return element("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: caption },
+        element("table", {}, element("caption", {}, caption), element("thead", {}, head), element("tbody", {}, ...rows)));
     }
 
     function openRanges() {
@@ -201,15 +270,14 @@
         for (const row of now.rows) { const value = whatIf.sizes[size][row]; low = Math.min(low, value); high = Math.max(high, value); }
         return element("tr", {}, element("th", { scope: "row", className: "text" }, word), element("td", {}, low.toLocaleString("en")), element("td", {}, high.toLocaleString("en")));
       });
-      const head = element("tr", {}, ...["", "from", "to"].map((text) => element("th", { scope: "col" }, text)));
       const caption = `What is open: no other design is better by more than ${carried.margin} nats under all of ${now.laws.join(", ")}`;
-      return element("div", { className: "scroll" }, element("table", {}, element("caption", {}, caption), element("thead", {}, head), element("tbody", {}, ...rows)));
+      return boxed(caption, [[""], ["from", "chosen"], ["to", "chosen"]], rows);
     }
 
     // The best undecided design of each mixture; up to four are put side by side.
-    function mixtures() {
-      const names = ["compare", ...Object.values(words.sizes), "total", "active", "memory", "training hours", "tokens/s", "behind"];
-      const rows = now.leaders.slice(0, SHOWN).map((row, place) => {
+    function mixtures(shown, numbers) {
+      const names = [["compare"], ["behind", "chosen"], ["training hours", "trained"], ["tokens/s", "timed"], ["memory", "memory"], ["total", "count"], ["active", "count"], ...Object.values(words.sizes).map((word) => [word, "count"])];
+      const rows = shown.map((row, place) => {
         const box = element("input", { type: "checkbox", checked: picked.has(row) });
         box.setAttribute("aria-label", `compare ${title(sizesOf(row))}`);
         box.addEventListener("change", () => {
@@ -217,22 +285,22 @@
           if (box.checked) picked.set(row, describe(row)); else picked.delete(row);
           comparison();
         });
-        const numbers = numbersOf(row), behind = now.scores.get(row) - now.scores.get(now.leaders[0]);
+        const behind = now.scores.get(row) - now.scores.get(now.leaders[0]), { hours, decode, memory, total, active } = numbers[place];
         const cells = [
-          ...Object.keys(words.sizes).map((size) => whatIf.sizes[size][row].toLocaleString("en")),
-          moewright.count(numbers.total), moewright.count(numbers.active), bytes(numbers.memory), range(numbers.hours), range(numbers.decode),
           now.byCost ? `${(100 * Math.expm1(behind)).toFixed(1)} %` : `${behind.toFixed(4)} nats`,
+          range(hours), range(decode), bytes(memory), moewright.count(total), moewright.count(active),
+          ...Object.keys(words.sizes).map((size) => whatIf.sizes[size][row].toLocaleString("en")),
         ];
         return element("tr", { className: place ? "" : "chosen" }, element("th", { scope: "row" }, box), ...cells.map((text) => element("td", {}, text)));
       });
-      const head = element("tr", {}, ...names.map((text) => element("th", { scope: "col" }, text)));
-      const caption = `The best undecided design of each mixture, ${Math.min(SHOWN, now.leaders.length)} of ${now.leaders.length}; behind: ${now.byCost ? "effective cost above the first's" : "mean loss above the first's"}`;
-      return element("div", { className: "scroll" }, element("table", {}, element("caption", {}, caption), element("thead", {}, head), element("tbody", {}, ...rows)));
+      return boxed(`The best undecided design of each mixture, ${shown.length} of ${now.leaders.length}; behind: ${now.byCost ? "effective cost above the first's" : "mean loss above the first's"}`, names, rows);
     }
 
     // Up to four designs side by side, each as it was when it was picked, with what is taken home of it.
     function describe(row) {
-      const sizes = sizesOf(row), numbers = numbersOf(row), template = words.templates[`${sizes.dense_first}+${sizes.shared_experts}`];
+      const sizes = sizesOf(row), [numbers] = numbersOf([row]), kind = `${sizes.dense_first}+${sizes.shared_experts}`;
+      const template = words.templates[kind] || words.templates[`${kind}+${sizes.num_layers}`];
+      const { life } = numbers, losses = whatIf.valuesAt(setting.training, carried.laws.flatMap((law) => law.readings.own), [row]);
       return {
         at: `${setting.texts.join(", ")}, ${training.texts[setting.training]}`,
         figures: {
@@ -240,20 +308,20 @@
           total: moewright.count(numbers.total),
           active: moewright.count(numbers.active),
           "memory with the cache": bytes(numbers.memory),
-          [`${words.hardware.trains}-hours of training`]: range(numbers.hours),
-          "tokens/s of a sequence": `${range(numbers.decode)} on ${now.served.devices} x ${words.hardware.serves}`,
+          [`${trains}-hours of training`]: range(numbers.hours),
+          ...(life ? { [`${serves}-hours of serving`]: range(life.hours) } : {}),
+          "tokens/s of a sequence": `${range(numbers.decode)} on ${now.served.devices} x ${serves}`,
           "seconds to the first token": range(numbers.first),
           "cache bytes of a token": bytes(numbers.kv),
-          ...Object.fromEntries(carried.laws.map((law) => [`loss, ${law.name}`, whatIf.columnsAt(setting.training, law.readings.own)[0][row].toFixed(4)])),
+          ...Object.fromEntries(carried.laws.map((law) => [`loss, ${law.name}`, losses.get(law.readings.own[0])[0].toFixed(4)])),
         },
-        taken: { spec: filled(template.spec, sizes), "config.json": template.config && filled(template.config, sizes), command: commandLine() },
+        taken: { spec: filled(template.spec, sizes, words.latent_sizes), "config.json": template.config && filled(template.config, sizes, words.latent_sizes), command: commandLine() },
       };
     }
 
     function comparison() {
       if (!picked.size) { compared.replaceChildren(); return; }
       const all = [...picked.values()];
-      const head = element("tr", {}, element("th", { scope: "col" }, ""), ...all.map((one, i) => element("th", { scope: "col" }, `${i + 1}: ${one.at}`)));
       const names = [...new Set(all.flatMap((one) => Object.keys(one.figures)))];
       const rows = names.map((figure) => {
         const texts = all.map((one) => one.figures[figure] || "-");
@@ -268,17 +336,18 @@
         ];
       }));
       compared.replaceChildren(
-        element("div", { className: "scroll" }, element("table", {}, element("caption", {}, "Side by side, each at the budgets under which it was picked"), element("thead", {}, head), element("tbody", {}, ...rows))),
+        boxed("Side by side, each at the budgets under which it was picked", [[""], ...all.map((one, i) => [`${i + 1}: ${one.at}`])], rows),
         element("div", { className: "taken" }, ...taken));
     }
 
-    // What is undecided, by cost and by mean loss.
+    // What is undecided, by cost and by mean loss. Pointed at, or stepped through by arrow keys, a dot says which design it is.
     function plot() {
-      const width = 640, height = 280, left = 54, bottom = 40;
-      const hours = whatIf.columnsAt(setting.training, carried.hours);
-      const x = now.rows.map((row) => Math.log(middle(hours.map((column) => column[row]))));
-      const y = now.rows.map(now.mean);
-      const [x0, x1, y0, y1] = [Math.min(...x), Math.max(...x), Math.min(...y), Math.max(...y)];
+      const width = Math.min(640, Math.max(300, answer.clientWidth || 640)), height = 280, left = 54, bottom = 40;
+      const ends = whatIf.valuesAt(setting.training, carried.hours, now.rows);
+      const [slow, fast] = carried.hours.map((step) => ends.get(step));
+      const x = slow.map((_, i) => Math.log(Math.sqrt(slow[i] * fast[i]))), y = now.means;
+      const least = (values) => values.reduce((a, b) => Math.min(a, b)), most = (values) => values.reduce((a, b) => Math.max(a, b));
+      const [x0, x1, y0, y1] = [least(x), most(x), least(y), most(y)];
       const toX = (value) => left + 8 + (width - left - 20) * (x1 > x0 ? (value - x0) / (x1 - x0) : 0.5);
       const toY = (value) => 10 + (height - bottom - 20) * (y1 > y0 ? (y1 - value) / (y1 - y0) : 0.5);
       const shape = (tag, attributes, text = "") => {
@@ -289,20 +358,42 @@
       };
       const dots = now.rows.map((_, i) => `M${toX(x[i]).toFixed(1)} ${toY(y[i]).toFixed(1)}h0`).join("");
       const first = now.rows.indexOf(now.leaders[0]);
-      const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Undecided designs by hours of training and mean loss over the laws" });
-      svg.append(shape("path", { d: dots, class: "dots" }), shape("circle", { cx: toX(x[first]), cy: toY(y[first]), r: 6, class: "chosen-dot" }));
+      const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: "0", "aria-label": "Undecided designs by hours of training and mean loss over the laws; arrow keys go from one to the next" });
+      const ring = shape("circle", { r: 5, class: "pointed-dot", visibility: "hidden" });
+      svg.append(shape("path", { d: dots, class: "dots" }), shape("circle", { cx: toX(x[first]), cy: toY(y[first]), r: 6, class: "chosen-dot" }), ring);
       for (const share of [0, 0.5, 1]) {
         const at = x0 + share * (x1 - x0), loss = share * (y1 - y0);
         svg.append(shape("text", { x: toX(at), y: height - 22, "text-anchor": ["start", "middle", "end"][2 * share] }, moewright.count(Math.exp(at), 3)));
         svg.append(shape("text", { x: left - 2, y: toY(y0 + loss) + 4, "text-anchor": "end" }, loss.toFixed(3)));
       }
-      svg.append(shape("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, `${words.hardware.trains}-hours of training, logarithmic`));
+      svg.append(shape("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, `${trains}-hours of training, logarithmic`));
+      const pointed = element("p", { className: "pointed" }, " ");
+      const point = (i) => {
+        for (const [key, value] of Object.entries({ cx: toX(x[i]), cy: toY(y[i]), visibility: "visible" })) ring.setAttribute(key, value);
+        pointed.textContent = `${title(sizesOf(now.rows[i]))}: ${range([slow[i], fast[i]])} ${trains}-hours, ${(y[i] - y0).toFixed(4)} nats above the least`;
+        return i;
+      };
+      svg.addEventListener("pointermove", (event) => {
+        const box = svg.getBoundingClientRect(), scale = width / box.width;
+        const far = (i) => Math.hypot(toX(x[i]) - (event.clientX - box.left) * scale, toY(y[i]) - (event.clientY - box.top) * scale);
+        point(now.rows.reduce((best, _, i) => (far(i) < far(best) ? i : best), 0));
+      });
+      let at = null, order = null;
+      svg.addEventListener("keydown", (event) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+        if (!step) return;
+        event.preventDefault();
+        order = order || Array.from(x.keys()).sort((a, b) => x[a] - x[b]);
+        at = at === null ? order.indexOf(first) : Math.min(Math.max(at + step, 0), order.length - 1);
+        point(order[at]);
+        moewright.say(pointed.textContent);
+      });
       const caption = "Every undecided design: hours of training, and its mean loss over the laws above the least of them, nats. The ring is the recommended one.";
-      return element("figure", { className: "undecided" }, svg, element("figcaption", {}, caption));
+      return element("figure", { className: "undecided" }, svg, pointed, element("figcaption", {}, caption));
     }
 
     show();
-    const work = whatIf.prepare();
+    const work = whatIf.prepare(setting.training);
     const idle = window.requestIdleCallback || ((call) => setTimeout(call, 20));
     const next = () => { if (!work.next().done) idle(next); };
     idle(next);

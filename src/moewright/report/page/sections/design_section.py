@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from moewright.designs.design_record import BesideRecord, CostsRecord, DesignRecord, DesignsRecord, DifferenceRecord
-from moewright.foreign_text import shell_words
 from moewright.plain_values import dump_yaml
 from moewright.quantities import format_bytes, format_count
 from moewright.report.design_tables import SIZE_WORDS, budget_lines, size_ranges
-from moewright.report.page.design_words import design_options, design_words
 from moewright.report.page.layer_picture import layers_svg, layers_words
 from moewright.report.page.page_blocks import (
     Chapter,
@@ -57,27 +55,36 @@ def design_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
         yield from _Answer(source).blocks()
 
 
+def answer_origins(record: DesignsRecord) -> dict[str, Origin]:
+    """Where the numbers of an answer are from: `count`, `memory`, `timed`, `trained`, `chosen`."""
+    on = record.costed_on
+    timed = Origin(
+        "assumed" if on.assumed else "modelled",
+        f"the roofline of {on.hardware}" + (", which no budget named" if on.assumed else ""),
+        "[low, high] over the efficiencies of the device file",
+        "hardware.md",
+    )
+    trained = Origin(
+        "assumed" if on.train_assumed else "modelled",
+        f"the training on {on.train_hardware}" + (", which no budget named" if on.train_assumed else ""),
+        "[low, high]: of the named devices in their fastest layout, else over the range of utilisation",
+        "hardware.md",
+    )
+    return {"count": EXACT_COUNT, "memory": _RESIDENT, "timed": timed, "trained": trained, "chosen": CHOSEN}
+
+
 class _Answer:
     """One answer of `moewright design`."""
 
     def __init__(self, source: PageSource) -> None:
         self.record: DesignsRecord = source.value
+        self.command = source.command
         self.name = f"design-{source.number}"
         self.first = self.record.designs[self.record.recommended.index]
         on = self.record.costed_on
         self.where = f"{on.devices} x {on.hardware}{' (assumed)' if on.assumed else ''}"
-        self.timed = Origin(
-            "assumed" if on.assumed else "modelled",
-            f"the roofline of {on.hardware}" + (", which no budget named" if on.assumed else ""),
-            "[low, high] over the efficiencies of the device file",
-            "hardware.md",
-        )
-        self.trained = Origin(
-            "assumed" if on.train_assumed else "modelled",
-            f"the training on {on.train_hardware}" + (", which no budget named" if on.train_assumed else ""),
-            "[low, high]: of the named devices in their fastest layout, else over the range of utilisation",
-            "hardware.md",
-        )
+        origins = answer_origins(self.record)
+        self.timed, self.trained = origins["timed"], origins["trained"]
         self.further = [
             name for name in _FURTHER_COSTS if any(getattr(d.costs, name) is not None for d in self.record.designs)
         ]
@@ -119,13 +126,16 @@ class _Answer:
         taken = (copied_html("config.json", f"{self.name}-config", config) if config else "") + copied_html(
             "spec", f"{self.name}-spec", spec
         )
-        taken += copied_html("command", f"{self.name}-command", shell_words(*design_words(design_options(self.record))))
+        taken += copied_html("command", f"{self.name}-command", self.command)
         return self._block(
             "answer",
             title,
-            f"{facts_html(facts)}{layers_svg(first.architecture, f'{self.name}-layers')}"
-            f"{paragraphs_html(f'Within {budgets[0]}; {budgets[1]}.')}{list_html(reasons)}"
-            f'<div class="taken">{taken}</div>' + (f'<div class="doubt">{list_html(doubts)}</div>' if doubts else ""),
+            f'<div class="argued"><div>{facts_html(facts)}'
+            f"{layers_svg(first.architecture, f'{self.name}-layers')}</div>"
+            f"<div>{paragraphs_html(f'Within {budgets[0]}; {budgets[1]}.')}{list_html(reasons)}"
+            f'<div class="taken">{taken}</div>'
+            + (f'<div class="doubt">{list_html(doubts)}</div>' if doubts else "")
+            + "</div></div>",
             f"{facts_markdown(facts)}\n{paragraphs_markdown(layers_words(first.architecture), *budgets)}\n"
             f"{list_markdown([*reasons, *doubts])}",
         )
@@ -279,26 +289,26 @@ class _Answer:
         record, on = self.record, self.record.costed_on
         columns = [
             PageColumn("design", is_text=True),
-            *(PageColumn(word, origin=EXACT_COUNT) for word in SIZE_WORDS.values()),
-            PageColumn("total", origin=EXACT_COUNT),
-            PageColumn("active", origin=EXACT_COUNT),
-            PageColumn("memory", origin=_RESIDENT),
             *(PageColumn(_COST_WORDS[name], origin=self._cost_origin(name)) for name in _COSTS),
             *(
                 PageColumn(_FURTHER_COSTS[name], origin=self._cost_origin(name), is_text=name == "train_layout")
                 for name in self.further
             ),
+            PageColumn("memory", origin=_RESIDENT),
             PageColumn("worst regret", "nats", CHOSEN),
+            PageColumn("total", origin=EXACT_COUNT),
+            PageColumn("active", origin=EXACT_COUNT),
+            *(PageColumn(word, origin=EXACT_COUNT) for word in SIZE_WORDS.values()),
         ]
         rows = [
             [
                 PageNumber(f"{number}", number, mark="recommended" if design is self.first else ""),
-                *(PageNumber(f"{getattr(design.sizes, size):,}", getattr(design.sizes, size)) for size in SIZE_WORDS),
+                *(PageNumber(_cost(design.costs, name), _low(design.costs, name)) for name in (*_COSTS, *self.further)),
+                PageNumber(format_bytes(design.memory_bytes), design.memory_bytes),
+                PageNumber(f"{design.worst_regret:.4f}", design.worst_regret),
                 PageNumber(format_count(design.total_params), design.total_params),
                 PageNumber(format_count(design.active_params), design.active_params),
-                PageNumber(format_bytes(design.memory_bytes), design.memory_bytes),
-                *(PageNumber(_cost(design.costs, name), _low(design.costs, name)) for name in (*_COSTS, *self.further)),
-                PageNumber(f"{design.worst_regret:.4f}", design.worst_regret),
+                *(PageNumber(f"{getattr(design.sizes, size):,}", getattr(design.sizes, size)) for size in SIZE_WORDS),
             ]
             for number, design in enumerate(record.designs, start=1)
         ]

@@ -2,26 +2,35 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from moewright.architecture import Architecture
 from moewright.designs.baseline import load_mixture
 from moewright.designs.branch_and_bound import search_problem
 from moewright.designs.budgets import Budgets
+from moewright.designs.candidates import Candidates
+from moewright.designs.costs import costed_on
 from moewright.designs.design_record import DesignsRecord
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges
 from moewright.designs.space import Space
 from moewright.designs.vicinity import Vicinity, find_vicinity
 from moewright.errors import UserError
+from moewright.files import sha256_of
 from moewright.foreign_text import shell_words
+from moewright.laws import judges, load, names
 from moewright.quantities import format_count
 from moewright.report.design_tables import SIZE_WORDS
 from moewright.report.page.design_templates import design_templates
-from moewright.report.page.design_words import design_options, design_words, written_bytes, written_count
+from moewright.report.page.design_words import design_options, written_bytes, written_count
 from moewright.report.page.page_blocks import PageBlock, paragraphs_html
 from moewright.report.page.page_sources import PageSource
+from moewright.report.page.sections.design_section import answer_origins
 from moewright.report.page.what_if_data import what_if_data
 
 _LIMIT_WORDS = {
@@ -42,19 +51,19 @@ _TRAINING_WORDS = {
 def what_if_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
     """For each answer the settings near it, with what decides among them."""
     for source in sources:
-        yield _block(source.value, f"design-{source.number}-what-if")
+        yield _block(source, f"design-{source.number}-what-if")
 
 
-def _block(record: DesignsRecord, name: str) -> PageBlock:
-    command = shell_words(*design_words(design_options(record)))
+def _block(source: PageSource, name: str) -> PageBlock:
+    record: DesignsRecord = source.value
     try:
-        vicinity = _vicinity(record)
+        vicinity = _vicinity(source)
     except UserError as error:
         vicinity, why = None, str(error)
     else:
         why = "too many designs are undecided near these budgets to be carried by a page"
     if vicinity is None:
-        said = f"Other budgets are not answered here: {why}. Change them in the command: {command}"
+        said = f"Other budgets are not answered here: {why}. Change them in the command: {source.command}"
         return PageBlock("answer", name, "What if", paragraphs_html(said), "")
     said = _said(vicinity)
     return PageBlock(
@@ -63,18 +72,23 @@ def _block(record: DesignsRecord, name: str) -> PageBlock:
         "What if",
         f'{paragraphs_html(said)}<div class="what-if" data-what-if="{name}"></div>\n',
         "",
-        data={name: {**what_if_data(vicinity, _baseline(record)), **_words(record, vicinity)}},
+        data={name: {**what_if_data(vicinity, _baseline(record)), **_words(source, vicinity)}},
         assets=("what_if.css", "what_if.js", "what_if_view.js"),
     )
 
 
-def _vicinity(record: DesignsRecord) -> Vicinity | None:
-    """None where a page cannot carry it; UserError for a law that is in no catalogue."""
-    if record.budgets.serve_tokens is not None:
-        raise UserError("the bill of a model's life counts servers that a page does not carry")
-    if record.space.window or record.space.latent_experts:
-        raise UserError("windows and latent experts are not in the templates of a page")
-    return _found(json.dumps([record.budgets.to_dict(), record.space.to_dict(), list(record.laws)]))
+def _vicinity(source: PageSource) -> Vicinity | None:
+    """None where a page cannot carry it; UserError for a law that is in no catalogue and no file beside the designs."""
+    record: DesignsRecord = source.value
+    lost = next((law for law in record.laws if law not in names() and law not in source.fitted), None)
+    if lost is not None:
+        raise UserError(f"the file of the law {lost} is neither beside the designs nor among the paths of this report")
+    laws = [_digested(source.files.laws[law]) if law in source.fitted else law for law in record.laws]
+    return _found(json.dumps([record.budgets.to_dict(), record.space.to_dict(), laws]))
+
+
+def _digested(path: str) -> list[str]:
+    return [path, sha256_of(Path(path))]
 
 
 def _baseline(record: DesignsRecord) -> tuple[str, Architecture] | None:
@@ -92,7 +106,15 @@ def _found(asked: str) -> Vicinity | None:
     """Once for the same budgets, space and laws: a page that is watched is written again and again."""
     budgets, space, laws = json.loads(asked)
     b = Budgets.from_dict(budgets)
-    return find_vicinity(search_problem(groups_of(Space.from_dict(space)), b, choose_judges(laws, b)))
+    asked_laws = choose_judges([law if isinstance(law, str) else load(law[0]) for law in laws], b)
+    return find_vicinity(search_problem(groups_of(Space.from_dict(space)), b, asked_laws))
+
+
+def _latent_sizes(designs: Candidates) -> dict[str, int]:
+    """By width: the channels on which routed experts work; empty where these are the width's."""
+    if not designs.plan.latent_experts:
+        return {}
+    return {str(width): int(designs.plan.latent_size(width)) for width in np.unique(designs.hidden_size).tolist()}
 
 
 def _said(vicinity: Vicinity) -> str:
@@ -112,10 +134,12 @@ def _said(vicinity: Vicinity) -> str:
     )
 
 
-def _words(record: DesignsRecord, vicinity: Vicinity) -> dict[str, Any]:
+def _words(source: PageSource, vicinity: Vicinity) -> dict[str, Any]:
     """What the view says: labels, the command's words, the setting that was asked."""
-    budgets, on = record.budgets, record.costed_on
-    options = design_options(record)
+    record: DesignsRecord = source.value
+    budgets, on = record.budgets, costed_on(record.budgets)
+    options = design_options(record, source.files)
+    published = {judge.name for judge in vicinity.problem.judges if judge.name not in source.fitted}
     limits = []
     for limit in vicinity.problem.bounds:
         asked = getattr(budgets, limit.name)
@@ -142,9 +166,17 @@ def _words(record: DesignsRecord, vicinity: Vicinity) -> dict[str, Any]:
             },
             "sizes": SIZE_WORDS,
             "templates": design_templates(vicinity.designs, vicinity.problem.space, budgets.context),
+            "latent_sizes": _latent_sizes(vicinity.designs),
+            "origins": {name: asdict(origin) for name, origin in answer_origins(record).items()},
             "prefer": record.recommended.prefer,
             "options": {name: [shell_words(word) for word in words] for name, words in options.items()},
-            "hardware": {"serves": on.hardware, "trains": on.train_hardware},
-            "price": on.train_price,
+            "hardware": {"serves": on.serves, "trains": on.trains},
+            "prices": {"train": on.train_price or 0, "serve": on.serve_price or 0},
+            "serve_tokens": budgets.serve_tokens or 0,
+            "laws": {
+                judge.name: {"word": shell_words(source.files.law(judge.name)), "published": judge.name in published}
+                for judge in vicinity.problem.judges
+            },
+            "all_published": len(published) == len(judges()),
         }
     }
