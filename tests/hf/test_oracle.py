@@ -50,6 +50,16 @@ def test_every_file_is_registered_with_its_families(name: str) -> None:
     assert set(import_module(f"moewright.hf.families.{name}").FAMILIES) == set(FILES[name])
 
 
+@pytest.mark.parametrize("wrapper", sorted(WRAPPERS))
+def test_a_language_model_alone_under_its_wrappers_name(wrapper: str) -> None:
+    """Converters and servers write the language model's keys flat, below the multimodal model's model_type."""
+    family = WRAPPERS[wrapper]
+    if family not in SAMPLERS:
+        pytest.skip(f"{family} has no sampler")
+    values = oracle.saved_config(oracle.build(family, SAMPLERS[family](random.Random(wrapper))))
+    assert read_config(values | {"model_type": wrapper}).architecture == read_config(values).architecture
+
+
 @pytest.mark.parametrize("family", sorted(SAMPLERS))
 def test_default_config(family: str) -> None:
     module = oracle.build(family, NEEDED_FIELDS.get(family, {}))

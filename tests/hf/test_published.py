@@ -255,7 +255,7 @@ def test_nothing_is_assumed() -> None:
         ({"quant_method": "compressed-tensors", "config_groups": []}, "config_groups"),
         ({"quant_method": "compressed-tensors", "config_groups": {"a": {"weights": {"num_bits": 99}}}}, "num_bits"),
         ({"quant_method": "compressed-tensors", "ignore": ["re:(("], "config_groups": {}}, "regular expression"),
-        ({"quant_method": "fp8", "modules_to_not_convert": ["x"] * 100_000}, "entries"),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["x"] * 200_001}, "entries"),
     ],
 )
 def test_settings_of_the_wrong_kind_are_named(quantization: dict[str, Any], words: str) -> None:
@@ -287,6 +287,21 @@ def test_one_list_written_in_five_ways(entries: list[str]) -> None:
     experts = 2 * 4 * 3 * 64 * 32
     assert found.bytes["routed_experts"] == 2 * experts
     assert found.bytes["attention"] < 2 * found.params["attention"]
+
+
+def test_single_modules_that_modelopt_converted_from_fp8() -> None:
+    """DeepSeek-V4's NVFP4 folders are fp8 as before but for the experts that `quantized_layers` lists."""
+    fp8 = {"quant_method": "fp8", "weight_block_size": [32, 32], "modules_to_not_convert": ["lm_head", "gate"]}
+    layers = {f"layers.{index}.mlp.experts": {"quant_algo": "NVFP4", "group_size": 16} for index in (0, 1)}
+    before, after = (
+        published({**SMALL, "quantization_config": {**fp8, **more}}).model
+        for more in ({}, {"quantized_layers": layers})
+    )
+    assert before is not None
+    assert after is not None
+    matrix, matrices = 64 * 32, 2 * 4 * 3
+    assert after.bytes["routed_experts"] == matrices * (matrix // 2 + matrix // 16 + 8)
+    assert after.bytes["attention"] == before.bytes["attention"]
 
 
 def test_some_experts_of_a_layer() -> None:

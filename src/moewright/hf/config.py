@@ -163,6 +163,8 @@ def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The language model's part of a config that may wrap it in vision or audio towers."""
     model_type = values.get("model_type")
     key = next((k for k in ("text_config", "llm_config", "language_config") if isinstance(values.get(k), dict)), None)
+    if key is None and isinstance(model_type, str) and model_type in WRAPPERS:
+        return {**values, "model_type": WRAPPERS[model_type]}, []  # the language model alone, under its wrapper's name
     if key is None or (model_type in MODULES and model_type not in WRAPPERS):
         return values, []
     inner = dict(values[key])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from moewright.architecture.inventory import OWN, Weight
@@ -39,9 +39,15 @@ class Naming:
 
     attention: str = "self_attn"
     feed_forward: str = "mlp"
+    mixture: str | None = None
+    """What holds routers and experts, where that is not `feed_forward`; "": the layer itself."""
     router: str = "gate"
+    experts: str = "experts."
+    """What stands before the names of an expert's matrices."""
     expert: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
     shared: str = "shared_experts"
+    shared_in_layer: bool = False
+    """Whether the layer itself holds the shared expert, and not the mixture."""
     shared_matrices: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
     renamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Inventory name -> names."""
@@ -50,47 +56,83 @@ class Naming:
     indexer's projection to its head weights (transformers 5.24, DeepseekV32PreTrainedModel)."""
     linear_mixer: str | None = None
     """What holds a state-space mixer, where the family has its own word."""
+    also: tuple[Naming, ...] = ()
+    """Other names of the same modules: publishers' files and transformers 5 have names of their own."""
 
 
-_MIXTRAL = Naming(feed_forward="block_sparse_moe", expert=("w1", "w3", "w2"))
+_USUAL_NAMES = Naming()
+_W1_W3_W2 = ("w1", "w3", "w2")
+_MIXTRAL = Naming(feed_forward="block_sparse_moe", expert=_W1_W3_W2, also=(_USUAL_NAMES, Naming(router="router")))
 _SHARED_EXPERT = Naming(shared="shared_expert")
+_GATED_QUERIES = Naming(shared="shared_expert", renamed={"g_proj": ("q_proj",)})
+"""Queries and the gate of the output in one matrix."""
 _LLAMA4 = Naming(feed_forward="feed_forward", router="router", shared="shared_expert")
+_GRANITE_NAMES = {
+    "feed_forward": "block_sparse_moe",
+    "shared": "shared_mlp",
+    "shared_in_layer": True,
+    "shared_matrices": ("input_linear", "input_linear", "output_linear"),
+}
 _GRANITE = Naming(
-    feed_forward="block_sparse_moe",
+    **_GRANITE_NAMES,
     router="router.layer",
+    experts="",
     expert=("input_linear", "input_linear", "output_linear"),
-    shared="shared_mlp",
-    shared_matrices=("input_linear", "input_linear", "output_linear"),
+    also=(Naming(**_GRANITE_NAMES, router="router"),),
 )
+_OUTPUT_GATE = Naming(renamed={"g_proj": ("gate_proj",)})
+_FORGET_GATE = Naming(
+    renamed={name: (name, f"forget_gate.{name}") for name in ("f_proj", "f_a_proj", "f_b_proj")}
+    | {"indexer.pool_gate": ("indexer.index_kpool_compress_gate",)}
+)
+_DEEPSEEK_V4_KEPT = frozenset({"compressor.kv_proj", "compressor.gate_proj", "indexer.head_weights"})
 # transformers 5.24: DeepseekV4PreTrainedModel's comment on modules kept from fp8, and its conversion mapping.
 _DEEPSEEK_V4 = Naming(
     attention="attn",
     feed_forward="ffn",
-    expert=("w1", "w3", "w2"),
-    shared_matrices=("w1", "w3", "w2"),
-    kept=frozenset({"compressor.kv_proj", "compressor.gate_proj", "indexer.head_weights"}),
+    expert=_W1_W3_W2,
+    shared_matrices=_W1_W3_W2,
+    kept=_DEEPSEEK_V4_KEPT,
     renamed={
-        "q_a_proj": ("wq_a", "q_a_proj"),
-        "q_b_proj": ("wq_b", "q_b_proj"),
-        "kv_proj": ("wkv", "kv_proj"),
-        "o_a_proj": ("wo_a", "o_a_proj"),
-        "o_b_proj": ("wo_b", "o_b_proj"),
-        "compressor.kv_proj": ("compressor.wkv", "compressor.kv_proj"),
-        "compressor.gate_proj": ("compressor.wgate", "compressor.gate_proj"),
+        "q_a_proj": ("wq_a",),
+        "q_b_proj": ("wq_b",),
+        "kv_proj": ("wkv",),
+        "o_a_proj": ("wo_a",),
+        "o_b_proj": ("wo_b",),
+        "compressor.kv_proj": ("compressor.wkv",),
+        "compressor.gate_proj": ("compressor.wgate",),
     },
+    also=(Naming(kept=_DEEPSEEK_V4_KEPT, renamed={"indexer.q_proj": ("compressor.indexer.q_b_proj",)}),),
 )
 _NAMINGS: dict[str, Naming] = {
-    **dict.fromkeys(("mixtral", "phimoe", "minimax", "minimax_m2"), _MIXTRAL),
-    **dict.fromkeys(("qwen2_moe", "qwen3_next", "qwen3_5_moe_text", "qwen3_5_text", "laguna", "flint"), _SHARED_EXPERT),
+    **dict.fromkeys(("mixtral", "phimoe", "minimax_m2"), _MIXTRAL),
+    "minimax": replace(_MIXTRAL, renamed={"o_proj": ("o_proj", "out_proj")}),
+    "minimax_m3_vl_text": Naming(
+        feed_forward="block_sparse_moe",
+        expert=_W1_W3_W2,
+        renamed={"indexer.q_proj": ("index_q_proj",), "indexer.k_proj": ("index_k_proj",)},
+        also=(Naming(renamed={f"indexer.{side}_proj": (f"indexer.{side}_proj",) for side in "qk"}),),
+    ),
+    **dict.fromkeys(("qwen2_moe", "flint", "lara_mini"), _SHARED_EXPERT),
+    **dict.fromkeys(("qwen3_next", "qwen3_5_moe_text", "qwen3_5_text"), _GATED_QUERIES),
+    "laguna": replace(_SHARED_EXPERT, also=(_USUAL_NAMES,)),
     **dict.fromkeys(("granitemoe", "granitemoeshared", "granitemoehybrid", "granitemoe_swa"), _GRANITE),
     "llama4_text": _LLAMA4,
     "gpt_oss": Naming(router="router"),
+    "gemma4_text": Naming(mixture="", router="router.proj"),
     "deepseek_v4": _DEEPSEEK_V4,
-    "lfm2_moe": Naming(feed_forward="feed_forward", expert=("w1", "w3", "w2"), renamed={"conv": ("conv.conv",)}),
+    "lfm2_moe": Naming(
+        feed_forward="feed_forward",
+        expert=_W1_W3_W2,
+        renamed={"conv": ("conv.conv",), "o_proj": ("out_proj",)},
+        also=(Naming(feed_forward="feed_forward", renamed={"conv": ("conv.conv",)}),),
+    ),
     **dict.fromkeys(("jamba", "bamba"), Naming(feed_forward="feed_forward", router="router")),
     "aria_text": Naming(router="router"),
     "axk2": Naming(renamed={"q_b_proj": ("q_gate_proj",)}),
-    "beam": Naming(renamed={"g_proj": ("gate_proj",)}),
+    "beam": _OUTPUT_GATE,
+    "hy_v4": replace(_OUTPUT_GATE, kept=frozenset()),
+    **dict.fromkeys(("bailing_hybrid", "kimi_linear", "glm5_next_text"), _FORGET_GATE),
     "muse_spark_text": Naming(
         renamed={
             "g_proj": ("gate_proj",),
@@ -100,9 +142,13 @@ _NAMINGS: dict[str, Naming] = {
     ),
     "hunyuan_v1_moe": Naming(router="gate.wg", shared="shared_mlp"),
     "dbrx": Naming(feed_forward="ffn", router="router.layer"),
-    "afmoe": Naming(router="router.gate"),
+    "afmoe": replace(_OUTPUT_GATE, router="router.gate"),
+    "ernie4_5_vl_moe_text": Naming(also=(Naming(mixture="mlp.text_moe"),)),
     "longcat_flash": Naming(router="router.classifier"),
-    "hy_v4": Naming(kept=frozenset()),
+    "qwen4_exp_text": replace(
+        _GATED_QUERIES,
+        renamed={"g_proj": ("q_proj",), **{f"indexer.{side}_proj": ("indexer.index_qk_proj",) for side in "qk"}},
+    ),
     "nemotron_h": Naming(
         attention="mixer",
         feed_forward="mixer",
@@ -152,7 +198,19 @@ def _own_module(weight: Weight[int], name: str) -> Module:
 
 def layer_modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming) -> Iterator[Module]:
     """The modules that hold a matrix of a layer; `prefix` is `layers.3` or what else the layer is called."""
+    yield from under_all_names(list(_modules(weight, mixer, prefix, each)) for each in (names, *names.also))
+
+
+def under_all_names(ways: Iterable[list[Module]]) -> Iterator[Module]:
+    """The same modules, listed in the same order under names of several kinds, each with all of its names."""
+    for same in zip(*ways, strict=True):
+        names = dict.fromkeys(name for module in same for name in module.names)
+        yield same[0]._replace(names=tuple(names))
+
+
+def _modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming) -> Iterator[Module]:
     copies, component = weight.copies, weight.component
+    mixture = names.feed_forward if names.mixture is None else names.mixture
     if weight.name.startswith(OWN):
         yield _own_module(weight, f"{prefix}.{weight.name}")
     elif component == "linear_mixer" or component == "attention":
@@ -161,25 +219,24 @@ def layer_modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming)
             kind: Kind = "kept" if weight.name in names.kept else "linear"
             yield Module(_under(prefix, place, name), kind, outputs, weight.inputs, copies)
     elif component == "router":
-        yield Module(
-            _under(prefix, names.feed_forward, (names.router,)), "router", weight.outputs, weight.inputs, copies
-        )
+        yield Module(_under(prefix, mixture, (names.router,)), "router", weight.outputs, weight.inputs, copies)
     elif component == "routed_experts":
         matrix = names.expert[_WHICH[weight.name.removeprefix("experts.")]]
-        parts = tuple(f"experts.{part}" for part in _FUSED.get(matrix, (matrix,)))
-        yield Module(_under(prefix, names.feed_forward, parts), "experts", weight.outputs, weight.inputs, copies)
+        parts = tuple(f"{names.experts}{part}" for part in _FUSED.get(matrix, (matrix,)))
+        yield Module(_under(prefix, mixture, parts), "experts", weight.outputs, weight.inputs, copies)
     elif component == "latent_projections":
         parts = names.renamed.get(weight.name, (weight.name,))
         kind = "linear" if weight.name in names.renamed else "unnamed"
-        yield Module(_under(prefix, names.feed_forward, parts), kind, weight.outputs, weight.inputs, copies)
+        yield Module(_under(prefix, mixture, parts), kind, weight.outputs, weight.inputs, copies)
     elif component == "shared_experts":
         if weight.name == "shared.gate":
-            gate = (prefix + f".{names.feed_forward}.shared_expert_gate",)
+            gate = _under(prefix, mixture, ("shared_expert_gate",))
             yield Module(gate, "router", weight.outputs, weight.inputs, copies)
             return
         matrix = names.shared_matrices[_WHICH[weight.name.removeprefix("shared.")]]
         parts = tuple(f"{names.shared}.{part}" for part in _FUSED.get(matrix, (matrix,)))
-        yield Module(_under(prefix, names.feed_forward, parts), "linear", weight.outputs, weight.inputs, copies)
+        place = "" if names.shared_in_layer else mixture
+        yield Module(_under(prefix, place, parts), "linear", weight.outputs, weight.inputs, copies)
     elif component == "dense_ffn":
         parts = _FUSED.get(weight.name, (weight.name,))
         parts += (names.expert[_WHICH[weight.name]],)
@@ -199,7 +256,7 @@ _WHICH = {"gate_proj": 0, "up_proj": 1, "down_proj": 2}
 
 
 def _under(prefix: str, place: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{prefix}.{place}.{name}" for name in names)
+    return tuple(".".join(filter(None, (prefix, place, name))) for name in names)
 
 
 def _mixer_place(mixer: Mixer, names: Naming) -> str:

@@ -14,7 +14,8 @@ _WRAPPERS = re.compile(r"(?:(?:model|language_model|text_model|transformer|backb
 _PREFIXES = ("", "model.", "model.language_model.", "language_model.model.", "backbone.")
 _EXPERT_NUMBER = re.compile(r"\bexperts\.(\d+)\.")
 _REGEX_SIGNS = re.compile(r"[\\()|^$+?\[\]]")
-_LONGEST = 20_000  # of one list; 100,000 names of experts are written as a pattern by every tool
+# Of one list: modelopt names every matrix of every expert, which are 69,120 in Kimi-K2.
+_LONGEST = 200_000
 _LONGEST_ENTRY = 1_000
 
 
@@ -110,7 +111,7 @@ class ModulePatterns:
 
 
 _NO_MATRIX = re.compile(
-    r"norm|bias|embed|rotary|vision|visual|audio|image|projector|mm_|mtp|lm_head|e_score|conv1d|A_log|dt_bias|merger"
+    r"norm|bias|embed|rotary|vision|visual|patch|audio|image|projector|mm_|mtp|lm_head|e_score|conv1d|A_log|dt_bias|merger"
     r"|router|(^|\.)gate$|gate\.wg|eh_proj|hnorm|shared_head|shared_expert_gate|indexers_proj"
 )
 

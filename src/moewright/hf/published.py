@@ -12,7 +12,7 @@ from moewright.architecture.counts import mtp_weights
 from moewright.architecture.inventory import Weight, layer_weights, outer_weights
 from moewright.architecture.spec import Architecture
 from moewright.architecture.tensor_formats import PLAIN_FORMATS, StoredModel, StoredTensors, TensorFormat
-from moewright.hf.module_names import Module, Naming, layer_modules, naming, outer_modules
+from moewright.hf.module_names import Module, Naming, layer_modules, naming, outer_modules, under_all_names
 from moewright.hf.module_patterns import unknown_entries
 from moewright.hf.parts import DTYPES
 from moewright.hf.quantization import Scheme, UnknownStorageError, scheme
@@ -185,11 +185,7 @@ def _prediction_block(
     _, last = architecture.layer_runs()[-1]
     for weight in mtp_weights(architecture):
         prefixes = (f"layers.{architecture.num_layers + block}", f"mtp.layers.{block}", f"mtp.{block}")
-        every = [list(layer_modules(weight, last.mixer, prefix, names)) for prefix in prefixes]
-        modules = (
-            same[0]._replace(names=tuple(name for module in same for name in module.names))
-            for same in zip(*every, strict=True)
-        )
+        modules = under_all_names(list(layer_modules(weight, last.mixer, prefix, names)) for prefix in prefixes)
         yield from _stored(weight, modules, stated, rest, 1)
 
 

@@ -197,7 +197,7 @@ def _fine_grained_fp8(q: _Settings, values: Mapping[str, Any], model_type: str) 
     kept = q.patterns("modules_to_not_convert", "ignored_layers")
     if q.values.get("modules_to_convert"):
         raise UnknownStorageError(f"{q.prefix}.modules_to_convert is not understood")
-    return Scheme({"linear": stored, "experts": experts}, kept)
+    return Scheme({"linear": stored, "experts": experts}, kept, _modelopt_layers(q))
 
 
 def _fbgemm_fp8(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
@@ -242,17 +242,18 @@ def _modelopt_format(q: _Settings, algorithm: str) -> TensorFormat:
 def _modelopt(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
     kept = q.patterns("exclude_modules", "ignore", "modules_to_not_convert")
     algorithm = q.text("quant_algo").upper()
-    layers = q.sections("quantized_layers")
-    if layers or algorithm == "MIXED_PRECISION":
-        by_format: dict[TensorFormat, list[str]] = {}
-        for name, settings in layers.items():
-            by_format.setdefault(_modelopt_format(settings, settings.text("quant_algo").upper()), []).append(name)
-        special = [
-            (ModulePatterns(names, f"{q.prefix}.quantized_layers"), stored) for stored, names in by_format.items()
-        ]
-        return Scheme({}, kept, tuple(special))
+    if q.values.get("quantized_layers") or algorithm == "MIXED_PRECISION":
+        return Scheme({}, kept, _modelopt_layers(q))
     stored = _modelopt_format(q, algorithm)
     return Scheme(_linear(stored, stored), kept)
+
+
+def _modelopt_layers(q: _Settings) -> tuple[tuple[ModulePatterns, TensorFormat], ...]:
+    """What modelopt says of single modules; also beside the fp8 of a publisher, of whose weights it converted some."""
+    by_format: dict[TensorFormat, list[str]] = {}
+    for name, settings in q.sections("quantized_layers").items():
+        by_format.setdefault(_modelopt_format(settings, settings.text("quant_algo").upper()), []).append(name)
+    return tuple((ModulePatterns(names, f"{q.prefix}.quantized_layers"), stored) for stored, names in by_format.items())
 
 
 def _compressed_format(weights: _Settings, packing: str, inputs: _Settings, rest_bits: int) -> TensorFormat:

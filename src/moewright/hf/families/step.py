@@ -28,7 +28,8 @@ def _sparse_layers(c: Config, n: int) -> list[bool]:
         return [kind == "sparse" for kind in (*kinds, kind)]
     stated = c.raw("moe_layers_enum")  # the publisher's own file lists them as text: "3,4,5"
     if stated is None:
-        return [3 <= index < n for index in range(n + 1)]
+        first = c.count("first_k_dense_replace")
+        return [first <= index < n for index in range(n + 1)]
     items = stated.split(",") if isinstance(stated, str) else stated
     if not isinstance(items, list) or not all(str(item).strip().isdecimal() for item in items):
         raise c.error("moe_layers_enum", "expected the numbers of the layers with experts", stated)
@@ -104,6 +105,9 @@ def _mixers(c: Config, n: int) -> list[Mixer]:
 
 def _read(c: Config) -> Architecture:
     n, bias = c.num_layers(), c.flag("mlp_bias")
+    c.fixed("n_shared_experts", 1)
+    c.fixed("scoring_func", "sigmoid")
+    c.fixed("use_moe_router_bias", True)
     moe = experts(
         c,
         count="n_routed_experts",
@@ -132,6 +136,7 @@ _STEP = Family(
         "layer_types": None,
         "mlp_layer_types": None,
         "moe_layers_enum": None,
+        "first_k_dense_replace": 3,
         "mlp_bias": False,
         "moe_router_scaling_factor": 1.0,
         "num_nextn_predict_layers": 0,
@@ -144,6 +149,7 @@ _STEP = Family(
     },
     aliases={
         "num_local_experts": "n_routed_experts",
+        "num_experts": "n_routed_experts",
         "moe_num_experts": "n_routed_experts",
         "num_attention_groups": "num_key_value_heads",
         "moe_top_k": "num_experts_per_tok",
