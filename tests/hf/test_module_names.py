@@ -6,7 +6,7 @@ import re
 import pytest
 
 import moewright
-from moewright.architecture.inventory import layer_weights
+from moewright.architecture.inventory import Component, layer_weights
 from moewright.hf.config import read_config
 from moewright.hf.module_names import layer_modules, naming
 from tests.hf import oracle
@@ -44,12 +44,12 @@ def test_a_branch_beside_the_experts_is_not_the_experts() -> None:
     drawn = (oracle.saved_config(oracle.build("gemma4_text", SAMPLERS["gemma4_text"](r))) for _ in range(20))
     values = next(each for each in drawn if each["enable_moe_block"]) | {"dtype": "bfloat16"}
     read = moewright.inspect(values)
-    for kept, component in (("mlp*", "routed_experts"), ("experts*", "dense_ffn")):
+    branches: tuple[Component, Component] = ("routed_experts", "dense_ffn")
+    for kept, component, other in (("mlp*", *branches), ("experts*", *branches[::-1])):
         listed = [f"model.language_model.layers.{layer}.{kept}" for layer in range(read.architecture.num_layers)]
         listed += ["*self_attn*", "*per_layer*", "lm_head"]
         settings = {"quant_method": "fp8", "weight_block_size": [1, 128], "modules_to_not_convert": listed}
         found = moewright.inspect({**values, "quantization_config": settings}).published.model
         assert found is not None
         assert found.bytes[component] < 2 * found.params[component]
-        for other in {"routed_experts", "dense_ffn"} - {component}:
-            assert found.bytes[other] == 2 * found.params[other]  # type: ignore[index]
+        assert found.bytes[other] == 2 * found.params[other]

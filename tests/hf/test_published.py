@@ -304,6 +304,17 @@ def test_single_modules_that_modelopt_converted_from_fp8() -> None:
     assert after.bytes["attention"] == before.bytes["attention"]
 
 
+def test_what_nothing_uses_is_not_in_the_files() -> None:
+    """LongCat-Flash: transformers' module has projections for experts that compute nothing, 179B of its 741B."""
+    values = oracle.saved_config(oracle.build("longcat_flash", SAMPLERS["longcat_flash"](random.Random(3))))
+    values |= {"dtype": "bfloat16", "transformers_version": "4.57.0"}
+    model = moewright.inspect(values)
+    unused = model.params["other"]
+    assert unused > 0
+    assert model.published.total_bytes == 2 * (model.total_params - unused)
+    assert published(values | {"transformers_version": "5.24.0"}).total_bytes is None
+
+
 def test_some_experts_of_a_layer() -> None:
     settings = {
         "quant_method": "fp8",

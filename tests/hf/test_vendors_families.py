@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import moewright
 from moewright import UserError
 from moewright.architecture.counts import layer_params, mtp_params, total_params
 from moewright.hf.config import read_config
@@ -76,3 +77,130 @@ def test_what_decilm_files_may_not_say(half: str, value: Any, message: str) -> N
     block = {"attention": {"n_heads_in_group": 2}, "ffn": {"ffn_mult": 1.5}} | {half: value}
     with pytest.raises(UserError, match=message):
         read_config(decilm([block], llama))
+
+
+# What differs between a vendor's keys and those of a family that transformers builds with tensors of the same shapes.
+LING_2 = {
+    "n_routed_experts": "num_experts",
+    "n_shared_experts": "num_shared_experts",
+    "scoring_func": "score_function",
+    "attention_bias": "use_qkv_bias",
+}
+
+
+def test_ling_2_is_dots1_by_other_keys() -> None:
+    r = random.Random("ling")
+    for _ in range(20):
+        values = SAMPLERS["dots1"](r) | {"attention_bias": False}
+        module = oracle.build("dots1", values)
+        saved = oracle.saved_config(module)
+        own = {LING_2.get(key, key): value for key, value in saved.items() if key not in ("layer_types", "topk_method")}
+        own |= {"model_type": "bailing_moe_v2", "score_function": "sigmoid", "moe_router_enable_expert_bias": True}
+        assert total_params(read_config(own).architecture) == oracle.count(module)
+
+
+def test_deepseek_moe_is_deepseek_ocr_by_its_tensors() -> None:
+    r = random.Random("deepseek")
+    compared = 0
+    for _ in range(40):
+        module = oracle.build("deepseek_ocr2_text", SAMPLERS["deepseek_ocr2_text"](r) | {"first_k_dense_replace": 1})
+        saved = oracle.saved_config(module)
+        if saved.get("mlp_bias") or saved.get("attention_bias"):
+            continue
+        types = saved.pop("mlp_layer_types", None) or []
+        if sorted(types) != types:
+            continue
+        saved |= {"model_type": "deepseek", "first_k_dense_replace": types.count("dense")}
+        for key in ("topk_method", "layer_types", "sliding_window", "norm_topk_prob"):
+            saved.pop(key, None)
+        assert total_params(read_config(saved).architecture) == oracle.count(module)
+        compared += 1
+    assert compared > 4
+
+
+@pytest.mark.parametrize(
+    ("values", "total", "active"),
+    [
+        # huggingface.co/deepseek-ai/deepseek-moe-16b-base: 16.4B in total, 2.8B active (arXiv 2401.06066)
+        (
+            {
+                "model_type": "deepseek",
+                "hidden_size": 2048,
+                "intermediate_size": 10944,
+                "moe_intermediate_size": 1408,
+                "num_hidden_layers": 28,
+                "first_k_dense_replace": 1,
+                "n_routed_experts": 64,
+                "n_shared_experts": 2,
+                "num_experts_per_tok": 6,
+                "num_attention_heads": 16,
+                "num_key_value_heads": 16,
+                "vocab_size": 102400,
+            },
+            16.4e9,
+            2.8e9,
+        ),
+        # huggingface.co/inclusionAI/Ling-lite: 16.8B in total, 2.75B active
+        (
+            {
+                "model_type": "bailing_moe",
+                "hidden_size": 2048,
+                "moe_intermediate_size": 1408,
+                "num_hidden_layers": 28,
+                "num_experts": 64,
+                "num_shared_experts": 2,
+                "num_experts_per_tok": 6,
+                "num_attention_heads": 16,
+                "num_key_value_heads": 4,
+                "head_dim": 128,
+                "vocab_size": 126464,
+            },
+            16.8e9,
+            2.75e9,
+        ),
+        # x.ai's grok-2: 270B in total, 115B active; its file calls itself `git`, transformers' word for a captioner
+        (
+            {
+                "model_type": "git",
+                "architectures": ["Grok1ForCausalLM"],
+                "hidden_size": 8192,
+                "intermediate_size": 32768,
+                "moe_intermediate_size": 16384,
+                "num_hidden_layers": 64,
+                "num_local_experts": 8,
+                "num_experts_per_tok": 2,
+                "residual_moe": True,
+                "num_attention_heads": 64,
+                "num_key_value_heads": 8,
+                "head_dim": 128,
+                "vocab_size": 131072,
+            },
+            270e9,
+            115e9,
+        ),
+        # github.com/xai-org/grok-1: 314B
+        (
+            {
+                "model_type": "grok-1",
+                "hidden_size": 6144,
+                "intermediate_size": 32768,
+                "num_hidden_layers": 64,
+                "num_experts": 8,
+                "num_experts_per_tok": 2,
+                "num_attention_heads": 48,
+                "num_key_value_heads": 8,
+                "head_dim": 128,
+                "vocab_size": 131072,
+                "tie_word_embeddings": True,
+            },
+            314e9,
+            None,
+        ),
+    ],
+    ids=["deepseek-moe-16b", "ling-lite", "grok-2", "grok-1"],
+)
+def test_published_sizes_of_vendors_own(values: dict[str, Any], total: float, active: float | None) -> None:
+    found = moewright.inspect(values)
+    assert found.total_params == pytest.approx(total, rel=0.01)
+    if active is not None:
+        assert found.active_params == pytest.approx(active, rel=0.02)

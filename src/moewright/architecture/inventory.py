@@ -118,6 +118,8 @@ def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight
     return weights + own_weights(layer.own_weights)
 
 
+UNUSED = "identity_experts.unused"
+"""The name of what only transformers' module keeps, and nothing uses."""
 OWN = "own."
 """Begins the names of weights that only the family has."""
 
@@ -532,7 +534,7 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
         weights += _image_experts(moe, moe.image_group, d)
     if moe.identity_input_weights:
         unused = inner_per_size * moe.groups[0].expert_size
-        weights.append(Weight("identity_experts.unused", "other", unused, d, moe.identity_experts, active=0))
+        weights.append(Weight(UNUSED, "other", unused, d, moe.identity_experts, active=0))
     if moe.output_bias:
         weights.append(vector("experts.output_bias", "routed_experts", d))
     if moe.shared is not None:

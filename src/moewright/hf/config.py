@@ -16,7 +16,7 @@ from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.foreign_text import visible
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.families import EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
+from moewright.hf.families import BY_CLASS, EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import config_of_params, is_mistral_params
 from moewright.plain_values import kind_of
@@ -68,6 +68,9 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
         raise UserError("model_type: missing; a Hugging Face config.json names its family there")
+    classes = values.get("architectures")
+    if model_type not in MODULES and isinstance(classes, list) and classes and isinstance(classes[0], str):
+        model_type = BY_CLASS.get(classes[0], model_type)
     family = get_family(model_type)
     config = Config(
         values,

@@ -67,18 +67,19 @@ _SHARED_EXPERT = Naming(shared="shared_expert")
 _GATED_QUERIES = Naming(shared="shared_expert", renamed={"g_proj": ("q_proj",)})
 """Queries and the gate of the output in one matrix."""
 _LLAMA4 = Naming(feed_forward="feed_forward", router="router", shared="shared_expert")
-_GRANITE_NAMES = {
-    "feed_forward": "block_sparse_moe",
-    "shared": "shared_mlp",
-    "shared_in_layer": True,
-    "shared_matrices": ("input_linear", "input_linear", "output_linear"),
-}
-_GRANITE = Naming(
-    **_GRANITE_NAMES,
+_GRANITE_5 = Naming(
+    feed_forward="block_sparse_moe",
+    router="router",
+    shared="shared_mlp",
+    shared_in_layer=True,
+    shared_matrices=("input_linear", "input_linear", "output_linear"),
+)
+_GRANITE = replace(
+    _GRANITE_5,
     router="router.layer",
     experts="",
     expert=("input_linear", "input_linear", "output_linear"),
-    also=(Naming(**_GRANITE_NAMES, router="router"),),
+    also=(_GRANITE_5,),
 )
 _OUTPUT_GATE = Naming(renamed={"g_proj": ("gate_proj",)})
 _FORGET_GATE = Naming(

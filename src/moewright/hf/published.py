@@ -9,7 +9,7 @@ from typing import Any
 
 from moewright.architecture import weight_formats
 from moewright.architecture.counts import mtp_weights
-from moewright.architecture.inventory import Weight, layer_weights, outer_weights
+from moewright.architecture.inventory import UNUSED, Weight, layer_weights, outer_weights
 from moewright.architecture.spec import Architecture
 from moewright.architecture.tensor_formats import PLAIN_FORMATS, StoredModel, StoredTensors, TensorFormat
 from moewright.hf.module_names import Module, Naming, layer_modules, naming, outer_modules, under_all_names
@@ -88,7 +88,7 @@ def published_as_config_says(
             written = word[0].strip("-_.")
             raise UnknownStorageError(f"the name says {written}, the config names no quantisation")
         rest = _rest_format(values, stated)
-        return _count(architecture, model_type, stated or Scheme({}), rest, source)
+        return _count(architecture, model_type, values, stated or Scheme({}), rest, source)
     except UnknownStorageError as error:
         return unknown(str(error))
 
@@ -130,7 +130,20 @@ def _rest_format(values: Mapping[str, Any], stated: Scheme | None) -> TensorForm
     raise UnknownStorageError(f"dtype {brief(named)} is not understood")
 
 
-def _count(architecture: Architecture, model_type: str, stated: Scheme, rest: TensorFormat, source: str) -> Published:
+def _transformers_major(values: Mapping[str, Any]) -> int:
+    """Of the version that wrote a config; 0 where it does not say."""
+    major = str(values.get("transformers_version")).split(".")[0]
+    return int(major) if major.isdecimal() and len(major) < 4 else 0
+
+
+def _count(
+    architecture: Architecture,
+    model_type: str,
+    values: Mapping[str, Any],
+    stated: Scheme,
+    rest: TensorFormat,
+    source: str,
+) -> Published:
     names = naming(model_type)
     blocks = 0 if model_type in _WITHOUT_PREDICTION else architecture.mtp_layers
     if blocks and stated.without_prediction and not _names_prediction(stated, architecture.num_layers):
@@ -141,6 +154,10 @@ def _count(architecture: Architecture, model_type: str, stated: Scheme, rest: Te
     one_by_one = ((1, layer) for layer in architecture.iter_layers())
     for index, (times, layer) in enumerate(one_by_one if stated.by_name else architecture.layer_runs()):
         for weight in layer_weights(architecture, layer):
+            if weight.name == UNUSED:
+                if _transformers_major(values) >= 5:
+                    raise UnknownStorageError("the config does not say whether files hold weights that nothing uses")
+                continue  # transformers makes them; the publisher's files do not have them
             model.add(
                 _stored(weight, layer_modules(weight, layer.mixer, f"layers.{index}", names), stated, rest, times)
             )

@@ -65,6 +65,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "inkling": ("inkling_text", "inkling2_text", "inkling2_loop_text"),
     "laguna": ("laguna",),
     "zaya": ("zaya",),
+    "vendors": ("bailing_moe", "bailing_moe_v2", "deepseek", "grok1"),
     "nemotron": ("nemotron_h",),
     "plain": (
         "llama",
@@ -89,8 +90,17 @@ FILES: dict[str, tuple[str, ...]] = {
 MODULES: dict[str, str] = {model_type: name for name, model_types in FILES.items() for model_type in model_types}
 """Where each model_type is described."""
 
-OTHER_NAMES: dict[str, str] = {"hunyuan": "hunyuan_v1_moe", "deepseek_ref": "deepseek_v4"}
+OTHER_NAMES: dict[str, str] = {
+    "hunyuan": "hunyuan_v1_moe",
+    "deepseek_ref": "deepseek_v4",
+    "minimax_text_01": "minimax",
+    "minimax_m1": "minimax",
+    "grok-1": "grok1",
+}
 """Names that publishers' own files give to a family."""
+
+BY_CLASS: dict[str, str] = {"Grok1ForCausalLM": "grok1"}
+"""Classes that say what a file's model_type does not: Grok 2's says `git`, another family's name in transformers."""
 
 WRAPPERS: dict[str, str] = {
     "llama4": "llama4_text",

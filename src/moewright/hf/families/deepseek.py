@@ -48,6 +48,8 @@ def _plain_attention(c: Config) -> Attention:
 
 
 def _v2_experts(c: Config) -> MoE:
+    if c.has("scoring_func") and c.raw("scoring_func") == "sigmoid":
+        return deepseek_experts(c)  # DeepSeek-VL2's own file routes as V3 does; transformers' module knows no sigmoid
     c.fixed("moe_layer_freq", 1)
     c.fixed("scoring_func", "softmax")
     limited = c.choice("topk_method", "greedy", "group_limited_greedy") == "group_limited_greedy"

@@ -29,8 +29,11 @@ def _read_minimax(c: Config) -> Architecture:
     else:
         full = [kind == "full_attention" for kind in types]
     size = c.optional_size("sliding_window")
+    c.fixed("shared_intermediate_size", 0, None)
+    c.fixed("postnorm", True)
+    fraction = c.size("rotary_dim") / c.head_dim() if c.has("rotary_dim") else 1.0
     softmax = attention(
-        c, qkv_bias=False, output_bias=False, window=Window(size=size) if size else None, rope=c.rope(1e6)
+        c, qkv_bias=False, output_bias=False, window=Window(size=size) if size else None, rope=c.rope(1e6, fraction)
     )
     lightning = LightningAttention(num_heads=c.size("num_attention_heads"), head_dim=c.head_dim())
     moe = experts(
@@ -200,6 +203,13 @@ FAMILIES = {
             "linear_attn_beta_factor",
             "mlp_alpha_factor",
             "mlp_beta_factor",
+            # the same in MiniMax's own files
+            *(
+                f"layernorm_{part}_{side}"
+                for part in ("full_attention", "linear_attention", "mlp")
+                for side in ("alpha", "beta")
+            ),
+            "shared_moe_mode",
         ),
     ),
     "minimax_m2": Family(
