@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from moewright.hardware.layout_plan import LayoutPlan
     from moewright.hardware.serving_plan import ServingPlan
     from moewright.hardware.step_calibration import StepCalibration
+    from moewright.hf.built_elsewhere import ModuleCount
     from moewright.hf.model_description import ModelDescription, ModelList
     from moewright.laws import ComparedLaws, Fit, Law, Prediction
     from moewright.laws.description import LawDescription, LawList
@@ -76,6 +77,7 @@ __all__ = [
     "LayoutPlan",
     "ModelDescription",
     "ModelList",
+    "ModuleCount",
     "Prediction",
     "Recipe",
     "RunPlan",
@@ -119,6 +121,7 @@ _CLASSES = {
     "ComparedLaws": "laws",
     "StepCalibration": "hardware.step_calibration",
     "InspectionComparison": "hardware.inspection_comparison",
+    "ModuleCount": "hf.built_elsewhere",
     "Dataset": "data.dataset",
     "Designs": "designs.result",
     "Device": "hardware",

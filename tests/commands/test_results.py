@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ def made(name: str, tmp_path: Path, data: dict[str, Any] | None) -> Any:
         return moewright.prepare_data("examples/data/moby-dick.txt", tmp_path / "tokens", vocab_size=300)
     results: dict[str, Callable[[], Any]] = {
         "inspect": lambda: moewright.inspect(OLMOE, hardware="H100"),
+        "counted": lambda: moewright.inspect(
+            {"model_type": "falcon", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+        ),
         "several": lambda: moewright.inspect([OLMOE, "dbrx"]),
         "judged": lambda: moewright.predict([OLMOE, "dbrx"], "2T"),
         "predict": lambda: moewright.predict(OLMOE, "2T"),
@@ -90,7 +94,10 @@ def tokens(request: pytest.FixtureRequest) -> Iterator[dict[str, Any] | None]:
         yield None
 
 
-@pytest.mark.parametrize("name", [*TABLES, *OTHERS])
+COUNTED = ("counted",) if find_spec("transformers") is not None else ()
+
+
+@pytest.mark.parametrize("name", [*TABLES, *OTHERS, *COUNTED])
 def test_results_show_themselves(
     name: str, tmp_path: Path, tokens: dict[str, Any] | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,8 +115,9 @@ def test_results_show_themselves(
     stored = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert isinstance(stored, dict)
     assert stored
-    assert hasattr(result, "to_frame") == (name in TABLES)
-    if name in TABLES:
+    is_table = name in (*TABLES, *COUNTED)
+    assert hasattr(result, "to_frame") == is_table
+    if is_table:
         frame = result.to_frame()
         assert isinstance(frame, pd.DataFrame)
         assert len(frame) > 0

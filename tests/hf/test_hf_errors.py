@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import moewright
 from moewright import UserError, inspect
 from moewright.architecture.counts import total_params
 from moewright.hf.config import read_config
@@ -214,6 +217,46 @@ def test_an_unknown_family_is_refused_with_what_transformers_builds(family: str)
         load_architecture(oracle.saved_config(module))
     assert f" of {oracle.count(module):,} parameters (" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    counted = moewright.inspect(oracle.saved_config(module))
+    assert isinstance(counted, moewright.ModuleCount)
+    assert counted.total_params == sum(counted.params_by_module.values()) == oracle.count(module)
+    assert counted.to_dict()["active_params"] is None
+    for asked in ({"hardware": "H100"}, {"batch": 8}, {"tensor_parallel": 2}):
+        with pytest.raises(UserError, match="leave it out"):
+            moewright.inspect(oracle.saved_config(module), **asked)
+    with pytest.raises(UserError, match="is not a family that moewright knows"):
+        moewright.inspect([oracle.saved_config(module), "dbrx"])
+
+
+def test_a_family_that_somebody_registered_is_counted() -> None:
+    class MadeUpConfig(transformers.PretrainedConfig):
+        model_type = "made_up_mixture"
+
+        def __init__(self, hidden_size: int = 8, num_experts: int = 4, **settings: Any) -> None:
+            self.hidden_size, self.num_experts = hidden_size, num_experts
+            super().__init__(**settings)
+
+    class MadeUpForCausalLM(transformers.PreTrainedModel):
+        config_class = MadeUpConfig
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            width = config.hidden_size
+            self.experts = torch.nn.ModuleList(torch.nn.Linear(width, width) for _ in range(config.num_experts))
+            self.post_init()
+
+    transformers.AutoConfig.register("made_up_mixture", MadeUpConfig)
+    transformers.AutoModelForCausalLM.register(MadeUpConfig, MadeUpForCausalLM)
+    values = {"model_type": "made_up_mixture", "hidden_size": 16, "experts_of": 3}
+    counted = moewright.inspect({**values, "architectures": ["MadeUpForCausalLM"]})
+    assert isinstance(counted, moewright.ModuleCount)
+    assert counted.params_by_module == {"experts.*": 4 * (16 * 16 + 16)}
+    assert counted.warnings[0] == "MadeUpConfig does not know experts_of: whatever they say is not counted"
+    assert "num_experts = 4" in counted.warnings[1]
+    # a class that transformers has not under this word is another family with the same word
+    with pytest.raises(UserError, match="is not a family that moewright knows") as refusal:
+        moewright.inspect({**values, "architectures": ["OtherForCausalLM"]})
+    assert "builds" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from moewright.commands.checking import as_list, command
+from moewright.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from moewright.hardware.devices import Device
     from moewright.hardware.inspection import Inspection
     from moewright.hardware.inspection_comparison import InspectionComparison
+    from moewright.hf.built_elsewhere import ModuleCount
 
     class _Settings(TypedDict, total=False):
         """The arguments of `inspect` beside the models."""
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @overload
-def inspect(config: str | Path | dict[str, Any] | Architecture, **settings: Unpack[_Settings]) -> Inspection: ...
+def inspect(config: str | Path | dict[str, Any] | Architecture, **settings: Unpack[_Settings]) -> Inspection | Any: ...
 
 
 @overload
@@ -59,11 +62,12 @@ def inspect(
     devices: int | None = None,
     price: Mapping[str, float] | str | Iterable[str] | None = None,
     power_price: float | None = None,
-) -> Inspection | InspectionComparison:
+) -> Inspection | InspectionComparison | ModuleCount:
     """What is this model? Exact counts, memory and FLOPs of any MoE config; speed and fit on a device.
 
     Several configs are put side by side: every quantity in which they differ. One config, or a list of one, gives an
-    `Inspection`; a list of several gives an `InspectionComparison`, all at one length of sequences.
+    `Inspection`; a list of several gives an `InspectionComparison`, all at one length of sequences. Of a family that no
+    reader here knows, and transformers where it is installed does, there is a `ModuleCount`: its parameters, no more.
 
     >>> import moewright
     >>> moewright.inspect("examples/configs/mixtral-8x7b.json").total_params
@@ -88,9 +92,10 @@ def inspect(
     Raises:
         UserError: For whatever cannot be read or makes no sense.
     """
+    from moewright.hf.config import UnknownFamilyError
     from moewright.hf.loading import load_architecture
 
-    models = [load_architecture(each) for each in as_list(config)]
+    sources = as_list(config)
     settings: _Settings = {
         "tokens_per_sequence": tokens_per_sequence,
         "batch": batch,
@@ -104,6 +109,13 @@ def inspect(
         "price": price if price is None or isinstance(price, Mapping) else as_list(price),
         "power_price": power_price,
     }
+    try:
+        models = [load_architecture(each) for each in sources]
+    except UnknownFamilyError as error:
+        if error.counted is None or len(sources) > 1:
+            raise
+        _check_unset(settings)
+        return error.counted
     if len(models) == 1:
         from moewright.hardware.inspection import inspect_loaded
 
@@ -111,3 +123,14 @@ def inspect(
     from moewright.hardware.inspection_comparison import compare_loaded
 
     return compare_loaded(models, **settings)
+
+
+def _check_unset(settings: _Settings) -> None:
+    """UserError if anything is asked that parameters alone do not answer."""
+    parameters = signature(inspect).parameters
+    asked = [name for name, value in settings.items() if value != parameters[name].default]
+    if asked:
+        raise UserError(
+            f"{asked[0].replace('_', '-')}: no reader here knows the family, and transformers' module tells its "
+            "parameters only; leave it out"
+        )

@@ -1,11 +1,13 @@
 """Hugging Face config.json in and out, by reading the file alone: no torch, no transformers."""
 
+from __future__ import annotations
+
 import json
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -21,6 +23,9 @@ from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import config_of_params, is_mistral_params
 from moewright.plain_values import kind_of
 from moewright.quantities import brief
+
+if TYPE_CHECKING:
+    from moewright.hf.built_elsewhere import ModuleCount
 
 STORAGE_KEYS = (
     *("torch_dtype", "dtype", "quantization_config", "compression_config", "quantization", "expert_dtype"),
@@ -43,6 +48,11 @@ class HFImport:
 
 class UnknownFamilyError(UserError):
     """A model_type that no reader knows."""
+
+    def __init__(self, message: str, counted: ModuleCount | None = None) -> None:
+        super().__init__(message)
+        self.counted = counted
+        """What transformers makes of the config, where that was asked and it makes something."""
 
 
 def get_family(model_type: str) -> Family:

@@ -96,6 +96,8 @@ def _from_path(path: Path, name: str) -> Loaded:
     values = read_mapping(path)
     try:
         return _from_mapping(values, name, path.parent if path.name == "config.json" else None)
+    except UnknownFamilyError as error:
+        raise UnknownFamilyError(f"{path}: {error}", error.counted) from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -114,8 +116,10 @@ def _from_mapping(values: dict[str, Any], name: str, folder: Path | None = None)
     except UnknownFamilyError as error:
         from moewright.hf.built_elsewhere import as_transformers_builds  # only where it is asked
 
-        built = as_transformers_builds(values)
-        raise UserError(f"{error}; {built}" if built else str(error)) from None
+        counted = as_transformers_builds(values)
+        if counted is None:
+            raise
+        raise UnknownFamilyError(f"{error}; {counted.in_words()}", counted.named(name)) from None
     family = imported.family
     return Loaded(
         imported.architecture,

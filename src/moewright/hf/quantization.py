@@ -395,11 +395,11 @@ def _bitsandbytes(q: _Settings, values: Mapping[str, Any], model_type: str) -> S
         raise UnknownStorageError(f"{q.prefix}: bitsandbytes with neither 4 nor 8 bits")
     kind = q.text("bnb_4bit_quant_type", "fp4")
     # bitsandbytes/functional.py, QuantState.as_dict: absmax per 64 elements in fp32, or in bytes with fp32 per 256 of
-    # these; quant_map (16 fp32), nested_quant_map (256 fp32), and about 90 bytes of JSON.
+    # these; quant_map (16 fp32), nested_quant_map (256 fp32), and some 84 or 174 bytes of JSON (files of 0.50.2).
     if q.flag("bnb_4bit_use_double_quant", False):
-        stored = TensorFormat(kind, 4, (1, 64), 8 + Fraction(32, 256), matrix_extra=64 + 1024 + 90)
+        stored = TensorFormat(kind, 4, (1, 64), 8 + Fraction(32, 256), matrix_extra=64 + 1024 + 174)
     else:
-        stored = TensorFormat(kind, 4, (1, 64), 32, matrix_extra=64 + 90)
+        stored = TensorFormat(kind, 4, (1, 64), 32, matrix_extra=64 + 84)
     return _linear_modules(stored, kept, values, model_type)
 
 

@@ -34,6 +34,7 @@ SECTIONS: dict[str, str] = {
     "ModelList": "model_tables.print_models",
     "ServingPlan": "serving_tables.print_serving",
     "RunPlan": "run_tables.print_training_plan",
+    "ModuleCount": "module_tables.print_module_count",
     "NextRuns": "next_tables.print_next",
     "Prediction": "law_tables.print_prediction",
     "TrainingResult": "run_tables.print_training_result",
