@@ -18,7 +18,7 @@ from moewright.architecture.counts import (
     training_flops_per_token,
 )
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, SharedExpert
-from moewright.architecture.mixers import Attention, Window
+from moewright.architecture.mixers import Attention, GatedDeltaNet, LatentAttention, Window
 from moewright.architecture.spec import Layer, Repeat
 from moewright.architecture.weight_formats import weights_bytes
 
@@ -27,13 +27,13 @@ CONTEXT = 512
 LAWS = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abnar2025", "ling2025")
 
 Sizes = tuple[int, ...]
-"""Width, depth, dense first, experts, top-k, shared, expert size; window, full every, latent experts in 64ths of the
-width."""
+"""Width, depth, dense first, experts, top-k, shared, expert size; then window, full every, linear or not, rank of
+latent attention, rank of its queries, latent experts in 64ths of the width, tied or not."""
 
 
 def every_design(space: dict[str, Any]) -> Iterator[Sizes]:
     """Nested loops over a space given as lists and bounds, before the rules that count parameters."""
-    plan = space.get("window", 0), space.get("full_every", 4), round(64 * space.get("latent_experts", 0))
+    plans = list(every_plan(space))
     for width in space["widths"]:
         for depth in space["depths"]:
             if not space["least_width_over_depth"] <= width / depth <= space["most_width_over_depth"]:
@@ -49,7 +49,29 @@ def every_design(space: dict[str, Any]) -> Iterator[Sizes]:
                                 for size in range(space["least_expert_size"], 4 * width + 1, 64):
                                     least = space["least_expert_size_over_width"]
                                     if least <= size / width <= space["most_expert_size_over_width"]:
-                                        yield width, depth, first, experts, top_k, shared, size, *plan
+                                        for plan in plans:
+                                            yield width, depth, first, experts, top_k, shared, size, *plan
+
+
+def every_plan(space: dict[str, Any]) -> Iterator[Sizes]:
+    """What layers may have beyond their sizes, each once."""
+    seen = set()
+    for window in space.get("window", [0]):
+        for linear in space.get("linear_attention", [False]):
+            for every in space.get("full_every", [4]):
+                for kind in space.get("attention", ["grouped"]):
+                    for rank in space.get("latent_rank", [512]):
+                        for queries in space.get("query_rank", [0]):
+                            for latent in space.get("latent_experts", [0]):
+                                for tied in space.get("tie_embeddings", [False]):
+                                    if window and linear:
+                                        continue
+                                    mla = kind == "latent"
+                                    plan = (window, every if window or linear else 1, int(linear), rank if mla else 0,
+                                            queries if mla else 0, round(64 * latent), int(tied))  # fmt: skip
+                                    if plan not in seen:
+                                        seen.add(plan)
+                                        yield plan
 
 
 def keeps_the_rules(sizes: Sizes, space: dict[str, Any]) -> bool:
@@ -73,30 +95,50 @@ def shares(sizes: Sizes) -> tuple[float, float]:
 @cache
 def spec(sizes: Sizes) -> Architecture:
     """The model, written down by hand."""
-    width, depth, first, experts, top_k, shared, size, window, every, latent = sizes
+    width, depth, first, experts, top_k, shared, size, window, every, linear, rank, queries, latent, tied = sizes
     head_dim = 64 if width < 1024 else 128
     heads = 8
     while heads * head_dim < width:
         heads += 8
     kv_heads = 8 if heads >= 32 else 4 if heads >= 16 else 2
-    attention = Attention(num_heads=heads, num_kv_heads=kv_heads, head_dim=head_dim, qk_norm="per_head")
+    near_by = Window(size=window) if window else None
+    attention: Any = Attention(num_heads=heads, num_kv_heads=kv_heads, head_dim=head_dim, qk_norm="per_head")
+    other: Any = Attention(
+        num_heads=heads, num_kv_heads=kv_heads, head_dim=head_dim, qk_norm="per_head", window=near_by
+    )
+    if rank:
+        latents: dict[str, Any] = {
+            "num_heads": heads,
+            "kv_lora_rank": rank,
+            "q_lora_rank": queries or None,
+            "qk_nope_head_dim": head_dim,
+            "qk_rope_head_dim": head_dim // 2,
+            "v_head_dim": head_dim,
+        }
+        attention, other = LatentAttention(**latents), LatentAttention(**latents, window=near_by)
+    if linear:
+        other = GatedDeltaNet(
+            num_key_heads=width // 128,
+            key_head_dim=128,
+            num_value_heads=width // 64,
+            value_head_dim=128,
+            conv_kernel=4,
+        )
     moe = MoE(
         groups=(ExpertGroup(count=experts, expert_size=size, top_k=top_k),),
         shared=SharedExpert(count=shared, expert_size=size) if shared else None,
         latent_size=width * latent // 64 if latent else None,
     )
-    dense = Layer(mixer=attention, feed_forward=Dense(size=(top_k + shared) * size))
-    if not window:
+    dense = Dense(size=(top_k + shared) * size)
+    if not window and not linear:
         rest = Repeat(repeat=depth - first, layers=(Layer(mixer=attention, feed_forward=moe),))
-        before = (Repeat(repeat=first, layers=(dense,)),) if first else ()
-        return Architecture(vocab_size=VOCABULARY, hidden_size=width, layers=(*before, rest))
-    near = Attention(**{**dict(attention), "window": Window(size=window)}) if window else attention
+        before = (Repeat(repeat=first, layers=(Layer(mixer=attention, feed_forward=dense),)),) if first else ()
+        return Architecture(vocab_size=VOCABULARY, hidden_size=width, layers=(*before, rest), tie_embeddings=bool(tied))
     layers = []
     for number in range(1, depth + 1):
         sees_all = number % every == 0 or number == depth
-        feed_forward = dense.feed_forward if number <= first else moe
-        layers.append(Layer(mixer=attention if sees_all else near, feed_forward=feed_forward))
-    return Architecture(vocab_size=VOCABULARY, hidden_size=width, layers=tuple(layers))
+        layers.append(Layer(mixer=attention if sees_all else other, feed_forward=dense if number <= first else moe))
+    return Architecture(vocab_size=VOCABULARY, hidden_size=width, layers=tuple(layers), tie_embeddings=bool(tied))
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 
 from moewright.designs.branch_and_bound import FeasibleSet, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
-from moewright.designs.candidates import join
+from moewright.designs.candidates import Candidates, join
 from moewright.designs.groups import groups_of
 from moewright.designs.intervals import IntervalColumn
 from moewright.designs.judges import choose_judges, least_losses, losses
@@ -21,7 +21,7 @@ PUBLISHED = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abna
 
 def random_question(r: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
     """A small space and budgets that some of it is within."""
-    space = {
+    space: dict[str, Any] = {
         "widths": sorted(int(w) for w in r.choice([256, 384, 512, 768], 2, replace=False)),
         "depths": sorted(int(depth) for depth in r.choice([4, 6, 8, 12], 2, replace=False)),
         "experts": sorted(int(e) for e in r.choice([8, 16, 64], 2, replace=False)),
@@ -40,9 +40,19 @@ def random_question(r: np.random.Generator) -> tuple[dict[str, Any], dict[str, A
         "most_experts_share": float(r.choice([0.83, 0.93, 1])),
         "least_active_over_total": float(r.choice([0, 0.07, 0.1])),
     }
-    if r.random() < 0.4:  # what all designs have beyond their sizes
-        space |= {"window": int(r.choice([0, 64])), "full_every": int(r.integers(1, 6))}
-        space["latent_experts"] = float(r.choice([0, 0.5]))
+    if r.random() < 0.5:  # what layers have beyond their sizes: one or two of the axes, each with one or two values
+        axes: dict[str, list[Any]] = {
+            "window": [[0], [64], [0, 64]],
+            "linear_attention": [[True], [False, True]],
+            "attention": [["latent"], ["grouped", "latent"]],
+            "latent_experts": [[0.5], [0.0, 0.5]],
+            "tie_embeddings": [[True], [False, True]],
+        }
+        for name in r.choice(list(axes), 2, replace=False):
+            space[str(name)] = axes[str(name)][int(r.integers(len(axes[str(name)])))]
+        if "linear_attention" in space:
+            space.pop("window", None)
+        space |= {"full_every": [int(r.integers(1, 6))], "latent_rank": [32], "query_rank": [int(r.choice([0, 48]))]}
     by_memory = bool(r.random() < 0.5)
     size = float(10 ** r.uniform(7.7, 9.4))
     by_tokens = bool(r.random() < 0.5)
@@ -80,21 +90,22 @@ def test_the_search_equals_trying_everything(seed: int) -> None:
     choice = choose_design(problem, within, "loss")
     assert choice.hearing.laws == expected.heard
     found = choice.undecided
-    undecided = {sizes[:7] for sizes in expected.undecided}
-    assert {tuple(sizes_of(found.designs.sizes(row))) for row in range(len(found.designs))} == undecided
+    assert {of_row(found.designs, row) for row in range(len(found.designs))} == expected.undecided
     assert len(found.designs) == len(expected.undecided)
     mean = choice.hearing.mean_by_law(found.losses)
     assert expected.least_mean is not None
     assert mean.min() == pytest.approx(expected.least_mean[0], abs=1e-9)
-    assert tuple(sizes_of(choice.designs.sizes(0))) in {
-        tuple(sizes_of(found.designs.sizes(int(row)))) for row in np.flatnonzero(mean <= mean.min() + 1e-9)
+    assert of_row(choice.designs, 0) in {
+        of_row(found.designs, int(row)) for row in np.flatnonzero(mean <= mean.min() + 1e-9)
     }
 
 
-def sizes_of(sizes: dict[str, int]) -> list[int]:
+def of_row(designs: Candidates, row: int) -> brute_force.Sizes:
     """In the brute force's order."""
     names = ("hidden_size", "num_layers", "dense_first", "num_experts", "top_k", "shared_experts", "expert_size")
-    return [sizes[name] for name in names]
+    sizes, plan = designs.sizes(row), designs.plan_of(row)
+    layers = plan.window, plan.full_every, int(plan.linear), plan.latent_rank, plan.query_rank
+    return (*(sizes[name] for name in names), *layers, round(64 * plan.latent_experts), int(plan.tied))
 
 
 def test_enough_of_the_random_budgets_hold_designs() -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import moewright
 from moewright import Architecture, UserError
 from moewright.architecture.cache import cache_bytes_per_sequence
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
+from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.weight_formats import weights_bytes
 from moewright.designs.budgets import make_budgets
-from moewright.designs.candidates import build_design, columns
+from moewright.designs.candidates import build_design, columns, join
 from moewright.designs.groups import groups_of
+from moewright.designs.preference import order_undecided
 from moewright.designs.principles import best_num_experts, conflict_scale, sparsity_at
 from moewright.designs.space import Space
-from moewright.hardware import decode_tokens_per_second
+from moewright.hardware import decode_tokens_per_second, memory_per_device, time_to_first_token
 from moewright.hf import from_config, to_config
 from moewright.report.design_folder import write_designs
 from moewright.report.design_tables import answer_lines, budget_lines
@@ -133,38 +136,115 @@ def test_columns_and_lines_count_like_architectures() -> None:
             assert lines == [totals[row], actives[row], training_flops_per_token(a, 4096)]
 
 
-def test_windows_and_latent_experts_are_counted_and_written(tmp_path: Path) -> None:
-    """The same in all designs: columns equal built models in size, cache and speed; transformers builds the windows."""
-    plan = {"window": 128, "full_every": 6, "vocab_size": 5000}
+EVERY_PLAN: dict[str, Any] = {
+    "window": [0, 128],
+    "full_every": [6],
+    "linear_attention": [False, True],
+    "attention": ["grouped", "latent"],
+    "query_rank": [0, 256],
+    "latent_experts": [0, 0.5],
+    "tie_embeddings": [False, True],
+}
+
+
+def test_layers_of_every_plan_are_counted_as_they_are_built() -> None:
+    """Rows of all plans mixed: columns equal built models in size, cache, memory, FLOPs and speeds."""
     r = random.Random(1)
-    for latent in (0.0, 0.5):
-        space = Space.model_validate({**plan, "latent_experts": latent})
-        chunk = next(groups_of(space).chunks())
-        some = chunk.take([r.randrange(len(chunk)) for _ in range(12)])
-        counted = columns(some, 5000)
-        rate = decode_tokens_per_second(counted, "H100", context=8192)[0]
-        for row in range(len(some)):
-            a = build_design(some.take([row]), space, 512)
-            assert total_params(a) == total_params(counted)[row] == np.asarray(some.count("total_params"))[row]
-            assert active_params(a) == active_params(counted)[row]
-            assert cache_bytes_per_sequence(a, 8192) == cache_bytes_per_sequence(counted, 8192)[row]
-            assert decode_tokens_per_second(a, "H100", context=8192)[0] == pytest.approx(rate[row], rel=1e-9)
-            assert sum(layer.mixer.window is None for layer in a.iter_layers()) == -(-a.num_layers // 6)  # type: ignore[union-attr]
-    asked = {"total_params": "60M", "train_tokens": "1B", "top": 1}
-    few = {"widths": [512], "depths": [8], "experts": [8], "top_k": [2], "dense_first": [1], **plan}
-    answer = moewright.design(**asked, space=Space.model_validate(few))  # type: ignore[call-overload]
+    space = Space.model_validate({**EVERY_PLAN, "widths": [768, 2048, 2880], "vocab_size": 5000})
+    assert len(space.layer_plans) == 36
+    chunks = list(groups_of(space).chunks())
+    some = join([chunk.take([r.randrange(len(chunk))]) for chunk in chunks])
+    assert set(some.layer_plan.tolist()) == set(range(36))
+    counted = columns(some, 5000)
+    load: dict[str, Any] = {"context": 8192, "batch": 4, "devices": 2}
+    rate, first = decode_tokens_per_second(counted, "H100", **load), time_to_first_token(counted, "H100", **load)
+    held = memory_per_device(counted, "H100", **load)
+    for row in range(len(some)):
+        a = build_design(some.take([row]), space, 512)
+        assert total_params(a) == total_params(counted)[row] == np.asarray(some.count("total_params"))[row]
+        assert active_params(a) == active_params(counted)[row] == np.asarray(some.count("active_params"))[row]
+        assert weights_bytes(a, "int4") == weights_bytes(counted, "int4")[row]
+        assert cache_bytes_per_sequence(a, 8192) == cache_bytes_per_sequence(counted, 8192)[row]
+        for alone, column in (
+            (training_flops_per_token(a, 4096), training_flops_per_token(counted, 4096)),
+            (decode_tokens_per_second(a, "H100", **load)[0], rate[0]),
+            (time_to_first_token(a, "H100", **load)[1], first[1]),
+            (memory_per_device(a, "H100", **load).needed, held.needed),
+        ):
+            assert alone == pytest.approx(column[row], rel=1e-9)
+        plan = some.plan_of(row)
+        if plan.has_pattern:
+            full = sum(
+                isinstance(layer.mixer, Attention | LatentAttention) and layer.mixer.window is None
+                for layer in a.iter_layers()
+            )
+            assert full == -(-a.num_layers // 6)
+
+
+FEW = {"widths": [512], "depths": [8], "experts": [8], "top_k": [2], "dense_first": [1], "vocab_size": 5000}
+
+
+@pytest.mark.parametrize(
+    ("layers", "shared", "family", "words"),
+    [
+        ({"window": 128, "full_every": 6}, 1, "dots1", "windows of 128, full attention every 6"),
+        (
+            {"attention": "latent", "latent_rank": 64, "query_rank": 96},
+            1,
+            "deepseek_v3",
+            "latent attention of rank 64, queries of 96",
+        ),
+        ({"tie_embeddings": True}, 1, "dots1", "tied embeddings"),
+        ({"tie_embeddings": True}, 0, "qwen3_moe", "tied embeddings"),
+    ],
+)
+def test_what_layers_have_is_written_and_said(layers: dict[str, Any], shared: int, family: str, words: str) -> None:
+    """transformers builds what is written, and an answer says what no law sees."""
+    space = Space.model_validate({**FEW, **layers, "shared_experts": [shared]})
+    answer = moewright.design(total_params="60M", train_tokens="1B", top=1, space=space)
     design = answer.designs[0]
-    config = to_config(design.architecture, design.family)
+    assert design.family == family
+    config = to_config(design.architecture, family)
     assert oracle.count(oracle.build(config.pop("model_type"), config)) == design.total_params
-    assert "windows: in the costs of all designs" in answer.warnings[0]
-    assert ("", "6 of 8 layers see 128 tokens") in answer_lines(answer)
-    latent_ones = moewright.design(**asked, space=Space.model_validate({**few, "latent_experts": 0.5}))  # type: ignore[call-overload]
-    assert latent_ones.designs[0].family is None  # no family that is written expresses them
-    write_designs(latent_ones, tmp_path / "out")
-    assert not (tmp_path / "out" / "design-01" / "config.json").exists()
-    assert Architecture.load(tmp_path / "out" / "design-01" / "architecture.yaml").moe_layers()[0][1].latent_size == 256
+    (unseen,) = design.layer_plan.unseen()
+    assert f"{unseen}: in the costs, and no law sees" in answer.warnings[0]
+    assert ("", words) in answer_lines(answer)
+
+
+def test_layers_that_no_family_expresses_are_written_as_specs(tmp_path: Path) -> None:
+    cases: dict[str, dict[str, Any]] = {"latent": {"latent_experts": 0.5}, "linear": {"linear_attention": True}}
+    for name, layers in cases.items():
+        space = Space.model_validate({**FEW, **layers})
+        answer = moewright.design(total_params="60M", train_tokens="1B", top=1, space=space)
+        assert answer.designs[0].family is None
+        write_designs(answer, tmp_path / name)
+        assert not (tmp_path / name / "design-01" / "config.json").exists()
+        again = Architecture.load(tmp_path / name / "design-01" / "architecture.yaml")
+        assert total_params(again) == answer.designs[0].total_params
     with pytest.raises(ValueError, match="qwen3_moe has no windows"):
-        Space(window=128, target="qwen3_moe")
+        Space(window=(128,), target="qwen3_moe")
+    with pytest.raises(ValueError, match="dots1 has neither latent nor linear"):
+        Space(attention=("latent",), target="dots1")
+    with pytest.raises(ValueError, match="exclude each other"):
+        Space(window=(128,), linear_attention=(True,))
+
+
+def test_cost_chooses_among_plans_of_layers_and_says_by_how_much() -> None:
+    """The nats behind are those by which the first design's loss would have to rise: tried by a penalty on its plan."""
+    space = Space.model_validate(
+        {**FEW, "widths": [512, 768], "tie_embeddings": [False, True], "attention": ["grouped", "latent"]}
+    )
+    answer = moewright.design(total_params="100M", train_tokens="20B", space=space, top=20)
+    plans = answer.to_dict()["layer_plans"]
+    first = answer.designs[0].sizes["layer_plan"]
+    assert plans[first]["behind_nats"] == 0
+    choice, undecided = answer.choice, answer.choice.undecided
+    (behind, other) = min((p["behind_nats"], p["number"]) for p in plans if p["number"] != first and p["behind_nats"])
+    for factor, chosen in ((0.99, first), (1.01, other)):
+        rise = np.where(undecided.designs.layer_plan == first, factor * behind, 0.0)
+        penalised = replace(undecided, losses=undecided.losses + rise)
+        again = order_undecided(answer.problem, penalised, choice.hearing, choice.prefer, choice.worth, choice.on)
+        assert again.designs.sizes(0)["layer_plan"] == chosen
 
 
 def test_sparsity_against_experts_at_fixed_granularity() -> None:

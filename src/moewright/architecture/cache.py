@@ -9,10 +9,10 @@ from typing import Any, Generic, Literal
 
 from moewright.architecture.mixers import (
     AnyAttention,
+    AnyGatedDeltaNet,
+    AnyLatentAttention,
     CompressedAttention,
-    GatedDeltaNet,
     KimiDeltaAttention,
-    LatentAttention,
     LightningAttention,
     Mamba,
     Mamba2,
@@ -141,9 +141,10 @@ def _limit(window: Window | None) -> int | None:
     return window.size if window else None
 
 
-@_layer_cache.register(LatentAttention)
-def _latent_attention(mixer: LatentAttention, d: int, layout: CacheLayout = AS_SMALL) -> LayerCache[int]:
+@_layer_cache.register(AnyLatentAttention)
+def _latent_attention(mixer: AnyLatentAttention[Any], d: Any, layout: CacheLayout = AS_SMALL) -> LayerCache[Any]:
     rope = mixer.qk_rope_head_dim
+    heads: Any
     if layout.latent == "latent":
         heads, elements = 1, mixer.kv_lora_rank + rope
     else:
@@ -153,7 +154,9 @@ def _latent_attention(mixer: LatentAttention, d: int, layout: CacheLayout = AS_S
     most_read = None
     if indexer is not None:
         most_read = indexer.top_k + (indexer.pool - 1 if indexer.pool else 0)  # and the unfinished pool
-    growing = [Growing(elements, limit=_limit(mixer.window), most_read=most_read, kept_here=kept, heads=heads)]
+    growing: list[Growing[Any]] = [
+        Growing(elements, limit=_limit(mixer.window), most_read=most_read, kept_here=kept, heads=heads)
+    ]
     if indexer is not None and not indexer.shared:
         growing.append(Growing(2 * indexer.head_dim + 1 if indexer.pool else indexer.head_dim))
     return LayerCache(tuple(growing))
@@ -177,8 +180,8 @@ def _mixture_of_attention(mixer: MixtureOfAttention, d: int, layout: CacheLayout
     return LayerCache((Growing(2 * heads * mixer.head_dim, heads=heads),))
 
 
-@_layer_cache.register(GatedDeltaNet)
-def _gated_delta_net(mixer: GatedDeltaNet, d: int, layout: CacheLayout = AS_SMALL) -> LayerCache[int]:
+@_layer_cache.register(AnyGatedDeltaNet)
+def _gated_delta_net(mixer: AnyGatedDeltaNet[N], d: N, layout: CacheLayout = AS_SMALL) -> LayerCache[N]:
     keys, values = mixer.num_key_heads * mixer.key_head_dim, mixer.num_value_heads * mixer.value_head_dim
     return LayerCache(
         convolution_state=(2 * keys + values) * mixer.conv_kernel, recurrent_state=values * mixer.key_head_dim

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pydantic import InstanceOf
 
 from moewright.architecture.feed_forwards import AnyDense, AnyExpertGroup, AnyMoE, AnySharedExpert
-from moewright.architecture.mixers import AnyAttention
+from moewright.architecture.mixers import AnyAttention, AnyGatedDeltaNet, AnyLatentAttention
 from moewright.architecture.own_weights import OwnWeight
 from moewright.architecture.spec import Norm, NormPlaces, PerLayerInput
 
@@ -32,6 +32,14 @@ _Held = Annotated[np.ndarray[tuple[Any, ...], np.dtype[Any]], InstanceOf()]
 
 class AttentionColumns(AnyAttention[_Held]):
     """Softmax attention of many models."""
+
+
+class LatentAttentionColumns(AnyLatentAttention[_Held]):
+    """Latent attention of many models, of the same ranks and channels."""
+
+
+class GatedDeltaNetColumns(AnyGatedDeltaNet[_Held]):
+    """Linear attention of many models."""
 
 
 class DenseColumns(AnyDense[_Held]):
@@ -54,7 +62,7 @@ class MoEColumns(AnyMoE[_Held]):
 class LayerColumns:
     """The same layer of many models."""
 
-    mixer: AttentionColumns
+    mixer: AttentionColumns | LatentAttentionColumns | GatedDeltaNetColumns
     feed_forward: DenseColumns | MoEColumns
     norms: NormPlaces = "pre"
     mixer_norm_gate: int | None = None
@@ -72,7 +80,8 @@ class ArchitectureColumns:
     hidden_size: npt.NDArray[Any]
     runs: tuple[tuple[npt.NDArray[Any], LayerColumns], ...]
     """How often each layer occurs, and the layer; an entry of 0 does not have it."""
-    tie_embeddings: bool = False
+    tie_embeddings: bool | npt.NDArray[Any] = False
+    """Of all of them, or 0 and 1 for each."""
     norm: Norm = field(default_factory=Norm)
     lm_head_bias: bool = False
     lm_head_rows: int | None = None

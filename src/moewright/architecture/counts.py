@@ -27,11 +27,11 @@ from moewright.architecture.inventory import (
 )
 from moewright.architecture.mixers import (
     AnyAttention,
+    AnyGatedDeltaNet,
+    AnyLatentAttention,
     AnyMixer,
     CompressedAttention,
-    GatedDeltaNet,
     KimiDeltaAttention,
-    LatentAttention,
     LightningAttention,
     Mamba,
     Mamba2,
@@ -241,7 +241,8 @@ def six_n_flops_per_token(architecture: Countable[N], count_embedding: bool = Tr
 
 def _tied_head(architecture: Countable[N]) -> N:
     # A tied head multiplies with the embedding, and has no weight of its own in the inventory.
-    return (architecture.vocab_size if architecture.tie_embeddings else 0) * architecture.hidden_size
+    tied: N = architecture.tie_embeddings * architecture.vocab_size * architecture.hidden_size
+    return tied
 
 
 # Between tokens
@@ -283,8 +284,8 @@ def _attention(mixer: AnyAttention[F], tokens: int) -> F:
     return 2 * width * read + scoring * mean_context(tokens, None)
 
 
-@_mixing_flops.register(LatentAttention)
-def _latent_attention(mixer: LatentAttention, tokens: int) -> float:
+@_mixing_flops.register(AnyLatentAttention)
+def _latent_attention(mixer: AnyLatentAttention[Any], tokens: int) -> Any:
     # Decompressed heads, as in training and prefill.
     width = mixer.num_heads * (mixer.qk_nope_head_dim + mixer.qk_rope_head_dim + mixer.v_head_dim)
     indexer = mixer.indexer
@@ -316,8 +317,8 @@ def _mixture_of_attention(mixer: MixtureOfAttention, tokens: int) -> float:
     return 4 * mixer.top_k * mixer.num_kv_heads * mixer.head_dim * mean_context(tokens, None)
 
 
-@_mixing_flops.register(GatedDeltaNet)
-def _gated_delta_net(mixer: GatedDeltaNet, tokens: int) -> float:
+@_mixing_flops.register(AnyGatedDeltaNet)
+def _gated_delta_net(mixer: AnyGatedDeltaNet[F], tokens: int) -> F:
     # Three products with the state: what it predicts for the key, the update, the read-out.
     return 6 * mixer.num_value_heads * mixer.key_head_dim * mixer.value_head_dim
 

@@ -17,13 +17,13 @@ from typing import Any, Generic, Literal, NamedTuple
 from moewright.architecture.feed_forwards import AnyDense, AnyExpertGroup, AnyMoE, NoFeedForward, routed_width
 from moewright.architecture.mixers import (
     AnyAttention,
+    AnyGatedDeltaNet,
+    AnyLatentAttention,
     AnyMixer,
     BlockIndexer,
     CompressedAttention,
-    GatedDeltaNet,
     Indexer,
     KimiDeltaAttention,
-    LatentAttention,
     LightningAttention,
     Mamba,
     Mamba2,
@@ -155,8 +155,10 @@ def outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
     """All weights outside the layers: embedding, final norm, head."""
     d, vocabulary = architecture.hidden_size, architecture.vocab_size
     weights: list[Weight[N]] = [Weight("embed_tokens", "embedding", vocabulary, d, use="lookup")]
-    if not architecture.tie_embeddings:
-        weights.append(Weight("lm_head", "lm_head", architecture.lm_head_rows or vocabulary, d))
+    tied = architecture.tie_embeddings
+    if tied is not True:
+        rows = architecture.lm_head_rows or vocabulary
+        weights.append(Weight("lm_head", "lm_head", (1 - tied) * rows, d))  # of many models some may have none
     if architecture.lm_head_bias:
         weights.append(vector("lm_head.bias", "lm_head", vocabulary))
     weights += norm_weights("final_norm", architecture.norm, d, 1)
@@ -276,15 +278,15 @@ def _output_gate(kind: Literal["per_channel", "per_head"], heads: N, head_dim: N
     return Weight("g_proj", "attention", heads * head_dim if kind == "per_channel" else heads, d)
 
 
-@_part_weights.register(LatentAttention)
-def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight[int]]:
+@_part_weights.register(AnyLatentAttention)
+def _latent_attention(mixer: AnyLatentAttention[Any], d: Any) -> list[Weight[Any]]:
     heads, latent, rope = mixer.num_heads, mixer.kv_lora_rank, mixer.qk_rope_head_dim
     queries = heads * (mixer.qk_nope_head_dim + rope)
     values = heads * mixer.v_head_dim
-    down: list[Weight[int]] = []
+    down: list[Weight[Any]] = []
     if mixer.key_values == "own":
         down = [Weight("kv_a_proj", "attention", latent + rope, d), vector("kv_a_norm", "attention", latent)]
-    weights = [
+    weights: list[Weight[Any]] = [
         *down,
         Weight("kv_b_proj", "attention", heads * (mixer.qk_nope_head_dim + mixer.v_head_dim), latent),
         Weight("o_proj", "attention", d, values),
@@ -315,7 +317,7 @@ def _latent_attention(mixer: LatentAttention, d: int) -> list[Weight[int]]:
     return weights
 
 
-def _token_indexer(indexer: Indexer, mixer: LatentAttention, d: int) -> list[Weight[int]]:
+def _token_indexer(indexer: Indexer, mixer: AnyLatentAttention[Any], d: Any) -> list[Weight[Any]]:
     from_latent = mixer.q_lora_rank if indexer.query_input == "latent" else None
     weights = _indexer(indexer, d if from_latent is None else from_latent, d)
     weights.append(Weight("indexer.k_proj", "attention", indexer.head_dim, d))
@@ -330,7 +332,7 @@ def _token_indexer(indexer: Indexer, mixer: LatentAttention, d: int) -> list[Wei
     return weights
 
 
-def _indexer(indexer: Indexer, query_rank: int, d: int) -> list[Weight[int]]:
+def _indexer(indexer: Indexer, query_rank: int, d: Any) -> list[Weight[Any]]:
     return [
         Weight("indexer.q_proj", "attention", indexer.num_heads * indexer.head_dim, query_rank),
         Weight("indexer.head_weights", "attention", indexer.num_heads, d),
@@ -382,8 +384,8 @@ def _mixture_of_attention(mixer: MixtureOfAttention, d: int) -> list[Weight[int]
     ]
 
 
-@_part_weights.register(GatedDeltaNet)
-def _gated_delta_net(mixer: GatedDeltaNet, d: int) -> list[Weight[int]]:
+@_part_weights.register(AnyGatedDeltaNet)
+def _gated_delta_net(mixer: AnyGatedDeltaNet[N], d: N) -> list[Weight[N]]:
     keys = mixer.num_key_heads * mixer.key_head_dim
     heads, values = mixer.num_value_heads, mixer.num_value_heads * mixer.value_head_dim
     return [

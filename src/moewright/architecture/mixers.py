@@ -128,18 +128,18 @@ class Indexer(Record):
         return self
 
 
-class LatentAttention(AnyMixer[Size]):
+class AnyLatentAttention(AnyMixer[N_co], Generic[N_co]):
     """Multi-head latent attention, MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
 
     kind: Literal["latent_attention"] = "latent_attention"
-    num_heads: Size
+    num_heads: N_co
     q_lora_rank: Size | None
     """None: one full query projection."""
     kv_lora_rank: Size
-    qk_nope_head_dim: Size
-    qk_rope_head_dim: Count
+    qk_nope_head_dim: N_co
+    qk_rope_head_dim: N_co
     """0: no channel rotates, and no rotary key is kept."""
-    v_head_dim: Size
+    v_head_dim: N_co
     bias: bool = False
     """On the two down-projections and the output projection."""
     key_values: Literal["own", "earlier_layer"] = "own"
@@ -157,6 +157,13 @@ class LatentAttention(AnyMixer[Size]):
     indexer: Indexer | None = None
     window: Window | None = None
     rope: Rope | None = None
+
+
+class LatentAttention(AnyLatentAttention[Size]):
+    """Multi-head latent attention, MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1), of one model."""
+
+    qk_rope_head_dim: Count
+    """0: no channel rotates, and no rotary key is kept."""
 
     @model_validator(mode="after")
     def _indexer_reads_the_query_latent(self) -> "LatentAttention":
@@ -216,15 +223,19 @@ class MixtureOfAttention(AnyMixer[Size]):
         return self
 
 
-class GatedDeltaNet(AnyMixer[Size]):
+class AnyGatedDeltaNet(AnyMixer[N_co], Generic[N_co]):
     """Linear attention by the gated delta rule (Yang et al. 2024, arXiv 2412.06464), as in Qwen3-Next."""
 
     kind: Literal["gated_delta_net"] = "gated_delta_net"
-    num_key_heads: Size
+    num_key_heads: N_co
     key_head_dim: Size
-    num_value_heads: Size
+    num_value_heads: N_co
     value_head_dim: Size
     conv_kernel: Size
+
+
+class GatedDeltaNet(AnyGatedDeltaNet[Size]):
+    """Linear attention by the gated delta rule, of one model."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "GatedDeltaNet":

@@ -14,6 +14,7 @@ from moewright.designs.judges import training_tokens
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import nearest_published
 from moewright.designs.ranking import better_by_draws
+from moewright.designs.space import LayerPlan
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource, Loaded, load_architecture
 from moewright.laws import FittedLaw, JudgedPair, judge
@@ -89,15 +90,20 @@ def load_mixture(source: ArchitectureSource, option: str) -> Loaded:
     return loaded
 
 
-def put_beside(problem: SearchProblem, recommended: Architecture, given: Loaded | None, on: CostedOn) -> Baseline:
-    """The given model, or the published one nearest to the recommended design, beside that design."""
+def put_beside(
+    problem: SearchProblem, recommended: Architecture, given: Loaded | None, on: CostedOn, plan: LayerPlan
+) -> Baseline:
+    """The given model, or the published one nearest to the recommended design, beside that design.
+
+    `plan`: of the recommended design's layers, which the scaled model has too.
+    """
     if given is None:
         entry = nearest_published(counts.total_params(recommended), counts.active_params(recommended))
         given = load_architecture(entry.name)
         named = False
     else:
         named = True
-    scaled = _scaled(given.architecture, problem, counts.total_params(recommended))
+    scaled = _scaled(given.architecture, problem, counts.total_params(recommended), plan)
     return Baseline(
         name=given.name,
         named=named,
@@ -143,11 +149,12 @@ def sizes_of(a: Architecture) -> dict[str, float]:
     }
 
 
-def _scaled(a: Architecture, problem: SearchProblem, most_total: int) -> Architecture | None:
+def _scaled(a: Architecture, problem: SearchProblem, most_total: int, plan: LayerPlan) -> Architecture | None:
     """The largest model of the same experts, top-k, shared experts and proportions that the budgets allow.
 
     No larger than the recommended design by more than a twentieth: budgets may allow more than anything takes.
-    With the space's attention and vocabulary, whatever the model has; widths and expert sizes in steps of 64.
+    With the recommended design's attention and vocabulary, whatever the model has; widths and expert sizes in steps of
+    64.
     """
     sizes = sizes_of(a)
     widths = np.maximum(np.rint(sizes["hidden_size"] * _SCALES / _GRID).astype(np.int64), 1) * _GRID
@@ -170,7 +177,8 @@ def _scaled(a: Architecture, problem: SearchProblem, most_total: int) -> Archite
         top_k=max(round(sizes["top_k"]), 1) * same,
         shared_experts=round(sizes["shared_experts"]) * same,
         expert_size=experts[usable],
-        plan=replace(problem.space.layer_plan, latent_experts=0.0),
+        layer_plan=0 * same,
+        plans=(replace(plan, latent_experts=0.0),),
     )
     counted = columns(rows, problem.space.vocab_size)
     within = np.asarray(counts.total_params(counted)) <= 1.05 * most_total

@@ -14,12 +14,14 @@ from moewright.architecture.columns import (
     AttentionColumns,
     DenseColumns,
     ExpertGroupColumns,
+    GatedDeltaNetColumns,
+    LatentAttentionColumns,
     LayerColumns,
     MoEColumns,
     SharedExpertColumns,
 )
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, Router, SharedExpert
-from moewright.architecture.mixers import Attention, Rope, Window
+from moewright.architecture.mixers import Attention, GatedDeltaNet, LatentAttention, Rope, Window
 from moewright.architecture.spec import Architecture, Layer
 from moewright.designs.space import PLAIN_LAYERS, LayerPlan, Space, Target
 
@@ -40,10 +42,12 @@ class Candidates:
     top_k: IntColumn
     shared_experts: IntColumn
     expert_size: IntColumn
+    layer_plan: IntColumn
+    """Place of its plan among `plans`."""
     lines: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = field(default_factory=dict)
     """Counts known as straight lines in the expert size: (at size 0, per channel) by the name of the count."""
-    plan: LayerPlan = PLAIN_LAYERS
-    """Of all rows."""
+    plans: tuple[LayerPlan, ...] = (PLAIN_LAYERS,)
+    """What layers may have beyond their sizes: those of the space."""
 
     def __len__(self) -> int:
         return len(self.hidden_size)
@@ -52,7 +56,7 @@ class Candidates:
         """The rows that an index or mask chooses."""
         columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in CANDIDATE_SIZES}
         lines = {name: (at[chosen], per[chosen]) for name, (at, per) in self.lines.items()}
-        return Candidates(**columns, lines=lines, plan=self.plan)
+        return Candidates(**columns, lines=lines, plans=self.plans)
 
     def with_expert_size(self, size: Any) -> "Candidates":
         """The same rows with another expert size, a column or a number."""
@@ -67,15 +71,27 @@ class Candidates:
 
     @property
     def kind(self) -> IntColumn:
-        """One number for each (experts, top_k, shared experts)."""
-        return (self.num_experts * 2**20 + self.top_k) * 2**20 + self.shared_experts
+        """One number for each (experts, top_k, shared experts, plan of layers)."""
+        plan = self.layer_plan if len(self.plans) > 1 else 0
+        mixture = (self.num_experts * 2**20 + self.top_k) * 2**20 + self.shared_experts
+        return np.unique(np.stack([mixture, plan + 0 * mixture]), axis=1, return_inverse=True)[1].ravel()
+
+    def plan_of(self, row: int) -> LayerPlan:
+        """What the layers of a row have."""
+        return self.plans[int(self.layer_plan[row])]
+
+    def vocabulary_params(self, vocab_size: int) -> Any:
+        """Of embedding and head; one matrix where they are tied."""
+        tied = np.array([plan.tied for plan in self.plans], dtype=np.int64)
+        matrices = 2 - tied[self.layer_plan] if tied.any() else 2
+        return matrices * vocab_size * self.hidden_size
 
     def sizes(self, row: int) -> dict[str, int]:
         """One row as plain integers."""
         return {name: int(getattr(self, name)[row]) for name in CANDIDATE_SIZES}
 
 
-CANDIDATE_SIZES = tuple(item.name for item in fields(Candidates) if item.name not in ("lines", "plan"))
+CANDIDATE_SIZES = tuple(item.name for item in fields(Candidates) if item.name not in ("lines", "plans"))
 """The columns of sizes."""
 
 
@@ -95,7 +111,7 @@ def join(parts: list[Candidates]) -> Candidates:
             )
             for name in known
         },
-        plan=parts[0].plan,
+        plans=parts[0].plans,
     )
 
 
@@ -112,56 +128,123 @@ def empty() -> Candidates:
 
 
 def columns(candidates: Candidates, vocab_size: int) -> ArchitectureColumns:
-    """The candidates as one architecture of columns, which the counting functions take."""
+    """The candidates as one architecture of columns, which the counting functions take.
+
+    A layer of a plan occurs in the rows of that plan, and in the others 0 times.
+    """
     c = candidates
-    full = AttentionColumns(num_heads=c.num_heads, num_kv_heads=c.num_kv_heads, head_dim=c.head_dim, qk_norm="per_head")
+    present = [0] if len(c.plans) == 1 else np.unique(c.layer_plan).tolist()
+    runs = [
+        (times if len(present) == 1 else times * (c.layer_plan == number), layer)
+        for number in present
+        for times, layer in _layers_of(c, c.plans[number])
+    ]
+    tied: Any = c.plans[present[0]].tied if present else False
+    if any(c.plans[number].tied != tied for number in present):
+        tied = np.array([plan.tied for plan in c.plans], dtype=np.int64)[c.layer_plan]
+    return ArchitectureColumns(vocab_size=vocab_size, hidden_size=c.hidden_size, runs=tuple(runs), tie_embeddings=tied)
+
+
+_Mixer = AttentionColumns | LatentAttentionColumns | GatedDeltaNetColumns
+ROPE_BASE = 1e6
+"""Qwen3's (arXiv 2505.09388), good for the contexts designed for here."""
+_DELTA_HEAD, _DELTA_KERNEL = 128, 4  # Qwen3-Next's
+
+
+def _layers_of(c: Candidates, plan: LayerPlan) -> list[tuple[Any, LayerColumns]]:
+    """How often each layer occurs by a plan, and the layer."""
     group = ExpertGroupColumns(count=c.num_experts, expert_size=c.expert_size, top_k=c.top_k)
     shared = SharedExpertColumns(count=c.shared_experts, expert_size=c.expert_size)
-    mixture = MoEColumns(groups=(group,), shared=shared, latent_size=c.plan.latent_size(c.hidden_size))
+    mixture = MoEColumns(groups=(group,), shared=shared, latent_size=plan.latent_size(c.hidden_size))
+    full: _Mixer = AttentionColumns(
+        num_heads=c.num_heads, num_kv_heads=c.num_kv_heads, head_dim=c.head_dim, qk_norm="per_head"
+    )
+    if plan.attention == "latent":
+        full = LatentAttentionColumns(num_heads=c.num_heads, **_latent_sizes(plan, c.head_dim))
     moe_layers = c.num_layers - c.dense_first
     runs = [(moe_layers, LayerColumns(full, mixture))]
-    if c.dense_first.any():
-        dense = DenseColumns(size=_dense_size(c))
+    has_dense = c.dense_first.any()
+    dense = DenseColumns(size=_dense_size(c)) if has_dense else None
+    if dense is not None:
         runs.insert(0, (c.dense_first, LayerColumns(full, dense)))
-    if c.plan.window:
-        windowed = full.model_copy(update={"window": Window(size=c.plan.window)})
-        # Every so many layers and the last one see all; of the dense ones before, none is the last.
-        full_dense = c.dense_first // c.plan.full_every
-        full_moe = -(-c.num_layers // c.plan.full_every) - full_dense
-        runs = [(full_moe, LayerColumns(full, mixture)), (moe_layers - full_moe, LayerColumns(windowed, mixture))]
-        if c.dense_first.any():
-            runs += [
-                (full_dense, LayerColumns(full, dense)),
-                (c.dense_first - full_dense, LayerColumns(windowed, dense)),
-            ]
-    return ArchitectureColumns(vocab_size=vocab_size, hidden_size=c.hidden_size, runs=tuple(runs))
+    if not plan.has_pattern:
+        return runs
+    other: _Mixer
+    if plan.linear:
+        other = GatedDeltaNetColumns(**_delta_sizes(c.hidden_size))
+    else:
+        other = full.model_copy(update={"window": Window(size=plan.window)})
+    # Every so many layers and the last one see all; of the dense ones before, none is the last.
+    full_dense = c.dense_first // plan.full_every
+    full_moe = -(-c.num_layers // plan.full_every) - full_dense
+    runs = [(full_moe, LayerColumns(full, mixture)), (moe_layers - full_moe, LayerColumns(other, mixture))]
+    if dense is not None:
+        runs += [(full_dense, LayerColumns(full, dense)), (c.dense_first - full_dense, LayerColumns(other, dense))]
+    return runs
 
 
-def family_of(shared_experts: int, target: Target, window: int = 0) -> str:
-    """The Hugging Face family that a design is exported to; of windows in a pattern only dots1."""
+def _latent_sizes(plan: LayerPlan, head_dim: Any) -> dict[str, Any]:
+    return {
+        "q_lora_rank": plan.query_rank or None,
+        "kv_lora_rank": plan.latent_rank,
+        "qk_nope_head_dim": head_dim,
+        "qk_rope_head_dim": head_dim // 2,
+        "v_head_dim": head_dim,
+    }
+
+
+def _delta_sizes(width: Any) -> dict[str, Any]:
+    """Keys as wide as the model and values twice that, in Qwen3-Next's heads."""
+    heads = np.maximum(width // _DELTA_HEAD, 1)
+    return {
+        "num_key_heads": heads,
+        "key_head_dim": _DELTA_HEAD,
+        "num_value_heads": 2 * heads,
+        "value_head_dim": _DELTA_HEAD,
+        "conv_kernel": _DELTA_KERNEL,
+    }
+
+
+def family_of(shared_experts: int, target: Target, plan: LayerPlan = PLAIN_LAYERS) -> str | None:
+    """The Hugging Face family that a design is exported to; None where none that is written expresses its layers.
+
+    Of windows in a pattern only dots1, of latent attention deepseek_v3.
+    """
+    if plan.latent_experts or plan.linear:
+        return None
+    if plan.attention == "latent":
+        return None if plan.window else "deepseek_v3"
     if target == "any":
-        return "dots1" if shared_experts or window else "qwen3_moe"
+        return "dots1" if shared_experts or plan.window else "qwen3_moe"
     return target
 
 
 def build_design(candidate: Candidates, space: Space, context: int) -> Architecture:
     """The architecture of a single candidate (columns of length one), in a form that its family expresses.
 
-    dots1's router scores by sigmoid and balances without loss; qwen3_moe's by softmax.
+    dots1's and deepseek_v3's routers score by sigmoid and balance without loss; qwen3_moe's by softmax.
     """
     sizes = candidate.sizes(0)
     size, shared = sizes["expert_size"], sizes["shared_experts"]
-    plan = candidate.plan
-    full = Attention(
+    plan = candidate.plan_of(0)
+    rope = Rope(theta=ROPE_BASE)
+    full: Attention | LatentAttention = Attention(
         num_heads=sizes["num_heads"],
         num_kv_heads=sizes["num_kv_heads"],
         head_dim=sizes["head_dim"],
         qk_norm="per_head",
-        rope=Rope(theta=1e6),  # Qwen3's base (arXiv 2505.09388), good for the contexts designed for here
+        rope=rope,
     )
-    windowed = full.model_copy(update={"window": Window(size=plan.window)}) if plan.window else full
-    by_sigmoid = family_of(shared, space.target, plan.window) == "dots1"
-    router = Router(score="sigmoid", normalize=True, selection_bias="buffer") if by_sigmoid else Router(normalize=True)
+    if plan.attention == "latent":
+        full = LatentAttention(num_heads=sizes["num_heads"], **_latent_sizes(plan, sizes["head_dim"]), rope=rope)
+    other: Attention | LatentAttention | GatedDeltaNet = full
+    if plan.linear:
+        delta: dict[str, Any] = {name: int(value) for name, value in _delta_sizes(sizes["hidden_size"]).items()}
+        other = GatedDeltaNet(**delta)
+    elif plan.window:
+        other = full.model_copy(update={"window": Window(size=plan.window)})
+    by_softmax = family_of(shared, space.target, plan) == "qwen3_moe"
+    router = Router(normalize=True) if by_softmax else Router(score="sigmoid", normalize=True, selection_bias="buffer")
     moe = MoE(
         groups=(ExpertGroup(count=sizes["num_experts"], expert_size=size, top_k=sizes["top_k"]),),
         router=router,
@@ -175,12 +258,13 @@ def build_design(candidate: Candidates, space: Space, context: int) -> Architect
         hidden_size=sizes["hidden_size"],
         layers=tuple(
             Layer(
-                mixer=full if plan.is_full(layer, sizes["num_layers"]) else windowed,
+                mixer=full if plan.is_full(layer, sizes["num_layers"]) else other,
                 feed_forward=dense if layer < first else moe,
             )
             for layer in range(sizes["num_layers"])
         ),
         max_context=context,
+        tie_embeddings=plan.tied,
     )
 
 

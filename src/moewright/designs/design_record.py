@@ -26,6 +26,8 @@ class SizesRecord(Record):
     top_k: int
     shared_experts: int
     expert_size: int
+    layer_plan: int = 0
+    """Place among the choices of attention, windows, latent experts and tied embeddings that the space lists."""
 
 
 class CostsRecord(Record):
@@ -108,6 +110,18 @@ class SizeRangesRecord(Record):
     top_k: Pair[int]
     shared_experts: Pair[int]
     expert_size: Pair[int]
+    layer_plan: Pair[int] = (0, 0)
+
+
+class LayerPlanRecord(Record):
+    """One choice of what layers have beyond their sizes, which no law sees."""
+
+    number: int
+    words: Items[str]
+    """Empty: plain layers."""
+    behind_nats: float | None
+    """So much worse may the recommended design's layers make the loss before the best design of this plan is the better
+    choice; null where none of its designs is undecided."""
 
 
 class UndecidedRecord(Record):
@@ -294,6 +308,8 @@ class DesignsRecord(FileRecord, Output):
     """The joint law's G*, S* and N_a/N at the first design's total, where it is among the laws."""
     recommended: RecommendedRecord
     undecided: UndecidedRecord
+    layer_plans: Items[LayerPlanRecord] = ()
+    """All that the space lists."""
     baseline: BaselineRecord
     costed_on: CostedOnRecord
     fitted: dict[str, BootstrapRecord]

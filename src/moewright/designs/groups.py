@@ -40,14 +40,14 @@ class Groups:
     """Of training; None where its FLOPs are not wanted."""
 
     def __len__(self) -> int:
-        return len(self.shapes) * len(self.mixtures)
+        return len(self.shapes) * len(self.mixtures) * len(self.space.layer_plans)
 
     @property
     def num_designs(self) -> int:
         """Designs in the space, every expert size counted, before the rules that count parameters."""
         space, widths = self.space, self.shapes[:, 0]
         steps = (space.widest_size(widths) - space.narrowest_size(widths)) // space.expert_size_step
-        return int((steps + 1).sum()) * len(self.mixtures)
+        return int((steps + 1).sum()) * len(self.mixtures) * len(self.space.layer_plans)
 
     def chunks(self) -> Iterator[Candidates]:
         """All groups in pieces of about CHUNK_ROWS, at their narrowest expert size, parameters as lines."""
@@ -64,13 +64,14 @@ class Groups:
     def _made(self) -> Iterator[Candidates]:
         mixtures_at_once = min(len(self.mixtures), CHUNK_ROWS)
         shapes_at_once = max(CHUNK_ROWS // mixtures_at_once, 1)
-        for row in range(0, len(self.shapes), shapes_at_once):
-            shapes = self.shapes[row : row + shapes_at_once, None, :]
-            for column in range(0, len(self.mixtures), mixtures_at_once):
-                mixtures = self.mixtures[None, column : column + mixtures_at_once, :]
-                yield self._chunk(shapes, mixtures)
+        for number in range(len(self.space.layer_plans)):  # a chunk is of one plan: one kind of layers to count
+            for row in range(0, len(self.shapes), shapes_at_once):
+                shapes = self.shapes[row : row + shapes_at_once, None, :]
+                for column in range(0, len(self.mixtures), mixtures_at_once):
+                    mixtures = self.mixtures[None, column : column + mixtures_at_once, :]
+                    yield self._chunk(shapes, mixtures, number)
 
-    def _chunk(self, shapes: Any, mixtures: Any) -> Candidates:
+    def _chunk(self, shapes: Any, mixtures: Any, number: int) -> Candidates:
         narrowest = self.space.narrowest_size(shapes[..., 0])
         # Shapes run down and mixtures across: what depends on one of them alone is counted once for all of the other.
         grid = Candidates(
@@ -84,7 +85,8 @@ class Groups:
             top_k=mixtures[..., 1],
             shared_experts=mixtures[..., 2],
             expert_size=narrowest,
-            plan=self.space.layer_plan,
+            layer_plan=np.full((1, 1), number),
+            plans=self.space.layer_plans,
         )
         step = self.space.expert_size_step
         low = columns(grid, self.space.vocab_size)
@@ -96,7 +98,7 @@ class Groups:
             per_channel = (at_high - at_low) // step
             lines[name] = (_flat(at_low - per_channel * narrowest, shape), _flat(per_channel, shape))
         sizes: dict[str, Any] = {name: _flat(getattr(grid, name), shape) for name in CANDIDATE_SIZES}
-        return Candidates(**sizes, lines=lines, plan=grid.plan)
+        return Candidates(**sizes, lines=lines, plans=grid.plans)
 
     def _counted(self) -> dict[str, Any]:
         counted: dict[str, Any] = dict(LINE_COUNTS)
@@ -118,11 +120,13 @@ def groups_of(space: Space) -> Groups:
     (120, 3480)
     """
     shapes, mixtures = np.array(space.shapes(), dtype=np.int64), np.array(space.mixtures(), dtype=np.int64)
-    number = len(shapes) * len(mixtures)
+    plans = len(space.layer_plans)
+    number = len(shapes) * len(mixtures) * plans
     if number > MOST_GROUPS:
+        beside = f" x {plans} plans of layers" if plans > 1 else ""
         raise UserError(
-            f"space: {len(shapes):,} shapes x {len(mixtures):,} mixtures are {number:,} combinations, more than the "
-            f"{MOST_GROUPS:,} that are searched; name fewer widths, depths, experts or top_k"
+            f"space: {len(shapes):,} shapes x {len(mixtures):,} mixtures{beside} are {number:,} combinations, more "
+            f"than the {MOST_GROUPS:,} that are searched; name fewer widths, depths, experts or top_k"
         )
     _check_counts(space, shapes, mixtures)
     return Groups(shapes, mixtures, space)

@@ -60,7 +60,7 @@ class DesignVariables:
 
     def __init__(self, candidates: Candidates, budgets: Budgets, space: Space) -> None:
         self._architecture = columns(candidates, space.vocab_size)
-        vocabulary = 2 * space.vocab_size * candidates.hidden_size  # embedding and head, never tied here
+        vocabulary = candidates.vocabulary_params(space.vocab_size)
         total, active = candidates.count("total_params"), candidates.count("active_params")
         self._known: dict[Any, Any] = {}
         if total is not None and active is not None:

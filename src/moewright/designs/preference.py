@@ -86,6 +86,18 @@ class Choice:
     unserved: int = 0
     """Undecided designs of which not one sequence fits on the devices of the whole bill: none of them is chosen."""
 
+    def plans_behind(self) -> dict[int, float]:
+        """By plan of layers, as placed among the designs' plans: what its best design is worth less than the first.
+
+        In nats of mean loss: so much worse may the first design's layers make the loss before that plan is the better
+        choice. By preference for loss it is the difference of losses; 0 for the first design's plan.
+        """
+        worth = self.worth.nats if self.by_cost and self.worth.nats is not None else 1.0
+        found: dict[int, float] = {}
+        for plan, score in zip(self.designs.layer_plan.tolist(), self.scores.tolist(), strict=True):  # best first
+            found.setdefault(plan, score * worth)
+        return found
+
     @property
     def by_cost(self) -> bool:
         """Whether cost chose; else the least mean loss did: so preferred, or no law that is heard sees training."""

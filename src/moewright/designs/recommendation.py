@@ -20,7 +20,7 @@ from moewright.designs.limits import infeasible, memory_bytes
 from moewright.designs.preference import PREFERENCES, Choice, choose_design
 from moewright.designs.ranking import bootstrap_rankings, ranges_of
 from moewright.designs.result import Design, Designs, Favourite, UndecidedSet
-from moewright.designs.space import Space, load_space
+from moewright.designs.space import UNSEEN, Space, load_space
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource
 from moewright.laws import Law, get
@@ -83,7 +83,7 @@ def recommend(
         design.probability_best.update({law: float(s.probability_best[number]) for law, s in bootstrap.items()})
     names = tuple(judge.name for judge in problem.judges)
     total = float(designs[0].total_params)
-    compared = put_beside(problem, designs[0].architecture, beside, choice.on)
+    compared = put_beside(problem, designs[0].architecture, beside, choice.on, designs[0].layer_plan)
     return Designs(
         budgets=budgets,
         space=problem.space,
@@ -150,9 +150,8 @@ def _designs(
         found.append(
             Design(
                 architecture=architecture,
-                family=None
-                if shown.plan.latent_experts
-                else family_of(int(shown.shared_experts[row]), problem.space.target, shown.plan.window),
+                family=family_of(int(shown.shared_experts[row]), problem.space.target, shown.plan_of(row)),
+                layer_plan=shown.plan_of(row),
                 sizes=shown.sizes(row),
                 total_params=one["total_params"],
                 active_params=one["active_params"],
@@ -187,10 +186,10 @@ def _warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice:
     if not choice.hearing.may_judge:
         said = "; ".join(f"{law}: {reason}" for law, reason in choice.hearing.silent.items())
         found.append(f"no law may judge these designs, so what laws say is heard as it is and is no evidence ({said})")
-    plan = problem.space.layer_plan
-    for has, what in ((plan.window, "windows"), (plan.latent_experts, "latent experts")):
-        if has:
-            found.append(f"{what}: in the costs of all designs; what they do to the loss no law sees and is not known")
+    found += [
+        f"{axis}: in the costs, and no law sees what it does to the loss; {UNSEEN[axis]}"
+        for axis in first.layer_plan.unseen()
+    ]
     if first.costs.train_refusal is not None:
         found.append(
             f"the first design has no layout ({first.costs.train_refusal}): its hours are by the usual range of "

@@ -22,6 +22,7 @@ from moewright.designs.design_record import (
     DesignsRecord,
     DifferenceRecord,
     FavouriteRecord,
+    LayerPlanRecord,
     PrinciplesRecord,
     RecommendedRecord,
     SearchRecord,
@@ -37,7 +38,7 @@ from moewright.designs.preference import Choice
 from moewright.designs.principles import Principle, Principles, TradeOff, choose_by_principles, trade_off
 from moewright.designs.ranking import BootstrapRanking
 from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices, constraint_modes, shadow_prices
-from moewright.designs.space import Space
+from moewright.designs.space import LayerPlan, Space
 from moewright.designs.undecided import REASONS
 from moewright.display import ShownTable
 from moewright.laws.variable import Array, Status
@@ -50,6 +51,7 @@ class Design:
     architecture: Architecture
     family: str | None
     """The Hugging Face family that expresses it, if any that is written does."""
+    layer_plan: LayerPlan
     sizes: dict[str, int]
     """Width, depth, heads, experts and so on, by the names of `Candidates`."""
     total_params: int
@@ -245,6 +247,7 @@ class Designs(ShownTable):
             law_optimum=self.optimum,
             recommended=RecommendedRecord(index=0, prefer=self.choice.prefer, reasons=self.reasons()),
             undecided=self._undecided_record(),
+            layer_plans=self.layer_plans(),
             baseline=_baseline_record(self.baseline, self.designs[0]),
             costed_on=CostedOnRecord(**asdict(self.choice.on)),
             fitted={law: ranking.answer() for law, ranking in self.bootstrap.items()},
@@ -267,6 +270,14 @@ class Designs(ShownTable):
             exchange_rates=self.prices.exchange(),
             search=SearchRecord(candidates=self.considered, feasible=self.feasible, seconds=self.seconds),
             warnings=self.warnings,
+        )
+
+    def layer_plans(self) -> tuple[LayerPlanRecord, ...]:
+        """What layers may have beyond their sizes, and how far the best design of each lies behind."""
+        behind = self.choice.plans_behind()
+        return tuple(
+            LayerPlanRecord(number=number, words=plan.words(), behind_nats=behind.get(number))
+            for number, plan in enumerate(self.space.layer_plans)
         )
 
     def reasons(self) -> tuple[str, ...]:

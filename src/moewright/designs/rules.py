@@ -132,7 +132,7 @@ def _lines_at_least_zero(groups: Candidates, space: Space) -> list[tuple[Any, An
     least, most, active = space.least_experts_share, space.most_experts_share, space.least_active_over_total
     found = []
     if space.bounds_by("least_experts_share", "most_experts_share"):
-        vocabulary = 2 * space.vocab_size * groups.hidden_size  # embedding and head, never tied here
+        vocabulary = groups.vocabulary_params(space.vocab_size)
         experts, layers = _line(groups, "experts_active_params", space), _line(groups, "active_params", space)
         layers = layers[0] - vocabulary, layers[1]
         found += [

@@ -1,11 +1,12 @@
 """The space that designs are chosen from: plain numbers, each with its rule's reason, changed from a YAML file."""
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from moewright.display import Shown
 from moewright.errors import UserError
@@ -37,21 +38,57 @@ _Axis = Annotated[tuple[_Size, ...], Field(min_length=1, max_length=LARGEST_AXIS
 _CountAxis = Annotated[
     tuple[Annotated[int, Field(ge=0, le=10**6)], ...], Field(min_length=1, max_length=LARGEST_AXIS, strict=False)
 ]
+MOST_PLANS = 64
+"""Of layers; each is searched as a space of its own."""
+
+
+def _listed(value: Any) -> Any:
+    """A single value of an axis that files of earlier versions give as such."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+_PlanAxis = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=10**6)], ...],
+    Field(min_length=1, max_length=MOST_PLANS, strict=False),
+    BeforeValidator(_listed),
+]
+_ShareAxis = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=1)], ...],
+    Field(min_length=1, max_length=MOST_PLANS, strict=False),
+    BeforeValidator(_listed),
+]
+
+
+AttentionKind = Literal["grouped", "latent"]
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What the layers of a space's designs have beyond their sizes: the same in all of them."""
+    """What the layers of a design have beyond their sizes: one choice of the axes that no law sees."""
 
     window: int = 0
     """Tokens that windowed layers see; 0: there are none."""
     full_every: int = 1
     latent_experts: float = 0.0
     """Channels on which routed experts work over the width; 0: the width itself."""
+    attention: AttentionKind = "grouped"
+    latent_rank: int = 0
+    """Channels of the latent that keys and values are made of."""
+    query_rank: int = 0
+    """The same of queries; 0: a full projection."""
+    linear: bool = False
+    """Whether the layers that do not see all tokens have a gated delta net; else they have the window."""
+    tied: bool = False
+    """Whether the head multiplies with the embedding."""
+
+    @property
+    def has_pattern(self) -> bool:
+        """Whether layers are of two kinds."""
+        return bool(self.window) or self.linear
 
     def is_full(self, layer: int, num_layers: int) -> bool:
         """Whether a layer, counted from 0, sees all tokens: every so many do, and the last one."""
-        return not self.window or (layer + 1) % self.full_every == 0 or layer == num_layers - 1
+        return not self.has_pattern or (layer + 1) % self.full_every == 0 or layer == num_layers - 1
 
     def latent_size(self, width: Any) -> Any:
         """Channels on which the routed experts work, a number or a column; None: the width's."""
@@ -59,9 +96,60 @@ class LayerPlan:
             return None
         return np.maximum(np.rint(self.latent_experts * width / 64).astype(np.int64), 1) * 64
 
+    def unseen(self) -> tuple[str, ...]:
+        """The axes of `UNSEEN` on which it is not plain."""
+        has = {
+            "latent attention": self.attention == "latent",
+            "windows": bool(self.window),
+            "linear attention": self.linear,
+            "latent experts": bool(self.latent_experts),
+            "tied embeddings": self.tied,
+        }
+        return tuple(axis for axis, there in has.items() if there)
+
+    def words(self) -> tuple[str, ...]:
+        """What it has beyond plain layers, in words."""
+        found = []
+        if self.attention == "latent":
+            queries = f", queries of {self.query_rank}" if self.query_rank else ""
+            found.append(f"latent attention of rank {self.latent_rank}{queries}")
+        if self.has_pattern:
+            others = "linear attention" if self.linear else f"windows of {self.window}"
+            found.append(f"{others}, full attention every {self.full_every}")
+        if self.latent_experts:
+            found.append(f"latent experts on {self.latent_experts:g} of the width")
+        if self.tied:
+            found.append("tied embeddings")
+        return tuple(found)
+
 
 PLAIN_LAYERS = LayerPlan()
-"""Every layer sees all tokens, and routed experts the width."""
+"""Grouped attention to all tokens in every layer, routed experts on the width, a head with a matrix of its own."""
+
+UNSEEN = {
+    "latent attention": "public: better than every head's own keys and values in two mixtures of 16B and 250B (arXiv "
+    "2405.04434, table 9); beside grouped ones no pair of equal size",
+    "windows": "public: in dense models up to seven of eight layers with windows hardly moved perplexity (Gemma 3, "
+    "arXiv 2503.19786)",
+    "linear attention": "public: with a finer delta rule in three of four layers 48B did better than with latent "
+    "attention in all, 1.4T tokens (Kimi Linear, arXiv 2510.26692)",
+    "latent experts": "public: more accurate at equal FLOPs and parameters up to 95B, the savings spent on more "
+    "experts (arXiv 2601.18089)",
+    "tied embeddings": "no public pair of mixtures was found",
+}
+"""What public single experiments say of the loss, by the axis: no law has any of it."""
+
+
+PLAN_AXES = (
+    "window",
+    "full_every",
+    "linear_attention",
+    "attention",
+    "latent_rank",
+    "query_rank",
+    "latent_experts",
+    "tie_embeddings",
+)
 
 
 class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reasons, printed by `describe_space`
@@ -184,24 +272,44 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         description="dense layers before the mixtures, as wide as the experts that a token uses together: DeepSeek-V3 "
         "has 3 of 18432 = 9 x 2048 (arXiv 2412.19437), Kimi-K2 and GLM-4.5-Air 1, Qwen3 none",
     )
-    window: int = Field(
-        0,
-        ge=0,
-        le=10**6,
+    window: _PlanAxis = Field(
+        (0,),
         description="tokens that windowed layers see; 0: every layer sees all. Costs count it and no law sees it; "
         "gpt-oss and MiMo-V2-Flash have 128, Gemma 3 1024",
     )
-    full_every: _Size = Field(
-        4,
-        description="beside a window, every so many layers one that sees all tokens, and the last one; gpt-oss 2, "
-        "Gemma 3 and MiMo-V2-Flash 6",
+    full_every: Annotated[_Axis, BeforeValidator(_listed)] = Field(
+        (4,),
+        description="beside windows or linear attention, every so many layers one that sees all tokens, and the last "
+        "one; gpt-oss 2, Gemma 3 and MiMo-V2-Flash 6, Qwen3-Next and Kimi-Linear 4",
     )
-    latent_experts: float = Field(
-        0.0,
-        ge=0,
-        le=1,
+    linear_attention: Annotated[
+        tuple[bool, ...], Field(min_length=1, max_length=2, strict=False), BeforeValidator(_listed)
+    ] = Field(
+        (False,),
+        description="whether the other layers have a gated delta net, keys as wide as the model and values twice that, "
+        "as Qwen3-Next has; costs count its state and no law sees it",
+    )
+    attention: Annotated[
+        tuple[AttentionKind, ...], Field(min_length=1, max_length=2, strict=False), BeforeValidator(_listed)
+    ] = Field(
+        ("grouped",),
+        description="grouped or latent (MLA, arXiv 2405.04434: head_dim channels of keys and of values, half as many "
+        "that rotate); costs count it and no law sees it",
+    )
+    latent_rank: _PlanAxis = Field((512,), description="of latent attention's keys and values; DeepSeek-V3 512")
+    query_rank: _PlanAxis = Field(
+        (0,), description="of its queries; 0: a full projection, as DeepSeek-V2-Lite has; DeepSeek-V3 1536"
+    )
+    latent_experts: _ShareAxis = Field(
+        (0.0,),
         description="channels on which routed experts work over the width, in steps of 64; 0: the width itself. Costs "
         "count it and no law sees it (LatentMoE, arXiv 2601.18089); Nemotron 3 and Kimi-K3 have them",
+    )
+    tie_embeddings: Annotated[
+        tuple[bool, ...], Field(min_length=1, max_length=2, strict=False), BeforeValidator(_listed)
+    ] = Field(
+        (False,),
+        description="whether the head multiplies with the embedding: fewer parameters, the same FLOPs; no law sees it",
     )
     vocab_size: _Size = Field(DEFAULT_VOCAB_SIZE, description="Llama 3's; today's tokenizers have 100 to 200 thousand")
     target: Target = Field(
@@ -228,9 +336,35 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         )
 
     @property
-    def layer_plan(self) -> "LayerPlan":
-        """What all designs have in common beyond their sizes."""
-        return LayerPlan(self.window, self.full_every, self.latent_experts)
+    def layer_plans(self) -> tuple[LayerPlan, ...]:
+        """Every choice of the axes that no law sees, each once; windows and linear attention exclude each other."""
+        found: dict[LayerPlan, None] = {}
+        for window, linear, every, kind, rank, queries, latent, tied in product(
+            self.window,
+            self.linear_attention,
+            self.full_every,
+            self.attention,
+            self.latent_rank,
+            self.query_rank,
+            self.latent_experts,
+            self.tie_embeddings,
+        ):
+            if window and linear:
+                continue
+            is_latent = kind == "latent"
+            found[
+                LayerPlan(
+                    window=window,
+                    full_every=every if window or linear else 1,
+                    latent_experts=latent,
+                    attention=kind,
+                    latent_rank=rank if is_latent else 0,
+                    query_rank=queries if is_latent else 0,
+                    linear=linear,
+                    tied=tied,
+                )
+            ] = None
+        return tuple(found)
 
     @model_validator(mode="after")
     def _ordered(self) -> "Space":
@@ -244,9 +378,20 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             raise ValueError("least_active_share exceeds most_active_share: no mixture is left")
         if self.least_experts_share > self.most_experts_share:
             raise ValueError("least_experts_share exceeds most_experts_share: no design is left")
-        if self.window and self.target == "qwen3_moe":
+        plans = self.layer_plans
+        if any(plan.window for plan in plans) and self.target == "qwen3_moe":
             raise ValueError("window: qwen3_moe has no windows in a pattern; target any or dots1 has")
-        for name in ("widths", "depths", "kv_heads", "experts", "top_k", "shared_experts", "dense_first"):
+        if any(plan.linear or plan.attention == "latent" for plan in plans) and self.target != "any":
+            raise ValueError(f"attention: {self.target} has neither latent nor linear attention; take target any")
+        if 0 in self.latent_rank:
+            raise ValueError("latent_rank: a latent has channels; take 512")
+        if not plans:
+            raise ValueError("window: windows and linear_attention exclude each other, and every choice has both")
+        if len(plans) > MOST_PLANS:
+            raise ValueError(
+                f"window: {len(plans)} plans of layers are more than the {MOST_PLANS} that are searched; name fewer"
+            )
+        for name in ("widths", "depths", "kv_heads", "experts", "top_k", "shared_experts", "dense_first", *PLAN_AXES):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} has a value twice")
         return self
@@ -355,6 +500,10 @@ def describe_space(space: Space) -> str:
     for name, field in Space.model_fields.items():
         if name != "format":
             value = getattr(space, name)
-            shown = f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else value
+            shown = f"[{', '.join(map(_in_yaml, value))}]" if isinstance(value, tuple) else value
             lines += [f"# {field.description}", f"{name}: {shown}"]
     return "\n".join(lines) + "\n"
+
+
+def _in_yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

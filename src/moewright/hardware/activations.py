@@ -27,7 +27,7 @@ from typing import Generic, Literal, NamedTuple, get_args
 
 from moewright.architecture.feed_forwards import AnyDense, AnyMoE, routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights
-from moewright.architecture.mixers import AnyAttention, LatentAttention
+from moewright.architecture.mixers import AnyAttention, AnyLatentAttention
 from moewright.architecture.sizes import F, total
 from moewright.architecture.spec import AnyLayer, Countable, sublayers
 from moewright.complaints import one_of
@@ -103,7 +103,7 @@ def check_modules(architecture: Countable[F], recompute: str) -> str:
     layers = [layer for _, layer in architecture.layer_runs()]
     mixtures = [layer.feed_forward for layer in layers if isinstance(layer.feed_forward, AnyMoE)]
     there: dict[str, bool] = {
-        "mla_up_proj": any(isinstance(layer.mixer, LatentAttention) for layer in layers),
+        "mla_up_proj": any(isinstance(layer.mixer, AnyLatentAttention) for layer in layers),
         "moe_act": bool(mixtures),
         "moe": bool(mixtures),
         "experts": bool(mixtures),
@@ -178,7 +178,7 @@ def kept_tensors(
     normed = any(weight.name == "qk_norm" for weight in weights)
     if normed or (keeping.keeps_rotated and isinstance(layer.mixer, AnyAttention)):
         yield kept(number * total((w.outputs for w in weights if w.name in ("q_proj", "k_proj")), 0.0 * d))
-    if keeping.keeps_rotated and isinstance(layer.mixer, LatentAttention):  # the rotary key, once for every head
+    if keeping.keeps_rotated and isinstance(layer.mixer, AnyLatentAttention):  # the rotary key, once for every head
         yield kept(number * layer.mixer.num_heads * layer.mixer.qk_rope_head_dim, "mla_up_proj")
     feed_forward = layer.feed_forward
     # Norms that are modules of their own, and not fused with one product: before a mixture and latent attention.
@@ -195,7 +195,7 @@ def kept_tensors(
     elif isinstance(feed_forward, AnyDense):
         yield kept(product * d, "mlp")
         inputs -= 1
-    yield kept(product * inputs * d, *(("layernorm",) if isinstance(layer.mixer, LatentAttention) else ()))
+    yield kept(product * inputs * d, *(("layernorm",) if isinstance(layer.mixer, AnyLatentAttention) else ()))
 
 
 def _of_product(weight: Weight[F], d: F, keeping: Keeping, imbalance: float) -> Iterator[KeptTensor[F]]:

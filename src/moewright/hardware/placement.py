@@ -27,9 +27,9 @@ from moewright.architecture.cache import AS_SMALL, CacheLayout, head_share
 from moewright.architecture.inventory import Component, Weight
 from moewright.architecture.mixers import (
     AnyAttention,
+    AnyLatentAttention,
     AnyMixer,
     CompressedAttention,
-    LatentAttention,
     MixtureOfAttention,
 )
 from moewright.architecture.sizes import F
@@ -86,7 +86,7 @@ def place(device: Device, devices: int) -> Placement:
 
 def splits_by_sequence(mixer: AnyMixer[F], layout: CacheLayout = AS_SMALL) -> bool:
     """Whether a group splits this mixer by sequences instead of by heads."""
-    if isinstance(mixer, LatentAttention):
+    if isinstance(mixer, AnyLatentAttention):
         return layout.latent == "latent"
     return isinstance(mixer, CompressedAttention)
 
@@ -119,7 +119,7 @@ def weight_share(weight: Weight[F], mixer: AnyMixer[F], tensor: Any) -> Any:
     """
     if isinstance(mixer, AnyAttention) and weight.name in ("k_proj", "v_proj"):
         return head_share(mixer.num_kv_heads, tensor)
-    if isinstance(mixer, LatentAttention | CompressedAttention) and (
+    if isinstance(mixer, AnyLatentAttention | CompressedAttention) and (
         weight.name in _WITHOUT_HEADS or weight.name.startswith(_WITHOUT_HEADS_BEGIN)
     ):
         return 1

@@ -21,7 +21,7 @@ from moewright.architecture import cache, counts
 from moewright.architecture.cache import AS_SMALL, CacheDtype, CacheLayout
 from moewright.architecture.feed_forwards import routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
-from moewright.architecture.mixers import AnyMixer, LatentAttention
+from moewright.architecture.mixers import AnyLatentAttention, AnyMixer
 from moewright.architecture.sizes import F, N_co, total
 from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName, passed_layers, passed_mixtures, sublayers
 from moewright.architecture.weight_formats import WEIGHT_FORMATS, WeightFormat
@@ -109,12 +109,13 @@ def pass_work(architecture: Countable[F], load: Load, placement: Placement) -> I
     batch = placement.sequences(load.batch)
     tokens = float(batch) * load.tokens_per_sequence  # products of whole columns would pass 2^63
     for weight in outer_weights(architecture):
-        # A prompt's head is needed at its last position only.
-        passed = batch if weight.component == "lm_head" else tokens
-        yield _product(weight, 1, passed, _shards(weight, placement), stored, load)
-    if architecture.tie_embeddings:
-        head: Weight[F] = Weight("lm_head", "lm_head", architecture.vocab_size, architecture.hidden_size)
-        yield _product(head, 1, batch, placement.tensor, stored, load)
+        if weight.name != "lm_head":
+            passed = batch if weight.component == "lm_head" else tokens
+            yield _product(weight, 1, passed, _shards(weight, placement), stored, load)
+    # A prompt's head is needed at its last position only. It is the same product where the embedding is its matrix.
+    rows = architecture.lm_head_rows or architecture.vocab_size
+    head: Weight[F] = Weight("lm_head", "lm_head", rows, architecture.hidden_size)
+    yield _product(head, 1, batch, placement.tensor, stored, load)
     for layers, layer in architecture.layer_runs():
         mixer, d, times = layer.mixer, architecture.hidden_size, layers * layer.passes
         mixer_weights = len(part_weights(mixer, d))
@@ -216,7 +217,7 @@ def step_flops(mixer: AnyMixer[F], position: int, layout: CacheLayout = AS_SMALL
     absorbed form, in which queries and outputs move to the latent space (DeepSeek-V2, arXiv 2405.04434, section 2.1.2):
     every head's key and value are then kv_lora_rank wide, besides the rotary key.
     """
-    if isinstance(mixer, LatentAttention) and layout.latent == "latent":
+    if isinstance(mixer, AnyLatentAttention) and layout.latent == "latent":
         latent = mixer.kv_lora_rank
         mixer = mixer.model_copy(update={"qk_nope_head_dim": latent, "v_head_dim": latent})
     before = (position - 1) * counts.mixing_flops(mixer, position - 1) if position > 1 else 0.0

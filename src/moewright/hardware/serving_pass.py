@@ -37,7 +37,7 @@ from moewright.architecture.cache import (
 from moewright.architecture.counts import mixing_flops
 from moewright.architecture.feed_forwards import MoE, routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
-from moewright.architecture.mixers import LatentAttention, NoMixer
+from moewright.architecture.mixers import AnyLatentAttention, NoMixer
 from moewright.architecture.spec import AnyLayer, Architecture, passed_layers, sublayers
 from moewright.architecture.weight_formats import WeightFormat
 from moewright.hardware.devices import ComputeDtype, Device
@@ -291,7 +291,7 @@ def _mixing(
 ) -> ServedOperation:
     """Scores, values and states. Decoding reads the cache once for all tokens of a sequence that it computes."""
     mixer = layer.mixer
-    if one.generates and isinstance(mixer, LatentAttention) and layout.latent == "latent":  # absorbed: roofline.py
+    if one.generates and isinstance(mixer, AnyLatentAttention) and layout.latent == "latent":  # absorbed: roofline.py
         latent = mixer.kv_lora_rank
         mixer = mixer.model_copy(update={"qk_nope_head_dim": latent, "v_head_dim": latent})
     before = one.context - one.computed

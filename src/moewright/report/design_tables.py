@@ -55,7 +55,7 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
     dense = f" ({s['dense_first']} dense)" if s["dense_first"] else ""
     where = f"{on.devices} x {on.serves}{' (assumed)' if on.assumed else ''}"
     # A token of a window that is not full yet takes as much, which is not what its cache grows by.
-    cache = "" if designs.space.window else f" ({costs.kv_bytes_per_token / 1e3:.3g} kB a token)"
+    cache = "" if first.layer_plan.has_pattern else f" ({costs.kv_bytes_per_token / 1e3:.3g} kB a token)"
     lines = [
         ("Build", f"{s['num_experts']} experts of {s['expert_size']}, top-{s['top_k']}, {shared}; "
          f"{s['hidden_size']} wide, {s['num_layers']} layers{dense}"),
@@ -75,15 +75,9 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
 
 
 def _plan_lines(designs: Designs) -> list[tuple[str, str]]:
-    """What the layers have by the space's plan, where that is anything."""
-    plan, s = designs.space.layer_plan, designs.designs[0].sizes
-    parts = []
-    if plan.window:
-        full = sum(plan.is_full(layer, s["num_layers"]) for layer in range(s["num_layers"]))
-        parts.append(f"{s['num_layers'] - full} of {s['num_layers']} layers see {plan.window} tokens")
-    if plan.latent_experts:
-        parts.append(f"routed experts work on {plan.latent_size(s['hidden_size'])} channels")
-    return [("", "; ".join(parts))] if parts else []
+    """What the layers have beyond their sizes, where that is anything."""
+    words = list(designs.designs[0].layer_plan.words())
+    return [("", "; ".join(words))] if words else []
 
 
 def _training_lines(first: Design, on: CostedOn) -> list[tuple[str, str]]:
@@ -184,6 +178,14 @@ def doubts(designs: Designs) -> list[str]:
     if not hearing.may_judge:
         return ["no law may judge these designs: no evidence, only cost and opinion"]
     found = []
+    plans = designs.layer_plans()
+    unseen = first.layer_plan.unseen()
+    others = {plan.number: plan.behind_nats for plan in plans if plan.behind_nats is not None}
+    others.pop(first.sizes["layer_plan"], None)
+    if unseen and others:
+        number, behind = min(others.items(), key=lambda item: item[1])
+        other = ", ".join(designs.space.layer_plans[number].unseen()) or "plain layers"
+        found.append(f"layers by cost, unseen by laws: wrong if {behind:.4f} nats worse than {other}")
     layers, theirs = first.sizes["num_layers"], designs.baseline.as_built.sizes["num_layers"]
     if layers <= MUCH_SHALLOWER * theirs:
         found.append(f"{layers} layers against {theirs:g}: cheaper, and no law sees depth")
@@ -214,6 +216,8 @@ def _print_explanation(console: Screen, designs: Designs) -> None:
     _print_undecided(console, designs)
     console.print()
     console.print(_ranking(designs))
+    if len(designs.space.layer_plans) > 1:
+        console.print(_plans(designs))
     console.print("* a budget that experts one step wider would break; cost: effective cost above the first's")
     console.print()
     console.print(_beside(designs))
@@ -321,14 +325,14 @@ def _print_flips(console: Screen, designs: Designs) -> None:
     """The assumptions that change the choice, each with what would be built; the others by name."""
     recommended = designs.designs[0].sizes
     unit = "costs" if designs.choice.by_cost else "nats"
-    table = _table("What flips the answer", (*_SIZES.values(), "open", unit), first="if")
+    table = _table("What flips the answer", (*_size_words(designs), "open", unit), first="if")
     stands = []
     for flip in designs.flips:
         if not flip.changed(recommended):
             stands.append(flip.assumption)
             continue
         loses = "beaten" if flip.loses is None else f"{flip.loses:+.1%}" if unit == "costs" else f"{flip.loses:+.4f}"
-        table.add_row(flip.assumption, *_sizes(dict(flip.sizes)), f"{flip.undecided:,}", loses)
+        table.add_row(flip.assumption, *_sizes(dict(flip.sizes), designs), f"{flip.undecided:,}", loses)
     if table.row_count:
         console.print(table)
         console.print(f"{unit}: what the recommended design would {'cost' if unit == 'costs' else 'lose'} more there")
@@ -371,7 +375,7 @@ _NAME_WIDTH = 8
 def _ranking(designs: Designs) -> Table:
     """The designs, best first."""
     unit, size = ("GB", 1e9) if designs.designs[0].memory_bytes >= 1e9 else ("MB", 1e6)
-    table = _table("The best of each undecided mixture (sh: shared, df: dense first)", _SIZES.values(), first="")
+    table = _table("The best of each undecided mixture (sh: shared, df: dense first)", _size_words(designs), first="")
     for header in ("total ", "active ", f"{unit} ", "cost"):
         table.add_column(header, justify="right", no_wrap=True)
     for number, design in enumerate(designs.designs, start=1):
@@ -381,7 +385,19 @@ def _ranking(designs: Designs) -> Table:
             "memory": f"{design.memory_bytes / size:.1f}",
         }
         marked = [f"{cost}*" if option in design.binding else f"{cost} " for option, cost in costs.items()]
-        table.add_row(str(number), *_sizes(design.sizes), *marked, _score(designs, design))
+        table.add_row(str(number), *_sizes(design.sizes, designs), *marked, _score(designs, design))
+    return table
+
+
+def _plans(designs: Designs) -> Table:
+    """What layers have beyond their sizes, by number, and what each plan's best design is worth less than the first."""
+    table = bare_table("Plans of layers (lp), which no law sees", narrow=True)
+    table.add_column("lp", justify="right")
+    table.add_column("layers")
+    table.add_column("behind, nats", justify="right")
+    for plan in designs.layer_plans():
+        behind = "beaten" if plan.behind_nats is None else f"{plan.behind_nats:.4f}"
+        table.add_row(str(plan.number), "; ".join(plan.words) or "plain", behind)
     return table
 
 
@@ -399,13 +415,15 @@ def _regrets(designs: Designs) -> Table:
 
 def _favourites(designs: Designs) -> Table:
     """What each law alone would build."""
-    table = _table("What each law alone would build", _SIZES.values(), first="law")
+    table = _table("What each law alone would build", _size_words(designs), first="law")
     table.add_column("active", justify="right", no_wrap=True)
     table.add_column("worst by", justify="right", no_wrap=True)
     for law, favourite in designs.favourites.items():
         judge, worst = max(favourite.regret.items(), key=lambda item: item[1])
         shown = f"{worst:.3f} {short_name(judge)}" if worst > 0 else "-"
-        table.add_row(short_name(law), *_sizes(favourite.sizes), format_count(favourite.active_params, 3), shown)
+        table.add_row(
+            short_name(law), *_sizes(favourite.sizes, designs), format_count(favourite.active_params, 3), shown
+        )
     return table
 
 
@@ -513,8 +531,13 @@ def _table(title: str, headers: Any, first: str) -> Table:
     return table
 
 
-def _sizes(sizes: dict[str, int]) -> list[str]:
-    return [str(sizes[name]) for name in _SIZES]
+def _size_words(designs: Designs) -> list[str]:
+    return [*_SIZES.values(), *(["lp"] if len(designs.space.layer_plans) > 1 else [])]
+
+
+def _sizes(sizes: dict[str, int], designs: Designs) -> list[str]:
+    plan = [str(sizes["layer_plan"])] if len(designs.space.layer_plans) > 1 else []
+    return [*(str(sizes[name]) for name in _SIZES), *plan]
 
 
 def _regret_cell(design: Design, law: str) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 
 from moewright.designs.candidates import Candidates, build_design, family_of
 from moewright.designs.space import LayerPlan, Space
-from moewright.errors import UserError
 from moewright.hf import to_config
 from moewright.plain_values import dump_yaml
 
@@ -33,9 +32,10 @@ def design_templates(designs: Candidates, space: Space, context: int) -> dict[st
     each layer is written once, with `{each of num_layers}` before it. A family that has no such config has none. Where
     layers see windows in a pattern the number of layers stands in the key too, as `DENSE_FIRST+SHARED_EXPERTS+LAYERS`.
     """
-    kinds = [designs.dense_first, designs.shared_experts, *([designs.num_layers] if designs.plan.window else [])]
+    (plan,) = designs.plans
+    kinds = [designs.dense_first, designs.shared_experts, *([designs.num_layers] if plan.window else [])]
     return {
-        "+".join(map(str, kind)): _template(*kind, space=space, plan=designs.plan, context=context)
+        "+".join(map(str, kind)): _template(*kind, space=space, plan=plan, context=context)
         for kind in np.unique(np.stack(kinds, axis=1), axis=0).tolist()
     }
 
@@ -43,11 +43,11 @@ def design_templates(designs: Candidates, space: Space, context: int) -> dict[st
 def _template(
     first: int, shared: int, layers: int | None = None, *, space: Space, plan: LayerPlan, context: int
 ) -> dict[str, str]:
-    sizes = {**_STANDS_FOR, "dense_first": first, "shared_experts": shared}
+    sizes = {**_STANDS_FOR, "dense_first": first, "shared_experts": shared, "layer_plan": 0}
     if layers is not None:
         sizes["num_layers"] = layers
     columns: dict[str, Any] = {name: np.array([size]) for name, size in sizes.items()}
-    design = build_design(Candidates(**columns, plan=plan), space, context)
+    design = build_design(Candidates(**columns, plans=(plan,)), space, context)
     sizes["dense_size"] = (sizes["top_k"] + shared) * sizes["expert_size"]
     if layers is None:
         sizes["moe_layers"] = sizes["num_layers"] - first
@@ -56,10 +56,10 @@ def _template(
     if plan.latent_experts:
         sizes["latent_size"] = int(plan.latent_size(sizes["hidden_size"]))
     found = {"spec": _with_places(dump_yaml(design.to_dict(defaults=False)), sizes)}
-    try:
-        config = to_config(design, family_of(shared, space.target, plan.window))
-    except UserError:
+    family = family_of(shared, space.target, plan)
+    if family is None:
         return found
+    config = to_config(design, family)
     if layers is not None:
         return {**found, "config": _with_places(json.dumps(config, indent=2), sizes)}
     once = {name: _once(value, sizes["num_layers"]) for name, value in config.items()}
@@ -72,7 +72,7 @@ def _once(value: Any, num_layers: int) -> Any:
 
 
 def _with_places(text: str, sizes: dict[str, int]) -> str:
-    names = {size: name for name, size in sizes.items() if name not in ("dense_first", "shared_experts")}
+    names = {size: name for name, size in sizes.items() if name not in ("dense_first", "shared_experts", "layer_plan")}
 
     def place(number: re.Match[str]) -> str:
         name = names.get(int(number[0]))

@@ -191,10 +191,19 @@ def without_serving(budgets: Budgets) -> Budgets:
 
 
 def _served_batches(architecture: Countable[Any], budgets: Budgets, on: CostedOn) -> list[dict[str, Any]]:
-    """What `designs.serving_bill` chooses among: batches with their speeds and whether they fit."""
+    """What `designs.serving_bill` chooses among: batches with their speeds and whether they fit.
+
+    The budgets' own first, then halves of it, then multiples.
+    """
     found = []
-    batch = budgets.batch
-    while batch == budgets.batch or batch <= MOST_SEQUENCES * on.bill_devices:
+    batches = [budgets.batch]
+    while batches[-1] > 1:
+        batches.append(batches[-1] // 2)
+    batch = 2 * budgets.batch
+    while batch <= MOST_SEQUENCES * on.bill_devices:
+        batches.append(batch)
+        batch *= 2
+    for batch in batches:
         load: dict[str, Any] = {
             "devices": on.bill_devices,
             "batch": batch,
@@ -209,7 +218,6 @@ def _served_batches(architecture: Countable[Any], budgets: Budgets, on: CostedOn
                 "fits": memory_per_device(architecture, on.hardware, **load).spare,
             }
         )
-        batch *= 2
     return found
 
 

@@ -207,9 +207,11 @@ function openWhatIf(data) {
       || num_layers[rows[a]] - num_layers[rows[b]] || num_experts[rows[a]] - num_experts[rows[b]]);
     const leaders = new Map();
     for (const i of order) {
+      if (own[i] === Infinity) continue; // not one sequence fits: no bill, and so no choice
       const row = rows[i], mixture = `${num_experts[row]}/${top_k[row]}+${shared_experts[row]}`;
       if (!leaders.has(mixture)) leaders.set(mixture, row);
     }
+    if (!leaders.size) return { reason: "unserved" };
     const scores = new Map(Array.from(rows, (row, i) => [row, own[i]]));
     return { rows, leaders: [...leaders.values()], scores, byCost, means, worth, served, life, laws: laws.map((law) => law.name) };
   }
@@ -229,12 +231,20 @@ function openWhatIf(data) {
     const number = trained[0].length;
     const [low, high, sequences] = [0, 1, 2].map(() => new Float64Array(number));
     const least = speed < 0 ? 0 : 1 / setting.limits[speed];
-    for (const [place, { batch, rates: [slow, fast], fits }] of batches.entries()) {
+    const asked = batches[0].batch;
+    const take = (i, { batch, rates: [slow, fast] }) => { [low[i], high[i], sequences[i]] = [batch * slow[i], batch * fast[i], batch]; };
+    const smaller = batches.filter(({ batch }) => batch <= asked); // the largest first
+    for (let i = 0; i < number; i++) {
+      const fitting = smaller.filter(({ fits }) => fits[i] >= 0);
+      const chosen = fitting.find(({ rates }) => rates[0][i] >= least) || fitting[0];
+      if (chosen) take(i, chosen);
+    }
+    for (const each of batches.filter(({ batch }) => batch > asked)) {
       let isAny = false;
       for (let i = 0; i < number; i++) {
-        if (place && !(fits[i] >= 0 && slow[i] >= least && batch * slow[i] > low[i])) continue;
+        if (!(each.fits[i] >= 0 && each.rates[0][i] >= least && each.batch * each.rates[0][i] > low[i])) continue;
         isAny = true;
-        [low[i], high[i], sequences[i]] = [batch * slow[i], batch * fast[i], batch];
+        take(i, each);
       }
       if (!isAny) break;
     }
@@ -276,6 +286,7 @@ function openWhatIf(data) {
     const distance = (model) => Math.abs(Math.log(model.total_params / total)) + Math.abs(Math.log(model.active_params / active));
     const model = data.beside.reduce((best, each) => (distance(each) < distance(best) ? each : best));
     const middle = ([low, high]) => Math.sqrt(low * high);
+    const ofModel = found.life && lifeOfModel(setting, model, served);
     const share = (steps, ends) => middle(steps.map(at)) / middle(ends) - 1;
     return {
       name: model.name,
@@ -284,11 +295,10 @@ function openWhatIf(data) {
       time_to_first_token: share(found.served.first, model.first[served]),
       memory_bytes: at(data.counts.memory_bytes) / model.memory_bytes - 1,
       kv_bytes_per_token: model.kv ? at(data.kv) / model.kv - 1 : null,
-      whole_bill: found.life && middle(wholeBill(found.life.bill, found.rows.indexOf(row)))
-        / middle(wholeBill(lifeOfModel(setting, model, served).bill, 0)) - 1,
+      whole_bill: found.life && ofModel.sequences[0] ? wholeBill(found.life.bill, found.rows.indexOf(row)) / wholeBill(ofModel.bill, 0) - 1 : null,
     };
   }
-  const wholeBill = ([training, serving], place) => [0, 1].map((end) => training[end][place] + serving[end][place]);
+  const wholeBill = (bill, place) => bill.reduce((sum, [low, high]) => sum + Math.sqrt(low[place] * high[place]), 0);
   function lifeOfModel(setting, model, served) {
     const batches = model.bill[served].map(({ batch, rates, fits }) => ({ batch, rates: rates.map((rate) => [rate]), fits: [fits] }));
     return life(setting, data.served[served].bill.devices, batches, model.hours[setting.training].map((hours) => Float64Array.of(hours)));

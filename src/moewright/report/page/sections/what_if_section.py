@@ -83,6 +83,9 @@ def _vicinity(source: PageSource) -> Vicinity | None:
     lost = next((law for law in record.laws if law not in names() and law not in source.fitted), None)
     if lost is not None:
         raise UserError(f"the file of the law {lost} is neither beside the designs nor among the paths of this report")
+    plan, *others = record.space.layer_plans
+    if others or plan.linear or plan.tied or plan.attention != "grouped":
+        raise UserError("plans of layers, latent and linear attention and tied embeddings are not in its templates")
     laws = [_digested(source.files.laws[law]) if law in source.fitted else law for law in record.laws]
     return _found(json.dumps([record.budgets.to_dict(), record.space.to_dict(), laws]))
 
