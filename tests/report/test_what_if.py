@@ -148,10 +148,13 @@ class WhatIfPage:
 
 def assert_same(page: WhatIfPage, settings: list[dict[str, Any]]) -> dict[str, int]:
     """Compare every answer with the command's; how often the page had which."""
-    kinds = {"same": 0, "empty": 0, "silent": 0, "beyond": 0}
+    kinds = {"same": 0, "empty": 0, "silent": 0, "beyond": 0, "unserved": 0}
     for setting, found in zip(settings, page.answers(settings), strict=True):
         if found.get("reason") == "empty":
             with pytest.raises(UserError, match="no design of the space"):
+                page.command(setting)
+        elif found.get("reason") == "unserved":
+            with pytest.raises(UserError, match="serve-tokens: not one sequence"):
                 page.command(setting)
         elif found.get("reason") == "beyond":
             with pytest.raises(UserError, match=f"{found['law']} cannot rank"):
@@ -211,10 +214,17 @@ def _assert_same_answer(expected: Designs, found: dict[str, Any]) -> None:
         {
             "memory": 80e9,
             "train_tokens": 3e11,
-            "space": SMALL.model_copy(update={"window": 4096, "latent_experts": 0.5}),
+            "space": Space.model_validate({**SMALL.to_dict(), "window": 4096, "latent_experts": 0.5}),
         },
+        {"total_params": 8e10, "train_tokens": 3e11, "batch": 512, "context": 32768},
     ],
-    ids=["memory-and-active", "speed-and-flops", "a-law-of-ones-own-on-two-devices", "windows-and-latent-experts"],
+    ids=[
+        "memory-and-active",
+        "speed-and-flops",
+        "a-law-of-ones-own-on-two-devices",
+        "windows-and-latent-experts",
+        "a-batch-that-does-not-fit",
+    ],
 )
 def test_the_page_answers_as_the_command(browser: Any, tmp_path: Path, asked: dict[str, Any]) -> None:
     if asked.get("law") == [OWN_FORM]:

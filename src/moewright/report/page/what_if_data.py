@@ -32,8 +32,8 @@ from moewright.laws import FittedLaw
 from moewright.laws.law import least_loss_of
 
 _MIXTURE = ("num_experts", "top_k", "shared_experts")
-_SHAPE = tuple(name for name in CANDIDATE_SIZES if name not in (*_MIXTURE, "expert_size"))
-_TABLES = (_SHAPE, _MIXTURE, ("expert_size",))
+_SHAPE = tuple(name for name in CANDIDATE_SIZES if name not in (*_MIXTURE, "expert_size", "layer_plan"))
+_TABLES = (_SHAPE, _MIXTURE, ("expert_size", "layer_plan"))
 SIZE_LIMITS = ("memory_bytes", "total_params", "device_memory_bytes")
 """The budget of size is the first of these that is given, as `bytes_wanted` takes it."""
 

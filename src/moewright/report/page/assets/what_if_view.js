@@ -206,6 +206,7 @@
         const why = {
           empty: "No design of the space is within these budgets. The command says which budget would have to give, and by how much.",
           silent: "None of these laws may judge here, so the command would hear them as they are; which designs are then left open is not carried by this page. The command computes it.",
+          unserved: "Of no undecided design one sequence fits on the devices of the bill of serving. Take more devices or a shorter context in the command.",
           beyond: `Some design within these budgets lies so far outside the runs behind ${found.law} that its formula gives a loss that no model has. Leave that law out.`,
         }[found.reason];
         answer.dataset.said = why;

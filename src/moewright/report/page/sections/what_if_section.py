@@ -115,9 +115,10 @@ def _found(asked: str) -> Vicinity | None:
 
 def _latent_sizes(designs: Candidates) -> dict[str, int]:
     """By width: the channels on which routed experts work; empty where these are the width's."""
-    if not designs.plan.latent_experts:
+    (plan,) = designs.plans
+    if not plan.latent_experts:
         return {}
-    return {str(width): int(designs.plan.latent_size(width)) for width in np.unique(designs.hidden_size).tolist()}
+    return {str(width): int(plan.latent_size(width)) for width in np.unique(designs.hidden_size).tolist()}
 
 
 def _said(vicinity: Vicinity) -> str:
