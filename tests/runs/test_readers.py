@@ -153,6 +153,24 @@ def test_others_use_our_file_names(tmp_path: Path) -> None:
     assert moewright.collect_runs(tmp_path / "a").table["steps"].tolist() == [3]
 
 
+def test_own_runs_among_others_are_refused_by_the_first_of_these(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/run.json").write_text('{"format": "moewright-run/1"}')
+    (tmp_path / "notes.csv").write_text("step,loss\n1,2\n")  # a table may be anything
+    with pytest.raises(UserError) as caught:
+        moewright.collect_runs(tmp_path)
+    assert "of other loggers" not in str(caught.value)
+    line = " iteration       10/      10 | consumed samples:          160 | lm loss: 2.5E+00 | grad norm: 1.0 |\n"
+    (tmp_path / "their.log").write_text(line)
+    with pytest.raises(UserError, match=r"own and 1 of other loggers \(.*their.log is the first\); read the ones with"):
+        moewright.collect_runs(tmp_path)
+    assert moewright.collect_runs(tmp_path, from_="megatron").table["run_id"].tolist() == ["their"]
+    with pytest.raises(UserError, match="has runs of moewright's own; give it alone"):
+        moewright.collect_runs([tmp_path / "own", tmp_path / "their.log"])
+    with pytest.raises(UserError, match=r"is a folder; `moewright runs` reads its runs"):
+        moewright.runs.load(tmp_path)
+
+
 def test_the_checksum_of_tfrecord() -> None:
     """The check value of CRC-32C, E3069283 (RFC 3720), masked as TFRecord does."""
     crc = 0xE3069283

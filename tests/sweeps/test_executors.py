@@ -13,6 +13,7 @@ import pytest
 from moewright.errors import UserError
 from moewright.experiment.attempts import AttemptBegin
 from moewright.experiment.sweep_folder import JOBS
+from moewright.sweeps import sbatch_options
 from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.running.slurm_executor import SlurmExecutor
 from moewright.sweeps.running.slurm_queue import ClusterSilent
@@ -129,6 +130,13 @@ def test_parameters_that_are_refused(commands: Install, slurm: dict[str, Any], m
     assert message in str(caught.value)
     assert str(caught.value).startswith("execution.slurm")
     assert "\n" not in str(caught.value)
+
+
+def test_known_parameters_are_submitits() -> None:
+    submitit = pytest.importorskip("submitit")
+    given = {*submitit.SlurmExecutor._valid_parameters(), "mem_gb"}
+    own = given - {*sbatch_options._SWEEPS_OWN, sbatch_options.ADDITIONAL}
+    assert own == {*sbatch_options._KNOWN}
 
 
 def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

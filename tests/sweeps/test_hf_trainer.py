@@ -1,12 +1,10 @@
 """transformers' Trainer below a sweep: the lab's data, schedule and weights in its folder, and the same losses."""
 
-import ast
 import json
-import math
 import shutil
 import subprocess
 import sys
-from importlib import resources
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from moewright.lab.training import train
 from moewright.sweeps.running.sweeping import sweep
 from tests.lab.tiny import architecture, metrics, recipe, write_tokens
 
+recipe_data: Any = import_module("moewright.sweeps.trainers.templates.recipe_data")
 needs_accelerate = pytest.mark.skipif(
     find_spec("accelerate") is None, reason="the Trainer needs accelerate, which is not among the dev packages"
 )
@@ -52,19 +51,8 @@ def spec(values: dict[str, Any], **trainer: Any) -> dict[str, Any]:
     return {"recipe": values, "trainer": {"kind": "hf", "python": sys.executable, **trainer}}
 
 
-def template(*names: str, **given: Any) -> dict[str, Any]:
-    """Functions and classes of the script, without what it imports; `given`: its globals."""
-    text = resources.files("moewright.sweeps.trainers").joinpath("templates/hf_train.py").read_text("utf-8")
-    kept = [node for node in ast.parse(text).body if getattr(node, "name", None) in names]
-    found: dict[str, Any] = {"np": np, "math": math, "Dataset": object, **given}
-    exec(compile(ast.Module(kept, []), "train.py", "exec"), found)
-    return found
-
-
 def test_its_data_are_the_labs_in_the_labs_order(tmp_path: Path) -> None:
     """Shards of unlike length, over two epochs; by the lab's own reader."""
-    import torch
-
     data = write_tokens(tmp_path)
     files = []
     tokens = np.fromfile(data["train"][0], "<u2")
@@ -73,15 +61,14 @@ def test_its_data_are_the_labs_in_the_labs_order(tmp_path: Path) -> None:
         part.tofile(files[-1])
     dataset = open_files(files, data["validation"], 64, "uint16")
     lab = Batches(dataset.train, 16, seed=3)
-    made = template("Sequences", "order", SETTINGS={"token_dtype": "uint16"}, LENGTH=16, torch=torch)
-    theirs = made["Sequences"](files, 2 * lab.num_sequences, 3)
+    theirs = recipe_data.Sequences(files, "uint16", 16, 2 * lab.num_sequences, 3)
     assert theirs.own == lab.num_sequences
     for place in range(0, 2 * lab.num_sequences, 7):
         inputs, targets = lab.take(place, 1)
         got = theirs[place]
         assert got["input_ids"].tolist() == inputs[0].tolist()
         assert got["labels"].tolist() == targets[0].tolist()
-    assert made["order"](50, 2**40, 5).tolist() == permutation(50, 2**40, 5).tolist()
+    assert recipe_data.order(50, 2**40, 5).tolist() == permutation(50, 2**40, 5).tolist()
 
 
 @pytest.mark.parametrize(
@@ -95,9 +82,9 @@ def test_its_data_are_the_labs_in_the_labs_order(tmp_path: Path) -> None:
 def test_its_schedule_is_the_labs(schedule: dict[str, Any]) -> None:
     values = Schedule.from_dict(schedule).to_dict()
     kept = {name: value for name, value in values.items() if name not in Schedule.from_dict(schedule).unused}
-    share = template("share", RECIPE={"schedule": kept, "batch_tokens": 128, "train_tokens": 5000})["share"]
+    told = {"schedule": kept, "batch_tokens": 128, "train_tokens": 5000}
     for step in range(40):
-        assert share(step) == pytest.approx(
+        assert recipe_data.share(told, step) == pytest.approx(
             schedule_share(Schedule.from_dict(schedule), (step + 1) * 128, 5000), rel=1e-12
         )
 

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +24,8 @@ pytest.importorskip("torch")
 from moewright.errors import UserError
 from moewright.experiment.attempts import AttemptEnd, begins, read_attempts
 from moewright.experiment.collecting.collection import collect
+from moewright.experiment.locks import holding
+from moewright.experiment.recipe import Recipe
 from moewright.experiment.states import observe
 from moewright.experiment.sweep_folder import attempts_file, attempts_lock, run_path
 from moewright.experiment.trainer_folder import (
@@ -33,6 +37,7 @@ from moewright.experiment.trainer_folder import (
     reached_step,
     read_outcome,
 )
+from moewright.lab.training import train
 from moewright.sweeps.running import sweeping
 from moewright.sweeps.running.sweeping import load_sweep, planner_in, sweep, sweep_status
 from moewright.sweeps.running.worker import work
@@ -226,6 +231,79 @@ def test_one_process_at_a_run(tmp_path: Path) -> None:
         process.wait()
     assert not (Path(script).parent / EXIT_CODE).exists()
     assert sweep_status(values, tmp_path / "out").counts == {"interrupted": 1}
+
+
+def test_without_flock_the_script_says_that_nothing_keeps_starts_apart(tmp_path: Path) -> None:
+    """On a PATH that has what the script needs but for flock."""
+    values = bigrams(tmp_path, axes=[], trainer={"run": f"true # {ARGUMENTS}"})
+    (script,) = sweep(values, tmp_path / "out", write_only=True).written
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("cat", "mkdir", "mv", "rm"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    bash = str(shutil.which("bash"))
+    said = subprocess.run([bash, script], env={"PATH": str(tools)}, check=True, capture_output=True, text=True).stderr
+    assert said.startswith("warning: flock is not here, so nothing keeps a second start of run")
+    assert subprocess.run([bash, script], check=True, capture_output=True, text=True).stderr == ""
+
+
+def test_a_reading_that_is_no_number_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = 'printf "s 1 loss 2.5\\ns 2 loss n/a\\ns x loss 2.3\\ns 4 loss 2.25\\n"'
+    place = {"pattern": r"s (?P<step>\S+) loss (?P<loss>\S+)"}
+    values = bigrams(tmp_path, axes=[], trainer={"run": f"{command} # {ARGUMENTS}", "loss": place})
+    (script,) = sweep(values, out, write_only=True).written
+    assert launch(script) == 0
+    found = collect(out)
+    assert found.table["loss"].tolist() == [2.25]
+    (told,) = [each.detail for each in found.findings if "left out" in each.detail]
+    assert told == "lines like the pattern are left out: printed.log:2: 'n/a' is no number, and 1 lines more"
+    values["trainer"]["loss"] = {"pattern": r"s (?P<loss>x)"}
+    sweep(values, out, write_only=True)
+    status = read_outcome(Path(script).parent).status
+    assert status is not None
+    assert "has a number where the pattern says: printed.log:3: 'x' is no number" in str(status.reason)
+
+
+@pytest.mark.parametrize("damage", ["{", "", '{"format": "moewright-trainer-run/1"}', "[1]"])
+def test_a_damaged_trainer_json_is_written_anew(tmp_path: Path, damage: str) -> None:
+    out, values = tmp_path / "out", bigrams(tmp_path, axes=[])
+    (script,) = sweep(values, out, write_only=True).written
+    path = Path(script).parent / "trainer.json"
+    whole = path.read_text()
+    path.write_text(damage)
+    assert sweep(values, out, write_only=True).written == (script,)
+    assert path.read_text() == whole
+    assert launch(script) == 0
+    path.write_text(damage)
+    assert sweep(values, out, write_only=True).counts == {"done": 1}
+
+
+def test_sbatch_is_told_the_same_by_scripts_and_jobs(tmp_path: Path) -> None:
+    """Names as in a job's file, minutes rounded up, memory in sbatch's unit, options that have no name here."""
+    slurm = {
+        "mem_gb": 1.5,
+        "mail_user": "me",
+        "comment": "a b",
+        "setup": ["export BEGUN=1"],
+        "additional_parameters": {"requeue": True},
+    }
+    run = f'test "${{{{BEGUN:-}}}}" = 1 # {ARGUMENTS}'
+    values = bigrams(tmp_path, axes=[], trainer={"run": run})
+    values["execution"] = {"cores_per_run": 3, "time_limit": "150s", "slurm": slurm}
+    (script,) = sweep(values, tmp_path / "out", write_only=True).written
+    text = Path(script).read_text()
+    told = dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", text, flags=re.MULTILINE))
+    name = told.pop("job-name")
+    assert name == f"moewright-{Path(script).parent.name}"
+    shared = {"cpus-per-task": "3", "ntasks-per-node": "1", "time": "3", "mem": "1536M", "requeue": ""}
+    assert told == {**shared, "mail-user": "me", "comment": "'a b'"}
+    assert launch(script) == 1
+    done = subprocess.run(["bash", str(script)], env={**os.environ, "SLURM_JOB_ID": "7"}, check=False)
+    assert done.returncode == 0, "setup is done in jobs"
+    values["execution"]["slurm"] = {"partitoin": "long"}
+    with pytest.raises(UserError, match="partitoin is not known; did you mean partition"):
+        sweep(values, tmp_path / "other", write_only=True)
 
 
 def test_the_loss_is_where_the_line_says(tmp_path: Path) -> None:
@@ -445,9 +523,33 @@ def test_what_the_lab_alone_has_is_said(tmp_path: Path) -> None:
     values = bigrams(tmp_path, execution={"keep": "all"})
     (note,) = planner_in(None, load_sweep(values)).trainer_notes
     assert note.startswith("execution.keep is of the lab's checkpoints")
-    del values["trainer"], values["execution"]
-    with pytest.raises(UserError, match=r"write-only: the lab's runs are the sweep's own"):
-        sweep(values, tmp_path / "out", write_only=True)
+
+
+def test_runs_of_the_lab_are_written_started_by_hand_and_brought_home(tmp_path: Path) -> None:
+    """In a folder whose name no shell likes; the sweep then has nothing left to train, and the recipe is the cell's."""
+    out = tmp_path / HOSTILE
+    values = {
+        "recipe": recipe(write_tokens(tmp_path), steps=3),
+        "axes": [{"grid": {"learning_rate": [0.01, 0.02]}}],
+        "execution": {"cores_per_run": 1},
+    }
+    first, second = sweep(values, out, write_only=True).written
+    assert sweep_status(values, out).counts == {"pending": 2}
+    with holding(attempts_lock(out, first.parent.name)) as is_mine:
+        assert is_mine
+        assert launch(first) == 75
+    assert launch(first) == 0
+    assert sweep_status(values, out).counts == {"done": 1, "pending": 1}
+    assert sweep(values, out, write_only=True).written == (second,)
+    assert launch(second) == 0
+    table = collect(out).table
+    assert table["state"].tolist() == ["done", "done"]
+    assert sorted(table["learning_rate"]) == [0.01, 0.02]
+    alone = train(Recipe.load(first.with_name("recipe.json")), tmp_path / "alone")
+    assert alone.loss in table["loss"].tolist()
+    assert sweep(values, out).counts == {"done": 2}
+    assert not list((out / "jobs").rglob("*.pkl")), "nothing was trained again"
+    assert not list(tmp_path.rglob("broken"))
 
 
 def test_the_record_says_what_is_looked_for(tmp_path: Path) -> None:

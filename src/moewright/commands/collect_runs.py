@@ -45,15 +45,18 @@ def collect_runs(
         force: Replace existing files. Without it only Parquet that this command wrote is replaced; inputs never are.
 
     Raises:
-        UserError: For a folder without a readable run, or a place where nothing can be written.
+        UserError: For a folder without a readable run, or with moewright's own among others', or a place where nothing
+            can be written.
         RunStopped: When such a place was lost meanwhile; says where the result is instead.
     """
-    from moewright.experiment.collecting.collection import collect, holds_own_runs
+    from moewright.experiment.collecting.collection import collect, holds_own_runs, refuse_mixed
     from moewright.experiment.collecting.logged_runs import collect_logs
 
     paths = [Path(each) for each in as_list(path)]
     if final_tokens is not None:
         check_number(final_tokens, "final-tokens", above=0)
+    if from_ == AUTO:
+        refuse_mixed(paths)
     own = from_ == OUR_OWN or (from_ == AUTO and len(paths) == 1 and holds_own_runs(paths[0]))
     if own:
         if len(paths) > 1:
@@ -63,4 +66,7 @@ def collect_runs(
                 raise UserError(f"{name}: is for other loggers' runs; those of moewright say it themselves")
         return collect(paths[0], out, curves, force)
     only = None if from_ == AUTO else from_
-    return collect_logs(paths, out, curves, only, None if map_ is None else Path(map_), final_tokens, force)
+    from moewright.exporters.trained_models import trained_model
+
+    mapping = None if map_ is None else Path(map_)
+    return collect_logs(paths, out, curves, only, mapping, final_tokens, force, trained_model)

@@ -73,7 +73,7 @@ def sweep(
         out: Folder of the sweep: a new one, or one to go on in.
         jobs: Runs at a time. [default: one per core; on Slurm no limit]
         executor: Where runs go: local or slurm.
-        trainer: What trains them: lab, hf, olmo-core, megatron or command. [default: the specification's, else lab]
+        trainer: lab, hf, olmo-core, torchtitan, megatron or command. [default: the specification's, else lab]
         write_only: Write each run's folder with its launch script, for people to start; run nothing.
         dry_run: Say the runs, what they will take and what they can tell; run nothing.
         watch: Look on at a sweep under way until nothing of it is; run nothing.

@@ -6,6 +6,7 @@ cells/<id>.json      what a run is (`CellRecord`); written once
 attempts/<id>.jsonl  append-only: a line when a worker begins and one when it ends (`experiment.attempts`); <id>.lock is
                      held in between
 runs/<id>/           the run's own folder (`experiment.run_folder`)
+launch/<id>/         with --write-only: the recipe of a run of the lab's, and the script by which people start it
 jobs/<id>/<attempt>/ submitit's files; a file `stop` there asks a worker that has not begun not to
 """
 
@@ -42,6 +43,11 @@ def attempts_lock(out: Path, run: str) -> Path:
 def run_path(out: Path, run: str) -> Path:
     """The run's own folder."""
     return out / RUNS / run
+
+
+def launch_path(out: Path, run: str) -> Path:
+    """Where people find what starts a run of the lab's."""
+    return out / "launch" / run
 
 
 def cell_path(out: Path, run: str) -> Path:

@@ -238,23 +238,33 @@ def _by_reader(folder: Path, place: LossPlace) -> RunLog:
 def _by_pattern(folder: Path, place: LossPlace) -> RunLog:
     path = folder / PRINTED if place.file is None else folder / OUTPUT / place.file
     assert place.pattern is not None
-    log = RunLog(folder.name, "pattern", path)
-    for count, (step, loss) in enumerate(_readings(path, place.pattern), start=1):
-        log.add(count if step is None else step, [(_BY_PATTERN, loss)])
+    log, readings, unread = RunLog(folder.name, "pattern", path), 0, []
+    for line, said_step, said_loss in _readings(path, place.pattern):
+        loss, step = number(said_loss), readings + 1 if said_step is None else whole(said_step)
+        if loss is None or step is None:
+            wrong = f"{brief(said_loss)} is no number" if loss is None else f"{brief(said_step)} is no step"
+            unread.append(f"{path.name}:{line}: {wrong}")
+            continue
+        readings += 1
+        log.add(step, [(_BY_PATTERN, loss)])
+    if unread:
+        more = f", and {len(unread) - 1:,} lines more" if len(unread) > 1 else ""
+        log.problems.append(f"lines like the pattern are left out: {unread[0]}{more}")
     if not log.points:
+        if unread:
+            raise UserError(f"loss: no line of {path} has a number where the pattern says: {unread[0]}")
         raise UserError(f"loss: no line of {path} is like {place.pattern}")
     return log
 
 
-def _readings(path: Path, pattern: str) -> Iterator[tuple[int | None, float]]:
+def _readings(path: Path, pattern: str) -> Iterator[tuple[int, str | None, str]]:
+    """Of each line that is like the pattern: its number, and what stands for the step, if anything, and the loss."""
     wanted = re.compile(pattern)
     try:
         with open(path, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
+            for place, line in enumerate(lines, start=1):
                 found = wanted.search(line)
-                loss = None if found is None else number(found["loss"])
-                if found is None or loss is None:
-                    continue
-                yield whole(found["step"]) if "step" in wanted.groupindex else None, loss
+                if found is not None:
+                    yield place, found["step"] if "step" in wanted.groupindex else None, found["loss"] or ""
     except OSError as error:
         raise UserError(f"loss: {path} cannot be read: {error.strerror}") from None

@@ -41,6 +41,8 @@ _ARGUMENT_NAMES = {
     "num_moe_experts": "--num-experts",
     "max_sequence_length": "--max-position-embeddings",
 }
+SETTING_NAMES = {flag.removeprefix("--").replace("-", "_"): setting for setting, flag in _ARGUMENT_NAMES.items()}
+"""The same from pretrain_gpt.py's names to those of the fields."""
 # Settings that an argument of another kind states.
 _STATED_OTHERWISE = ("gated_linear_unit", "activation_func", "add_bias_linear", "share_embeddings_and_output_weights")
 

@@ -114,7 +114,8 @@ def print_sweep(console: Screen, result: "SweepResult") -> None:
         for script in result.written[:_MOST_RUNS]:
             console.whole_line(f"  bash {shell_words(script)}")
         if len(result.written) > _MOST_RUNS:
-            console.print(f"  and {len(result.written) - _MOST_RUNS:,} more, runs/*/launch.sh")
+            where = result.written[0].parent.parent.name
+            console.print(f"  and {len(result.written) - _MOST_RUNS:,} more, {where}/*/launch.sh")
     console.print()
     told = shell_words("moewright", "runs", result.status.out, "--out", "runs.parquet")
     console.whole_line(f"the run table: {told}")

@@ -39,6 +39,8 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     """The table in a file as it stands there; UserError, naming the file, for whatever is not one."""
     path = Path(path)
     ending = path.suffix.lower()
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; `moewright runs` reads its runs, in Python collect_runs(folder).table")
     if ending not in TABLE_ENDINGS:
         raise UserError(
             f"{path}: a run table is read from {', '.join(TABLE_ENDINGS)}, not {ending or 'a name without ending'}"

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +37,7 @@ from moewright.outputs import CURVES, CURVES_MARK, RUN_TABLE, RUN_TABLE_MARK, De
 from moewright.progress import track
 from moewright.records import Items, Output
 from moewright.runs.derived import model_of, read_architecture
+from moewright.runs.readers.discovery import logged_places
 from moewright.runs.schema import SCHEMA
 from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, as_records, check_ending, frame_of, write_frame
 
@@ -296,6 +297,23 @@ def holds_own_runs(folder: Path) -> bool:
     return not folder.exists() or (
         folder.is_dir() and (is_sweep(folder) or is_run_folder(folder) or any(path.is_dir() for path in _below(folder)))
     )
+
+
+def refuse_mixed(paths: Sequence[Path]) -> None:
+    """UserError where runs of moewright's own lie among those of other loggers: one table says either in full."""
+    own = next((path for path in paths if path.is_dir() and holds_own_runs(path)), None)
+    if own is None:
+        return
+    if len(paths) > 1:
+        raise UserError(f"path: {own} has runs of moewright's own; give it alone, and the others without it")
+    if is_sweep(own) or is_run_folder(own):
+        return  # what is in it is its own
+    others = logged_places(own, lambda folder: is_sweep(folder) or is_run_folder(folder))
+    if others:
+        raise UserError(
+            f"path: {own} has runs of moewright's own and {len(others):,} of other loggers ({others[0]} is the first); "
+            "read the ones with --from moewright and the others with --from FORMAT"
+        )
 
 
 def find_runs(folder: Path) -> list[RunSource]:

@@ -20,7 +20,7 @@ from moewright.experiment.collecting.learning_curves import CurvePoint, curve_fr
 from moewright.experiment.run_folder import is_run_folder
 from moewright.runs.readers.column_map import ColumnMap
 from moewright.runs.readers.discovery import LOG_FORMATS, find_logs
-from moewright.runs.readers.logged_rows import loss_series, rows_of
+from moewright.runs.readers.logged_rows import ModelReader, loss_series, rows_of
 from moewright.runs.readers.metric_roles import learning_rates
 from moewright.runs.readers.run_log import RunLog
 from moewright.runs.table_files import LONG_ENDINGS, TABLE_ENDINGS, check_ending
@@ -37,11 +37,13 @@ def collect_logs(
     mapping: Path | None = None,
     final_tokens: float | None = None,
     force: bool = False,
+    read_model: ModelReader | None = None,
 ) -> RunTable:
     """The table of all runs of any logger below the paths.
 
     `only` is one of the formats; `mapping` a file that says which metric or setting is which column. `final_tokens`
-    makes `loss` the mean of the training loss over so many last tokens. Raises UserError where nothing can be read.
+    makes `loss` the mean of the training loss over so many last tokens; `read_model` knows models by other settings
+    than a Hugging Face config. Raises UserError where nothing can be read.
     """
     for path, endings, option in ((out, TABLE_ENDINGS, "out"), (curves, LONG_ENDINGS, "curves")):
         if path is not None:
@@ -52,7 +54,8 @@ def collect_logs(
         where = ", ".join(str(path) for path in paths)
         first = f"; {problems[0].detail}" if problems else ""
         raise UserError(f"{where}: holds no runs; read are those of moewright and of {', '.join(LOG_FORMATS)}{first}")
-    rows, found = rows_of(logs, paths, columns, final_tokens)
+    known = {} if read_model is None else {"read_model": read_model}
+    rows, found = rows_of(logs, paths, columns, final_tokens, **known)
     rows = [dict.fromkeys(ALWAYS) | row for row in rows]
     without = [row["run_id"] for row in rows if "architecture" not in row]
     if without and len(without) < len(rows):  # a table has it in every row or in none; what it counts stays

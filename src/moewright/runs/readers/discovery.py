@@ -111,6 +111,12 @@ def find_logs(
     return _united(logs), problems
 
 
+def logged_places(top: Path, is_other: Callable[[Path], bool]) -> list[Path]:
+    """Files and folders below `top` that a logger wrote, without tables and JSON lines, which anything may be."""
+    readers = [reader for reader in READERS if reader.name not in _COPIES]
+    return [place for _, place in _places(top, readers, is_other)]
+
+
 def _places(
     top: Path, readers: Sequence[LogReader], is_other: Callable[[Path], bool]
 ) -> Iterator[tuple[LogReader, Path]]:

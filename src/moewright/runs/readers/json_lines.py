@@ -20,6 +20,9 @@ _ENDS: dict[str, RunEnding] = {
 }
 _END_KINDS = ("end", "finish", "finished", "done", "summary", "exit")
 _SETTINGS = ("config", "hparams", "params", "args", "arguments", "hyperparameters")
+_SPECIAL = {*_NAMES, *_KINDS, *_SETTINGS, "event_name", "metric", "tag"}
+"""Keys that make a record something else than metrics, or those of another run."""
+_DECODE = json.JSONDecoder().raw_decode
 
 
 def claims(path: Path, head: bytes) -> bool:
@@ -45,9 +48,18 @@ def read(path: Path, top: Path) -> Iterator[RunLog]:
     default = name_of(path, top)
     current = default
     torn = 0
+    plain: dict[tuple[str, ...], bool] = {}
+    """Whether records of such keys are metrics alone; a log has millions of them, of a few sorts."""
     for record in _records(path):
         if record is None:
             torn += 1
+            continue
+        keys = tuple(record)
+        is_plain = plain.get(keys)
+        if is_plain is None:
+            is_plain = plain[keys] = _SPECIAL.isdisjoint(keys)
+        if is_plain and current in logs:
+            add_record(logs[current], record)
             continue
         name = next((str(record[key]) for key in _NAMES if isinstance(record.get(key), str) and record[key]), None)
         kind = next((str(record[key]).lower() for key in _KINDS if isinstance(record.get(key), str)), "")
@@ -75,13 +87,15 @@ def _records(path: Path) -> Iterator[dict[str, Any] | None]:
         yield from (value if isinstance(value, dict) else None for value in values)
         return
     for line in chain((first,), lines):
-        if not line.strip():
+        text = line.strip()
+        if not text:
             continue
         try:
-            value = json.loads(line)
+            value, end = _DECODE(text)
         except (ValueError, RecursionError):
-            value = None
-        yield value if isinstance(value, dict) else None
+            yield None
+            continue
+        yield value if isinstance(value, dict) and end == len(text) else None
 
 
 def _take(log: RunLog, record: dict[str, Any], kind: str) -> None:

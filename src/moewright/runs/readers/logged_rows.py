@@ -4,11 +4,12 @@ import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.hf.config import from_config
 from moewright.runs.derived import read_architecture
@@ -28,6 +29,14 @@ from moewright.runs.readers.run_log import LoggedPoint, RunLog, number
 LAST_STEPS = 10
 """`train_loss` is the mean over what was logged of these last steps: one record, where a log has every tenth."""
 _STATES = {"finished": "done", "failed": "failed", "diverged": "diverged", "unfinished": "interrupted"}
+ModelReader = Callable[[Mapping[str, Any]], Architecture | None]
+"""From a run's settings to its model; None where they say none, UserError where they are not understood."""
+
+
+def _no_model(config: Mapping[str, Any]) -> None:
+    """Of settings that nobody reads."""
+
+
 _Finding = tuple[str, str, str, str]
 """run_id, problem, column, detail."""
 
@@ -61,10 +70,11 @@ def settle(log: RunLog, train: str | None) -> Settled:
     shift = 1 if _counts_from_zero(log, train) else 0
     points = {}
     for name, series in log.points.items():
-        values: dict[int, float] = {}
-        for order, step, value in series:
-            if not cuts or not any(order < cut and step >= first for cut, first in cuts):
-                values[step + shift] = value
+        values = {
+            step + shift: value
+            for order, step, value in series
+            if not cuts or not any(order < cut and step >= first for cut, first in cuts)
+        }
         points[name] = sorted(values.items())
     return Settled(points, repeated, max(len(cuts), log.sessions - 1))
 
@@ -85,12 +95,17 @@ def _counts_from_zero(log: RunLog, train: str | None) -> bool:
 
 
 def rows_of(
-    logs: Sequence[RunLog], tops: Sequence[Path], mapping: ColumnMap | None = None, final_tokens: float | None = None
+    logs: Sequence[RunLog],
+    tops: Sequence[Path],
+    mapping: ColumnMap | None = None,
+    final_tokens: float | None = None,
+    read_model: ModelReader = _no_model,
 ) -> tuple[list[dict[str, Any]], list[_Finding]]:
     """A row for each run, and what should be known of it.
 
     `final_tokens`: `loss` is the mean of the training loss over the last so many tokens, in place of the last
-    evaluation. Raises UserError for a name in `mapping` that no run has.
+    evaluation. `read_model`: the architecture of settings that are no Hugging Face config. Raises UserError for a name
+    in `mapping` that no run has.
     """
     names = _unique(logs, tops)
     if mapping is not None:
@@ -98,7 +113,7 @@ def rows_of(
         mapping.check(known)
     rows, findings = [], []
     for log, name in zip(logs, names, strict=True):
-        row, found = _row(log, name, tops, mapping, final_tokens)
+        row, found = _row(log, name, tops, mapping, final_tokens, read_model)
         rows.append(row)
         findings += [(name, *each) for each in found]
     _compare_lengths(rows)
@@ -152,7 +167,12 @@ def loss_series(log: RunLog, mapping: ColumnMap | None = None) -> LossSeries:
 
 
 def _row(
-    log: RunLog, name: str, tops: Sequence[Path], mapping: ColumnMap | None, final_tokens: float | None
+    log: RunLog,
+    name: str,
+    tops: Sequence[Path],
+    mapping: ColumnMap | None,
+    final_tokens: float | None,
+    read_model: ModelReader,
 ) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
     config = flat(log.config)
     if not log.points:
@@ -178,7 +198,7 @@ def _row(
     if row["status"] == "finished" and row["loss"] is None:
         row["status"], row["status_from"] = "unfinished", f"{row['status_from']}, but no loss was found"
         found.append(("no loss", "loss", f"no metric is a loss; logged: {', '.join(sorted(log.points)) or 'nothing'}"))
-    row |= _model(log, row, found)
+    row |= _model(log, row, found, read_model)
     if mapping is not None:
         row |= mapping.columns(config, settled.points)
     return row, found
@@ -308,18 +328,24 @@ def _losses(
     return columns | {"loss": value, "final_rule": why, "final_step": step} if math.isfinite(value) else columns
 
 
-def _model(log: RunLog, row: Mapping[str, Any], found: list[tuple[str, str, str]]) -> dict[str, Any]:
-    """The architecture, where the run's own settings are a Hugging Face config that is understood."""
+def _model(
+    log: RunLog, row: Mapping[str, Any], found: list[tuple[str, str, str]], read_model: ModelReader
+) -> dict[str, Any]:
+    """The architecture, where the run's own settings are a Hugging Face config or `read_model` understands them."""
     config = next(_hf_configs(log.config), None)
-    if config is None:
-        return {}
     try:
-        with warnings.catch_warnings():  # of a run's other settings, which stand beside the model's
-            warnings.simplefilter("ignore")
-            text = json.dumps(from_config(config).to_dict())
+        if config is None:
+            model = read_model(log.config)
+        else:
+            with warnings.catch_warnings():  # of a run's other settings, which stand beside the model's
+                warnings.simplefilter("ignore")
+                model = from_config(config)
     except UserError as error:
         found.append(("no architecture", "architecture", str(error)))
         return {}
+    if model is None:
+        return {}
+    text = json.dumps(model.to_dict())
     counted = read_architecture(text)
     logged = row.get("total_params")
     if logged is not None and abs(float(counted["total_params"]) / logged - 1) > 1e-3:

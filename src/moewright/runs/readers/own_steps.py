@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from moewright.runs.readers.run_log import RunLog, numbers, whole
@@ -12,6 +13,12 @@ _CALLS = ("_step", "Step")
 
 def step_name(names: "list[str] | Mapping[str, Any]") -> str | None:
     """Which of the names is the training step's: a metric of the trainer's own before the logger's count of calls."""
+    return _step_name(tuple(names))
+
+
+@lru_cache(4096)
+def _step_name(names: tuple[str, ...]) -> str | None:
+    """By all names: records of a log have few sets of them."""
     own = [name for name in names if _STEP_NAME.fullmatch(name) and name not in _CALLS]
     own.sort(key=lambda name: ("global" not in name.lower(), name.lower() != "step", len(name)))
     return own[0] if own else next((name for name in _CALLS if name in names), None)

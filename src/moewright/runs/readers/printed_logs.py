@@ -23,6 +23,7 @@ _LLM_C = re.compile(r"^s:(\d+) (tel|trl|eval):(\S+)(?: lr:(\S+) norm:(\S+))?")
 # torchtitan
 _TITAN = re.compile(r"(validate )?step:\s*(\d+)\s+(.*)")
 _TITAN_FIELD = re.compile(r"([A-Za-z_]\w*):\s*([-+\w.,]+)")
+_TITAN_STOPS = re.compile(r"Loss is not finite \(global_avg_loss=(\S+)\) at step (\d+)")
 
 # OLMo-core
 _OLMO = re.compile(r"\[step=([\d,]+)(?:/([\d,]+))?[,\]]")
@@ -90,6 +91,8 @@ def read_torchtitan(path: Path, top: Path) -> Iterator[RunLog]:
                 if (value := number(text.replace(",", ""))) is not None
             ]
             log.add(int(found[2]), values)
+        elif found := _TITAN_STOPS.search(line):  # at such a loss, which nothing else logs
+            log.add(int(found[2]), [("train/loss", _value(found[1]))])
         elif "Training completed" in line:
             log.ending, log.ending_from = "finished", "the line 'Training completed'"
         elif found := re.search(r"([\d,]+) total parameters", line):

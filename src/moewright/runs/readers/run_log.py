@@ -73,7 +73,7 @@ class RunLog:
 def number(value: Any) -> float | None:
     """A number of a log: NaN and infinities as text too; None for everything else."""
     kind = type(value)
-    if kind is float:  # nearly all are, and a log has millions
+    if kind is float:
         return value  # type: ignore[no-any-return]
     if kind is bool or not isinstance(value, int | float | str) or (isinstance(value, str) and "_" in value):
         return None
@@ -87,7 +87,9 @@ def numbers(record: Mapping[str, Any]) -> list[tuple[str, float]]:
     """The numbers of one record by name; nested mappings with their names joined by "/"."""
     found: list[tuple[str, float]] = []
     for name, value in record.items():
-        if isinstance(value, dict):
+        if type(value) is float:  # nearly all are, and a log has millions
+            found.append((name, value))
+        elif isinstance(value, dict):
             found += [(f"{name}/{inner}", each) for inner, each in numbers(value)]
         elif (each := number(value)) is not None:
             found.append((name, each))

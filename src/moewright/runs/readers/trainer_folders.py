@@ -1,5 +1,6 @@
 """Folders in which OLMo-core and torchtitan write one run in several ways."""
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,7 @@ def read_torchtitan_folder(folder: Path, top: Path) -> Iterator[RunLog]:
     for path in sorted(folder.iterdir()):
         if path.suffix in _LOGS and printed_logs.claims_torchtitan(path, read_head(path)):
             console.extend(next(printed_logs.read_torchtitan(path, top)))
+    stops = [(step, value) for _, step, value in console.points.get("train/loss", ()) if not math.isfinite(value)]
     structured = sorted((folder / _STRUCTURED).glob("*rank_0.*")) if (folder / _STRUCTURED).is_dir() else []
     exact = [each for path in sorted(structured, key=_begin) for each in json_lines.read(path, top)]
     events = [
@@ -97,6 +99,10 @@ def read_torchtitan_folder(folder: Path, top: Path) -> Iterator[RunLog]:
             }
             part.points = wanted
             log.extend(part)
+    loss = next(iter(training_losses(log.points)), "train/loss")
+    for step, value in stops:  # the console alone says at which loss the trainer stopped
+        if not any(at == step for _, at, _ in log.points.get(loss, ())):
+            log.add(step, [(loss, value)])
     log.ending, log.ending_from = console.ending, console.ending_from
     log.sessions = max(1, len(exact))
     yield log

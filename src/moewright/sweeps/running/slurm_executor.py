@@ -1,7 +1,6 @@
 """Jobs of a Slurm cluster, through submitit: what sbatch is told, and which jobs there are."""
 
 import io
-import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,15 +8,14 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.attempts import AttemptBegin
 from moewright.experiment.sweep_folder import JOBS
 from moewright.foreign_text import shell_words
-from moewright.quantities import brief
 from moewright.sweeps.running.executor import Job, new_job_folder, signal_seconds, the_submitit, worker_arguments
 from moewright.sweeps.running.slurm_queue import ClusterSilent, cancel_jobs, is_silence, live_jobs, my_jobs
 from moewright.sweeps.running.worker import work
+from moewright.sweeps.sbatch_options import ADDITIONAL, job_name, sbatch_parameters
 from moewright.sweeps.sweep_spec import Execution
 
 _SLURM_JOBS = 1000
@@ -38,8 +36,11 @@ class SlurmExecutor:
         """Raises UserError for parameters that jobs cannot have. Slurm need not be here: a dry run goes without."""
         self.slots = jobs or _SLURM_JOBS
         self._execution = execution
-        limit = execution.time_limit
-        self._parameters = sbatch_parameters(execution, None if limit is None else signal_seconds(limit))
+        shared, limit = sbatch_parameters(execution), execution.time_limit
+        if limit is not None:  # B: the signal goes to the job's shell, which is the worker
+            shared[ADDITIONAL]["signal"] = f"B:USR2@{signal_seconds(limit)}"
+        # submitit's own default of a time limit is 5 minutes
+        self._parameters = {"use_srun": False, "time": None, **shared}
 
     @property
     def measuring(self) -> None:
@@ -61,7 +62,7 @@ class SlurmExecutor:
             # The job's shell becomes the worker, so that it gets each signal once: through srun SIGTERM comes twice at
             # the time limit, and srun forgets --cpus-per-task since Slurm 22.05.
             executor = the_submitit().SlurmExecutor(folder, python=f"exec {shell_words(sys.executable)}")
-            executor.update_parameters(job_name=f"moewright-{run}", **self._parameters)
+            executor.update_parameters(job_name=job_name(run), **self._parameters)
             with redirect_stderr(io.StringIO()):  # submitit prints sbatch's complaint, and raises it
                 handle = executor.submit(work, str(out), run, dict(recipe), **arguments)
         except (RuntimeError, OSError) as error:
@@ -129,90 +130,3 @@ def _finish_submission(folder: Path, job_id: str) -> None:
     for written in folder.glob("*.pkl"):
         if "_" not in written.name:  # <random>.pkl, as opposed to <job>_submitted.pkl and <job>_0_result.pkl
             written.rename(folder / f"{job_id}{_SUBMITTED}")
-
-
-# What sbatch is told
-
-_SWEEPS_OWN = {
-    "time": "use execution.time_limit",
-    "timeout_min": "use execution.time_limit",
-    "cpus_per_task": "use execution.cores_per_run",
-    "cpus_per_gpu": "use execution.cores_per_run",
-    "gpus_per_node": "use execution.gpus_per_run",
-    "gpus_per_task": "use execution.gpus_per_run",
-    "num_gpus": "use execution.gpus_per_run",
-    "nodes": "a run is one process",
-    "ntasks_per_node": "a run is one process",
-    "ntasks": "a run is one process",
-    "job_name": "jobs are named after their runs",
-    "array": "each run is a job of its own",
-    "array_parallelism": "each run is a job of its own; --jobs limits how many there are at a time",
-    "signal": "the sweep needs it to hear of the time limit",
-    "signal_delay_s": "the sweep needs it to hear of the time limit",
-    "use_srun": "jobs run without srun",
-    "srun_args": "jobs run without srun",
-    "teardown": "nothing runs after the worker; Slurm's own epilog does",
-    "output": "logs are in the sweep's folder",
-    "error": "logs are in the sweep's folder",
-    "stderr_to_stdout": "logs are in the sweep's folder",
-}
-"""Parameters that people cannot set, and what to do instead."""
-_ADDITIONAL = "additional_parameters"
-
-
-def sbatch_parameters(execution: Execution, signal_seconds: int | None) -> dict[str, Any]:
-    """The parameters of `submitit.SlurmExecutor` that all jobs of a sweep share.
-
-    `signal_seconds`: how long before the time limit a job is told. UserError for what cannot be set.
-    """
-    given = dict(execution.slurm)
-    additional = given.pop(_ADDITIONAL, {})
-    if not isinstance(additional, Mapping):
-        raise UserError(f"execution.slurm.{_ADDITIONAL}: {brief(additional)} is no mapping of sbatch's options")
-    for name in (*given, *additional):
-        _refuse(name)
-    if given:
-        _check_names(given)
-    parameters: dict[str, Any] = {
-        "use_srun": False,
-        "cpus_per_task": execution.cores_per_run or 1,
-        "ntasks_per_node": 1,
-        # submitit's own default is 5 minutes
-        "time": None if execution.time_limit is None else max(1, math.ceil(execution.time_limit)),
-        **_with_memory(given),
-    }
-    if execution.gpus_per_run:
-        parameters["gpus_per_node"] = execution.gpus_per_run
-    # B: the signal goes to the job's shell, which is the worker.
-    signal = {} if execution.time_limit is None else {"signal": f"B:USR2@{signal_seconds}"}
-    return {**parameters, _ADDITIONAL: {**additional, **signal}}
-
-
-def _refuse(name: str) -> None:
-    instead = _SWEEPS_OWN.get(name.replace("-", "_"))
-    if instead is not None:
-        raise UserError(f"execution.slurm: {name} is the sweep's own; {instead}")
-
-
-def _check_names(given: Mapping[str, Any]) -> None:
-    known = {*the_submitit().SlurmExecutor._valid_parameters(), "mem_gb"} - {*_SWEEPS_OWN}
-    for name in given:
-        if name not in known:
-            rest = f"other options of sbatch go under {_ADDITIONAL}"
-            raise UserError(f"execution.slurm: {name} is not known{hint(name, known, rest)}")
-    setup = given.get("setup", [])
-    if not isinstance(setup, list) or not all(isinstance(line, str) for line in setup):
-        raise UserError(f"execution.slurm.setup: {brief(setup)} is no list of lines for the job's shell")
-
-
-def _with_memory(given: Mapping[str, Any]) -> dict[str, Any]:
-    """`mem_gb`, which submitit takes elsewhere, as sbatch's --mem in its own unit, of 2^20 bytes."""
-    parameters = dict(given)
-    if "mem_gb" in parameters:
-        memory = parameters.pop("mem_gb")
-        if "mem" in parameters:
-            raise UserError("execution.slurm: mem and mem_gb are both given; leave one out")
-        if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
-            raise UserError(f"execution.slurm.mem_gb: {brief(memory)} is no number above 0")
-        parameters["mem"] = f"{math.ceil(memory * 1024)}M"
-    return parameters

@@ -27,9 +27,11 @@ from moewright.sweeps.running.submitting import (
     write_trainer_folder,
 )
 from moewright.sweeps.running.sweep_state import SweepState, SweepStatus
+from moewright.sweeps.sbatch_options import sbatch_parameters
 from moewright.sweeps.sweep_answers import InvalidCell, SweepAnswer, TunedAnswer
 from moewright.sweeps.sweep_spec import Execution, LoadedSweep
 from moewright.sweeps.trainers import LAB
+from moewright.sweeps.trainers.cell_folders import write_lab_folder
 from moewright.sweeps.trainers.trainer import trainer_of
 
 
@@ -120,19 +122,22 @@ def sweep(
     folder = Path(out).absolute()
     check_folder(folder)
     planner = planner_in(folder, loaded)
-    runner = make_executor(executor, loaded.spec.execution, jobs)
-    if write_only and planner.trainer is None:
-        raise UserError("write-only: the lab's runs are the sweep's own; name another trainer with --trainer")
+    _check_executor(executor)
+    if write_only or planner.trainer is not None:
+        sbatch_parameters(loaded.spec.execution)  # its launch scripts have them, wherever they are started
     missing = None if write_only else missing_lab(needs_torch=planner.trainer is None)
     if missing is not None:
         raise UserError(missing)
+    runner = None if write_only else make_executor(executor, loaded.spec.execution, jobs)
     with submitting(folder):
         runs_beside(folder, planner, add)
         note_specification(folder, loaded.to_dict(), planner.code)
         told = reporter or _NoReports()
         for note in planner.trainer_notes:
             told.event(f"note: {note}")
-        if write_only:
+        if write_only and planner.trainer is None and "keep" in loaded.spec.execution.model_fields_set:
+            told.event("note: execution.keep is of the sweep's own jobs: what people start leaves its checkpoints")
+        if runner is None:
             return _write_folders(folder, planner)
         warning = runner.warning()
         if warning is not None:
@@ -144,14 +149,17 @@ def sweep(
 def _write_folders(folder: Path, planner: Planner) -> SweepResult:
     """The folders of all runs that can start and nobody began, for people to start."""
     state = SweepState(folder, planner)
-    written = []
+    places: dict[str, Path] = {}
     for run in state.plan.known:
         note_run(folder, planner, run)
         if state.observed[run.id].state != "running":
             place = write_trainer_folder(folder, planner, run)
-            state.look_at(run.id, sweep_time(folder))
-            if place is not None and state.observed[run.id].state not in ("done", "diverged"):
-                written.append(place / LAUNCH)
+            places[run.id] = place or write_lab_folder(folder, run.id, run.recipe, planner.spec.execution)
+    now, written = sweep_time(folder), []
+    for name, place in places.items():
+        state.look_at(name, now)
+        if state.observed[name].state not in ("done", "diverged"):
+            written.append(place / LAUNCH)
     return SweepResult(state.status(), tuple(written))
 
 
@@ -198,9 +206,13 @@ EXECUTORS: dict[str, Callable[[Execution, int | None], Executor]] = {
 
 def make_executor(name: str, execution: Execution, jobs: int | None) -> Executor:
     """An executor for so many jobs at a time. UserError for an unknown name, and for what it cannot do."""
+    _check_executor(name)
+    return EXECUTORS[name](execution, jobs)
+
+
+def _check_executor(name: str) -> None:
     if name not in EXECUTORS:
         raise UserError(f"executor: {brief(name)} is none of {', '.join(EXECUTORS)}")
-    return EXECUTORS[name](execution, jobs)
 
 
 def load_sweep(spec: "str | Path | dict[str, Any]", trainer: str | None = None) -> LoadedSweep:

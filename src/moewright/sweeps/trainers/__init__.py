@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 TRAINERS: Mapping[str, str] = {
     "olmo-core": "olmo_core_trainer.OlmoCoreTrainer",
+    "torchtitan": "torchtitan_trainer.TorchtitanTrainer",
     "megatron": "megatron_trainer.MegatronTrainer",
     "hf": "hf_trainer.HuggingFaceTrainer",
     "command": "command.CommandTrainer",

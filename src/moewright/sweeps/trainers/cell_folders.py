@@ -1,13 +1,22 @@
-"""Folders of runs that another trainer makes, written before it is started, and again where they would differ."""
+"""Folders of runs, written before their trainer is started, and again where they would differ."""
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from moewright.errors import UserError
+from moewright.experiment.recipe import Recipe
+from moewright.experiment.sweep_folder import launch_path, run_path
 from moewright.experiment.trainer_folder import LAUNCH, TRAINER, TrainerRecord, reopen
 from moewright.files import replaced, write_text
-from moewright.sweeps.trainers.launch_script import launch_script
+from moewright.foreign_text import to_json
+from moewright.sweeps.sweep_spec import Execution
+from moewright.sweeps.trainers.launch_script import lab_launch_script, launch_script
 from moewright.sweeps.trainers.trainer import CellRun, Trainer
+
+RECIPE = "recipe.json"
+"""What `moewright train` is told."""
 
 
 def write_cell_folder(out: Path, run: CellRun, trainer: Trainer) -> Path:
@@ -32,10 +41,31 @@ def write_cell_folder(out: Path, run: CellRun, trainer: Trainer) -> Path:
         notes=told.notes,
     )
     path = folder / TRAINER
-    if not path.is_file() or TrainerRecord.read(path) != record:
+    if _noted(path) != record:
         record.write(path)  # last: it says that the folder is complete
     reopen(folder)
     return folder
+
+
+def write_lab_folder(out: Path, run: str, recipe: Recipe, execution: Execution) -> Path:
+    """The recipe of a run of the lab's and the script that trains it, in a folder of their own. Raises OSError.
+
+    Not in the run's folder: that one is `moewright train`'s, which takes a new one or its own.
+    """
+    folder = launch_path(out, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / RECIPE
+    _write(path, to_json(json.dumps(recipe.to_dict(), indent=1)) + "\n")
+    _write(folder / LAUNCH, lab_launch_script(out, run, path, run_path(out, run), execution))
+    (folder / LAUNCH).chmod(0o755)
+    return folder
+
+
+def _noted(path: Path) -> TrainerRecord | None:
+    """What the file says; None: it is not there, or damaged. All of it follows from the specification."""
+    with suppress(UserError):
+        return TrainerRecord.read(path) if path.is_file() else None
+    return None
 
 
 def _write(path: Path, content: str | bytes | Path) -> None:

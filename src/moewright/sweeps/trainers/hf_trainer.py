@@ -1,7 +1,6 @@
 """transformers' Trainer: a training script in the run's folder, with the model's config.json."""
 
 import json
-from importlib import resources
 from typing import ClassVar
 
 from moewright.data.dataset import Dataset
@@ -12,7 +11,7 @@ from moewright.exporters.exported import Export, export_to
 from moewright.foreign_text import to_json
 from moewright.sweeps.trainers.expressible import exported_balance, refuse_settings
 from moewright.sweeps.trainers.recipe_values import recipe_values, token_files
-from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, processes
+from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, processes, script_text
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun
 
 _LACKS = {
@@ -74,12 +73,12 @@ class HuggingFaceTrainer(TorchTrainer):
             "arguments": self.arguments,
             "recipe": run.recipe.to_dict(),
         }
-        script = resources.files("moewright.sweeps.trainers").joinpath("templates/hf_train.py").read_text("utf-8")
         return CellFolder(
             files={
                 **{f"model/{name}": text for name, text in exported.files.items()},
                 "settings.json": to_json(json.dumps(settings, indent=1)) + "\n",
-                "train.py": script,
+                "train.py": script_text("hf_train.py"),
+                "recipe_data.py": script_text("recipe_data.py"),
             },
             command=self.start("train.py", run.execution),
             loss=LossPlace(metric="eval_loss", format="hf_trainer"),

@@ -1,11 +1,13 @@
 """launch.sh of a run: one start of its trainer, by a worker of the sweep or by people in their own way."""
 
+import sys
 from pathlib import Path
 
 from moewright.errors import UserError
 from moewright.experiment.sweep_folder import attempts_lock
 from moewright.experiment.trainer_folder import EXIT_CODE, OUTPUT, PRINTED
 from moewright.foreign_text import shell_words
+from moewright.sweeps.sbatch_options import sbatch_header, setup_lines
 from moewright.sweeps.sweep_spec import Execution
 
 HELD = "MOEWRIGHT_LOCK_IS_HELD"
@@ -13,23 +15,26 @@ HELD = "MOEWRIGHT_LOCK_IS_HELD"
 BUSY = 75
 """Exit code where another process is at the run: EX_TEMPFAIL of sysexits.h."""
 
-_SCRIPT = """#!/bin/bash
+_BEGIN = """#!/bin/bash
 {header}# Run {run}. Written by `moewright sweep`, which writes it again: what you change here is lost.
 cd {folder} || exit 1
 if [ -z "${{{held}:-}}" ]; then
   exec 9>>{lock}
-  if command -v flock >/dev/null && ! flock --nonblock 9; then
+  if ! command -v flock >/dev/null; then
+    echo "warning: flock is not here, so nothing keeps a second start of run {run} from running beside this one" >&2
+  elif ! flock --nonblock 9; then
     echo "another process is at run {run}" >&2
     exit {busy}
   fi
 fi
-if [ "$(cat {code} 2>/dev/null)" = 0 ]; then
+"""
+_SCRIPT = """if [ "$(cat {code} 2>/dev/null)" = 0 ]; then
   echo "run {run} has ended well; delete $PWD/{code} to start it again"
   exit 0
 fi
 rm -f {code}
 {fresh}mkdir -p {output}
-stopped=
+{setup}stopped=
 trap 'stopped=1' TERM INT
 (
 {command}
@@ -40,6 +45,12 @@ if [ -z "$stopped" ]; then
   echo "$code" >{code}.new && mv {code}.new {code}
 fi
 exit "$code"
+"""
+_SETUP = """# execution.slurm.setup: in a job that sbatch started; a worker's job has done it.
+if [ -n "${{SLURM_JOB_ID:-}}" ] && [ -z "${{{held}:-}}" ]; then
+  :
+{lines}
+fi
 """
 _FRESH = """# It cannot go on where it was: what an earlier start left is put aside.
 if [ -e {output} ] || [ -e {printed} ]; then
@@ -54,36 +65,36 @@ fi
 
 
 def launch_script(out: Path, run: str, folder: Path, command: str, resumes: bool, execution: Execution) -> str:
-    """The script of a run in the sweep's folder `out`; `folder` is the run's. UserError for paths of no shell."""
-    try:
-        lock, place = shell_words(attempts_lock(out, run)), shell_words(folder)
-    except ValueError as error:
-        raise UserError(f"out: {out} cannot be written in a script: {error}") from None
+    """The script of a run in the sweep's folder `out`; `folder` is the run's. UserError for paths of no shell,
+    and for parameters of Slurm that cannot be set."""
     names = {"output": OUTPUT, "printed": PRINTED}
-    return _SCRIPT.format(
-        header=_sbatch_header(run, execution),
+    return _begin(out, run, folder, execution) + _SCRIPT.format(
         run=run,
-        folder=place,
-        held=HELD,
-        lock=lock,
-        busy=BUSY,
         code=EXIT_CODE,
         fresh="" if resumes else _FRESH.format(**names),
+        setup=_setup(execution),
         command=command.rstrip("\n"),
         **names,
     )
 
 
-def _sbatch_header(run: str, execution: Execution) -> str:
-    """What sbatch reads from the script; elsewhere these are comments."""
-    options = {"job-name": f"moewright-{run}", "cpus-per-task": str(execution.cores_per_run or 1)}
-    if execution.gpus_per_run:
-        options["gpus-per-node"] = str(execution.gpus_per_run)
-    if execution.time_limit is not None:
-        options["time"] = str(max(1, round(execution.time_limit)))
-    for name in ("partition", "account", "qos", "constraint", "mem"):
-        if name in execution.slurm:
-            options[name] = str(execution.slurm[name])
-    if "mem_gb" in execution.slurm:
-        options["mem"] = f"{execution.slurm['mem_gb']}G"
-    return "".join(f"#SBATCH --{name}={' '.join(value.split())}\n" for name, value in options.items())
+def lab_launch_script(out: Path, run: str, recipe: Path, folder: Path, execution: Execution) -> str:
+    """The script of a run of the lab's in the sweep's folder `out`: it trains the file `recipe` in `folder`. UserError
+    as above."""
+    threads = f"export OMP_NUM_THREADS={execution.cores_per_run}\n" if execution.cores_per_run else ""
+    # The shell becomes the trainer, which thus hears of SIGTERM and keeps the lock.
+    train = shell_words(sys.executable, "-m", "moewright", "train", recipe, "--out", folder)
+    return f"{_begin(out, run, out, execution)}{_setup(execution)}{threads}exec {train}\n"
+
+
+def _begin(out: Path, run: str, folder: Path, execution: Execution) -> str:
+    try:
+        lock, place = shell_words(attempts_lock(out, run)), shell_words(folder)
+    except ValueError as error:
+        raise UserError(f"out: {out} cannot be written in a script: {error}") from None
+    return _BEGIN.format(header=sbatch_header(run, execution), run=run, folder=place, held=HELD, lock=lock, busy=BUSY)
+
+
+def _setup(execution: Execution) -> str:
+    lines = "\n".join(setup_lines(execution))
+    return _SETUP.format(held=HELD, lines=lines) if lines else ""

@@ -21,7 +21,7 @@ from moewright.exporters.megatron import ARGUMENTS
 from moewright.foreign_text import shell_words
 from moewright.sweeps.trainers.expressible import exported_balance, mixture_layers, refuse_settings
 from moewright.sweeps.trainers.recipe_values import recipe_values
-from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens
+from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, option_words
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun
 
 _LACKS = {
@@ -78,7 +78,7 @@ class MegatronTrainer(TorchTrainer):
 
     def cell(self, run: CellRun) -> CellFolder:
         """The arguments of the model and of the training, and the shards' indices."""
-        words = [*_arguments(run.recipe, run.dataset, run.folder), *_spelled(self.arguments)]
+        words = [*_arguments(run.recipe, run.dataset, run.folder), *option_words(self.arguments, dashes=True)]
         start = self.start(self.script, run.execution)
         return CellFolder(
             files={
@@ -140,7 +140,7 @@ def _arguments(recipe: Recipe, dataset: Dataset, folder: Path) -> list[str]:
     if recipe.recompute:
         pairs |= {"recompute-granularity": "full", "recompute-method": "uniform", "recompute-num-layers": 1}
     flags = ["exit-signal-handler", *(["bf16"] if recipe.precision == "bf16" else [])]
-    words = _spelled({**pairs, **dict.fromkeys(flags, True)})
+    words = option_words({**pairs, **dict.fromkeys(flags, True)})
     validation = list(dataset.validation.values())
     train = _prefixes(folder, "train", len(dataset.train.files))
     held = [
@@ -151,16 +151,6 @@ def _arguments(recipe: Recipe, dataset: Dataset, folder: Path) -> list[str]:
 
 def _prefixes(folder: Path, split: str, files: int) -> list[str]:
     return [str(folder / "data" / f"{split}-{number}") for number in range(files)]
-
-
-def _spelled(arguments: dict[str, object]) -> list[str]:
-    """Arguments as words: True is a flag, a list several values."""
-    words = []
-    for name, value in arguments.items():
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            words += map(str, value) if isinstance(value, list | tuple) else [str(value)]
-    return words
 
 
 def _as_array(name: str, words: Sequence[str]) -> str:

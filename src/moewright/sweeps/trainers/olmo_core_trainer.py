@@ -1,7 +1,6 @@
 """OLMo-core: a training script in the run's folder, with the model's config. Written for ai2-olmo-core 3.0.0."""
 
 import json
-from importlib import resources
 from typing import ClassVar
 
 from moewright.data.dataset import Dataset
@@ -13,7 +12,7 @@ from moewright.exporters.olmo_core import CONFIG, needs_fused
 from moewright.foreign_text import to_json
 from moewright.sweeps.trainers.expressible import exported_balance, refuse_settings
 from moewright.sweeps.trainers.recipe_values import recipe_values, token_files
-from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, processes
+from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, processes, script_text
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun
 
 _LACKS = {
@@ -69,12 +68,11 @@ class OlmoCoreTrainer(TorchTrainer):
             "end_of_document": run.dataset.end_of_document,
             "recipe": run.recipe.to_dict(),
         }
-        script = resources.files("moewright.sweeps.trainers").joinpath("templates/olmo_core_train.py")
         return CellFolder(
             files={
                 f"model/{CONFIG}": self._export(run.recipe).files[CONFIG],
                 "settings.json": to_json(json.dumps(settings, indent=1)) + "\n",
-                "train.py": script.read_text("utf-8"),
+                "train.py": script_text("olmo_core_train.py"),
             },
             command=self.start("train.py", run.execution),
             loss=LossPlace(metric="eval/lm/validation/CE loss", format="olmo_core"),

@@ -1,5 +1,7 @@
 """What trainers in PyTorch have in common: the interpreter of their environment, and how processes are started."""
 
+from collections.abc import Mapping
+from importlib import resources
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -45,6 +47,21 @@ class TorchTrainer(Trainer):
 def processes(execution: Execution) -> int:
     """Of a run: one for each of its GPUs, or one."""
     return execution.gpus_per_run or 1
+
+
+def script_text(name: str) -> str:
+    """A file of `templates/`, which is copied into runs' folders."""
+    return resources.files("moewright.sweeps.trainers").joinpath("templates", name).read_text("utf-8")
+
+
+def option_words(arguments: Mapping[str, object], dashes: bool = False) -> list[str]:
+    """Options as words: True is a flag, a list several values. `dashes`: in names, instead of underscores."""
+    words = []
+    for name, value in arguments.items():
+        words.append(f"--{name.replace('_', '-') if dashes else name}")
+        if value is not True:
+            words += map(str, value) if isinstance(value, list | tuple) else [str(value)]
+    return words
 
 
 def check_bare_tokens(dataset: Dataset, trainer: str) -> None:

@@ -1,7 +1,8 @@
 """One run of a sweep by transformers' Trainer: pretraining of the model in model/ on shards of tokens.
 
-Written by `moewright sweep`, with what it is told beside it in settings.json. It needs transformers 5, accelerate and
-numpy, and goes on from the newest checkpoint in output/: python train.py, or torchrun --nproc-per-node N train.py
+Written by `moewright sweep`, with what it is told beside it in settings.json, and recipe_data.py. It needs transformers
+5, accelerate and numpy, and goes on from the newest checkpoint in output/: python train.py, or torchrun
+--nproc-per-node N train.py
 """
 
 import json
@@ -9,12 +10,13 @@ import math
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
+from recipe_data import Joined, Sequences, passes, share
 from torch.nn.functional import cross_entropy
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 HERE = Path(__file__).resolve().parent
@@ -24,79 +26,6 @@ OUTPUT = HERE / "output"
 LENGTH = RECIPE["sequence_length"]
 SEQUENCES = RECIPE["batch_tokens"] // LENGTH  # of an optimizer step
 STEPS = SETTINGS["steps"]
-
-
-class Sequences(Dataset):
-    """Sequences of LENGTH tokens and the token after each, from shards of bare tokens seen as one long text."""
-
-    def __init__(self, files, count=None, seed=None):
-        """`seed`: an order of its own for each epoch, the lab's; None: as they lie. `count`: how many in all."""
-        self.parts = [np.memmap(path, dtype=SETTINGS["token_dtype"], mode="r") for path in files]
-        self.ends = np.cumsum([len(part) for part in self.parts])
-        self.own = (int(self.ends[-1]) - 1) // LENGTH
-        self.count, self.seed, self.orders = count or self.own, seed, {}
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        epoch, place = divmod(index, self.own)
-        if self.seed is not None:
-            if epoch not in self.orders:
-                self.orders = {epoch: order(self.own, self.seed, epoch)}
-            place = int(self.orders[epoch][place])
-        tokens = torch.from_numpy(self.read(place * LENGTH, (place + 1) * LENGTH + 1))
-        return {"input_ids": tokens[:-1], "labels": tokens[1:]}
-
-    def read(self, start, stop):
-        read = []
-        for part, end in zip(self.parts, self.ends, strict=True):
-            first = end - len(part)
-            if start < end and stop > first:
-                read.append(part[max(start - first, 0) : stop - first])
-        return np.concatenate(read).astype(np.int64)
-
-
-class Joined(Dataset):
-    """The first sequences of each validation set, one set after the other."""
-
-    def __init__(self, sets, most):
-        self.places = [(each, index) for each in sets for index in range(min(each.own, most or each.own))]
-
-    def __len__(self):
-        return len(self.places)
-
-    def __getitem__(self, index):
-        dataset, place = self.places[index]
-        return dataset[place]
-
-
-def order(size, seed, epoch):
-    """The lab's order of an epoch: by a key for each sequence, an output of SplitMix64."""
-
-    def mix(values):
-        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return values ^ (values >> np.uint64(31))
-
-    stream = mix(mix(np.array([seed % 2**64], dtype=np.uint64)) + np.uint64(epoch))
-    keys = mix(stream + np.arange(1, size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    return np.argsort(keys, kind="stable")
-
-
-def share(step):
-    """Share of the peak learning rate for a step, from 0."""
-    schedule, tokens, whole = RECIPE["schedule"], (step + 1) * RECIPE["batch_tokens"], RECIPE["train_tokens"]
-    warmup, floor = schedule["warmup_tokens"], schedule.get("final_share", 1.0)
-    if tokens <= warmup:
-        return tokens / warmup
-    if schedule["kind"] == "constant":
-        return 1.0
-    if schedule["kind"] == "wsd":
-        decay = schedule["decay_share"] * whole
-        return 1 - (1 - floor) * max(0.0, min(tokens, whole) - (whole - decay)) / decay
-    done = (min(tokens, whole) - warmup) / (whole - warmup)
-    return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
 
 
 @torch.no_grad()
@@ -171,13 +100,12 @@ class Rhythm(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         every, minutes = RECIPE["checkpoints"]["every_tokens"], RECIPE["checkpoints"]["every_minutes"]
         batch = RECIPE["batch_tokens"]
-        passed = every and state.global_step * batch // every > (state.global_step - 1) * batch // every
+        passed = passes(every, batch, state.global_step)
         late = minutes and time.monotonic() - self.saved > 60 * minutes
         if passed or late or self.stopped or state.global_step >= STEPS:
             control.should_save, self.saved = True, time.monotonic()
-        evaluate = RECIPE["evaluation"]["every_tokens"]
-        passed = evaluate and state.global_step * batch // evaluate > (state.global_step - 1) * batch // evaluate
-        control.should_evaluate = bool(passed) or state.global_step >= STEPS
+        passed = passes(RECIPE["evaluation"]["every_tokens"], batch, state.global_step)
+        control.should_evaluate = passed or state.global_step >= STEPS
         control.should_training_stop |= self.stopped
         return control
 
@@ -237,13 +165,14 @@ def main():
         }
     )
     rhythm = Rhythm()
-    sets = [Sequences(files) for files in SETTINGS["validation"].values()]
+    kind = SETTINGS["token_dtype"], LENGTH
+    sets = [Sequences(files, *kind) for files in SETTINGS["validation"].values()]
     trainer = Pretraining(
         model=model,
         args=arguments,
-        train_dataset=Sequences(SETTINGS["train_files"], STEPS * SEQUENCES, RECIPE["seed"]),
+        train_dataset=Sequences(SETTINGS["train_files"], *kind, STEPS * SEQUENCES, RECIPE["seed"]),
         eval_dataset=Joined(sets, RECIPE["evaluation"]["sequences"]),
-        optimizers=(adamw, torch.optim.lr_scheduler.LambdaLR(adamw, share)),
+        optimizers=(adamw, torch.optim.lr_scheduler.LambdaLR(adamw, partial(share, RECIPE))),
         callbacks=[rhythm],
     )
     trainer.first = 0 if checkpoint is None else int(checkpoint.name[11:])
