@@ -93,6 +93,7 @@ def test_published_sizes_of_tools() -> None:
         ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"}, "W4A16_AWQ"),
         ({"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 3}}}, "HQQ"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "transformers"),
+        ({"quant_method": "torchao", "quant_type": "int8_weight_only"}, "version 2"),
         (
             {
                 "quant_method": "compressed-tensors",
@@ -214,6 +215,31 @@ def test_fp8_as_transformers_lays_it_out(family: str) -> None:
         else:
             assert found.model is None
             assert picked in found.notes[0]
+
+
+WRITTEN = [
+    json.loads(line) for line in Path(__file__).with_name("written_by_tools.jsonl").read_text("utf-8").splitlines()
+]
+LEFT_OUT = {
+    **dict.fromkeys(("bitsandbytes nf4", "bitsandbytes nf4 twice"), "the length of its JSON, which follows the sizes"),
+    **dict.fromkeys(("W4A16", "W4A16_ASYM", "W8A16"), "weight_shape, whose type differs by version"),
+}
+
+
+@pytest.mark.parametrize("line", WRITTEN, ids=lambda line: f"{line['kind']} {line['family']}")
+def test_bytes_of_small_checkpoints_that_tools_wrote(line: dict[str, Any], tmp_path: Path) -> None:
+    """From the config alone, against the tensors in the files of `python -m tests.hf.tool_checkpoints`."""
+    (tmp_path / "config.json").write_text(json.dumps(line["config"]))
+    if line["side"] is not None:
+        (tmp_path / "hf_quant_config.json").write_text(json.dumps(line["side"]))
+    left_out = LEFT_OUT.keys() & {line["kind"], line["kind"].rpartition(" ")[2]}
+    assert published(tmp_path).total_bytes == pytest.approx(line["bytes"], rel=0.0003 if left_out else 0)
+
+
+def test_tools_of_every_kind_are_there() -> None:
+    assert len(WRITTEN) > 30
+    tools = {line["tool"].partition(" ")[0] for line in WRITTEN}
+    assert tools >= {"auto-round", "bitsandbytes", "compressed-tensors", "mlx-lm", "nvidia-modelopt", "torchao"}
 
 
 SMALL = {

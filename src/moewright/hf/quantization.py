@@ -231,7 +231,7 @@ def _modelopt_format(q: _Settings, algorithm: str) -> TensorFormat:
         "W4A16_NVFP4": _nvfp4_format(extra=4),
         "MXFP8": TensorFormat("mxfp8", 8, (1, 32), 8),
         "MXFP4": TensorFormat("mxfp4", 4, (1, 32), 8),
-        "W4A8_MXFP4_FP8": TensorFormat("mxfp4", 4, (1, 32), 8, matrix_extra=4),
+        "W4A8_MXFP4_FP8": TensorFormat("mxfp4", 4, (1, 32), 8),
         "W8A16": TensorFormat("int8", 8, (1, 0), 32),
     }
     if algorithm not in known:
@@ -330,7 +330,9 @@ def _compressed_tensors(q: _Settings, values: Mapping[str, Any], model_type: str
 def _awq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
     # casper-hansen/AutoAWQ, awq/modules/linear/gemm.py: qweight and qzeros (int32 words), scales (fp16); 4 bits only.
     bits, version = q.bits("bits" if "bits" in q.values else "w_bit", 4), q.text("version", "gemm").lower()
-    if version != "gemm" or bits != 4 or not q.flag("zero_point", True):
+    # auto-round keeps zero points of symmetric weights too
+    with_zeros = q.flag("zero_point", True) or q.text("provider") == "auto-round"
+    if version != "gemm" or bits != 4 or not with_zeros:
         raise UnknownStorageError(f"{q.prefix}: AWQ's files are known for version gemm, 4 bits and zero points only")
     stored = TensorFormat("int4", 4, (1, q.group(default=128)), 16 + 4)
     kept = q.patterns("modules_to_not_convert", part_of_word=True)
@@ -468,20 +470,21 @@ def _hqq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
 
 
 _TORCHAO: dict[str, TensorFormat] = {
-    # pytorch/ao, torchao/quantization/quant_api.py: a scale a row, unless a granularity is named.
-    "int8weightonly": TensorFormat("int8", 8, (1, 0), 16),
-    "int8dynamicactivationint8weight": TensorFormat("int8", 8, (1, 0), 16),
+    # pytorch/ao, torchao/quantization/quant_api.py: a scale in fp32 a row, unless a granularity is named; integers have
+    # a zero point of a byte too, in version 2 of their settings (files of 0.18).
+    "int8weightonly": TensorFormat("int8", 8, (1, 0), 32 + 8),
+    "int8dynamicactivationint8weight": TensorFormat("int8", 8, (1, 0), 32 + 8),
     "float8weightonly": TensorFormat("fp8", 8, (1, 0), 32),
     "float8dynamicactivationfloat8weight": TensorFormat("fp8", 8, (1, 0), 32),
 }
 
 
 def _torchao(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    stated = q.values.get("quant_type")
+    stated, version = q.values.get("quant_type"), 1
     settings = _Settings({}, q.prefix)
     if isinstance(stated, dict):
         inner = q.section("quant_type").section("default")
-        stated, settings = inner.text("_type"), inner.section("_data")
+        stated, settings, version = inner.text("_type"), inner.section("_data"), inner.integer("_version", 1)
     else:
         settings = q.section("quant_type_kwargs")
     if not isinstance(stated, str):
@@ -491,6 +494,8 @@ def _torchao(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme
         stored = TensorFormat("int4", 4, (1, settings.group(default=128)), 32)
     elif name in _TORCHAO:
         stored = _TORCHAO[name]
+        if stored.name == "int8" and version < 2:
+            raise UnknownStorageError(f"{q.prefix}: before version 2 of its settings torchao stored int8 in other ways")
     else:
         raise UnknownStorageError(f"{q.prefix}.quant_type {brief(stated)} is not understood")
     if "Group" in str(settings.values.get("granularity")) or "Block" in str(settings.values.get("granularity")):
