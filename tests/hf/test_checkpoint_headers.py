@@ -154,6 +154,51 @@ def test_pack_quantized_by_compressed_tensors(tmp_path: Path) -> None:
     assert by_headers.dtype == config_alone.dtype == "int4"
 
 
+BYTE = torch.uint8
+# Name, type and shape of the tensors of one matrix of 64 x 128, as each tool writes them.
+OF_A_MATRIX: dict[str, dict[str, tuple[torch.dtype, tuple[int, ...]]]] = {
+    "int8 by bitsandbytes": {
+        "weight": (torch.int8, (64, 128)),
+        "SCB": (torch.float32, (64,)),
+        "weight_format": (BYTE, ()),
+    },
+    "int8 by torchao": {
+        "_weight_qdata": (torch.int8, (64, 128)),
+        "_weight_scale": (torch.float32, (64, 1)),
+        "_weight_zero_point": (torch.int8, (64, 1)),
+    },
+    "fp8 by torchao": {
+        "_weight_qdata": (torch.float8_e4m3fn, (64, 128)),
+        "_weight_scale": (torch.float32, (64, 1)),
+    },
+    "mxfp8 by compressed-tensors": {"weight": (torch.float8_e4m3fn, (64, 128)), "weight_scale": (BYTE, (64, 4))},
+    "mxfp4 by mlx": {"weight": (torch.uint32, (64, 16)), "scales": (BYTE, (64, 4))},
+    "nvfp4 by mlx": {"weight": (torch.uint32, (64, 16)), "scales": (BYTE, (64, 8))},
+    "int4 by mlx": {
+        "weight": (torch.uint32, (64, 16)),
+        "scales": (torch.bfloat16, (64, 2)),
+        "biases": (torch.bfloat16, (64, 2)),
+    },
+    "nvfp4 by modelopt": {
+        "weight": (BYTE, (64, 64)),
+        "weight_scale": (torch.float8_e4m3fn, (64, 8)),
+        "weight_scale_2": (torch.float32, ()),
+        "input_scale": (torch.float32, ()),
+    },
+}
+
+
+@pytest.mark.parametrize("written", OF_A_MATRIX)
+def test_what_the_tensors_of_a_matrix_are(written: str, tmp_path: Path) -> None:
+    base, path = "model.layers.0.mlp.up_proj.", tmp_path / "model.safetensors"
+    save_file(
+        {base + name: torch.zeros(shape, dtype=kind) for name, (kind, shape) in OF_A_MATRIX[written].items()}, path
+    )
+    found = read_content([(file_ranges(path), path.name)], num_layers=1, bits=4).model
+    assert found.params_by_format == {written.partition(" ")[0]: 64 * 128}
+    assert found.total_bytes == data_bytes(tmp_path)
+
+
 def safetensors(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data

@@ -341,6 +341,15 @@ def test_what_nothing_uses_is_not_in_the_files() -> None:
     assert published(values | {"transformers_version": "5.24.0"}).total_bytes is None
 
 
+def test_a_class_in_a_list_keeps_nothing() -> None:
+    """Meta's FP8 folder of Llama 4 lists the class of its attention beside the names of what it keeps."""
+    settings = {"quant_method": "fp8", "weight_block_size": [32, 32], "modules_to_not_convert": ["lm_head"]}
+    with_class = {**settings, "modules_to_not_convert": ["lm_head", "Llama4TextAttention"]}
+    sizes = [published({**SMALL, "quantization_config": each}).total_bytes for each in (settings, with_class)]
+    assert sizes[0] is not None
+    assert sizes[0] == sizes[1]
+
+
 def test_some_experts_of_a_layer() -> None:
     settings = {
         "quant_method": "fp8",

@@ -168,10 +168,10 @@ def read_content(
 
 # Which tensors belong together
 
-_MAIN = ("weight", "weight_packed", "qweight", "blocks", "")
+_MAIN = ("weight", "weight_packed", "qweight", "_weight_qdata", "blocks", "")
 _COMPANION = re.compile(
     r"\.(weight_packed|qweight|weight_scale_inv|weight_scale_2|weight_scale|weight_global_scale|weight_zero_point"
-    r"|weight_shape|input_scale|input_global_scale|activation_scale|scales|qzeros|g_idx|scale|SCB|weight_format"
+    r"|weight_shape|_weight_qdata|_weight_scale|_weight_zero_point|input_scale|input_global_scale|activation_scale|scales|qzeros|g_idx|scale|SCB|weight_format"
     r"|weight\.(?:absmax|quant_map|nested_absmax|nested_quant_map|quant_state\..*)|absmax|weight)$"
 )
 _FUSED_COMPANION = re.compile(r"_(blocks|scales|scale_inv)$")
@@ -193,6 +193,7 @@ def _split(name: str) -> tuple[str, str]:
     return name, ""
 
 
+_SCALES = ("weight_scale", "_weight_scale", "scales", "scale", "scale_inv")
 _FLOATS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64"}
 
 
@@ -200,9 +201,9 @@ def _format(main: HeaderTensor, parts: Mapping[str, HeaderTensor], bits: int | N
     """The format of a tensor with its companions, and its parameters; None where the bits of a word are not known."""
     if main.dtype in _FLOATS:
         return _FLOATS[main.dtype], main.elements
+    scales = next((parts[name] for name in _SCALES if name in parts), None)
     if main.dtype.startswith("F8"):
-        return "fp8", main.elements
-    scales = parts.get("weight_scale") or parts.get("scales") or parts.get("scale") or parts.get("scale_inv")
+        return _with_scales(8, main.elements, scales) or "fp8", main.elements
     if any(part.startswith("weight.quant_state") for part in parts):
         kind = next(part for part in parts if part.startswith("weight.quant_state")).rpartition("__")[2]
         return kind, 2 * main.elements
@@ -215,6 +216,8 @@ def _format(main: HeaderTensor, parts: Mapping[str, HeaderTensor], bits: int | N
         if scales.dtype in ("F8_E8M0", "U8") and per_scale == 16:
             return "mxfp4", 2 * main.elements
         return "int8", main.elements
+    if main.dtype == "I8" and "SCB" in parts:  # bitsandbytes
+        return "int8", main.elements
     if main.dtype == "F4":
         return "fp4", main.elements
     if main.dtype in ("I32", "U32") and len(parts) > 1:
@@ -224,8 +227,19 @@ def _format(main: HeaderTensor, parts: Mapping[str, HeaderTensor], bits: int | N
         if "g_idx" in parts:
             inputs = parts["g_idx"].shape[0]
             return f"int{32 * main.shape[0] // max(inputs, 1)}", inputs * main.shape[-1]
-        return (f"int{bits}", main.elements * 32 // bits) if bits else ("packed", None)
+        if not bits:
+            return "packed", None
+        elements = main.elements * 32 // bits
+        return _with_scales(bits, elements, scales) or f"int{bits}", elements
     return main.dtype.lower(), main.elements
+
+
+def _with_scales(bits: int, elements: int, scales: HeaderTensor | None) -> str | None:
+    """The format of floats whose scales have a byte for every 32 or 16 of them; None where they have other scales."""
+    if scales is None or scales.dtype not in ("U8", "F8_E8M0"):
+        return None
+    by_group = {32: f"mxfp{bits}", 16: "nvfp4" if bits == 4 else None}
+    return by_group.get(elements // max(scales.elements, 1))
 
 
 def packed_bits(config: Mapping[str, Any]) -> int | None:

@@ -122,6 +122,8 @@ def unknown_entries(patterns: ModulePatterns, num_layers: int) -> list[str]:
     for entry in patterns.entries:
         layer = re.search(r"\blayers\\?\.(\d+)", entry)
         beyond = layer is not None and int(layer[1]) >= num_layers
-        if entry not in patterns.fitted and not beyond and not _NO_MATRIX.search(entry):
+        # the class of a module that is no linear layer, which compressed-tensors looks for among such layers
+        is_class = re.fullmatch(r"[A-Z]\w+", entry) is not None and entry != "Linear"
+        if entry not in patterns.fitted and not beyond and not is_class and not _NO_MATRIX.search(entry):
             found.append(entry)
     return found
