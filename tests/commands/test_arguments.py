@@ -430,7 +430,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"path": "{tmp}", "out": "{tmp}/report.html"},
         {"path": "olmoe", "out": "{tmp}/report.html"},
         {"path": "README.md", "out": "{tmp}/report.html"},
-        {"path": "examples/sweeps/tiny.yaml", "out": "{tmp}/report.html"},
+        {"path": "examples/small_mixtures/space.yaml", "out": "{tmp}/report.html"},
         {"path": [OLMOE, "examples/train/tiny.yaml"], "out": "{tmp}/report.html"},
         {"path": [OLMOE, "x" * 300], "out": "{tmp}/report.html"},
         {"path": OLMOE, "out": OLMOE},

@@ -13,13 +13,14 @@ import pytest
 import moewright
 from moewright.errors import UserError
 from moewright.report.page import page_writing
+from moewright.report.page.page_assembly import make_blocks
 from moewright.report.page.page_blocks import CHAPTERS, data_html
 from moewright.report.page.page_sources import PageSource, read_sources
 from moewright.report.page.sections.design_section import design_blocks
 from tests.hostile import TEXTS, active_parts
 
 TABLE, LAW = "examples/small_mixtures/runs.parquet", "examples/small_mixtures/zhao2025.json"
-MODEL = "examples/configs/olmoe-1b-7b.json"
+MODEL, SWEEP = "examples/configs/olmoe-1b-7b.json", "examples/small_mixtures/sweep.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = moewright.plan(MODEL, hardware="H100", devices=8, top=3)
     (made / "plan.json").write_text(json.dumps(plan.to_dict()), encoding="utf-8")
     serving = moewright.plan(MODEL, hardware="H100", devices=8, serve=True, top=3)
+    chosen = moewright.next_runs(TABLE, spend=1e16, most=3, hardware="H100")
+    (made / "next.json").write_text(json.dumps(chosen.to_dict()), encoding="utf-8")
     (made / "serving.json").write_text(json.dumps(serving.to_dict()), encoding="utf-8")
     return made
 
@@ -43,6 +46,8 @@ def test_kinds_are_told_by_content(folder: Path, tmp_path: Path) -> None:
         TABLE: "table",
         folder / "plan.json": "plan",
         folder / "serving.json": "plan",
+        folder / "next.json": "next",
+        SWEEP: "sweep",
         MODEL: "model",
         "dbrx": "model",
     }
@@ -175,6 +180,21 @@ def test_watching_ends_where_nobody_is_at_a_run(tmp_path: Path, monkeypatch: pyt
     page_writing.write_report(["runs"], "report.html", "html", None, True, deliver)
     assert "the page reads itself again" not in texts[-1], "all are done"
     assert next(looks, None) is None
+
+
+def test_what_to_run_next_is_the_last_chapter(folder: Path, tmp_path: Path) -> None:
+    moewright.make_report([folder / "next.json", SWEEP, TABLE], tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert Headings(text).chapters[-2:] == ["next", "colophon"]
+    record = json.loads((folder / "next.json").read_text(encoding="utf-8"))
+    blocks = make_blocks(read_sources([folder / "next.json", SWEEP]), is_html=False)
+    runs, sweep = (html.unescape(block.markdown) for block in blocks)
+    for run in record["chosen"]:
+        assert f"| {run['name']} | {run['doubt_after']:.4f} | {run['train_flops']:.3g} |" in runs
+    assert f"in doubt after them: **{record['after']:.4f} nats**" in runs
+    cells = 3 * (3 * 3 + 3)
+    assert f"cells: **{cells}**" in sweep
+    assert f"moewright sweep {SWEEP} --out runs" in sweep
 
 
 def test_an_interrupted_watch_leaves_a_page_at_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,8 @@ def one_of_each() -> dict[str, Any]:
         moewright.inspect(model, hardware="H100", devices=16),
         moewright.inspect([model, "glm-4.5-air", "kimi-k2"], hardware="H100", devices=16),
         moewright.predict("olmoe-1b-7b", "5T"),
+        moewright.predict(["qwen3-30b-a3b", "olmoe-1b-7b"], "2T"),
+        moewright.describe_laws(evidence=True),
         moewright.plan("olmoe-1b-7b", hardware="H100", devices=64, price="H100=2.5", train_tokens="1T"),
         moewright.plan("olmoe-1b-7b", hardware="H100", devices=8, serve=True),
         moewright.fit(table, law="hoffmann2022", bootstrap=20, holdout="largest:0.1"),

@@ -37,8 +37,8 @@ def make_report(
     ('mixtral-8x7b and olmoe-1b-7b',)
 
     Args:
-        path: A design's folder or JSON, a fitted law, a run table, a folder of runs or of a sweep, a plan's JSON, a
-            model's config or name; several become one page.
+        path: A design's folder or JSON, a fitted law, a run table, a folder of runs or of a sweep, a sweep's
+            specification, the JSON of plan or next, a model's config or name; several become one page.
         out: File to write: report.html.
         format: html, or md for a pull request.
         title: Heading of the page. [default: made of what it shows]

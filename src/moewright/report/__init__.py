@@ -47,7 +47,17 @@ SECTIONS: dict[str, str] = {
 command loads what its own result needs and nothing else."""
 
 
-EXPLAINED = ("Inspection", "InspectionComparison", "LayoutPlan", "ServingPlan", "Prediction", "Fit", "LawList")
+EXPLAINED = (
+    "Inspection",
+    "InspectionComparison",
+    "LayoutPlan",
+    "ServingPlan",
+    "Prediction",
+    "JudgedModels",
+    "Fit",
+    "LawList",
+    "Evidence",
+)
 """Results whose sections leave out what `--explain` shows. `Designs` knows itself whether it is to be explained."""
 
 

@@ -36,19 +36,22 @@ def print_evidence(console: Screen, found: Evidence) -> None:
     console.print()
     heads = "".join(f"{head:>4} " for head in (*SHORT_LAWS.values(), *SHORT_COMBINED.values()))
     console.print(styled("[bold]{}[/bold]", f"{'':14}{'n':>4} {heads}{'all':>8}{'judge':>8}"))
-    for kind in PRINTED_KINDS:
+    for kind in PRINTED_KINDS if console.explain else (NUMBER, ALIKE):
         console.print(styled("[bold]{}[/bold]", kind))
         for table in found.tables:
             scores = found.of(table.name, kind)
             if scores:
                 console.print(_line(table.name, scores))
-    console.print()
+    if console.explain:
+        console.print()
     for line in (
         "Share of pairs ranked right; *: runs that the law was fitted to, left out of the",
         "five columns on the right. mini, mean, majo: least worst regret, least mean",
         "regret, majority. all (unanimous), judge: right/share decided. More: --json.",
     ):
         console.print(line)
+    if not console.explain:
+        console.point_to("width and depth; expert size, shared experts and all at fixed sizes")
 
 
 def _line(name: str, scores: dict[str, EvidenceScore]) -> str:

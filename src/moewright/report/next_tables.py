@@ -10,7 +10,7 @@ from moewright.quantities import format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
 
-_WHAT = {
+DOUBT_WORDS = {
     "forecast": "half of the 90 % interval",
     "design": "expected regret of the design that looks best",
     "compare": "expected regret of the model that looks better",
@@ -21,7 +21,7 @@ _MOST_SETTINGS = 4
 def print_next(console: Screen, found: NextRuns) -> None:
     """Print the verdict, the runs in order, what is believed of the targets, and on what it rests."""
     record = found.record
-    console.print(styled("[bold]{}[/bold]", _verdict(record)))
+    console.print(styled("[bold]{}[/bold]", next_verdict(record)))
     if record.chosen:
         console.print()
         console.print(_runs(record))
@@ -37,8 +37,9 @@ def print_next(console: Screen, found: NextRuns) -> None:
         console.print(f"- {message}")
 
 
-def _verdict(record: NextRunsRecord) -> str:
-    what, number = _WHAT[record.purpose], len(record.chosen)
+def next_verdict(record: NextRunsRecord) -> str:
+    """Whether the runs settle the question, and at what cost, in a sentence."""
+    what, number = DOUBT_WORDS[record.purpose], len(record.chosen)
     runs = f"{number} run{'s' if number != 1 else ''}, {record.spent:.3g} FLOPs"
     if record.hours is not None:
         low, high = record.hours

@@ -19,12 +19,14 @@ def print_verdicts(console: Screen, judged: JudgedModels) -> None:
     of = "" if unique is None else f", {format_count(unique)} of them different"
     console.print(f"Each trained on {tokens} tokens{of}.")
     if len(judged.pairs) == 1:
-        _print_grounds(console, judged.pairs[0])
+        (_print_grounds if console.explain else _print_in_short)(console, judged.pairs[0])
     else:
         console.print("On what one of these rests: `moewright predict` with those two alone.")
     for prediction in judged.predictions:
         for warning in prediction.warnings:
             console.print(styled("[yellow]note:[/yellow] {}: {}", prediction.model, warning))
+    if len(judged.pairs) == 1 and not console.explain:
+        console.point_to("what they differ in by how much, why that is open, what each law says")
 
 
 def _line(pair: JudgedPair) -> object:
@@ -44,6 +46,21 @@ def _line(pair: JudgedPair) -> object:
         f"{most:.3f}",
         pair.reason,
     )
+
+
+def _print_in_short(console: Screen, pair: JudgedPair) -> None:
+    if pair.differs:
+        axes = (f"{each.axis.replace('_', ' ')}{' (open)' if each.open is not None else ''}" for each in pair.differs)
+        console.print(styled("They differ in {}.", ", ".join(axes)))
+        heard = [each for each in pair.laws if each.difference is not None]
+        silent = [each.law for each in pair.laws if each.difference is None]
+        said = ", ".join(f"{each.law} {_said(pair, each)}" if pair.decided else each.law for each in heard)
+        of = ", first less second in nats" if pair.decided else ""
+        console.print(styled("Laws{}: {}.", of, said or "none is heard"))
+        if silent:
+            console.print(styled("Not heard: {}.", ", ".join(silent)))
+    for assumption in pair.assumes:
+        console.print(styled("- {}", assumption))
 
 
 def _print_grounds(console: Screen, pair: JudgedPair) -> None:

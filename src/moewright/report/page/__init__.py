@@ -21,6 +21,8 @@ PAGE_SECTIONS: Mapping[SourceKind, Sequence[str]] = {
     "table": ("run_section.table_blocks",),
     "runs": ("run_section.folder_blocks",),
     "plan": ("plan_section.plan_blocks",),
+    "next": ("next_section.next_blocks",),
+    "sweep": ("next_section.sweep_blocks",),
 }
 """By kind of source: functions of modules in `sections/`, in the order of their blocks; loaded when they are needed."""
 HTML_SECTIONS: Mapping[SourceKind, Sequence[str]] = {"design": ("what_if_section.what_if_blocks",)}

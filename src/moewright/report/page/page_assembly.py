@@ -163,6 +163,8 @@ KIND_WORDS = {
     "table": "a run table",
     "runs": "runs of a folder",
     "plan": "a plan",
+    "next": "runs to make next",
+    "sweep": "a sweep to make",
 }
 
 

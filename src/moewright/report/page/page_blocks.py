@@ -25,6 +25,8 @@ CHAPTERS: Mapping[Chapter, str] = {
 }
 """In the order of the argument, with their headings."""
 
+FIRST_ROWS = 50
+"""Of a table that are seen at first, as in `assets/page.js`."""
 _HAS_A_LETTER = 999.5  # what three digits make 1,000
 _BIG, _LARGEST_WITH_A_LETTER = 1e5, 1e15
 OriginKind = Literal["exact", "modelled", "assumed", "measured"]
@@ -191,9 +193,14 @@ def list_markdown(texts: Sequence[str]) -> str:
 
 
 def grid_html(grid: PageGrid) -> str:
-    """The table with its caption, headings that sort, and a field that filters."""
+    """The table with its caption, headings that sort, and a field that filters.
+
+    Rows after the first are values for the script, which makes elements of those that are to be seen.
+    """
     head = "".join(_heading_html(column, grid.sorts) for column in grid.columns)
-    body = "".join(_row_html(grid, place) for place in range(len(grid.rows)))
+    first = FIRST_ROWS if not grid.origins else len(grid.rows)
+    body = "".join(_row_html(grid, place) for place in range(min(first, len(grid.rows))))
+    later = [_row_values(grid, place) for place in range(first, len(grid.rows))]
     extra = any(column.is_extra for column in grid.columns)
     attributes = f'id="{grid.name}" class="grid"' + (' data-extra="yes"' if extra else "")
     attributes += ' data-filter="yes"' if grid.filters else ""
@@ -201,7 +208,18 @@ def grid_html(grid: PageGrid) -> str:
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{grid.name}-caption"><table {attributes}>'
         f'<caption id="{grid.name}-caption">{to_html(grid.caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>\n"
+        + (data_html(f"{grid.name}-rows", later) if later else "")
     )
+
+
+def _row_values(grid: PageGrid, place: int) -> list[Any]:
+    """The row's classes, then each cell: its text, or text, value and mark."""
+    cells: list[Any] = [grid.classes[place] if grid.classes else ""]
+    for cell in grid.rows[place]:
+        assert cell.origin is None, "rows that come later have no origins of their own"
+        value = None if cell.value is None else float(f"{cell.value:.12g}")
+        cells.append(cell.text if value is None and not cell.mark else [cell.text, value, *filter(None, [cell.mark])])
+    return cells
 
 
 def _heading_html(column: PageColumn, sorts: bool) -> str:
@@ -247,14 +265,16 @@ def grid_markdown(grid: PageGrid, most: int = 50) -> str:
     return text + (f"\nand {rest:,} more rows\n" if rest > 0 else "")
 
 
-def plot_html(name: str, caption: str, description: str) -> str:
+def plot_html(name: str, caption: str, description: str, origin: Origin) -> str:
     """The place of a plot, whose values are the block's data of that name.
 
-    `description` is what a screen reader says in the picture's place; the caption stands below it.
+    `description` is what a screen reader says in the picture's place; the caption stands below it. The origin is that
+    of all its values.
     """
     return (
-        f'<figure class="plot" data-plot="{name}"><div class="canvas" role="img" aria-label="{to_html(description)}">'
-        f"</div><figcaption>{to_html(caption)}</figcaption></figure>\n"
+        f'<figure class="plot" data-plot="{name}"><div class="canvas" role="img" tabindex="0" '
+        f'aria-label="{to_html(description)}"{origin_attributes(origin)}></div>'
+        f"<figcaption>{to_html(caption)}</figcaption></figure>\n"
     )
 
 

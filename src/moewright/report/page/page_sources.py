@@ -16,10 +16,10 @@ from moewright.report.page.design_words import LAW_FOLDER, SPACE_FILE, ToldFiles
 if TYPE_CHECKING:
     from moewright.laws import FittedLaw
 
-SourceKind = Literal["design", "model", "law", "table", "runs", "plan"]
+SourceKind = Literal["design", "model", "law", "table", "runs", "plan", "next", "sweep"]
 UNDERSTOOD = (
-    "a design's folder or JSON, a fitted law, a run table, a folder of runs or of a sweep, a plan's JSON, a model's "
-    "config or name"
+    "a design's folder or JSON, a fitted law, a run table, a folder of runs or of a sweep, a sweep's "
+    "specification, the JSON of plan or next, a model's config or name"
 )
 DESIGNS, TABLES = "designs.json", (".csv", ".parquet", ".jsonl")
 _MAPPINGS = (".json", ".yaml", ".yml")
@@ -33,7 +33,8 @@ class PageSource:
     """As the user wrote it."""
     kind: SourceKind
     value: Any
-    """DesignsRecord, Loaded, FittedLaw, DataFrame, RunTable, LayoutPlanRecord or ServingPlanRecord by kind."""
+    """DesignsRecord, Loaded, FittedLaw, DataFrame, RunTable, LayoutPlanRecord or ServingPlanRecord, NextRunsRecord or
+    LoadedSweep by kind."""
     number: int
     """Of all sources, from 1."""
     path: Path | None = None
@@ -120,6 +121,14 @@ def _records(path: Path, values: Mapping[str, Any]) -> Iterator[tuple[SourceKind
         from moewright import laws
 
         yield "law", laws.load(path)
+    if written.startswith("moewright-sweep/"):
+        from moewright.sweeps.sweep_spec import LoadedSweep
+
+        yield "sweep", LoadedSweep.load(path)
+    if "chosen" in values and "first_batch" in values:
+        from moewright.laws.selection.run_choice import NextRunsRecord
+
+        yield "next", NextRunsRecord.from_dict(values, path)
     if "layouts" in values and "software" in values:
         from moewright.hardware.serving_record import ServingPlanRecord
 

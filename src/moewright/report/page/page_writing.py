@@ -72,7 +72,14 @@ def title_of(sources: Sequence[PageSource]) -> str:
         return " and ".join((", ".join(models[:-1]), models[-1])) if len(models) > 1 else models[0]
     if laws := [source.value.name for source in sources if source.kind == "law"]:
         return f"{laws[0]}, fitted"
-    return f"{'Runs' if sources[0].kind in ('runs', 'table') else 'Layouts'} of {Path(sources[0].given).name}"
+    words = {
+        "runs": "Runs of",
+        "table": "Runs of",
+        "plan": "Layouts of",
+        "next": "What to run next by",
+        "sweep": "Runs of",
+    }
+    return f"{words[sources[0].kind]} {Path(sources[0].given).name}"
 
 
 def _options(out: str, format: PageFormat, title: str | None) -> dict[str, str]:

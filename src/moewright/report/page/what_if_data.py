@@ -179,8 +179,11 @@ class _Recording:
         return self._program.add(judge.evaluate(at))
 
     def program(self) -> dict[str, Any]:
+        operations = list(dict.fromkeys(step[0] for step in self._program.steps))
+        places = {name: place for place, name in enumerate(operations)}
         return {
-            "steps": self._program.steps,
+            "operations": operations,
+            "steps": [[places[name], *rest] for name, *rest in self._program.steps],
             "carried": [_encoded(values.astype("<f8")) for values in self._program.carried],
         }
 

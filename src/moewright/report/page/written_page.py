@@ -13,7 +13,7 @@ class PageSourceRecord(Record):
     """One path, and what it was taken for."""
 
     path: str
-    kind: Literal["design", "model", "law", "table", "runs", "plan"]
+    kind: Literal["design", "model", "law", "table", "runs", "plan", "next", "sweep"]
     sha256: Sha256 | None
     """Of the file that says what it is; null for names and for folders of runs."""
 

@@ -109,10 +109,37 @@ const moewright = (() => {
   });
 
   // Tables: sort by a heading, filter by words, more columns and rows on demand, arrow keys between cells.
-  const FIRST_ROWS = 50;
-  function valueOf(row, column) {
+  const FIRST_ROWS = 50, MORE_ROWS = 200;
+  // The rows of a table in their order, as elements or, until they are first seen, as values.
+  function entriesOf(table) {
+    if (table.entries) return table.entries;
+    const later = document.getElementById(`data-${table.id}-rows`);
+    table.entries = [...table.tBodies[0].rows].map((row) => ({ row }));
+    if (later) table.entries.push(...JSON.parse(later.textContent).map(([kind, ...cells]) => ({ kind, cells: cells.map((cell) => (Array.isArray(cell) ? cell : [cell])) })));
+    return table.entries;
+  }
+  function valueOf({ row, cells }, column) {
+    if (cells) { const [text, value = null] = cells[column]; return value === null ? text.trim() : value; }
     const cell = row.cells[column];
     return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
+  }
+  function textOf(entry) {
+    entry.text = entry.text || (entry.cells ? entry.cells.map(([text, , mark = ""]) => `${text} ${mark}`).join(" ") : entry.row.textContent).toLowerCase();
+    return entry.text;
+  }
+  function makeRow(table, { kind, cells }) {
+    const row = line("tr", "");
+    row.className = kind;
+    const heads = table.tHead.rows[0].cells;
+    cells.forEach(([text, value = null, mark], column) => {
+      const cell = line(column ? "td" : "th", text);
+      if (!column) cell.scope = "row";
+      cell.className = column ? heads[column].className : `text ${heads[column].className}`;
+      if (value !== null) cell.dataset.value = value;
+      if (mark) cell.append(" ", Object.assign(line("span", mark), { className: "mark" }));
+      row.append(cell);
+    });
+    return row;
   }
   function compare(one, other) {
     if (typeof one === "number" && typeof other === "number") return one - other;
@@ -126,30 +153,33 @@ const moewright = (() => {
     const down = heading.getAttribute("aria-sort") === "ascending";
     headings.forEach((each) => each.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const body = table.tBodies[0];
     const missing = (value) => value === "-" || value === "";
-    const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
-    rows.sort(([one], [other]) => {
+    const entries = entriesOf(table).map((entry) => [valueOf(entry, column), entry]);
+    entries.sort(([one], [other]) => {
       if (missing(one) || missing(other)) return missing(one) - missing(other);
       return down ? compare(other, one) : compare(one, other);
     });
-    body.append(...rows.map(([, row]) => row));
-    show(table);
+    table.entries = entries.map(([, entry]) => entry);
+    show(table, true);
     say(`sorted by ${heading.textContent.trim()}, ${down ? "descending" : "ascending"}`);
   }
   // Which rows are seen: those that every filter lets through, the first ones of them until all are asked for.
-  function show(table) {
+  function show(table, isMoved = false) {
     const words = (table.filterText || "").toLowerCase().split(/\s+/).filter(Boolean);
     let fit = 0;
-    for (const row of table.tBodies[0].rows) {
-      const text = words.length ? row.textContent.toLowerCase() : "";
-      const fits = words.every((word) => text.includes(word)) && (table.rowTests || []).every((test) => test(row));
+    for (const entry of entriesOf(table)) {
+      const text = words.length ? textOf(entry) : "";
+      const fits = words.every((word) => text.includes(word)) && (table.rowTests || []).every((test) => test(entry.row));
       fit += fits;
-      row.hidden = !fits || (fit > FIRST_ROWS && !table.showsAll);
+      const isSeen = fits && fit <= (table.most || FIRST_ROWS);
+      if (isSeen && !entry.row) { entry.row = makeRow(table, entry); isMoved = true; }
+      if (entry.row) entry.row.hidden = !isSeen;
     }
+    if (isMoved) table.tBodies[0].append(...entriesOf(table).filter(({ row }) => row).map(({ row }) => row));
     if (table.more) {
-      table.more.hidden = fit <= FIRST_ROWS || table.showsAll;
-      table.more.textContent = `Show all ${fit.toLocaleString("en")} rows`;
+      const most = table.most || FIRST_ROWS;
+      table.more.hidden = fit <= most;
+      table.more.textContent = fit - most <= MORE_ROWS ? `Show all ${fit.toLocaleString("en")} rows` : `Show ${MORE_ROWS} more of ${fit.toLocaleString("en")} rows`;
     }
     if (table.counted) table.counted.textContent = words.length ? `${fit.toLocaleString("en")} rows` : "";
   }
@@ -185,9 +215,9 @@ const moewright = (() => {
     }
     if (table.dataset.extra)
       bar(table).append(checkbox("all columns", false, (on) => { if (on) table.dataset.all = "yes"; else delete table.dataset.all; }));
-    if (table.tBodies[0].rows.length > FIRST_ROWS) {
+    if (entriesOf(table).length > FIRST_ROWS) {
       table.more = Object.assign(document.createElement("button"), { type: "button" });
-      table.more.addEventListener("click", () => { table.showsAll = true; show(table); });
+      table.more.addEventListener("click", () => { table.most = (table.most || FIRST_ROWS) + MORE_ROWS; show(table); });
       table.closest(".scroll").after(table.more);
     }
     const first = table.tBodies[0].rows[0];

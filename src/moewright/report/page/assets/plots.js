@@ -97,6 +97,28 @@
       },
     };
     const plot = new uPlot(options, rows, place);
+    if (!many && spec.series.length > 1) {
+      const key = document.createElement("p");
+      key.className = "series-key";
+      for (const one of spec.series) {
+        const mark = document.createElement("span"), name = document.createElement("span");
+        mark.style.background = `var(--plot-${one.group % 6})`;
+        name.append(mark, one.name);
+        key.append(name);
+      }
+      place.after(key);
+    }
+    // Arrow keys go from value to value.
+    place.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const now = plot.cursor.idx ?? (step > 0 ? -1 : spec.x.length);
+      const next = Math.min(Math.max(now + step, 0), spec.x.length - 1);
+      const shown = rows.slice(1).map((values) => values[next]).find((value) => value !== null && value !== undefined);
+      plot.setCursor({ left: plot.valToPos(spec.x[next], "x"), top: shown === undefined ? 0 : plot.valToPos(shown, "y") });
+      moewright.say(pointed.textContent);
+    });
     pointed.className = "pointed";
     pointed.textContent = words(plot, spec, series);
     place.after(pointed);

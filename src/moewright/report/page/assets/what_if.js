@@ -79,7 +79,8 @@ function decoded(text, Kind) {
 // most of each limit, the place of the training, names of laws, a preference, tokens generated in the model's life (0: no
 // such bill), prices of a device-hour {train, serve} (0: unknown).
 function openWhatIf(data) {
-  const { steps, count } = data;
+  const { count } = data;
+  const steps = data.steps.map(([operation, ...rest]) => [data.operations[operation], ...rest]);
   const sizes = {};
   for (const table of data.tables) {
     const places = decoded(table.places, Uint16Array);
@@ -304,12 +305,16 @@ function openWhatIf(data) {
     return life(setting, data.served[served].bill.devices, batches, model.hours[setting.training].map((hours) => Float64Array.of(hours)));
   }
 
-  // The columns that all designs need at any setting, a few a call: a page asks for them while nobody moves anything.
+  // The columns that all designs need at any setting, one a call: a page asks for them while nobody moves anything.
+  // Gives true when those of the first training are there.
   function* prepare(first) {
+    for (const limit of data.limits) { column(limit.cost); yield false; }
     const places = [...data.trainings.keys()].sort((a, b) => Math.abs(a - first) - Math.abs(b - first));
-    for (const place of places)
+    for (const place of places) {
       for (const law of data.laws)
-        for (const step of new Set([...law.readings.heard, ...law.readings.own])) { columnsAt(place, [step]); yield; }
+        for (const step of new Set([...law.readings.heard, ...law.readings.own])) { columnsAt(place, [step]); yield false; }
+      yield place === first;
+    }
   }
 
   return { sizes, decide, column, columnsAt, valuesAt, beside, prepare };

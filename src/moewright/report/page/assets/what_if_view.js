@@ -17,7 +17,7 @@
     return made;
   }
   const bytes = (value) => `${moewright.count(value).replace(/([KMBT]?)$/, (letter) => ({ K: " kB", M: " MB", B: " GB", T: " TB" })[letter] || " B")}`;
-  const three = (value) => (value >= 1e4 ? moewright.count(value, 3) : String(Number(value.toPrecision(3))));
+  const three = (value) => (value === Infinity ? "\u221e" : value >= 1e4 ? moewright.count(value, 3) : String(Number(value.toPrecision(3))));
   const range = ([low, high], show = three) => (low === high ? show(low) : `${show(low)} to ${show(high)}`);
   const middle = ([low, high]) => Math.sqrt(low * high);
   const change = (value, before) => {
@@ -393,10 +393,13 @@
       return element("figure", { className: "undecided" }, svg, pointed, element("figcaption", {}, caption));
     }
 
-    show();
     const work = whatIf.prepare(setting.training);
-    const idle = window.requestIdleCallback || ((call) => setTimeout(call, 20));
-    const next = () => { if (!work.next().done) idle(next); };
+    const idle = window.requestIdleCallback ? (call) => requestIdleCallback(call, { timeout: 200 }) : (call) => setTimeout(call, 20);
+    const next = () => {
+      const { value, done } = work.next();
+      if (value && !now) show();
+      if (!done) idle(next);
+    };
     idle(next);
   }
 

@@ -55,8 +55,9 @@ def _block(law: FittedLaw, name: str) -> PageBlock:
         kept = Origin("measured", f"{record.holdout.rows:,.0f} runs kept from the fit", "", "fitting.md")
         facts.append(("error on runs kept from it", PageNumber(f"{record.holdout.rmse:.4f} nats", origin=kept)))
     plots = _plots(law)
+    drawn = Origin("modelled", f"{law.name}, fitted to {record.num_rows:,} runs", law.form.formula, "fitting.md")
     pictures = "".join(
-        plot_html(f"{name}-{variable}", _caption(law, variable), _description(law, plot))
+        plot_html(f"{name}-{variable}", _caption(law, variable), _description(law, plot), drawn)
         for variable, plot in plots.items()
     )
     coefficients, ranges = _coefficients(law, name), _ranges(law, name)

@@ -1,7 +1,7 @@
 """Runs: one table whoever trained them, doubtful and held-out rows marked, and learning curves where there are any."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from moewright.experiment.collecting.learning_curves import read_curves
 from moewright.experiment.states import STATES
 from moewright.foreign_text import shortened, to_html
 from moewright.laws.marginals import spans_widely
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 from moewright.report.page.page_blocks import (
     Origin,
     PageBlock,
@@ -116,10 +116,12 @@ def _block(
     if len(findings) > MOST_FINDINGS:
         doubts.append(f"and {len(findings) - MOST_FINDINGS:,} more; `moewright runs` names all")
     plots = {} if curves is None else {f"{name}-curves": curves}
-    scatter = loss_plot(table)
+    scatter = loss_plot(table, {each.row - 1 for each in findings if each.row is not None})
     if scatter is not None:
         plots[f"{name}-loss"] = scatter
-    pictures = "".join(plot_html(key, _caption(key, plot), _caption(key, plot)) for key, plot in plots.items())
+    pictures = "".join(
+        plot_html(key, _caption(key, plot), _caption(key, plot), measured) for key, plot in plots.items()
+    )
     html = f'{facts_html(facts)}{_progress_html(states)}<div class="plots">{pictures}</div>{grid_html(grid)}'
     html += _folded_html(f"{len(findings):,} doubts", doubts)
     html += _folded_html(f"{len(same)} columns are the same in all rows", same)
@@ -189,16 +191,9 @@ def run_grid(
         ]
         for place in order.tolist()
     ]
-    kept = table[HELD_OUT].astype(str).str.contains("held|test|valid", case=False) if HELD_OUT in table else None
+    kept = held_out_rows(table)
     classes = [
-        " ".join(
-            word
-            for word, on in (
-                ("suspicious", place in problems),
-                ("held-out", kept is not None and bool(kept.iloc[place])),
-            )
-            if on
-        )
+        " ".join(word for word, on in (("suspicious", place in problems), ("held-out", kept[place])) if on)
         for place in order.tolist()
     ]
     rest = (
@@ -250,8 +245,18 @@ def _text_of(value: object) -> str:
 # Plots
 
 
-def loss_plot(table: pd.DataFrame) -> PagePlot | None:
-    """Every run's loss against what most tells runs apart: FLOPs, tokens or parameters."""
+def held_out_rows(table: pd.DataFrame) -> Mask:
+    """(rows,): those that the table says were kept from a fit."""
+    if HELD_OUT not in table:
+        return np.zeros(len(table), dtype=bool)
+    return table[HELD_OUT].astype(str).str.contains("held|test|valid", case=False).to_numpy(dtype=bool)
+
+
+def loss_plot(table: pd.DataFrame, doubtful: Collection[int]) -> PagePlot | None:
+    """Every run's loss against what most tells runs apart: FLOPs, tokens or parameters.
+
+    Rows that are doubtful (by place, from 0) and rows held out from a fit are series of their own.
+    """
     if "loss" not in table:
         return None
     for name in ("train_flops", "train_tokens", "active_params", "total_params"):
@@ -261,12 +266,20 @@ def loss_plot(table: pd.DataFrame) -> PagePlot | None:
             kept = kept[there].sort_values(name)
             labels = [_text_of(each) for each in table.loc[kept.index, "run_id"]] if "run_id" in table else ()
             known = column_for(name)
-            x = kept[name].to_numpy()
+            x, loss = kept[name].to_numpy(), kept["loss"].to_numpy()
+            is_doubtful = np.isin(np.arange(len(table)), list(doubtful))
+            kinds = {"loss": ~is_doubtful & ~held_out_rows(table), "held out": held_out_rows(table) & ~is_doubtful}
+            kinds["doubtful"] = is_doubtful
+            places = table.index.get_indexer(kept.index)
             return PagePlot(
                 PlotAxis(axis_label(name, known.unit if known else ""), spans_widely(float(x[0]), float(x[-1]))),
                 PlotAxis("loss, nats per token"),
                 x,
-                [PlotSeries("loss", kept["loss"].to_numpy(), points=True)],
+                [
+                    PlotSeries(kind, np.where(rows[places], loss, np.nan), points=True, group=group)
+                    for group, (kind, rows) in enumerate(kinds.items())
+                    if rows[places].any()
+                ],
                 labels=labels,
             )
     return None
@@ -301,4 +314,6 @@ def _on_grid(curve: pd.DataFrame, grid: Array) -> Array:
 def _caption(name: str, plot: PagePlot) -> str:
     if name.endswith("-curves"):
         return f"Learning curves of {len(plot.series):,} runs over {plot.x_axis.label}."
-    return f"Loss of {len(plot.x):,} runs against {plot.x_axis.label}. Point at one for its name."
+    kinds = [series.name for series in plot.series if series.name != "loss"]
+    marked = f" Rows that are {' or '.join(kinds)} have colours of their own." if kinds else ""
+    return f"Loss of {len(plot.x):,} runs against {plot.x_axis.label}.{marked} Point at one for its name."
