@@ -106,6 +106,12 @@ def test_json_is_refused_in_one_line(text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_an_anchor_that_stands_twice_is_refused() -> None:
+    """YAML 1.2 takes the later one from there on, libyaml's own loader takes neither."""
+    with pytest.raises(UnfitTextError, match=r"^line 2, column 4: the anchor &x stands twice"):
+        parse_yaml("a: &x 1\nb: &x 2\nc: *x\n")
+
+
 def test_anchors_and_merges() -> None:
     text = "base: &b {x: 1, y: [1, 2]}\nmore: &m {x: 5, z: 6}\na: {<<: *b, x: 2}\nc:\n  <<: [*b, *m]\nd: *b\n"
     found = parse_yaml(text)

@@ -2,8 +2,10 @@
 
 import json
 import math
+import pkgutil
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -11,9 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Discriminator, Field, Tag
 
+import moewright
 from moewright.errors import UserError
 from moewright.files import AppendOnlyFile
-from moewright.records import FileRecord, Items, LineRecord, Pair, Reading, Record, SealedRecord, Size, read_lines
+from moewright.records import (
+    Echo,
+    FileRecord,
+    Free,
+    Items,
+    LineRecord,
+    Pair,
+    Reading,
+    Record,
+    SealedRecord,
+    Size,
+    read_lines,
+)
 
 
 class Inner(Record):
@@ -207,6 +222,59 @@ def test_anything_else_gives_one_line(values: Any) -> None:
     with pytest.raises(UserError) as caught:
         Example.from_dict(values, "f.json")
     assert "\n" not in str(caught.value)
+
+
+ODD = [math.nan, math.inf, -math.inf]
+
+
+class Loose(Record):
+    settings: dict[str, Free] = Field(default={})
+    shown: dict[str, Echo] = Field(default={})
+
+
+@given(plain.filter(lambda value: value is not None), st.sampled_from(ODD))
+def test_what_others_give_a_meaning_to_is_finite_and_what_is_shown_again_fits_json(value: Any, odd: float) -> None:
+    """NaN and infinities at any depth: refused in settings, words in answers."""
+    for given_value in (odd, [value, odd], {"a": {"b": (odd,)}}):
+        with pytest.raises(UserError, match=r"^f: settings\.x: expected a finite number"):
+            Loose.from_dict({"settings": {"x": given_value}}, "f")
+        json.dumps(Loose.from_dict({"shown": {"x": given_value}}).to_dict(), allow_nan=False)
+    assert Loose.from_dict({"settings": {"x": value}, "shown": {"x": value}}).settings == {"x": value}
+
+
+READ_AS_OTHERS = {
+    "RunRecord.recipe", "CellRecord.recipe", "CellRecord.settings", "CellRecord.trainer", "SweepSpec.recipe",
+    "SweepSpec.trainer", "SweepSpec.only", "NotedSpecification.specification", "ModelDescription.architecture",
+    "Axis.grid", "Axis.zip", "Axis.points", "Tuning.cell",
+}  # fmt: skip
+"""Values that become fields of another record, which says what they may be; a capacity may be infinite."""
+OURS = {"ComparedLawsAnswer.findings", "FitAnswer.findings"}
+
+
+def bare(kind: Any) -> bool:
+    """Whether an annotation lets any value pass, such as NaN, which no JSON may have."""
+    if kind is Any:
+        return True
+    if get_origin(kind) is Annotated:
+        return bare(get_args(kind)[0]) and kind not in (Free, Echo)
+    return get_origin(kind) is not np.ndarray and any(map(bare, get_args(kind)))
+
+
+def test_no_record_has_a_value_that_nobody_checks() -> None:
+    for module in pkgutil.walk_packages(moewright.__path__, "moewright.", onerror=lambda name: None):
+        if not module.name.startswith(("moewright.lab", "moewright.__main__", "moewright.exporters.templates")):
+            import_module(module.name)
+    classes = [Record]
+    for each in classes:
+        classes += each.__subclasses__()
+    found = {
+        f"{each.__name__}.{name}"
+        for each in classes
+        if each.__module__.startswith("moewright.")
+        for name, annotation in each.model_fields.items()
+        if bare(annotation.annotation) and not {*annotation.metadata} & {*Free.__metadata__, *Echo.__metadata__}
+    }
+    assert found == READ_AS_OTHERS | OURS
 
 
 def test_a_file_that_only_grows(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 YAML is read by version 1.2's core schema: `4e-3`, `1e9`, `.5`, `0o17` and `0x1f` are numbers; yes, no, on, off, `1:30`,
 `1_000` and dates are text. Beyond it the merge key `<<` is understood. Refused: what two readers would read differently
-(a key twice, `017`), tags, several documents, and files that grow: aliases count as what they stand for.
+(a key or an anchor twice, `017`), tags, several documents, and files that grow: aliases count as what they stand for.
 """
 
 import json
@@ -221,6 +221,8 @@ class _YamlReader:
         if depth > DEEPEST:
             self._fail(f"nested more than {DEEPEST} levels deep")
         if event.anchor is not None:
+            if event.anchor in self._anchors:
+                self._fail(f"the anchor &{shortened(event.anchor, _LONGEST_KEY)} stands twice; give each its own name")
             self._anchors[event.anchor] = None  # until it is complete
         if kind == "ScalarEvent":
             value = self._scalar()

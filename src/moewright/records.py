@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from moewright.complaints import first_complaint
 from moewright.errors import UserError
@@ -46,8 +46,31 @@ def _none_if_not_finite(value: Any) -> Any:
     return None if isinstance(value, float) and value - value != 0 else value
 
 
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and value - value != 0:
+        raise ValueError("expected a finite number")
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        _finite(item)
+    return value
+
+
+Free = Annotated[Any, AfterValidator(_finite)]
+"""A plain value that somebody else gives a meaning to: whatever JSON has a word for, so no NaN and no infinity."""
+
 Reading = Annotated[float | None, BeforeValidator(_none_if_not_finite)]
 """A measured number; None for one that is not finite, which JSON has no word for."""
+
+
+def _word_if_not_finite(value: Any) -> Any:
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _word_if_not_finite(item) for key, item in value.items()}
+    return [_word_if_not_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+Echo = Annotated[Any, BeforeValidator(_word_if_not_finite)]
+"""A user's own value in an answer; a number that is not finite as its word, inf or nan, which JSON can say."""
 
 
 class Record(BaseModel):

@@ -1,5 +1,8 @@
 """What designs cost: the layout and price that `plan` finds, bills of a whole life, and the devices that are meant."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from moewright.designs.costs import costed_on, finalist_costs
 from moewright.designs.preference import whole_bill_at_equal_loss
 from moewright.designs.space import Space
 from moewright.errors import UserError
-from moewright.hardware import decode_tokens_per_second, memory_per_device
+from moewright.hardware import decode_tokens_per_second, load_device, memory_per_device
 from moewright.hf import load_architecture
 from moewright.report.design_tables import answer_lines
 
@@ -37,6 +40,17 @@ def test_a_named_cluster_is_laid_out_and_priced_as_plan_does() -> None:
     assert tiny.designs[0].costs.train_refusal == str(refused.value)
     assert str(refused.value) in tiny.warnings[0]
     assert str(refused.value) in " ".join(text for _, text in answer_lines(tiny))
+
+
+def test_a_device_of_ones_own_has_a_price(tmp_path: Path) -> None:
+    """By its name, in `design` as in `plan`; the same as the packaged one's by another name."""
+    h100 = load_device("H100").model_dump(exclude={"name"}, exclude_none=True, exclude_defaults=True)
+    (tmp_path / "mine.json").write_text(json.dumps({"devices": {"mine": h100}}))
+    for device, name in (("H100", "H100"), (str(tmp_path / "mine.json"), "mine")):
+        asked = {"space": SPACE, "top": 1, "train_hardware": device, "train_devices": 64, "price": {name: 2.5}}
+        found = moewright.design(**BUDGETS, **asked).designs[0].costs  # type: ignore[call-overload]
+        assert found.train_money is not None
+        assert found.train_money == pytest.approx(tuple(2.5 * hours for hours in found.train_device_hours))
 
 
 def test_hours_of_a_layout_beside_hours_by_utilisation_are_said() -> None:

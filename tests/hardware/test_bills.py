@@ -60,6 +60,7 @@ def test_prices_need_tokens_and_their_own_device() -> None:
         ({"power_price": 0.1}, "power-price: needs train-tokens or serve-tokens"),
         ({"power_price": 0.1, "train_tokens": "1T", "hardware": "TPU-v5p"}, "power-price: no board power is stated"),
         ({"price": {"A100": 1}, "serve": True, "serve_tokens": "1T"}, "price: A100 is not the device asked about"),
+        ({"price": {"A1000": 1}, "train_tokens": "1T"}, "price: unknown device 'A1000'"),
     ]
     for settings, message in cases:
         with pytest.raises(UserError, match=message):

@@ -120,3 +120,12 @@ def test_bad_rows_are_said_in_a_line(tmp_path: Path, text: str, message: str) ->
         moewright.calibrate(tmp_path / "steps.csv")
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_lacks_a_coefficient_is_refused(tmp_path: Path) -> None:
+    """Each of them, when the file is read and not when the first model needs it."""
+    for name in training_coefficients().coefficients:
+        values = training_coefficients().to_dict()
+        del values["coefficients"][name]
+        with pytest.raises(UserError, match=rf"^f: coefficients: .*lacks {name}"):
+            StepCoefficients.from_dict(values, "f")

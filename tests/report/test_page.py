@@ -157,6 +157,27 @@ def test_what_is_not_understood_is_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+DOES_NOT_HOLD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "recommended.index: 99 is none of the 3 designs": lambda values: values["recommended"].update(index=99),
+    "recommended.index: -1 is none of the 3 designs": lambda values: values["recommended"].update(index=-1),
+    "recommended.index: 0 is none of the 0 designs": lambda values: values.update(designs=[]),
+    r"designs\[2\].regret: lacks": lambda values: values["designs"][2].update(regret={}),
+    "budgets: nothing sets the size": lambda values: values["budgets"].update(total_params=None),
+    "budgets: exactly one of .* sets the training": lambda values: values["budgets"].update(train_flops=1e22),
+    "budgets.train_tokens: ": lambda values: values["budgets"].update(train_tokens=-1.0),
+}
+
+
+@pytest.mark.parametrize("words", DOES_NOT_HOLD)
+def test_an_answer_that_does_not_hold_together_is_refused(words: str, folder: Path, tmp_path: Path) -> None:
+    values = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
+    DOES_NOT_HOLD[words](values)
+    (tmp_path / "changed.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(UserError, match=words):
+        moewright.make_report(tmp_path / "changed.json", tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_watching_ends_where_nobody_is_at_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One look between two runs is not the end; two in a row are, though runs are pending."""
     looks = iter(

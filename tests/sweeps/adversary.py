@@ -13,9 +13,10 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moewright.experiment import run_folder
 from moewright.experiment.attempts import begins, read_attempts
+from moewright.experiment.states import read_checked_status
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS
+from moewright.experiment.trainer_folder import is_of_another_trainer
 from tests.sweeps.disk_faults import FAULTS, DiskFault, DiskFaults
 from tests.sweeps.trainers import LabTrainer, TorturedTrainer
 
@@ -420,7 +421,8 @@ def check_attempts(out: Path) -> dict[str, int]:
         order = [(record.attempt, record.event == "end") for record in records]
         assert order == sorted(set(order)), (run, records)
         ends = [record.attempt for record in records if getattr(record, "end", None) == "finished"]
-        assert ends == [len(begun)], (run, records)
-        assert run_folder.read_status(out / RUNS / run).state == "finished"  # type: ignore[union-attr]
+        # A trainer of its own goes on without its worker when that is killed, and may end well with nobody to note it.
+        assert ends == [len(begun)] or (is_of_another_trainer(out / RUNS / run) and not ends), (run, records)
+        assert read_checked_status(out / RUNS / run).state == "finished"  # type: ignore[union-attr]
         counts[run] = len(begun)
     return counts

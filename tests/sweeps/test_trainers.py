@@ -33,6 +33,7 @@ from moewright.experiment.trainer_folder import (
     LAUNCH,
     OUTPUT,
     PRINTED,
+    LossPlace,
     TrainerRecord,
     reached_step,
     read_outcome,
@@ -41,6 +42,7 @@ from moewright.lab.training import train
 from moewright.sweeps.running import sweeping
 from moewright.sweeps.running.sweeping import load_sweep, planner_in, sweep, sweep_status
 from moewright.sweeps.running.worker import work
+from moewright.sweeps.sweep_spec import Execution
 from moewright.sweeps.trainers.command import CommandTrainer
 from moewright.sweeps.trainers.placeholders import Template
 from moewright.sweeps.trainers.trainer import trainer_of
@@ -120,12 +122,41 @@ def test_values_reach_the_command_as_they_are(texts: list[str]) -> None:
         ("echo ${HOME}/{seed", "unknown placeholder {HOME}; known: "),
         ("train {seed:.3f}", "is no placeholder; write {{ and }}"),
         ("  ", "is empty"),
+        ("train {seed}\0", "a NUL byte is in no command"),
     ],
 )
 def test_a_template_that_cannot_be_is_one_line(text: str, complaint: str) -> None:
     with pytest.raises(UserError) as error:
         trainer_of({"kind": "command", "run": text, "loss": "x"})
     assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["y; touch z", "$(touch z)", "a\nb", "--x", "", "é", 'a"b', "a b"])
+def test_names_of_options_are_words_of_no_shell(name: str) -> None:
+    """They stand in scripts as they are: of trainers, of sbatch, of sbatch's additional ones."""
+    for kind in ("hf", "megatron", "olmo-core"):
+        with pytest.raises(UserError, match=r"^trainer: arguments"):
+            trainer_of({"kind": kind, "arguments": {name: 1}})
+    for slurm in ({name: 1}, {"additional_parameters": {name: 1}}):
+        with pytest.raises(UserError, match="slurm"):
+            Execution.from_dict({"slurm": slurm})
+
+
+@pytest.mark.parametrize("file", ["../log.txt", "/etc/passwd", "a/../../b"])
+def test_a_loss_is_looked_for_in_the_trainers_own_folder(file: str) -> None:
+    loss = {"pattern": "(?P<loss>.*)", "file": file}
+    with pytest.raises(UserError, match=r"leads out of output/"):
+        trainer_of({"kind": "command", "run": "train {seed}", "loss": loss})
+
+
+@pytest.mark.parametrize("written", [b"\xff\xfe", b"", b"zero", b"\0"])
+def test_an_exit_code_that_is_none_is_not_there(written: bytes, tmp_path: Path) -> None:
+    record = TrainerRecord(
+        id="a", trainer="command", steps=1, batch_tokens=1, counts_steps=False, loss=LossPlace(metric="x"), resumes=True
+    )
+    record.write(tmp_path / "trainer.json")
+    (tmp_path / EXIT_CODE).write_bytes(written)
+    assert read_outcome(tmp_path).status is None
 
 
 def test_quotes_of_the_template_itself_stay() -> None:

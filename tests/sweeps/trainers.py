@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moewright.experiment import run_folder
+from moewright.experiment.trainer_folder import OUTPUT, reached_step, read_outcome
 from tests.lab.tiny import BATCH, LENGTH, metrics, recipe, write_tokens
 
+SCRIPT = Path(__file__).parents[2] / "examples/own_trainer/train.py"
 CHECKPOINT_EVERY = 5
 """Steps."""
 
@@ -116,5 +118,56 @@ class ScriptTrainer(LabTrainer):
         assert len((folder / "counts.txt").read_text().splitlines()) == steps
 
 
-TRAINERS: dict[str, Callable[[], TorturedTrainer]] = {"lab": LabTrainer, "script": ScriptTrainer}
+class CommandTrainer(LabTrainer):
+    """`trainer: {kind: command}` with the numpy script of examples/own_trainer, which knows nothing of the harness."""
+
+    name = "command"
+    processes: Mapping[str, str] = {"trainer": "own_trainer/train.py"}
+
+    def write_sweep(self, folder: Path, *, steps: int, experts: list[int], seeds: list[int], **changes: Any) -> Path:
+        """The script has a model of its own; the experts tell cells apart by {architecture} alone."""
+        places = "{output} {train_files} {validation_files} {vocab_size} {steps} {batch_tokens} {learning_rate} {seed}"
+        trainer = {
+            "kind": "command",
+            "run": f"{{python}} {SCRIPT} {places} {{architecture}}",
+            "loss": "val_loss",
+            "resumes": True,
+            "checkpoints": r"step-(\d+)\.npy",
+        }
+        path = super().write_sweep(folder, steps=steps, experts=experts, seeds=seeds, trainer=trainer, **changes)
+        values = json.loads(path.read_text())
+        values["recipe"]["data"]["validation"].pop("far")  # the script takes one file
+        path.write_text(json.dumps(values))
+        return path
+
+    def steps_done(self, folder: Path) -> int:
+        """As its checkpoints have it."""
+        return reached_step(folder)
+
+    def check_results(self, folder: Path, expected: Path, steps: int) -> None:
+        """The same weights, the same losses of all steps, and the same loss in the sweep's books."""
+        last = f"step-{steps:08d}.npy"
+        assert (folder / OUTPUT / last).read_bytes() == (expected / OUTPUT / last).read_bytes()
+        assert self._losses(folder) == self._losses(expected)
+        assert [*self._losses(folder)] == [*range(1, steps + 1), "end"]
+        ours, theirs = (read_outcome(each).status for each in (folder, expected))
+        assert ours is not None
+        assert ours == theirs
+
+    def _losses(self, folder: Path) -> dict[int | str, float]:
+        """By step, the last reading of each; a line that was cut by a kill is none."""
+        found: dict[int | str, float] = {}
+        for line in (folder / OUTPUT / "log.jsonl").read_text().splitlines():
+            with suppress(ValueError):
+                values = json.loads(line)
+                for key, loss in (("end", "val_loss"), (values["step"], "train_loss")):
+                    found |= {key: values[loss]} if loss in values else {}
+        return {key: found[key] for key in sorted(found, key=lambda key: (isinstance(key, str), key))}
+
+
+TRAINERS: dict[str, Callable[[], TorturedTrainer]] = {
+    "lab": LabTrainer,
+    "script": ScriptTrainer,
+    "command": CommandTrainer,
+}
 """By the name that `--trainer` takes."""

@@ -3,9 +3,10 @@
     python -m tests.trust.battery --cases 2000 --seed 0
 
 prints how many cases of which command and kind ended how, then every fault. A new command needs a line in `LINES`; a
-new option of one enters by itself; a new input file is a line of `MORE_LINES`. A case is, in a folder of its own and a
-forked child with limits of time and memory, one command line, one call from Python, or one relation between answers
-(`tests/trust/relations.py`). What is right is judged without the code: see `faults_of_line`.
+new option of one enters by itself, and one that needs others is a line of `CONTEXTS`; a new input file is a line of
+`MORE_LINES`. A case is, in a folder of its own and a forked child with limits of time and memory, one command line, one
+call from Python, or one relation between answers (`tests/trust/relations.py`). What is right is judged without the
+code: see `faults_of_line`.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,38 @@ LINES: dict[str, list[str]] = {
     "data prepare": ["data", "prepare", "text.txt", "--vocab-size", "300", "--out", "new", "--json"],
 }
 """A command line that works, for every command, in the folder that `make_room` fills."""
+CONTEXTS: list[list[str]] = [
+    ["predict", "config.json", "--train-tokens", "2T", "--serve-tokens", "5T", "--unique-tokens", "1T", "--json"],
+    ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--hardware", "H100",
+     "--train-hardware", "devices.yaml", "--train-devices", "8", "--price", "H100=2.5", "--price", "mine=2.5",
+     "--serve-tokens", "5T", "--top", "2", "--json"],
+    ["plan", "config.json", "--hardware", "H100", "--devices", "8", "--coefficients", "my_cluster.yaml", "--layout",
+     "tp=1,pp=1,ep=8", "--train-tokens", "1T", "--price", "H100=2.5", "--json"],
+    ["plan", "config.json", "--hardware", "H100", "--devices", "8", "--serve", "--batch", "4", "--context", "4096",
+     "--price", "H100=2.5", "--power-price", "0.1", "--serve-tokens", "5T", "--top", "2", "--json"],
+    ["fit", "named.csv", "--law", "all", "--bootstrap", "0", "--column", "total_params=N", "--column",
+     "train_tokens=D", "--json"],
+    ["fit", "runs.csv", "--law", "hoffmann2022", "--bootstrap", "20", "--at", "total_params=8e9", "--at",
+     "train_tokens=5e10", "--preregister", "new.json", "--json"],
+    ["fit", "2.3", "--score", "planned.json", "--json"],
+    ["next", "runs.csv", "--candidates", "sweep.yaml", "--law", "hoffmann2022", "--spend", "1e12", "--out", "new.yaml",
+     "--json"],
+    ["next", "--candidates", "runs.csv", "--for", "compare", "--target", "total_params=50B,train_tokens=1T", "--target",
+     "total_params=20B,train_tokens=2T", "--law", "hoffmann2022", "--spend", "1e22", "--out", "new.csv", "--json"],
+    ["sweep", "trained.yaml", "--write-only", "--out", "new", "--json"],
+    ["sweep", "untold.yaml", "--trainer", "hf", "--write-only", "--out", "new", "--json"],
+    ["sweep", "untold.yaml", "--trainer", "megatron", "--write-only", "--out", "new", "--json"],
+    ["sweep", "own.yaml", "--write-only", "--out", "new", "--json"],
+    ["sweep", "own.yaml", "--watch", "--out", "own", "--json"],
+    ["runs", "own", "--map", "map.yaml", "--from", "jsonl", "--out", "new.csv", "--curves", "curves.parquet", "--json"],
+    ["report", "designs.json", "law.json", "runs.csv", "plan.json", "serving.json", "spec.json", "--out",
+     "report.html", "--title", "Ours", "--json"],
+    ["report", "sweeps", "runs", "own", "--out", "report.html", "--watch", "--force", "--json"],
+    ["report", "designs.json", "law.json", "runs.csv", "serving.json", "own", "--out", "report.md", "--format", "md",
+     "--json"],
+]  # fmt: skip
+"""More lines that work, with options that have a use beside others only: values are exchanged for odd texts, files are
+damaged."""
 MORE_LINES: dict[str, list[str]] = {
     "spec.json": ["inspect", "spec.json", "--json"],
     "spec.yaml": ["inspect", "spec.yaml", "--json"],
@@ -101,9 +135,34 @@ READS = {
     "saved/data.arrow": ["data", "prepare", "saved", "--vocab-size", "300", "--out", "new", "--json"],
     "data/dataset.json": LINES["train"],
     "sweeps/sweep.json": ["runs", "sweeps", "--json"],
+    "own/runs/*/trainer.json": ["runs", "own", "--json"],
     "sweeps/attempts/ed40a1f6f3a2.jsonl": ["runs", "sweeps", "--json"],
 }
-"""Every kind of input file, and the command line that reads it."""
+"""Every kind of input file, and the command line that reads it; a star stands for the only such file."""
+IN_FOLDERS = {
+    "runs": ("runs/metrics.jsonl", "runs/run.json", "runs/status.json"),
+    "sweeps": ("sweeps/sweep.json", "sweeps/attempts/ed40a1f6f3a2.jsonl"),
+    "own": (
+        "own/sweep.json",
+        "own/cells/*.json",
+        *(f"own/runs/*/{name}" for name in ("trainer.json", "printed.log", "exit_code", "output/log.jsonl")),
+    ),
+}
+"""What is read where a line of `CONTEXTS` names a folder."""
+
+
+def read_in(line: list[str]) -> list[str]:
+    """The files that a line of `CONTEXTS` reads."""
+    outputs = {f"--{written(name)}" for name in OUTPUTS}
+    words = [word for before, word in pairwise(line) if before not in outputs]
+    files = [word for word in words if Path(word).suffix in (".json", ".yaml", ".csv")]
+    return [*files, *(file for word in words for file in IN_FOLDERS.get(word, ()))]
+
+
+def command_of(line: list[str] | tuple[str, ...]) -> str:
+    """The command's words."""
+    return " ".join(line[:2]) if line[0] == "data" else line[0]
+
 
 TEXTS = [
     "", " ", "0", "-1", "-0", "1e30", "1e300", "1e-300", "nan", "inf", "-inf", "9" * 400, "1_000", "017", "0x10", "٣",
@@ -113,6 +172,8 @@ TEXTS = [
     "x/" * 2100, "-", "--", "-rf", "*", "$HOME", "`id`", "%s%n", "{0}", "\u202eabc", "\ud800", "\udcff", "a b.json",
     "\x00",
 ]  # fmt: skip
+ARGUMENTS = [text for text in TEXTS if "\x00" not in text and text != "\ud800"]
+"""Those that a process can be given."""
 OBJECTS: list[Any] = [
     None, object(), b"x", [], {}, (), set(), [[]], {"a": 1}, {1: 2}, [None], ["x", 1], math.nan, math.inf, -math.inf,
     -1, 0, True, False, 10**400, 1e308, 5e-324, 1j, int, len, Path("/"), Path(""), Ellipsis, range(3), "x\x00y",
@@ -167,9 +228,7 @@ def cases_of_arguments() -> Iterator[Case]:
                 yield Case(path, "contradiction", (*line, option, "--json"))
                 continue
             at = len(path.split())
-            for text in TEXTS:
-                if "\x00" in text or text == "\ud800":
-                    continue  # no process can be given those
+            for text in ARGUMENTS:
                 if positional:
                     yield Case(path, "text", (*line[:at], "--", text))
                 else:
@@ -177,6 +236,11 @@ def cases_of_arguments() -> Iterator[Case]:
             if not positional:
                 yield Case(path, "no value", (*without(line, option), option))
                 yield Case(path, "repeated", (*without(line, option), option, "1", option, "2"))
+    for line in CONTEXTS:
+        for place, (option, value) in enumerate(pairwise(line)):
+            if option.startswith("--") and not value.startswith("--"):
+                for text in ARGUMENTS:
+                    yield Case(command_of(line), "text", (*line[: place + 1], text, *line[place + 2 :]))
     for path, line in LINES.items():
         for extra in ([], ["surplus"], ["--help"], ["--version"], ["--json"], ["--"]):
             yield Case(path, "surplus", (*line, *extra))
@@ -199,11 +263,11 @@ ONCE = {"directory", "fifo", "loop", "unreadable", "empty", "missing", "odd name
 
 
 def cases_of_files(generator: random.Random, times: int) -> Iterator[Case]:
-    for file, line in READS.items():
-        command = " ".join(line[:2]) if line[0] == "data" else line[0]
+    lines = [*READS.items(), *((file, line) for line in CONTEXTS for file in read_in(line))]
+    for file, line in lines:
         for change in CHANGES:
             for _ in range(1 if change in ONCE else times):
-                yield Case(command, f"file: {change}", tuple(line), file, change, generator.random())
+                yield Case(command_of(line), f"file: {change}", tuple(line), file, change, generator.random())
 
 
 def cases_of_relations(times: int) -> Iterator[Case]:
@@ -258,7 +322,7 @@ def damage(case: Case, room: Path) -> tuple[str, ...]:
     """Do a case's change in its folder; the command line, with the file's new name if it has one."""
     if not case.file:
         return case.line
-    path = room / case.file
+    (path,) = room.glob(case.file)
     content = path.read_bytes()
     if case.change not in ONCE:
         path.write_bytes(changed(content, case.change, case.place))
@@ -324,6 +388,7 @@ def make_room(room: Path) -> None:
     (room / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     grid = {"format": "moewright-sweep/1", "recipe": recipe, "axes": [{"grid": {"train_tokens": [2048, 4096]}}]}
     (room / "sweep.yaml").write_text(yaml.safe_dump({**grid, "seeds": [0, 1]}, sort_keys=False))
+    make_trained(room, recipe, spec)
     device: dict[str, Any] = {"memory": "80GB", "memory_bandwidth": "2039GB", "peak_flops": {"bf16": "312T"}}
     device["node"] = {"devices": 8, "bandwidth": "300GB", "link": "NVLink 3"}
     (room / "devices.yaml").write_text(yaml.safe_dump({"devices": {"mine": device}}, sort_keys=False))
@@ -345,6 +410,19 @@ def make_room(room: Path) -> None:
         (room / "designs.json").write_text(json.dumps(designs.to_dict(), indent=1))
         plan = moewright.plan("config.json", hardware="H100", devices=8, top=2)
         (room / "plan.json").write_text(json.dumps(plan.to_dict(), indent=1))
+        serving = moewright.plan("config.json", hardware="H100", devices=8, serve=True, top=2)
+        (room / "serving.json").write_text(json.dumps(serving.to_dict(), indent=1))
+        moewright.calibrate("steps.csv", out="my_cluster.yaml")
+        planned = {"total_params": 8e9, "train_tokens": 5e10}
+        moewright.fit("runs.csv", "hoffmann2022", bootstrap=20, at=planned, preregister="planned.json")
+        made = moewright.sweep("own.yaml", "own", write_only=True)
+        run = Path(made.written[0]).parent
+        (run / "output").mkdir()
+        lines = [{"step": step, "train_loss": 5.7 - step / 40} for step in range(1, 17)]
+        lines += [{"step": 16, "val_loss": 5.4}]
+        (run / "output/log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (run / "printed.log").write_text("final 5.4\n")
+        (run / "exit_code").write_text("0\n")
         import tarfile
 
         with tarfile.open(ROOT / "tests/experiment/old_folders/34ba6fa.tar.xz") as archive:
@@ -354,6 +432,43 @@ def make_room(room: Path) -> None:
         shutil.move(room / "all/sweep-partial", room / "sweeps")
         shutil.copy(room / "data/tokenizer.json", room / "tokenizer.json")
         shutil.rmtree(room / "all")
+
+
+def make_trained(room: Path, recipe: dict[str, Any], spec: dict[str, Any]) -> None:
+    """Sweeps that other trainers make: a model that every one of them has, and a command of somebody's own."""
+    import yaml
+
+    mixture = {
+        "mixer": {**spec["layers"][0]["mixer"], "qk_norm": "per_head", "rope": {"theta": 10000.0}},
+        "feed_forward": {
+            "kind": "moe",
+            "groups": [{"count": 4, "expert_size": 32, "top_k": 2}],
+            "router": {"normalize": True},
+        },
+    }
+    balance = {"losses": [{"weight": 0.01, "layers": "pooled", "balanced_value": "top_k"}]}
+    trained = {
+        **recipe, "architecture": {**spec, "layers": [mixture, mixture]}, "balancing": balance,
+        "checkpoints": {"every_tokens": 1024, "every_minutes": None},
+    }  # fmt: skip
+    rate = {"format": "moewright-sweep/1", "axes": [{"grid": {"learning_rate": [0.03]}}]}
+    hf = {"kind": "hf", "python": "/envs/hf/bin/python", "launch": "torchrun", "arguments": {"bf16": False}}
+    slurm = {"cores_per_run": 1, "gpus_per_run": 2, "time_limit": "1h", "slurm": {"partition": "a", "mem_gb": 4}}
+    values = {**rate, "recipe": trained, "trainer": hf, "execution": slurm}
+    (room / "trained.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    (room / "untold.yaml").write_text(yaml.safe_dump({**rate, "recipe": trained}, sort_keys=False))
+    own = {
+        "kind": "command",
+        "run": "{python} {here}/train.py {output} {train_files} {steps} {learning_rate} {seed} {run}",
+        "loss": "val_loss",
+        "resumes": True,
+        "checkpoints": r"step-(\d+)\.npy",
+    }
+    values = {**rate, "recipe": recipe, "trainer": own, "execution": {"cores_per_run": 1}}
+    (room / "own.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    (room / "map.yaml").write_text("loss: val_loss\n")
+    text = (room / "runs.csv").read_text()
+    (room / "named.csv").write_text(text.replace("total_params", "N").replace("train_tokens", "D"))
 
 
 def make_texts(room: Path) -> None:
@@ -580,7 +695,9 @@ LOADED = (
     "pandas", "pyarrow.parquet", "rich.table", "tokenizers", "torch", "submitit", "moewright.cli", "moewright.report",
     "moewright.laws.fitting.search", "moewright.experiment.planning", "moewright.experiment.collecting.collection",
     "moewright.exporters.exported", "moewright.sweeps.foresight.dry_run", "moewright.sweeps.running.sweeping",
-    "moewright.data.preparation", "moewright.designs.recommendation",
+    "moewright.data.preparation", "moewright.designs.recommendation", "moewright.report.page.page_writing",
+    "moewright.report.page.sections.design_section", "moewright.report.page.sections.what_if_section",
+    "moewright.sweeps.trainers.hf_trainer", "moewright.laws.selection.run_choice",
 )  # fmt: skip
 """What commands load, so that each case need not."""
 

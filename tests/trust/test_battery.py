@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.trust.battery import (
+    CONTEXTS,
     LINES,
     MORE_LINES,
     Case,
@@ -18,7 +19,7 @@ from tests.trust.battery import (
 
 def test_what_is_damaged_is_valid_before(tmp_path: Path) -> None:
     make_room(tmp_path)
-    for line in [*LINES.values(), *MORE_LINES.values()]:
+    for line in [*LINES.values(), *MORE_LINES.values(), *CONTEXTS]:
         outcome = run_case(Case(line[0], "valid", tuple(line)), tmp_path)
         assert (outcome.ended, outcome.faults) == ("exit 0", ()), line
 

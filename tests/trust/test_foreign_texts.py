@@ -130,7 +130,7 @@ def test_no_text_of_a_file_is_obeyed(file: str, room: Path, tmp_path: Path, monk
     for number, text in enumerate([KNOT, *texts]):
         folder = tmp_path / str(number)
         shutil.copytree(room, folder)
-        hostile_file(folder / file, text, generator)
+        hostile_file(next(folder.glob(file)), text, generator)
         line = [each for each in READS[file] if each != "--json"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

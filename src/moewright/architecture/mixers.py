@@ -4,12 +4,12 @@ Each class states sizes only. The weights that follow from them are in `inventor
 All sizes are numbers of channels or heads.
 """
 
-from typing import Annotated, Any, Generic, Literal
+from typing import Annotated, Generic, Literal
 
 from pydantic import Field, model_validator
 
 from moewright.architecture.sizes import N_co
-from moewright.records import Count, Positive, Record, Size
+from moewright.records import Count, Free, Positive, Record, Size
 
 
 class Rope(Record):
@@ -18,7 +18,7 @@ class Rope(Record):
     theta: Positive = 10_000.0
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the head's channels that rotate."""
-    scaling: dict[str, Any] | None = None
+    scaling: dict[str, Free] | None = None
     """Context extension (yarn, linear, llama3 ...) with its numbers, as the config states it."""
 
 

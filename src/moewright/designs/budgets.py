@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
@@ -12,7 +12,7 @@ from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import check_integer, one_of
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
-from moewright.records import LARGEST_SIZE, Record
+from moewright.records import LARGEST_SIZE, Positive, Record, Size
 
 DEFAULT_CONTEXT = 32_768
 
@@ -33,36 +33,44 @@ nothing or at infinity. A bound on size or speed may be anything; one that nothi
 class Budgets(Record):
     """Bounds (None: no bound) and the conditions under which they are counted."""
 
-    memory_bytes: float | None = None
+    memory_bytes: Positive | None = None
     """All devices together: weights, all experts resident, and the cache of `batch` sequences of `context` tokens."""
-    device_memory_bytes: float | None = None
+    device_memory_bytes: Positive | None = None
     """The fullest of the devices named by `hardware`, after their reserve, holding its part of the same."""
-    total_params: float | None = None
-    active_params: float | None = None
+    total_params: Positive | None = None
+    active_params: Positive | None = None
     """With the input embedding, as most published figures count."""
-    decode_tokens_per_second: float | None = None
+    decode_tokens_per_second: Positive | None = None
     """At least, for each of `batch` sequences of `context` tokens, at the low end of the roofline's range."""
-    time_to_first_token: float | None = None
+    time_to_first_token: Positive | None = None
     """Seconds at most, for `batch` prompts of `context` tokens at once, at the high end of the roofline's range."""
-    train_tokens: float | None = None
-    train_flops: float | None = None
+    train_tokens: Positive | None = None
+    train_flops: Positive | None = None
     """Instead of tokens: they are then as many as a design's FLOPs per token allow."""
-    train_device_hours: float | None = None
+    train_device_hours: Positive | None = None
     """Instead of either: of the device that trains (`costs.trained_on`), at the low end of the range of utilisation."""
     hardware: str | None = None
-    devices: int = 1
+    devices: Size = 1
     train_hardware: str | None = None
     train_devices: int | None = None
     price: dict[str, float] = Field(default={})
     """Of a device-hour, by the device's own name."""
-    serve_tokens: float | None = None
+    serve_tokens: Positive | None = None
     """Generated in the model's life; their bill then counts in the choice."""
     context: int = DEFAULT_CONTEXT
-    batch: int = 1
+    batch: Size = 1
     weights_dtype: WeightFormatName = "bf16"
     kv_dtype: CacheDtype = "bf16"
     tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE
     """Of training, for its FLOPs."""
+
+    @model_validator(mode="after")
+    def _say_what_is_asked(self) -> "Budgets":
+        if self.memory_bytes is None and self.device_memory_bytes is None and self.total_params is None:
+            raise ValueError("nothing sets the size")
+        if sum(getattr(self, name) is not None for name in TRAINING) != 1:
+            raise ValueError(f"exactly one of {', '.join(TRAINING)} sets the training")
+        return self
 
     @property
     def training(self) -> str:

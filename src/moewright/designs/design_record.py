@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
+
 from moewright.architecture import Architecture
 from moewright.designs.budgets import Budgets
 from moewright.designs.space import Space
@@ -323,3 +325,13 @@ class DesignsRecord(FileRecord, Output):
     exchange_rates: dict[str, dict[str, dict[str, float | None]]]
     search: SearchRecord
     warnings: Items[str]
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> "DesignsRecord":
+        if not 0 <= self.recommended.index < len(self.designs):
+            count = len(self.designs)
+            raise ValueError(f"recommended.index: {self.recommended.index} is none of the {count} designs, from 0")
+        for place, design in enumerate(self.designs):
+            if missing := [law for law in self.laws if law not in design.regret]:
+                raise ValueError(f"designs[{place}].regret: lacks {missing[0]}, which is among the laws")
+        return self

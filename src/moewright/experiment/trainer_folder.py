@@ -71,6 +71,8 @@ class LossPlace(Record):
             raise ValueError("metric and format have no use beside a pattern")
         if self.pattern is None and self.file is not None:
             raise ValueError("file has a use only with a pattern")
+        if self.file is not None and (Path(self.file).is_absolute() or ".." in Path(self.file).parts):
+            raise ValueError(f"file: {brief(self.file)} leads out of output/")
         return self
 
 
@@ -184,7 +186,7 @@ def _state(
 
 def _exit_code(folder: Path) -> int | None:
     try:
-        return whole((folder / EXIT_CODE).read_text().strip())
+        return whole((folder / EXIT_CODE).read_bytes().decode("utf-8", "replace").strip())
     except OSError:
         return None
 

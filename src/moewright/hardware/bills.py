@@ -6,7 +6,7 @@ network, no cooling.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from moewright.complaints import check_number, named_texts
@@ -30,8 +30,7 @@ class Tariff:
         self.device, self.power_price = device, power_price
         self.hourly: float | None = None
         for name, amount in (price or {}).items():
-            priced = load_device(name) if name != device.name else device
-            if priced.name != device.name:
+            if priced_device(name, (device.name,)) != device.name:
                 raise UserError(f"price: {name} is not the device asked about, {device.name}")
             self.hourly = amount
         if power_price is not None and device.board_power is None:
@@ -59,6 +58,11 @@ class Tariff:
             energy_kwh=energy,
             energy_money=_times(energy, self.power_price),
         )
+
+
+def priced_device(name: str, devices: Collection[str]) -> str:
+    """The device whose price is named: one of the `devices`, which may be of a user's file, or any that is known."""
+    return name if name in devices else load_device(name, "price").name
 
 
 def read_prices(given: Mapping[str, float] | Iterable[str] | None) -> dict[str, float]:

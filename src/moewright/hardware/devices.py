@@ -190,8 +190,8 @@ Hardware = str | Path | Device
 """A device's name, a file of devices (FILE or FILE:NAME), or a device."""
 
 
-def load_device(hardware: Hardware) -> Device:
-    """The device that a user means. Raises UserError naming what is unknown and the nearest known name.
+def load_device(hardware: Hardware, where: str = "hardware") -> Device:
+    """The device that a user means. Raises UserError naming what is unknown, after the option `where`, and the nearest.
 
     >>> h100 = load_device("H100")
     >>> h100.memory, h100.memory_bandwidth, h100.peak_flops["bf16"]
@@ -201,7 +201,7 @@ def load_device(hardware: Hardware) -> Device:
         return hardware
     path, name = _as_file(str(hardware))
     if path is None:
-        return _find(known_devices(), str(hardware), "hardware")
+        return _find(known_devices(), str(hardware), where)
     found = read_devices(path)
     if name is not None:
         return _find(found, name, str(path))

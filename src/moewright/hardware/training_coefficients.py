@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import field_validator
 
 from moewright.records import FileRecord, Items, Pair, Positive, Record
 
@@ -53,7 +53,7 @@ class StepCoefficients(FileRecord):
     """StepCoefficients of the training step, with their sources and the range of what they predict."""
 
     format: Literal["moewright-training-coefficients/1"] = "moewright-training-coefficients/1"
-    coefficients: Annotated[dict[CoefficientName, StepCoefficient], Field(min_length=1)]
+    coefficients: dict[CoefficientName, StepCoefficient]
     measured_devices: Items[str]
     """Devices with training measurements among the rows."""
     measured_formats: Items[str]
@@ -62,6 +62,13 @@ class StepCoefficients(FileRecord):
     """For these devices and formats."""
     unmeasured: StepRange
     """For all others: datasheet peaks and the same coefficients."""
+
+    @field_validator("coefficients")
+    @classmethod
+    def _all_are_there(cls, given: dict[CoefficientName, StepCoefficient]) -> dict[CoefficientName, StepCoefficient]:
+        if missing := [name for name in get_args(CoefficientName) if name not in given]:
+            raise ValueError(f"lacks {', '.join(missing)}")
+        return given
 
     def values(self) -> dict[str, float]:
         """The coefficients by name. int8 products are not trained with."""

@@ -1,12 +1,12 @@
 """What `moewright sweep` prints as JSON: a sweep as it stands, or what it would come to."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from moewright.laws.forecasting.forecast import Forecast
 from moewright.laws.rate_optimum import RateOptimum
-from moewright.records import Items, Output, Pair, Reading, Record
+from moewright.records import Echo, Items, Output, Pair, Reading, Record
 
-CellSettings = dict[str, Any]
+CellSettings = dict[str, Echo]
 """What distinguishes a run, or a cell, from the others of the sweep."""
 
 

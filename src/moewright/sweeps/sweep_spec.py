@@ -1,5 +1,6 @@
 """The description of a sweep, as people write it: a recipe, what varies, and how the runs are carried out."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -7,10 +8,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from moewright.errors import UserError
 from moewright.files import read_mapping
-from moewright.quantities import split_quantity
-from moewright.records import Count, FileRecord, Positive, Record, Size
+from moewright.quantities import brief, split_quantity
+from moewright.records import Count, FileRecord, Free, Positive, Record, Size
 from moewright.sweeps.settings.axes import Axis
 
+OPTION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""Of options of other programs: they are written into scripts as they are."""
 LONGEST = 10 * 366 * 24 * 60.0
 """Minutes: ten years."""
 _MINUTES = {"s": 1 / 60, "m": 1.0, "h": 60.0, "d": 1440.0}
@@ -74,13 +77,16 @@ class Execution(Record):
     """How often in a row a run may fail without getting further, beyond the first time."""
     keep: Literal["all", "model", "none"] = "model"
     """What stays of the last checkpoint of a finished run: with the optimizer's state, the weights, or nothing."""
-    slurm: dict[str, Any] = Field({})
+    slurm: dict[Annotated[str, Field(pattern=OPTION_NAME)], Free] = Field({})
     """Parameters of submitit's Slurm executor: partition, account, mem_gb ..."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Execution":
         if len(set(self.gpus)) != len(self.gpus):
             raise ValueError("gpus has a value twice")
+        inner = [name for value in self.slurm.values() if isinstance(value, dict) for name in value]  # sbatch's own
+        if odd := [name for name in inner if not re.fullmatch(OPTION_NAME, name)]:
+            raise ValueError(f"slurm: {brief(odd[0])} is no name of an option")
         if self.gpus_per_run > len(self.gpus) > 0:
             raise ValueError(f"gpus_per_run ({self.gpus_per_run}) exceeds the {len(self.gpus)} gpus")
         return self

@@ -16,6 +16,7 @@ from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import CellRecord
 from moewright.experiment.trainer_folder import TrainerOutcome
+from moewright.quantities import brief
 from moewright.records import digest
 from moewright.runs.schema import LOSS_PREFIX
 
@@ -33,6 +34,8 @@ def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None, weights
         raise UserError("recipe.architecture: is missing")
     batch, tokens = (_needed(recipe, name) for name in ("batch_tokens", "train_tokens"))
     losses = at(recipe, "balancing.losses") or []
+    if not isinstance(losses, list):
+        raise UserError(f"recipe.balancing.losses: expected a list, found {brief(losses)}")
     rate = recipe.get("learning_rate")
     return {
         "config_id": config_digest(recipe, fingerprint, weights),

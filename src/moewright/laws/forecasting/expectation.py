@@ -19,7 +19,7 @@ from moewright.laws.forecasting.simulation import SimulatedFits, optimum_argumen
 from moewright.laws.law import LossForm, Optimum
 from moewright.laws.rate_optimum import student_quantile
 from moewright.laws.variable import Array
-from moewright.records import Record
+from moewright.records import Echo, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,7 +192,7 @@ class RunGroup(Record):
     """The planned runs at one value of one axis, and what leaving them out would do."""
 
     axis: str
-    value: Any
+    value: Echo
     runs: int
     widening: float | None
     """Standard error of the prediction at the first target without these runs over that with all of them; None where

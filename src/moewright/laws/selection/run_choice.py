@@ -21,7 +21,7 @@ from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
 from moewright.laws.selection.question import PURPOSES, Z90, Purpose, Question
 from moewright.laws.variable import Array
 from moewright.quantities import brief
-from moewright.records import Items, Output, Pair, Record
+from moewright.records import Echo, Items, Output, Pair, Record
 from moewright.runs.schema import FINISHED
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class NextRun(Record):
     candidate: int
     """Its row in the table of candidates, from 1."""
     name: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Echo]
     """What tells it from the other candidates."""
     train_flops: float
     device_hours: Pair[float] | None

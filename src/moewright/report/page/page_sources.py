@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from moewright.errors import UserError
 from moewright.files import read_mapping, sha256_of
-from moewright.foreign_text import shell_words
+from moewright.foreign_text import shell_words, shortened
 from moewright.quantities import brief
 from moewright.report.page.design_words import LAW_FOLDER, SPACE_FILE, ToldFiles, design_options, design_words
 
@@ -23,6 +23,8 @@ UNDERSTOOD = (
 )
 DESIGNS, TABLES = "designs.json", (".csv", ".parquet", ".jsonl")
 _MAPPINGS = (".json", ".yaml", ".yml")
+_LONGEST_REASON = 160
+"""Characters of why a path is no model, so that what it might be has its place on the line."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def _read_model(given: str, path: Path | None, number: int) -> PageSource:
     try:
         loaded = load_architecture(given)
     except UserError as error:
-        raise UserError(f"path: {brief(given)} is taken for a model: {error}; {_understood()}") from None
+        why = shortened(str(error), _LONGEST_REASON)
+        raise UserError(f"path: {brief(given)} is taken for a model: {why}; {_understood()}") from None
     digest = None if path is None or path.is_dir() else sha256_of(path)
     return PageSource(given, "model", loaded, number, path, digest)
 

@@ -29,6 +29,8 @@ class Template:
     @classmethod
     def read(cls, text: str, known: Mapping[str, str], where: str) -> "Template":
         """Check a template. UserError for a name that is not among `known`, one in quotes, and a brace that is none."""
+        if "\0" in text:
+            raise UserError(f"{where}: a NUL byte is in no command")
         names = []
         quotes = _Quotes()
         for literal, name, spec, conversion in _parts(text, where):

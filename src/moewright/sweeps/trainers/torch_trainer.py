@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,8 @@ from moewright.data.dataset import Dataset
 from moewright.data.shards import TOKEN_DTYPES
 from moewright.errors import UserError
 from moewright.foreign_text import shell_words
-from moewright.sweeps.sweep_spec import Execution
+from moewright.records import Free
+from moewright.sweeps.sweep_spec import OPTION_NAME, Execution
 from moewright.sweeps.trainers.trainer import Trainer
 
 
@@ -26,7 +27,7 @@ class TorchTrainer(Trainer):
     """The interpreter that has the trainer installed."""
     launch: Literal["torchrun", "srun"] = "torchrun"
     """torchrun: all processes on one machine. srun: on the nodes of a Slurm job, one torchrun on each."""
-    arguments: dict[str, Any] = Field({})
+    arguments: dict[Annotated[str, Field(pattern=OPTION_NAME)], Free] = Field({})
     """More of the trainer's own, in its words; what the sweep itself sets is refused."""
 
     def start(self, script: str, execution: Execution, *more: str) -> str:
