@@ -212,9 +212,10 @@ class Designs(ShownTable):
         }
 
     def _rows(self) -> list[dict[str, Any]]:
+        same = {"layer_plan"} if len(self.space.layer_plans) == 1 else set()
         return [
             {
-                **design.sizes,
+                **{name: size for name, size in design.sizes.items() if name not in same},
                 "total_params": design.total_params,
                 "active_params": design.active_params,
                 "memory_bytes": design.memory_bytes,
