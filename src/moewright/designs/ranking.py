@@ -72,8 +72,9 @@ def better_by_draws(judge: JudgingLaw, one: Architecture, other: Architecture, b
 
 
 def ranges_of(designs: Candidates) -> dict[str, tuple[int, int]]:
-    """The least and the most of each size."""
-    columns = {name: getattr(designs, name) for name in CANDIDATE_SIZES}
+    """The least and the most of each size, and of plans of layers where there are several."""
+    same = {"layer_plan"} if len(designs.plans) == 1 else set()
+    columns = {name: getattr(designs, name) for name in CANDIDATE_SIZES if name not in same}
     return {name: (int(column.min()), int(column.max())) for name, column in columns.items()} if len(designs) else {}
 
 
