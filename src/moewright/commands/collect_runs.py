@@ -12,6 +12,8 @@ from moewright.errors import UserError
 from moewright.outputs import CURVES, RUN_TABLE
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from moewright.experiment.collecting.collection import RunTable
 
 AUTO, OUR_OWN = "auto", "moewright"
@@ -70,3 +72,12 @@ def collect_runs(
 
     mapping = None if map_ is None else Path(map_)
     return collect_logs(paths, out, curves, only, mapping, final_tokens, force, trained_model)
+
+
+def run_table_of(runs: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """The run table that a file holds, that a folder's runs make, or that a data frame is."""
+    import moewright.runs as run_tables
+
+    if isinstance(runs, str | Path) and Path(runs).is_dir():
+        return collect_runs(runs).table
+    return run_tables.load(runs) if isinstance(runs, str | Path) else run_tables.prepare(runs)

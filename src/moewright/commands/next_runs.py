@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moewright.commands.checking import as_list, command, writes
+from moewright.commands.collect_runs import run_table_of
 from moewright.complaints import named_texts, one_of
 from moewright.errors import UserError
 from moewright.files import write_text
@@ -89,7 +90,7 @@ def next_runs(
             write_frame(table.iloc[list(found.rows)], path, NEXT_MARK)
 
     budget = None if spend is None else parse_count(spend, "spend")
-    told = None if runs is None else _table(runs)
+    told = None if runs is None else run_table_of(runs)
     sweep = None
     if candidates is None:
         if told is None:
@@ -103,7 +104,7 @@ def next_runs(
         sweep = sweep_candidates(candidates, told)
         table = sweep.table
     else:
-        table = _table(candidates)
+        table = run_table_of(candidates)
     if out is not None:
         check_ending(Path(out), (".yaml", ".yml") if sweep is not None else TABLE_ENDINGS, "out")
     found = next_runs_of(
@@ -123,16 +124,6 @@ def next_runs(
     if out is not None:
         deliver((Destination("out", out, NEXT_RUNS), lambda path: write(found, path)), force=force)
     return found
-
-
-def _table(runs: str | Path | pd.DataFrame) -> pd.DataFrame:
-    import moewright.runs as run_tables
-
-    if isinstance(runs, str | Path) and Path(runs).is_dir():
-        from moewright.commands.collect_runs import collect_runs
-
-        return collect_runs(runs).table
-    return run_tables.load(runs) if isinstance(runs, str | Path) else run_tables.prepare(runs)
 
 
 def _targets(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame | None:

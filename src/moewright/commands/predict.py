@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from moewright.commands.checking import as_list, command
+from moewright.commands.collect_runs import run_table_of
 from moewright.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from moewright.architecture import Architecture
     from moewright.laws import JudgedModels, Law, Prediction
@@ -27,6 +30,7 @@ def predict(
     *,
     unique_tokens: str | float | None = None,
     serve_tokens: str | float | None = None,
+    own: str | Path | pd.DataFrame | None = None,
 ) -> Prediction: ...
 
 
@@ -38,6 +42,7 @@ def predict(
     *,
     unique_tokens: str | float | None = None,
     serve_tokens: str | float | None = None,
+    own: str | Path | pd.DataFrame | None = None,
 ) -> Prediction | JudgedModels: ...
 
 
@@ -49,6 +54,7 @@ def predict(
     *,
     unique_tokens: str | float | None = None,
     serve_tokens: str | float | None = None,
+    own: str | Path | pd.DataFrame | None = None,
 ) -> Prediction | JudgedModels:
     """How good will it be? What every scaling law that applies expects, and how far it must extrapolate.
 
@@ -71,6 +77,8 @@ def predict(
             [default: as many as are trained]
         serve_tokens: Tokens that the one model will serve in its life, such as 10T: the size and the training tokens of
             the same loss for which training and serving take the fewest FLOPs.
+        own: Run table of your own small runs (or a folder of runs), of one recipe: of several models, it decides what
+            the laws leave open where it is sure.
 
     Raises:
         UserError: For what cannot be read.
@@ -89,7 +97,11 @@ def predict(
             raise UserError("serve-tokens: is about the life of one model; give one config")
         from moewright.laws.judging.judged_models import judge_loaded
 
-        return judge_loaded(models, tokens, chosen, unique_tokens=unique)
+        return judge_loaded(
+            models, tokens, chosen, unique_tokens=unique, own=None if own is None else run_table_of(own)
+        )
+    if own is not None:
+        raise UserError("own: tells which of several models is better; give two configs or more")
     from moewright.laws.prediction import predict_losses
 
     (one,) = models

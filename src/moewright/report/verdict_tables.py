@@ -85,8 +85,27 @@ def _print_grounds(console: Screen, pair: JudgedPair) -> None:
             laws.add_row(opinion.law, _said(pair, opinion))
         console.print(laws)
         console.print()
+        _print_own(console, pair)
     for assumption in pair.assumes:
         console.print(styled("- {}", assumption))
+
+
+def _print_own(console: Screen, pair: JudgedPair) -> None:
+    own = pair.own
+    if own is None or own.laws is None:
+        return
+    inside = "" if own.inside is None else f"; of those left out {own.inside:.0%} lay in their 90 % intervals"
+    likely = ", ".join(f"{name} {share:.0%}" for name, share in own.laws.items() if share >= 0.005)
+    console.print(
+        styled(
+            "Your runs, first less second: {} nats ({} to {}), by the forms of {}{}.",
+            f"{own.difference:+.3f}",
+            f"{own.low:+.3f}",
+            f"{own.high:+.3f}",
+            likely,
+            inside,
+        )
+    )
 
 
 def _said(pair: JudgedPair, opinion: LawOpinion) -> str:

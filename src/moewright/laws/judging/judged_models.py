@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from moewright.display import ShownTable
 from moewright.errors import UserError
+from moewright.laws.judging.compared_designs import ComparedDesigns
 from moewright.laws.judging.judgement import JudgedPair, JudgementRecord, judge, laws_to_hear
+from moewright.laws.judging.own_runs import ask_own_runs
 from moewright.laws.law import Law
 from moewright.laws.prediction import Prediction, PredictionAnswer, predict_losses
 from moewright.records import Items, Output
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from moewright.hf.loading import Loaded
 
 MOST_MODELS = 12
@@ -59,8 +63,10 @@ def judge_loaded(
     laws: Iterable[Law] | None = None,
     *,
     unique_tokens: float | None = None,
+    own: "pd.DataFrame | None" = None,
 ) -> JudgedModels:
-    """Predict and judge models that are trained on the same tokens. `laws` restricts those that are heard.
+    """Predict and judge models that are trained on the same tokens. `laws` restricts those that are heard; `own` are
+    a user's runs.
 
     UserError for a law that may not judge, and for more than a dozen models.
     """
@@ -78,6 +84,8 @@ def judge_loaded(
         for name, model in zip(names, models, strict=True)
     )
     tokens = predictions[0].effective_tokens
+    designs = [ComparedDesigns(model.architecture, tokens) for model in models]
+    belief = None if own is None else ask_own_runs(own, designs, heard)
     return JudgedModels(
         predictions,
         tuple(
@@ -86,6 +94,7 @@ def judge_loaded(
                 models[second].architecture,
                 train_tokens=tokens,
                 law=heard,
+                own=None if belief is None else belief.of(first, second),
                 names=(names[first], names[second]),
             )
             for first, second in combinations(range(len(models)), 2)

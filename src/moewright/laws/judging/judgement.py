@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,10 +12,14 @@ from moewright.errors import UserError
 from moewright.laws.catalogue import judges
 from moewright.laws.design_axes import AXES, DECIDED_AXES
 from moewright.laws.judging.compared_designs import ComparedDesigns
+from moewright.laws.judging.own_runs import SURE, OwnBelief, OwnOpinion, ask_own_runs, combined
 from moewright.laws.judging.verdicts import LEAST_LAWS, Verdicts, judge_columns, margins
 from moewright.laws.law import Law
 from moewright.laws.variable import TRAIN_TOKENS
 from moewright.records import Items, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Side = Literal["first", "second"]
 SAME_TRAINING = "same data, and learning rates tuned for each: a rate that is not tuned can turn a verdict round"
@@ -59,6 +63,8 @@ class JudgementRecord(Record):
     high: float | None
     differs: Items[AxisDifference]
     laws: Items[LawOpinion]
+    own: OwnOpinion | None
+    """What a user's own runs say; null without any."""
     assumes: Items[str]
 
 
@@ -72,11 +78,13 @@ class JudgedPair(Shown):
     """None: not decided."""
     reason: str
     mean: float | None
-    """Mean of the laws that are heard: loss of the first less that of the second, nats. None unless decided."""
+    """Mean of the laws that are heard: loss of the first less that of the second, nats; where own runs decide, what
+    they expect. None unless decided."""
     low: float | None
     high: float | None
     differs: tuple[AxisDifference, ...]
     laws: tuple[LawOpinion, ...]
+    own: OwnOpinion | None
     assumes: tuple[str, ...]
 
     @property
@@ -104,12 +112,15 @@ def judge(
     *,
     train_tokens: float | tuple[float, float],
     law: Iterable[Law] | None = None,
+    own: "pd.DataFrame | OwnBelief | None" = None,
     names: tuple[str, str] = ("the first", "the second"),
 ) -> JudgedPair:
     """Which of two models has the lower loss after so many training tokens (one number, or one for each).
 
     The rule is that of `verdicts`: all published laws that may judge the comparison agree, beyond noise. `law`
-    restricts them. UserError for one that may not rank mixtures, or of whose runs nobody says what they moved.
+    restricts them. `own` is a run table of one's own (or what it says of these two models in this order): it decides
+    what the laws leave open where it is sure (`own_runs.SURE`), and what it contradicts is left open. UserError for a
+    law that may not rank mixtures, or of whose runs nobody says what they moved.
 
     >>> from moewright import hf, laws
     >>> large, small = (hf.load_architecture(name).architecture for name in ("qwen3-30b-a3b", "olmoe-1b-7b"))
@@ -123,20 +134,31 @@ def judge(
         TRAIN_TOKENS.check(count, "judge")
     designs = ComparedDesigns(first, float(tokens[0])), ComparedDesigns(second, float(tokens[1]))
     verdicts = judge_columns(*designs, chosen)
-    direction = int(verdicts.direction[0])
+    belief = own if own is None or isinstance(own, OwnBelief) else ask_own_runs(own, designs, chosen)
+    told = None if belief is None else belief.opinion(0, 1)
+    by_laws = int(verdicts.direction[0])
+    direction = by_laws
+    if told is not None and told.probability is not None:
+        direction = int(combined(verdicts.direction, np.array([told.probability]))[0])
     better: Side | None = {-1: "first", 1: "second", 0: None}[direction]
     opinions = tuple(_opinion(law, place, verdicts, designs) for place, law in enumerate(chosen))
-    decided = better is not None
+    mean, low, high = None, None, None
+    if better is not None and by_laws:
+        mean, low, high = (float(each[0]) for each in (verdicts.mean, verdicts.low, verdicts.high))
+    elif better is not None and told is not None:
+        mean, low, high = told.difference, told.low, told.high
+    reason = _reason(verdicts, opinions, names)
     return JudgedPair(
         first=names[0],
         second=names[1],
         better=better,
-        reason=_reason(verdicts, opinions, names),
-        mean=float(verdicts.mean[0]) if decided else None,
-        low=float(verdicts.low[0]) if decided else None,
-        high=float(verdicts.high[0]) if decided else None,
+        reason=reason if told is None else _with_own(reason, by_laws, told, names),
+        mean=mean,
+        low=low,
+        high=high,
         differs=_differences(verdicts, designs),
         laws=opinions,
+        own=told,
         assumes=_assumptions(verdicts, chosen, designs, names),
     )
 
@@ -218,6 +240,18 @@ def _reason(verdicts: Verdicts, opinions: tuple[LawOpinion, ...], names: tuple[s
     if sides["first"] and sides["second"]:
         return f"laws disagree: {_list(sides['first'])} for {names[0]}, {_list(sides['second'])} for {names[1]}"
     return f"{_list(unsure)} find{'s' if len(unsure) == 1 else ''} no difference above {margin:g} nats"
+
+
+def _with_own(reason: str, by_laws: int, told: OwnOpinion, names: tuple[str, str]) -> str:
+    """The laws' reason, and what own runs add to it."""
+    if told.probability is None:
+        return f"{reason}; your runs are not heard: {told.reason}"
+    side, sure = (names[0], told.probability) if told.probability >= 0.5 else (names[1], 1 - told.probability)
+    yours = f"your {told.runs} runs say {side} with probability {sure:.2f}"
+    if by_laws:
+        agrees = (told.probability > 0.5) == (by_laws < 0)
+        return f"{reason}; {yours}" if agrees or sure < SURE else f"{reason}, but {yours}"
+    return f"{yours}; of the laws, {reason}" if sure >= SURE else f"{reason}; {yours}"
 
 
 def _assumptions(

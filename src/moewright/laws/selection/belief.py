@@ -48,6 +48,9 @@ _MOST_SPREADS, _UNLIKELY = 12, 4.0  # of the grid's points those are averaged ov
 _ROWS_OF_GRID = 300  # rows that the grid looks at; each of its points solves a system of so many
 _RIDGE = 1e-4  # of directions that no point tells anything about: 100 times the prior's deviation
 _STEPS, _SMALLEST = 50, 1e-4
+# Where one deviation of the prior moves a log loss by more than this, as on a coefficient's bound, a line is no picture
+# of the law: another centre is taken.
+_STEEPEST = 1e3
 
 
 @dataclass(frozen=True)
@@ -192,13 +195,16 @@ class _Linearised:
         precision = _precision(_at(here, prior)[1], _at(there, prior)[1], candidates)
         spread = NOISE if noise is None else noise
         agreed = [_agreed(here, prior, precision, start, measured, spread) for start in (prior, *starts)]
-        centre = min(agreed, key=lambda each: each[1])[0]
+        root = _root(precision)
+        centres = [each for each, _ in sorted(agreed, key=lambda each: each[1])]
+        usable = (each for each in centres if np.abs(_at(here, each)[1] @ root).max(initial=0.0) < _STEEPEST)
+        centre = next(usable, prior)
         number = len(measured)
         places = _places(at_runs, at_points)
         scaled = (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-12)
         box = places[:number] if number else places
         beyond = np.maximum(np.hstack([places - box.max(axis=0), box.min(axis=0) - places]), 0.0)
-        root, rows = _root(precision), []
+        rows = []
         for problem, part in ((here, slice(None, number)), (there, slice(number, None))):
             log_loss, slopes = _at(problem, centre)
             features = np.hstack([slopes @ root, _BEYOND * beyond[part]])
