@@ -44,7 +44,8 @@ KINDS = {
     "inspect": "config:sources tokens_per_sequence:int? batch:int weights_dtype:text kv_dtype:text "
     "latent_cache:text window_cache:text tensor_parallel:int? hardware:name? devices:int? "
     "price:pairs? power_price:float?",
-    "predict": "config:sources train_tokens:quantity law:names? unique_tokens:quantity? serve_tokens:quantity?",
+    "predict": "config:sources train_tokens:quantity law:names? unique_tokens:quantity? serve_tokens:quantity? "
+    "own:table?",
     "models": "name:text?",
     "describe_laws": "name:name? evidence:flag",
     "fit": "runs:table law:name? source:text? where:pairs? column:pairs? holdout:text? bootstrap:int loss:text "
@@ -278,6 +279,9 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "law": ["hoffmann2022"]},
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "law": ["docs/slicing2026.json"]},
         {"config": [OLMOE] * 13, "train_tokens": "2T"},
+        {"config": OLMOE, "train_tokens": "2T", "own": TABLE},
+        {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "own": "{tmp}/missing.csv"},
+        {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "own": "README.md"},
     ],
     "models": [
         {"name": "olmoe"},

@@ -14,7 +14,7 @@ CONTRACT = {
     "inspect": "CONFIG* --tokens-per-sequence --batch=1 --weights-dtype=bf16 --kv-dtype=bf16 "
     "--latent-cache=latent --window-cache=window --tensor-parallel --hardware --devices "
     "--price* --power-price",
-    "predict": "CONFIG* --train-tokens! --law* --unique-tokens --serve-tokens",
+    "predict": "CONFIG* --train-tokens! --law* --unique-tokens --serve-tokens --own",
     "design": "--memory --total-params --active-params --decode-tokens-per-second --time-to-first-token --train-tokens "
     "--train-flops --train-device-hours --hardware --devices --context --batch --weights-dtype --kv-dtype --vocab-size "
     "--space --like --baseline --prefer=balanced --train-hardware --train-devices "

@@ -201,6 +201,9 @@ def test_predict_judges_several(capsys: pytest.CaptureFixture[str]) -> None:
     first = " ".join(out.split("\n\n")[0].split())
     assert first.startswith("qwen3-30b-a3b is better than olmoe-1b-7b by 0.114 nats (0.053 to 0.174): all 5 laws")
     assert "krajewski2024" in out
+    assert "not heard: its runs did not move expansion" not in out
+    code, out, err = run(capsys, "predict", "qwen3-30b-a3b", "olmoe-1b-7b", "--train-tokens", "2T", "--explain")
+    assert (code, err) == (0, "")
     assert "not heard: its runs did not move expansion" in out
     assert "if expansion multiplies the experts only / all" in " ".join(out.split())
 

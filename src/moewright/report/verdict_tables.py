@@ -20,6 +20,7 @@ def print_verdicts(console: Screen, judged: JudgedModels) -> None:
     console.print(f"Each trained on {tokens} tokens{of}.")
     if len(judged.pairs) == 1:
         (_print_grounds if console.explain else _print_in_short)(console, judged.pairs[0])
+        _print_own(console, judged.pairs[0])
     else:
         console.print("On what one of these rests: `moewright predict` with those two alone.")
     for prediction in judged.predictions:
@@ -85,7 +86,6 @@ def _print_grounds(console: Screen, pair: JudgedPair) -> None:
             laws.add_row(opinion.law, _said(pair, opinion))
         console.print(laws)
         console.print()
-        _print_own(console, pair)
     for assumption in pair.assumes:
         console.print(styled("- {}", assumption))
 
