@@ -39,6 +39,14 @@ def dense(**changes: Any) -> Callable[[Values], object]:
     return changed(**{"architecture": tiny.architecture(dense=True), "balancing": {}, **changes})
 
 
+def quantile(num_groups: int = 1, top_k: int = 2, **changes: Any) -> Callable[[Values], object]:
+    plain = tiny.architecture(selection_bias="buffer")
+    feed_forward = plain["layers"][0]["layers"][0]["feed_forward"]
+    feed_forward["router"]["num_groups"] = num_groups
+    feed_forward["groups"][0]["top_k"] = top_k
+    return changed(architecture=plain, balancing={"selection_bias": {"update": "quantile"}}, **changes)
+
+
 def write(name: str, content: bytes) -> Callable[[Values], object]:
     return lambda values: Path(values["data"]["train"][0]).with_name(name).write_bytes(content)
 
@@ -71,6 +79,14 @@ REFUSED: dict[str, tuple[Callable[[Values], object], str]] = {
     "balancing a dense model": (dense(balancing={"z_loss": 0.1}), "balancing: the architecture has no experts"),
     "dispatch in a dense model": (dense(dispatch={"forced": "uniform"}), "dispatch: the architecture has no experts"),
     "no buffer for the bias": (changed(balancing={"selection_bias": {}}), "selection_bias: buffer"),
+    "step of a quantile": (
+        changed(balancing={"selection_bias": {"update": "quantile", "step": 0.1}}),
+        "step has no use",
+    ),
+    "memory of a sign": (changed(balancing={"selection_bias": {"memory": 0.1}}), "memory has no use"),
+    "quantile when forced": (quantile(dispatch={"forced": "uniform"}), "no use where dispatch.forced"),
+    "quantile within groups": (quantile(num_groups=2), "needs router.num_groups 1"),
+    "quantile of all experts": (quantile(top_k=4), "needs experts that are not chosen"),
     "capacity when forced": (
         changed(dispatch={"forced": "uniform", "capacity": {"factor": 1.0}}),
         "capacity has no use",

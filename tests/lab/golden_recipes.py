@@ -236,6 +236,13 @@ def golden_recipes(folder: Path) -> dict[str, Plain]:
             ),
             balancing={"losses": [{"weight": 0.01}]},
         ),
+        "quantile balancing": recipe(
+            twice(
+                attention(), moe((6, 12, 2), router={"score": "sigmoid", "normalize": True, "selection_bias": "buffer"})
+            ),
+            balancing={"selection_bias": {"update": "quantile", "memory": 0.3}},
+            micro_batch_sequences=4,
+        ),
         "a decay as long as it is by default": recipe(
             twice(attention(), dense()), schedule={"kind": "wsd", **warm}, train_tokens=20 * BATCH * LENGTH
         ),

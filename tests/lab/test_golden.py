@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 from moewright.architecture import mixers
 from moewright.experiment.identity import TRAINING_VERSION
 from moewright.experiment.recipe import Initialization, Optimizer, Recipe, Schedule
+from moewright.experiment.routing import SelectionBias
 from moewright.records import Record
 from tests.lab import golden
 from tests.lab.golden import ADD, MUTATIONS, Golden, Measured
@@ -356,6 +357,8 @@ def without_use(value: Record) -> tuple[str, ...]:
         return value.unused
     if isinstance(value, Initialization):
         return (value.unused,)
+    if isinstance(value, SelectionBias):
+        return value.unused
     return ("momentum",) if isinstance(value, Optimizer) and value.kind == "adamw" else ()
 
 

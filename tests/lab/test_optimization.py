@@ -36,6 +36,43 @@ def gradients(session: Session) -> dict[str, Tensor]:
     return taken
 
 
+def test_norms_by_layer_and_expert_before_clipping(data: dict[str, Any]) -> None:
+    """Two groups of unlike experts in the second layer, an expert that no token chooses, a limit far below."""
+    plain = tiny.architecture()
+    (layer,) = plain["layers"][0]["layers"]
+    groups = [{"count": 3, "expert_size": 8, "top_k": 1}, {"count": 2, "expert_size": 4, "top_k": 1}]
+    mixture = {"kind": "moe", "groups": groups, "router": {"selection_bias": "buffer"}}
+    dense = {**layer, "feed_forward": {"kind": "dense", "size": 20}}
+    plain["layers"] = [dense, {**layer, "feed_forward": mixture}, layer]
+    session = begin(data, architecture=plain, optimizer={"clip_norm": 1e-3}, log_every_steps=3, balancing={})
+    session.model.moe_layers()[0].router.selection_bias[1] = -9.0  # type: ignore[index]
+    taken = gradients(session)
+    session.next_step()
+    found = session.gradient_norms
+    assert found is not None
+
+    def norm(*parts: Tensor) -> float:
+        return math.sqrt(sum(float(part.square().sum()) for part in parts))
+
+    for number, value in enumerate(found.layers):
+        wanted = norm(*(grad for name, grad in taken.items() if name.startswith(f"layers.{number}.")))
+        assert value == pytest.approx(wanted, rel=1e-5)
+    by_layer = []
+    for number in (1, 2):
+        stacks = {name: grad for name, grad in taken.items() if f"layers.{number}.feed_forward.groups." in name}
+        experts = []
+        for group in range(3 - number):
+            mine = [grad for name, grad in stacks.items() if f".groups.{group}." in name]
+            experts += [norm(*(grad[e] for grad in mine)) for e in range(len(mine[0]))]
+        by_layer.append(sorted(experts))
+    assert found.least_expert == pytest.approx([values[0] for values in by_layer], rel=1e-5)
+    assert found.median_expert == pytest.approx([values[(len(values) - 1) // 2] for values in by_layer], rel=1e-5)
+    assert found.largest_expert == pytest.approx([values[-1] for values in by_layer], rel=1e-5)
+    assert found.least_expert[0] == 0
+    session.next_step()
+    assert session.gradient_norms is None  # metrics hold steps 1, 3, 6 ...
+
+
 def weights(session: Session) -> dict[str, Tensor]:
     """Copies in float64."""
     return {name: p.detach().double() for name, p in session.model.named_parameters()}

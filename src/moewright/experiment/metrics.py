@@ -54,6 +54,19 @@ class AuxiliaryLoss(Record):
     """Times its weight."""
 
 
+class GradientNorms(Record):
+    """Norms of a step's gradients before clipping, by layer, and by expert in the layers that have some."""
+
+    model_config = ConfigDict(extra="ignore")
+    layers: Items[Reading] = ()
+    """Of all that one layer learns."""
+    least_expert: Items[Reading] = ()
+    """By layer with experts, the smallest of its routed experts': 0 for one that no token chose."""
+    median_expert: Items[Reading] = ()
+    """The lower one of two in the middle."""
+    largest_expert: Items[Reading] = ()
+
+
 class AttemptLine(MetricsLine):
     """Training begins, from nothing or from a checkpoint."""
 
@@ -79,6 +92,7 @@ class TrainLine(MetricsLine):
     learning_rate: Reading = None
     gradient_norm: Reading = None
     """Before clipping."""
+    gradient_norms: GradientNorms | None = None
     tokens_per_second: Reading = None
     matmul_utilization: Reading = Field(None, validation_alias=UTILIZATION)
     balance_loss: Items[AuxiliaryLoss] = ()

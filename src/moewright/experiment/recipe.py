@@ -222,6 +222,16 @@ class Recipe(FileRecord):
             raise ValueError("balancing.selection_bias needs `selection_bias: buffer` in the router of every mixture")
         for loss in balancing.losses:
             loss.check(mixtures)
+        if balancing.selection_bias is not None and balancing.selection_bias.update == "quantile":
+            if dispatch.forced is not None:
+                raise ValueError("balancing.selection_bias.update: quantile has no use where dispatch.forced chooses")
+            if any(moe.router.num_groups > 1 for moe in mixtures):
+                raise ValueError(
+                    "balancing.selection_bias.update: quantile needs router.num_groups 1: within the best groups an "
+                    "expert's load follows other experts' biases too"
+                )
+            if any(group.top_k == group.count for moe in mixtures for group in moe.groups):
+                raise ValueError("balancing.selection_bias.update: quantile needs experts that are not chosen")
         if dispatch.forced is not None and (dispatch.capacity or dispatch.evaluation_capacity):
             raise ValueError("dispatch.forced sends every expert the same; capacity has no use beside it")
 
@@ -296,6 +306,9 @@ class Recipe(FileRecord):
             del values["schedule"][name]
         if self.optimizer.kind == "adamw":
             del values["optimizer"]["momentum"]
+        if self.balancing.selection_bias is not None:
+            for name in self.balancing.selection_bias.unused:
+                del values["balancing"]["selection_bias"][name]
         if self.initial_weights is not None:
             del values["initialization"]
         else:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from moewright.experiment.balance_losses import AnyBalanceLoss
 from moewright.records import Positive, Record, Size
@@ -33,12 +33,28 @@ class SelectionBias(Record):
     """
 
     step: Positive = 0.001
-    update: Literal["sign", "proportional"] = "sign"
-    """sign: plus or minus the step. proportional: the step times (1 - load over even load)."""
+    update: Literal["sign", "proportional", "quantile"] = "sign"
+    """sign: plus or minus the step. proportional: the step times (1 - load over even load). quantile: no step, but the
+    bias that would have given every expert its even load of the last step's tokens (quantile balancing, J. Su 2026,
+    kexue.fm/archives/11619), averaged over forward passes as in Megatron-Core, less its mean over the router."""
     step_over_experts: bool = False
     """The step is divided by the number of experts: softmax scores shrink as 1/E, so an absolute step grows with E."""
     zero_mean: bool = False
     """The mean over the router's experts is taken off after each update (torchtitan)."""
+    memory: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """quantile: share of the bias that an update keeps (Megatron-Core's moe_router_quantile_balancing_ema)."""
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Settings that this update has no use for."""
+        return ("step", "step_over_experts", "zero_mean") if self.update == "quantile" else ("memory",)
+
+    @model_validator(mode="after")
+    def _no_unused(self) -> "SelectionBias":
+        for name in self.unused:
+            if name in self.model_fields_set:
+                raise ValueError(f"{name} has no use where update is {self.update}")
+        return self
 
 
 class Balancing(Record):

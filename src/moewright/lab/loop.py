@@ -195,7 +195,7 @@ class TrainingLoop:
 
     def _log_step(self, losses: StepLosses, norm: float, rate: float, speed: float) -> None:
         step = self.session.step
-        if step % self.recipe.log_every_steps and not self.session.is_done and step != 1:
+        if not self.session.is_logged(step):
             return
         balancing = self.recipe.balancing
         routing = losses.totals.metrics() if losses.totals.layers else None
@@ -208,6 +208,7 @@ class TrainingLoop:
             loss=losses.cross_entropy,
             learning_rate=rate,
             gradient_norm=norm,
+            gradient_norms=self.session.gradient_norms,
             tokens_per_second=speed,
             matmul_utilization=speed * self.flops_per_token / self.peak,
             balance_loss=tuple(

@@ -55,14 +55,17 @@ def accumulate_gradients(
     count, size = local_micro_batches(recipe, members), recipe.micro_batch_sequences
     first = step * recipe.batch_sequences + members.rank * count * size
     starts = range(first, first + count * size, size)
-    mode = RoutingMode(recipe.dispatch.capacity, recipe.dispatch.forced == "uniform")
+    bias = recipe.balancing.selection_bias
+    quantiles = bias is not None and bias.update == "quantile"
+    mode = RoutingMode(recipe.dispatch.capacity, recipe.dispatch.forced == "uniform", quantiles)
     moe_layers = model.moe_layers()
     balancing = recipe.balancing
     totals = RoutingTotals(moe_layers, members.device)
     wants_global = any(loss.scope == "global_batch" for loss in balancing.losses)
     global_loads: list[Tensor] | None = None
     if wants_global and count > 1:
-        global_loads = _count_loads(model, recipe, batches, starts, members, mode, end_of_document)
+        counting = mode._replace(quantiles=False)
+        global_loads = _count_loads(model, recipe, batches, starts, members, counting, end_of_document)
     share = 1 / (count * members.size)
     sums = torch.zeros(2 + len(balancing.losses), dtype=torch.float64, device=members.device)
     for start in starts:

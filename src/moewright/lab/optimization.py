@@ -4,7 +4,7 @@ Initialization and learning-rate factors go together (`Initialization.rule`); th
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from moewright.errors import UserError
+from moewright.experiment.metrics import GradientNorms
 from moewright.experiment.recipe import Initialization, Optimizer, Recipe
 from moewright.lab import sharding
 from moewright.lab.model import Transformer
@@ -109,6 +110,36 @@ class AdamW:
         for group in self.param_groups:
             for tensor in group["params"]:
                 tensor.grad = None
+
+
+@torch.no_grad()
+def gradient_norms(model: Transformer) -> GradientNorms:
+    """Norms of the gradients that the parameters hold, by layer and over its experts. With sharding, a call that all
+    processes make."""
+    layers, experts = [], []
+    for layer in model.layers:
+        gradients = [p.grad for p in layer.parameters() if p.grad is not None]
+        layers.append(sharding.full_tensor(torch.nn.utils.get_total_norm(gradients)))
+    for moe in model.moe_layers():
+        by_group = []
+        for group in moe.groups:
+            held = [p.grad for p in group.parameters() if p.grad is not None]
+            squares = [sharding.full_tensor(torch.linalg.vector_norm(grad, dim=(1, 2))).square() for grad in held]
+            by_group.append(torch.stack(squares).sum(0).sqrt())
+        norms = torch.cat(by_group)
+        experts.append(torch.stack((norms.min(), norms.median(), norms.max())))
+    least, median, largest = torch.stack(experts).t().tolist() if experts else ((), (), ())
+    return GradientNorms(
+        layers=_short(torch.stack(layers).tolist()),
+        least_expert=_short(least),
+        median_expert=_short(median),
+        largest_expert=_short(largest),
+    )
+
+
+def _short(norms: Sequence[float]) -> tuple[float, ...]:
+    """To six digits: a line of metrics has one for each layer."""
+    return tuple(float(f"{norm:.6g}") for norm in norms)
 
 
 @dataclass

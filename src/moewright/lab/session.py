@@ -8,6 +8,7 @@ from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset
 from moewright.errors import RunStopped, UserError
 from moewright.experiment.initial_weights import check_architecture
+from moewright.experiment.metrics import GradientNorms
 from moewright.experiment.planning import ValidationSets
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.run_folder import MODEL, OPTIMIZER, CheckpointState
@@ -15,8 +16,8 @@ from moewright.experiment.schedule import peak_learning_rate, schedule_share
 from moewright.lab import checkpoint_files, sharding
 from moewright.lab.losses import EvaluationReport, StepLosses, accumulate_gradients, evaluate
 from moewright.lab.model import Transformer
-from moewright.lab.model.balancing import update_selection_bias
-from moewright.lab.optimization import build_optimizers, initialize
+from moewright.lab.model.balancing import set_even_bias, update_selection_bias
+from moewright.lab.optimization import build_optimizers, gradient_norms, initialize
 from moewright.lab.sharding import World
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16}
@@ -49,6 +50,8 @@ class Session:
         self.step = 0
         """Optimizer steps done."""
         self.steps_worse_than_guessing = 0
+        self.gradient_norms: GradientNorms | None = None
+        """Of the last step, where it is one that metrics hold."""
 
     @property
     def tokens(self) -> int:
@@ -59,6 +62,10 @@ class Session:
     def is_done(self) -> bool:
         """Whether all steps are done."""
         return self.step >= self.recipe.total_steps
+
+    def is_logged(self, step: int) -> bool:
+        """Whether metrics hold this step: the first, the last and every so many."""
+        return step == 1 or step % self.recipe.log_every_steps == 0 or step >= self.recipe.total_steps
 
     def next_step(self) -> tuple[StepLosses, float, float]:
         """One optimizer step: its losses, the gradient's norm and the learning rate.
@@ -71,14 +78,18 @@ class Session:
         )
         if recipe.parallel == "replicate":
             sharding.sum_gradients(self.model, self.members)
+        self.gradient_norms = gradient_norms(self.model) if self.is_logged(self.step + 1) else None
         norm = self._clip()
         if not all(value - value == 0 for value in [*losses.values, norm]):
             raise RunStopped(self._what_is_not_finite(losses))
         share = schedule_share(recipe.schedule, self.tokens + recipe.batch_tokens, recipe.train_tokens)
         rate = self.peak_rate * share
         self.optimizers.step(rate)
-        if recipe.balancing.selection_bias is not None:
-            update_selection_bias(recipe.balancing.selection_bias, self.model.moe_layers(), losses.totals.loads)
+        bias = recipe.balancing.selection_bias
+        if bias is not None and bias.update == "quantile":
+            set_even_bias(bias.memory, self.model.moe_layers(), losses.totals.even_bias())
+        elif bias is not None:
+            update_selection_bias(bias, self.model.moe_layers(), losses.totals.loads)
         self.step += 1
         return losses, norm, rate
 

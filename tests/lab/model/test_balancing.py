@@ -16,8 +16,8 @@ from moewright.errors import UserError
 from moewright.experiment.balance_losses.switch import SwitchLoss
 from moewright.experiment.routing import SelectionBias
 from moewright.lab.model import Transformer
-from moewright.lab.model.balancing import balance_loss, update_selection_bias, z_loss
-from moewright.lab.model.moe import DROPLESS, MoELayer
+from moewright.lab.model.balancing import balance_loss, set_even_bias, update_selection_bias, z_loss
+from moewright.lab.model.moe import DROPLESS, MoELayer, RoutingMode
 from tests.lab.model.samplers import fill
 
 WIDTH = 5
@@ -257,6 +257,87 @@ def test_bias_by_hand(update: Any, routing: str) -> None:
             assert layer.router.selection_bias is not None
             assert layer.router.selection_bias.tolist() == pytest.approx(bias, rel=0, abs=1e-13)
         assert moved or over_experts  # the bias is large enough to matter
+
+
+def even_bias_by_hand(scores: list[list[float]], bias: list[float], top_k: int) -> list[float]:
+    """For each expert the bias at which as many tokens as its even load exceed their cutoffs, by sorting."""
+    cutoffs = [sorted((s + b for s, b in zip(row, bias, strict=True)), reverse=True)[top_k] for row in scores]
+    load = len(scores) * top_k / len(bias)
+    answers = []
+    for e in range(len(bias)):
+        needed = sorted(cutoff - row[e] for cutoff, row in zip(cutoffs, scores, strict=True))
+        at = int(load)
+        above = needed[min(at + 1, len(needed) - 1)] if load > at else needed[at]
+        answers.append(needed[at] + (above - needed[at]) * (load - at))
+    return answers
+
+
+@pytest.mark.parametrize("routing", ["one group", "one router", "router per group"])
+@pytest.mark.parametrize("score", ["softmax", "sigmoid", "sqrt_softplus"])
+def test_quantile_by_hand(score: str, routing: str) -> None:
+    """Ten steps of two forward passes whose choices follow the moving bias, with padding, with and without memory."""
+    for memory in (0.0, 0.4):
+        moe = mixture(score, routing, bias=True)
+        layer, bias = built(moe, 3), [0.0] * moe.num_experts
+        for step in range(10):
+            reported, wanted = [], []
+            for turn in range(2):
+                x, valid = batch(2 * step + turn, sequences=5, length=6)
+                reported.append(layer(x, valid, RoutingMode(quantiles=True))[1].even_bias)
+                logits = (x @ layer.router.weight.t())[valid].tolist()
+                scores = [[s for part in routers(moe) for s in by_score(moe, [row[e] for e in part])] for row in logits]
+                spread = []
+                for group, span in zip(moe.groups, spans(moe), strict=True):
+                    rows = [[row[e] for e in span] for row in scores]
+                    spread += even_bias_by_hand(rows, [bias[e] for e in span], group.top_k)
+                assert reported[-1].tolist() == pytest.approx(spread, rel=0, abs=1e-13)
+                wanted.append(spread)
+            for router in routers(moe):
+                moved = {e: memory * bias[e] + (1 - memory) * (wanted[0][e] + wanted[1][e]) / 2 for e in router}
+                for e in router:
+                    bias[e] = moved[e] - sum(moved.values()) / len(router)
+            set_even_bias(memory, [layer], [(reported[0] + reported[1]) / 2])
+            assert layer.router.selection_bias is not None
+            assert layer.router.selection_bias.tolist() == pytest.approx(bias, rel=0, abs=1e-13)
+        assert max(map(abs, bias)) > 0.01
+
+
+def test_quantile_is_megatrons_on_whole_loads() -> None:
+    """The (q+1)-th largest of score less cutoff, with q whole, is what `qb_dual_update` of Megatron-Core takes."""
+    layer = built(mixture("sigmoid", bias=True), 3)
+    scores = torch.rand(40, 4, generator=torch.Generator().manual_seed(1))
+    assert layer.router.selection_bias is not None
+    layer.router.selection_bias.copy_(torch.tensor([0.3, -0.2, 0.0, 0.1]))
+    beta = -layer.router.selection_bias
+    cutoffs = (scores - beta).topk(3, dim=1).values[:, -1:]
+    column = (scores - cutoffs).topk(40 * 2 // 4 + 1, dim=0).values[-1]
+    torch.testing.assert_close(layer.router.even_bias(scores), -column, rtol=0, atol=0)
+
+
+def test_quantile_balances_what_no_step_of_the_sign_does_in_as_many() -> None:
+    """One expert scores far above the others: eight updates on the same tokens leave no load 5 % off the even one."""
+    worst = {}
+    for update in ("sign", "quantile"):
+        layer = built(mixture("sigmoid", bias=True), 3)
+        x = torch.randn(1, 400, WIDTH, generator=torch.Generator().manual_seed(2)) + 1
+        for _ in range(8):
+            routing = layer(x, None, RoutingMode(quantiles=update == "quantile"))[1]
+            if update == "quantile":
+                set_even_bias(0.0, [layer], [routing.even_bias])
+            else:
+                update_selection_bias(SelectionBias(), [layer], [routing.loads.sum(0)])
+        loads = layer(x, None, DROPLESS)[1].loads.sum(0)
+        worst[update] = float((loads / 200 - 1).abs().max())
+    assert worst["quantile"] < 0.05 < worst["sign"], worst
+
+
+def test_nothing_but_padding_leaves_the_bias_as_it_is() -> None:
+    layer = built(mixture("sigmoid", bias=True), 3)
+    assert layer.router.selection_bias is not None
+    layer.router.selection_bias.copy_(torch.tensor([0.3, -0.3, 0.1, -0.1]))
+    x, _ = batch(1)
+    routing = layer(x, torch.zeros(x.shape[:2], dtype=torch.bool), RoutingMode(quantiles=True))[1]
+    assert torch.equal(routing.even_bias, layer.router.selection_bias)
 
 
 def _model(router: dict[str, object] | None = None) -> Transformer:

@@ -37,6 +37,7 @@ def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None, weights
     if not isinstance(losses, list):
         raise UserError(f"recipe.balancing.losses: expected a list, found {brief(losses)}")
     rate = recipe.get("learning_rate")
+    quantile = at(recipe, "balancing.selection_bias.update") == "quantile"  # which has no step
     return {
         "config_id": config_digest(recipe, fingerprint, weights),
         "architecture": json.dumps(architecture, sort_keys=True),
@@ -53,7 +54,7 @@ def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None, weights
         ),
         "balance_scope": "+".join(str(loss.get("scope")) for loss in losses if isinstance(loss, Mapping)) or None,
         "z_loss": finite_number(recipe, "balancing.z_loss"),
-        "bias_step": finite_number(recipe, "balancing.selection_bias.step") or 0.0,
+        "bias_step": None if quantile else finite_number(recipe, "balancing.selection_bias.step") or 0.0,
         "capacity_factor": finite_number(recipe, "dispatch.capacity.factor"),
         "tokenizer": None if fingerprint is None else f"data {fingerprint[:12]}",
         "data_fingerprint": fingerprint,

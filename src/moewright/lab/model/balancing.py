@@ -85,6 +85,18 @@ def update_selection_bias(settings: SelectionBias, moe_layers: Sequence[MoELayer
                 values.sub_(values.mean())
 
 
+@torch.no_grad()
+def set_even_bias(memory: float, moe_layers: Sequence[MoELayer], even: Sequence[Tensor]) -> None:
+    """Replace each layer's selection bias, but for a share `memory`, by the even one (E,), less its mean by router."""
+    for layer, target in zip(moe_layers, even, strict=True):
+        bias = layer.router.selection_bias
+        assert bias is not None, "checked before training"
+        routers = layer.router.router_slices()
+        for values, wanted in zip(bias.split(routers), target.to(bias).split(routers), strict=True):
+            values.mul_(memory).add_(wanted, alpha=1 - memory)
+            values.sub_(values.mean())
+
+
 # What the routers of a step did, as numbers by layer
 
 
@@ -99,6 +111,9 @@ class RoutingTotals:
         self.loads = [torch.zeros(layer.spec.num_experts, dtype=torch.int64, device=device) for layer in moe_layers]
         self.shares = [loads.to(torch.float64) for loads in self.loads]
         self.rest = torch.zeros(len(moe_layers), 4, dtype=torch.float64, device=device)
+        self.even_biases = [torch.zeros_like(shares) for shares in self.shares]
+        self.passes = torch.zeros((), dtype=torch.float64, device=device)
+        """Forward passes that `even_biases` are sums over."""
 
     def add(self, routings: Sequence[Routing]) -> None:
         """One more forward pass."""
@@ -107,10 +122,17 @@ class RoutingTotals:
             self.shares[index] += routing.shares.detach().sum(0)
             values = (routing.tokens.sum(), routing.dropped, routing.logit_square, routing.z.sum())
             self.rest[index] += torch.stack([value.detach().to(torch.float64) for value in values])
+            if routing.even_bias is not None:
+                self.even_biases[index] += routing.even_bias
+        self.passes += 1
 
     def tensors(self) -> list[Tensor]:
         """What to add up over processes, in place."""
-        return [*self.loads, *self.shares, self.rest]
+        return [*self.loads, *self.shares, self.rest, *self.even_biases, self.passes]
+
+    def even_bias(self) -> list[Tensor]:
+        """The mean over forward passes of what each layer's routers reported (E,)."""
+        return [total / self.passes for total in self.even_biases]
 
     def metrics(self) -> RoutingMetrics:
         """The numbers by layer, over the whole step."""

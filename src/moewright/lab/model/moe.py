@@ -22,6 +22,8 @@ class RoutingMode(NamedTuple):
     """None: dropless."""
     forced_uniform: bool = False
     """All experts in turn, whatever the scores."""
+    quantiles: bool = False
+    """The routers report the selection bias that would have been even."""
 
 
 DROPLESS = RoutingMode()
@@ -42,6 +44,8 @@ class Routing(NamedTuple):
     """Scalar: choices that capacity dropped."""
     logit_square: Tensor
     """Scalar: sum over tokens and experts of the squared logits."""
+    even_bias: Tensor | None = None
+    """(E,): the selection bias with which each expert would have had its even load, where the mode asks for it."""
 
 
 class FeedForwardLayer(nn.Module):
@@ -130,6 +134,9 @@ class MoELayer(nn.Module):
         x_ND = x_BTD.view(-1, x_BTD.shape[-1])
         valid_N1 = None if valid_BT is None else valid_BT.reshape(-1, 1)
         choices = self.router(x_ND, mode.forced_uniform)
+        even_bias = None
+        if mode.quantiles:
+            even_bias = self.router.even_bias(choices.scores if valid_N1 is None else choices.scores[valid_N1[:, 0]])
         kept = [self._kept(group, choices, valid_N1, mode.capacity) for group in range(len(self.spec.groups))]
         if self.latent is None:
             routed_ND = self._routed(x_ND, choices, kept)
@@ -140,7 +147,8 @@ class MoELayer(nn.Module):
             y_ND = y_ND + self.parallel_dense(x_ND)
         if self.output_bias is not None:
             y_ND = y_ND + self.output_bias.to(y_ND.dtype)
-        return y_ND.view_as(x_BTD), self._report(choices, kept, valid_BT, x_BTD.shape[0])
+        routing = self._report(choices, kept, valid_BT, x_BTD.shape[0])
+        return y_ND.view_as(x_BTD), routing._replace(even_bias=even_bias)
 
     def _kept(self, index: int, choices: Choices, valid_N1: Tensor | None, capacity: Capacity | None) -> Tensor | None:
         """(N, K) of one group, False where a choice is dropped or padding; None: all are kept."""

@@ -32,6 +32,8 @@ class Choices(NamedTuple):
     """(N, routers): log of the sum of exponentials of each router's logits."""
     logits: Tensor
     """(N, E)."""
+    scores: Tensor
+    """(N, E): what chose, before the selection bias; no gradients."""
 
 
 class RouterLayer(nn.Module):
@@ -73,7 +75,33 @@ class RouterLayer(nn.Module):
         if self.spec.scale != 1:
             gates = [values * self.spec.scale for values in gates]
         log_partition = torch.stack([part.logsumexp(-1) for part in by_router], dim=-1)
-        return Choices(experts, gates, shares_NE, log_partition, logits_NE)
+        return Choices(experts, gates, shares_NE, log_partition, logits_NE, scores_NE.detach())
+
+    @torch.no_grad()
+    def even_bias(self, scores_NE: Tensor) -> Tensor:
+        """The selection bias (E,) with which each expert would have had its even load; as it is where N is 0.
+
+        Quantile balancing (J. Su 2026, kexue.fm/archives/11619): a token takes an expert whose score and bias exceed
+        the token's cutoff, its (K+1)-th largest sum of score and bias. With cutoffs as they were, q = N K / E tokens
+        take the expert if its bias is the q-th smallest difference of cutoff and score, counted from 0; between two of
+        them in proportion where q is not whole. Megatron-Core's `qb_dual_update` is the same on logits.
+        """
+        assert self.selection_bias is not None, "checked before training"
+        bias_E = self.selection_bias.to(scores_NE.dtype)
+        if not len(scores_NE):
+            return bias_E
+        even = []
+        for group, scores, bias in zip(
+            self.moe.groups, scores_NE.split(self.counts, dim=-1), bias_E.split(self.counts), strict=True
+        ):
+            cutoffs_N1 = (scores + bias).topk(group.top_k + 1, dim=-1).values[:, -1:]
+            needed_EN = (cutoffs_N1 - scores).t().contiguous()
+            load = len(scores) * group.top_k / group.count
+            below, above = (
+                needed_EN.kthvalue(min(1 + at, len(scores))).values for at in (math.floor(load), math.ceil(load))
+            )
+            even.append(below + (above - below) * (load - math.floor(load)))
+        return _joined(even)
 
     def _choose(self, ranks_NE: Tensor, forced_uniform: bool) -> list[Tensor]:
         """The experts of highest rank of each group (N, K). The selection bias ranks; it weighs nothing."""
