@@ -236,6 +236,22 @@ def golden_recipes(folder: Path) -> dict[str, Plain]:
             ),
             balancing={"losses": [{"weight": 0.01}]},
         ),
+        "prediction blocks": recipe(
+            model(
+                layer(attention(), moe(shared={"expert_size": 16})),
+                mtp_layers=2,
+                mtp_block=[layer(attention(qk_norm="per_head"), moe((6, 8, 2))), layer(attention(), dense())],
+            ),
+            balancing={"losses": [{"weight": 0.01, "scope": "global_batch"}]},
+            prediction_loss_weight=0.4,
+            micro_batch_sequences=4,
+        ),
+        "a prediction block like the last layer": recipe(
+            twice(attention(), moe(router={"selection_bias": "buffer"})) | {"mtp_layers": 1},
+            balancing={"selection_bias": {"update": "quantile"}},
+            optimizer={"kind": "muon"},
+            recompute=True,
+        ),
         "quantile balancing": recipe(
             twice(
                 attention(), moe((6, 12, 2), router={"score": "sigmoid", "normalize": True, "selection_bias": "buffer"})

@@ -200,8 +200,6 @@ LEFT_OUT = {
         (
             "Architecture.attention_residuals: other",
             "Architecture.hyper_connections: other",
-            "Architecture.mtp_block: Layer",
-            "Architecture.mtp_layers: other",
             "Architecture.mtp_norms: other",
             "Architecture.mixes_streams: False",
             "Architecture.per_layer_input: PerLayerInput",

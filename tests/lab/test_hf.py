@@ -31,7 +31,9 @@ from moewright.hf.families import EXPORT_ORDER
 from moewright.hf.training_config import WITH_BALANCE_LOSS
 from moewright.lab.hf_weights import export_run, from_hf_tensors, read_hf_checkpoint, to_hf_tensors, write_hf_checkpoint
 from moewright.lab.model import Transformer
+from moewright.lab.model.attention import AttentionContext
 from moewright.lab.model.balancing import balance_loss
+from moewright.lab.model.moe import DROPLESS
 from moewright.lab.training import train
 from tests.hf import oracle
 from tests.lab.hf_models import (
@@ -265,6 +267,79 @@ def test_bad_checkpoints(folder: Path, spoil: Callable[[Path], object], named: s
 def test_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder"):
         read_hf_checkpoint(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("family", ["deepseek_v3", "glm4_moe"])
+def test_prediction_blocks_go_out(family: str, tmp_path: Path) -> None:
+    """The model's logits are transformers', which reads no such blocks; a block's are those of transformers' own layer
+    of that number, between the block's projection, norms and copy of the head."""
+    r = random.Random(family)
+    drawn = draw(family, r) | {"num_hidden_layers": 2, "first_k_dense_replace": 1}
+    architecture = architecture_of(family, drawn | {"num_nextn_predict_layers": 2})
+    assert architecture.mtp_layers == 2
+    model = random_lab_model(architecture, r)
+    folder = write_hf_checkpoint(model, architecture, tmp_path / "out", family=family)
+    tensors = load_file(folder / "model.safetensors")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True, attn_implementation="eager", experts_implementation="eager"
+    )
+    theirs, info = loaded
+    assert not info["missing_keys"]
+    assert {name.split(".")[2] for name in info["unexpected_keys"]} <= {"2", "3"}
+    tokens = random_tokens(architecture, r)
+    assert largest_difference(model, theirs.eval(), tokens) < TOLERANCE
+    interleaved = theirs.config.to_dict().get("rope_interleave", True)
+    again = from_hf_tensors(tensors, architecture, family, rope_interleave=interleaved)
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+
+    with torch.no_grad():
+        x = theirs.model(tokens, use_cache=False).last_hidden_state
+        states, _ = model._predict(
+            model.hidden(tokens)[0], tokens.roll(-1, 1), AttentionContext(tokens.shape[1], None), None, DROPLESS
+        )
+        for number, mine in enumerate(states, start=2):
+            own = {
+                name.removeprefix(f"model.layers.{number}."): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(f"model.layers.{number}.")
+            }
+            deeper = AutoModelForCausalLM.from_config(
+                transformers.AutoConfig.from_pretrained(folder, num_hidden_layers=number + 1),
+                attn_implementation="eager",
+                experts_implementation="eager",
+            ).eval()
+            layer = deeper.model.layers[number]
+            layer.load_state_dict(_as_in_memory(own, layer), strict=True)
+            deeper.model.layers = torch.nn.ModuleList([layer])
+            deeper.config.num_hidden_layers = 1
+            deeper.model.norm.weight.copy_(own["shared_head.norm.weight"])
+            deeper.lm_head.weight.copy_(own["shared_head.head.weight"])
+            ahead = own["embed_tokens.weight"][tokens.roll(-(number - 1), 1)]
+            eps = theirs.config.rms_norm_eps
+            normed = [
+                each / (each.square().mean(-1, keepdim=True) + eps).sqrt() * own[name]
+                for each, name in ((ahead, "enorm.weight"), (x, "hnorm.weight"))
+            ]
+            inputs = torch.cat(normed, dim=-1) @ own["eh_proj.weight"].t()
+            answer = deeper(inputs_embeds=inputs, use_cache=False, output_hidden_states=True)
+            seen = tokens.shape[1] - (number - 2)  # what is rolled in at the end is not the lab's
+            head = model.embed_tokens if model.lm_head is None else model.lm_head
+            logits = (mine @ head.t())[:, : seen - 1]
+            expected = answer.logits[:, : seen - 1]
+            assert (logits - expected).abs().max() < TOLERANCE * expected.abs().max()
+            x = answer.hidden_states[-1]
+
+
+def _as_in_memory(own: dict[str, torch.Tensor], layer: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A layer's tensors of a file as transformers 5 holds them: experts fused, what is no layer's left out."""
+    wanted = layer.state_dict()
+    state = {name: tensor for name, tensor in own.items() if name in wanted}
+    (count,) = {len(wanted[name]) for name in wanted if name.endswith("experts.gate_up_proj")}
+    gate, up, down = (
+        torch.stack([own[f"mlp.experts.{e}.{part}_proj.weight"] for e in range(count)])
+        for part in ("gate", "up", "down")
+    )
+    return state | {"mlp.experts.gate_up_proj": torch.cat((gate, up), dim=1), "mlp.experts.down_proj": down}
 
 
 def test_prediction_blocks_are_left_out(tmp_path: Path) -> None:

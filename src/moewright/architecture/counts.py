@@ -11,9 +11,9 @@ Everything here sums the inventory of `inventory.py`. Conventions:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import singledispatch
-from typing import Any
+from typing import Any, overload
 
 from moewright.architecture.inventory import (
     COMPONENTS,
@@ -41,7 +41,7 @@ from moewright.architecture.mixers import (
     Window,
 )
 from moewright.architecture.sizes import F, N, total
-from moewright.architecture.spec import AnyLayer, Architecture, Countable, passed_layers
+from moewright.architecture.spec import AnyLayer, Architecture, Countable, Layer, passed_layers
 from moewright.records import Record
 
 FLOPS_CONVENTION = (
@@ -131,12 +131,25 @@ def mtp_weights(architecture: Countable[N]) -> list[Weight[N]]:
     if not architecture.mtp_layers:
         return []
     d = architecture.hidden_size
-    _, last = architecture.layer_runs()[-1]
     block = norm_weights("mtp_norms", architecture.norm, d, architecture.mtp_norms) + merging_weights(architecture)
-    for layer in architecture.mtp_block or (last,):
+    for layer in prediction_layers(architecture):
         block += layer_weights(architecture, layer)
     block.append(Weight("eh_proj", "other", d, 2 * d))
     return block
+
+
+@overload
+def prediction_layers(architecture: Architecture) -> Sequence[Layer]: ...
+
+
+@overload
+def prediction_layers(architecture: Countable[N]) -> Sequence[AnyLayer[N]]: ...
+
+
+def prediction_layers(architecture: Countable[N]) -> Sequence[AnyLayer[N]]:
+    """The layers of one multi-token-prediction block: one like the model's last, unless it says otherwise."""
+    _, last = architecture.layer_runs()[-1]
+    return architecture.mtp_block or (last,)
 
 
 def layer_params(architecture: Countable[N], layer: AnyLayer[N]) -> dict[Component, N]:
@@ -222,6 +235,17 @@ def training_flops_per_token(architecture: Countable[F], tokens_per_sequence: in
     '2.505e+11'
     """
     return (1 + BACKWARD_FACTOR) * forward_flops_per_token(architecture, tokens_per_sequence)
+
+
+def prediction_training_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
+    """FLOPs of a forward and backward pass of one token through all prediction blocks, which are in no other count:
+    their layers, the head once for each, and the projection of two states to one."""
+    if not architecture.mtp_layers:
+        return 0.0
+    layers = tuple(prediction_layers(architecture))
+    block = architecture.model_copy(update={"layers": layers, "mtp_layers": 0, "mtp_block": None})
+    projection = (1 + BACKWARD_FACTOR) * 2 * 2 * architecture.hidden_size**2
+    return architecture.mtp_layers * (training_flops_per_token(block, tokens_per_sequence) + projection)
 
 
 def training_flops(

@@ -60,7 +60,7 @@ def check_initial_weights(recipe: Recipe) -> None:
 def check_architecture(recipe: Recipe, stored: Architecture) -> None:
     """UserError unless weights are of the architecture that a recipe trains."""
     wanted = recipe.architecture
-    # What weights do not depend on, and prediction blocks, which the lab has none of.
+    # What weights do not depend on, and prediction blocks, whose weights the lab does not read.
     same = {name: getattr(wanted, name) for name in ("max_context", "weights_format", "mtp_layers")}
     found = differences(wanted, stored.model_copy(update=same))
     if found:

@@ -27,7 +27,7 @@ class MetricsLine(LineRecord):
 
 
 class RoutingMetrics(Record):
-    """What the routers of a step did, by layer with experts."""
+    """What the routers of a step did, by layer with experts; in training those of prediction blocks last."""
 
     model_config = ConfigDict(extra="ignore")
     max_violation: Items[Reading] = ()
@@ -59,7 +59,7 @@ class GradientNorms(Record):
 
     model_config = ConfigDict(extra="ignore")
     layers: Items[Reading] = ()
-    """Of all that one layer learns."""
+    """Of all that one layer learns; each prediction block is one more."""
     least_expert: Items[Reading] = ()
     """By layer with experts, the smallest of its routed experts': 0 for one that no token chose."""
     median_expert: Items[Reading] = ()
@@ -98,6 +98,8 @@ class TrainLine(MetricsLine):
     balance_loss: Items[AuxiliaryLoss] = ()
     """For each of the recipe's balance losses."""
     z_loss: AuxiliaryLoss | None = None
+    prediction_loss: Items[AuxiliaryLoss] = ()
+    """Cross-entropy of each prediction block, in nats for each token that it predicts."""
     routing: RoutingMetrics | None = None
     time: float
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from moewright.architecture.counts import active_params, total_params, training_flops
+from moewright.architecture.counts import active_params, mtp_params, prediction_layers, total_params, training_flops
 from moewright.data.batches import Batches
 from moewright.data.dataset import Dataset, open_dataset, open_files
 from moewright.data.verification import check_shards
@@ -128,19 +128,27 @@ WEIGHT_BYTES = 4
 def least_checkpoint_bytes(recipe: Recipe) -> int:
     """Bytes that a checkpoint takes at least: weights, and two moments of each with AdamW or one with Muon."""
     moments = 2 if recipe.optimizer.kind == "adamw" else 1
-    return (1 + moments) * WEIGHT_BYTES * total_params(recipe.architecture)
+    return (1 + moments) * WEIGHT_BYTES * _trained_params(recipe)
 
 
 def most_checkpoint_bytes(recipe: Recipe) -> int:
     """Bytes that a run's checkpoints take at most at once: those that it keeps and the one under way, as AdamW's."""
-    return (recipe.checkpoints.keep + 1) * 3 * WEIGHT_BYTES * total_params(recipe.architecture)
+    return (recipe.checkpoints.keep + 1) * 3 * WEIGHT_BYTES * _trained_params(recipe)
+
+
+def _trained_params(recipe: Recipe) -> int:
+    return total_params(recipe.architecture) + mtp_params(recipe.architecture)
 
 
 def expected_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory[float]:
     """What inspect's accounting expects of this recipe on one process, the framework's own base apart."""
     stage = 3 if recipe.parallel == "shard" else 0
+    architecture = recipe.architecture
+    if architecture.mtp_layers:  # as if their layers were the model's: norms and a D x 2 D projection are left out
+        layers = (*architecture.layers, *architecture.mtp_layers * tuple(prediction_layers(architecture)))
+        architecture = architecture.model_copy(update={"layers": layers, "mtp_layers": 0, "mtp_block": None})
     return training_memory(
-        recipe.architecture,
+        architecture,
         Parallelism(data=processes, zero_stage=stage),
         micro_batch=recipe.micro_batch_sequences,
         tokens_per_sequence=recipe.sequence_length,

@@ -152,6 +152,9 @@ class Recipe(FileRecord):
     """Folder of a Hugging Face checkpoint of this architecture to start from, instead of an initialization."""
     balancing: Balancing = Balancing.default()
     dispatch: Dispatch = Dispatch.default()
+    prediction_loss_weight: Positive = 0.3
+    """Of the prediction blocks' losses, averaged over the blocks, where the architecture has some (mtp_layers);
+    DeepSeek-V3 began with 0.3 and ended with 0.1 (arXiv 2412.19437, section 4.2)."""
     document_mask: bool = False
     """True: tokens look at their own document only. False: documents are packed, and a token sees all before it."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -206,6 +209,13 @@ class Recipe(FileRecord):
             raise ValueError("optimizer.kind muon needs whole matrices; use parallel: replicate")
         if self.initial_weights is not None and "initialization" in self.model_fields_set:
             raise ValueError("initialization has no use beside initial_weights; state one of them")
+        blocks = self.architecture.mtp_layers
+        if not blocks and "prediction_loss_weight" in self.model_fields_set:
+            raise ValueError("prediction_loss_weight has no use without prediction blocks (architecture.mtp_layers)")
+        if blocks >= self.sequence_length:
+            raise ValueError(f"sequence_length ({self.sequence_length}) leaves {blocks} prediction blocks no token")
+        if blocks and self.initial_weights is not None:
+            raise ValueError("initial_weights are read without prediction blocks; set architecture.mtp_layers to 0")
         self._check_balancing()
         return self
 
@@ -304,6 +314,8 @@ class Recipe(FileRecord):
         values = {**self.model_dump(mode="json"), "architecture": self.architecture.to_dict()}
         for name in self.schedule.unused:
             del values["schedule"][name]
+        if not self.architecture.mtp_layers:
+            del values["prediction_loss_weight"]
         if self.optimizer.kind == "adamw":
             del values["optimizer"]["momentum"]
         if self.balancing.selection_bias is not None:

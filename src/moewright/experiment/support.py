@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from moewright.architecture.counts import prediction_layers
 from moewright.architecture.feed_forwards import MoE, NoFeedForward
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture, Layer
@@ -13,11 +14,12 @@ LOGIT_ROWS = 512
 
 def check_trainable(architecture: Architecture) -> None:
     """Raise UserError naming the first part that the lab cannot train."""
-    for index, layer in enumerate(architecture.iter_layers()):
+    places = [(f"layers[{index}]", layer) for index, layer in enumerate(architecture.iter_layers())]
+    if architecture.mtp_layers:
+        places += [(f"mtp_block[{index}]", layer) for index, layer in enumerate(prediction_layers(architecture))]
+    for where, layer in places:
         for field in _unsupported(layer):
-            raise UserError(
-                f"layers[{index}].{field}: the lab does not train it; it trains attention, MLA, and experts"
-            )
+            raise UserError(f"{where}.{field}: the lab does not train it; it trains attention, MLA, and experts")
     if architecture.hyper_connections:
         raise UserError(f"hyper_connections = {architecture.hyper_connections}: the lab trains one residual stream")
     if architecture.residual_vectors:
@@ -34,8 +36,8 @@ def check_trainable(architecture: Architecture) -> None:
         raise UserError("per_layer_input: the lab gives a token one embedding")
     if architecture.attention_residuals:
         raise UserError(f"attention_residuals = {architecture.attention_residuals}: the lab trains plain residuals")
-    if architecture.mtp_layers:
-        raise UserError(f"mtp_layers = {architecture.mtp_layers}: the lab predicts one token; set it to 0")
+    if architecture.mtp_layers and architecture.mtp_norms != 3:
+        raise UserError(f"mtp_norms = {architecture.mtp_norms}: the lab's prediction blocks have three norms")
 
 
 def _unsupported(layer: Layer) -> Iterator[str]:

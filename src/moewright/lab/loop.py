@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 
 import torch
 
-from moewright.architecture.counts import training_flops_per_token
+from moewright.architecture.counts import prediction_training_flops_per_token, training_flops_per_token
 from moewright.errors import OtherProcessError, RunStopped
 from moewright.experiment import run_folder
 from moewright.experiment.metrics import (
@@ -60,7 +60,8 @@ class TrainingLoop:
         self.threads, self.products = threads, products
         self.resumed = resumed
         self.recipe, self.members = session.recipe, session.members
-        self.flops_per_token = training_flops_per_token(self.recipe.architecture, self.recipe.sequence_length)
+        sizes = self.recipe.architecture, self.recipe.sequence_length
+        self.flops_per_token = training_flops_per_token(*sizes) + prediction_training_flops_per_token(*sizes)
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.peak = self.members.size * matmul_peak(self.members.device, dtype)
         self.routing_watch = CollapseWatch(self.recipe.architecture, self.recipe.batch_tokens)
@@ -216,6 +217,10 @@ class TrainingLoop:
                 for value, each in zip(losses.balance, balancing.losses, strict=True)
             ),
             z_loss=AuxiliaryLoss(raw=losses.z / balancing.z_loss, scaled=losses.z) if balancing.z_loss else None,
+            prediction_loss=tuple(
+                AuxiliaryLoss(raw=value * len(losses.prediction) / self.recipe.prediction_loss_weight, scaled=value)
+                for value in losses.prediction
+            ),
             routing=routing,
             time=time.time(),
         )

@@ -33,11 +33,13 @@ class StepLosses:
     z: float
     """Weight included."""
     totals: RoutingTotals
+    prediction: list[float]
+    """For each prediction block, weight included."""
 
     @property
     def values(self) -> list[float]:
         """All of them."""
-        return [self.cross_entropy, *self.balance, self.z]
+        return [self.cross_entropy, *self.balance, self.z, *self.prediction]
 
 
 def local_micro_batches(recipe: Recipe, members: World) -> int:
@@ -67,11 +69,22 @@ def accumulate_gradients(
         counting = mode._replace(quantiles=False)
         global_loads = _count_loads(model, recipe, batches, starts, members, counting, end_of_document)
     share = 1 / (count * members.size)
+    blocks = recipe.architecture.mtp_layers
+    prediction_weight = recipe.prediction_loss_weight if blocks else 0.0
     sums = torch.zeros(2 + len(balancing.losses), dtype=torch.float64, device=members.device)
+    prediction = torch.zeros(blocks, dtype=torch.float64, device=members.device)
     for start in starts:
         inputs, targets, documents = load_batch(batches, start, size, members.device, recipe, end_of_document)
         scale = 1 / (recipe.batch_sequences * recipe.sequence_length)
-        loss, routings = model(inputs, targets=targets, loss_scale=scale, document_ids=documents, mode=mode)
+        losses, routings = model(
+            inputs,
+            targets=targets,
+            loss_scale=scale,
+            document_ids=documents,
+            mode=mode,
+            prediction_weight=prediction_weight,
+        )
+        loss, *predicted = losses.unbind() if blocks else [losses]
         totals.add(routings)
         if wants_global and count == 1:
             global_loads = [members.sum_(routing.loads.sum(0)) for routing in routings]
@@ -80,11 +93,13 @@ def accumulate_gradients(
             parts += [share * balance_loss(each, routings, moe_layers, global_loads) for each in balancing.losses]
             parts.append(share * balancing.z_loss * z_loss(routings))
         sums[: len(parts)] += torch.stack([part.detach().to(sums.dtype) for part in parts])
-        torch.stack([part.to(loss.dtype) for part in parts]).sum().backward()
-    for tensor in (sums, *totals.tensors()):
+        if predicted:
+            prediction += torch.stack(predicted).detach()
+        torch.stack([part.to(loss.dtype) for part in (*parts, *predicted)]).sum().backward()
+    for tensor in (sums, prediction, *totals.tensors()):
         members.sum_(tensor)
     cross_entropy, *auxiliary = sums.tolist()
-    return StepLosses(cross_entropy, auxiliary[:-1], auxiliary[-1], totals)
+    return StepLosses(cross_entropy, auxiliary[:-1], auxiliary[-1], totals, prediction.tolist())
 
 
 def load_batch(
@@ -114,8 +129,11 @@ def _count_loads(
     totals = RoutingTotals(model.moe_layers(), members.device)
     for start in starts:
         size = recipe.micro_batch_sequences
-        inputs, _, documents = load_batch(batches, start, size, members.device, recipe, end_of_document)
-        _, routings = model(inputs, document_ids=documents, mode=mode, head=False)
+        inputs, targets, documents = load_batch(batches, start, size, members.device, recipe, end_of_document)
+        weight = recipe.prediction_loss_weight if recipe.architecture.mtp_layers else 0.0
+        _, routings = model(
+            inputs, targets=targets, document_ids=documents, mode=mode, head=False, prediction_weight=weight
+        )
         totals.add(routings)
     return [members.sum_(loads) for loads in totals.loads]
 
@@ -140,7 +158,7 @@ def evaluate(model: Transformer, recipe: Recipe, sets: ValidationSets, members: 
     """The losses of the model as it is. Nothing in it changes: selection biases rest."""
     dispatch = recipe.dispatch
     forced = dispatch.forced == "uniform"
-    totals = RoutingTotals(model.moe_layers(), members.device)
+    totals = RoutingTotals(model.moe_layers(prediction=False), members.device)
     by_set = _losses(model, recipe, sets, members, RoutingMode(None, forced), totals)
     capacity = dispatch.evaluation_capacity or dispatch.capacity
     capped = _losses(model, recipe, sets, members, RoutingMode(capacity), None) if capacity is not None else {}

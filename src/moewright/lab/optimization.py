@@ -117,7 +117,7 @@ def gradient_norms(model: Transformer) -> GradientNorms:
     """Norms of the gradients that the parameters hold, by layer and over its experts. With sharding, a call that all
     processes make."""
     layers, experts = [], []
-    for layer in model.layers:
+    for layer in (*model.layers, *model.prediction):
         gradients = [p.grad for p in layer.parameters() if p.grad is not None]
         layers.append(sharding.full_tensor(torch.nn.utils.get_total_norm(gradients)))
     for moe in model.moe_layers():

@@ -88,7 +88,7 @@ def shard(model: Transformer, members: World) -> None:
 
     mesh = init_device_mesh(members.device.type, (members.size,))
     still = {parameter for parameter in model.parameters() if not parameter.requires_grad}  # selection biases: few
-    for layer in list(model.layers):
+    for layer in [*model.layers, *(layer for block in model.prediction_blocks() for layer in block.layers)]:
         fully_shard(layer, mesh=mesh, ignored_params=still)
     fully_shard(model, mesh=mesh, ignored_params=still)
     for module in model.modules():  # gradients add up: the losses are shares of the whole batch's already

@@ -281,7 +281,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "feed_forward.expert_bias": {"feed_forward": {**EXPERTS, "expert_bias": True}},
     "feed_forward.identity_experts": {"feed_forward": {**EXPERTS, "identity_experts": 2}},
     "hyper_connections": {"hyper_connections": 2},
-    "mtp_layers": {"mtp_layers": 1},
+    "mtp_norms": {"mtp_layers": 1, "mtp_norms": 2},
 }
 
 

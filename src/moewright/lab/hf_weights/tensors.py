@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from moewright.architecture.counts import prediction_layers
 from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer
 from moewright.architecture.spec import Architecture
@@ -91,6 +92,14 @@ _FUSED = {
     "feed_forward.groups.0.up_proj": ("{mixture}.experts.gate_up_proj",),
     "feed_forward.groups.0.down_proj": ("{mixture}.experts.down_proj",),
 }
+# Of a prediction block, which is numbered on from the layers and has a copy of embedding and head of its own.
+_PREDICTION = {
+    "embedding_norm.weight": "enorm.weight",
+    "hidden_norm.weight": "hnorm.weight",
+    "eh_proj": "eh_proj.weight",
+    "output_norm.weight": "shared_head.norm.weight",
+}
+_PREDICTION_COPIES = {"embed_tokens": "embed_tokens.weight", "lm_head": "shared_head.head.weight"}
 _FUSED_MARK = ".experts.gate_up_proj"
 """How the name of a fused tensor ends."""
 _LISTED = 3
@@ -106,6 +115,8 @@ class _Place(NamedTuple):
     """None: the tensor has no elements."""
     at: tuple[int | slice | Tensor, ...] = ()
     """Index into the lab's tensor."""
+    again: bool = False
+    """The checkpoint holds it at another place too."""
 
 
 def _lab_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -126,15 +137,24 @@ def _places(architecture: Architecture, family: str, *, fused: bool, interleaved
     own = TENSOR_NAMES[family]
     if fused:
         own = own._replace(mixture=FamilyNames().mixture)
-    mixers = [layer.mixer for layer in architecture.iter_layers()]
+    layers = list(architecture.iter_layers())
+    if architecture.mtp_layers and len(prediction_layers(architecture)) > 1:
+        raise UserError(f"{family} has no place for the weights of prediction blocks of several layers")
+    mixers = [layer.mixer for layer in (*layers, *architecture.mtp_layers * [*prediction_layers(architecture)])]
     shapes = _lab_shapes(architecture)
     for lab, shape in shapes.items():
         if lab in _OUTSIDE_LAYERS:
             yield _Place(_OUTSIDE_LAYERS[lab], shape, lab)
             continue
-        start, number, key = lab.split(".", 2) if lab.startswith("layers.") else ("", "", lab)
+        start, number, key = lab.split(".", 2) if lab.startswith(("layers.", "prediction.")) else ("", "", lab)
+        if start == "prediction":
+            number = str(len(layers) + int(number))
+            if key in _PREDICTION:
+                yield _Place(f"model.layers.{number}.{_PREDICTION[key]}", shape, lab)
+                continue
+            key = key.removeprefix("layers.0.")
         table = {**_LAYER, **(_FUSED if fused else {})}
-        if f"{start}.{number}.mixer.q_a_proj" in shapes:
+        if lab.removesuffix(key) + "mixer.q_a_proj" in shapes:
             table |= _WITH_QUERY_LATENT
         if key not in table:
             raise UserError(f"{family} has no place for the weights {lab}")
@@ -150,6 +170,10 @@ def _places(architecture: Architecture, family: str, *, fused: bool, interleaved
                 yield _Place(name.format(**own._asdict()), shape, lab)
             else:
                 yield _Place(name.format(**own._asdict()), (_length(index), *shape[1:]), lab, (index,))
+    for behind in range(len(layers), len(mixers)):
+        for lab, name in _PREDICTION_COPIES.items():
+            held = lab if lab in shapes else "embed_tokens"  # a tied head
+            yield _Place(f"model.layers.{behind}.{name}", shapes[held], held, again=True)
     if own.always_shared:
         yield from _empty_shared(architecture, own)
 
@@ -205,10 +229,11 @@ def to_hf_tensors(
     the model, or misshapen.
     """
     _check_tensors(model_state, _lab_shapes(architecture), "the model's state")
-    return {
-        place.name: torch.zeros(place.shape) if place.lab is None else model_state[place.lab][place.at].contiguous()
-        for place in _places(architecture, family, fused=False, interleaved=rope_interleave)
-    }
+    tensors = {}
+    for place in _places(architecture, family, fused=False, interleaved=rope_interleave):
+        tensor = torch.zeros(place.shape) if place.lab is None else model_state[place.lab][place.at].contiguous()
+        tensors[place.name] = tensor.clone() if place.again else tensor  # files hold no tensor under two names
+    return tensors
 
 
 def from_hf_tensors(
@@ -239,8 +264,10 @@ def from_hf_tensors(
         raise UserError(f"{odd}: stored as {str(kept[odd].dtype).removeprefix('torch.')}; convert it to bf16 or fp32")
     wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in kept.values()) else torch.float32
     state = {name: torch.empty(shape, dtype=wide) for name, shape in _lab_shapes(architecture).items()}
-    for place in found:
+    for place in sorted(found, key=lambda place: place.again):
         assert place.lab is not None
+        if place.again and not torch.equal(state[place.lab], kept[place.name].to(wide)):
+            raise UserError(f"{place.name}: the lab has it once, and the checkpoint holds two unlike tensors")
         state[place.lab][place.at] = kept[place.name].to(wide)
     return state
 

@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from moewright.architecture.counts import prediction_layers
 from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.experiment.support import check_trainable
+from moewright.lab.fast.chunked_loss import IGNORED
 from moewright.lab.model.attention import AttentionContext, AttentionLayer, LatentAttentionLayer
 from moewright.lab.model.moe import DROPLESS, FeedForwardLayer, MoELayer, Routing, RoutingMode
 from moewright.lab.model.operations import head_loss, linear, parameter, rms_norm
@@ -91,6 +93,27 @@ def _normed(norm: NormLayer | None, x: Tensor) -> Tensor:
     return normed
 
 
+class PredictionBlock(nn.Module):
+    """A block that predicts one token further than what it reads from (DeepSeek-V3, arXiv 2412.19437, section 2.2).
+
+    y = layers(projection [norm(embedding of the next token); norm(x)]), normed once more. As in Megatron-Core the first
+    block reads the model's output after its final norm, and each other the one before it.
+    """
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        width, norm = architecture.hidden_size, architecture.norm
+        self.embedding_norm, self.hidden_norm = NormLayer(norm, width), NormLayer(norm, width)
+        self.eh_proj = parameter(width, 2 * width)
+        self.layers = nn.ModuleList(DecoderLayer(layer, architecture) for layer in prediction_layers(architecture))
+        self.output_norm = NormLayer(norm, width)
+
+    def inputs(self, x_BTD: Tensor, next_BTD: Tensor) -> Tensor:
+        """What the layers get of the states x and the embeddings of the tokens that they predict: (B, T, D)."""
+        both = torch.cat((self.embedding_norm(next_BTD), self.hidden_norm(x_BTD)), dim=-1)
+        return linear(both, self.eh_proj)
+
+
 class Transformer(nn.Module):
     """The model of an architecture, its weights not yet initialised (`lab.optimization`, or a checkpoint).
 
@@ -108,6 +131,7 @@ class Transformer(nn.Module):
         self.embed_tokens = parameter(architecture.vocab_size, architecture.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(layer, architecture) for layer in architecture.iter_layers())
         self.final_norm = NormLayer(architecture.norm, architecture.hidden_size)
+        self.prediction = nn.ModuleList(PredictionBlock(architecture) for _ in range(architecture.mtp_layers))
         self.lm_head = None if architecture.tie_embeddings else parameter(*self.embed_tokens.shape)
         self.lm_head_bias = parameter(architecture.vocab_size) if architecture.lm_head_bias else None
 
@@ -121,6 +145,7 @@ class Transformer(nn.Module):
         document_ids: Tensor | None = None,
         mode: RoutingMode = DROPLESS,
         head: bool = True,
+        prediction_weight: float = 0.0,
     ) -> tuple[Tensor, list[Routing]]:
         """tokens (B, T) -> the loss if there are targets, else logits (B, T, V); and one Routing for each MoE layer.
 
@@ -128,15 +153,64 @@ class Transformer(nn.Module):
         (B, T) is False for padding, which no expert sees; it must stand at the sequences' ends. `document_ids` (B, T)
         keeps tokens to their own document. Without `head`, what it would get (B, T, D): `hidden`, but with all that a
         sharded model does around a call.
+
+        With a `prediction_weight`, targets and prediction blocks, the losses (1 + blocks,): the loss, and each block's
+        with its share of the weight, over the T - k positions of a sequence whose token k further on is in it. Their
+        Routings stand behind the layers'.
         """
         hidden_BTD, routings = self.hidden(tokens, valid=valid, document_ids=document_ids, mode=mode)
+        predicted: list[Tensor] = []
+        if prediction_weight and targets is not None:
+            context = AttentionContext(tokens.shape[1], document_ids)
+            predicted, more = self._predict(hidden_BTD, targets, context, valid, mode)
+            routings += more
         if not head:
             return hidden_BTD, routings
         weight_VD = self.embed_tokens if self.lm_head is None else self.lm_head
         if targets is None:
             return linear(hidden_BTD, weight_VD, self.lm_head_bias), routings
         loss = head_loss(hidden_BTD.flatten(0, 1), weight_VD, targets.reshape(-1), loss_scale, self.lm_head_bias)
-        return loss, routings
+        losses = [loss]
+        for further, states_BTD in enumerate(predicted, start=1):
+            length = tokens.shape[1]
+            scale = loss_scale * prediction_weight / len(predicted) * length / (length - further)
+            wanted = _further(targets, further, IGNORED).reshape(-1)
+            losses.append(head_loss(states_BTD.flatten(0, 1), weight_VD, wanted, scale, self.lm_head_bias))
+        return torch.stack(losses) if predicted else loss, routings
+
+    def _predict(
+        self,
+        hidden_BTD: Tensor,
+        targets_BT: Tensor,
+        context: AttentionContext,
+        valid_BT: Tensor | None,
+        mode: RoutingMode,
+    ) -> tuple[list[Tensor], list[Routing]]:
+        """The states of every prediction block that the head gets, and what the routers in them did."""
+        states, routings, x_BTD = [], [], hidden_BTD
+        for turn, block in enumerate(self.prediction_blocks()):
+            known = _further(targets_BT, turn, IGNORED)
+            there = None if turn == 0 and valid_BT is None else known != IGNORED
+            if there is not None and valid_BT is not None:
+                there = there & valid_BT
+            next_BTD = F.embedding(known.clamp(min=0), self.embed_tokens).to(x_BTD.dtype)
+            x_BTD = block.inputs(x_BTD, next_BTD)
+            for layer in block.layers:
+                x_BTD, routing = self._layer(layer, x_BTD, context, there, mode)
+                if routing is not None:
+                    routings.append(routing)
+            x_BTD = block.output_norm(x_BTD)
+            states.append(x_BTD)
+        return states, routings
+
+    def _layer(
+        self, layer: nn.Module, x_BTD: Tensor, context: AttentionContext, valid: Tensor | None, mode: RoutingMode
+    ) -> tuple[Tensor, Routing | None]:
+        if self.recompute and torch.is_grad_enabled():
+            answer: tuple[Tensor, Routing | None] = checkpoint(layer, x_BTD, context, valid, mode, use_reentrant=False)
+            return answer
+        y_BTD, routing = layer(x_BTD, context, valid, mode)
+        return y_BTD, routing
 
     def hidden(
         self,
@@ -151,14 +225,21 @@ class Transformer(nn.Module):
         context = AttentionContext(tokens.shape[1], document_ids)
         routings = []
         for layer in self.layers:
-            if self.recompute and torch.is_grad_enabled():
-                x_BTD, routing = checkpoint(layer, x_BTD, context, valid, mode, use_reentrant=False)
-            else:
-                x_BTD, routing = layer(x_BTD, context, valid, mode)
+            x_BTD, routing = self._layer(layer, x_BTD, context, valid, mode)
             if routing is not None:
                 routings.append(routing)
         return self.final_norm(x_BTD), routings
 
-    def moe_layers(self) -> list[MoELayer]:
-        """The layers with experts, in the order of the Routings."""
-        return [layer.feed_forward for layer in self.layers if isinstance(layer.feed_forward, MoELayer)]
+    def prediction_blocks(self) -> list[PredictionBlock]:
+        """In the order of what they predict."""
+        return [block for block in self.prediction if isinstance(block, PredictionBlock)]
+
+    def moe_layers(self, prediction: bool = True) -> list[MoELayer]:
+        """The layers with experts, in the order of the Routings; those of prediction blocks last."""
+        layers = [*self.layers, *(layer for block in self.prediction_blocks() for layer in block.layers if prediction)]
+        return [layer.feed_forward for layer in layers if isinstance(layer.feed_forward, MoELayer)]
+
+
+def _further(targets_BT: Tensor, steps: int, empty: int) -> Tensor:
+    """What stands so many places further on in the sequence; `empty` beyond its end."""
+    return F.pad(targets_BT[:, steps:], (0, steps), value=empty)

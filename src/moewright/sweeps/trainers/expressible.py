@@ -15,6 +15,7 @@ _USES: Mapping[str, Callable[[Recipe], bool]] = {
     "balancing.z_loss": lambda recipe: recipe.balancing.z_loss > 0,
     "balancing.selection_bias": lambda recipe: recipe.balancing.selection_bias is not None,
     "dispatch": lambda recipe: recipe.dispatch != Dispatch(),
+    "architecture.mtp_layers": lambda recipe: recipe.architecture.mtp_layers > 0,
     "document_mask": lambda recipe: recipe.document_mask,
     "recompute": lambda recipe: recipe.recompute,
     "parallel shard": lambda recipe: recipe.parallel == "shard",

@@ -19,6 +19,7 @@ _LACKS = {
     "initialization.rule mup": "the Trainer has one learning rate for all sizes; take rule standard",
     "balancing.selection_bias": "its models keep the bias as it is",
     "dispatch": "its experts take all tokens; leave dispatch out",
+    "architecture.mtp_layers": "transformers' modules have no prediction blocks",
     "document_mask": "the script packs documents; leave it out",
     "parallel shard": "the script keeps a whole model on each process",
 }

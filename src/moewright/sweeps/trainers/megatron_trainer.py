@@ -135,6 +135,8 @@ def _arguments(recipe: Recipe, dataset: Dataset, folder: Path) -> list[str]:
     }
     if recipe.schedule.kind == "wsd":
         pairs |= {"lr-wsd-decay-style": "linear", "lr-wsd-decay-iters": values["decay_steps"]}
+    if recipe.architecture.mtp_layers:
+        pairs["mtp-loss-scaling-factor"] = recipe.prediction_loss_weight
     if recipe.balancing.z_loss:
         pairs["moe-z-loss-coeff"] = recipe.balancing.z_loss / mixture_layers(recipe)
     if recipe.recompute:

@@ -22,6 +22,7 @@ _LACKS = {
     "balancing.z_loss": "the export sets none; leave it out",
     "balancing.selection_bias": "the script leaves the bias as it is",
     "dispatch": "its experts take all tokens; leave dispatch out",
+    "architecture.mtp_layers": "it has no prediction blocks",
     "document_mask": "the script packs documents; leave it out",
     "recompute": "the script keeps activations; leave it out",
     "parallel shard": "the script keeps a whole model on each process",
