@@ -93,7 +93,7 @@ def _normed(norm: NormLayer | None, x: Tensor) -> Tensor:
     return normed
 
 
-class PredictionBlock(nn.Module):
+class PredictionBlockLayers(nn.Module):
     """A block that predicts one token further than what it reads from (DeepSeek-V3, arXiv 2412.19437, section 2.2).
 
     y = layers(projection [norm(embedding of the next token); norm(x)]), normed once more. As in Megatron-Core the first
@@ -131,7 +131,7 @@ class Transformer(nn.Module):
         self.embed_tokens = parameter(architecture.vocab_size, architecture.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(layer, architecture) for layer in architecture.iter_layers())
         self.final_norm = NormLayer(architecture.norm, architecture.hidden_size)
-        self.prediction = nn.ModuleList(PredictionBlock(architecture) for _ in range(architecture.mtp_layers))
+        self.prediction = nn.ModuleList(PredictionBlockLayers(architecture) for _ in range(architecture.mtp_layers))
         self.lm_head = None if architecture.tie_embeddings else parameter(*self.embed_tokens.shape)
         self.lm_head_bias = parameter(architecture.vocab_size) if architecture.lm_head_bias else None
 
@@ -230,9 +230,9 @@ class Transformer(nn.Module):
                 routings.append(routing)
         return self.final_norm(x_BTD), routings
 
-    def prediction_blocks(self) -> list[PredictionBlock]:
+    def prediction_blocks(self) -> list[PredictionBlockLayers]:
         """In the order of what they predict."""
-        return [block for block in self.prediction if isinstance(block, PredictionBlock)]
+        return [block for block in self.prediction if isinstance(block, PredictionBlockLayers)]
 
     def moe_layers(self, prediction: bool = True) -> list[MoELayer]:
         """The layers with experts, in the order of the Routings; those of prediction blocks last."""
