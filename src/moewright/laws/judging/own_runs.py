@@ -23,7 +23,6 @@ from moewright.laws.selection.question import Z90
 from moewright.laws.variable import Array
 from moewright.progress import track
 from moewright.records import Count, Record
-from moewright.runs.schema import FINISHED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +107,8 @@ def ask_own_runs(table: "pd.DataFrame", designs: Sequence[ComparedDesigns], laws
     Models of the table are read from its columns (`ComparedDesigns.from_columns`). UserError where one is missing, no
     run has a loss, or no law has a form that its runs could move.
     """
+    from moewright.runs.schema import FINISHED  # the package loads pandas
+
     table = table[(table["status"] == FINISHED) & table["loss"].notna()] if "status" in table else table
     if table.empty:
         raise UserError("own: no finished run has a loss")
