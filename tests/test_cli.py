@@ -146,7 +146,8 @@ def test_module_and_command_are_the_same() -> None:
 def test_version_and_the_completion_of_shells() -> None:
     def process(*arguments: str, **environment: str) -> str:
         script = "import sys; sys.argv[0] = 'moewright'; from moewright.cli import main; main()"
-        command = [sys.executable, "-c", script, *arguments]
+        # typer looks for a shell among the parents, and whoever runs the tests may have none.
+        command = ["bash", "-c", '"$@"; exit', "bash", sys.executable, "-c", script, *arguments]
         return subprocess.check_output(command, text=True, env={**os.environ, **environment})
 
     assert process("--version") == f"moewright {moewright.__version__}\n"
