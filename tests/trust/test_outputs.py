@@ -65,6 +65,7 @@ READ = {
     "train_hardware",
     "experts_on",
     "measurements",
+    "own",
     "coefficients",
     "design",
     "path",
