@@ -282,6 +282,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": OLMOE, "train_tokens": "2T", "own": TABLE},
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "own": "{tmp}/missing.csv"},
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "own": "README.md"},
+        {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "own": "examples/measured_steps.csv"},
     ],
     "models": [
         {"name": "olmoe"},

@@ -111,6 +111,13 @@ def test_a_handful_of_runs_and_runs_of_no_pattern_are_not_heard() -> None:
     assert "7 runs; 8 are needed" in few.reason
     with pytest.raises(UserError, match="no finished run has a loss"):
         laws.judge(fine, coarse, train_tokens=TOKENS, own=small_runs(8, 0.0).assign(status="failed"))
+    bare = small_runs(8, 0.0)
+    with pytest.raises(UserError, match="no column loss"):
+        laws.judge(fine, coarse, train_tokens=TOKENS, own=bare.drop(columns="loss"))
+    with pytest.raises(UserError, match="1 finished runs have no expert_size"):
+        laws.judge(
+            fine, coarse, train_tokens=TOKENS, own=bare.assign(expert_size=bare["expert_size"].where(bare.index > 0))
+        )
     noise = small_runs(24, 0.0)
     noise["loss"] = np.random.default_rng(0).uniform(2.5, 4.5, len(noise))
     assert laws.judge(fine, coarse, train_tokens=TOKENS, law=QUICK, own=noise).better is None

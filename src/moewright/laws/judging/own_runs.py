@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from moewright.errors import UserError
-from moewright.laws.judging.compared_designs import ComparedDesigns
+from moewright.laws.judging.compared_designs import COUNTED, DESIGN_SIZES, ComparedDesigns
 from moewright.laws.law import InapplicableLaw, Law
 from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.question import Z90
-from moewright.laws.variable import Array
+from moewright.laws.variable import TRAIN_TOKENS, Array
 from moewright.progress import track
 from moewright.records import Count, Record
 
@@ -109,9 +109,17 @@ def ask_own_runs(table: "pd.DataFrame", designs: Sequence[ComparedDesigns], laws
     """
     from moewright.runs.schema import FINISHED  # the package loads pandas
 
-    table = table[(table["status"] == FINISHED) & table["loss"].notna()] if "status" in table else table
+    needed = (*DESIGN_SIZES, *COUNTED, TRAIN_TOKENS.name, "loss")
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise UserError(f"own: the run table has no column {missing[0]}, which every run must have (docs/run_table.md)")
+    finished = table["status"] == FINISHED if "status" in table else True
+    table = table[finished & table["loss"].notna()]
     if table.empty:
         raise UserError("own: no finished run has a loss")
+    for name in needed:
+        if table[name].isna().any():
+            raise UserError(f"own: {int(table[name].isna().sum())} finished runs have no {name}; leave them out")
     forms = [law for law in laws if _has_form(law)]
     if not forms:
         raise UserError("own: none of the laws has a form that runs could move; name others with --law")
