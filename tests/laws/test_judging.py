@@ -183,7 +183,7 @@ def test_laws_say_why_they_are_not_heard() -> None:
     assert "hangs on whether expansion multiplies" in verdict.reason
     assert "if expansion multiplies all active parameters, K2 is better" in verdict.assumes
     assert laws.judge(large, large, train_tokens=2e12).reason == "the two are alike on every axis that a law sees"
-    assert verdict.answer().to_dict()["better"] is None
+    assert verdict.to_dict()["better"] is None
 
     dense = hf.load_architecture("examples/configs/mixtral-8x7b.json").architecture
     assert laws.judge(dense, small, train_tokens=(1e12, 2e12)).reason

@@ -7,7 +7,7 @@ from pydantic import model_validator
 from moewright.architecture import Architecture
 from moewright.designs.budgets import Budgets
 from moewright.designs.space import Space
-from moewright.laws.judging.judgement import JudgementRecord
+from moewright.laws.judging.judgement import JudgedPair
 from moewright.records import FileRecord, Items, Output, Pair, Record
 
 ByLaw = dict[str, float]
@@ -196,7 +196,7 @@ class DifferenceRecord(Record):
     train_money: float | None = None
     whole_bill: float | None = None
     """Training and serving of the tokens of a life, where their number was given."""
-    loss: JudgementRecord | None
+    loss: JudgedPair | None
     """The design is the first of the two; null where no published law is among the judges."""
 
 

@@ -343,7 +343,6 @@ def costs_record(costs: Costs) -> CostsRecord:
 
 def difference(design: Design, other: BesideModel) -> DifferenceRecord:
     """The recommended design against another model: costs as shares of the other's, loss where laws decide it."""
-    verdict = other.verdict
     return DifferenceRecord(
         train_device_hours=share_of(design.costs.train_device_hours, other.costs.train_device_hours),
         decode_tokens_per_second=share_of(design.costs.decode_tokens_per_second, other.costs.decode_tokens_per_second),
@@ -360,7 +359,7 @@ def difference(design: Design, other: BesideModel) -> DifferenceRecord:
         else share_of(
             float(sum(middle_of_bill(design.costs.whole_bill))), float(sum(middle_of_bill(other.costs.whole_bill)))
         ),
-        loss=None if verdict is None else verdict.answer(),
+        loss=other.verdict,
         probability=other.probability,
         probability_by_draws=other.probability_by_draws,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.laws.judging.compared_designs import ComparedDesigns
-from moewright.laws.judging.judgement import JudgedPair, JudgementRecord, judge, laws_to_hear
+from moewright.laws.judging.judgement import JudgedPair, judge, laws_to_hear
 from moewright.laws.judging.own_runs import ask_own_runs
 from moewright.laws.law import Law
 from moewright.laws.prediction import Prediction, PredictionAnswer, predict_losses
@@ -28,7 +28,7 @@ class JudgedModelsAnswer(Output):
 
     command: ClassVar[str] = "predict A B"
     models: Items[PredictionAnswer]
-    pairs: Items[JudgementRecord]
+    pairs: Items[JudgedPair]
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,9 +48,7 @@ class JudgedModels(ShownTable):
 
     def answer(self) -> JudgedModelsAnswer:
         """What `moewright predict A B --json` prints."""
-        return JudgedModelsAnswer(
-            models=tuple(each.answer() for each in self.predictions), pairs=tuple(pair.answer() for pair in self.pairs)
-        )
+        return JudgedModelsAnswer(models=tuple(each.answer() for each in self.predictions), pairs=self.pairs)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `moewright predict A B --json`."""

@@ -1,7 +1,6 @@
 """Two models judged: which has the lower loss, by which laws, on which axes they differ, and what that assumes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -49,16 +48,18 @@ class LawOpinion(Record):
     multiplies all active parameters. Null for a law that is not heard."""
 
 
-class JudgementRecord(Record):
-    """Two designs judged."""
+class JudgedPair(Shown, Record):
+    """Two designs judged; `first` and `second` are what they are called."""
 
     first: str
     second: str
     decided: bool
+    """Whether one of them is better."""
     better: Side | None
     reason: str
     mean: float | None
-    """Mean difference over the laws that are heard, nats; null unless decided."""
+    """Mean of the laws that are heard: loss of the first less that of the second, nats; where own runs decide, what
+    they expect. Null unless decided."""
     low: float | None
     high: float | None
     differs: Items[AxisDifference]
@@ -67,31 +68,6 @@ class JudgementRecord(Record):
     """What a user's own runs say; null without any."""
     assumes: Items[str]
 
-
-@dataclass(frozen=True, repr=False)
-class JudgedPair(Shown):
-    """Two designs judged; `first` and `second` are what they are called."""
-
-    first: str
-    second: str
-    better: Side | None
-    """None: not decided."""
-    reason: str
-    mean: float | None
-    """Mean of the laws that are heard: loss of the first less that of the second, nats; where own runs decide, what
-    they expect. None unless decided."""
-    low: float | None
-    high: float | None
-    differs: tuple[AxisDifference, ...]
-    laws: tuple[LawOpinion, ...]
-    own: OwnOpinion | None
-    assumes: tuple[str, ...]
-
-    @property
-    def decided(self) -> bool:
-        """Whether one of them is better."""
-        return self.better is not None
-
     @property
     def heard(self) -> tuple[str, ...]:
         """The laws that may judge this comparison."""
@@ -99,11 +75,6 @@ class JudgedPair(Shown):
 
     def _facts(self) -> Mapping[str, Any]:
         return {"first": self.first, "second": self.second, "better": self.better, "reason": self.reason}
-
-    def answer(self) -> JudgementRecord:
-        """For JSON."""
-        names = [name for name in JudgementRecord.model_fields if name != "decided"]
-        return JudgementRecord(decided=self.decided, **{name: getattr(self, name) for name in names})
 
 
 def judge(
@@ -151,6 +122,7 @@ def judge(
     return JudgedPair(
         first=names[0],
         second=names[1],
+        decided=better is not None,
         better=better,
         reason=reason if told is None else _with_own(reason, by_laws, told, names),
         mean=mean,

@@ -9,7 +9,6 @@ should (`least_inside`). Back-tested on public tables: `tests/benchmarks/own_run
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import erf, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from moewright.errors import UserError
 from moewright.laws.judging.compared_designs import COUNTED, DESIGN_SIZES, ComparedDesigns
 from moewright.laws.law import InapplicableLaw, Law
 from moewright.laws.selection.belief import Belief, believe
-from moewright.laws.selection.question import Z90
+from moewright.laws.selection.question import Z90, upper_tail
 from moewright.laws.variable import TRAIN_TOKENS, Array
 from moewright.progress import track
 from moewright.records import Count, Record
@@ -69,7 +68,7 @@ class OwnBelief:
     def probabilities(self, first: Any, second: Any) -> Array:
         """That a run of design `first` ends below one of `second`, by their places (numbers or arrays)."""
         mean, deviation = self._difference(first, second)
-        return np.asarray(np.vectorize(_normal, otypes=[float])(-mean / deviation))
+        return upper_tail(mean / deviation)
 
     def of(self, *places: int) -> "OwnBelief":
         """The same of some designs only."""
@@ -175,11 +174,6 @@ def _share_inside(laws: Sequence[Law], rows: "Sequence[pd.DataFrame]") -> float 
         missed = np.abs(np.log(rows[0].loc[out, "loss"].to_numpy()) - belief.mean)
         held += int((missed <= Z90 * spread).sum())
     return held / number
-
-
-def _normal(z: float) -> float:
-    """Share of a standard normal below z."""
-    return (1 + erf(z / sqrt(2))) / 2
 
 
 def combined(direction: npt.NDArray[np.int8], probability: Array) -> npt.NDArray[np.int8]:
