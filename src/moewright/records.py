@@ -102,16 +102,6 @@ class Record(BaseModel):
             complaint = first_complaint(error, cls.called or cls.__name__, cls)
             raise UserError(f"{where}: {complaint}" if where else complaint) from None
 
-    @classmethod
-    def model_rebuild(cls, **options: Any) -> bool | None:
-        """Make the validator, unless the class is a base that is generic: only its subclasses are validated with.
-
-        pydantic makes one of each such base when the base is given its types, which took a tenth of `inspect`'s start.
-        """
-        if cls.__pydantic_generic_metadata__["parameters"]:
-            return None
-        return super().model_rebuild(**options)
-
     def to_dict(self, defaults: bool = True) -> dict[str, Any]:
         """Plain values for JSON or YAML, which `from_dict` takes: every float reads back to the same bits.
 

@@ -219,7 +219,8 @@ def _with_own(reason: str, by_laws: int, told: OwnOpinion, names: tuple[str, str
     if told.probability is None:
         return f"{reason}; your runs are not heard: {told.reason}"
     side, sure = (names[0], told.probability) if told.probability >= 0.5 else (names[1], 1 - told.probability)
-    yours = f"your {told.runs} runs say {side} with probability {sure:.2f}"
+    said = "say" if sure >= SURE else "cannot tell:"
+    yours = f"your {told.runs} runs {said} {side} with probability {sure:.2f}"
     if by_laws:
         agrees = (told.probability > 0.5) == (by_laws < 0)
         return f"{reason}; {yours}" if agrees or sure < SURE else f"{reason}, but {yours}"
