@@ -227,6 +227,17 @@ def test_layers_that_no_family_expresses_are_written_as_specs(tmp_path: Path) ->
         Space(attention=("latent",), target="dots1")
     with pytest.raises(ValueError, match="exclude each other"):
         Space(window=(128,), linear_attention=(True,))
+    many = tuple(range(1, 64))
+    shares = tuple(number / 64 for number in many)
+    with pytest.raises(ValueError, match="992,686,590 plans of layers are more than the 64"):  # counted, not listed
+        Space(
+            window=many,
+            full_every=many,
+            attention=("grouped", "latent"),
+            latent_rank=many,
+            query_rank=many,
+            latent_experts=shares,
+        )
 
 
 def test_cost_chooses_among_plans_of_layers_and_says_by_how_much() -> None:

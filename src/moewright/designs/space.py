@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -338,33 +339,32 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
     @property
     def layer_plans(self) -> tuple[LayerPlan, ...]:
         """Every choice of the axes that no law sees, each once; windows and linear attention exclude each other."""
-        found: dict[LayerPlan, None] = {}
-        for window, linear, every, kind, rank, queries, latent, tied in product(
-            self.window,
-            self.linear_attention,
-            self.full_every,
-            self.attention,
-            self.latent_rank,
-            self.query_rank,
-            self.latent_experts,
-            self.tie_embeddings,
-        ):
-            if window and linear:
-                continue
-            is_latent = kind == "latent"
-            found[
-                LayerPlan(
-                    window=window,
-                    full_every=every if window or linear else 1,
-                    latent_experts=latent,
-                    attention=kind,
-                    latent_rank=rank if is_latent else 0,
-                    query_rank=queries if is_latent else 0,
-                    linear=linear,
-                    tied=tied,
-                )
-            ] = None
-        return tuple(found)
+        return tuple(
+            LayerPlan(
+                window=window,
+                full_every=every,
+                latent_experts=latent,
+                attention=kind,
+                latent_rank=rank,
+                query_rank=queries,
+                linear=linear,
+                tied=tied,
+            )
+            for (window, linear, every), (kind, rank, queries), latent, tied in product(*self._plan_parts())
+        )
+
+    def _plan_parts(self) -> tuple[tuple[Any, ...], ...]:
+        """Choices that go together freely: (window, linear, full_every), (attention and its ranks), and two axes."""
+        patterns = dict.fromkeys(
+            (window, linear, every if window or linear else 1)
+            for window, linear, every in product(self.window, self.linear_attention, self.full_every)
+            if not (window and linear)
+        )
+        attentions = dict.fromkeys(
+            (kind, rank, queries) if kind == "latent" else (kind, 0, 0)
+            for kind, rank, queries in product(self.attention, self.latent_rank, self.query_rank)
+        )
+        return tuple(patterns), tuple(attentions), self.latent_experts, self.tie_embeddings
 
     @model_validator(mode="after")
     def _ordered(self) -> "Space":
@@ -378,6 +378,11 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             raise ValueError("least_active_share exceeds most_active_share: no mixture is left")
         if self.least_experts_share > self.most_experts_share:
             raise ValueError("least_experts_share exceeds most_experts_share: no design is left")
+        number = prod(map(len, self._plan_parts()))
+        if number > MOST_PLANS:
+            raise ValueError(
+                f"window: {number:,} plans of layers are more than the {MOST_PLANS} that are searched; name fewer"
+            )
         plans = self.layer_plans
         if any(plan.window for plan in plans) and self.target == "qwen3_moe":
             raise ValueError("window: qwen3_moe has no windows in a pattern; target any or dots1 has")
@@ -387,10 +392,6 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             raise ValueError("latent_rank: a latent has channels; take 512")
         if not plans:
             raise ValueError("window: windows and linear_attention exclude each other, and every choice has both")
-        if len(plans) > MOST_PLANS:
-            raise ValueError(
-                f"window: {len(plans)} plans of layers are more than the {MOST_PLANS} that are searched; name fewer"
-            )
         for name in ("widths", "depths", "kv_heads", "experts", "top_k", "shared_experts", "dense_first", *PLAN_AXES):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} has a value twice")
