@@ -265,6 +265,7 @@ def test_a_family_that_somebody_registered_is_counted() -> None:
         {"model_type": "falkon"},
         {"model_type": "falcon", "num_hidden_layers": 10**9},
         {"model_type": "falcon", "text_config": {"num_local_experts": 10**9}},
+        {"model_type": "bart", "num_hidden_layers": 2, "decoder_layers": 10**9},
         {"model_type": "falcon", "hidden_size": "wide"},
         {"model_type": 'x", "'},
     ],

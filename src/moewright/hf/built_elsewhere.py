@@ -25,7 +25,8 @@ _MOST_LAYERS = 1000
 _MOST_EXPERTS = 10_000
 _MOST_MODULES = 50_000
 """Modules are objects of Python: experts by the million would take all memory. Kimi-K2 has 23,424."""
-_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+_LAYERS = re.compile(r"layers?$|depth$|blocks$")
+"""Ends the names of numbers of layers: also bart's decoder_layers and the depth of towers for images."""
 _NOT_SIZES = re.compile(
     r"_id$|_ids$|^(max|min)_(?!position)|num_return|num_logits|num_beam|no_repeat|chunk_size|top_k$|version"
 )
@@ -184,7 +185,7 @@ def _is_named(model_type: str) -> bool:
 def _is_small(config: Mapping[str, Any]) -> bool:
     """Whether layers and experts, at any depth, are as many as models have; and the depth is as theirs."""
     found = list(_counted(config))
-    layers = max((value for key, value in found if key in _LAYERS), default=1)
+    layers = max((value for key, value in found if _LAYERS.search(key)), default=1)
     experts = max((value for key, value in found if "experts" in key), default=1)
     return layers <= _MOST_LAYERS and experts <= _MOST_EXPERTS and layers * experts <= _MOST_MODULES
 
@@ -195,6 +196,6 @@ def _counted(values: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, i
             yield str(key), value
         elif isinstance(value, Mapping):
             if depth == 4:
-                yield _LAYERS[0], _MOST_LAYERS + 1
+                yield "num_layers", _MOST_LAYERS + 1
                 return
             yield from _counted(value, depth + 1)
