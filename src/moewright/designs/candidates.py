@@ -72,9 +72,11 @@ class Candidates:
     @property
     def kind(self) -> IntColumn:
         """One number for each (experts, top_k, shared experts, plan of layers)."""
-        plan = self.layer_plan if len(self.plans) > 1 else 0
         mixture = (self.num_experts * 2**20 + self.top_k) * 2**20 + self.shared_experts
-        return np.unique(np.stack([mixture, plan + 0 * mixture]), axis=1, return_inverse=True)[1].ravel()
+        if len(self.plans) == 1:
+            return mixture
+        number = np.unique(mixture, return_inverse=True)[1]  # a mixture's own leaves no room for a plan in 64 bits
+        return number * len(self.plans) + self.layer_plan
 
     def plan_of(self, row: int) -> LayerPlan:
         """What the layers of a row have."""
