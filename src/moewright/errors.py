@@ -17,6 +17,10 @@ class UserError(ValueError):
         super().__init__(one_line(message))
 
 
+class NewerFileError(UserError):
+    """A file that a newer moewright wrote: not damaged, so nothing that follows from other files may replace it."""
+
+
 class PlaceError(UserError):
     """A place for a result that is refused, or where nothing can be written."""
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, g
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from moewright.complaints import first_complaint
-from moewright.errors import UserError
+from moewright.errors import NewerFileError, UserError
 from moewright.files import read_mapping, read_objects, write_mapping
 from moewright.foreign_text import shortened, visible
 from moewright.quantities import brief
@@ -218,7 +218,7 @@ class FileRecord(Record):
         oldest = min((*cls._upgrades, cls.version))
         if version > cls.version:
             reads = f"{oldest} to {cls.version}" if oldest < cls.version else f"{cls.version}"
-            raise UserError(
+            raise NewerFileError(
                 f"{where}written by a newer moewright: format is {cls.kind_of_file}/{version}, this one reads {reads}; "
                 "upgrade moewright"
             )

@@ -122,6 +122,10 @@ def test_no_limit_is_none(commands: Install, tmp_path: Path) -> None:
         ({"setup": "module load python"}, "is no list of lines"),
         ({"mem_gb": "4GB"}, "mem_gb: '4GB' is no number above 0"),
         ({"mem_gb": 4, "mem": "4G"}, "mem and mem_gb are both given"),
+        ({"account": None}, "execution.slurm.account: null is no text, number or true"),
+        ({"exclusive": False}, "execution.slurm.exclusive: False is no text, number or true"),
+        ({"exclude": ["a", "b"]}, "execution.slurm.exclude: ['a', 'b'] is no text"),
+        ({"additional_parameters": {"requeue": None}}, "execution.slurm.requeue: null is no text"),
     ],
 )
 def test_parameters_that_are_refused(commands: Install, slurm: dict[str, Any], message: str) -> None:

@@ -310,6 +310,19 @@ def test_a_damaged_trainer_json_is_written_anew(tmp_path: Path, damage: str) -> 
     assert sweep(values, out, write_only=True).counts == {"done": 1}
 
 
+def test_a_newer_trainer_json_is_left_alone(tmp_path: Path) -> None:
+    """With all that lies beside it: another version may mean something else by the same files."""
+    out, values = tmp_path / "out", bigrams(tmp_path, axes=[])
+    (script,) = sweep(values, out, write_only=True).written
+    path = Path(script).parent / "trainer.json"
+    newer = path.read_text().replace("moewright-trainer-run/1", "moewright-trainer-run/2")
+    path.write_text(newer)
+    script.write_text("another")
+    with pytest.raises(UserError, match=r"trainer\.json: written by a newer moewright: .*trainer-run/2, this one reads 1"):
+        sweep(values, out, write_only=True)
+    assert (path.read_text(), script.read_text()) == (newer, "another")
+
+
 def test_sbatch_is_told_the_same_by_scripts_and_jobs(tmp_path: Path) -> None:
     """Names as in a job's file, minutes rounded up, memory in sbatch's unit, options that have no name here."""
     slurm = {

@@ -60,6 +60,9 @@ def sbatch_parameters(execution: Execution) -> dict[str, Any]:
     for name in (*given, *additional):
         _refuse(name)
     _check_names(given)
+    for name, value in (*given.items(), *additional.items()):
+        if name not in ("setup", "mem_gb"):
+            _check_value(name, value)
     parameters: dict[str, Any] = {
         "cpus_per_task": execution.cores_per_run or 1,
         "ntasks_per_node": 1,
@@ -105,6 +108,12 @@ def _check_names(given: Mapping[str, Any]) -> None:
     setup = given.get("setup", [])
     if not isinstance(setup, list) or not all(isinstance(line, str) for line in setup):
         raise UserError(f"execution.slurm.setup: {brief(setup)} is no list of lines for the job's shell")
+
+
+def _check_value(name: str, value: Any) -> None:
+    if value is False or not isinstance(value, str | int | float):
+        said = "null" if value is None else brief(value)
+        raise UserError(f"execution.slurm.{name}: {said} is no text, number or true; leave out what sbatch is not to have")
 
 
 def _with_memory(given: Mapping[str, Any]) -> dict[str, Any]:

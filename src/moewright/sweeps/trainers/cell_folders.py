@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from moewright.errors import UserError
+from moewright.errors import NewerFileError, UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.sweep_folder import launch_path, run_path
 from moewright.experiment.trainer_folder import LAUNCH, TRAINER, TrainerRecord, reopen
@@ -20,8 +20,11 @@ RECIPE = "recipe.json"
 
 
 def write_cell_folder(out: Path, run: CellRun, trainer: Trainer) -> Path:
-    """All that a run is started with, in its folder of the sweep's folder `out`. Raises OSError."""
+    """All that a run is started with, in its folder of the sweep's folder `out`. Raises OSError, and UserError for a
+    folder that a newer moewright wrote."""
     folder, recipe = run.folder, run.recipe
+    path = folder / TRAINER
+    noted = _noted(path)
     told = trainer.cell(run)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in told.files.items():
@@ -40,8 +43,7 @@ def write_cell_folder(out: Path, run: CellRun, trainer: Trainer) -> Path:
         checkpoints=told.checkpoints,
         notes=told.notes,
     )
-    path = folder / TRAINER
-    if _noted(path) != record:
+    if noted != record:
         record.write(path)  # last: it says that the folder is complete
     reopen(folder)
     return folder
@@ -63,9 +65,12 @@ def write_lab_folder(out: Path, run: str, recipe: Recipe, execution: Execution) 
 
 def _noted(path: Path) -> TrainerRecord | None:
     """What the file says; None: it is not there, or damaged. All of it follows from the specification."""
-    with suppress(UserError):
+    try:
         return TrainerRecord.read(path) if path.is_file() else None
-    return None
+    except NewerFileError:
+        raise
+    except UserError:
+        return None
 
 
 def _write(path: Path, content: str | bytes | Path) -> None:
