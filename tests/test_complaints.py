@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from moewright.complaints import MISSPELT, check_integer, check_names, check_number, hint, near_name, one_of
 from moewright.errors import UserError
+from moewright.experiment.recipe import Checkpoints
 
 names = st.lists(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), min_size=1)
 
@@ -81,3 +82,13 @@ def test_what_is_wrong_is_said_in_one_line(check: Callable[[], Any], said: str) 
     with pytest.raises(UserError) as caught:
         check()
     assert str(caught.value) == said
+
+
+def test_what_is_long_is_not_repeated_twice() -> None:
+    """A complaint is a line of at most 400 characters, wherever it is said."""
+    with pytest.raises(UserError) as caught:
+        Checkpoints.from_dict({"every_tokens": "1024" + "[" * 500})
+    assert len(str(caught.value)) < 250
+    assert str(caught.value).count("1024[") == 1
+    with pytest.raises(UserError, match=r"'1024x'; use .*\(given: \"1024x\"\)"):
+        Checkpoints.from_dict({"every_tokens": "1024x"})

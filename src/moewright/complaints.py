@@ -207,7 +207,9 @@ def first_complaint(error: ValidationError, whole: str, model: Any = Any) -> str
     given = complaint["input"]
     if complaint["type"] == "bool_type" and isinstance(given, str) and given.lower() in _SWITCHES:
         what = f"write {_SWITCHES[given.lower()]}"  # YAML 1.1 took these for truth values
-    shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f" (given: {_written(given)})"
+    written = "" if isinstance(given, dict | list | tuple | BaseModel) else _written(given)
+    is_said = written.endswith("...") and brief(given) in what  # what is long is not cut short twice
+    shown = f" (given: {written})" if written and not is_said else ""
     return f"{where or whole}: {what}{shown}"
 
 

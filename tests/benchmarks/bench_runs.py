@@ -1,10 +1,14 @@
 """`moewright runs` on many run folders, as a whole process, against a plain read of all their files.
 
     python -m tests.benchmarks.bench_runs RUN [--runs 1000] [--curves]
+    python -m tests.benchmarks.bench_runs --json-lines 20000 [--runs 20] [--curves]
 
 RUN is a folder of a real run with some 60 lines of metrics. It is copied into a sweep with other names, seeds, learning
 rates and, in steps of ten runs, other architectures; checkpoints are not copied, since neither side looks at them. The
 plain read opens the same files in the same order and adds up their bytes, in a process of its own too.
+
+With `--json-lines` it is runs of another trainer, with so many lines each, and the plain read parses every line by
+Python's json.
 """
 
 import argparse
@@ -29,6 +33,28 @@ for place, folders, files in os.walk(sys.argv[1]):
             total += len(file.read())
 print(total)
 """
+PLAIN_JSON = """
+import json, os, sys
+total = 0
+for name in sorted(os.listdir(sys.argv[1])):
+    with open(os.path.join(sys.argv[1], name), encoding="utf-8") as lines:
+        total += sum(len(json.loads(line)) for line in lines)
+print(total)
+"""
+
+
+def write_json_lines(out: Path, count: int, lines: int) -> None:
+    """Logs of so many runs: every 50th line is an evaluation."""
+    out.mkdir()
+    for number in range(count):
+        with open(out / f"run{number:04d}.jsonl", "w", encoding="utf-8") as file:
+            for step in range(1, lines + 1):
+                loss = 2 + (5 + number / 10) / step**0.3
+                record: dict[str, Any] = {"step": step, "tokens": step * 65536, "train/loss": loss, "lr": 3e-4 / step}
+                record |= {"grad_norm": 1 / loss, "tokens_per_second": 1e5 / loss, "train/aux_loss": loss / 100}
+                if step % 50 == 0:
+                    record = {"step": step, "tokens": step * 65536, "eval/loss": loss + 0.01}
+                file.write(json.dumps(record) + "\n")
 
 
 def copy_runs(run: Path, out: Path, count: int) -> None:
@@ -69,17 +95,25 @@ def copy_runs(run: Path, out: Path, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--runs", type=int)
+    parser.add_argument("--json-lines", type=int, help="so many lines a run, instead of a run of moewright's own")
     parser.add_argument("--curves", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
+    if (given.run is None) == (given.json_lines is None):
+        parser.error("a RUN or --json-lines")
+    count = given.runs or (20 if given.json_lines else 1000)
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "sweep"
-        copy_runs(given.run, out, given.runs)
+        if given.json_lines:
+            write_json_lines(out, count, given.json_lines)
+        else:
+            copy_runs(given.run, out, count)
         command = [sys.executable, "-m", "moewright", "runs", str(out), "--out", f"{place}/runs.parquet"]
         command += ["--curves", f"{place}/curves.parquet"] if given.curves else []
-        sides = {"plain read": [sys.executable, "-c", PLAIN, str(out)], "moewright runs": command}
+        plain = PLAIN_JSON if given.json_lines else PLAIN
+        sides = {"plain read": [sys.executable, "-c", plain, str(out)], "moewright runs": command}
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(given.rounds):  # in turn, so that a busy machine slows both
             for name, side in sides.items():
@@ -88,7 +122,7 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - began)
         size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"{given.runs} runs, {size / 1e6:.0f} MB; median and range of {given.rounds}")
+    print(f"{count} runs, {size / 1e6:.0f} MB; median and range of {given.rounds}")
     for name, values in seconds.items():
         ratio = medians[name] / medians["plain read"]
         print(f"{name:16s} {medians[name]:6.2f} s ({min(values):.2f} to {max(values):.2f})  {ratio:5.1f} x")

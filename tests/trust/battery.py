@@ -91,6 +91,8 @@ CONTEXTS: list[list[str]] = [
     ["sweep", "trained.yaml", "--write-only", "--out", "new", "--json"],
     ["sweep", "untold.yaml", "--trainer", "hf", "--write-only", "--out", "new", "--json"],
     ["sweep", "untold.yaml", "--trainer", "megatron", "--write-only", "--out", "new", "--json"],
+    ["sweep", "biased.yaml", "--trainer", "torchtitan", "--write-only", "--out", "new", "--json"],
+    ["sweep", "untold.yaml", "--write-only", "--out", "new", "--json"],
     ["sweep", "own.yaml", "--write-only", "--out", "new", "--json"],
     ["sweep", "own.yaml", "--watch", "--out", "own", "--json"],
     ["runs", "own", "--map", "map.yaml", "--from", "jsonl", "--out", "new.csv", "--curves", "curves.parquet", "--json"],
@@ -457,6 +459,14 @@ def make_trained(room: Path, recipe: dict[str, Any], spec: dict[str, Any]) -> No
     values = {**rate, "recipe": trained, "trainer": hf, "execution": slurm}
     (room / "trained.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     (room / "untold.yaml").write_text(yaml.safe_dump({**rate, "recipe": trained}, sort_keys=False))
+    router = {"normalize": True, "selection_bias": "buffer"}
+    mixture = {**mixture, "feed_forward": {**mixture["feed_forward"], "router": router}}
+    biased = {
+        **trained, "architecture": {**spec, "layers": [mixture, mixture]},
+        "balancing": {"selection_bias": {"zero_mean": True}},
+    }  # fmt: skip
+    values = {**rate, "recipe": biased, "execution": slurm}
+    (room / "biased.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     own = {
         "kind": "command",
         "run": "{python} {here}/train.py {output} {train_files} {steps} {learning_rate} {seed} {run}",
@@ -697,7 +707,8 @@ LOADED = (
     "moewright.exporters.exported", "moewright.sweeps.foresight.dry_run", "moewright.sweeps.running.sweeping",
     "moewright.data.preparation", "moewright.designs.recommendation", "moewright.report.page.page_writing",
     "moewright.report.page.sections.design_section", "moewright.report.page.sections.what_if_section",
-    "moewright.sweeps.trainers.hf_trainer", "moewright.laws.selection.run_choice",
+    "moewright.sweeps.trainers.hf_trainer", "moewright.sweeps.trainers.torchtitan_trainer",
+    "moewright.laws.selection.run_choice",
 )  # fmt: skip
 """What commands load, so that each case need not."""
 

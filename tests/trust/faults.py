@@ -71,6 +71,8 @@ CASES: dict[str, Case] = {
     "data prepare": Case("data prepare {inputs}/text.txt --vocab-size 300 --out {disk}/new"),
     "train": Case("train {inputs}/recipe.yaml --quiet --out {disk}/run", goes_on=True),
     "sweep": Case("sweep {inputs}/sweep.yaml --quiet --jobs 1 --out {disk}/sweep", goes_on=True),
+    "sweep write-only": Case("sweep {inputs}/sweep.yaml --write-only --quiet --out {disk}/sweep", goes_on=True),
+    "sweep trainer": Case("sweep {inputs}/own.yaml --write-only --quiet --out {disk}/sweep", goes_on=True),
 }
 """For a new command that writes, a line here; `missing` finds those that have none."""
 
@@ -185,6 +187,8 @@ class Room:
             recipe = recipe.replace(long, short)
         (self.inputs / "recipe.yaml").write_text(recipe)
         (self.inputs / "sweep.yaml").write_text("format: moewright-sweep/1\nrecipe: recipe.yaml\nseeds: [0, 1]\n")
+        own = 'trainer: {kind: command, run: "train {output} {seed}", loss: val_loss}\n'
+        (self.inputs / "own.yaml").write_text((self.inputs / "sweep.yaml").read_text() + own)
         (self.inputs / "space.yaml").write_text("depths: [16, 24]\nwidths: [1024, 2048]\n")
         self._starter = Starter(
             {**os.environ, **self.faults.environment, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}

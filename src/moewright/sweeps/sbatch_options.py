@@ -113,7 +113,7 @@ def _check_names(given: Mapping[str, Any]) -> None:
 def _check_value(name: str, value: Any) -> None:
     if value is False or not isinstance(value, str | int | float):
         said = "null" if value is None else brief(value)
-        raise UserError(f"execution.slurm.{name}: {said} is no text, number or true; leave out what sbatch is not to have")
+        raise UserError(f"execution.slurm.{name}: {said} is no text, number or true; leave out what is not to be set")
 
 
 def _with_memory(given: Mapping[str, Any]) -> dict[str, Any]:
