@@ -128,17 +128,20 @@ PLAIN_LAYERS = LayerPlan()
 """Grouped attention to all tokens in every layer, routed experts on the width, a head with a matrix of its own."""
 
 UNSEEN = {
-    "latent attention": "public: better than every head's own keys and values in two mixtures of 16B and 250B (arXiv "
-    "2405.04434, table 9); beside grouped ones no pair of equal size",
-    "windows": "public: in dense models up to seven of eight layers with windows hardly moved perplexity (Gemma 3, "
-    "arXiv 2503.19786)",
-    "linear attention": "public: with a finer delta rule in three of four layers 48B did better than with latent "
-    "attention in all, 1.4T tokens (Kimi Linear, arXiv 2510.26692)",
-    "latent experts": "public: more accurate at equal FLOPs and parameters up to 95B, the savings spent on more "
-    "experts (arXiv 2601.18089)",
+    "latent attention": "public, not checked: better than every head's own keys and values in two mixtures of 16B and "
+    "250B (arXiv 2405.04434, table 9); beside grouped ones no pair of equal size",
+    "windows": "public, not checked: in dense models up to seven of eight layers with windows hardly moved perplexity "
+    "(Gemma 3, arXiv 2503.19786)",
+    "linear attention": "public, not checked: with a finer delta rule in three of four layers 48B did better than with "
+    "latent attention in all, 1.4T tokens (Kimi Linear, arXiv 2510.26692)",
+    "latent experts": "public, not checked: more accurate at equal FLOPs and parameters up to 95B, the savings spent "
+    "on more experts (arXiv 2601.18089)",
     "tied embeddings": "no public pair of mixtures was found",
 }
-"""What public single experiments say of the loss, by the axis: no law has any of it."""
+"""What public single experiments say of the loss, by the axis: no law has any of it.
+
+Quoted from abstracts or from memory. The papers were not read for it, so each says `not checked`.
+"""
 
 
 PLAN_AXES = (

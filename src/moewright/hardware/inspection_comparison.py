@@ -10,7 +10,7 @@ from moewright.architecture.counts import usual_sequence
 from moewright.architecture.inventory import COMPONENTS, Component
 from moewright.display import ShownTable
 from moewright.hardware.inspection import Inspection, inspect_loaded
-from moewright.hardware.inspection_record import BilledWork, ComparisonRecord, QuantityRecord
+from moewright.hardware.inspection_record import BILLED_WORDS, BilledWork, ComparisonRecord, QuantityRecord
 from moewright.hf.loading import Loaded
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ def compare_loaded(
     )
 
 
-_BILLED_WORDS: dict[BilledWork, str] = {"train": "1T trained", "generate": "1M generated", "read": "1M read"}
 _Read = Callable[[Inspection], Value]
 
 
@@ -153,7 +152,7 @@ def _quantities(inspections: Sequence[Inspection]) -> list[tuple[str, str, Unit,
         (group, "training", "tokens/day", _on_the_device(lambda on: on.training_tokens_per_day)),
         *(
             (group, f"{words}, {kind}", "", _of_the_bill(work, field))
-            for work, words in _BILLED_WORDS.items()
+            for work, words in BILLED_WORDS.items()
             for field, kind in (("money", "money"), ("energy_money", "money for power"))
             if settings.hardware.bills is not None and getattr(settings.hardware.bills[work], field) is not None
         ),

@@ -14,6 +14,8 @@ from moewright.records import Items, Output, Pair, Record
 
 ByComponent = dict[Component, int]
 BilledWork = Literal["train", "generate", "read"]
+BILLED_WORDS: dict[BilledWork, str] = {"train": "1T trained", "generate": "1M generated", "read": "1M read"}
+"""By the tokens for which the field states prices (`assessment.BILLED_TOKENS`)."""
 Bottleneck = Literal["memory", "compute", "communication", "overhead"]
 
 

@@ -5,6 +5,7 @@ from operator import itemgetter
 from rich.table import Table
 
 from moewright.hardware.assessment import Assessment, LowHigh, StageTime
+from moewright.hardware.inspection_record import BILLED_WORDS
 from moewright.hardware.layout_record import LayoutCostRecord
 from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
 from moewright.quantities import format_bytes, format_count
@@ -85,8 +86,7 @@ def _bills_in_short(found: Assessment) -> list[tuple[str, str]]:
 
 
 def _bills(found: Assessment) -> list[tuple[str, LayoutCostRecord]]:
-    words = {"train": "1T trained", "generate": "1M generated", "read": "1M read"}
-    return [(words[work], cost) for work, cost in (found.bills or {}).items()]
+    return [(BILLED_WORDS[work], cost) for work, cost in (found.bills or {}).items()]
 
 
 def _placed(found: Assessment) -> str:
