@@ -61,6 +61,14 @@ def test_one_screen_at_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert "No counted quantity differs." in shown
 
 
+def test_bills_are_written_as_those_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--hardware", "H100", "--devices", "2", "--price", "H100=2.5")
+    _, alone, _ = run(capsys, "inspect", "mixtral-8x7b", *asked)
+    _, both, _ = run(capsys, "inspect", "mixtral-8x7b", "qwen3-30b-a3b", *asked)
+    low, high = alone.split("1T trained ")[1].split(",")[0].split("-")
+    assert f"{low} to {high} " in next(line for line in both.splitlines() if line.startswith("1T trained, money"))
+
+
 def test_what_is_wrong_with_any_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "inspect", "dbrx", "qwen3-30b")
     assert (code, out) == (2, "")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Value = int | float | str | tuple[float, float] | None
 FLOPS = "FLOPs of a token"
 """The group of that name."""
-Unit = Literal["", "parameters", "FLOPs", "bytes", "seconds", "tokens/s", "tokens/day"]
+Unit = Literal["", "parameters", "FLOPs", "bytes", "seconds", "tokens/s", "tokens/day", "money"]
 
 
 class ComparedQuantity(NamedTuple):
@@ -151,7 +151,7 @@ def _quantities(inspections: Sequence[Inspection]) -> list[tuple[str, str, Unit,
         (group, "time to first token", "seconds", _on_the_device(lambda on: on.prefill.seconds)),
         (group, "training", "tokens/day", _on_the_device(lambda on: on.training_tokens_per_day)),
         *(
-            (group, f"{words}, {kind}", "", _of_the_bill(work, field))
+            (group, f"{words}, {kind}", "money", _of_the_bill(work, field))
             for work, words in BILLED_WORDS.items()
             for field, kind in (("money", "money"), ("energy_money", "money for power"))
             if settings.hardware.bills is not None and getattr(settings.hardware.bills[work], field) is not None

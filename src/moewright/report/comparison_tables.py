@@ -4,6 +4,7 @@ from rich.table import Table
 
 from moewright.hardware.inspection_comparison import FLOPS, InspectionComparison, Unit, Value
 from moewright.quantities import format_bytes, format_count
+from moewright.report.layout_tables import billed
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
 
@@ -125,6 +126,8 @@ def _written(value: Value, unit: Unit) -> str:
         return format_bytes(value)
     if unit == "seconds":
         return f"{value:.3g} s"
+    if unit == "money":
+        return billed(value, 2)
     if unit == "":
         return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
     return format_count(value) if value >= 1000 else f"{value:.3g}"
