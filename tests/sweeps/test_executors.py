@@ -258,6 +258,12 @@ def test_each_slot_has_cores_of_its_own(
         assert executor.slots_of(begun(own)) == {slot}
 
 
+def test_gpus_of_this_machine_are_named(tmp_path: Path) -> None:
+    executor = LocalExecutor(execution(cores_per_run=1, gpus_per_run=2), 1)
+    with pytest.raises(UserError, match=r"execution\.gpus_per_run: 2, and execution\.gpus does not say which"):
+        executor.submit(tmp_path, "run", 1, {}, 0)
+
+
 def test_cores_of_other_submitters(monkeypatch: pytest.MonkeyPatch) -> None:
     use_cores(monkeypatch, 2, 3, 6, 7)  # a share of a machine
     executor = LocalExecutor(execution(cores_per_run=2), None)

@@ -579,6 +579,7 @@ def test_runs_of_the_lab_are_written_started_by_hand_and_brought_home(tmp_path: 
     }
     first, second = sweep(values, out, write_only=True).written
     assert sweep_status(values, out).counts == {"pending": 2}
+    assert collect(out).table["state"].tolist() == ["pending", "pending"]
     with holding(attempts_lock(out, first.parent.name)) as is_mine:
         assert is_mine
         assert launch(first) == 75

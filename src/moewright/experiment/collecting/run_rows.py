@@ -44,6 +44,7 @@ def settings_columns(recipe: Mapping[str, Any], fingerprint: str | None, weights
         "train_tokens": tokens,
         "batch_tokens": batch,
         "sequence_length": finite_number(recipe, "sequence_length"),
+        "train_flops": None,  # run.json says it; in a table without that column `train_loss` would be taken for a slip
         "learning_rate": float(rate) if _is_number(rate) else None,
         "schedule": at(recipe, "schedule.kind"),
         "warmup_steps": _over(finite_number(recipe, "schedule.warmup_tokens"), batch),

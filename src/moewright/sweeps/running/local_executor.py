@@ -65,8 +65,16 @@ class LocalExecutor:
         return Job(run, slot, self.start(folder, slot, work, str(out), run, dict(recipe), **told), folder)
 
     def start(self, folder: Path, slot: int, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """Call a function in a process of its own, told `threads` and `cores` of the slot. Returns submitit's job."""
+        """Call a function in a process of its own, told `threads` and `cores` of the slot. Returns submitit's job.
+
+        UserError where nobody said which GPUs it can have; a dry run that starts nothing needs none.
+        """
         execution = self._execution
+        if execution.gpus_per_run and not execution.gpus:
+            raise UserError(
+                f"execution.gpus_per_run: {execution.gpus_per_run}, and execution.gpus does not say which are here; "
+                "name them, such as gpus: [0, 1]"
+            )
         executor = the_submitit().LocalExecutor(folder)
         minutes = execution.time_limit or _WITHOUT_LIMIT_MINUTES
         first = slot * execution.gpus_per_run
