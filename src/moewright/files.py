@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from moewright.errors import PlaceError, UserError
 from moewright.foreign_text import to_json
@@ -114,15 +114,39 @@ def finite(value: Any) -> Any:
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def sha256_of(path: Path, size: int | None = None) -> str:
-    """SHA-256 (hex) of a file's bytes, or of the first `size` of them. Raises OSError."""
+def sha256_of(
+    path: Path, size: int | None = None, *, block_bytes: int = 2**20, stopped: Callable[[], bool] = lambda: False
+) -> str:
+    """SHA-256 (hex) of a file's bytes, or of the first `size` of them.
+
+    `stopped` is asked after each block. Raises OSError, and InterruptedError, which is one, where it says so.
+    """
     whole = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
-        block = memoryview(bytearray(2**20))
+        block = memoryview(bytearray(block_bytes))
         while count := file.readinto(block if size is None else block[: min(size, len(block))]):
             whole.update(block[:count])
             size = None if size is None else size - count
+            if stopped():
+                raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR), str(path))
     return whole.hexdigest()
+
+
+class FileVersion(NamedTuple):
+    """What a file system says of a file, which is different once its bytes were written to."""
+
+    device: int
+    inode: int
+    size: int
+    bytes_changed: int
+    """In nanoseconds, as is the next."""
+    inode_changed: int
+
+
+def version_of(path: Path) -> FileVersion:
+    """Of the file that a path leads to now. Raises OSError."""
+    found = path.stat()
+    return FileVersion(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def sync(path: Path) -> None:

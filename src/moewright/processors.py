@@ -49,17 +49,20 @@ def allowed_processors() -> list[int]:
 def idle_processors(
     found: Processors, allowed: Collection[int], root: Path = Path("/"), wait: Callable[[float], object] = time.sleep
 ) -> int:
-    """Of those granted, how many others leave free: looks for a quarter of a second. At least 1.
+    """Of those granted, how many others leave free: looks for a quarter of a second. At least 1. What threads of this
+    process do meanwhile does not count.
 
     `allowed`: the numbers of the processors. Without /proc/stat nobody is taken to be there.
     """
-    before = _ticks(root, allowed)
+    before, own = _ticks(root, allowed), time.process_time()
     wait(_SAMPLE_SECONDS)
-    after = _ticks(root, allowed)
-    busy = 0.0
+    after, own_ticks = _ticks(root, allowed), (time.process_time() - own) * os.sysconf("SC_CLK_TCK")
+    busy, longest = 0.0, 1
     for name in before.keys() & after.keys():
         passed, idle = (now - then for now, then in zip(after[name], before[name], strict=True))
         busy += 1 - idle / passed if passed > 0 else 0.0
+        longest = max(longest, passed)
+    busy -= own_ticks / longest
     return max(1, min(found.granted, round(found.allowed - busy)))
 
 

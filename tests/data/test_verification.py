@@ -15,7 +15,7 @@ from moewright.data.verification import check_shards
 from moewright.errors import UserError
 from moewright.experiment.planning import open_data
 from moewright.experiment.recipe import Recipe
-from moewright.files import sha256_of
+from moewright.files import FileVersion, sha256_of
 from tests.lab import tiny
 
 
@@ -80,7 +80,7 @@ def test_changed_bytes_are_refused_though_size_and_time_are_as_before(dataset: D
 def test_what_the_file_system_does_not_show_is_found_where_samples_are(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "_seen", lambda path: (1, 2, path.stat().st_size, 4, 5))
+    monkeypatch.setattr(verification, "version_of", lambda path: FileVersion(1, 2, path.stat().st_size, 4, 5))
     check_shards(dataset)
     path = dataset.train.files[0]
     path.write_bytes(np.fromfile(path, "<u2")[::-1].tobytes())

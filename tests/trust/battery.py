@@ -71,6 +71,17 @@ LINES: dict[str, list[str]] = {
 }
 """A command line that works, for every command, in the folder that `make_room` fills."""
 CONTEXTS: list[list[str]] = [
+    ["inspect", "config.json", "spec.json", "olmoe-1b-7b", "--hardware", "devices.yaml", "--devices", "8", "--price",
+     "mine=2", "--power-price", "0.1", "--json"],
+    ["predict", "config.json", "spec.json", "--train-tokens", "2T", "--own", "runs", "--json"],
+    ["design", "--total-params", "3B", "--active-params", "1B", "--train-tokens", "2T", "--space", "space.yaml",
+     "--baseline", "config.json", "--explain", "--prefer", "serve", "--law", "zhao2025", "--context", "32k", "--batch",
+     "4", "--json"],
+    ["fit", "runs.csv", "--law", "hoffmann2022", "--bootstrap", "0", "--holdout", "largest:0.2", "--fix", "E=1.7",
+     "--bound", "alpha=0.1:1", "--weights", "train_tokens", "--cluster", "total_params", "--json"],
+    ["next", "runs.csv", "--for", "design", "--target", "total_params=50B,train_tokens=1T", "--target",
+     "total_params=20B,train_tokens=2T", "--law", "hoffmann2022", "--spend", "1e22", "--noise", "0.01", "--confidence",
+     "0.9", "--most", "3", "--json"],
     ["predict", "config.json", "--train-tokens", "2T", "--serve-tokens", "5T", "--unique-tokens", "1T", "--json"],
     ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--hardware", "H100",
      "--train-hardware", "devices.yaml", "--train-devices", "8", "--price", "H100=2.5", "--price", "mine=2.5",

@@ -22,12 +22,14 @@ from moewright.data.preparation import prepare  # noqa: E402
 from moewright.errors import UserError  # noqa: E402
 from moewright.experiment.collecting.collection import collect  # noqa: E402
 from moewright.experiment.collecting.learning_curves import read_curves  # noqa: E402
+from moewright.experiment.early_digests import of_newest_checkpoint  # noqa: E402
 from moewright.experiment.recipe import Recipe  # noqa: E402
 from moewright.experiment.run_folder import checkpoints  # noqa: E402
 from moewright.experiment.sweep_folder import CellRecord, read_cells  # noqa: E402
 from moewright.exporters.exported import export_to  # noqa: E402
 from moewright.lab import loop  # noqa: E402
 from moewright.lab.hf_weights import export_run  # noqa: E402
+from moewright.lab.session import Session  # noqa: E402
 from moewright.lab.training import train  # noqa: E402
 from tests.lab import tiny  # noqa: E402
 from tests.sealing import reseal  # noqa: E402
@@ -285,6 +287,38 @@ def test_cells_of_a_sweep_that_were_swapped_or_changed_are_nobodys(made: Path, t
     for path, text in zip(paths, (texts[1], texts[0], texts[2].replace('"seed": 2', '"seed": 3')), strict=True):
         path.write_text(text)
     assert read_cells(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", [MODEL, OPTIMIZER])
+@pytest.mark.parametrize("when", ["after it was hashed", "while it is read"])
+def test_what_was_verified_is_what_is_used(
+    name: str,
+    when: str,
+    case: Callable[[str], Case],
+    sound: dict[tuple[str, str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Digests are begun before anything else of a start: a file that changes between that and its use is refused."""
+    changed = case("half")
+    path = changed.file(name)
+    before, restore = changed.file("metrics.jsonl").read_bytes(), Session.restore
+
+    def restored(*given: Any) -> None:
+        restore(*given)
+        flipped(path, random.Random(3))
+
+    with of_newest_checkpoint(changed.run) as digests, monkeypatch.context() as patch:
+        assert digests.stamp(path).bytes == path.stat().st_size
+        if when == "while it is read":
+            patch.setattr(Session, "restore", restored)
+        else:
+            flipped(path, random.Random(3))
+        with pytest.raises(UserError, match=f"{name}: not the file that was written"):
+            train(recipe(changed.data), changed.run, show=False, digests=digests)
+    assert changed.file("metrics.jsonl").read_bytes() == before
+    flipped(path, random.Random(3))  # back
+    assert carried_out("resume", changed) == sound["half", "resume"]
 
 
 @pytest.mark.usefixtures("quick")

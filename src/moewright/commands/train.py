@@ -44,18 +44,21 @@ def train(
     """
     if dry_run == (out is not None):
         raise UserError("out: needed to train, and without use in a dry run; give --out DIR or --dry-run")
-    try:
-        if out is None:
-            from moewright.experiment.planning import plan_run
+    if out is None:
+        from moewright.experiment.planning import plan_run
 
-            return plan_run(spec)
-        recipe = spec
-        # Of several processes one complains, once they know each other.
-        if isinstance(spec, str | Path) and os.environ.get("WORLD_SIZE", "1") == "1":
-            from moewright.experiment.recipe import Recipe
+        return plan_run(spec)
+    from moewright.experiment.early_digests import of_newest_checkpoint
 
-            recipe = Recipe.load(spec)
-        from moewright.lab.training import train as train_recipe
-    except ModuleNotFoundError as error:
-        raise needs_the_lab(error) from None
-    return train_recipe(recipe, out)
+    with of_newest_checkpoint(out) as digests:  # hashed while torch is imported
+        try:
+            recipe = spec
+            # Of several processes one complains, once they know each other.
+            if isinstance(spec, str | Path) and os.environ.get("WORLD_SIZE", "1") == "1":
+                from moewright.experiment.recipe import Recipe
+
+                recipe = Recipe.load(spec)
+            from moewright.lab.training import train as train_recipe
+        except ModuleNotFoundError as error:
+            raise needs_the_lab(error) from None
+        return train_recipe(recipe, out, digests=digests)

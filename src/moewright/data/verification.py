@@ -18,7 +18,7 @@ from typing import Literal
 from moewright.data.dataset import Dataset
 from moewright.data.dataset_record import StoredShard
 from moewright.errors import UserError
-from moewright.files import sha256_of
+from moewright.files import sha256_of, version_of
 from moewright.records import FileRecord, Items, Record, Sha256, Total
 
 PLACES, PLACE_BYTES = 16, 2**16
@@ -63,14 +63,14 @@ def check_shards(dataset: Dataset) -> None:
 def _check(path: Path, sha256: str) -> None:
     path = Path(os.path.realpath(path))
     try:
-        note, seen = _note(path), _seen(path)
+        note, seen = _note(path), version_of(path)
         known = None if note is None else _read(note)
         if known is not None and (known.path, known.sha256, known.seen) == (str(path), sha256, seen):
             is_right = known.places == _sample(path, [place.start for place in known.places])
         else:
             is_right = sha256_of(path) == sha256
-            if is_right and note is not None and _seen(path) == seen:
-                last = max(seen[2] - PLACE_BYTES, 0)
+            if is_right and note is not None and version_of(path) == seen:
+                last = max(seen.size - PLACE_BYTES, 0)
                 places = _sample(path, sorted(random.randint(0, last) for _ in range(PLACES)))
                 with suppress(OSError):  # it is only checked whole again
                     VerifiedShard(path=str(path), sha256=sha256, seen=seen, places=places).write(note)
@@ -81,11 +81,6 @@ def _check(path: Path, sha256: str) -> None:
             f"{path}: not the tokens that were prepared, by their digest; put it back from a copy, or prepare the "
             "dataset again"
         )
-
-
-def _seen(path: Path) -> tuple[int, ...]:
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _sample(path: Path, starts: list[int]) -> tuple[SampledPlace, ...]:

@@ -7,12 +7,10 @@ anew is believed.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from moewright.errors import UserError
+from moewright.experiment.early_digests import EarlyDigests
 from moewright.experiment.identity import RunIdentity
 from moewright.experiment.metrics import EvaluationLine
 from moewright.experiment.run_folder import (
@@ -117,30 +115,20 @@ def check_checkpoint(checkpoint: Path, run: RunRecord) -> CheckpointState:
     return state
 
 
-def check_file(checkpoint: Path, state: CheckpointState, name: str) -> None:
-    """UserError, naming the file, unless it has the bytes that the checkpoint's record states."""
+def check_file(checkpoint: Path, state: CheckpointState, name: str, digests: EarlyDigests) -> None:
+    """UserError, naming the file, unless it has the bytes that the checkpoint's record states.
+
+    To be asked before the file is read and once more after: that takes no time, unless somebody wrote there meanwhile.
+    """
     path, written = checkpoint / name, state.files.get(name)
     if not state.files:
         return
     try:
-        is_same = written is not None and written == stamp(path)
+        is_same = written is not None and written == digests.stamp(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}; {state.remedy}") from None
     if not is_same:
         raise UserError(f"{path}: not the file that was written, by its digest; {state.remedy}")
-
-
-@contextmanager
-def checking(checkpoint: Path, state: CheckpointState, names: Sequence[str]) -> Iterator[Callable[[], None]]:
-    """Check files of a checkpoint while something else is done: yields what waits for that and raises its UserError."""
-    with ThreadPoolExecutor(len(names)) as threads:
-        checks = [threads.submit(check_file, checkpoint, state, name) for name in names]
-
-        def wait() -> None:
-            for check in checks:
-                check.result()
-
-        yield wait
 
 
 def _check_owner(path: Path, run: RunRecord | None, named: str | None, remedy: str) -> None:

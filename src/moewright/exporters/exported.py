@@ -11,7 +11,8 @@ from moewright.complaints import check_number, hint
 from moewright.display import Shown
 from moewright.errors import UserError, needs_the_lab
 from moewright.experiment.binding import not_bound
-from moewright.experiment.run_folder import read_run
+from moewright.experiment.early_digests import EarlyDigests
+from moewright.experiment.run_folder import MODEL, read_run
 from moewright.experiment.trained import Trained, find_trained, run_of, trained_architecture
 from moewright.exporters import FORMATS
 from moewright.exporters.target_conventions import Written
@@ -62,11 +63,12 @@ class Export(Shown):
         """Write the files, and the weights of a run. The folder must be new or empty; it appears complete or not."""
         folder = Path(folder)
         if self.trained is not None:
-            try:
-                from moewright.lab.hf_weights import export_run  # torch
-            except ModuleNotFoundError as error:
-                raise needs_the_lab(error) from None
-            return export_run(self.trained.checkpoint, folder, balance_loss=self.balance_loss)
+            with EarlyDigests([self.trained.checkpoint / MODEL]) as digests:  # hashed while torch is imported
+                try:
+                    from moewright.lab.hf_weights import export_run
+                except ModuleNotFoundError as error:
+                    raise needs_the_lab(error) from None
+                return export_run(self.trained.checkpoint, folder, balance_loss=self.balance_loss, digests=digests)
         with new_folder(folder) as partial:
             for name, contents in self.files.items():
                 write_text(partial / name, contents)

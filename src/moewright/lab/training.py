@@ -12,6 +12,7 @@ from moewright.data.dataset import Dataset
 from moewright.errors import PlaceError, RunStopped, UserError
 from moewright.experiment import binding, initial_weights, run_folder
 from moewright.experiment.attempts import NO_SPACE
+from moewright.experiment.early_digests import CHECKPOINT_FILES, EarlyDigests
 from moewright.experiment.identity import TRAINING_VERSION, RunIdentity, code_digest
 from moewright.experiment.locks import take_lock
 from moewright.experiment.planning import RunPlan, least_checkpoint_bytes, open_data, plan_with
@@ -31,10 +32,13 @@ from moewright.lab.sharding import World, world
 from moewright.outputs import check_space
 
 
-def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) -> TrainingResult:
+def train(
+    source: Recipe | str | Path, out: str | Path, *, show: bool = True, digests: EarlyDigests | None = None
+) -> TrainingResult:
     """Train a recipe in a run folder: a new one, or one that the same recipe began, which then continues exactly.
 
-    `show`: print what is to be known of the recipe and the folder. Under torchrun every process calls this. An
+    `show`: print what is to be known of the recipe and the folder. `digests`: under way already, of the files of the
+    checkpoint that it goes on from. Under torchrun every process calls this. An
     interruption (Ctrl-C, SIGTERM) ends with a checkpoint. Raises UserError for bad input, and RunStopped, after which
     the last checkpoint is still there, for a run that diverged or a disk that is full. Of several processes only one
     raises these, the others OtherProcessError.
@@ -77,7 +81,10 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
             if not members.is_first:  # as the first one has written it
                 products = products_for(folder, members.device)
             stack.enter_context(using_products(products))
-            session = _session(recipe, dataset, members, binding.id_of(run), found[-1] if found else None, state)
+            if digests is None:
+                digests = stack.enter_context(EarlyDigests())
+            checkpoint = found[-1] if found else None
+            session = _session(recipe, dataset, members, binding.id_of(run), checkpoint, state, digests)
         if members.is_first:
             for note in notes_on(recipe, threads, products):  # into the logs of sweeps too
                 print(visible(f"warning: {note}"), file=sys.stderr)
@@ -87,15 +94,25 @@ def train(source: Recipe | str | Path, out: str | Path, *, show: bool = True) ->
 
 
 def _session(
-    recipe: Recipe, dataset: Dataset, members: World, run: str, checkpoint: Path | None, state: CheckpointState | None
+    recipe: Recipe,
+    dataset: Dataset,
+    members: World,
+    run: str,
+    checkpoint: Path | None,
+    state: CheckpointState | None,
+    digests: EarlyDigests,
 ) -> Session:
-    """The run as it begins, or as its last checkpoint has it, whose files are checked while the model is made."""
+    """The run as it begins, or as its last checkpoint has it, whose files are hashed while the model is made."""
     if checkpoint is None or state is None:
         return Session(recipe, dataset, members, run)
-    with binding.checking(checkpoint, state, (run_folder.MODEL, run_folder.OPTIMIZER)) as wait:
-        session = Session(recipe, dataset, members, run, to_restore=True)
-        wait()
+    for name in state.files:
+        digests.begin(checkpoint / name)
+    session = Session(recipe, dataset, members, run, to_restore=True)
+    for name in CHECKPOINT_FILES:
+        binding.check_file(checkpoint, state, name, digests)
     session.restore(checkpoint, state)
+    for name in CHECKPOINT_FILES:  # what was checked is what was read
+        binding.check_file(checkpoint, state, name, digests)
     return session
 
 

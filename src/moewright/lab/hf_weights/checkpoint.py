@@ -4,6 +4,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.experiment.binding import check_file
+from moewright.experiment.early_digests import EarlyDigests
 from moewright.experiment.initial_weights import initial_weight_files
 from moewright.experiment.run_folder import MODEL
 from moewright.experiment.trained import find_trained
@@ -131,16 +133,21 @@ def export_run(
     family: str | None = None,
     dtype: StoredAs = "fp32",
     balance_loss: float | None = None,
+    digests: EarlyDigests | None = None,
 ) -> Path:
     """Write a trainer's run (or one of its checkpoints) to a new folder for transformers, with its tokenizer.
 
-    `step` None takes the newest complete checkpoint. The run's token between documents ends a generation. Raises
-    UserError as `write_hf_checkpoint` does, where there is no complete checkpoint, and for files of another run.
+    `step` None takes the newest complete checkpoint. `digests`: under way already, of its files. The run's token
+    between documents ends a generation.
+    Raises UserError as `write_hf_checkpoint` does, where there is no complete checkpoint, and for files of another run.
     """
     trained = find_trained(run, step)
-    check_file(trained.checkpoint, trained.state, MODEL)
+    with nullcontext(digests) if digests is not None else EarlyDigests() as hashed:
+        check_file(trained.checkpoint, trained.state, MODEL, hashed)
+        weights = _load_one(trained.checkpoint / MODEL)
+        check_file(trained.checkpoint, trained.state, MODEL, hashed)
     return write_hf_checkpoint(
-        _load_one(trained.checkpoint / MODEL),
+        weights,
         trained.architecture,
         out,
         family=family,

@@ -12,6 +12,7 @@ from typing import Any
 from moewright.errors import RunStopped, UserError
 from moewright.experiment import run_folder
 from moewright.experiment.attempts import Ending, next_attempt, note_begin, note_end, read_attempts
+from moewright.experiment.early_digests import of_newest_checkpoint
 from moewright.experiment.locks import take_lock
 from moewright.experiment.signals import handling
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
@@ -108,12 +109,13 @@ def take_cores(threads: int, cores: Sequence[int]) -> None:
 
 
 def _train(recipe: dict[str, Any], folder: Path) -> Ending:
-    from moewright.experiment.recipe import Recipe
-    from moewright.lab.machine import use_threads
-    from moewright.lab.training import train
+    with of_newest_checkpoint(folder) as digests:  # hashed while torch is imported
+        from moewright.experiment.recipe import Recipe
+        from moewright.lab.machine import use_threads
+        from moewright.lab.training import train
 
-    use_threads(int(os.environ["OMP_NUM_THREADS"]))
-    result = train(Recipe.from_dict(recipe), folder, show=False)
+        use_threads(int(os.environ["OMP_NUM_THREADS"]))
+        result = train(Recipe.from_dict(recipe), folder, show=False, digests=digests)
     return "finished" if result.state == "finished" else "interrupted"
 
 
