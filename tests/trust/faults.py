@@ -3,8 +3,8 @@
     python -m tests.trust.faults [--sample N] [CASE...]
 
 tries every n of the named cases (all of `CASES` without names), or N faults drawn by chance, and prints what came
-of it; the suite tries a few. Which commands there are is asked of the command line: one that writes and has no case, or
-an output of one, is an error.
+of it, and how far it is every 10 s; the suite tries a few. Which commands there are is asked of the command line: one
+that writes and has no case, or an output of one, is an error.
 
 Each start is a fork of a process that has loaded moewright already (`Starter`): a fault then takes tenths of a second.
 After each: the output is there as it should be, or as before, never half; nothing else is beside it; the complaint is
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ ROOT = Path(__file__).parents[2]
 OLD_FOLDERS = ROOT / "tests/experiment/old_folders/34ba6fa.tar.xz"
 FAULTS = (("ENOSPC", "on"), ("EIO", "once"), ("EROFS", "on"), ("EIO", "kill"))
 """A disk that is full from then on, one bad call, one that goes read-only, and kill -9."""
+PROGRESS_SECONDS = 10
+"""Between lines that say how far a campaign is."""
 
 
 @dataclass(frozen=True)
@@ -289,9 +292,13 @@ def main() -> None:
             faults = list(product(range(1, count + 1), FAULTS))
             if given.sample is not None:
                 faults = random.Random(given.seed).sample(faults, min(given.sample, len(faults)))
+            print(f"{name}: {count} calls, {len(faults)} faults to try", file=sys.stderr, flush=True)
             ends: Counter[str] = Counter()
-            wrong = 0
-            for number, (error, how) in faults:
+            wrong, said = 0, time.monotonic()
+            for done, (number, (error, how)) in enumerate(faults):
+                if time.monotonic() - said > PROGRESS_SECONDS:
+                    said = time.monotonic()
+                    print(f"{name}: {done} of {len(faults)} tried, {wrong} wrong", file=sys.stderr, flush=True)
                 try:
                     ends[strike(room, CASES[name], right, number, error, how)] += 1
                 except AssertionError as problem:

@@ -15,6 +15,7 @@ from types import TracebackType
 from moewright.errors import UserError
 from moewright.experiment.run_folder import MODEL, OPTIMIZER, FileStamp, checkpoints, read_status
 from moewright.files import FileVersion, sha256_of, version_of
+from moewright.processors import processors
 
 CHECKPOINT_FILES = (MODEL, OPTIMIZER)
 """That a checkpoint's own record has the digests of."""
@@ -35,7 +36,8 @@ class EarlyDigests:
 
     def __init__(self, paths: Iterable[Path] = ()):
         self._is_over = Event()
-        self._threads = ThreadPoolExecutor(_MOST_THREADS)
+        # One processor is for what is done meanwhile: on two, two threads beside an import hold it up by a third.
+        self._threads = ThreadPoolExecutor(max(1, min(_MOST_THREADS, processors().granted - 1)))
         self._begun: dict[Path, Future[tuple[FileVersion, str]]] = {}
         for path in paths:
             self.begin(path)
@@ -46,18 +48,26 @@ class EarlyDigests:
             self._begun[path] = self._threads.submit(self._hash, path)
 
     def stamp(self, path: Path) -> FileStamp:
-        """A file as it is now; waits for its digest. Raises OSError."""
-        self.begin(path)
+        """A file as it is now; waits for its digest, or makes it, if no thread is at it. Raises OSError."""
+        begun = self._begun.get(path)
+        if begun is None or begun.cancel():
+            self._hash_here(path)
         with suppress(OSError):  # so it was when hashing began; now counts
             if self.unchanged(path):
                 return self._stamp_of(path)
-        del self._begun[path]
-        self.begin(path)
+        self._hash_here(path)
         return self._stamp_of(path)
 
     def unchanged(self, path: Path) -> bool:
         """Whether a file is still the one that was hashed. Raises OSError."""
         return self._begun[path].result()[0] == version_of(path)
+
+    def _hash_here(self, path: Path) -> None:
+        done = self._begun[path] = Future()
+        try:
+            done.set_result(self._hash(path))
+        except OSError as error:
+            done.set_exception(error)
 
     def _stamp_of(self, path: Path) -> FileStamp:
         version, digest = self._begun[path].result()

@@ -108,7 +108,7 @@ def _session(
     for name in state.files:
         digests.begin(checkpoint / name)
     session = Session(recipe, dataset, members, run, to_restore=True)
-    for name in CHECKPOINT_FILES:
+    for name in reversed(CHECKPOINT_FILES):  # the last one may not have been begun: then it is hashed here
         binding.check_file(checkpoint, state, name, digests)
     session.restore(checkpoint, state)
     for name in CHECKPOINT_FILES:  # what was checked is what was read
