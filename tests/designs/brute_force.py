@@ -26,9 +26,10 @@ VOCABULARY = 1000
 CONTEXT = 512
 LAWS = ("zhao2025", "ludziejewski2025", "clark2022", "krajewski2024", "abnar2025", "ling2025")
 
-Sizes = tuple[int, ...]
+Sizes = tuple[Any, ...]
 """Width, depth, dense first, experts, top-k, shared, expert size; then window, full every, linear or not, rank of
-latent attention, rank of its queries, latent experts in 64ths of the width, tied or not."""
+latent attention, rank of its queries, latent experts in 64ths of the width, tied or not; format of the weights and of
+the cache ("asked": the question's), prediction blocks."""
 
 
 def every_design(space: dict[str, Any]) -> Iterator[Sizes]:
@@ -69,9 +70,13 @@ def every_plan(space: dict[str, Any]) -> Iterator[Sizes]:
                                     mla = kind == "latent"
                                     plan = (window, every if window or linear else 1, int(linear), rank if mla else 0,
                                             queries if mla else 0, round(64 * latent), int(tied))  # fmt: skip
-                                    if plan not in seen:
-                                        seen.add(plan)
-                                        yield plan
+                                    if plan in seen:
+                                        continue
+                                    seen.add(plan)
+                                    for weights in space.get("weights_dtype", ["asked"]):
+                                        for held in space.get("kv_dtype", ["asked"]):
+                                            for blocks in space.get("prediction_blocks", [0]):
+                                                yield *plan, weights, held, blocks
 
 
 def keeps_the_rules(sizes: Sizes, space: dict[str, Any]) -> bool:
@@ -83,8 +88,13 @@ def keeps_the_rules(sizes: Sizes, space: dict[str, Any]) -> bool:
     return bool(within and sparse >= space["least_active_over_total"])
 
 
-@cache
 def shares(sizes: Sizes) -> tuple[float, float]:
+    """The same."""
+    return shares_of(sizes[:14])
+
+
+@cache
+def shares_of(sizes: Sizes) -> tuple[float, float]:
     """Of the layers' active parameters in experts, and of all parameters that are active."""
     used = active(spec(sizes))
     experts = used["routed_experts"] + used["shared_experts"]
@@ -92,8 +102,13 @@ def shares(sizes: Sizes) -> tuple[float, float]:
     return experts / layers, sum(used.values()) / total_params(spec(sizes))
 
 
-@cache
 def spec(sizes: Sizes) -> Architecture:
+    """The model, however it is served."""
+    return built(sizes[:14])
+
+
+@cache
+def built(sizes: Sizes) -> Architecture:
     """The model, written down by hand."""
     width, depth, first, experts, top_k, shared, size, window, every, linear, rank, queries, latent, tied = sizes
     head_dim = 64 if width < 1024 else 128
@@ -145,23 +160,43 @@ def spec(sizes: Sizes) -> Architecture:
 def counted(sizes: Sizes, dtype: str) -> dict[str, float]:
     """What a model takes."""
     a = spec(sizes)
+    weights, held, blocks = sizes[14:]
+    stored: Any = dtype if weights == "asked" else weights
+    cached: Any = "bf16" if held == "asked" else held
+    memory = weights_bytes(a, stored) + 2 * cache_bytes_per_sequence(a, CONTEXT, cached)
+    flops = training_flops_per_token(a, 4096)
+    if (
+        blocks
+    ):  # each is a last layer more, three norms and a projection of two states to one, whose head is the model's
+        last = list(a.iter_layers())[-1]
+        longer, alone = (a.model_copy(update={"layers": layers}) for layers in ((*a.layers, last), (last,)))
+        memory += blocks * (weights_bytes(longer, stored) - weights_bytes(a, stored))
+        memory += (
+            blocks
+            * 2
+            * (cache_bytes_per_sequence(longer, CONTEXT, cached) - cache_bytes_per_sequence(a, CONTEXT, cached))
+        )
+        d = a.hidden_size
+        rest = 4 if stored == "fp32" else 2
+        memory += blocks * rest * (2 * d * d + 3 * d)
+        flops += blocks * (training_flops_per_token(alone, 4096) + 3 * 2 * 2 * d * d)
     return {
         "total_params": total_params(a),
         "active_params": active_params(a),
-        "memory": weights_bytes(a, dtype) + 2 * cache_bytes_per_sequence(a, CONTEXT),  # type: ignore[arg-type]
-        "flops": training_flops_per_token(a, 4096),
+        "memory": memory,
+        "flops": flops,
     }
 
 
 @cache
 def at_one_token(sizes: Sizes, law: str) -> dict[str, float]:
-    """The law's variables of a model trained on one token."""
+    """The law's variables of a model trained on one token, however it is served."""
     return laws.get(law).variables(spec(sizes), train_tokens=1.0)
 
 
 def losses_of(tokens: dict[Sizes, float], law: str, reading: int | None = None) -> Any:
     """The losses by the law, its expansion read as multiplying the experts' channels (0) or all that is active (1)."""
-    rows = [at_one_token(sizes, law) for sizes in tokens]
+    rows = [at_one_token(sizes[:14], law) for sizes in tokens]
     at = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     for name in ("train_tokens", "train_flops"):
         if name in at:
@@ -172,9 +207,10 @@ def losses_of(tokens: dict[Sizes, float], law: str, reading: int | None = None) 
         stored = np.array([(sizes[3] + sizes[5]) / (sizes[4] + sizes[5]) for sizes in tokens])
         held = [total_params_non_embedding(spec(s)) / active_params_non_embedding(spec(s)) for s in tokens]
         at[expansion.name] = np.asarray(expansion.readings(stored, np.array(held))[reading])
+    narrow = np.array([0.025 if sizes[14] in ("int4", "nvfp4") else 0.0 for sizes in tokens])
     if law == "ling2025":
-        return np.asarray(laws.loss_through(laws.get("epoch2024"), **at))
-    return np.asarray(laws.get(law).bare_loss(at))
+        return np.asarray(laws.loss_through(laws.get("epoch2024"), **at)) + narrow
+    return np.asarray(laws.get(law).bare_loss(at)) + narrow
 
 
 MOVED_SIZE_AND_EXPANSION = ("zhao2025", "ludziejewski2025", "clark2022", "abnar2025", "ling2025")

@@ -53,6 +53,11 @@ def random_question(r: np.random.Generator) -> tuple[dict[str, Any], dict[str, A
         if "linear_attention" in space:
             space.pop("window", None)
         space |= {"full_every": [int(r.integers(1, 6))], "latent_rank": [32], "query_rank": [int(r.choice([0, 48]))]}
+    if r.random() < 0.25:  # how a model is served, and blocks that are trained beside it
+        formats = [["fp8"], ["asked", "int4"], ["bf16", "nvfp4"]], [["asked"], ["fp8"], ["asked", "fp8"]]
+        names = ("weights_dtype", "kv_dtype")
+        space |= {name: each[int(r.integers(3))] for name, each in zip(names, formats, strict=True)}
+        space["prediction_blocks"] = [[0], [1], [0, 2]][int(r.integers(3))]
     by_memory = bool(r.random() < 0.5)
     size = float(10 ** r.uniform(7.7, 9.4))
     by_tokens = bool(r.random() < 0.5)
@@ -105,7 +110,8 @@ def of_row(designs: Candidates, row: int) -> brute_force.Sizes:
     names = ("hidden_size", "num_layers", "dense_first", "num_experts", "top_k", "shared_experts", "expert_size")
     sizes, plan = designs.sizes(row), designs.plan_of(row)
     layers = plan.window, plan.full_every, int(plan.linear), plan.latent_rank, plan.query_rank
-    return (*(sizes[name] for name in names), *layers, round(64 * plan.latent_experts), int(plan.tied))
+    served = plan.weights or "asked", plan.cache or "asked", plan.blocks
+    return (*(sizes[name] for name in names), *layers, round(64 * plan.latent_experts), int(plan.tied), *served)
 
 
 def test_enough_of_the_random_budgets_hold_designs() -> None:

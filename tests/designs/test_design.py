@@ -18,11 +18,15 @@ from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.weight_formats import weights_bytes
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import build_design, columns, join
+from moewright.designs.costs import costed_on, costs_of_candidates, design_costs
 from moewright.designs.groups import groups_of
+from moewright.designs.judges import DesignVariables, training_tokens
+from moewright.designs.limits import limits, memory_bytes
 from moewright.designs.preference import order_undecided
 from moewright.designs.principles import best_num_experts, conflict_scale, sparsity_at
 from moewright.designs.space import Space
 from moewright.hardware import decode_tokens_per_second, memory_per_device, time_to_first_token
+from moewright.hardware.speculation import NO_SPECULATION
 from moewright.hf import from_config, to_config
 from moewright.report.design_folder import write_designs
 from moewright.report.design_tables import answer_lines, budget_lines
@@ -181,6 +185,65 @@ def test_layers_of_every_plan_are_counted_as_they_are_built() -> None:
             assert full == -(-a.num_layers // 6)
 
 
+def test_how_a_design_is_served_is_costed_as_it_is_built() -> None:
+    """Rows of plans in formats of their own, and with prediction blocks: columns equal built models, one by one."""
+    served = {"weights_dtype": ["asked", "int4"], "kv_dtype": ["asked", "fp8"], "prediction_blocks": [0, 2]}
+    space = Space.model_validate({**FEW, **served, "attention": ["grouped", "latent"], "widths": [512, 1024]})
+    budgets = make_budgets(
+        {"hardware": "H100", "devices": 2, "train_device_hours": 100, "batch": 4, "serve_tokens": "1T", "context": 4096}
+    )
+    some = join([chunk.take([3, len(chunk) - 1]) for chunk in groups_of(space).chunks()])
+    assert len(np.unique(some.layer_plan)) == len(space.layer_plans) == 16
+    on, bounds = costed_on(budgets), limits(budgets, space.layer_plans)
+    tokens = DesignVariables(some, budgets, space).train_tokens
+    costs = costs_of_candidates(some, tokens, budgets, on, space.vocab_size)
+    for row in range(len(some)):
+        a, how = build_design(some.take([row]), space, 4096), some.plan_of(row).served(budgets.served)
+        assert a.mtp_layers == some.plan_of(row).blocks
+        assert float(training_tokens(a, budgets)) == pytest.approx(tokens[row], rel=1e-12)
+        alone = design_costs(a, tokens[row], budgets, on, how)
+        for name in ("train_device_hours", "decode_tokens_per_second", "time_to_first_token", "serve_device_hours"):
+            assert getattr(alone, name) == pytest.approx(getattr(costs.take(row), name), rel=1e-9)
+        assert alone.kv_bytes_per_token == costs.take(row).kv_bytes_per_token
+        for limit in bounds:
+            taken = limit.taken(some, budgets, space.vocab_size)[row]
+            assert float(limit.cost(a, how)) == pytest.approx(taken, rel=1e-12)
+        if a.mtp_layers:  # three norms, a projection and one more layer each, in the same formats
+            plain = a.model_copy(update={"mtp_layers": 0, "mtp_block": None})
+            less = design_costs(plain, tokens[row], budgets, on, replace(how, speculation=NO_SPECULATION))
+            assert alone.train_device_hours[0] > less.train_device_hours[0]
+            more = memory_bytes(a, budgets, how) - memory_bytes(plain, budgets, how)
+            assert more > a.mtp_layers * (cache_bytes_per_sequence(plain, 4096, how.kv_dtype) * 4 / a.num_layers)
+
+
+def test_what_no_law_sees_costs_what_is_believed() -> None:
+    """A belief about an axis moves every law's loss of the designs that have it, and nothing else."""
+    few = {**FEW, "widths": [512, 768], "tie_embeddings": [False, True]}
+    asked = {"total_params": "100M", "train_tokens": "20B", "top": 20}
+
+    def by_plan_and_sizes(belief: dict[str, float]) -> dict[tuple[int, ...], float]:
+        answer = moewright.design(**asked, space=Space.model_validate({**few, "unseen_nats": belief}))
+        return {tuple(d.sizes.values()): d.predicted_loss["zhao2025"] for d in answer.designs}
+
+    plain, tied = by_plan_and_sizes({}), by_plan_and_sizes({"tied embeddings": 0.5})
+    assert all(plan == 0 for *_, plan in tied)
+    assert any(plan == 1 for *_, plan in plain)
+    same = plain.keys() & tied.keys()
+    assert same
+    assert all(plain[sizes] == pytest.approx(tied[sizes]) for sizes in same)
+    forced = moewright.design(
+        **asked,
+        space=Space.model_validate({**few, "tie_embeddings": [True], "unseen_nats": {"tied embeddings": 0.25}}),
+    )
+    free = moewright.design(**asked, space=Space.model_validate({**few, "tie_embeddings": [True]}))
+    assert [d.sizes for d in forced.designs] == [d.sizes for d in free.designs]
+    rise = forced.designs[0].predicted_loss["zhao2025"] - free.designs[0].predicted_loss["zhao2025"]
+    assert rise == pytest.approx(0.25)
+    assert "+0.25 nats are added" in forced.warnings[0]
+    with pytest.raises(ValueError, match="unseen_nats"):
+        Space(unseen_nats={"int3 weights": 0.1})
+
+
 FEW = {"widths": [512], "depths": [8], "experts": [8], "top_k": [2], "dense_first": [1], "vocab_size": 5000}
 
 
@@ -196,6 +259,8 @@ FEW = {"widths": [512], "depths": [8], "experts": [8], "top_k": [2], "dense_firs
         ),
         ({"tie_embeddings": True}, 1, "dots1", "tied embeddings"),
         ({"tie_embeddings": True}, 0, "qwen3_moe", "tied embeddings"),
+        ({"weights_dtype": "int4"}, 0, "qwen3_moe", "weights in int4"),
+        ({"kv_dtype": "fp8"}, 1, "dots1", "cache in fp8"),
     ],
 )
 def test_what_layers_have_is_written_and_said(layers: dict[str, Any], shared: int, family: str, words: str) -> None:

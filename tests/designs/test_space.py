@@ -73,6 +73,16 @@ def test_spaces_that_cannot_be(tmp_path: Path, content: str, named: str) -> None
     assert "\n" not in str(raised.value)
 
 
+def test_a_format_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("widths: [1024]\nexperts: [64]\nweights_dtype: [fp8, int4]")
+    asked = {"total_params": "3B", "train_tokens": "1T", "space": path}
+    with pytest.raises(UserError, match=r"^weights-dtype: int4 was given, and the space lists fp8, int4"):
+        moewright.design(**asked, weights_dtype="int4")
+    path.write_text("widths: [1024]\nexperts: [64]\nweights_dtype: [asked, fp8]")
+    moewright.design(**asked, weights_dtype="int4")
+
+
 def test_a_vocabulary_given_twice(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_text("vocab_size: 32000")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moewright.architecture import Architecture
+from moewright.architecture.counts import mtp_params
 from moewright.architecture.spec import WeightFormatName
 from moewright.designs.candidates import build_design, columns
 from moewright.designs.groups import groups_of
@@ -21,6 +22,7 @@ from moewright.hardware import (
     time_to_first_token,
     training_seconds,
 )
+from moewright.hardware.speculation import Speculation
 from moewright.hf.loading import load_architecture
 
 IDEAL = load_device("H100").model_copy(update={"efficiency": SPEED_OF_LIGHT})
@@ -43,6 +45,25 @@ def test_one_sequence_is_read_at_the_speed_of_memory() -> None:
     low, high = decode_tokens_per_second(QWEN, IDEAL, context=4096)
     assert low == high
     assert 1 / high == pytest.approx(seconds, rel=0.005)  # norms and activations are the rest
+
+
+@pytest.mark.parametrize("draft", [1, 3])
+def test_proposed_tokens_are_checked_in_one_pass(draft: int) -> None:
+    """At a context of one token a step reads what a batch of as many tokens does, and blocks besides."""
+    blocks = QWEN.model_copy(update={"mtp_layers": 1})
+    guess = Speculation(draft, 0.8)
+    (rate, _) = decode_tokens_per_second(blocks, IDEAL, context=1, speculation=guess)
+    together, _ = decode_tokens_per_second(QWEN, IDEAL, context=1, batch=1 + draft)
+    block = QWEN.model_copy(update={"layers": tuple(QWEN.iter_layers())[-1:]})
+    once, _ = decode_tokens_per_second(block, IDEAL, context=1)
+    kept = sum(0.8**place for place in range(draft + 1))
+    assert kept / rate == pytest.approx(1 / together + draft / once, rel=1e-4)  # but for the cache of one token
+    long, _ = decode_tokens_per_second(blocks, IDEAL, context=131_072, batch=8, speculation=guess)
+    assert long > 1.2 * decode_tokens_per_second(QWEN, IDEAL, context=131_072, batch=8)[0]  # the cache is read once
+    held = memory_per_device(blocks, IDEAL, context=4096, with_blocks=True)
+    without = memory_per_device(QWEN, IDEAL, context=4096)
+    assert held.cache - without.cache == without.cache / 48
+    assert held.weights - without.weights == 2 * mtp_params(blocks)
 
 
 def test_a_large_prompt_is_computed_at_the_peak() -> None:

@@ -26,7 +26,8 @@ from moewright.hardware.serving_layouts import (
     serving_memory,
 )
 from moewright.hardware.serving_pass import Pass, ServingColumns, pass_seconds, served_work, software_of
-from moewright.hardware.serving_plan import Speculation, serving_layout_text
+from moewright.hardware.serving_plan import serving_layout_text
+from moewright.hardware.speculation import Speculation
 from moewright.hf import load_architecture
 
 MODELS = ("qwen3-30b-a3b", "mixtral-8x7b", "deepseek-v3", "gpt-oss-20b", "qwen3-next-80b-a3b")

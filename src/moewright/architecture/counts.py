@@ -12,6 +12,7 @@ Everything here sums the inventory of `inventory.py`. Conventions:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any, overload
 
@@ -130,12 +131,17 @@ def mtp_weights(architecture: Countable[N]) -> list[Weight[N]]:
     """
     if not architecture.mtp_layers:
         return []
-    d = architecture.hidden_size
-    block = norm_weights("mtp_norms", architecture.norm, d, architecture.mtp_norms) + merging_weights(architecture)
+    block = mtp_outer_weights(architecture)
     for layer in prediction_layers(architecture):
         block += layer_weights(architecture, layer)
-    block.append(Weight("eh_proj", "other", d, 2 * d))
     return block
+
+
+def mtp_outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
+    """Of one multi-token-prediction block what is in none of its layers: norms and the projection."""
+    d = architecture.hidden_size
+    norms = norm_weights("mtp_norms", architecture.norm, d, architecture.mtp_norms)
+    return [*norms, *merging_weights(architecture), Weight("eh_proj", "other", d, 2 * d)]
 
 
 @overload
@@ -237,13 +243,22 @@ def training_flops_per_token(architecture: Countable[F], tokens_per_sequence: in
     return (1 + BACKWARD_FACTOR) * forward_flops_per_token(architecture, tokens_per_sequence)
 
 
-def prediction_training_flops_per_token(architecture: Architecture, tokens_per_sequence: int) -> float:
+def prediction_block(architecture: Countable[N]) -> Countable[N]:
+    """One prediction block as a model of its own, with the embedding and the head; without the projection."""
+    layers = tuple(prediction_layers(architecture))
+    alone: dict[str, Any] = {"mtp_layers": 0, "mtp_block": None}
+    if isinstance(architecture, Architecture):
+        return architecture.model_copy(update={"layers": layers, **alone})
+    once = 0 * architecture.hidden_size + 1
+    return replace(architecture, runs=tuple((once, layer) for layer in layers), **alone)  # type: ignore[type-var]
+
+
+def prediction_training_flops_per_token(architecture: Countable[F], tokens_per_sequence: int) -> F | float:
     """FLOPs of a forward and backward pass of one token through all prediction blocks, which are in no other count:
     their layers, the head once for each, and the projection of two states to one."""
     if not architecture.mtp_layers:
         return 0.0
-    layers = tuple(prediction_layers(architecture))
-    block = architecture.model_copy(update={"layers": layers, "mtp_layers": 0, "mtp_block": None})
+    block = prediction_block(architecture)
     projection = (1 + BACKWARD_FACTOR) * 2 * 2 * architecture.hidden_size**2
     return architecture.mtp_layers * (training_flops_per_token(block, tokens_per_sequence) + projection)
 

@@ -8,12 +8,13 @@ import numpy as np
 from moewright.architecture import Architecture, counts, variables
 from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.candidates import Candidates, build_design, columns
-from moewright.designs.costs import CostedOn, Costs, finalist_costs, middle
+from moewright.designs.costs import CostedOn, Costs, design_costs, finalist_costs, middle
 from moewright.designs.hearing import BACK_TESTED
 from moewright.designs.judges import training_tokens
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import nearest_published
 from moewright.designs.ranking import better_by_draws
+from moewright.designs.served_as import ServedAs
 from moewright.designs.space import LayerPlan
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource, Loaded, load_architecture
@@ -103,17 +104,20 @@ def put_beside(
         named = False
     else:
         named = True
+    asked = problem.budgets.served
     scaled = _scaled(given.architecture, problem, counts.total_params(recommended), plan)
     return Baseline(
         name=given.name,
         named=named,
-        as_built=_beside(problem, recommended, given.architecture, on),
-        scaled=None if scaled is None else _beside(problem, recommended, scaled, on),
+        as_built=_beside(problem, recommended, given.architecture, on, asked),
+        scaled=None if scaled is None else _beside(problem, recommended, scaled, on, plan.served(asked)),
         warnings=given.warnings,
     )
 
 
-def _beside(problem: SearchProblem, recommended: Architecture, other: Architecture, on: CostedOn) -> BesideModel:
+def _beside(
+    problem: SearchProblem, recommended: Architecture, other: Architecture, on: CostedOn, served: ServedAs
+) -> BesideModel:
     budgets = problem.budgets
     tokens = float(training_tokens(recommended, budgets)), float(training_tokens(other, budgets))
     laws = [each.law for each in problem.judges if not isinstance(each.law, FittedLaw) and each.law.judges.moved]
@@ -122,13 +126,13 @@ def _beside(problem: SearchProblem, recommended: Architecture, other: Architectu
         sizes=sizes_of(other),
         total_params=counts.total_params(other),
         active_params=counts.active_params(other),
-        memory_bytes=memory_bytes(other, budgets),
+        memory_bytes=memory_bytes(other, budgets, served),
         train_tokens=tokens[1],
-        costs=finalist_costs(other, tokens[1], budgets, on),
+        costs=finalist_costs(other, tokens[1], budgets, on, design_costs(other, tokens[1], budgets, on, served)),
         verdict=judge(recommended, other, train_tokens=tokens, law=laws, names=("design", "baseline"))
         if laws
         else None,
-        within_budgets=all(float(limit.cost(other)) <= limit.most for limit in problem.bounds),
+        within_budgets=all(float(limit.cost(other, served)) <= limit.most for limit in problem.bounds),
         probability_by_draws={
             each.name: share
             for each in problem.judges
@@ -183,7 +187,7 @@ def _scaled(a: Architecture, problem: SearchProblem, most_total: int, plan: Laye
     counted = columns(rows, problem.space.vocab_size)
     within = np.asarray(counts.total_params(counted)) <= 1.05 * most_total
     for limit in problem.bounds:
-        within &= np.asarray(limit.cost(counted)) <= limit.most
+        within &= np.asarray(limit.taken(rows, problem.budgets, problem.space.vocab_size)) <= limit.most
     if not within.any():
         return None
     total = np.where(within, counts.total_params(counted), 0)

@@ -109,7 +109,7 @@ def search_problem(groups: Groups, budgets: Budgets, judges: tuple[JudgingLaw, .
     """The search of a space under the budgets."""
     if budgets.train_flops is not None or budgets.leaves_active_open:  # then both constraint modes are answered
         groups = groups.with_flops(budgets.tokens_per_sequence)
-    return SearchProblem(groups, budgets, judges, limits(budgets))
+    return SearchProblem(groups, budgets, judges, limits(budgets, groups.space.layer_plans))
 
 
 class FeasibleSet:
@@ -161,7 +161,8 @@ class FeasibleSet:
         return track("searching", groups.chunks(), len(groups), "shapes with mixtures", size=len)
 
     def _within(self, chunk: Candidates) -> SizeRanges:
-        return SizeRanges(*sizes_within(chunk, self._problem.bounds, self._problem.space))
+        problem = self._problem
+        return SizeRanges(*sizes_within(chunk, problem.bounds, problem.space, problem.budgets))
 
 
 MayHold = Callable[[SizeRanges], Mask]

@@ -10,6 +10,7 @@ from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
 from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import check_integer, one_of
+from moewright.designs.served_as import ServedAs
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
 from moewright.records import LARGEST_SIZE, Positive, Record, Size
@@ -71,6 +72,11 @@ class Budgets(Record):
         if sum(getattr(self, name) is not None for name in TRAINING) != 1:
             raise ValueError(f"exactly one of {', '.join(TRAINING)} sets the training")
         return self
+
+    @property
+    def served(self) -> ServedAs:
+        """As asked: a space may have formats of its own (`LayerPlan.served`)."""
+        return ServedAs(self.weights_dtype, self.kv_dtype)
 
     @property
     def training(self) -> str:

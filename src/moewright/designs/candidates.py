@@ -2,7 +2,7 @@
 candidate's parameters cannot differ from those of the architecture that is built from it (`build_design`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -134,7 +134,8 @@ def empty() -> Candidates:
 def columns(candidates: Candidates, vocab_size: int) -> ArchitectureColumns:
     """The candidates as one architecture of columns, which the counting functions take.
 
-    A layer of a plan occurs in the rows of that plan, and in the others 0 times.
+    A layer of a plan occurs in the rows of that plan, and in the others 0 times. Prediction blocks are there where all
+    rows are of one plan: whoever counts them asks `by_plan`.
     """
     c = candidates
     present = [0] if len(c.plans) == 1 else np.unique(c.layer_plan).tolist()
@@ -146,7 +147,44 @@ def columns(candidates: Candidates, vocab_size: int) -> ArchitectureColumns:
     tied: Any = c.plans[present[0]].tied if present else False
     if any(c.plans[number].tied != tied for number in present):
         tied = np.array([plan.tied for plan in c.plans], dtype=np.int64)[c.layer_plan]
-    return ArchitectureColumns(vocab_size=vocab_size, hidden_size=c.hidden_size, runs=tuple(runs), tie_embeddings=tied)
+    ahead: dict[str, Any] = {}
+    if len(present) == 1 and c.plans[present[0]].blocks:
+        plan = c.plans[present[0]]
+        ahead = {"mtp_layers": plan.blocks, "mtp_block": (_last_layer(c, plan),)}
+    return ArchitectureColumns(
+        vocab_size=vocab_size, hidden_size=c.hidden_size, runs=tuple(runs), tie_embeddings=tied, **ahead
+    )
+
+
+def rows_by_plan(candidates: Candidates) -> list[tuple[Any, LayerPlan]]:
+    """(rows, plan) of candidates that are to be counted apart: plans served unlike each other, or with blocks.
+
+    All rows with any of their plans, where counting them together says the same.
+    """
+    plans = candidates.plans
+    ways = {(plan.weights, plan.cache, plan.blocks) for plan in plans}
+    if len(plans) == 1 or (len(ways) == 1 and not plans[0].blocks):
+        return [(slice(None), plans[0])]
+    present = np.unique(candidates.layer_plan).tolist() or [0]
+    if len(present) == 1:
+        return [(slice(None), plans[present[0]])]
+    return [(np.flatnonzero(candidates.layer_plan == number), plans[number]) for number in present]
+
+
+def by_plan(candidates: Candidates, count: Callable[[Candidates, LayerPlan], Any]) -> Any:
+    """A column over candidates, counted apart where `rows_by_plan` says so; `count` gives a column or a number."""
+    parts = rows_by_plan(candidates)
+    if len(parts) == 1:
+        return count(candidates, parts[0][1])
+    return placed([rows for rows, _ in parts], [count(candidates.take(rows), plan) for rows, plan in parts])
+
+
+def placed(rows: Sequence[Any], values: Sequence[Any]) -> Any:
+    """One column of several, each (or a number) at its rows, which together are all."""
+    column = np.empty(sum(map(len, rows)), dtype=np.result_type(*(np.asarray(each) for each in values)))
+    for some, each in zip(rows, values, strict=True):
+        column[some] = each
+    return column
 
 
 _Mixer = AttentionColumns | LatentAttentionColumns | GatedDeltaNetColumns
@@ -157,14 +195,8 @@ _DELTA_HEAD, _DELTA_KERNEL = 128, 4  # Qwen3-Next's
 
 def _layers_of(c: Candidates, plan: LayerPlan) -> list[tuple[Any, LayerColumns]]:
     """How often each layer occurs by a plan, and the layer."""
-    group = ExpertGroupColumns(count=c.num_experts, expert_size=c.expert_size, top_k=c.top_k)
-    shared = SharedExpertColumns(count=c.shared_experts, expert_size=c.expert_size)
-    mixture = MoEColumns(groups=(group,), shared=shared, latent_size=plan.latent_size(c.hidden_size))
-    full: _Mixer = AttentionColumns(
-        num_heads=c.num_heads, num_kv_heads=c.num_kv_heads, head_dim=c.head_dim, qk_norm="per_head"
-    )
-    if plan.attention == "latent":
-        full = LatentAttentionColumns(num_heads=c.num_heads, **_latent_sizes(plan, c.head_dim))
+    last = _last_layer(c, plan)
+    full, mixture = last.mixer, last.feed_forward
     moe_layers = c.num_layers - c.dense_first
     runs = [(moe_layers, LayerColumns(full, mixture))]
     has_dense = c.dense_first.any()
@@ -185,6 +217,18 @@ def _layers_of(c: Candidates, plan: LayerPlan) -> list[tuple[Any, LayerColumns]]
     if dense is not None:
         runs += [(full_dense, LayerColumns(full, dense)), (c.dense_first - full_dense, LayerColumns(other, dense))]
     return runs
+
+
+def _last_layer(c: Candidates, plan: LayerPlan) -> LayerColumns:
+    """A mixture behind attention to all tokens."""
+    group = ExpertGroupColumns(count=c.num_experts, expert_size=c.expert_size, top_k=c.top_k)
+    shared = SharedExpertColumns(count=c.shared_experts, expert_size=c.expert_size)
+    mixture = MoEColumns(groups=(group,), shared=shared, latent_size=plan.latent_size(c.hidden_size))
+    if plan.attention == "latent":
+        latent = LatentAttentionColumns(num_heads=c.num_heads, **_latent_sizes(plan, c.head_dim))
+        return LayerColumns(latent, mixture)
+    heads = {"num_heads": c.num_heads, "num_kv_heads": c.num_kv_heads, "head_dim": c.head_dim}
+    return LayerColumns(AttentionColumns(**heads, qk_norm="per_head"), mixture)
 
 
 def _latent_sizes(plan: LayerPlan, head_dim: Any) -> dict[str, Any]:
@@ -212,12 +256,14 @@ def _delta_sizes(width: Any) -> dict[str, Any]:
 def family_of(shared_experts: int, target: Target, plan: LayerPlan = PLAIN_LAYERS) -> str | None:
     """The Hugging Face family that a design is exported to; None where none that is written expresses its layers.
 
-    Of windows in a pattern only dots1, of latent attention deepseek_v3.
+    Of windows in a pattern only dots1, of latent attention deepseek_v3, which alone has prediction blocks.
     """
     if plan.latent_experts or plan.linear:
         return None
     if plan.attention == "latent":
         return None if plan.window else "deepseek_v3"
+    if plan.blocks:
+        return None
     if target == "any":
         return "dots1" if shared_experts or plan.window else "qwen3_moe"
     return target
@@ -269,6 +315,8 @@ def build_design(candidate: Candidates, space: Space, context: int) -> Architect
         ),
         max_context=context,
         tie_embeddings=plan.tied,
+        mtp_layers=plan.blocks,
+        mtp_block=(Layer(mixer=full, feed_forward=moe),) if plan.blocks else None,
     )
 
 

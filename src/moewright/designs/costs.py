@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from moewright.architecture import Architecture, cache
+from moewright.architecture import Architecture, cache, counts
 from moewright.architecture.spec import Countable
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.designs.budgets import Budgets
+from moewright.designs.candidates import Candidates, columns, placed, rows_by_plan
+from moewright.designs.served_as import ServedAs
 from moewright.designs.serving_bill import serving_device_hours
 from moewright.errors import UserError
 from moewright.laws.variable import Array
@@ -181,30 +183,73 @@ def bytes_per_param(budgets: Budgets) -> float:
     return stored.bits / 8 if stored.quantized != "nothing" else float(stored.rest_bytes)
 
 
-def design_costs(architecture: Countable[Any], train_tokens: Any, budgets: Budgets, on: CostedOn) -> Costs:
-    """The costs of an architecture, or of columns of them."""
-    from moewright.hardware import decode_tokens_per_second, time_to_first_token, training_device_hours
+def trained_flops_per_token(architecture: Countable[Any], tokens_per_sequence: int) -> Any:
+    """FLOPs of training on one token, prediction blocks included, which are trained beside the model."""
+    ahead = counts.prediction_training_flops_per_token(architecture, tokens_per_sequence)
+    return counts.training_flops_per_token(architecture, tokens_per_sequence) + ahead
 
+
+def hours_per_token(architecture: Countable[Any], budgets: Budgets, hardware: "Hardware") -> tuple[Any, Any]:
+    """(low, high) device-hours of training on one token, by the range of utilisation."""
+    from moewright.hardware import training_device_hours
+
+    length = budgets.tokens_per_sequence
+    hours = training_device_hours(architecture, 1.0, hardware, tokens_per_sequence=length)
+    if not architecture.mtp_layers:
+        return hours
+    more = trained_flops_per_token(architecture, length) / counts.training_flops_per_token(architecture, length)
+    return hours[0] * more, hours[1] * more
+
+
+def costs_of_candidates(
+    candidates: Candidates, train_tokens: Any, budgets: Budgets, on: CostedOn, vocab_size: int
+) -> Costs:
+    """The costs of candidates, as columns: each as its plan has it served."""
+    parts = rows_by_plan(candidates)
+    tokens = np.broadcast_to(train_tokens, len(candidates))
+    found = [
+        design_costs(columns(candidates.take(rows), vocab_size), tokens[rows], budgets, on, plan.served(budgets.served))
+        for rows, plan in parts
+    ]
+    if len(found) == 1:
+        return found[0]
+    rows_of = [rows for rows, _ in parts]
+
+    def together(values: list[Any]) -> Any:
+        if isinstance(values[0], tuple):
+            low, high = zip(*values, strict=True)
+            return together(list(low)), together(list(high))
+        return None if values[0] is None else placed(rows_of, values)
+
+    return Costs(**{item.name: together([getattr(each, item.name) for each in found]) for item in fields(Costs)})
+
+
+def design_costs(
+    architecture: Countable[Any], train_tokens: Any, budgets: Budgets, on: CostedOn, served: ServedAs | None = None
+) -> Costs:
+    """The costs of an architecture, or of columns of them, as the budgets ask for them or as they are served."""
+    from moewright.hardware import decode_tokens_per_second, time_to_first_token
+
+    served = served or budgets.served
     load: dict[str, Any] = {
         "devices": on.devices,
         "batch": budgets.batch,
         "context": budgets.context,
-        "weights_dtype": budgets.weights_dtype,
-        "kv_dtype": budgets.kv_dtype,
+        **served.formats,
     }
-    per_token = training_device_hours(
-        architecture, 1.0, on.train_hardware, tokens_per_sequence=budgets.tokens_per_sequence
-    )
+    per_token = hours_per_token(architecture, budgets, on.train_hardware)
     serve_hours, serve_batch, serve_money = None, None, None
     if budgets.serve_tokens is not None:
-        serve_hours, serve_batch = serving_device_hours(architecture, budgets, on.hardware, on.bill_devices)
+        serve_hours, serve_batch = serving_device_hours(architecture, budgets, on.hardware, on.bill_devices, served)
         serve_money = priced(serve_hours, on.serve_price)
     return _trained(
         Costs(
             train_device_hours=(per_token[0] * train_tokens, per_token[1] * train_tokens),
-            decode_tokens_per_second=decode_tokens_per_second(architecture, on.hardware, **load),
+            decode_tokens_per_second=decode_tokens_per_second(
+                architecture, on.hardware, **load, speculation=served.speculation
+            ),
             time_to_first_token=time_to_first_token(architecture, on.hardware, **load),
-            kv_bytes_per_token=cache.kv_bytes_per_token(architecture, budgets.kv_dtype),
+            kv_bytes_per_token=cache.kv_bytes_per_token(architecture, served.kv_dtype),
             serve_device_hours=serve_hours,
             serve_batch=serve_batch,
             serve_money=serve_money,
@@ -238,8 +283,11 @@ def finalist_costs(
     except UserError as refusal:
         return replace(costs, train_refusal=str(refusal))
     assert planned.cost is not None
+    length = budgets.tokens_per_sequence
+    more = trained_flops_per_token(architecture, length) / counts.training_flops_per_token(architecture, length)
+    hours = planned.cost.device_hours[0] * more, planned.cost.device_hours[1] * more  # `plan` leaves blocks out
     layout = ",".join(f"{name}={getattr(planned, name)}" for name in LAYOUT_SHOWN)
-    return _trained(replace(costs, train_device_hours=planned.cost.device_hours, train_layout=layout), on)
+    return _trained(replace(costs, train_device_hours=hours, train_layout=layout), on)
 
 
 def _trained(costs: Costs, on: CostedOn) -> Costs:

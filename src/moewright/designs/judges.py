@@ -14,8 +14,8 @@ import numpy as np
 from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
-from moewright.designs.candidates import Candidates, columns
-from moewright.designs.costs import trained_on
+from moewright.designs.candidates import Candidates, by_plan, columns
+from moewright.designs.costs import hours_per_token, trained_flops_per_token, trained_on
 from moewright.designs.intervals import IntervalColumn, interval, lower, upper
 from moewright.designs.space import Space
 from moewright.errors import UserError
@@ -71,12 +71,17 @@ class DesignVariables:
                 counts.active_params_non_embedding: active - vocabulary,
                 derive.six_active_params_non_embedding: 6 * (active - vocabulary),
             }
+        added = np.array(space.plan_nats)
+        self.added_nats: Any = added[candidates.layer_plan] if added.any() else 0.0
+        """What is believed of axes that no law sees."""
         self._readings: dict[ExpansionVariable, tuple[Any, Any]] = {}
         flops = candidates.count("training_flops")
         if budgets.train_flops is not None and flops is not None:
             self.train_tokens: Any = budgets.train_flops / flops
         else:
-            self.train_tokens = training_tokens(self._architecture, budgets)
+            self.train_tokens = by_plan(
+                candidates, lambda some, _: training_tokens(columns(some, space.vocab_size), budgets)
+            )
 
     def expansion(self, variable: ExpansionVariable) -> tuple[Any, Any]:
         """A law's expansion in both of its readings, rising or falling with the expert size."""
@@ -107,20 +112,17 @@ def training_tokens(architecture: Countable[Any], budgets: Budgets) -> Any:
     if budgets.train_tokens is not None:
         return budgets.train_tokens
     if budgets.train_flops is not None:
-        per_token = counts.training_flops_per_token(architecture, budgets.tokens_per_sequence)
+        per_token = trained_flops_per_token(architecture, budgets.tokens_per_sequence)
         return budgets.train_flops / np.asanyarray(per_token, dtype=np.float64)
-    from moewright.hardware import training_device_hours
-
     assert budgets.train_device_hours is not None
-    hours_per_token = training_device_hours(
-        architecture, 1.0, trained_on(budgets)[0], tokens_per_sequence=budgets.tokens_per_sequence
-    )[1]
-    return budgets.train_device_hours / np.asanyarray(hours_per_token, dtype=np.float64)
+    hours = hours_per_token(architecture, budgets, trained_on(budgets)[0])[1]
+    return budgets.train_device_hours / np.asanyarray(hours, dtype=np.float64)
 
 
 def losses(judge: JudgingLaw, at: DesignVariables) -> Array:
-    """The law's loss of every design, in nats of its own tokenizer."""
-    return np.asarray(judge.evaluate({v.name: np.asarray(judge.value(v, at), dtype=np.float64) for v in judge.inputs}))
+    """The law's loss of every design, in nats of its own tokenizer, and what is believed of axes that it misses."""
+    found = judge.evaluate({v.name: np.asarray(judge.value(v, at), dtype=np.float64) for v in judge.inputs})
+    return np.asarray(found + at.added_nats)
 
 
 def loss_of(judge: JudgingLaw, architecture: Architecture, budgets: Budgets) -> float:
@@ -139,7 +141,7 @@ def least_losses(judge: JudgingLaw, narrow: DesignVariables, wide: DesignVariabl
         bounds = lower(
             judge.evaluate({v.name: interval(judge.value(v, narrow), judge.value(v, wide)) for v in judge.inputs})
         )
-    return np.where(np.isnan(bounds), -np.inf, bounds)
+    return np.where(np.isnan(bounds), -np.inf, bounds) + narrow.added_nats
 
 
 def choose_judges(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -> tuple[JudgingLaw, ...]:

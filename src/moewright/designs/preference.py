@@ -15,14 +15,14 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
 from moewright.designs.budgets import Budgets
-from moewright.designs.candidates import Candidates, columns
+from moewright.designs.candidates import Candidates
 from moewright.designs.costs import (
     CostedOn,
     Costs,
     bytes_per_param,
     bytes_wanted,
     costed_on,
-    design_costs,
+    costs_of_candidates,
     middle,
     middle_of_bill,
 )
@@ -125,8 +125,8 @@ def order_undecided(
 ) -> Choice:
     """The undecided designs by a preference; another worth of training and other devices than the budgets' if given."""
     worth, on = worth or worth_of_training(problem.budgets, hearing), on or costed_on(problem.budgets)
-    counted = columns(undecided.designs, problem.space.vocab_size)
-    costs = design_costs(counted, problem.variables(undecided.designs).train_tokens, problem.budgets, on)
+    tokens = problem.variables(undecided.designs).train_tokens
+    costs = costs_of_candidates(undecided.designs, tokens, problem.budgets, on, problem.space.vocab_size)
     scores = preference_scores(undecided, costs, hearing, prefer, worth)
     d = undecided.designs
     order = np.lexsort((d.num_experts, d.num_layers, scores))

@@ -84,11 +84,11 @@ def _bootstrap_ranking(
     num_draws = len(law.record.draws)
     at = problem.variables(finalists)
     columns = {v.name: np.broadcast_to(np.asarray(at.of(v), dtype=np.float64), len(finalists)) for v in judge.inputs}
-    favourite = int(np.argmin(judge.evaluate(columns)))
+    favourite = int(np.argmin(judge.evaluate(columns) + at.added_nats))
     wins, above = np.zeros(len(finalists)), np.zeros(len(finalists))
     at_once = max(PAIRS_AT_ONCE // len(finalists), 1)
     for start in range(0, num_draws, at_once):
-        losses = law.drawn_losses(columns, slice(start, start + at_once))
+        losses = law.drawn_losses(columns, slice(start, start + at_once)) + at.added_nats
         wins += np.bincount(losses.argmin(axis=1), minlength=len(finalists))
         above += (losses > losses[:, favourite, None]).sum(axis=0)
     undecided = above <= CONFIDENCE * num_draws

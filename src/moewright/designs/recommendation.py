@@ -12,8 +12,8 @@ from moewright.complaints import check_integer, one_of
 from moewright.designs.baseline import Baseline, budgets_like, load_mixture, put_beside
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
-from moewright.designs.candidates import Candidates, build_design, columns, distinct, family_of, join
-from moewright.designs.costs import costed_on, finalist_costs
+from moewright.designs.candidates import Candidates, build_design, by_plan, columns, distinct, family_of, join
+from moewright.designs.costs import costed_on, finalist_costs, trained_flops_per_token
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges, domain, training_tokens
 from moewright.designs.limits import infeasible, memory_bytes
@@ -63,7 +63,15 @@ def recommend(
     if budgets.serve_tokens is not None and preference != "balanced":
         raise UserError("prefer: with --serve-tokens the whole bill chooses; leave out one of them")
     costed_on(budgets)  # what is wrong with devices and prices is said before the search
-    problem = search_problem(groups_of(_space(space, vocab_size)), budgets, choose_judges(laws, budgets))
+    searched = _space(space, vocab_size)
+    for name in ("weights_dtype", "kv_dtype"):
+        listed = getattr(searched, name)
+        if given.get(name) is not None and "asked" not in listed:
+            raise UserError(
+                f"{name.replace('_', '-')}: {given[name]} was given, and the space lists {', '.join(listed)}; leave "
+                "one out, or list `asked` too"
+            )
+    problem = search_problem(groups_of(searched), budgets, choose_judges(laws, budgets))
     within = FeasibleSet(problem)
     if not within.designs:
         raise infeasible(problem.groups, budgets)
@@ -126,13 +134,19 @@ def _designs(
     problem: SearchProblem, shown: Candidates, regrets: Array, best: Array, choice: Choice
 ) -> tuple[Design, ...]:
     wider = shown.with_expert_size(shown.expert_size + problem.space.expert_size_step)
-    wider_columns = columns(wider, problem.space.vocab_size)
-    breaks = {limit.option: np.asarray(limit.cost(wider_columns)) > limit.most for limit in problem.bounds}
-    counted = columns(shown, problem.space.vocab_size)
+    vocab_size, asked = problem.space.vocab_size, problem.budgets.served
+    breaks = {
+        limit.option: np.asarray(limit.taken(wider, problem.budgets, vocab_size)) > limit.most
+        for limit in problem.bounds
+    }
+    counted = columns(shown, vocab_size)
     taken = {
         "total_params": counts.total_params(counted),
         "active_params": counts.active_params(counted),
-        "memory_bytes": memory_bytes(counted, problem.budgets),
+        "memory_bytes": by_plan(
+            shown,
+            lambda some, plan: memory_bytes(columns(some, vocab_size), problem.budgets, plan.served(asked)),
+        ),
     }
     found = []
     for row in range(len(shown)):
@@ -140,12 +154,12 @@ def _designs(
         one = {
             "total_params": counts.total_params(architecture),
             "active_params": counts.active_params(architecture),
-            "memory_bytes": memory_bytes(architecture, problem.budgets),
+            "memory_bytes": memory_bytes(architecture, problem.budgets, shown.plan_of(row).served(asked)),
         }
         same = all(one[name] == column[row] for name, column in taken.items())
         assert same, "the columns and the built architecture describe unlike models"
         tokens = float(training_tokens(architecture, problem.budgets))
-        per_token = counts.training_flops_per_token(architecture, problem.budgets.tokens_per_sequence)
+        per_token = trained_flops_per_token(architecture, problem.budgets.tokens_per_sequence)
         regret = {w.name: float(regrets[n, row]) for n, w in enumerate(problem.judges)}
         found.append(
             Design(
@@ -186,10 +200,10 @@ def _warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice:
     if not choice.hearing.may_judge:
         said = "; ".join(f"{law}: {reason}" for law, reason in choice.hearing.silent.items())
         found.append(f"no law may judge these designs, so what laws say is heard as it is and is no evidence ({said})")
-    found += [
-        f"{axis}: in the costs, and no law sees what it does to the loss; {UNSEEN[axis]}"
-        for axis in first.layer_plan.unseen()
-    ]
+    for axis in first.layer_plan.unseen():
+        nats = problem.space.unseen_nats.get(axis, 0.0)
+        added = f"; {nats:+g} nats are added to every law's loss (`unseen_nats` of the space)" if nats else ""
+        found.append(f"{axis}: in the costs, and no law sees what it does to the loss{added}; {UNSEEN[axis]}")
     if first.costs.train_refusal is not None:
         found.append(
             f"the first design has no layout ({first.costs.train_refusal}): its hours are by the usual range of "
@@ -219,7 +233,8 @@ def _warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice:
         shown = ", ".join(f"{law} ({name} {factor:.3g} times)" for law, (name, factor) in far.items())
         found.append(f"far outside the runs behind {shown}; trust orders more than losses")
     for limit in problem.bounds:
-        option, share = limit.option, float(limit.cost(first.architecture)) / limit.most
+        served = first.layer_plan.served(problem.budgets.served)
+        option, share = limit.option, float(limit.cost(first.architecture, served)) / limit.most
         if share < FULL:
             found.append(f"{option}: the first design uses {share:.0%} of this budget; another one, or the laws, bind")
     return found

@@ -6,6 +6,7 @@ import numpy as np
 
 from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
+from moewright.designs.served_as import ServedAs
 from moewright.laws.variable import Array, Mask
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def serving_device_hours(
-    architecture: Countable[Any], budgets: Budgets, hardware: "Hardware", devices: int
+    architecture: Countable[Any], budgets: Budgets, hardware: "Hardware", devices: int, how: ServedAs
 ) -> tuple[tuple[Array, Array], Array]:
     """(low, high) device-hours of generating `budgets.serve_tokens`, and the sequences at a time; numbers or columns.
 
@@ -37,11 +38,12 @@ def serving_device_hours(
             "devices": devices,
             "batch": batch,
             "context": budgets.context,
-            "weights_dtype": budgets.weights_dtype,
-            "kv_dtype": budgets.kv_dtype,
+            **how.formats,
         }
-        slow, fast = (batch * np.asarray(rate) for rate in decode_tokens_per_second(architecture, device, **load))
-        fits = np.broadcast_to(memory_per_device(architecture, device, **load).fits, shape)
+        rates = decode_tokens_per_second(architecture, device, **load, speculation=how.speculation)
+        slow, fast = (batch * np.asarray(rate) for rate in rates)
+        held = memory_per_device(architecture, device, **load, with_blocks=how.with_blocks)
+        fits = np.broadcast_to(held.fits, shape)
         return np.where(fits, slow, 0.0), np.where(fits, fast, 0.0), fits
 
     low = high = batches = np.zeros(shape)

@@ -9,8 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from moewright.architecture.cache import CACHE_BYTES, CacheDtype
+from moewright.architecture.spec import WeightFormatName
+from moewright.architecture.weight_formats import WEIGHT_FORMATS
+from moewright.complaints import one_of
+from moewright.designs.served_as import ServedAs
 from moewright.display import Shown
 from moewright.errors import UserError
+from moewright.hardware.speculation import Speculation
 from moewright.records import FileRecord
 
 # Llama 3's tokenizer (arXiv 2407.21783, section 3.2): the middle of today's 100 to 200 thousand.
@@ -81,6 +87,24 @@ class LayerPlan:
     """Whether the layers that do not see all tokens have a gated delta net; else they have the window."""
     tied: bool = False
     """Whether the head multiplies with the embedding."""
+    weights: WeightFormatName | None = None
+    """Format in which weights are served; None: the one that is asked for."""
+    cache: CacheDtype | None = None
+    """The same of the cache."""
+    blocks: int = 0
+    """Prediction blocks, each of which proposes a token."""
+    acceptance: float = 0.0
+    """Probability that a proposed token is right."""
+
+    def served(self, asked: ServedAs) -> ServedAs:
+        """How designs of the plan are served where so much was asked for."""
+        guess = Speculation(self.blocks, self.acceptance) if self.blocks else asked.speculation
+        return ServedAs(self.weights or asked.weights_dtype, self.cache or asked.kv_dtype, guess)
+
+    @property
+    def is_served_as_asked(self) -> bool:
+        """Whether it has neither formats nor prediction blocks of its own."""
+        return self.weights is None and self.cache is None and not self.blocks
 
     @property
     def has_pattern(self) -> bool:
@@ -99,12 +123,17 @@ class LayerPlan:
 
     def unseen(self) -> tuple[str, ...]:
         """The axes of `UNSEEN` on which it is not plain."""
+        weight_bits = 0 if self.weights is None else WEIGHT_FORMATS[self.weights].bits
         has = {
             "latent attention": self.attention == "latent",
             "windows": bool(self.window),
             "linear attention": self.linear,
             "latent experts": bool(self.latent_experts),
             "tied embeddings": self.tied,
+            "8-bit weights": weight_bits == 8,
+            "4-bit weights": weight_bits == 4,
+            "8-bit cache": self.cache is not None and CACHE_BYTES[self.cache] < CACHE_BYTES["bf16"],
+            "prediction blocks": self.blocks > 0,
         }
         return tuple(axis for axis, there in has.items() if there)
 
@@ -121,6 +150,13 @@ class LayerPlan:
             found.append(f"latent experts on {self.latent_experts:g} of the width")
         if self.tied:
             found.append("tied embeddings")
+        if self.weights is not None:
+            found.append(f"weights in {self.weights}")
+        if self.cache is not None:
+            found.append(f"cache in {self.cache}")
+        if self.blocks:
+            number = "1 prediction block" if self.blocks == 1 else f"{self.blocks} prediction blocks"
+            found.append(f"{number}, {self.acceptance:.0%} accepted")
         return tuple(found)
 
 
@@ -128,21 +164,32 @@ PLAIN_LAYERS = LayerPlan()
 """Grouped attention to all tokens in every layer, routed experts on the width, a head with a matrix of its own."""
 
 UNSEEN = {
-    "latent attention": "public, not checked: better than every head's own keys and values in two mixtures of 16B and "
-    "250B (arXiv 2405.04434, table 9); beside grouped ones no pair of equal size",
-    "windows": "public, not checked: in dense models up to seven of eight layers with windows hardly moved perplexity "
-    "(Gemma 3, arXiv 2503.19786)",
-    "linear attention": "public, not checked: with a finer delta rule in three of four layers 48B did better than with "
-    "latent attention in all, 1.4T tokens (Kimi Linear, arXiv 2510.26692)",
-    "latent experts": "public, not checked: more accurate at equal FLOPs and parameters up to 95B, the savings spent "
-    "on more experts (arXiv 2601.18089)",
+    "latent attention": "public, by its authors: better than every head's own keys and values in dense models of 7B "
+    "with as many parameters (deepseek-ai/DeepSeek-V2#26); beside grouped ones no pair of equal size was found",
+    "windows": "no public pair with figures was found",
+    "linear attention": "public, by its authors: with a finer delta rule in three of four layers a mixture of 48B did "
+    "better than with full attention after 1.4T tokens (abstract of Kimi Linear, arXiv 2510.26692)",
+    "latent experts": "public, by its authors: more accurate for each FLOP and parameter, up to 95B parameters and 1T "
+    "tokens (abstract of LatentMoE, arXiv 2601.18089)",
     "tied embeddings": "no public pair of mixtures was found",
+    "8-bit weights": "public: Llama 3 8B's perplexity .04 % above fp16's (ggml-org/llama.cpp#6936); no public pair of "
+    "mixtures was found",
+    "4-bit weights": "public: Mixtral-8x7B's perplexity 1.5 to 3.6 % above that in 8 bits, .015 to .035 nats (card of "
+    "ikawrakow/mixtral-8x7b-quantized-gguf)",
+    "8-bit cache": "servers' documents call the loss of accuracy minimal (SGLang, quantized KV cache); no public pair "
+    "of mixtures with figures was found",
+    "prediction blocks": "public, by its authors: trained beside the model for stronger performance, without a figure "
+    "of loss (abstract of DeepSeek-V3, arXiv 2412.19437)",
 }
 """What public single experiments say of the loss, by the axis: no law has any of it.
 
-Quoted from abstracts or from memory. The papers were not read for it, so each says `not checked`.
+Each as it stands in the place that it names; papers of which only the abstract was read say so.
 """
 
+
+BELIEVED_NATS = {"4-bit weights": 0.025}
+"""What an axis is taken to add to the loss unless a space says otherwise: the middle of the public figures, where there
+are any of mixtures; else nothing, which is said too."""
 
 PLAN_AXES = (
     "window",
@@ -153,6 +200,9 @@ PLAN_AXES = (
     "query_rank",
     "latent_experts",
     "tie_embeddings",
+    "weights_dtype",
+    "kv_dtype",
+    "prediction_blocks",
 )
 
 
@@ -315,6 +365,43 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
         (False,),
         description="whether the head multiplies with the embedding: fewer parameters, the same FLOPs; no law sees it",
     )
+    weights_dtype: Annotated[
+        tuple[WeightFormatName | Literal["asked"], ...],
+        Field(min_length=1, max_length=MOST_PLANS, strict=False),
+        BeforeValidator(_listed),
+    ] = Field(
+        ("asked",),
+        description="format in which weights are served; asked: what --weights-dtype says. Memory and speed count it, "
+        "and no law sees it: losses are those of the model as it was trained",
+    )
+    kv_dtype: Annotated[
+        tuple[CacheDtype | Literal["asked"], ...],
+        Field(min_length=1, max_length=MOST_PLANS, strict=False),
+        BeforeValidator(_listed),
+    ] = Field(("asked",), description="the same of the cache; asked: what --kv-dtype says")
+    prediction_blocks: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=16)], ...],
+        Field(min_length=1, max_length=MOST_PLANS, strict=False),
+        BeforeValidator(_listed),
+    ] = Field(
+        (0,),
+        description="blocks behind the last layer, each with a mixture, trained beside the model and each proposing a "
+        "token of a step of decoding (arXiv 2412.19437, section 2.2); memory, training and decoding count them, totals "
+        "do not; DeepSeek-V3 and GLM-4.5 have 1",
+    )
+    acceptance: float = Field(
+        0.85,
+        ge=0,
+        le=1,
+        description="probability that a token of prediction blocks is right, an input; DeepSeek-V3 reports .85 to .9 "
+        "for its one (arXiv 2412.19437, section 5.4.3)",
+    )
+    unseen_nats: dict[str, Annotated[float, Field(ge=-1, le=1)]] = Field(
+        BELIEVED_NATS,
+        description="nats that what no law sees is believed to add to every law's loss, such as {latent attention: "
+        "-0.01}; what is not named adds nothing. 4-bit weights: the middle of what Mixtral-8x7B's perplexity rises by "
+        "(card of ikawrakow/mixtral-8x7b-quantized-gguf)",
+    )
     vocab_size: _Size = Field(DEFAULT_VOCAB_SIZE, description="Llama 3's; today's tokenizers have 100 to 200 thousand")
     target: Target = Field(
         "any",
@@ -352,12 +439,23 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
                 query_rank=queries,
                 linear=linear,
                 tied=tied,
+                weights=None if weights == "asked" else weights,
+                cache=None if held == "asked" else held,
+                blocks=blocks,
+                acceptance=self.acceptance if blocks else 0.0,
             )
-            for (window, linear, every), (kind, rank, queries), latent, tied in product(*self._plan_parts())
+            for (window, linear, every), (kind, rank, queries), latent, tied, weights, held, blocks in product(
+                *self._plan_parts()
+            )
         )
 
+    @property
+    def plan_nats(self) -> tuple[float, ...]:
+        """What each plan of layers is believed to add to every law's loss."""
+        return tuple(sum(self.unseen_nats.get(axis, 0.0) for axis in plan.unseen()) for plan in self.layer_plans)
+
     def _plan_parts(self) -> tuple[tuple[Any, ...], ...]:
-        """Choices that go together freely: (window, linear, full_every), (attention and its ranks), and two axes."""
+        """Choices that go together freely: (window, linear, full_every), (attention and its ranks), and single axes."""
         patterns = dict.fromkeys(
             (window, linear, every if window or linear else 1)
             for window, linear, every in product(self.window, self.linear_attention, self.full_every)
@@ -367,7 +465,8 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             (kind, rank, queries) if kind == "latent" else (kind, 0, 0)
             for kind, rank, queries in product(self.attention, self.latent_rank, self.query_rank)
         )
-        return tuple(patterns), tuple(attentions), self.latent_experts, self.tie_embeddings
+        single = self.weights_dtype, self.kv_dtype, self.prediction_blocks
+        return tuple(patterns), tuple(attentions), self.latent_experts, self.tie_embeddings, *single
 
     @model_validator(mode="after")
     def _ordered(self) -> "Space":
@@ -386,6 +485,8 @@ class Space(Shown, FileRecord):  # the fields' descriptions are the rules' reaso
             raise ValueError(
                 f"window: {number:,} plans of layers are more than the {MOST_PLANS} that are searched; name fewer"
             )
+        for axis in self.unseen_nats:
+            one_of(axis, "unseen_nats", UNSEEN)
         plans = self.layer_plans
         if any(plan.window for plan in plans) and self.target == "qwen3_moe":
             raise ValueError("window: qwen3_moe has no windows in a pattern; target any or dots1 has")
@@ -505,9 +606,14 @@ def describe_space(space: Space) -> str:
         if name != "format":
             value = getattr(space, name)
             shown = f"[{', '.join(map(_in_yaml, value))}]" if isinstance(value, tuple) else value
+            shown = _mapping_in_yaml(value) if isinstance(value, dict) else shown
             lines += [f"# {field.description}", f"{name}: {shown}"]
     return "\n".join(lines) + "\n"
 
 
 def _in_yaml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _mapping_in_yaml(value: dict[str, float]) -> str:
+    return "{" + ", ".join(f"{name}: {number:g}" for name, number in value.items()) + "}"

@@ -27,7 +27,7 @@ from moewright.designs.branch_and_bound import (
     search_problem,
 )
 from moewright.designs.budgets import Budgets
-from moewright.designs.candidates import Candidates, columns, distinct, empty, join
+from moewright.designs.candidates import Candidates, distinct, empty, join
 from moewright.designs.hearing import Hearing, hear
 from moewright.designs.undecided import beaten, front, undecided_set
 from moewright.laws.judging.verdicts import TOLERANCE
@@ -149,14 +149,19 @@ def _open_somewhere(tight: _End, wide: _End) -> tuple[NearbyTraining, Candidates
     for ranges in promising(within_high, may_hold):
         branch(ranges, high.space.expert_size_step, may_hold, offer)
     designs = join(kept)
-    counted = columns(designs, high.space.vocab_size)
-    costs = np.stack([np.asarray(limit.cost(counted), dtype=np.float64) for limit in high.bounds])
+    costs = _taken(high, designs)
     low_most, high_most = (np.array([limit.most for limit in problem.bounds]) for problem in (low, high))
     left = _open_in_cells(costs, low_most, high_most, np.concatenate(losses, axis=1))
     if left.sum() > MOST_CARRIED:
         raise _TooManyError
     amount = getattr(high.budgets, high.budgets.training)
     return NearbyTraining(amount, hearing, _falls_silent(hearing, wide)), designs.take(left)
+
+
+def _taken(problem: SearchProblem, designs: Candidates) -> Array:
+    """(budgets, n): what designs take of each budget."""
+    taken = (limit.taken(designs, problem.budgets, problem.space.vocab_size) for limit in problem.bounds)
+    return np.stack([np.asarray(column, dtype=np.float64) for column in taken])
 
 
 def _open_in_cells(costs: Array, low: Array, high: Array, found: Array) -> Mask:
@@ -208,8 +213,7 @@ def _least_costs_of_few_tokens(problem: SearchProblem, within: FeasibleSet, leas
             middle = first + (last - first) // (2 * step) * step
             enough = ~too_few(ranges.groups.with_expert_size(middle))
             first, last = np.where(enough, middle + step, first), np.where(enough, last, middle)
-        counted = columns(ranges.groups.with_expert_size(first), problem.space.vocab_size)
-        costs = np.stack([np.asarray(limit.cost(counted), dtype=np.float64) for limit in problem.bounds])
+        costs = _taken(problem, ranges.groups.with_expert_size(first))
         found.append(costs[:, front(costs)])
     costs = np.concatenate(found, axis=1)
     return costs[:, front(costs)]

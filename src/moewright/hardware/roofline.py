@@ -65,11 +65,18 @@ class Load:
     weights_dtype: WeightFormatName = "bf16"
     kv_dtype: CacheDtype = "bf16"
     layout: CacheLayout = AS_SMALL
+    proposed: int = 0
+    """Tokens of each sequence that a step of decoding checks beside the next one."""
 
     @property
     def tokens_per_sequence(self) -> int:
         """Tokens of each sequence that one pass computes."""
-        return 1 if self.stage == "decode" else self.context
+        return 1 + self.proposed if self.stage == "decode" else self.context
+
+    @property
+    def heads_per_sequence(self) -> int:
+        """Of these, how many the head is needed at: of a prompt the last one."""
+        return self.tokens_per_sequence if self.stage == "decode" else 1
 
     @property
     def compute_dtype(self) -> ComputeDtype:
@@ -108,14 +115,15 @@ def pass_work(architecture: Countable[F], load: Load, placement: Placement) -> I
     stored = WEIGHT_FORMATS[load.weights_dtype]
     batch = placement.sequences(load.batch)
     tokens = float(batch) * load.tokens_per_sequence  # products of whole columns would pass 2^63
+    ends = float(batch) * load.heads_per_sequence
     for weight in outer_weights(architecture):
         if weight.name != "lm_head":
-            passed = batch if weight.component == "lm_head" else tokens
+            passed = ends if weight.component == "lm_head" else tokens
             yield _product(weight, 1, passed, _shards(weight, placement), stored, load)
-    # A prompt's head is needed at its last position only. It is the same product where the embedding is its matrix.
+    # The same product where the embedding is the head's matrix.
     rows = architecture.lm_head_rows or architecture.vocab_size
     head: Weight[F] = Weight("lm_head", "lm_head", rows, architecture.hidden_size)
-    yield _product(head, 1, batch, placement.tensor, stored, load)
+    yield _product(head, 1, ends, placement.tensor, stored, load)
     for layers, layer in architecture.layer_runs():
         mixer, d, times = layer.mixer, architecture.hidden_size, layers * layer.passes
         mixer_weights = len(part_weights(mixer, d))
@@ -198,7 +206,7 @@ def _mixing(architecture: Countable[F], layer: AnyLayer[F], times: F, load: Load
     work_shards = mixer_shards(layer.mixer, placement, sequences, load.layout)
     shards = cache_shards(layer.mixer, placement, sequences, load.layout)
     if load.stage == "decode":
-        flops = batch * step_flops(layer.mixer, load.context, load.layout)
+        flops = batch * load.tokens_per_sequence * step_flops(layer.mixer, load.context, load.layout)
         moved = batch * cache.layer_cache_bytes_moved_per_step(
             architecture, layer, load.context, load.kv_dtype, load.layout
         )

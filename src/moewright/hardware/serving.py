@@ -7,7 +7,7 @@ file or a Device; a range is (low, high).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic
 
 from moewright.architecture.cache import (
@@ -20,6 +20,7 @@ from moewright.architecture.cache import (
     layer_cache_bytes_of_device,
     layer_cache_bytes_per_sequence,
 )
+from moewright.architecture.counts import mtp_outer_weights, prediction_block, prediction_layers
 from moewright.architecture.inventory import Weight, layer_weights, outer_weights, part_weights
 from moewright.architecture.mixers import AnyMixer
 from moewright.architecture.sizes import F, total
@@ -36,6 +37,7 @@ from moewright.hardware.placement import (
     weight_share,
 )
 from moewright.hardware.roofline import Load, pass_times
+from moewright.hardware.speculation import NO_SPECULATION, Speculation
 
 if TYPE_CHECKING:
     from moewright.architecture.sizes import Column
@@ -55,11 +57,14 @@ def decode_tokens_per_second(
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
     layout: CacheLayout = AS_SMALL,
+    speculation: Speculation = NO_SPECULATION,
 ) -> tuple[F, F]:
     """Tokens per second of each sequence while `batch` sequences, each `context` tokens long, are generated together.
 
-    Returns (low, high) from the device's efficiency ranges; times `batch` it is the total. Whether the model fits is
-    `memory_per_device`'s question. Raises UserError for an unknown device and impossible numbers.
+    Returns (low, high) from the device's efficiency ranges; times `batch` it is the total. With `speculation` a step
+    checks what the prediction blocks propose, the cache read once, and passes through a block for each proposal (its
+    projection left out). Whether the model fits is `memory_per_device`'s question. Raises UserError for an unknown
+    device and impossible numbers.
 
     >>> from moewright.hf import load_architecture
     >>> qwen = load_architecture("examples/configs/qwen3-30b-a3b.json").architecture
@@ -67,10 +72,12 @@ def decode_tokens_per_second(
     >>> f"{low:.0f} to {high:.0f}"
     '24 to 63'
     """
-    fast, slow = _pass_seconds(
-        architecture, device, devices, Load("decode", batch, context, weights_dtype, kv_dtype, layout)
-    )
-    return 1 / slow, 1 / fast
+    load = Load("decode", batch, context, weights_dtype, kv_dtype, layout, proposed=speculation.draft)
+    fast, slow = _pass_seconds(architecture, device, devices, load)
+    if speculation.draft:
+        block = _pass_seconds(prediction_block(architecture), device, devices, replace(load, proposed=0))
+        fast, slow = fast + speculation.draft * block[0], slow + speculation.draft * block[1]
+    return speculation.tokens_per_step / slow, speculation.tokens_per_step / fast
 
 
 def time_to_first_token(
@@ -145,30 +152,43 @@ def memory_per_device(
     weights_dtype: WeightFormatName = "bf16",
     kv_dtype: CacheDtype = "bf16",
     layout: CacheLayout = AS_SMALL,
+    with_blocks: bool = False,
 ) -> DeviceMemory[F]:
     """Bytes of weights and cache on the fullest device, placed by the rules of `placement`.
 
-    `context` tokens of each of `batch` sequences are in the cache. A tenth of the device is kept free. Raises UserError
-    for an unknown device and impossible numbers.
+    `context` tokens of each of `batch` sequences are in the cache; `with_blocks`: the model's prediction blocks are
+    held too, with caches of their own. A tenth of the device is kept free. Raises UserError for an unknown device and
+    impossible numbers.
     """
     check_load(Load("decode", batch, context, weights_dtype, kv_dtype, layout))
     found = load_device(device)
     placement = place(found, devices)
     return DeviceMemory(
-        weights=_weights_per_device(architecture, placement, weights_dtype, layout),
-        cache=_cache_per_device(architecture, placement, batch, context, kv_dtype, layout),
+        weights=_weights_per_device(architecture, placement, weights_dtype, layout, with_blocks),
+        cache=_cache_per_device(architecture, placement, batch, context, kv_dtype, layout, with_blocks),
         reserve=RESERVE * found.memory,
         capacity=found.memory,
     )
 
 
 def _weights_per_device(
-    architecture: Countable[F], placement: Placement, dtype: WeightFormatName, layout: CacheLayout
+    architecture: Countable[F],
+    placement: Placement,
+    dtype: WeightFormatName,
+    layout: CacheLayout,
+    with_blocks: bool,
 ) -> F:
     def mixer_share(weight: Weight[F], mixer: AnyMixer[F]) -> Any:
         return 1 if splits_by_sequence(mixer, layout) else weight_share(weight, mixer, placement.tensor)
 
-    return weights_of_device(architecture, placement.tensor, placement.devices, dtype, mixer_share)
+    return weights_of_device(architecture, placement.tensor, placement.devices, dtype, mixer_share, with_blocks)
+
+
+def _held_runs(architecture: Countable[F], with_blocks: bool) -> list[tuple[Any, AnyLayer[F]]]:
+    """How often each layer occurs, and the layer; those of prediction blocks too, if wanted."""
+    blocks = architecture.mtp_layers if with_blocks else 0
+    ahead = prediction_layers(architecture) if blocks else ()
+    return [*architecture.layer_runs(), *((blocks, layer) for layer in ahead)]
 
 
 def weights_of_device(
@@ -177,6 +197,7 @@ def weights_of_device(
     devices: int,
     dtype: WeightFormatName,
     mixer_share: Callable[[Weight[F], AnyMixer[F]], Any],
+    with_blocks: bool = False,
 ) -> F:
     """Bytes of weights on the fullest of `devices` in groups of `tensor`; `mixer_share`: what it holds of a mixer's."""
     stored = WEIGHT_FORMATS[dtype]
@@ -190,7 +211,10 @@ def weights_of_device(
 
     none = 0 * architecture.hidden_size
     held = total((held_of(weight, 1 / tensor) for weight in outer_weights(architecture)), none)
-    for times, layer in architecture.layer_runs():
+    if with_blocks and architecture.mtp_layers:
+        apart = (held_of(weight, 1 / tensor) for weight in mtp_outer_weights(architecture))
+        held = held + architecture.mtp_layers * total(apart, none)
+    for times, layer in _held_runs(architecture, with_blocks):
         in_mixer = len(part_weights(layer.mixer, architecture.hidden_size))
         shares = (
             held_of(weight, mixer_share(weight, layer.mixer) if number < in_mixer else 1 / tensor)
@@ -201,7 +225,13 @@ def weights_of_device(
 
 
 def _cache_per_device(
-    architecture: Countable[F], placement: Placement, batch: int, context: int, dtype: CacheDtype, layout: CacheLayout
+    architecture: Countable[F],
+    placement: Placement,
+    batch: int,
+    context: int,
+    dtype: CacheDtype,
+    layout: CacheLayout,
+    with_blocks: bool,
 ) -> F:
     sequences = placement.sequences(batch)
 
@@ -212,7 +242,8 @@ def _cache_per_device(
         return whole / mixer_shards(layer.mixer, placement, sequences)
 
     # float: products of whole columns would pass 2^63
-    each = (times * sequence(layer) * float(sequences) for times, layer in architecture.layer_runs())
+    runs = _held_runs(architecture, with_blocks)
+    each = (times * sequence(layer) * float(sequences) for times, layer in runs)
     return total(each, 0.0 * architecture.hidden_size)
 
 

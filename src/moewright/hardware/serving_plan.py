@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from moewright.architecture.cache import CACHE_BYTES, CacheDtype
-from moewright.architecture.counts import forward_flops_per_token, usual_sequence
+from moewright.architecture.counts import forward_flops_per_token, prediction_block, usual_sequence
 from moewright.architecture.spec import Architecture, WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
 from moewright.complaints import check_integer, check_number, one_of
@@ -41,6 +41,7 @@ from moewright.hardware.serving_pass import (
     software_of,
 )
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingMemoryRecord, ServingPlanRecord
+from moewright.hardware.speculation import Speculation
 from moewright.hardware.training_coefficients import StepRange
 from moewright.quantities import brief
 
@@ -99,23 +100,6 @@ class ServingPlan(ShownTable):
 def serving_layout_text(layout: ServingLayoutRecord) -> str:
     """A layout as `--layout` takes it."""
     return ",".join(f"{name}={getattr(layout, name)}" for name in SERVED_NAMES)
-
-
-@dataclass(frozen=True)
-class Speculation:
-    """`draft` tokens are proposed by the model's prediction blocks; each is right with probability `acceptance`."""
-
-    draft: int = 0
-    acceptance: float = 0.0
-
-    @property
-    def tokens_per_step(self) -> float:
-        """Accepted tokens and one more: (1 - a^(n + 1)) / (1 - a) (Leviathan et al., arXiv 2211.17192, equation 1).
-
-        >>> Speculation(1, 0.8).tokens_per_step
-        1.8
-        """
-        return float(sum(self.acceptance**place for place in range(self.draft + 1)))
 
 
 def plan_serving(
@@ -420,9 +404,7 @@ class _Answers:
 
     def _add_drafts(self, position: int) -> None:
         """A pass through a prediction block for each proposed token, on one stage of a pipeline."""
-        a = self.job.architecture
-        _, last = a.layer_runs()[-1]
-        block = a.model_copy(update={"layers": tuple(a.mtp_block or (last,)), "mtp_layers": 0, "mtp_block": None})
+        block = prediction_block(self.job.architecture)
         places = ServingColumns(**{**vars(self.places), "pipeline": np.ones_like(self.places.pipeline)})
         gap = self.coefficients.values()["local_gap_of_a_pass" if self.software == "local" else "gap_of_a_pass"]
         for name, seconds in self._pass(places, Pass(1, position, generates=True), block).items():

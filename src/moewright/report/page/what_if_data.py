@@ -111,7 +111,8 @@ class _Recording:
         self._variables = DesignVariables(self._designs, at, self._problem.space)
 
     def limits(self) -> list[int]:
-        return [self._program.add(limit.cost(self._counted)) for limit in self._problem.bounds]
+        asked = self._problem.budgets.served
+        return [self._program.add(limit.cost(self._counted, asked)) for limit in self._problem.bounds]
 
     def counts(self) -> dict[str, int]:
         tokens, budgets = self._variables.train_tokens, self._problem.budgets

@@ -84,8 +84,13 @@ def _vicinity(source: PageSource) -> Vicinity | None:
     if lost is not None:
         raise UserError(f"the file of the law {lost} is neither beside the designs nor among the paths of this report")
     plan, *others = record.space.layer_plans
-    if others or plan.linear or plan.tied or plan.attention != "grouped":
-        raise UserError("plans of layers, latent and linear attention and tied embeddings are not in its templates")
+    plain = not (plan.linear or plan.tied) and plan.attention == "grouped" and plan.is_served_as_asked
+    plain = plain and not any(record.space.plan_nats)
+    if others or not plain:
+        raise UserError(
+            "plans of layers, latent and linear attention, tied embeddings, formats of the space, prediction blocks "
+            "and believed losses are not in its templates"
+        )
     laws = [_digested(source.files.laws[law]) if law in source.fitted else law for law in record.laws]
     return _found(json.dumps([record.budgets.to_dict(), record.space.to_dict(), laws]))
 
