@@ -222,7 +222,7 @@ def test_what_no_law_sees_costs_what_is_believed() -> None:
     asked = {"total_params": "100M", "train_tokens": "20B", "top": 20}
 
     def by_plan_and_sizes(belief: dict[str, float]) -> dict[tuple[int, ...], float]:
-        answer = moewright.design(**asked, space=Space.model_validate({**few, "unseen_nats": belief}))
+        answer = moewright.design(**asked, space=Space.model_validate({**few, "unseen_nats": belief}))  # type: ignore[call-overload]
         return {tuple(d.sizes.values()): d.predicted_loss["zhao2025"] for d in answer.designs}
 
     plain, tied = by_plan_and_sizes({}), by_plan_and_sizes({"tied embeddings": 0.5})
@@ -231,11 +231,9 @@ def test_what_no_law_sees_costs_what_is_believed() -> None:
     same = plain.keys() & tied.keys()
     assert same
     assert all(plain[sizes] == pytest.approx(tied[sizes]) for sizes in same)
-    forced = moewright.design(
-        **asked,
-        space=Space.model_validate({**few, "tie_embeddings": [True], "unseen_nats": {"tied embeddings": 0.25}}),
-    )
-    free = moewright.design(**asked, space=Space.model_validate({**few, "tie_embeddings": [True]}))
+    tying = {**few, "tie_embeddings": [True]}
+    believed, nothing = (Space.model_validate({**tying, "unseen_nats": {"tied embeddings": n}}) for n in (0.25, 0.0))
+    forced, free = (moewright.design(**asked, space=space) for space in (believed, nothing))  # type: ignore[call-overload]
     assert [d.sizes for d in forced.designs] == [d.sizes for d in free.designs]
     rise = forced.designs[0].predicted_loss["zhao2025"] - free.designs[0].predicted_loss["zhao2025"]
     assert rise == pytest.approx(0.25)

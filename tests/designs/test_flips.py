@@ -1,12 +1,15 @@
 """What flips the answer: each changed assumption against the design run that makes the same assumption."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import moewright
-from moewright.designs.flips import READINGS, wider_spaces
+from moewright.designs.branch_and_bound import FeasibleSet, search_problem
+from moewright.designs.flips import READINGS, find_flips, wider_spaces
+from moewright.designs.groups import groups_of
 from moewright.designs.preference import PREFERENCES, choose_design, order_undecided
 from moewright.designs.result import Designs
 from moewright.designs.rules import RULES
@@ -28,7 +31,7 @@ def test_each_flip_is_the_answer_to_the_changed_question(answer: Designs) -> Non
     heard = answer.choice.hearing.laws
     without = moewright.design(**BUDGETS, law=heard[1:])  # type: ignore[call-overload]
     assert flips[f"without {heard[0]}"] == without.designs[0].sizes
-    spaces = dict(wider_spaces(SPACE))
+    spaces = {rule: wider for rule, wider, _ in wider_spaces(SPACE)}
     assert len(spaces) >= len(RULES)
     for rule in list(spaces)[:: len(spaces) // 2]:
         wider = moewright.design(**{**BUDGETS, "space": spaces[rule]})  # type: ignore[call-overload]
@@ -40,14 +43,31 @@ def test_each_flip_is_the_answer_to_the_changed_question(answer: Designs) -> Non
         assert words in flips
 
 
+@pytest.mark.parametrize("plans", [{}, {"window": (0, 128), "weights_dtype": ("asked", "int4")}])
+def test_what_a_wider_rule_adds_is_all_that_is_searched(plans: dict[str, Any]) -> None:
+    """Every rule at each end: the same undecided designs and choice as a search of the whole wider space."""
+    space = Space.model_validate({**SPACE.to_dict(), **plans})
+    answer = moewright.design(**{**BUDGETS, "space": space})  # type: ignore[call-overload]
+    flips = {flip.assumption: flip for flip in find_flips(answer.problem, answer.within, answer.choice)}
+    bands = wider_spaces(space)
+    assert sum(added != wider for _, wider, added in bands) > len(bands) / 2
+    for rule, wider, _ in bands:
+        problem = search_problem(groups_of(wider), answer.budgets, answer.problem.judges)
+        within = FeasibleSet(problem)
+        whole = choose_design(problem, within, answer.choice.prefer)
+        assert dict(flips[rule].sizes) == whole.designs.sizes(0), rule
+        assert flips[rule].undecided == len(whole.undecided.designs), rule
+
+
 def test_ends_at_which_no_space_is_wider_are_left_out() -> None:
     """The least expert size is one step, a ratio is as large as it may be, and a share is all."""
     space = Space(least_expert_size=64, most_width_over_depth=1e6, most_experts_share=1.0, least_active_over_total=0.0)
-    names = list(dict(wider_spaces(space)))
+    names = [name for name, *_ in wider_spaces(space)]
+    usual = [name for name, *_ in wider_spaces(Space())]
     for end in ("expert size from", "width/layers to", "experts' share of active to", "active/total from"):
-        assert any(name.startswith(end) for name in dict(wider_spaces(Space())))
+        assert any(name.startswith(end) for name in usual)
         assert not any(name.startswith(f"{end} ") for name in names)
-    assert "width to 8704" in dict(wider_spaces(Space()))
+    assert "width to 8704" in usual
 
 
 def test_a_flip_says_what_the_answer_loses_there(answer: Designs) -> None:

@@ -78,9 +78,9 @@ def test_a_format_given_twice(tmp_path: Path) -> None:
     path.write_text("widths: [1024]\nexperts: [64]\nweights_dtype: [fp8, int4]")
     asked = {"total_params": "3B", "train_tokens": "1T", "space": path}
     with pytest.raises(UserError, match=r"^weights-dtype: int4 was given, and the space lists fp8, int4"):
-        moewright.design(**asked, weights_dtype="int4")
+        moewright.design(**asked, weights_dtype="int4")  # type: ignore[call-overload]
     path.write_text("widths: [1024]\nexperts: [64]\nweights_dtype: [asked, fp8]")
-    moewright.design(**asked, weights_dtype="int4")
+    moewright.design(**asked, weights_dtype="int4")  # type: ignore[call-overload]
 
 
 def test_a_vocabulary_given_twice(tmp_path: Path) -> None:

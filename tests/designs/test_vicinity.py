@@ -61,7 +61,9 @@ def test_the_carried_designs_hold_every_undecided_set(name: str) -> None:
         assert set(hearing.laws) == set(training.hearing.laws) - silent
         if within.designs:
             counted = columns(vicinity.designs, SMALL.vocab_size)
-            fits = np.all([np.asarray(limit.cost(counted)) <= limit.most for limit in other.bounds], axis=0)
+            fits = np.all(
+                [np.asarray(limit.cost(counted, other.budgets.served)) <= limit.most for limit in other.bounds], axis=0
+            )
             carried = vicinity.designs.take(fits)
             losses = SearchProblem(other.groups, other.budgets, hearing.readings, other.bounds).losses(carried)
             assert rows(carried.take(~beaten(losses, losses))) == rows(undecided_set(other, within, hearing).designs)

@@ -140,8 +140,9 @@ def mtp_weights(architecture: Countable[N]) -> list[Weight[N]]:
 def mtp_outer_weights(architecture: Countable[N]) -> list[Weight[N]]:
     """Of one multi-token-prediction block what is in none of its layers: norms and the projection."""
     d = architecture.hidden_size
-    norms = norm_weights("mtp_norms", architecture.norm, d, architecture.mtp_norms)
-    return [*norms, *merging_weights(architecture), Weight("eh_proj", "other", d, 2 * d)]
+    block = norm_weights("mtp_norms", architecture.norm, d, architecture.mtp_norms) + merging_weights(architecture)
+    block.append(Weight("eh_proj", "other", d, 2 * d))
+    return block
 
 
 @overload
@@ -243,7 +244,15 @@ def training_flops_per_token(architecture: Countable[F], tokens_per_sequence: in
     return (1 + BACKWARD_FACTOR) * forward_flops_per_token(architecture, tokens_per_sequence)
 
 
-def prediction_block(architecture: Countable[N]) -> Countable[N]:
+@overload
+def prediction_block(architecture: Architecture) -> Architecture: ...
+
+
+@overload
+def prediction_block(architecture: Countable[N]) -> Countable[N]: ...
+
+
+def prediction_block(architecture: Countable[N]) -> Any:
     """One prediction block as a model of its own, with the embedding and the head; without the projection."""
     layers = tuple(prediction_layers(architecture))
     alone: dict[str, Any] = {"mtp_layers": 0, "mtp_block": None}
@@ -253,7 +262,7 @@ def prediction_block(architecture: Countable[N]) -> Countable[N]:
     return replace(architecture, runs=tuple((once, layer) for layer in layers), **alone)  # type: ignore[type-var]
 
 
-def prediction_training_flops_per_token(architecture: Countable[F], tokens_per_sequence: int) -> F | float:
+def prediction_training_flops_per_token(architecture: Countable[Any], tokens_per_sequence: int) -> Any:
     """FLOPs of a forward and backward pass of one token through all prediction blocks, which are in no other count:
     their layers, the head once for each, and the projection of two states to one."""
     if not architecture.mtp_layers:

@@ -121,8 +121,13 @@ def join(parts: list[Candidates]) -> Candidates:
 
 def distinct(candidates: Candidates) -> Candidates:
     """Every design once, where it comes first."""
+    return candidates.take(first_rows(candidates))
+
+
+def first_rows(candidates: Candidates) -> npt.NDArray[np.intp]:
+    """The rows in which each design comes first."""
     rows = np.stack([getattr(candidates, name) for name in CANDIDATE_SIZES])
-    return candidates.take(np.sort(np.unique(rows, axis=1, return_index=True)[1]))
+    return np.sort(np.unique(rows, axis=1, return_index=True)[1])
 
 
 def empty() -> Candidates:
@@ -227,8 +232,8 @@ def _last_layer(c: Candidates, plan: LayerPlan) -> LayerColumns:
     if plan.attention == "latent":
         latent = LatentAttentionColumns(num_heads=c.num_heads, **_latent_sizes(plan, c.head_dim))
         return LayerColumns(latent, mixture)
-    heads = {"num_heads": c.num_heads, "num_kv_heads": c.num_kv_heads, "head_dim": c.head_dim}
-    return LayerColumns(AttentionColumns(**heads, qk_norm="per_head"), mixture)
+    full = AttentionColumns(num_heads=c.num_heads, num_kv_heads=c.num_kv_heads, head_dim=c.head_dim, qk_norm="per_head")
+    return LayerColumns(full, mixture)
 
 
 def _latent_sizes(plan: LayerPlan, head_dim: Any) -> dict[str, Any]:

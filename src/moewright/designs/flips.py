@@ -13,14 +13,16 @@ import numpy as np
 from pydantic import ValidationError
 
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, search_problem
-from moewright.designs.candidates import CANDIDATE_SIZES
+from moewright.designs.candidates import CANDIDATE_SIZES, join
 from moewright.designs.design_record import FlipRecord, SizesRecord
 from moewright.designs.groups import groups_of
-from moewright.designs.hearing import Hearing
+from moewright.designs.hearing import Hearing, hear
 from moewright.designs.preference import PREFERENCES, Choice, choose_design, order_undecided
 from moewright.designs.rules import RULES
 from moewright.designs.space import Space
+from moewright.designs.undecided import unbeaten, undecided_set
 from moewright.errors import UserError
+from moewright.progress import track
 from moewright.quantities import format_size
 
 SHARE = 0.2
@@ -67,15 +69,41 @@ def find_flips(problem: SearchProblem, within: FeasibleSet, choice: Choice) -> t
     found = []
     for assumption, hearing in _other_hearings(choice.hearing):
         found.append(flip(assumption, choose_design(problem, within, choice.prefer, hearing)))
-    for assumption, space in wider_spaces(problem.space):
-        try:
-            wider = search_problem(groups_of(space), problem.budgets, problem.judges)
-        except UserError:  # larger than is searched
-            continue
-        found.append(flip(assumption, choose_design(wider, FeasibleSet(wider), choice.prefer)))
+    for assumption, space, added in track("wider rules", wider_spaces(problem.space), unit="rules"):
+        other = _in_wider_space(problem, choice, space, added)
+        if other is not None:
+            found.append(flip(assumption, other))
     for assumption, changed in _other_costs(problem, choice):
         found.append(flip(assumption, changed))
     return tuple(found)
+
+
+def _in_wider_space(problem: SearchProblem, choice: Choice, space: Space, added: Space) -> Choice | None:
+    """The choice in a wider space, of which only what is added is searched; None where it is more than can be searched.
+
+    What is undecided in the wider space is so among what is undecided here and what is undecided in what is added: a
+    design that another beats is beaten by one of these too. If a law falls silent on what is added, all is searched.
+    """
+    try:
+        wider = search_problem(groups_of(space), problem.budgets, problem.judges)
+    except UserError:  # larger than is searched
+        return None
+    try:
+        band = search_problem(groups_of(added), problem.budgets, problem.judges)
+    except UserError:  # other rules leave nothing of it
+        return choice
+    within = FeasibleSet(band)
+    if not within.designs:
+        return choice
+    hearing = hear(band, within)
+    if (hearing.laws, hearing.may_judge) != (choice.hearing.laws, choice.hearing.may_judge):
+        return choose_design(wider, FeasibleSet(wider), choice.prefer)
+    there = undecided_set(band, within, choice.hearing)
+    together = unbeaten(
+        join([choice.undecided.designs, there.designs]),
+        np.concatenate([choice.undecided.losses, there.losses], axis=1),
+    )
+    return order_undecided(wider, together, choice.hearing, choice.prefer)
 
 
 def _loses(choice: Choice, sizes: Mapping[str, int]) -> float | None:
@@ -96,22 +124,33 @@ def _other_hearings(hearing: Hearing) -> Iterator[tuple[str, Hearing]]:
             yield f"without {law}", replace(hearing, readings=tuple(j for j in hearing.readings if j.name != law))
 
 
-def wider_spaces(space: Space) -> Iterator[tuple[str, Space]]:
-    """Every rule one step wider at each of its ends, with the rule and what its bound then is.
+def wider_spaces(space: Space) -> list[tuple[str, Space, Space]]:
+    """Every rule one step wider at each of its ends: the rule with its bound, the space, and what it adds.
 
-    Ends at which a space cannot be wider are left out.
+    What is added is a space too, as small as spaces can say it: all designs that are new are in it. Ends at which a
+    space cannot be wider are left out.
     """
+    found = []
     for rule in RULES:
         for field, value in _next_bounds(space, rule.fields):
             held = getattr(space, field)
+            is_list = isinstance(held, tuple)
+            # A bound of a pair: what is new lies between it and where it was.
+            others = [other for other in rule.fields if other != field]
+            band = {field: (value,)} if is_list else {field: value, **dict.fromkeys(others, held)}
             try:
-                changed = {field: (*held, value) if isinstance(held, tuple) else value}
-                wider = Space.model_validate({**space.to_dict(), **changed})
+                wider = Space.model_validate({**space.to_dict(), field: (*held, value) if is_list else value})
             except ValidationError:
                 continue
             if wider == space:
                 continue
-            yield f"{rule.name} {'from' if _is_lower(space, field, value) else 'to'} {format_size(value)}", wider
+            try:
+                added = Space.model_validate({**space.to_dict(), **band})
+            except ValidationError:
+                added = wider
+            end = "from" if _is_lower(space, field, value) else "to"
+            found.append((f"{rule.name} {end} {format_size(value)}", wider, added))
+    return found
 
 
 def _next_bounds(space: Space, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

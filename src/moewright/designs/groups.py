@@ -106,7 +106,8 @@ class Groups:
             tokens = self.tokens_per_sequence
 
             def training_flops(architecture: ArchitectureColumns) -> IntColumn:
-                return trained_flops_per_token(architecture, tokens)
+                flops: IntColumn = trained_flops_per_token(architecture, tokens)
+                return flops
 
             counted["training_flops"] = training_flops
         return counted

@@ -141,7 +141,7 @@ def least_losses(judge: JudgingLaw, narrow: DesignVariables, wide: DesignVariabl
         bounds = lower(
             judge.evaluate({v.name: interval(judge.value(v, narrow), judge.value(v, wide)) for v in judge.inputs})
         )
-    return np.where(np.isnan(bounds), -np.inf, bounds) + narrow.added_nats
+    return np.asarray(np.where(np.isnan(bounds), -np.inf, bounds) + narrow.added_nats)
 
 
 def choose_judges(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -> tuple[JudgingLaw, ...]:

@@ -46,7 +46,7 @@ class Limit:
 def limits(budgets: Budgets, plans: tuple[LayerPlan, ...] = (PLAIN_LAYERS,)) -> tuple[Limit, ...]:
     """The budgets that bound a model, cheapest to count first; `plans`: those of the space."""
     b = budgets
-    load = {"batch": b.batch, "context": b.context}
+    load: dict[str, Any] = {"batch": b.batch, "context": b.context}
     formats = {plan.served(b.served).weights_dtype for plan in plans}
     plain = all(weight_formats.WEIGHT_FORMATS[name].quantized == "nothing" for name in formats)
     found = []

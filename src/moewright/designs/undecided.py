@@ -19,7 +19,7 @@ from moewright.designs.branch_and_bound import (
     branch,
     promising,
 )
-from moewright.designs.candidates import Candidates, empty, join
+from moewright.designs.candidates import Candidates, empty, first_rows, join
 from moewright.designs.hearing import BEATS_BY, Hearing
 from moewright.laws.design_axes import AXES
 from moewright.laws.variable import Array, Mask
@@ -86,12 +86,18 @@ class _Search:
     def answer(self) -> Undecided:
         """The exact set, once everything has been offered: only designs on the front need to be held against."""
         designs = join([empty(), *self._singles])
-        found = np.concatenate([np.empty((len(self._heard.judges), 0)), *self._losses], axis=1)
-        left = ~beaten(found, found[:, front(found)])
-        return Undecided(designs.take(left), found[:, left])
+        return unbeaten(designs, np.concatenate([np.empty((len(self._heard.judges), 0)), *self._losses], axis=1))
 
     def _finite(self) -> Array:
         return np.where(np.isfinite(self._rivals), self._rivals, 1e300)
+
+
+def unbeaten(designs: Candidates, losses: Array) -> Undecided:
+    """Those of some designs, each once, that none of these beats, by their losses (readings, designs)."""
+    once = first_rows(designs)
+    designs, losses = designs.take(once), losses[:, once]
+    left = ~beaten(losses, losses[:, front(losses)])
+    return Undecided(designs.take(left), losses[:, left])
 
 
 def front(found: Array) -> npt.NDArray[np.intp]:

@@ -186,9 +186,10 @@ def _weights_per_device(
 
 def _held_runs(architecture: Countable[F], with_blocks: bool) -> list[tuple[Any, AnyLayer[F]]]:
     """How often each layer occurs, and the layer; those of prediction blocks too, if wanted."""
-    blocks = architecture.mtp_layers if with_blocks else 0
-    ahead = prediction_layers(architecture) if blocks else ()
-    return [*architecture.layer_runs(), *((blocks, layer) for layer in ahead)]
+    runs: list[tuple[Any, AnyLayer[F]]] = list(architecture.layer_runs())
+    if with_blocks and architecture.mtp_layers:
+        runs += [(architecture.mtp_layers, layer) for layer in prediction_layers(architecture)]
+    return runs
 
 
 def weights_of_device(
