@@ -92,6 +92,18 @@ def test_what_the_user_says_is_done_and_told_where_bits_change() -> None:
     assert same.warning is None
 
 
+def test_loops_go_by_groups_in_runs_that_begin_today_and_one_by_one_in_those_that_began_before() -> None:
+    r = random.Random(6)
+    written = before_choices(True).to_dict()
+    del written["loops"]
+    begun = ProductChoice.from_dict(written)
+    for has in (True, False):
+        assert choose_products(has, lambda: rates(r), environment=NOTHING_SAID).loops == "grouped"
+        assert choose_products(has, never, environment={OVERRIDE: "torch"}).loops == "grouped"
+        for said in (NOTHING_SAID, {OVERRIDE: "torch"}):
+            assert choose_products(has, never, begun, environment=said).loops == "single"
+
+
 @pytest.mark.parametrize(
     ("word", "has_onednn", "said"),
     [("mkl", True, "expected torch or onednn, found 'mkl'"), ("onednn", False, "no products of onednn here")],

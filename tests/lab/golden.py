@@ -4,9 +4,10 @@
     python -m tests.lab.golden --mutate    change constants of training one at a time: every change must be found
 
 Bits depend on what torch's kernels dispatch to, so values are kept by *machine class*: torch's version, the maker of
-the processor (MKL goes by it), the vector instructions of ATen's kernels and oneDNN's, and the backend of matrix
-products, which is stated here and measured in training. On one thread nothing else was found to matter but MKL_CBWR,
-which is taken away. On a class that is not stored, losses are
+the processor (MKL goes by it), the vector instructions of ATen's kernels and oneDNN's, the backend of matrix products,
+which is stated here and measured in training, and whether the loops over heads and experts take one at a time, as runs
+that began without groups do, or several. On one thread nothing else was found to matter but MKL_CBWR, which is taken
+away. On a class that is not stored, losses are
 compared within what the stored classes differ by.
 """
 
@@ -22,11 +23,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from moewright.experiment.product_backends import BACKENDS, Backend, ProductChoice
+from moewright.experiment.product_backends import BACKENDS, Backend, Loops, ProductChoice
 from tests.lab.golden_recipes import golden_recipes
 
 ROOT = Path(__file__).parents[2]
@@ -156,11 +157,13 @@ def train(recipe: dict[str, Any]) -> Values:
     return Values(tuple(losses), bits.hexdigest())
 
 
-def measure(restriction: str = "native", products: str = "torch", source: Path = ROOT / "src") -> tuple[str, Measured]:
+def measure(
+    restriction: str = "native", products: str = "torch", loops: Loops = "grouped", source: Path = ROOT / "src"
+) -> tuple[str, Measured]:
     """The machine class and the values of all recipes, in a process of its own on one thread.
 
-    `products`: their backend. `source`: the folder of the moewright that trains. Raises
-    subprocess.CalledProcessError if it fails.
+    `products`: their backend. `loops`: over heads and experts. `source`: the folder of the moewright that trains.
+    Raises subprocess.CalledProcessError if it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         inherited = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}  # MKL's order of sums
@@ -171,17 +174,19 @@ def measure(restriction: str = "native", products: str = "torch", source: Path =
             "ONEDNN_VERBOSE": "dispatch",  # the least that makes it say which instructions it uses
             "PYTHONPATH": f"{source}{os.pathsep}{ROOT}",
         }
-        command = [sys.executable, "-m", "tests.lab.golden", "--measure", folder, "--products", products]
+        command = [sys.executable, "-m", "tests.lab.golden", "--measure", folder]
+        command += ["--products", products, "--loops", loops]
         ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise subprocess.CalledProcessError(ended.returncode, command, ended.stdout, ended.stderr)
         said = re.search(r"info,cpu,isa:(.*)", ended.stdout)
         measured = Golden.load(Path(folder) / "values.json")
     ((machine, values),) = measured.classes.items()
-    return f"{machine}, oneDNN {said.group(1) if said else 'unused'}, products by {products}", values
+    one_by_one = "" if loops == "single" else f", loops {loops}"
+    return f"{machine}, oneDNN {said.group(1) if said else 'unused'}, products by {products}{one_by_one}", values
 
 
-def _measure_here(folder: Path, products: Backend) -> None:
+def _measure_here(folder: Path, products: Backend, loops: Loops) -> None:
     """Train all recipes and write their values into the folder."""
     import torch
 
@@ -190,7 +195,7 @@ def _measure_here(folder: Path, products: Backend) -> None:
     torch.set_num_threads(1)
     capability = torch.backends.cpu.get_cpu_capability()
     machine = f"torch {torch.__version__}, {_processor_maker()}, ATen {capability}"
-    with using_products(ProductChoice.all(products, "stated")):
+    with using_products(ProductChoice.all(products, "stated", loops=loops)):
         values = {name: train(one) for name, one in golden_recipes(folder).items()}
     Golden(0, {machine: values}).save(folder / "values.json")
 
@@ -211,7 +216,8 @@ def add() -> int:
     if golden.training_version != TRAINING_VERSION:
         print(f"dropped: the values of training version {golden.training_version} of {len(golden.classes)} classes")
         golden = Golden(TRAINING_VERSION)
-    found = dict(measure(restriction, products) for restriction in RESTRICTIONS for products in BACKENDS)
+    loops: tuple[Loops, ...] = get_args(Loops)
+    found = dict(measure(*one) for one in product(RESTRICTIONS, BACKENDS, loops))
     for machine, measured in found.items():
         stored = golden.classes.get(machine, {})
         changed = [name for name, values in measured.items() if stored.get(name, values) != values]
@@ -303,9 +309,10 @@ def main() -> int:
     action.add_argument("--mutate", action="store_true")
     action.add_argument("--measure", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--products", choices=BACKENDS, help=argparse.SUPPRESS)
+    parser.add_argument("--loops", choices=get_args(Loops), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        _measure_here(asked.measure, asked.products)
+        _measure_here(asked.measure, asked.products, asked.loops)
         return 0
     if asked.add:
         return add()

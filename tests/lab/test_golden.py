@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from moewright.architecture import mixers
 from moewright.experiment.identity import TRAINING_VERSION
+from moewright.experiment.product_backends import Loops
 from moewright.experiment.recipe import Initialization, Optimizer, Recipe, Schedule
 from moewright.experiment.routing import SelectionBias
 from moewright.records import Record
@@ -26,7 +27,7 @@ from tests.lab.golden_recipes import golden_recipes
 
 
 @cache
-def measured(restriction: str, products: str) -> tuple[str, Measured]:
+def measured(restriction: str, products: str, loops: Loops) -> tuple[str, Measured]:
     """Its class and values on this machine."""
     torch = pytest.importorskip("torch")
     from moewright.lab.fast.choice import HAS_ONEDNN
@@ -35,7 +36,7 @@ def measured(restriction: str, products: str) -> tuple[str, Measured]:
         pytest.skip("torch has no products of oneDNN here")
     if restriction == torch.backends.cpu.get_cpu_capability():
         pytest.skip(f"this machine has no more than {restriction}: that is native")
-    return golden.measure(restriction, products)
+    return golden.measure(restriction, products, loops)
 
 
 def said(complaints: list[str]) -> str:
@@ -43,9 +44,12 @@ def said(complaints: list[str]) -> str:
     return "\n".join([*complaints, "If that is meant, raise TRAINING_VERSION, say there what changed, and run", ADD])
 
 
-@pytest.mark.parametrize(("restriction", "products"), [("native", "torch"), ("native", "onednn"), ("AVX2", "onednn")])
-def test_training_computes_the_golden_values(restriction: str, products: str) -> None:
-    machine, values = measured(restriction, products)
+@pytest.mark.parametrize(
+    ("restriction", "products", "loops"),
+    [("native", "torch", "grouped"), ("native", "onednn", "single"), ("AVX2", "onednn", "grouped")],
+)
+def test_training_computes_the_golden_values(restriction: str, products: str, loops: Loops) -> None:
+    machine, values = measured(restriction, products, loops)
     stored = Golden.load()
     complaints = stored.complaints(machine, values, TRAINING_VERSION)
     assert not complaints, said(complaints)
@@ -154,8 +158,11 @@ FROZEN: dict[int, dict[str, float]] = {
         "data/batches.py: _GOLDEN_GAMMA": 0x9E3779B97F4A7C15,
         "experiment/support.py: LOGIT_ROWS": 512,
         "lab/fast/blockwise_attention.py: BLOCK": 512,
+        "lab/fast/blockwise_attention.py: GROUP_BLOCK": 64,
+        "lab/fast/blockwise_attention.py: SCORE_BYTES": 2**20,
         "lab/fast/choice.py: SMALL": 2**22,
         "lab/fast/chunked_loss.py: IGNORED": -100,
+        "lab/fast/expert_loop.py: GROUP_BYTES": 2**21,
         "lab/loop.py: PATIENCE": 20,
         "lab/model/attention.py: LATENT_NORM_EPS": 1e-6,
         "lab/model/router.py: TINY": 1e-20,

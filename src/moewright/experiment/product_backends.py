@@ -86,6 +86,8 @@ class MeasuredProducts(SealedRecord):
 
 _OTHER_BITS = "its last bits may differ from those of an uninterrupted run"
 
+Loops = Literal["single", "grouped"]
+"""Whether the loops over heads and experts take one at a time or several, which rounds in another order."""
 ChoiceReason = Literal["stated", "begun", "only", "measured"]
 
 
@@ -100,16 +102,20 @@ class ProductChoice(Record):
     because: ChoiceReason
     """MOEWRIGHT_PRODUCTS says so; the run began with it; torch has no other here; measured, now or before on this kind
     of machine."""
+    loops: Loops = "single"
+    """As runs began before they said so; runs that begin today: `grouped`."""
     rates: ProductRates | None = None
     """What was measured. None: nothing was."""
     warning: str | None = None
     """What the user should know of it."""
 
     @classmethod
-    def all(cls, backend: Backend, because: ChoiceReason, warning: str | None = None) -> "ProductChoice":
+    def all(
+        cls, backend: Backend, because: ChoiceReason, warning: str | None = None, *, loops: Loops = "grouped"
+    ) -> "ProductChoice":
         """The same for every product."""
         by_kind = BackendByKind.all(backend)
-        return cls(small=by_kind, large=by_kind, because=because, warning=warning)
+        return cls(small=by_kind, large=by_kind, because=because, loops=loops, warning=warning)
 
     @property
     def is_torchs(self) -> bool:
@@ -131,7 +137,7 @@ def _in_words(backends: BackendByKind) -> str:
 
 def before_choices(has_onednn: bool) -> ProductChoice:
     """What computed the products of a run whose folder does not say: oneDNN, wherever torch had it."""
-    return ProductChoice.all("onednn" if has_onednn else "torch", "begun")
+    return ProductChoice.all("onednn" if has_onednn else "torch", "begun", loops="single")
 
 
 def choose_products(
@@ -148,13 +154,16 @@ def choose_products(
     """
     stated = _stated(environment, has_onednn)
     if stated is not None:
-        if begun is None or begun.in_words == stated:
+        if begun is None:
             return ProductChoice.all(stated, "stated")
+        if begun.in_words == stated:
+            return ProductChoice.all(stated, "stated", loops=begun.loops)
         return ProductChoice.all(
             stated,
             "stated",
             f"the run began with the products of {begun.in_words} and goes on with those of {stated}, as {OVERRIDE} "
             f"says: {_OTHER_BITS}",
+            loops=begun.loops,
         )
     if begun is not None:
         if has_onednn or begun.is_torchs:
@@ -163,12 +172,13 @@ def choose_products(
             "torch",
             "only",
             f"the run began with the products of {begun.in_words}, and torch has none of oneDNN here: {_OTHER_BITS}",
+            loops=begun.loops,
         )
     if not has_onednn:
         return ProductChoice.all("torch", "only")
     rates = measure()
     small, large = (_fastest(by_backend) for by_backend in (rates.small, rates.large))
-    return ProductChoice(small=small, large=large, because="measured", rates=rates)
+    return ProductChoice(small=small, large=large, because="measured", loops="grouped", rates=rates)
 
 
 def _stated(environment: Mapping[str, str], has_onednn: bool) -> Backend | None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from moewright.lab.fast import blockwise_attention, chunked_loss
-from moewright.lab.fast.choice import Implementation, Operation, implementation
+from moewright.experiment.product_backends import ProductChoice
+from moewright.lab.fast import blockwise_attention, chunked_loss, expert_loop
+from moewright.lab.fast.choice import Implementation, Operation, implementation, using_products
 from moewright.lab.model import Transformer, operations
 from tests.lab.model.samplers import ACTIVATIONS, fill, random_architecture
 
@@ -127,8 +128,12 @@ def test_every_operation_has_a_sampler() -> None:
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("operation", operations.OPERATIONS, ids=lambda operation: operation.__name__)
 def test_twin_equals_definition(monkeypatch: pytest.MonkeyPatch, operation: Operation[...], dtype: torch.dtype) -> None:
-    """60 random cases; blocks and chunks of 4, so that there are several."""
+    """60 random cases; blocks, chunks and groups of 4 or little more, so that there are several; every second with the
+    loops as runs had them before there were groups."""
     monkeypatch.setattr(blockwise_attention, "BLOCK", 4)
+    monkeypatch.setattr(blockwise_attention, "GROUP_BLOCK", 4)
+    monkeypatch.setattr(blockwise_attention, "SCORE_BYTES", 300)
+    monkeypatch.setattr(expert_loop, "GROUP_BYTES", 600)
     monkeypatch.setattr(chunked_loss, "LOGIT_ROWS", 4)
     sampler, special = SAMPLERS[operation.__name__]
     seen: Counter[str] = Counter()
@@ -138,11 +143,12 @@ def test_twin_equals_definition(monkeypatch: pytest.MonkeyPatch, operation: Oper
         seen.update(facts)
         leaves = [argument for argument in arguments if isinstance(argument, Tensor) and argument.requires_grad]
         results = []
+        choice = ProductChoice.all("torch", "stated", loops="single" if case % 2 else "grouped")
         for run in (operation.plain, operation.fast):
-            with implementation("plain" if run is operation.plain else "fast"):
+            with implementation("plain" if run is operation.plain else "fast"), using_products(choice):
                 y = run(*arguments)
-            weigh = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
-            results.append((y, torch.autograd.grad((y * weigh).sum(), leaves, materialize_grads=True)))
+                weigh = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)
+                results.append((y, torch.autograd.grad((y * weigh).sum(), leaves, materialize_grads=True)))
         (plain, plain_gradients), (fast, fast_gradients) = results
         assert fast.dtype == plain.dtype
         for one, other in zip((fast, *fast_gradients), (plain, *plain_gradients), strict=True):

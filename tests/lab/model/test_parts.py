@@ -67,9 +67,14 @@ def test_rotation_is_a_complex_product(channels: int, fraction: float) -> None:
 
 @pytest.mark.parametrize("length", [1, 4, 5, 11])
 @pytest.mark.parametrize(("heads", "kv_heads", "width"), [(4, 2, 3), (3, 1, 6), (2, 2, 1)])
-def test_causal_attention(monkeypatch: pytest.MonkeyPatch, length: int, heads: int, kv_heads: int, width: int) -> None:
-    """The blockwise loop with blocks of 4, above and below the length; as a mask; and torch's own."""
-    monkeypatch.setattr(blockwise_attention, "BLOCK", 4)
+@pytest.mark.parametrize("group_bytes", [0, 400, 2**20])
+def test_causal_attention(
+    monkeypatch: pytest.MonkeyPatch, length: int, heads: int, kv_heads: int, width: int, group_bytes: int
+) -> None:
+    """The blockwise loop with blocks of 4, above and below the length, in groups of one head to all; as a mask; and
+    torch's own."""
+    monkeypatch.setattr(blockwise_attention, "GROUP_BLOCK", 4)
+    monkeypatch.setattr(blockwise_attention, "SCORE_BYTES", group_bytes)
     q, k, v = draw(2, heads, length, 3), draw(2, kv_heads, length, 3, seed=1), draw(2, kv_heads, length, width, seed=2)
     per_key = heads // kv_heads
     expected = scaled_dot_product_attention(

@@ -94,8 +94,9 @@ _chosen: ContextVar[ProductChoice | None] = ContextVar("products", default=None)
 
 @contextmanager
 def using_products(choice: ProductChoice | None) -> Iterator[None]:
-    """Within the block matrix products go to the backends of a choice; None, as outside: to torch's own."""
-    before = _chosen.set(None if choice is None or choice.is_torchs else choice)
+    """Within the block matrix products go to the backends of a choice, and loops as it says; None, as outside: to
+    torch's own, and as runs begin today."""
+    before = _chosen.set(choice)
     try:
         yield
     finally:
@@ -105,9 +106,22 @@ def using_products(choice: ProductChoice | None) -> Iterator[None]:
 def by_onednn(kind: ProductKind, a: Tensor, multiplications: int) -> bool:
     """Whether a product whose first matrix is `a` goes to oneDNN rather than to torch's own."""
     choice = _chosen.get()
-    if choice is None or a.dtype != torch.float32 or a.device.type != "cpu" or multiplications == 0:
+    if choice is None or choice.is_torchs or a.dtype != torch.float32 or a.device.type != "cpu" or multiplications == 0:
         return False
     return getattr(choice.small if multiplications < SMALL else choice.large, kind) == "onednn"
+
+
+def goes_by_groups() -> bool:
+    """Whether the loops over heads and experts take several at a time."""
+    choice = _chosen.get()
+    return choice is None or choice.loops == "grouped"
+
+
+def builds_kernels(x: Tensor) -> bool:
+    """Whether products of such rows go to oneDNN, which builds a kernel for every new number of them."""
+    choice = _chosen.get()
+    is_torchs = choice is None or choice.is_torchs
+    return x.dtype != torch.float32 or not is_torchs or not goes_by_groups()
 
 
 def by_grouped_mm(rows: Tensor, weights: Tensor) -> bool:

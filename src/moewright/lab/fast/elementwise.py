@@ -74,21 +74,24 @@ class Differentiable(NamedTuple):
     """An elementwise function."""
 
     value: Callable[[Tensor], Tensor]
-    gradient: Callable[[Tensor, Tensor], Tensor]
-    """(gradient of the output, input) -> gradient of the input."""
+    gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(gradient of the output, input, where to write) -> gradient of the input, written there."""
 
 
 _aten = torch.ops.aten
 
 ACTIVATIONS: dict[Activation, Differentiable] = {
-    "silu": Differentiable(_aten.silu, _aten.silu_backward),
-    "gelu": Differentiable(_aten.gelu, _aten.gelu_backward),
+    "silu": Differentiable(_aten.silu, lambda grad, x, out: _aten.silu_backward(grad, x, grad_input=out)),
+    "gelu": Differentiable(_aten.gelu, lambda grad, x, out: _aten.gelu_backward(grad, x, grad_input=out)),
     "gelu_tanh": Differentiable(
-        lambda x: _aten.gelu(x, approximate="tanh"), lambda grad, x: _aten.gelu_backward(grad, x, approximate="tanh")
+        lambda x: _aten.gelu(x, approximate="tanh"),
+        lambda grad, x, out: _aten.gelu_backward(grad, x, approximate="tanh", grad_input=out),
     ),
-    "relu": Differentiable(torch.relu, lambda grad, x: _aten.threshold_backward(grad, x, 0)),
+    "relu": Differentiable(torch.relu, lambda grad, x, out: _aten.threshold_backward(grad, x, 0, grad_input=out)),
     # Squared ReLU (So et al. 2021, arXiv 2109.08668).
-    "relu2": Differentiable(lambda x: torch.relu(x).square_(), lambda grad, x: grad * torch.relu(x).mul_(2)),
+    "relu2": Differentiable(
+        lambda x: torch.relu(x).square_(), lambda grad, x, out: torch.mul(grad, torch.relu(x).mul_(2), out=out)
+    ),
 }
 
 
@@ -116,7 +119,7 @@ def gated_gradient(grad: Tensor, halves: Tensor, act: Differentiable, gate_value
     gate, up = halves.chunk(2, dim=-1)
     size = gate.shape[-1]
     result = torch.empty_like(halves)
-    result[..., :size] = act.gradient(grad * up, gate)
+    act.gradient(grad * up, gate, result[..., :size])
     torch.mul(grad, act.value(gate) if gate_value is None else gate_value, out=result[..., size:])
     return result
 
@@ -131,7 +134,7 @@ class _Plain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return ctx.act.gradient(grad, x), None
+        return ctx.act.gradient(grad, x, torch.empty_like(x)), None
 
 
 def activate(hidden: Tensor, activation: Activation, gated: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 oneDNN's operator is the one that torch's compiler calls; `lab.fast.choice` says when. Everywhere else these functions
 are torch's products, which go to MKL on x86. Matrices only; m, n, k are their sizes, and the result has the inputs'
-dtype.
+dtype, or lies in `out`.
 """
 
 from typing import Any
@@ -18,22 +18,37 @@ def _onednn(a: Tensor, b: Tensor) -> Tensor:
     return product
 
 
-def times_transposed(a: Tensor, b: Tensor) -> Tensor:
+def times_transposed(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
     """a (m, k) x b (n, k) transposed: (m, n). A layer's forward product."""
-    return _onednn(a, b) if by_onednn("forward", a, a.numel() * len(b)) else torch.mm(a, b.t())
+    if by_onednn("forward", a, a.numel() * len(b)):
+        return _into(out, _onednn(a, b))
+    return _mm(a, b.t(), out)
 
 
-def times(a: Tensor, b: Tensor) -> Tensor:
+def times(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
     """a (m, k) x b (k, n): (m, n). The gradient of a layer's input."""
-    return _onednn(a, b.t()) if by_onednn("input_gradient", a, a.numel() * b.shape[1]) else torch.mm(a, b)
+    if by_onednn("input_gradient", a, a.numel() * b.shape[1]):
+        return _into(out, _onednn(a, b.t()))
+    return _mm(a, b, out)
 
 
-def transposed_times(a: Tensor, b: Tensor) -> Tensor:
+def transposed_times(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
     """a (k, m) transposed x b (k, n): (m, n), perhaps a transposed view. The gradient of a layer's weight."""
     if not by_onednn("weight_gradient", a, a.numel() * b.shape[1]):
-        return torch.mm(a.t(), b)
+        return _mm(a.t(), b, out)
     # oneDNN's operator copies a transposed first matrix, and torch transposes on one thread: so the smaller goes first.
-    return _onednn(a.t(), b.t()) if a.shape[1] <= b.shape[1] else _onednn(b.t(), a.t()).t()
+    product = _onednn(a.t(), b.t()) if a.shape[1] <= b.shape[1] else _onednn(b.t(), a.t()).t()
+    return _into(out, product)
+
+
+def _mm(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
+    if out is None or out.dtype == a.dtype:
+        return torch.mm(a, b, out=out)
+    return _into(out, torch.mm(a, b))
+
+
+def _into(out: Tensor | None, product: Tensor) -> Tensor:
+    return product if out is None else out.copy_(product)
 
 
 class _Linear(torch.autograd.Function):
