@@ -102,6 +102,16 @@ class Record(BaseModel):
             complaint = first_complaint(error, cls.called or cls.__name__, cls)
             raise UserError(f"{where}: {complaint}" if where else complaint) from None
 
+    @classmethod
+    def model_rebuild(cls, **options: Any) -> bool | None:
+        """Make the validator, unless the class is a generic base: only subclasses with types are validated with.
+
+        pydantic would make one of such a base when it is given types.
+        """
+        if cls.__pydantic_generic_metadata__["parameters"]:
+            return None
+        return super().model_rebuild(**options)
+
     def to_dict(self, defaults: bool = True) -> dict[str, Any]:
         """Plain values for JSON or YAML, which `from_dict` takes: every float reads back to the same bits.
 

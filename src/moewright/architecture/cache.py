@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, NamedTuple
 
 from moewright.architecture.mixers import (
     AnyAttention,
@@ -35,8 +34,7 @@ same pages (vLLM with `--disable-hybrid-kv-cache-manager`; SGLang without its sl
 the window is kept, but not read."""
 
 
-@dataclass(frozen=True)
-class CacheLayout:
+class CacheLayout(NamedTuple):
     """What a runtime stores where runtimes differ."""
 
     latent: LatentCache = "latent"
@@ -54,8 +52,7 @@ CACHE_BYTES: dict[str, int] = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8"
 STATE_BYTES = 4
 
 
-@dataclass(frozen=True)
-class Growing(Generic[N_co]):
+class Growing(NamedTuple, Generic[N_co]):
     """Cache entries of `elements` numbers, one for every `tokens_per_entry` tokens, kept for `limit` tokens at most."""
 
     elements: N_co
@@ -87,15 +84,14 @@ class Growing(Generic[N_co]):
         if self.limit is None:
             return self
         most_read = self.limit if self.most_read is None else min(self.limit, self.most_read)
-        return replace(self, limit=None, most_read=most_read)
+        return self._replace(limit=None, most_read=most_read)
 
     def _entries(self, tokens: int) -> int:
         kept = tokens if self.limit is None else min(tokens, self.limit)
         return kept // self.tokens_per_entry
 
 
-@dataclass(frozen=True)
-class LayerCache(Generic[N_co]):
+class LayerCache(NamedTuple, Generic[N_co]):
     """One layer's cache for one sequence, in elements."""
 
     growing: tuple[Growing[N_co], ...] = ()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
-from moewright.architecture.inventory import COMPONENTS, Component
+from moewright.architecture.inventory import COMPONENTS, Component, Weight
 
 
-@dataclass(frozen=True)
-class TensorFormat:
+class TensorFormat(NamedTuple):
     """A matrix of outputs x inputs as stored: so many bits an element, and what goes with it.
 
     >>> TensorFormat("int4", 4, block=(1, 32), block_bits=16).matrix_bytes(64, 256)
@@ -39,20 +39,33 @@ class TensorFormat:
         return outputs * row + int(-(-scales // 8)) + self.matrix_extra + inputs * self.input_extra
 
 
+class UnknownStorageError(Exception):
+    """Why the bytes of published weights cannot be told from a config."""
+
+
 PLAIN_FORMATS: dict[str, TensorFormat] = {
     name: TensorFormat(name, bits) for name, bits in (("fp64", 64), ("fp32", 32), ("bf16", 16), ("fp16", 16))
 }
 """Formats without scales."""
 
 
-@dataclass(frozen=True)
-class StoredTensors:
+class StoredTensors(NamedTuple):
     """Equal tensors of one kind: parameters and bytes of all of them."""
 
     component: Component
     format: str
     params: int
     bytes: int
+
+
+def plainly_stored(weight: Weight[int], stored: TensorFormat, times: int) -> StoredTensors:
+    """So many of a weight in a format without scales.
+
+    >>> plainly_stored(Weight("router", "router", 64, 2048), PLAIN_FORMATS["bf16"], 16)
+    StoredTensors(component='router', format='bf16', params=2097152, bytes=4194304)
+    """
+    params = times * weight.params
+    return StoredTensors(weight.component, stored.name, params, params * stored.bits // 8)
 
 
 @dataclass

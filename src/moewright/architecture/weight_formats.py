@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from moewright.architecture.inventory import Weight, inventory, layer_weights
 from moewright.architecture.sizes import N, total
 from moewright.architecture.spec import AnyLayer, Countable, WeightFormatName
 
 
-@dataclass(frozen=True)
-class WeightFormat:
+class WeightFormat(NamedTuple):
     """Which matrices are stored in how many bits, with a scale per block; the rest has `rest_bytes` an element."""
 
     name: WeightFormatName

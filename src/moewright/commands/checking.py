@@ -4,6 +4,8 @@ Annotations are taken as they are written, not evaluated: a value is compared by
 neither a signature nor a check loads pandas, or the room whose object might have been given.
 """
 
+from __future__ import annotations
+
 import ast
 import errno
 import math
@@ -13,13 +15,15 @@ from functools import cache, wraps
 from inspect import Parameter, cleandoc, signature
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from moewright.complaints import brief_name, hint
 from moewright.errors import UserError
-from moewright.outputs import Destination, Place, check_outputs
 from moewright.plain_values import plain_scalar
 from moewright.quantities import brief
+
+if TYPE_CHECKING:
+    from moewright.outputs import Place
 
 Inputs = ParamSpec("Inputs")
 Result = TypeVar("Result")
@@ -96,13 +100,12 @@ def _check_places(function: Callable[..., Any], values: Mapping[str, Any]) -> No
     if any(values.get(name) for name in _WRITES_NOTHING):
         return
     parameters, places = signature(function).parameters, places_of(function)
-    outputs = [
-        Destination(written(name), values[name], place)
-        for name, place in places.items()
-        if values.get(name) is not None
-    ]
-    if not outputs:
+    named = [name for name in places if values.get(name) is not None]
+    if not named:
         return
+    from moewright.outputs import Destination, check_outputs  # only where something is written
+
+    outputs = [Destination(written(name), values[name], places[name]) for name in named]
     inputs = [
         (written(name), Path(each))
         for name, value in values.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +20,7 @@ from moewright.hf.config_reader import Config, Family
 from moewright.hf.families import BY_CLASS, EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import config_of_params, is_mistral_params
+from moewright.hf.parts import QUANTIZATION_KEYS
 from moewright.plain_values import kind_of
 from moewright.quantities import brief
 
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
     from moewright.hf.built_elsewhere import ModuleCount
 
 STORAGE_KEYS = (
-    *("torch_dtype", "dtype", "quantization_config", "compression_config", "quantization", "expert_dtype"),
+    "torch_dtype",
+    "dtype",
+    *QUANTIZATION_KEYS,
+    "expert_dtype",
     "transformers_version",
 )
 """What a config says of how weights are stored; a wrapper says it for the language model in it too."""
 _TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
 
 
-@dataclass(frozen=True)
-class HFImport:
+class HFImport(NamedTuple):
     """An imported architecture with what its reader should know about the import."""
 
     architecture: Architecture

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
@@ -15,11 +15,11 @@ from moewright.hf.config import UnknownFamilyError, config_path, read_config
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import is_mistral_params
 from moewright.hf.published import Published, published_as_config_says, published_as_spec_says
-from moewright.hf.published_models import ModelEntry, find_model, near_model
 from moewright.plain_values import kind_of
 from moewright.quantities import brief
 
 if TYPE_CHECKING:
+    from moewright.hf.published_models import ModelEntry
     from moewright.hf.tensor_headers import Ranges
 
 SPEC = "architecture.yaml"
@@ -28,8 +28,7 @@ _FILES = (".json", ".yaml", ".yml", ".gguf", ".safetensors")
 ArchitectureSource = str | Path | dict[str, Any] | Architecture
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """An architecture, where it came from, and what its reader should know."""
 
     architecture: Architecture
@@ -45,7 +44,7 @@ class Loaded:
     """Where the file lies, if it is a whole model's: what is beside it belongs to the model."""
     entry: ModelEntry | None = None
     """Of the catalogue, where the model is from there."""
-    weights_elsewhere: Mapping[str, Ranges] = field(default_factory=dict)
+    weights_elsewhere: Mapping[str, Ranges] = MappingProxyType({})
     """Weight files of the folder that lie on the hub, by name."""
     weight_files: tuple[Path, ...] = ()
     """The files that the model was read from, where they are its weights themselves."""
@@ -69,6 +68,8 @@ def load_architecture(source: ArchitectureSource, beside: Path | None = None) ->
         raise UserError(f"config: expected a path, contents or an Architecture, found {kind_of(source)}")
     place = Path(source) if beside is None else beside / source
     if not _is_there(place):
+        from moewright.hf.published_models import find_model, near_model  # only for names
+
         if (entry := find_model(str(source))) is not None:
             return _from_catalogue(entry)
         if _looks_like_a_hub_id(str(source), beside):
@@ -89,7 +90,7 @@ def _from_weights(files: list[Path]) -> Loaded:
         loaded = _from_mapping(values, name, files[0].parent)
     except UserError as error:
         raise UserError(f"{files[0]}: {error}") from None
-    return replace(loaded, warnings=(*warnings, *loaded.warnings), weight_files=tuple(files))
+    return loaded._replace(warnings=(*warnings, *loaded.warnings), weight_files=tuple(files))
 
 
 def _from_path(path: Path, name: str) -> Loaded:
@@ -167,7 +168,7 @@ def _from_hub(text: str) -> Loaded:
         raise UserError(f"{text}: no such file, and not a name on the hub, ORGANISATION/NAME[@REVISION]")
     found = ask_hub(*named)
     loaded = _from_path(found.folder / "config.json", named[0].partition("/")[2])
-    return replace(loaded, warnings=(*loaded.warnings, *found.warnings), weights_elsewhere=found.weight_files)
+    return loaded._replace(warnings=(*loaded.warnings, *found.warnings), weights_elsewhere=found.weight_files)
 
 
 SIDE_FILE = "hf_quant_config.json"

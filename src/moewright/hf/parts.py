@@ -69,6 +69,8 @@ LATENT_NEUTRAL = (
 
 DTYPES: dict[str, WeightFormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 """torch's names in `dtype` and `torch_dtype`."""
+QUANTIZATION_KEYS = ("quantization_config", "compression_config", "quantization")
+"""Where a config says how its weights are quantised; the first that is there counts."""
 
 
 def attention(

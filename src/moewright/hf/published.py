@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moewright.architecture import weight_formats
 from moewright.architecture.counts import mtp_weights
 from moewright.architecture.inventory import UNUSED, Weight, layer_weights, outer_weights
 from moewright.architecture.spec import Architecture
-from moewright.architecture.tensor_formats import PLAIN_FORMATS, StoredModel, StoredTensors, TensorFormat
-from moewright.hf.module_names import Module, Naming, layer_modules, naming, outer_modules, under_all_names
-from moewright.hf.module_patterns import unknown_entries
-from moewright.hf.parts import DTYPES
-from moewright.hf.quantization import Scheme, UnknownStorageError, scheme
+from moewright.architecture.tensor_formats import (
+    PLAIN_FORMATS,
+    StoredModel,
+    StoredTensors,
+    TensorFormat,
+    UnknownStorageError,
+    plainly_stored,
+)
+from moewright.hf.parts import DTYPES, QUANTIZATION_KEYS
 from moewright.quantities import brief
+
+if TYPE_CHECKING:
+    from moewright.hf.quantization import Scheme
 
 # Words of repositories' names that say that the weights are quantised.
 _QUANTIZED_NAME = re.compile(
@@ -25,8 +31,7 @@ _QUANTIZED_NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """The published weights: parameters and bytes by component and format, or why nothing is known."""
 
     model: StoredModel | None
@@ -80,7 +85,11 @@ def published_as_config_says(
     are unknown. Raises UserError for values of the wrong kind.
     """
     try:
-        stated = scheme(values, side_file, model_type)
+        stated = None
+        if side_file is not None or any(values.get(key) is not None for key in (*QUANTIZATION_KEYS, "expert_dtype")):
+            from moewright.hf.quantization import scheme  # only where there is something to read
+
+            stated = scheme(values, side_file, model_type)
         source = (
             "hf_quant_config.json" if side_file is not None and "quantization_config" not in values else "config.json"
         )
@@ -88,7 +97,18 @@ def published_as_config_says(
             written = word[0].strip("-_.")
             raise UnknownStorageError(f"the name says {written}, the config names no quantisation")
         rest = _rest_format(values, stated)
-        return _count(architecture, model_type, values, stated or Scheme({}), rest, source)
+        blocks = 0 if model_type in _WITHOUT_PREDICTION else architecture.mtp_layers
+        if _has_unused(architecture) and _transformers_major(values) >= 5:
+            raise UnknownStorageError("the config does not say whether files hold weights that nothing uses")
+        if stated is None:
+            model, prediction = _all_in(rest, architecture, blocks)
+        else:
+            from moewright.hf.quantized_weights import count_quantized
+
+            model, prediction = count_quantized(architecture, model_type, stated, rest, blocks)
+        if model_type in _COPIED_FOR_PREDICTION:
+            prediction.add(_copies_for_prediction(architecture, rest, blocks))
+        return Published(model, prediction, source)
     except UnknownStorageError as error:
         return unknown(str(error))
 
@@ -136,55 +156,28 @@ def _transformers_major(values: Mapping[str, Any]) -> int:
     return int(major) if major.isdecimal() and len(major) < 4 else 0
 
 
-def _count(
-    architecture: Architecture,
-    model_type: str,
-    values: Mapping[str, Any],
-    stated: Scheme,
-    rest: TensorFormat,
-    source: str,
-) -> Published:
-    names = naming(model_type)
-    blocks = 0 if model_type in _WITHOUT_PREDICTION else architecture.mtp_layers
-    if blocks and stated.without_prediction and not _names_prediction(stated, architecture.num_layers):
-        raise UnknownStorageError("the config does not say whether the files hold the prediction blocks")
+def _has_unused(architecture: Architecture) -> bool:
+    """Whether transformers makes weights that nothing uses; the publisher's own files do not have them."""
+    layers = (layer for _, layer in architecture.layer_runs())
+    return any(weight.name == UNUSED for layer in layers for weight in layer_weights(architecture, layer))
+
+
+def _all_in(stored: TensorFormat, architecture: Architecture, blocks: int) -> tuple[StoredModel, StoredModel]:
+    """A model in one format without scales, and its prediction blocks."""
     model, prediction = StoredModel(), StoredModel()
+    model.add(plainly_stored(weight, stored, 1) for weight in outer_weights(architecture))
+    for times, layer in architecture.layer_runs():
+        held = (weight for weight in layer_weights(architecture, layer) if weight.name != UNUSED)
+        model.add(plainly_stored(weight, stored, times) for weight in held)
+    prediction.add(plainly_stored(weight, stored, blocks) for weight in mtp_weights(architecture))
+    return model, prediction
+
+
+def _copies_for_prediction(architecture: Architecture, stored: TensorFormat, blocks: int) -> Iterator[StoredTensors]:
+    """Embedding and head, which some files hold once more for each prediction block: bytes without parameters."""
     for weight in outer_weights(architecture):
-        model.add(_stored(weight, outer_modules(weight), stated, rest, 1))
-    one_by_one = ((1, layer) for layer in architecture.iter_layers())
-    for index, (times, layer) in enumerate(one_by_one if stated.by_name else architecture.layer_runs()):
-        for weight in layer_weights(architecture, layer):
-            if weight.name == UNUSED:
-                if _transformers_major(values) >= 5:
-                    raise UnknownStorageError("the config does not say whether files hold weights that nothing uses")
-                continue  # transformers makes them; the publisher's files do not have them
-            model.add(
-                _stored(weight, layer_modules(weight, layer.mixer, f"layers.{index}", names), stated, rest, times)
-            )
-    for block in range(blocks):
-        prediction.add(_prediction_block(architecture, block, names, stated, rest))
-        if model_type in _COPIED_FOR_PREDICTION:
-            for weight in outer_weights(architecture):
-                if weight.use in ("lookup", "matmul") and weight.component in ("embedding", "lm_head"):
-                    prediction.add([StoredTensors(weight.component, rest.name, 0, weight.params * rest.bits // 8)])
-    lists = [stated.kept, *(patterns for patterns, _ in stated.special)]
-    strange = [entry for patterns in lists for entry in unknown_entries(patterns, architecture.num_layers)]
-    if strange:
-        raise UnknownStorageError(
-            f"its list of modules names {brief(strange[0])}"
-            + (f" and {len(strange) - 1} more" if len(strange) > 1 else "")
-            + ", which fits no matrix that moewright counts"
-        )
-    return Published(model, prediction, source)
-
-
-def _names_prediction(stated: Scheme, num_layers: int) -> bool:
-    """Whether a list of modules names a prediction block, as lists made from the files do."""
-    entries = [entry for patterns in (stated.kept, *(each for each, _ in stated.special)) for entry in patterns.entries]
-    layers = (re.search(r"\blayers\\?\.(\d+)", entry) for entry in entries)
-    return any("mtp" in entry for entry in entries) or any(
-        layer is not None and int(layer[1]) >= num_layers for layer in layers
-    )
+        if weight.use in ("lookup", "matmul") and weight.component in ("embedding", "lm_head"):
+            yield plainly_stored(weight, stored, blocks)._replace(params=0)
 
 
 # Files that repeat embedding and head beside the prediction block: DeepSeek-V3's README_WEIGHTS.md lists
@@ -194,28 +187,3 @@ _COPIED_FOR_PREDICTION = frozenset({"deepseek_v3", "deepseek_v32", "glm4_moe"})
 # Families whose configs speak of prediction blocks that the published files do not hold: MiniMax-M2's card counts 230B,
 # which is the model without.
 _WITHOUT_PREDICTION = frozenset({"minimax_m2"})
-
-
-def _prediction_block(
-    architecture: Architecture, block: int, names: Naming, stated: Scheme, rest: TensorFormat
-) -> Iterator[StoredTensors]:
-    _, last = architecture.layer_runs()[-1]
-    for weight in mtp_weights(architecture):
-        prefixes = (f"layers.{architecture.num_layers + block}", f"mtp.layers.{block}", f"mtp.{block}")
-        modules = under_all_names(list(layer_modules(weight, last.mixer, prefix, names)) for prefix in prefixes)
-        yield from _stored(weight, modules, stated, rest, 1)
-
-
-def _stored(
-    weight: Weight[int], modules: Iterable[Module], stated: Scheme, rest: TensorFormat, times: int
-) -> Iterator[StoredTensors]:
-    """The tensors that hold a weight; what is no matrix stays in the model's dtype."""
-    if weight.use not in ("matmul", "lookup"):
-        yield StoredTensors(weight.component, rest.name, times * weight.params, times * weight.params * rest.bits // 8)
-        return
-    for module in modules:
-        for copies, own in stated.split(module):
-            stored = own or rest
-            number = times * copies
-            size = stored.matrix_bytes(module.outputs, module.inputs)
-            yield StoredTensors(weight.component, stored.name, number * module.outputs * module.inputs, number * size)

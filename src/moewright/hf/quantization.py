@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from moewright.architecture.tensor_formats import TensorFormat
+from moewright.architecture.tensor_formats import TensorFormat, UnknownStorageError
 from moewright.errors import UserError
 from moewright.hf.module_names import Kind, Module
 from moewright.hf.module_patterns import ModulePatterns
+from moewright.hf.parts import QUANTIZATION_KEYS
 from moewright.quantities import brief
-
-
-class UnknownStorageError(Exception):
-    """Why the bytes of published weights cannot be told from a config."""
 
 
 Formats = Mapping[Kind, TensorFormat | None]
@@ -130,7 +127,7 @@ def scheme(values: Mapping[str, Any], side_file: Mapping[str, Any] | None, model
     `side_file` is the content of hf_quant_config.json. Raises UnknownStorageError where a scheme is stated that is not
     understood, and UserError for values of the wrong kind.
     """
-    for key in ("quantization_config", "compression_config", "quantization"):
+    for key in QUANTIZATION_KEYS:
         stated = values.get(key)
         if stated is None:
             continue
