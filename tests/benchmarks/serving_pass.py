@@ -23,7 +23,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -236,7 +236,7 @@ def _device(text: Any) -> str:
 def _format(row: Any, name: str) -> tuple[WeightFormat, CacheDtype]:
     text = "" if row.precision != row.precision else str(row.precision).lower()
     if name.startswith("gpt-oss") and "llama.cpp" in str(row.framework):
-        return replace(WEIGHT_FORMATS["mxfp4"], rest_bytes=1), "bf16"  # its files have the rest in 8 bits
+        return WEIGHT_FORMATS["mxfp4"]._replace(rest_bytes=1), "bf16"  # its files have the rest in 8 bits
     if name.startswith("gpt-oss") and (not text or text in ("fp4", "fp8", "mxfp4")):
         return WEIGHT_FORMATS["mxfp4"], "fp8" if "trt" in str(row.framework).lower() or "tensor" in str(
             row.framework

@@ -2,7 +2,6 @@
 
 import math
 import random
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -237,7 +236,7 @@ def test_what_was_measured_stays_inside(row: Measured) -> None:
     model, hardware, layout, weights, cache, batch, position, milliseconds, name = row
     device, coefficients = load_device(hardware), serving_coefficients()
     # llama.cpp's files of gpt-oss have 8 bits for all but the experts
-    stored = replace(WEIGHT_FORMATS[weights], rest_bytes=1 if weights == "mxfp4" else 2)  # type: ignore[index]
+    stored = WEIGHT_FORMATS[weights]._replace(rest_bytes=1 if weights == "mxfp4" else 2)  # type: ignore[index]
     work = served_work(
         load_architecture(model).architecture,
         columns(*layout, batch),

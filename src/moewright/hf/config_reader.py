@@ -2,8 +2,8 @@
 accounted for."""
 
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from moewright.architecture.feed_forwards import Activation
 from moewright.architecture.mixers import Rope
@@ -57,7 +57,8 @@ HF_ACTIVATIONS: dict[Activation, str] = {
 }
 
 
-class Family(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Family:
     """One model_type. Sources: the configuration and modeling modules of transformers 5.23, and published configs."""
 
     model_type: str
@@ -66,7 +67,7 @@ class Family(NamedTuple):
     read: Callable[["Config"], Architecture]
     defaults: Mapping[str, Any]
     """What an absent key means. Sizes are not in here: without them there is no model to count."""
-    aliases: Mapping[str, str] = MappingProxyType({})
+    aliases: Mapping[str, str] = field(default_factory=dict)
     """Other spellings of a key -> the one that `read` uses."""
     neutral: tuple[str, ...] = ()
     """Known keys that change neither counts nor routing as the spec states it."""

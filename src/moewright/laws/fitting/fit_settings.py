@@ -21,6 +21,10 @@ def _without_numpy(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _tuple_of_a_list(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 PlainFloat = Annotated[float, BeforeValidator(_without_numpy)]
 Whole = Annotated[int, BeforeValidator(_without_numpy)]
 
@@ -39,7 +43,8 @@ class FitSettings(Record):
     """Column of the loss."""
     weights: str | None = None
     """Column of row weights."""
-    cluster: str | Items[str] | None = None
+    # not `Items`, which pydantic 2.9 and 2.10 do not read from a list where it is one of several kinds
+    cluster: Annotated[str | tuple[str, ...] | None, BeforeValidator(_tuple_of_a_list)] = None
     """Columns that name a configuration; None: rows that agree in every variable of the law are one."""
     fix: Mapping[str, PlainFloat] = Field(default_factory=dict)
     """Coefficients kept at values."""
