@@ -1,6 +1,7 @@
 """How long everyday commands take to start, against the bare import of the three libraries that they stand on.
 
-    python -m tests.benchmarks.startup        # eleven rounds; an argument says how many
+    python -m tests.benchmarks.startup                  # eleven rounds; an argument says how many
+    python -m tests.benchmarks.startup --instructions   # counted by valgrind, which a busy machine does not disturb
 
 Beside the bare import a small program that uses them: it takes an argument by typer, checks it as a model of pydantic,
 computes with numpy and prints a table by rich, which is what typer prints with. It imports what any such program
@@ -9,6 +10,7 @@ imports, the modules that pydantic and rich load at first use included.
 All are whole processes, run in turn. Printed are medians of wall time and of processor time, which a busy machine
 disturbs less, each with its ratio to the bare import. Beside them the same for imports alone, by `-X importtime`: the
 sum over all modules that the process loads, the least of each over the rounds; `inspect` has a bound there.
+Instructions are those of a process that imports what a command has loaded, and of the whole command.
 """
 
 import os
@@ -17,7 +19,10 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
+
+from moewright.__main__ import COLLECT_AFTER
 
 CONFIG = str(Path(__file__).parents[2] / "examples" / "configs" / "olmoe-1b-7b.json")
 PROGRAM = """
@@ -53,6 +58,7 @@ COMMANDS = {
     "predict CONFIG": [*MOEWRIGHT, "predict", CONFIG, "--train-tokens", "2T"],
     "design --help": [*MOEWRIGHT, "design", "--help"],
 }
+IMPORTING = "import gc, importlib\ngc.set_threshold({threshold})\nfor name in {names}: importlib.import_module(name)"
 ALLOWED = 1.5
 """The imports of `inspect` within this many times the bare import."""
 # Compiling our sources anew each time, where this is set, is not what a user waits for.
@@ -92,6 +98,30 @@ def main(rounds: int = 11) -> int:
     return int(not fits)
 
 
+def count_instructions() -> int:
+    """Print the instructions of imports and of whole commands, each with its ratio to the bare import."""
+    base = instructions_of(COMMANDS[BARE])
+    print(f"{BARE}: {base / 1e6:.0f} M instructions\n{'imports':>51}{'whole':>19}")
+    for name in ("inspect CONFIG", "inspect NAME"):
+        # Listed are modules too that were looked for and are not there, such as Windows'.
+        names = [each for each in import_times(COMMANDS[name]) if find_spec(each.partition(".")[0])]
+        importing = IMPORTING.format(threshold=COLLECT_AFTER, names=names)
+        counts = [instructions_of(command) for command in ([sys.executable, "-c", importing], COMMANDS[name])]
+        print(f"{name:35s}" + "".join(f"{count / 1e6:7.0f} M{count / base:7.2f} x " for count in counts))
+    return 0
+
+
+def instructions_of(command: list[str]) -> int:
+    """Instructions of a Python process once its sources are compiled; numpy on one thread, since waiting counts too."""
+    environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    counting = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", *command]
+    told = subprocess.run(counting, check=True, capture_output=True, text=True, env=environment).stderr
+    found = re.search(r"I +refs: +([\d,]+)", told)
+    assert found is not None, told
+    return int(found[1].replace(",", ""))
+
+
 def import_times(command: list[str]) -> dict[str, int]:
     """Microseconds that each module of a Python process takes, without those that it imports."""
     traced = [command[0], "-X", "importtime", *command[1:]]
@@ -101,4 +131,6 @@ def import_times(command: list[str]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--instructions"]:
+        sys.exit(count_instructions())
     sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 11))

@@ -14,7 +14,6 @@ from moewright.hf.module_patterns import ModulePatterns
 from moewright.hf.parts import QUANTIZATION_KEYS
 from moewright.quantities import brief
 
-
 Formats = Mapping[Kind, TensorFormat | None]
 
 

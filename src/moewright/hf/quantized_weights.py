@@ -1,4 +1,4 @@
-"""What the weights of a model take where its config says how they are quantised: each matrix by its name in the files."""
+"""What weights take where a config says how they are quantised: each matrix by its name in the files."""
 
 from __future__ import annotations
 
