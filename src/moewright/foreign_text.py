@@ -27,9 +27,8 @@ LONGEST_LABEL = 80
 
 # Printable to Python and yet seen by nobody: fillers and variation selectors (Unicode 16, Default_Ignorable_Code_Point,
 # as far as `str.isprintable` does not know it), and the empty pattern of Braille.
-_UNSEEN = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
+# Patterns are made where one is first needed: this module is loaded with the package.
+_UNSEEN = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 
 
 def visible(text: object) -> str:
@@ -44,7 +43,7 @@ def visible(text: object) -> str:
     found = str(text)
     if not found.isprintable():
         found = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in found)
-    return found if found.isascii() else _UNSEEN.sub(lambda each: ascii(each[0])[1:-1], found)
+    return found if found.isascii() else re.sub(_UNSEEN, lambda each: ascii(each[0])[1:-1], found)
 
 
 def shortened(text: str, most: int) -> str:
@@ -91,8 +90,8 @@ def _with_escapes(document: str, escape: Callable[[str], str]) -> str:
 
 # Characters that begin something in Markdown wherever they stand; as numbers of HTML they begin nothing, in CommonMark
 # (section 2.5), in GitHub's tables and mathematics, and in Python-Markdown with its attribute lists.
-_MARKS = re.compile(r"[\\`*\[\]{}<>&|~$#!^]|(?<![^\W_])_|_(?![^\W_])")
-_LINE_BEGINS = re.compile(r"[-+=:]|[0-9]+(?=[.)])")
+_MARKS = r"[\\`*\[\]{}<>&|~$#!^]|(?<![^\W_])_|_(?![^\W_])"
+_LINE_BEGINS = r"[-+=:]|[0-9]+(?=[.)])"
 
 
 def to_markdown(text: object) -> str:
@@ -102,8 +101,8 @@ def to_markdown(text: object) -> str:
     '&#91;a&#93;(javascript:b) &#124; &#60;i&#62;'
     """
     shown = visible(text).strip(" ")
-    shown = _MARKS.sub(lambda each: f"&#{ord(each[0])};", shown)
-    begins = _LINE_BEGINS.match(shown)
+    shown = re.sub(_MARKS, lambda each: f"&#{ord(each[0])};", shown)
+    begins = re.match(_LINE_BEGINS, shown)
     if begins is None:
         return shown
     if begins[0].isdigit():
@@ -132,8 +131,8 @@ def to_figure(text: object) -> str:
 
 
 # What spreadsheets take for a formula, in full width too, however many quotes were put before it.
-_FORMULA = re.compile("'*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
-_PLAIN_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
+_FORMULA = "'*[=+\\-@\uff1d\uff0b\uff0d\uff20]"
+_PLAIN_NUMBER = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
 
 
 def to_csv_cell(text: str) -> str:
@@ -143,7 +142,7 @@ def to_csv_cell(text: str) -> str:
     ("'=1+1", '-0.5')
     """
     shown = visible(text)
-    return f"'{shown}" if _FORMULA.match(shown) and not _PLAIN_NUMBER.fullmatch(shown) else shown
+    return f"'{shown}" if re.match(_FORMULA, shown) and not re.fullmatch(_PLAIN_NUMBER, shown) else shown
 
 
 def from_csv_cell(text: str) -> str:
@@ -152,7 +151,7 @@ def from_csv_cell(text: str) -> str:
     >>> from_csv_cell("'=1+1")
     '=1+1'
     """
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+    return text[1:] if text.startswith("'") and re.match(_FORMULA, text) else text
 
 
 def shell_words(*words: str | Path) -> str:

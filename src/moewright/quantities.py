@@ -18,7 +18,7 @@ SMALLEST, LARGEST = 1e-30, 1e36
 """Of any quantity: a hundred million times the FLOPs of the largest training runs. Products of several stay finite."""
 _LONGEST = 60
 _ROUNDS_UP = 0.99995  # 999.96B would print as 1000.0B; from here on it is 1.000T
-_QUANTITY = re.compile(
+_QUANTITY = (
     r"\s*([-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)\s*"
 )
 
@@ -34,7 +34,7 @@ def brief(value: object) -> str:
 
 def split_quantity(text: str) -> tuple[float, str]:
     """The number and the unit of a written quantity; ValueError if it is none."""
-    match = _QUANTITY.fullmatch(text)
+    match = re.fullmatch(_QUANTITY, text)
     if match is None or not any(character.isdigit() for character in match[1]):
         raise ValueError(f"{brief(text)} is not a number with a unit")
     return float(match[1].replace(",", "").replace("_", "")), match[2]

@@ -176,7 +176,7 @@ class AnyMoE(Record, Generic[N_co]):
         return total((group.top_k for group in self.groups[1:]), self.groups[0].top_k)
 
 
-def routed_width(moe: "AnyMoE[N]", hidden_size: N) -> N:  # in quotes: pydantic would make classes of it
+def routed_width(moe: "AnyMoE[N]", hidden_size: N) -> N:  # in quotes: pydantic would make four classes of it
     """Channels that a routed expert reads and writes in a model of this width."""
     latent = moe.latent_size
     return hidden_size if latent is None else latent + (latent == 0) * hidden_size
