@@ -45,7 +45,7 @@ from moewright.sweeps.running.worker import work
 from moewright.sweeps.sweep_spec import Execution
 from moewright.sweeps.trainers.command import CommandTrainer
 from moewright.sweeps.trainers.placeholders import Template
-from moewright.sweeps.trainers.trainer import trainer_of
+from moewright.sweeps.trainers.trainer_choice import trainer_of
 from tests.lab.tiny import recipe, write_tokens
 from tests.sweeps.test_scheduler import FakeExecutor
 

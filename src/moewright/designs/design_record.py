@@ -266,15 +266,18 @@ class TradeOffRow(Record):
 
     num_experts: int
     sparsity: float | None
+    """s = E/K at the granularity that is held."""
     sparsity_at_coarsest: float | None
+    """s at the coarsest experts that the space and K >= 1 allow."""
 
 
-class TradeOffRecord(Record):
+class TradeOff(Record):
     """Experts against sparsity for one pair of budgets."""
 
     ratio: float
-    """N_total / N_active, without embeddings."""
+    """r = N_total / N_active, without embeddings."""
     granularity: float
+    """g = d / d_e that is held fixed."""
     rows: Items[TradeOffRow]
 
 
@@ -285,7 +288,7 @@ class PrinciplesRecord(Record):
     slicing: PrincipleRecord | None = None
     joint: PrincipleRecord | None = None
     liew_ranking: Items[SizesRecord]
-    trade_off: TradeOffRecord
+    trade_off: TradeOff
 
 
 class SearchRecord(Record):

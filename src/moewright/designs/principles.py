@@ -16,7 +16,7 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, search_problem
 from moewright.designs.candidates import Candidates, IntColumn, columns, join
-from moewright.designs.design_record import PrincipleRecord
+from moewright.designs.design_record import PrincipleRecord, TradeOff, TradeOffRow
 from moewright.designs.groups import Groups
 from moewright.designs.preference import Preference, choose_design
 from moewright.designs.space import Space
@@ -189,23 +189,15 @@ def best_num_experts(ratio: float, granularity: float, sparsity_exponent: float,
     return conflict_scale(ratio, granularity) * (1 + sparsity_exponent / experts_exponent)
 
 
-@dataclass(frozen=True)
-class TradeOff:
-    """The table for one pair of budgets."""
-
-    ratio: float
-    """r = N_total / N_active, without embeddings."""
-    granularity: float
-    """g = d / d_e that is held fixed."""
-    rows: tuple[tuple[int, float | None, float | None], ...]
-    """(E, s at this g, s at the coarsest experts that the space and K >= 1 allow)."""
-
-
 def trade_off(ratio: float, granularity: float, space: Space) -> TradeOff:
     """The sparsity that fills both budgets, for each expert count of the space."""
     coarsest = 1 / space.most_expert_size_over_width
     rows = [
-        (experts, sparsity_at(experts, ratio, granularity), sparsity_at(experts, ratio, coarsest))
+        TradeOffRow(
+            num_experts=experts,
+            sparsity=sparsity_at(experts, ratio, granularity),
+            sparsity_at_coarsest=sparsity_at(experts, ratio, coarsest),
+        )
         for experts in sorted(space.experts)
     ]
-    return TradeOff(ratio, granularity, tuple(rows))
+    return TradeOff(ratio=ratio, granularity=granularity, rows=tuple(rows))

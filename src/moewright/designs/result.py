@@ -28,14 +28,13 @@ from moewright.designs.design_record import (
     SearchRecord,
     SizeRangesRecord,
     SizesRecord,
-    TradeOffRecord,
-    TradeOffRow,
+    TradeOff,
     UndecidedRecord,
 )
 from moewright.designs.flips import Flip, find_flips
 from moewright.designs.hearing import BEATS_BY
 from moewright.designs.preference import Choice
-from moewright.designs.principles import Principle, Principles, TradeOff, choose_by_principles, trade_off
+from moewright.designs.principles import Principle, Principles, choose_by_principles, trade_off
 from moewright.designs.ranking import BootstrapRanking
 from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices, constraint_modes, shadow_prices
 from moewright.designs.space import LayerPlan, Space
@@ -238,7 +237,7 @@ class Designs(ShownTable):
 
     def answer(self) -> DesignsRecord:
         """What `moewright design --json` prints and designs.json holds."""
-        p, t = self.principles, self.trade_off
+        p = self.principles
         return DesignsRecord(
             budgets=self.budgets,
             space=self.space,
@@ -257,14 +256,7 @@ class Designs(ShownTable):
             principles=PrinciplesRecord(
                 **{name: choice.answer() for name, choice in p.choices.items()},
                 liew_ranking=tuple(SizesRecord(**p.liew.sizes(row)) for row in range(len(p.liew))),
-                trade_off=TradeOffRecord(
-                    ratio=t.ratio,
-                    granularity=t.granularity,
-                    rows=tuple(
-                        TradeOffRow(num_experts=experts, sparsity=fixed, sparsity_at_coarsest=free)
-                        for experts, fixed, free in t.rows
-                    ),
-                ),
+                trade_off=self.trade_off,
             ),
             shadow_prices=self.shadow_prices,
             shadow_price_of=MORE,

@@ -14,7 +14,7 @@ from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.experiment import initial_weights
 from moewright.experiment.recipe import Recipe
-from moewright.experiment.run_folder import ExpectedMemory, RunFacts
+from moewright.experiment.run_folder import RunFacts
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.support import LOGIT_ROWS
 from moewright.hardware.pretraining import Parallelism, TrainingMemory, training_memory
@@ -114,9 +114,7 @@ def plan_with(recipe: Recipe, dataset: Dataset, processes: int, free_bytes: floa
         steps=recipe.total_steps,
         peak_learning_rate=peak_learning_rate(recipe),
         train_flops=training_flops(architecture, recipe.trained_tokens, recipe.sequence_length),
-        expected_memory_bytes=ExpectedMemory(
-            total=float(expected.total), **{name: float(value) for name, value in vars(expected).items()}
-        ),
+        expected_memory_bytes=expected.record(),
     )
     return RunPlan(recipe, tuple(notes), facts)
 

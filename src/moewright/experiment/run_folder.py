@@ -17,6 +17,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.experiment.provenance import Provenance
+from moewright.hardware.layout_record import TrainingMemoryRecord
 from moewright.records import Count, Items, Output, Reading, Record, SealedRecord, Sha256, Total
 
 RUN, STATUS, METRICS, CHECKPOINTS = "run.json", "status.json", "metrics.jsonl", "checkpoints"
@@ -34,17 +35,6 @@ Outcome = Literal["running", "finished", "interrupted", "diverged", "failed"]
 """What status.json says of a run: running until an attempt's end is known."""
 
 
-class ExpectedMemory(Record):
-    """Bytes on one process, the framework's own base apart; see `hardware.training_memory`."""
-
-    total: float
-    weights: float
-    gradients: float
-    optimizer: float
-    activations: float
-    logits: float
-
-
 class RunFacts(Record):
     """What a recipe comes to."""
 
@@ -57,7 +47,8 @@ class RunFacts(Record):
     peak_learning_rate: float
     train_flops: float
     """Of all steps, which are whole batches."""
-    expected_memory_bytes: ExpectedMemory
+    expected_memory_bytes: TrainingMemoryRecord
+    """On one process, the framework's own base apart."""
 
 
 class RunData(Record):

@@ -18,7 +18,6 @@ from moewright.hardware.inspection_record import (
     DeviceTrainingRecord,
     PlacementRecord,
     PrefillRecord,
-    TrainingMemoryRecord,
 )
 from moewright.hardware.layout_record import LayoutCostRecord
 from moewright.hardware.placement import Placement, distinct_experts, place
@@ -143,10 +142,7 @@ class Assessment:
                 device_hours_per_trillion_tokens=self.device_hours_per_trillion_tokens,
                 expert_parallel=self.training_expert_parallel,
                 memory_per_device_by_zero_stage={
-                    str(stage): TrainingMemoryRecord(
-                        **{name: float(value) for name, value in vars(kept).items()}, total=float(kept.total)
-                    )
-                    for stage, kept in self.training_memory.items()
+                    str(stage): kept.record() for stage, kept in self.training_memory.items()
                 },
             ),
             bills=self.bills,

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from moewright.architecture.counts import usual_sequence
 from moewright.architecture.inventory import COMPONENTS, Component
 from moewright.display import ShownTable
 from moewright.hardware.inspection import Inspection, inspect_loaded
-from moewright.hardware.inspection_record import BILLED_WORDS, BilledWork, ComparisonRecord, QuantityRecord
+from moewright.hardware.inspection_record import (
+    BILLED_WORDS,
+    BilledWork,
+    ComparedQuantity,
+    ComparisonRecord,
+    Unit,
+    Value,
+)
 from moewright.hf.loading import Loaded
 
 if TYPE_CHECKING:
     from moewright.hardware.assessment import Assessment
 
-Value = int | float | str | tuple[float, float] | None
 FLOPS = "FLOPs of a token"
 """The group of that name."""
-Unit = Literal["", "parameters", "FLOPs", "bytes", "seconds", "tokens/s", "tokens/day", "money"]
-
-
-class ComparedQuantity(NamedTuple):
-    """One quantity of all models, in their order; None where a model has none. Ranges are (low, high)."""
-
-    group: str
-    name: str
-    unit: Unit
-    values: tuple[Value, ...]
-
-    @property
-    def differs(self) -> bool:
-        """Whether the models differ in it."""
-        return any(value != self.values[0] for value in self.values)
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +36,7 @@ class InspectionComparison(ShownTable):
     def quantities(self) -> list[ComparedQuantity]:
         """All quantities of all models."""
         return [
-            ComparedQuantity(group, name, unit, tuple(read(inspection) for inspection in self.inspections))
+            ComparedQuantity(group=group, name=name, unit=unit, values=tuple(map(read, self.inspections)))
             for group, name, unit, read in _quantities(self.inspections)
         ]
 
@@ -72,10 +63,7 @@ class InspectionComparison(ShownTable):
         """What `moewright inspect A B --json` prints."""
         return ComparisonRecord(
             models=tuple(each.answer() for each in self.inspections),
-            differences=tuple(
-                QuantityRecord(group=each.group, name=each.name, unit=each.unit, values=each.values)
-                for each in self.differences()
-            ),
+            differences=tuple(self.differences()),
         )
 
     def to_dict(self) -> dict[str, Any]:

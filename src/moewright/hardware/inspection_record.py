@@ -8,7 +8,7 @@ from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import Mixer
 from moewright.architecture.spec import WeightFormatName
 from moewright.hardware.devices import Efficiency
-from moewright.hardware.layout_record import LayoutCostRecord
+from moewright.hardware.layout_record import LayoutCostRecord, TrainingMemoryRecord
 from moewright.hardware.mixture_anatomy import IntOrFloat, MoERecord
 from moewright.records import Items, Output, Pair, Record
 
@@ -17,6 +17,10 @@ BilledWork = Literal["train", "generate", "read"]
 BILLED_WORDS: dict[BilledWork, str] = {"train": "1T trained", "generate": "1M generated", "read": "1M read"}
 """By the tokens for which the field states prices (`assessment.BILLED_TOKENS`)."""
 Bottleneck = Literal["memory", "compute", "communication", "overhead"]
+Value = int | float | str | tuple[float, float] | None
+"""Of a quantity that models are compared in."""
+Unit = Literal["", "parameters", "FLOPs", "bytes", "seconds", "tokens/s", "tokens/day", "money"]
+"""Of the same."""
 
 
 class LayerRecord(Record):
@@ -98,17 +102,6 @@ class PrefillRecord(StageRecord):
     """The whole prompts of all sequences."""
 
     time_to_first_token: Pair[float]
-
-
-class TrainingMemoryRecord(Record):
-    """Bytes on one device while training."""
-
-    weights: float
-    gradients: float
-    optimizer: float
-    activations: float
-    logits: float
-    total: float
 
 
 class DeviceTrainingRecord(Record):
@@ -217,13 +210,19 @@ class InspectionRecord(Output):
     warnings: Items[str]
 
 
-class QuantityRecord(Record):
-    """One quantity in which models differ, a value for each model; ranges are [low, high]."""
+class ComparedQuantity(Record):
+    """One quantity of several models, a value for each in their order, null where one has none; ranges are
+    [low, high]."""
 
     group: str
     name: str
-    unit: str
-    values: Items[int | float | str | Pair[float] | None]
+    unit: Unit
+    values: Items[Value]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the models differ in it."""
+        return any(value != self.values[0] for value in self.values)
 
 
 class ComparisonRecord(Output):
@@ -231,4 +230,4 @@ class ComparisonRecord(Output):
 
     command: ClassVar[str] = "inspect CONFIG CONFIG"
     models: Items[InspectionRecord]
-    differences: Items[QuantityRecord]
+    differences: Items[ComparedQuantity]

@@ -18,10 +18,10 @@ from moewright.hardware.bills import Tariff
 from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.launch_flags import megatron_flags, torchtitan_settings
 from moewright.hardware.layout_record import (
-    LayoutMemoryRecord,
     LayoutPlanRecord,
     LayoutRecord,
     RefusedRecord,
+    TrainingMemoryParts,
 )
 from moewright.hardware.layout_search import (
     REFUSAL_REASONS,
@@ -184,7 +184,7 @@ def plan_training(
         record = LayoutRecord(
             **plain,
             memory_bytes_per_device=total,
-            memory=LayoutMemoryRecord(**memory),
+            memory=TrainingMemoryParts(**memory),
             fits=total <= job.usable_memory,
             step_seconds=seconds,
             components={

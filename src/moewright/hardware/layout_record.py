@@ -5,14 +5,20 @@ from typing import ClassVar
 from moewright.records import Items, Output, Pair, Record
 
 
-class LayoutMemoryRecord(Record):
-    """Bytes of the fullest device."""
+class TrainingMemoryParts(Record):
+    """Bytes on the fullest device while training; see `pretraining.TrainingMemory`."""
 
     weights: float
     gradients: float
     optimizer: float
     activations: float
     logits: float
+
+
+class TrainingMemoryRecord(TrainingMemoryParts):
+    """The same, and all of it."""
+
+    total: float
 
 
 class LayoutCostRecord(Record):
@@ -68,7 +74,7 @@ class LayoutRecord(Record):
     micro_batches: int
     """For each step."""
     memory_bytes_per_device: float
-    memory: LayoutMemoryRecord
+    memory: TrainingMemoryParts
     fits: bool
     """With a tenth kept free."""
     step_seconds: Pair[float]

@@ -24,6 +24,7 @@ from moewright.complaints import check_number
 from moewright.errors import UserError
 from moewright.hardware.activations import FP32_BYTES, NOTHING, Keeping, kept_bytes
 from moewright.hardware.devices import Hardware, load_device
+from moewright.hardware.layout_record import TrainingMemoryRecord
 from moewright.hardware.placement import place
 from moewright.records import Record, Size
 
@@ -112,6 +113,17 @@ class TrainingMemory(Generic[F]):
     def total(self) -> F:
         """All of it."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.logits
+
+    def record(self) -> TrainingMemoryRecord:
+        """Of one model, as files and answers have it."""
+        return TrainingMemoryRecord(
+            weights=float(self.weights),
+            gradients=float(self.gradients),
+            optimizer=float(self.optimizer),
+            activations=float(self.activations),
+            logits=float(self.logits),
+            total=float(self.total),
+        )
 
 
 def training_memory(

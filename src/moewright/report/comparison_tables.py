@@ -2,7 +2,8 @@
 
 from rich.table import Table
 
-from moewright.hardware.inspection_comparison import FLOPS, InspectionComparison, Unit, Value
+from moewright.hardware.inspection_comparison import FLOPS, InspectionComparison
+from moewright.hardware.inspection_record import Unit, Value
 from moewright.quantities import format_bytes, format_count
 from moewright.report.layout_tables import billed
 from moewright.report.plain_tables import bare_table

@@ -349,7 +349,9 @@ def _print_principles(console: Screen, designs: Designs) -> None:
             "cost per token counts)"
         )
     t = designs.trade_off
-    free = ", ".join(f"E {e}: {_sparsity(at_g)} | {_sparsity(coarse)}" for e, at_g, coarse in t.rows)
+    free = ", ".join(
+        f"E {row.num_experts}: {_sparsity(row.sparsity)} | {_sparsity(row.sparsity_at_coarsest)}" for row in t.rows
+    )
     console.print(
         f"sparsity E/K that fills total/active = {t.ratio:.2f}, at d/d_e = {t.granularity:.2f} | with the coarsest "
         f"experts: {free}"

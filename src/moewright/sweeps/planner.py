@@ -20,7 +20,7 @@ from moewright.sweeps.rate_tuning import TunedRate, TuningGroup, group_cells, ro
 from moewright.sweeps.settings.axes import check_run_count
 from moewright.sweeps.settings.cells import Cell, chosen_cells, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
-from moewright.sweeps.trainers.trainer import trainer_of
+from moewright.sweeps.trainers.trainer_choice import trainer_of
 
 _LOG_BYTES = 2 * 2**20  # of metrics and submitit's files; measured on runs of a few hundred steps: under 1 MB
 

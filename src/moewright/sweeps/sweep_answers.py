@@ -62,13 +62,17 @@ class SweepTotals(Record):
     """With all of them."""
 
 
-class DiskAnswer(Record):
+class DiskUse(Record):
     """Bytes that the runs which are left will take, and what is free."""
 
     kept: float
+    """When all are done."""
     peak: float
+    """At most at any time: what all keep, and the checkpoints of as many of the largest as run at once."""
     free: int
+    """Where the sweep's folder is or would be."""
     fits: bool
+    """Whether the peak is free."""
 
 
 class CalibrationAnswer(Record):
@@ -111,13 +115,17 @@ class DuplicateCell(Record):
     same_as: CellSettings
 
 
-class DriftAnswer(Record):
+class Drift(Record):
     """How far the parameters of cells are from those of the base at the same backbone, although widths are held."""
 
     what: str
+    """active, or total."""
     largest: float
+    """Relative; the largest in size."""
     settings: CellSettings
+    """Of the cell with the largest one."""
     above: int
+    """Cells beyond `preflight.WORTH_WARNING`."""
     cells: int
 
 
@@ -129,7 +137,7 @@ class DryRunAnswer(Output):
     executor: str
     jobs: int
     totals: SweepTotals
-    disk_bytes: DiskAnswer
+    disk_bytes: DiskUse
     calibration: CalibrationAnswer | None
     """null on Slurm, or where nothing is left to do."""
     runs: Items[ExpectedRun]
@@ -137,7 +145,7 @@ class DryRunAnswer(Output):
     problems: Items[InvalidCell]
     merged: int
     duplicates: Items[DuplicateCell]
-    drifts: Items[DriftAnswer]
+    drifts: Items[Drift]
     warnings: dict[str, int]
     """Of recipes, by how many cells have them."""
     forecasts: Items[Forecast]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from moewright.experiment.trainer_folder import reached_step
 from moewright.progress import progress_task
 from moewright.sweeps.foresight.calibration import Calibration, calibrate, calibration_of_finished
 from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, makespan, tasks_of
-from moewright.sweeps.foresight.preflight import Checked, Disk, Drift, check_planned_runs, disk_use, drifts
+from moewright.sweeps.foresight.preflight import Checked, check_planned_runs, disk_use, drifts
 from moewright.sweeps.foresight.run_forecasts import forecasts
 from moewright.sweeps.planner import PlannedRun, SweepPlan
 from moewright.sweeps.running.executor import MeasuringExecutor, missing_lab
@@ -23,8 +23,8 @@ from moewright.sweeps.running.submitting import check_folder
 from moewright.sweeps.running.sweep_state import SweepState
 from moewright.sweeps.running.sweeping import load_sweep, make_executor, planner_in
 from moewright.sweeps.sweep_answers import (
-    DiskAnswer,
-    DriftAnswer,
+    DiskUse,
+    Drift,
     DryRunAnswer,
     DuplicateCell,
     InvalidCell,
@@ -56,7 +56,7 @@ class DryRun(ShownTable):
     """Until all runs that are left are done, without further tuning runs."""
     most_seconds: float | None
     """With all of them."""
-    disk: Disk
+    disk: DiskUse
     drifts: tuple[Drift, ...]
     problems: tuple[tuple[PlannedRun, str], ...]
     """Runs that would fail at once, and why."""
@@ -110,7 +110,7 @@ class DryRun(ShownTable):
                 seconds=self.seconds,
                 most_seconds=self.most_seconds,
             ),
-            disk_bytes=DiskAnswer(**asdict(self.disk), fits=self.disk.fits),
+            disk_bytes=self.disk,
             calibration=None if self.calibration is None else self.calibration.answer(),
             runs=tuple(each.answer(self.keep) for each in self.runs),
             invalid=tuple(InvalidCell(settings=cell.settings, problem=str(cell.problem)) for cell in self.plan.invalid),
@@ -119,7 +119,7 @@ class DryRun(ShownTable):
             duplicates=tuple(
                 DuplicateCell(settings=cell.settings, same_as=other.settings) for cell, other in self.plan.duplicates
             ),
-            drifts=tuple(DriftAnswer(**asdict(drift)) for drift in self.drifts),
+            drifts=self.drifts,
             warnings=dict(self.warnings),
             forecasts=self.forecasts,
         )

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from moewright.data.batches import Batches
 from moewright.errors import UserError
 from moewright.experiment.planning import ValidationSets, free_local_memory, plan_with
 from moewright.sweeps.planner import PlannedRun, Planner
+from moewright.sweeps.sweep_answers import DiskUse, Drift
 
 WORTH_WARNING = 0.05
 """Relative drift of parameters, beyond which a comparison at held widths is no longer one at equal parameters."""
@@ -27,21 +27,6 @@ class Checked:
     """By text: in how many cells."""
     validation_tokens: Mapping[str, int]
     """Of one evaluation, by id."""
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How far the parameters of cells are from those of the base at the same backbone, although widths are held."""
-
-    what: str
-    """active, or total."""
-    largest: float
-    """Relative; the largest in size."""
-    settings: dict[str, Any]
-    """Of the cell with the largest one."""
-    above: int
-    """Cells beyond `WORTH_WARNING`."""
-    cells: int
 
 
 def check_planned_runs(planner: Planner, runs: Sequence[PlannedRun]) -> Checked:
@@ -81,32 +66,16 @@ def drifts(planner: Planner) -> tuple[Drift, ...]:
         if what in held and known:
             largest, settings = max(known, key=lambda each: abs(each[0]))
             above = sum(abs(drift) > WORTH_WARNING for drift, _ in known)
-            found.append(Drift(what, largest, settings, above, len(known)))
+            found.append(Drift(what=what, largest=largest, settings=settings, above=above, cells=len(known)))
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class Disk:
-    """Bytes that the runs which are left will take."""
-
-    kept: float
-    """When all are done."""
-    peak: float
-    """At most at any time: what all keep, and the checkpoints of as many of the largest as run at once."""
-    free: int
-    """Where the sweep's folder is or would be."""
-
-    @property
-    def fits(self) -> bool:
-        """Whether the peak is free."""
-        return self.peak <= self.free
-
-
-def disk_use(runs: Sequence[PlannedRun], keep: str, slots: int, out: Path) -> Disk:
+def disk_use(runs: Sequence[PlannedRun], keep: str, slots: int, out: Path) -> DiskUse:
     """Of runs that are still to be carried out; `keep`: see `Execution`."""
     kept = sum(run.kept_bytes(keep) for run in runs)
     while_running = heapq.nlargest(slots, (run.sizes["peak_disk_bytes"] - run.kept_bytes(keep) for run in runs))
-    return Disk(kept, kept + sum(while_running), _free(out))
+    peak, free = kept + sum(while_running), _free(out)
+    return DiskUse(kept=kept, peak=peak, free=free, fits=peak <= free)
 
 
 def _free(out: Path) -> int:

@@ -32,7 +32,7 @@ from moewright.sweeps.sweep_answers import InvalidCell, SweepAnswer, TunedAnswer
 from moewright.sweeps.sweep_spec import Execution, LoadedSweep
 from moewright.sweeps.trainers import LAB
 from moewright.sweeps.trainers.cell_folders import write_lab_folder
-from moewright.sweeps.trainers.trainer import trainer_of
+from moewright.sweeps.trainers.trainer_choice import trainer_of
 
 
 @dataclass(frozen=True, repr=False)

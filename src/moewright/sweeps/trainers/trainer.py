@@ -3,19 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from moewright.complaints import list_names, one_of
 from moewright.data.dataset import Dataset
-from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.trainer_folder import LossPlace
-from moewright.quantities import brief
 from moewright.records import Record
 from moewright.sweeps.sweep_spec import Execution
-from moewright.sweeps.trainers import LAB, TRAINERS
 
 
 @dataclass(frozen=True)
@@ -79,28 +74,3 @@ class Trainer(Record, ABC):
 
     def check_cells(self, recipes: Sequence[Recipe]) -> None:
         """UserError where different recipes would be the same run to it."""
-
-
-def trainer_of(stated: str | Mapping[str, Any] | None, named: str | None = None) -> Trainer | None:
-    """The trainer of a sweep; None: the lab. `stated` is the specification's `trainer`, `named` the option's name.
-
-    UserError for an unknown one, for settings that it does not have, and for an option that would leave settings of
-    another trainer unused.
-    """
-    settings = {"kind": stated} if isinstance(stated, str) else dict(stated or {})
-    known = (LAB, *TRAINERS)
-    kind = settings.pop("kind", None)
-    if kind is None and settings:
-        raise UserError(f"trainer: kind is missing; give one of {list_names(known)}")
-    if named is not None and kind not in (None, named):
-        if settings:
-            raise UserError(f"trainer: the specification has settings of {brief(kind)}; leave --trainer out, or them")
-        kind = named
-    kind = kind if named is None else named
-    if kind is None or kind == LAB:
-        if settings:
-            raise UserError(f"trainer: the lab has no settings here, found {brief(next(iter(settings)))}")
-        return None
-    module, name = TRAINERS[one_of(kind, "trainer", known)].split(".")
-    made: type[Trainer] = getattr(import_module(f"{__package__}.{module}"), name)
-    return made.from_dict(settings, "trainer")

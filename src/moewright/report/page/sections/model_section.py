@@ -8,7 +8,8 @@ from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
 from moewright.foreign_text import shell_words, to_html, to_json
 from moewright.hardware.inspection import Inspection, inspect_loaded
-from moewright.hardware.inspection_comparison import ComparedQuantity, InspectionComparison, Value, compare_loaded
+from moewright.hardware.inspection_comparison import InspectionComparison, compare_loaded
+from moewright.hardware.inspection_record import ComparedQuantity, Value
 from moewright.hf.config import to_config
 from moewright.plain_values import dump_yaml
 from moewright.quantities import format_bytes, format_count
