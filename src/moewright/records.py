@@ -42,6 +42,14 @@ Pair = Annotated[tuple[T, T], Field(strict=False)]
 """Two values, such as [low, high]."""
 
 
+def _tuple_of_a_list(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+LISTS_AS_TUPLES = BeforeValidator(_tuple_of_a_list)
+"""For a field whose tuple is one of several kinds: there pydantic 2.9 and 2.10 read no list as `Items` or `Pair`."""
+
+
 def _none_if_not_finite(value: Any) -> Any:
     return None if isinstance(value, float) and value - value != 0 else value
 

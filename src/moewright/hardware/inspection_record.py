@@ -1,6 +1,6 @@
 """What `moewright inspect` prints as JSON. Bytes, seconds and FLOPs; ranges are [low, high]."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from moewright.architecture.cache import LatentCache, WindowCache
 from moewright.architecture.feed_forwards import FeedForward
@@ -10,7 +10,7 @@ from moewright.architecture.spec import WeightFormatName
 from moewright.hardware.devices import Efficiency
 from moewright.hardware.layout_record import LayoutCostRecord, TrainingMemoryRecord
 from moewright.hardware.mixture_anatomy import IntOrFloat, MoERecord
-from moewright.records import Items, Output, Pair, Record
+from moewright.records import LISTS_AS_TUPLES, Items, Output, Pair, Record
 
 ByComponent = dict[Component, int]
 BilledWork = Literal["train", "generate", "read"]
@@ -217,7 +217,7 @@ class ComparedQuantity(Record):
     group: str
     name: str
     unit: Unit
-    values: Items[Value]
+    values: Items[Annotated[Value, LISTS_AS_TUPLES]]
 
     @property
     def differs(self) -> bool:

@@ -10,7 +10,7 @@ from moewright.complaints import check_names
 from moewright.errors import UserError
 from moewright.laws.form import check_sign
 from moewright.laws.law import LossForm
-from moewright.records import Items, Pair, Record
+from moewright.records import LISTS_AS_TUPLES, Items, Pair, Record
 
 DEFAULT_OBJECTIVE = "robust_log"
 MOST_REPLICATES = 20_000
@@ -19,10 +19,6 @@ MOST_STARTS = 100_000
 
 def _without_numpy(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _tuple_of_a_list(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 PlainFloat = Annotated[float, BeforeValidator(_without_numpy)]
@@ -43,8 +39,7 @@ class FitSettings(Record):
     """Column of the loss."""
     weights: str | None = None
     """Column of row weights."""
-    # not `Items`, which pydantic 2.9 and 2.10 do not read from a list where it is one of several kinds
-    cluster: Annotated[str | tuple[str, ...] | None, BeforeValidator(_tuple_of_a_list)] = None
+    cluster: Annotated[str | tuple[str, ...] | None, LISTS_AS_TUPLES] = None
     """Columns that name a configuration; None: rows that agree in every variable of the law are one."""
     fix: Mapping[str, PlainFloat] = Field(default_factory=dict)
     """Coefficients kept at values."""
