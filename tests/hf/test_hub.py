@@ -15,7 +15,7 @@ from moewright.hf.hub import hub_id
 from tests.docs.pages import ROOT
 from tests.hf.hub_server import COMMIT, GATED, HubStandIn, hub
 
-pytest.importorskip("huggingface_hub", reason="needs the extra hub")
+pytest.importorskip("huggingface_hub", minversion="1.0", reason="needs the extra hub")
 
 CONFIG = {
     "model_type": "mixtral",
@@ -82,8 +82,9 @@ def asked(home: Path, endpoint: str, *models: str, **environment: str) -> list[A
     script = (
         "import json, sys, moewright\n"
         "if 'BARE' in sys.argv: sys.modules['huggingface_hub'] = None\n"
+        "if 'OLD' in sys.argv: __import__('huggingface_hub').__version__ = '0.36.2'\n"
         "for model in sys.argv[1:]:\n"
-        "    if model == 'BARE': continue\n"
+        "    if model in ('BARE', 'OLD'): continue\n"
         "    try: print(json.dumps(moewright.inspect(model).to_dict()))\n"
         "    except moewright.UserError as error: print(json.dumps(str(error)))\n"
     )
@@ -150,6 +151,15 @@ def test_without_the_extra(tmp_path: Path) -> None:
     assert line == (
         "maker/Small: no such file; to look for it on Hugging Face's hub install huggingface_hub: "
         'pip install "moewright[hub]"'
+    )
+
+
+def test_with_an_older_client(tmp_path: Path) -> None:
+    """As other packages bring it, such as old tokenizers."""
+    (line,) = asked(tmp_path, "", "OLD", "maker/Small")
+    assert line == (
+        "maker/Small: no such file; to look for it on Hugging Face's hub, huggingface_hub must be 1.0 or newer, and is "
+        '0.36.2: pip install "moewright[hub]"'
     )
 
 

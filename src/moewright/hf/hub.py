@@ -46,6 +46,10 @@ def hub_id(text: str) -> tuple[str, str | None] | None:
     return None if found is None else (found[1], found[2])
 
 
+OLDEST_CLIENT = 1
+"""Major version of huggingface_hub: its HTTP library changed with it. Old tokenizers bring an older one."""
+
+
 def ask_hub(repository: str, revision: str | None = None) -> HubModel:
     """Fetch a model's small files, or take them from the cache where the hub cannot be reached.
 
@@ -53,12 +57,17 @@ def ask_hub(repository: str, revision: str | None = None) -> HubModel:
     nothing in the cache.
     """
     try:
-        from huggingface_hub import HfApi, errors
+        from huggingface_hub import HfApi, __version__, errors
     except ModuleNotFoundError:
         raise UserError(
             f"{repository}: no such file; to look for it on Hugging Face's hub install huggingface_hub: "
             'pip install "moewright[hub]"'
         ) from None
+    if int(__version__.partition(".")[0]) < OLDEST_CLIENT:
+        raise UserError(
+            f"{repository}: no such file; to look for it on Hugging Face's hub, huggingface_hub must be {OLDEST_CLIENT}.0 "
+            f'or newer, and is {__version__}: pip install "moewright[hub]"'
+        )
     named = repository if revision is None else f"{repository}@{revision}"
     try:
         info = HfApi().model_info(repository, revision=revision, timeout=20)

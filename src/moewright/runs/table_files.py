@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,19 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
+@cache
+def _exactly() -> dict[str, Any]:
+    """What makes pandas read the float64 nearest to a decimal: nothing in 3.1; 2.2 misses one in five by a bit."""
+    read = pd.read_csv(io.StringIO("n\n2.7182818284590455"))["n"][0]
+    return {} if read == 2.7182818284590455 else {"float_precision": "round_trip"}
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     text = read_text(path, LARGEST_TABLE_FILE).removeprefix("\ufeff")
     if (nul := text.find("\0")) >= 0:
         raise UserError(f"{path}: line {_line(text, nul)}: a NUL byte; such a file is binary or damaged")
     _check_rows(text, str(path))
-    return _mapped(pd.read_csv(io.StringIO(text), low_memory=False), from_csv_cell)
+    return _mapped(pd.read_csv(io.StringIO(text), low_memory=False, **_exactly()), from_csv_cell)
 
 
 def _mapped(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
