@@ -19,7 +19,7 @@ from moewright.hardware.inspection_record import (
     PlacementRecord,
     PrefillRecord,
 )
-from moewright.hardware.layout_record import LayoutCostRecord
+from moewright.hardware.layout_record import BillRecord
 from moewright.hardware.placement import Placement, distinct_experts, place
 from moewright.hardware.pretraining import (
     MODEL_FLOPS_UTILISATION,
@@ -80,7 +80,7 @@ class Assessment:
     training_memory: dict[int, TrainingMemory[float]]
     """By ZeRO stage, over all devices data-parallel, one sequence of `context` tokens on each."""
     training_expert_parallel: int
-    bills: dict[BilledWork, LayoutCostRecord] | None
+    bills: dict[BilledWork, BillRecord] | None
     """Where a price was given: what so many tokens (`BILLED_TOKENS`) take."""
 
     @property

@@ -12,7 +12,7 @@ from typing import Literal
 from moewright.complaints import check_number, named_texts
 from moewright.errors import UserError
 from moewright.hardware.devices import Device, load_device
-from moewright.hardware.layout_record import LayoutCostRecord
+from moewright.hardware.layout_record import BillRecord
 from moewright.quantities import parse_count
 
 # Drawn of the board power. High: Llama 3.1's model card counts the whole of it for its training. Low: assumed;
@@ -43,7 +43,7 @@ class Tariff:
 
     def bill(
         self, kind: Literal["train", "serve"], tokens: float, tokens_per_second_per_device: tuple[float, float]
-    ) -> LayoutCostRecord:
+    ) -> BillRecord:
         """For so many tokens at (low, high) tokens a second of each device."""
         slow, fast = tokens_per_second_per_device
         hours = (tokens / fast / 3600, tokens / slow / 3600)
@@ -52,7 +52,7 @@ class Tariff:
         if watts is not None:
             low, high = DRAWN[kind]
             energy = (hours[0] * watts / 1000 * low, hours[1] * watts / 1000 * high)
-        return LayoutCostRecord(
+        return BillRecord(
             device_hours=hours,
             money=_times(hours, self.hourly),
             energy_kwh=energy,
@@ -81,11 +81,11 @@ def _times(pair: tuple[float, float] | None, price: float | None) -> tuple[float
     return None if pair is None or price is None else (pair[0] * price, pair[1] * price)
 
 
-def together(one: LayoutCostRecord, other: LayoutCostRecord) -> LayoutCostRecord:
+def together(one: BillRecord, other: BillRecord) -> BillRecord:
     """Both bills in one."""
 
     def added(name: str) -> tuple[float, float] | None:
         first, second = getattr(one, name), getattr(other, name)
         return None if first is None or second is None else (first[0] + second[0], first[1] + second[1])
 
-    return LayoutCostRecord(**{name: added(name) for name in LayoutCostRecord.model_fields})  # type: ignore[arg-type]
+    return BillRecord(**{name: added(name) for name in BillRecord.model_fields})  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from moewright.architecture.inventory import Component
 from moewright.architecture.mixers import Mixer
 from moewright.architecture.spec import WeightFormatName
 from moewright.hardware.devices import Efficiency
-from moewright.hardware.layout_record import LayoutCostRecord, TrainingMemoryRecord
+from moewright.hardware.layout_record import BillRecord, TrainingMemoryRecord
 from moewright.hardware.mixture_anatomy import IntOrFloat, MoERecord
 from moewright.records import LISTS_AS_TUPLES, Items, Output, Pair, Record
 
@@ -132,7 +132,7 @@ class AssessmentRecord(Record):
     decode: DecodeRecord
     prefill: PrefillRecord
     training: DeviceTrainingRecord
-    bills: dict[BilledWork, LayoutCostRecord] | None
+    bills: dict[BilledWork, BillRecord] | None
     """What 1T tokens of training, 1M generated and 1M of prompts take; null without a price."""
 
 

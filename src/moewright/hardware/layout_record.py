@@ -21,7 +21,7 @@ class TrainingMemoryRecord(TrainingMemoryParts):
     total: float
 
 
-class LayoutCostRecord(Record):
+class BillRecord(Record):
     """What so many tokens take: a bill."""
 
     device_hours: Pair[float]
@@ -46,8 +46,8 @@ class LifetimeRecord(Record):
     """As `plan --serve --layout` takes it: of those that fit, the one with most tokens for each device."""
     batch: int
     """Sequences under way in an instance."""
-    serving: LayoutCostRecord
-    together: LayoutCostRecord | None
+    serving: BillRecord
+    together: BillRecord | None
     """With the training of the first layout; null where no training tokens were given."""
 
 
@@ -83,7 +83,7 @@ class LayoutRecord(Record):
     tokens_per_second_per_device: Pair[float]
     mfu: Pair[float]
     """3 x forward FLOPs over the device's bf16 peak."""
-    cost: LayoutCostRecord | None
+    cost: BillRecord | None
     """Null where no training tokens were given."""
     megatron: Items[str]
     """Flags of Megatron-LM."""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from moewright.hardware.layout_record import LayoutCostRecord, RefusedRecord
+from moewright.hardware.layout_record import BillRecord, RefusedRecord
 from moewright.records import Items, Output, Pair, Record
 
 
@@ -50,7 +50,7 @@ class ServingLayoutRecord(Record):
     """Generated, over all devices."""
     mfu: Pair[float]
     """Forward FLOPs of the generated tokens over the device's bf16 peak."""
-    cost: LayoutCostRecord | None
+    cost: BillRecord | None
     """Of the tokens that are served; null where none were given."""
     vllm: Items[str]
     """Flags of `vllm serve`."""

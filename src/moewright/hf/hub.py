@@ -65,8 +65,8 @@ def ask_hub(repository: str, revision: str | None = None) -> HubModel:
         ) from None
     if int(__version__.partition(".")[0]) < OLDEST_CLIENT:
         raise UserError(
-            f"{repository}: no such file; to look for it on Hugging Face's hub, huggingface_hub must be {OLDEST_CLIENT}.0 "
-            f'or newer, and is {__version__}: pip install "moewright[hub]"'
+            f"{repository}: no such file; to look for it on Hugging Face's hub, huggingface_hub must be "
+            f'{OLDEST_CLIENT}.0 or newer, and is {__version__}: pip install "moewright[hub]"'
         )
     named = repository if revision is None else f"{repository}@{revision}"
     try:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from moewright.hardware.assessment import Assessment, LowHigh, StageTime
 from moewright.hardware.inspection_record import BILLED_WORDS
-from moewright.hardware.layout_record import LayoutCostRecord
+from moewright.hardware.layout_record import BillRecord
 from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
 from moewright.quantities import format_bytes, format_count
 from moewright.report.layout_tables import billed, print_bill
@@ -85,7 +85,7 @@ def _bills_in_short(found: Assessment) -> list[tuple[str, str]]:
     return kept
 
 
-def _bills(found: Assessment) -> list[tuple[str, LayoutCostRecord]]:
+def _bills(found: Assessment) -> list[tuple[str, BillRecord]]:
     return [(BILLED_WORDS[work], cost) for work, cost in (found.bills or {}).items()]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from moewright.hardware.layout_plan import LayoutPlan, layout_text
-from moewright.hardware.layout_record import LayoutCostRecord, LayoutPlanRecord, LayoutRecord
+from moewright.hardware.layout_record import BillRecord, LayoutPlanRecord, LayoutRecord
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
 from moewright.quantities import format_bytes, format_count
 from moewright.report.plain_tables import bare_table, number_table
@@ -127,7 +127,7 @@ def billed(value: float, digits: int = 3) -> str:
     return f"{value:.0f}" if value >= 10**digits else f"{value:.{digits}g}"
 
 
-def print_bill(console: Screen, what: str, cost: LayoutCostRecord) -> None:
+def print_bill(console: Screen, what: str, cost: BillRecord) -> None:
     """A line with device-hours, and what they cost where that is known."""
 
     def pair(values: tuple[float, float] | None, said: str) -> str:
