@@ -29,6 +29,8 @@ _LONGEST_LIST, _LONGEST_NAME = 240, 60
 
 def near_name(name: str, known: Iterable[str], likeness: float = NEAR) -> str | None:
     """The known name that is most like this one, whatever the case, dashes and blanks; None if none is."""
+    if len(name) > _LONGEST_GIVEN:  # comparing takes time by the square of letters
+        return None
     written = {_letters(other): other for other in reversed(list(known))}
     near = difflib.get_close_matches(_letters(name), written, n=1, cutoff=likeness)
     return written[near[0]] if near else None

@@ -274,3 +274,12 @@ def test_what_transformers_does_not_build_is_refused_without(config: dict[str, A
     with pytest.raises(UserError) as refusal:
         load_architecture(config)
     assert "builds" not in str(refusal.value)
+
+
+def test_a_key_of_millions_of_letters_is_a_short_line(tmp_path: Path) -> None:
+    """It was compared with every known key by difflib, for seconds, and printed whole."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**valid_config("mixtral", 0), "x" * 3_000_000: 1}))
+    found = moewright.inspect(path)
+    assert any("unknown key xxx" in warning for warning in found.warnings)
+    assert max(map(len, found.warnings)) < 2000

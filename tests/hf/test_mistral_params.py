@@ -9,6 +9,7 @@ import pytest
 import moewright
 from moewright import UserError
 from moewright.hf.mistral_params import config_of_params
+from tests.hf import oracle
 
 SEVEN: dict[str, Any] = {
     "dim": 4096,
@@ -26,6 +27,80 @@ EIGHT = {**SEVEN, "sliding_window": None, "moe": {"num_experts_per_tok": 2, "num
 """Mixtral 8x7B."""
 NEMO = {**SEVEN, "dim": 5120, "n_layers": 40, "sliding_window": None, "vocab_size": 131072, "rope_theta": 1e6}
 """Mistral Nemo: 32 heads of 128 beside a width of 5,120."""
+
+YARN = {"alpha": 1, "apply_scale": False, "beta": 32, "factor": 36, "original_max_position_embeddings": 8192}
+LARGE: dict[str, Any] = {
+    "dim": 7168,
+    "n_layers": 61,
+    "head_dim": 192,
+    "hidden_dim": 16384,
+    "n_heads": 128,
+    "n_kv_heads": 128,
+    "vocab_size": 131072,
+    "norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "tied_embeddings": False,
+    "max_position_embeddings": 294912,
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "llama_4_scaling": {"beta": 0.1, "original_max_position_embeddings": 8192},
+    "yarn": YARN,
+    "moe": {
+        "num_experts": 128,
+        "num_experts_per_tok": 4,
+        "expert_hidden_dim": 4096,
+        "num_shared_experts": 1,
+        "first_k_dense_replace": 3,
+        "route_every_n": 1,
+        "expert_parallel": 1,
+        "expert_model_parallel": 1,
+        "routed_scale": 1.0,
+        "num_expert_groups": 1,
+        "num_expert_groups_per_tok": 1,
+    },
+}
+"""Mistral Large 3, without its vision encoder."""
+SMALL_LARGE = {
+    **LARGE,
+    "dim": 256,
+    "n_layers": 3,
+    "hidden_dim": 256,
+    "n_heads": 2,
+    "n_kv_heads": 2,
+    "vocab_size": 512,
+    "head_dim": 128,
+    "q_lora_rank": 128,
+    "kv_lora_rank": 128,
+    "qk_nope_head_dim": 64,
+    "moe": {
+        **LARGE["moe"],
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "expert_hidden_dim": 96,
+        "num_shared_experts": 2,
+    },
+}
+MINISTRAL = {**SEVEN, "yarn": {**YARN, "factor": 16.0}, "tied_embeddings": True, "sliding_window": None}
+FP8 = {"qformat_weight": "fp8_e4m3", "qscheme_act": "TENSOR"}
+
+
+def test_mistral_large_3() -> None:
+    """Announced as 673B with 39B active, without the 2.5B of its vision encoder."""
+    found = moewright.inspect({**LARGE, "vision_encoder": {"hidden_size": 1664}})
+    assert found.total_params == pytest.approx(673e9, rel=0.002)
+    assert found.active_params == pytest.approx(39e9, rel=0.03)
+    assert found.to_dict()["published_weights_bytes"] is None
+
+
+@pytest.mark.parametrize("change", [{"quantization": FP8}, {"quantization_config": {"quant_method": "fp8"}}])
+def test_quantised_weights_in_mistrals_words(change: dict[str, Any]) -> None:
+    """Files name no dtype for the rest, so nothing is stated; with one it is fp8."""
+    assert moewright.inspect({**MINISTRAL, **change}).published.total_bytes is None
+    found = moewright.inspect({**MINISTRAL, **change, "dtype": "bfloat16"})
+    assert found.published.dtype == "fp8"
 
 
 @pytest.mark.parametrize(
@@ -45,15 +120,14 @@ def test_published_totals(params: dict[str, Any], total: int, name: str | None, 
         assert found["active_params"] == said["active_params"]
 
 
-@pytest.mark.parametrize("params", [SEVEN, EIGHT, NEMO, {**EIGHT, "max_seq_len": 65536, "tied_embeddings": True}])
+@pytest.mark.parametrize(
+    "params",
+    [SEVEN, EIGHT, NEMO, {**EIGHT, "max_seq_len": 65536, "tied_embeddings": True}, LARGE, SMALL_LARGE, MINISTRAL],
+)
 def test_transformers_builds_as_many(params: dict[str, Any]) -> None:
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
     config, _ = config_of_params(params)
-    made = transformers.AutoConfig.for_model(**config)
-    with torch.device("meta"):
-        module = transformers.AutoModelForCausalLM.from_config(made)
-    assert moewright.inspect(params).total_params == sum(each.numel() for each in module.parameters())
+    module = oracle.build(config["model_type"], {key: value for key, value in config.items() if key != "model_type"})
+    assert moewright.inspect(params).total_params == oracle.count(module)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +138,16 @@ def test_transformers_builds_as_many(params: dict[str, Any]) -> None:
         ({"model_type": "mamba"}, "model_type: 'mamba' of a params.json is not read"),
         ({"moe": 8}, "moe: expected a mapping"),
         ({"moe": {"num_experts": 8}}, "moe.num_experts_per_tok: missing"),
-        ({"moe": {**EIGHT["moe"], "num_shared_experts": 1}}, "moe.num_shared_experts: is not understood"),
+        ({"moe": {**EIGHT["moe"], "num_shared_experts": 1}}, "moe.expert_hidden_dim: missing"),
+        ({"moe": LARGE["moe"]}, "kv_lora_rank: missing"),
+        ({**LARGE, "moe": {**LARGE["moe"], "route_every_n": 2}}, "moe.route_every_n: only 1"),
+        ({**LARGE, "moe": {**LARGE["moe"], "num_expert_group": 2}}, "did you mean num_expert_groups"),
+        ({**LARGE, "moe": None}, "q_lora_rank: is understood in a params.json with shared experts only"),
+        ({"yarn": {"factor": 2, "slope": 1}}, "yarn.slope: is not understood"),
+        ({"yarn": 3}, "yarn: expected a mapping"),
+        ({"quantization": {"qformat_weight": "int3"}}, "quantization.qformat_weight: only fp8_e4m3"),
+        ({"quantization": {**FP8, "group": 3}}, "quantization.group: is not understood"),
+        ({"quantization": FP8, "quantization_config": {"quant_method": "fp8"}}, "quantization: stands beside"),
         ({"lora": {"rank": 64}}, "lora: is not understood"),
     ],
 )

@@ -220,10 +220,9 @@ def test_fp8_as_transformers_lays_it_out(family: str) -> None:
 WRITTEN = [
     json.loads(line) for line in Path(__file__).with_name("written_by_tools.jsonl").read_text("utf-8").splitlines()
 ]
-LEFT_OUT = {
-    **dict.fromkeys(("bitsandbytes nf4", "bitsandbytes nf4 twice"), "the length of its JSON, which follows the sizes"),
-    **dict.fromkeys(("W4A16", "W4A16_ASYM", "W8A16"), "weight_shape, whose type differs by version"),
-}
+LEFT_OUT = dict.fromkeys(
+    ("bitsandbytes nf4", "bitsandbytes nf4 twice"), "the length of its JSON, which follows the sizes"
+)
 
 
 @pytest.mark.parametrize("line", WRITTEN, ids=lambda line: f"{line['kind']} {line['family']}")
@@ -232,14 +231,19 @@ def test_bytes_of_small_checkpoints_that_tools_wrote(line: dict[str, Any], tmp_p
     (tmp_path / "config.json").write_text(json.dumps(line["config"]))
     if line["side"] is not None:
         (tmp_path / "hf_quant_config.json").write_text(json.dumps(line["side"]))
-    left_out = LEFT_OUT.keys() & {line["kind"], line["kind"].rpartition(" ")[2]}
-    assert published(tmp_path).total_bytes == pytest.approx(line["bytes"], rel=0.0003 if left_out else 0)
+    found = published(tmp_path)
+    if line["tool"].startswith("amd-quark") and line["family"] == "qwen3_moe":  # left the experts in bf16
+        assert found.total_bytes is None
+        assert "experts" in found.notes[0]
+    else:
+        assert found.total_bytes == pytest.approx(line["bytes"], rel=0.0003 if line["kind"] in LEFT_OUT else 0)
 
 
 def test_tools_of_every_kind_are_there() -> None:
-    assert len(WRITTEN) > 30
+    assert len(WRITTEN) > 45
     tools = {line["tool"].partition(" ")[0] for line in WRITTEN}
     assert tools >= {"auto-round", "bitsandbytes", "compressed-tensors", "mlx-lm", "nvidia-modelopt", "torchao"}
+    assert tools >= {"amd-quark", "autoawq", "gptqmodel", "hqq"}
 
 
 SMALL = {

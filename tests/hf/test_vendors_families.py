@@ -204,3 +204,57 @@ def test_published_sizes_of_vendors_own(values: dict[str, Any], total: float, ac
     assert found.total_params == pytest.approx(total, rel=0.01)
     if active is not None:
         assert found.active_params == pytest.approx(active, rel=0.02)
+
+
+def test_the_thinker_of_an_omni_model() -> None:
+    """Qwen3-Omni-30B-A3B: what thinks is Qwen3-30B-A3B with another vocabulary, beside a talker and towers."""
+    text = {
+        "model_type": "qwen3_omni_moe_text",
+        "hidden_size": 2048,
+        "intermediate_size": 768,
+        "vocab_size": 152064,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "head_dim": 128,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": 768,
+        "norm_topk_prob": True,
+    }
+    thinker = {"model_type": "qwen3_omni_moe_thinker", "text_config": text, "audio_config": {}, "dtype": "bfloat16"}
+    config = {"model_type": "qwen3_omni_moe", "thinker_config": thinker, "talker_config": {"vocab_size": 3072}}
+    found = moewright.inspect(config)
+    assert found.total_params == 30_532_122_624 + 2 * (152_064 - 151_936) * 2048
+    assert found.published.total_bytes == 2 * found.total_params
+    assert any("talker_config" in warning for warning in found.warnings)
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128], "surprise": 3}
+    assert moewright.inspect({**config, "quantization_config": fp8}).published.total_bytes is None
+
+
+def test_hunyuan_large_reads_every_second_layer_s_keys_again() -> None:
+    """arXiv 2411.02265: 389B with 52B active, and 64 layers of which every second has keys and values."""
+    config = {
+        "model_type": "hunyuan",
+        "hidden_size": 6400,
+        "intermediate_size": 18304,
+        "vocab_size": 128512,
+        "num_hidden_layers": 64,
+        "num_attention_heads": 80,
+        "num_key_value_heads": 8,
+        "attention_head_dim": 80,
+        "num_experts": 16,
+        "moe_topk": 1,
+        "num_shared_expert": 1,
+        "use_mixed_mlp_moe": True,
+        "use_qk_norm": True,
+        "use_cla": True,
+        "cla_share_factor": 2,
+        "tie_word_embeddings": True,
+    }
+    found = moewright.inspect(config)
+    assert found.total_params == pytest.approx(389e9, rel=0.002)
+    assert found.active_params == pytest.approx(52e9, rel=0.02)
+    assert found.kv_bytes_per_token["latent"] == 32 * 2 * 8 * 80 * 2
+    without = moewright.inspect(config | {"use_cla": False})
+    assert without.total_params - found.total_params == 32 * (2 * 6400 * 8 * 80 + 80)

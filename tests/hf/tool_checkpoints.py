@@ -176,6 +176,66 @@ for each in ("fp8", "ptpc_fp8", "mxfp4", "int8"):
     quark(each)
 
 
+def gptqmodel(settings: dict[str, Any]) -> None:
+    """GPTQModel without calibration: rounding to the nearest, in the files that GPTQ has."""
+
+    def write(model: str, out: Path) -> None:
+        package = import_module("gptqmodel")
+        loader = package.GPTQModel.load(model, package.QuantizeConfig(bits=4, group_size=64, **settings), device="cpu")
+        loader.quantize(["1 2 3 4 5 6 7 8 9 10 11 12"] * 8, batch_size=1)
+        loader.save(str(out))
+
+    WRITERS["gptqmodel unsymmetric" if settings else "gptqmodel"] = ("gptqmodel", write)
+
+
+for chosen in ({}, {"sym": False}):
+    gptqmodel(chosen)
+
+
+def packed_by_hand(kind: str, tool: str, pack: Callable[[torch.nn.Linear], torch.nn.Module], said: Any) -> None:
+    """A tool's own linear layer in place of each of a dense model's, for tools that no longer load whole models."""
+
+    def write(model: str, out: Path) -> None:
+        module = loaded(model).half()
+        for name, each in list(module.named_modules()):
+            if isinstance(each, torch.nn.Linear) and name != "lm_head":
+                parent, _, last = name.rpartition(".")
+                setattr(module.get_submodule(parent), last, pack(each))
+        state = {key: value.contiguous() for key, value in module.state_dict().items() if torch.is_tensor(value)}
+        import_module("safetensors.torch").save_file(state, out / "model.safetensors")
+        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+        (out / "config.json").write_text(json.dumps(config | {"dtype": "float16", "quantization_config": said}))
+
+    WRITERS[kind] = (tool, write)
+
+
+def awq_linear(linear: torch.nn.Linear) -> torch.nn.Module:
+    """AutoAWQ's, with scales and zero points of one."""
+    scales = torch.ones(linear.in_features // 64, linear.out_features, dtype=torch.float16)
+    made: torch.nn.Module = import_module("awq.modules.linear.gemm").WQLinear_GEMM.from_linear(
+        linear, 4, 64, scales=scales, zeros=scales
+    )
+    return made
+
+
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "zero_point": True}
+packed_by_hand("autoawq", "autoawq", awq_linear, AWQ | {"modules_to_not_convert": None})
+
+
+def hqq_linear(linear: torch.nn.Linear) -> torch.nn.Module:
+    """hqq's, by its own settings."""
+    package = import_module("hqq.core.quantize")
+    made: torch.nn.Module = package.HQQLinear(
+        linear, package.BaseQuantizeConfig(nbits=4, group_size=64, axis=1), compute_dtype=torch.float16, device="cpu"
+    )
+    return made
+
+
+HQQ_WEIGHTS = {"nbits": 4, "channel_wise": True, "group_size": 64, "optimize": True, "round_zero": True, "axis": 1}
+HQQ = {"weight_quant_params": HQQ_WEIGHTS, "scale_quant_params": None, "zero_quant_params": None, "offload_meta": False}
+packed_by_hand("hqq", "hqq", hqq_linear, {"quant_method": "hqq", "quant_config": HQQ, "skip_modules": ["lm_head"]})
+
+
 def source(family: str, folder: Path) -> str:
     """The unquantised model of a family, with a tokenizer of numbers."""
     path = folder / family
@@ -217,7 +277,7 @@ if __name__ == "__main__":
     for kind in given.kinds or WRITERS:
         tool, write = WRITERS[kind]
         # compressed-tensors leaves the experts of transformers 5 as they are; those who publish split them before
-        for family in ("llama",) if tool == "compressed-tensors" else MODELS:
+        for family in ("llama",) if tool in ("compressed-tensors", "autoawq", "hqq") else MODELS:
             folder = given.out / f"{kind} {family}".replace(" ", "-")
             shutil.rmtree(folder, ignore_errors=True)
             model = source(family, given.out)

@@ -1,4 +1,4 @@
-"""The types of tensors in GGUF files, and the mixtures of them that llama.cpp's quantiser makes."""
+"""The types of tensors in GGUF files."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from moewright.hf.config_reader import Config, Family
 from moewright.hf.families import BY_CLASS, EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import config_of_params, is_mistral_params
-from moewright.hf.parts import QUANTIZATION_KEYS
+from moewright.hf.parts import QUANTIZATION_KEYS, speaks_of_storage
 from moewright.plain_values import kind_of
 from moewright.quantities import brief
 
@@ -35,6 +35,7 @@ STORAGE_KEYS = (
     "transformers_version",
 )
 """What a config says of how weights are stored; a wrapper says it for the language model in it too."""
+_SPEAKERS = ("talker_config", "code2wav_config", "token2wav_config")
 _TOWER_WORDS = ("vision", "visual", "audio", "image", "video", "speech", "talker", "mm_")
 
 
@@ -176,7 +177,14 @@ def config_path(path: Path) -> Path:
 
 def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The language model's part of a config that may wrap it in vision or audio towers."""
-    model_type = values.get("model_type")
+    model_type, thinker = values.get("model_type"), values.get("thinker_config")
+    if isinstance(thinker, dict):  # Qwen's omni models: what thinks has a wrapper of its own
+        said = {k: v for k, v in values.items() if k in STORAGE_KEYS or speaks_of_storage(k)}
+        inner, notes = _language_model({**said, **thinker})
+        return inner, [
+            f"thinker_config only: {', '.join(k for k in values if k.endswith(_SPEAKERS))} not counted",
+            *notes,
+        ]
     key = next((k for k in ("text_config", "llm_config", "language_config") if isinstance(values.get(k), dict)), None)
     if key is None and isinstance(model_type, str) and model_type in WRAPPERS:
         return {**values, "model_type": WRAPPERS[model_type]}, []  # the language model alone, under its wrapper's name
@@ -188,6 +196,10 @@ def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     for shared_key in STORAGE_KEYS:
         if shared_key in values and inner.get(shared_key) is None:
             inner[shared_key] = values[shared_key]
+        elif shared_key in QUANTIZATION_KEYS and values.get(shared_key) not in (None, inner.get(shared_key)):
+            inner[f"{shared_key}_of_the_wrapper"] = values[shared_key]  # which makes the bytes unknown
+    for other in filter(speaks_of_storage, values):
+        inner.setdefault(other, values[other])
     if isinstance(values.get("mtp_config"), dict):  # Inkling's files say of prediction blocks in the wrapper
         inner.setdefault("mtp_config", values["mtp_config"])
     if values.get("tie_word_embeddings") is not None:  # transformers ties by the outer config

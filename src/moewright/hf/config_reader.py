@@ -10,6 +10,7 @@ from moewright.architecture.mixers import Rope
 from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture
 from moewright.complaints import MISSPELT, near_name
 from moewright.errors import UserError
+from moewright.foreign_text import shortened
 from moewright.quantities import LARGEST, brief
 from moewright.records import LARGEST_SIZE
 
@@ -34,6 +35,7 @@ NEUTRAL_KEYS = frozenset(
 
 MOST_UNKNOWN = 100
 """Unknown keys of a config that are named one by one; wrappers and publishers' own files have dozens."""
+_LONGEST_KEY = 200
 MOST_COMPARED = 1000
 """Keys among which the one that may have been meant is looked for."""
 
@@ -312,7 +314,8 @@ class Config:
         for key in unknown[:MOST_UNKNOWN]:
             near = near_name(key, sorted(known), MISSPELT)
             meant = f"; did you mean {near}?" if near else ""
-            self.warn(f"unknown key {self._prefix}{self._written[key]} was not used{meant}")
+            shown = shortened(self._written[key], _LONGEST_KEY)
+            self.warn(f"unknown key {self._prefix}{shown} was not used{meant}")
         if self._assumed:
             taken = ", ".join(f"{self._prefix}{key} = {_shown(value)}" for key, value in sorted(self._assumed.items()))
             self.warn(f"absent from the config, {self.family}'s default taken: {taken}")

@@ -14,6 +14,7 @@ from moewright.hf.bare_weights import bare_weights, config_of_weights
 from moewright.hf.config import UnknownFamilyError, config_path, read_config
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import is_mistral_params
+from moewright.hf.parts import SIDE_FILE
 from moewright.hf.published import Published, published_as_config_says, published_as_spec_says
 from moewright.plain_values import kind_of
 from moewright.quantities import brief
@@ -169,10 +170,6 @@ def _from_hub(text: str) -> Loaded:
     found = ask_hub(*named)
     loaded = _from_path(found.folder / "config.json", named[0].partition("/")[2])
     return loaded._replace(warnings=(*loaded.warnings, *found.warnings), weights_elsewhere=found.weight_files)
-
-
-SIDE_FILE = "hf_quant_config.json"
-"""Where modelopt says how weights are quantised."""
 
 
 def published_weights(loaded: Loaded) -> Published:

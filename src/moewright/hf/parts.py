@@ -1,5 +1,6 @@
 """Pieces that many families' configs have in common, in reading and in writing."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
@@ -70,7 +71,21 @@ LATENT_NEUTRAL = (
 DTYPES: dict[str, WeightFormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 """torch's names in `dtype` and `torch_dtype`."""
 QUANTIZATION_KEYS = ("quantization_config", "compression_config", "quantization")
-"""Where a config says how its weights are quantised; the first that is there counts."""
+"""Where a config says how its weights are quantised; several must say the same."""
+SIDE_FILE = "hf_quant_config.json"
+"""Where modelopt says it."""
+_SPEAKS_OF_STORAGE = r"(?i)quanti[sz]|quant_|(?:^|_)(?:fp8|fp4|int8|int4|n?bits?|awq|gptq)(?:_|$)"
+
+
+def speaks_of_storage(key: str) -> bool:
+    """Whether a key of a config, which no reader knows, may say how weights are stored."""
+    return key not in QUANTIZATION_KEYS and re.search(_SPEAKS_OF_STORAGE, key) is not None
+
+
+def transformers_major(values: Mapping[str, Any]) -> int:
+    """Of the version that wrote a config; 0 where it does not say."""
+    major = str(values.get("transformers_version")).split(".")[0]
+    return int(major) if major.isdecimal() and len(major) < 4 else 0
 
 
 def attention(

@@ -18,7 +18,7 @@ from moewright.architecture.tensor_formats import (
     UnknownStorageError,
     plainly_stored,
 )
-from moewright.hf.parts import DTYPES, QUANTIZATION_KEYS
+from moewright.hf.parts import DTYPES, QUANTIZATION_KEYS, SIDE_FILE, speaks_of_storage, transformers_major
 from moewright.quantities import brief
 
 if TYPE_CHECKING:
@@ -86,19 +86,20 @@ def published_as_config_says(
     """
     try:
         stated = None
-        if side_file is not None or any(values.get(key) is not None for key in (*QUANTIZATION_KEYS, "expert_dtype")):
+        may_say = (*QUANTIZATION_KEYS, "expert_dtype")
+        if side_file is not None or any(
+            value is not None and (key in may_say or speaks_of_storage(key)) for key, value in values.items()
+        ):
             from moewright.hf.quantization import scheme  # only where there is something to read
 
             stated = scheme(values, side_file, model_type)
-        source = (
-            "hf_quant_config.json" if side_file is not None and "quantization_config" not in values else "config.json"
-        )
+        source = SIDE_FILE if side_file is not None and "quantization_config" not in values else "config.json"
         if stated is None and (word := _QUANTIZED_NAME.search(name)):
             written = word[0].strip("-_.")
             raise UnknownStorageError(f"the name says {written}, the config names no quantisation")
         rest = _rest_format(values, stated)
         blocks = 0 if model_type in _WITHOUT_PREDICTION else architecture.mtp_layers
-        if _has_unused(architecture) and _transformers_major(values) >= 5:
+        if _has_unused(architecture) and transformers_major(values) >= 5:
             raise UnknownStorageError("the config does not say whether files hold weights that nothing uses")
         if stated is None:
             model, prediction = _all_in(rest, architecture, blocks)
@@ -108,7 +109,7 @@ def published_as_config_says(
             model, prediction = count_quantized(architecture, model_type, stated, rest, blocks)
         if model_type in _COPIED_FOR_PREDICTION:
             prediction.add(_copies_for_prediction(architecture, rest, blocks))
-        return Published(model, prediction, source)
+        return Published(model, prediction, source, () if stated is None else stated.notes)
     except UnknownStorageError as error:
         return unknown(str(error))
 
@@ -139,9 +140,12 @@ def _in_named_format(weight: Weight[int], stored: weight_formats.WeightFormat, t
 
 
 def _rest_format(values: Mapping[str, Any], stated: Scheme | None) -> TensorFormat:
-    named = values.get("dtype") or values.get("torch_dtype")
-    if isinstance(named, str) and named.removeprefix("torch.") in DTYPES:
-        return PLAIN_FORMATS[DTYPES[named.removeprefix("torch.")]]
+    named, older = values.get("dtype"), values.get("torch_dtype")
+    if named is not None and older is not None and _bare(named) != _bare(older):
+        raise UnknownStorageError(f"dtype {brief(named)} contradicts torch_dtype {brief(older)}")
+    named = named or older
+    if isinstance(named, str) and _bare(named) in DTYPES:
+        return PLAIN_FORMATS[DTYPES[_bare(named)]]
     if stated is not None and stated.rest_dtype is not None:
         return PLAIN_FORMATS[stated.rest_dtype]
     if named is None or named == "auto":
@@ -150,10 +154,8 @@ def _rest_format(values: Mapping[str, Any], stated: Scheme | None) -> TensorForm
     raise UnknownStorageError(f"dtype {brief(named)} is not understood")
 
 
-def _transformers_major(values: Mapping[str, Any]) -> int:
-    """Of the version that wrote a config; 0 where it does not say."""
-    major = str(values.get("transformers_version")).split(".")[0]
-    return int(major) if major.isdecimal() and len(major) < 4 else 0
+def _bare(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _has_unused(architecture: Architecture) -> bool:

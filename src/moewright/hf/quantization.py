@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +12,9 @@ from moewright.architecture.tensor_formats import TensorFormat, UnknownStorageEr
 from moewright.errors import UserError
 from moewright.hf.module_names import Kind, Module
 from moewright.hf.module_patterns import ModulePatterns
-from moewright.hf.parts import QUANTIZATION_KEYS
+from moewright.hf.parts import QUANTIZATION_KEYS, SIDE_FILE, speaks_of_storage, transformers_major
+from moewright.hf.quantizer_keys import NEUTRAL, NOT_READ
+from moewright.hf.quantizer_settings import QuantizerSettings, keys_in_words
 from moewright.quantities import brief
 
 Formats = Mapping[Kind, TensorFormat | None]
@@ -34,6 +37,8 @@ class Scheme:
     copy their files beside, which no config says."""
     rest_dtype: str | None = None
     """The format of what is not quantised, where the scheme fixes it and the config need not say."""
+    notes: tuple[str, ...] = ()
+    """Keys that were not used and cannot matter."""
 
     @property
     def by_name(self) -> bool:
@@ -57,92 +62,48 @@ class Scheme:
         return [(copies, stored) for copies, stored in shares if copies]
 
 
-class _Settings:
-    """Typed access to one mapping of a quantiser's settings."""
-
-    def __init__(self, values: Mapping[str, Any], prefix: str) -> None:
-        self.values, self.prefix = values, prefix
-
-    def error(self, key: str, expected: str) -> UserError:
-        return UserError(f"{self.prefix}.{key}: expected {expected}, found {brief(self.values.get(key))}")
-
-    def text(self, key: str, default: str = "") -> str:
-        value = self.values.get(key)
-        if value is not None and not isinstance(value, str):
-            raise self.error(key, "a word")
-        return default if value is None else value
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        value = self.values.get(key)
-        value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= 2**31:
-            raise self.error(key, "an integer")
-        return value
-
-    def bits(self, key: str, default: int | None = None) -> int:
-        value = self.integer(key, default)
-        if not 1 <= value <= 16:
-            raise self.error(key, "1 to 16 bits")
-        return value
-
-    def group(self, key: str = "group_size", default: int | None = None) -> int:
-        """Elements of a row that share a scale; 0 stands for the whole row."""
-        value = self.integer(key, default)
-        if value == 0:
-            raise self.error(key, "a positive integer, or -1 for whole rows")
-        return max(value, 0)
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.values.get(key)
-        if value is not None and not isinstance(value, bool):
-            raise self.error(key, "true or false")
-        return default if value is None else value
-
-    def section(self, key: str) -> _Settings:
-        value = self.values.get(key)
-        if value is not None and not isinstance(value, dict):
-            raise self.error(key, "a mapping")
-        return _Settings(value or {}, f"{self.prefix}.{key}")
-
-    def sections(self, key: str) -> dict[str, _Settings]:
-        inner = self.section(key)
-        return {name: inner.section(name) for name in inner.values}
-
-    def patterns(self, *keys: str, part_of_word: bool = False) -> ModulePatterns:
-        """The list under the first key that is there."""
-        for key in keys:
-            value = self.values.get(key)
-            if value is None:
-                continue
-            if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-                raise self.error(key, "a list of module names")
-            return ModulePatterns(value, f"{self.prefix}.{key}", part_of_word)
-        return ModulePatterns((), self.prefix)
+def _says_nothing(value: Any) -> bool:
+    return value is None or value in ("", 0, [], {})  # False is 0
 
 
 def scheme(values: Mapping[str, Any], side_file: Mapping[str, Any] | None, model_type: str) -> Scheme | None:
     """The scheme that a config states (of the language model, with the wrapper's quantisation in it); None: none.
 
-    `side_file` is the content of hf_quant_config.json. Raises UnknownStorageError where a scheme is stated that is not
-    understood, and UserError for values of the wrong kind.
+    `side_file` is the content of hf_quant_config.json, which is read where the config states none. Raises
+    UnknownStorageError where a scheme is stated that is not understood, and UserError for values of the wrong kind.
     """
-    for key in QUANTIZATION_KEYS:
-        stated = values.get(key)
-        if stated is None:
-            continue
-        if not isinstance(stated, dict):
-            raise UserError(f"{key}: expected a mapping, found {brief(stated)}")
-        return _scheme(_Settings(stated, key), values, model_type)
-    if side_file is not None:
-        inner = _Settings(side_file, "hf_quant_config.json").section("quantization")
-        if inner.values.get("quant_algo") is not None or inner.values.get("quantized_layers"):
-            return _modelopt(inner, values, model_type)
+    strange = [key for key, value in values.items() if speaks_of_storage(key) and not _says_nothing(value)]
+    if strange:
+        raise UnknownStorageError(f"{keys_in_words(strange, list(QUANTIZATION_KEYS))}: not understood")
+    stated = {key: values[key] for key in QUANTIZATION_KEYS if values.get(key) is not None}
+    for key, settings in stated.items():
+        if not isinstance(settings, dict):
+            raise UserError(f"{key}: expected a mapping, found {brief(settings)}")
+    side = None if side_file is None else QuantizerSettings(side_file, SIDE_FILE)
+    if stated:
+        first, *others = stated
+        for key in others:
+            if {**stated[key], "quant_method": None} != {**stated[first], "quant_method": None}:
+                raise UnknownStorageError(f"{first} and {key} say different things")
+        algorithms = {
+            each.text("quant_algo").upper() for each in (QuantizerSettings(stated[first], first), *_inner(side))
+        }
+        if len(algorithms - {""}) > 1:
+            raise UnknownStorageError(f"{first} and {SIDE_FILE} name different algorithms")
+        return _scheme(QuantizerSettings(stated[first], first), values, model_type)
+    for inner in _inner(side):
+        if side is not None and not all(_says_nothing(value) for value in inner.values.values()):
+            return _understood(_modelopt(inner, values, model_type), side, NEUTRAL["modelopt"], "quantization.")
     if isinstance(values.get("expert_dtype"), str):
         raise UnknownStorageError("expert_dtype without a quantization_config")
     return None
 
 
-def _scheme(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _inner(side: QuantizerSettings | None) -> list[QuantizerSettings]:
+    return [] if side is None else [side.section("quantization")]
+
+
+def _scheme(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     method = q.text("quant_method").lower()
     if not method:
         if "quant_algo" in q.values:
@@ -151,10 +112,26 @@ def _scheme(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
             method = "mlx"
         elif "config_groups" in q.values:
             method = "compressed-tensors"
-    reader = _METHODS.get(method)
-    if reader is None:
-        raise UnknownStorageError(f"{q.prefix}.quant_method {brief(q.values.get('quant_method'))} is not understood")
-    return reader(q, values, model_type)
+    method = _OTHER_NAMES.get(method, method)
+    if method not in _METHODS:
+        why = f": {NOT_READ[method]}" if method in NOT_READ else ""
+        raise UnknownStorageError(f"{q.prefix}.quant_method {brief(q.get('quant_method'))} is not understood{why}")
+    return _understood(_METHODS[method](q, values, model_type), q, NEUTRAL[method])
+
+
+def _understood(found: Scheme, q: QuantizerSettings, neutral: Collection[str], place: str = "") -> Scheme:
+    """The scheme, if nothing was said beside that might change it."""
+    neutral = {*neutral, *(f"{place}{key}" for key in neutral)} if place else neutral
+    strange: list[str] = []
+    empty: list[str] = []
+    for key, value in q.unread(neutral):
+        (empty if value is None or value in ("", [], {}) else strange).append(key)
+    known = q.known_keys(neutral)
+    if strange:
+        raise UnknownStorageError(
+            f"{keys_in_words(strange, known)}: not understood, and may change how weights are stored"
+        )
+    return replace(found, notes=(f"{keys_in_words(empty, [])}: empty, not used",)) if empty else found
 
 
 def _linear(stored: TensorFormat | None, head: TensorFormat | None = None) -> Formats:
@@ -164,45 +141,80 @@ def _linear(stored: TensorFormat | None, head: TensorFormat | None = None) -> Fo
 # One reader per quantiser
 
 
-def _fp8_format(q: _Settings, scale_bits: int) -> TensorFormat:
-    block = q.values.get("weight_block_size")
-    extra = 4 if q.text("activation_scheme", "dynamic") == "static" else 0
+def _block(q: QuantizerSettings, key: str) -> tuple[int, int] | None:
+    block = q.get(key)
     if block is None:
-        return TensorFormat("fp8", 8, (0, 0), 32, matrix_extra=extra)
+        return None
     if (
         not isinstance(block, list)
         or len(block) != 2
         or not all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= 2**31 for side in block)
     ):
-        raise q.error("weight_block_size", "two positive integers")
-    return TensorFormat("fp8", 8, (block[0], block[1]), scale_bits, matrix_extra=extra)
+        raise q.error(key, "two positive integers")
+    return block[0], block[1]
 
 
-def _fine_grained_fp8(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _only(q: QuantizerSettings, key: str, *understood: Any) -> None:
+    """A key of which other values than these, or none, are not understood."""
+    value = q.get(key)
+    if value is not None and not any(type(value) is type(each) and value == each for each in understood):
+        raise UnknownStorageError(f"{q.prefix}.{key} {brief(value)} is not understood")
+
+
+def _fp8_format(q: QuantizerSettings, scale_bits: int) -> TensorFormat:
+    block = _block(q, "weight_block_size")
+    _only(q, "fmt", "e4m3", "float8_e4m3fn", "e5m2", "float8_e5m2")  # all of one byte
+    extra = 4 if q.text("activation_scheme", "dynamic").lower() == "static" else 0
+    if block is None:
+        return TensorFormat("fp8", 8, (0, 0), 32, matrix_extra=extra)
+    return TensorFormat("fp8", 8, block, scale_bits, matrix_extra=extra)
+
+
+def _fine_grained_fp8(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     # transformers 5.24, integrations/finegrained_fp8.py: FP8Linear and FP8Experts. DeepSeek-V3 and V3.2 keep scales in
     # fp32 though V3.2 names ue8m0 (inference/model.py of both); V4's have one byte.
     one_byte = q.text("scale_fmt") == "ue8m0" and model_type not in ("deepseek_v3", "deepseek_v32", "kimi_k2")
     scale_bits = 8 if one_byte else 32
     stored = _fp8_format(q, scale_bits)
     experts = stored
-    named = values.get("expert_dtype") or q.values.get("expert_dtype")
-    if named == "fp4":
+    expert_dtype = values.get("expert_dtype") or q.get("expert_dtype")
+    if expert_dtype == "fp4":
         experts = TensorFormat("mxfp4", 4, (1, 32), scale_bits)
-    elif named not in (None, "fp8"):
-        raise UnknownStorageError(f"expert_dtype {brief(named)} is not understood")
+    elif expert_dtype not in (None, "fp8"):
+        raise UnknownStorageError(f"expert_dtype {brief(expert_dtype)} is not understood")
     kept = q.patterns("modules_to_not_convert", "ignored_layers")
-    if q.values.get("modules_to_convert"):
-        raise UnknownStorageError(f"{q.prefix}.modules_to_convert is not understood")
-    return Scheme({"linear": stored, "experts": experts}, kept, _modelopt_layers(q))
+    _check_auto_round_blocks(q)
+    layers = _modelopt_layers(q)
+    if layers:  # modelopt converted these modules; what it ignored is in fp8 as before
+        formats = {each for _, each in layers}
+        _only(q, "quant_algo", "MIXED_PRECISION")
+        _only(q, "moe_quant_algo", *(each.name.upper() for each in formats))
+        q.patterns("ignore", "exclude_modules")
+        _check_groups(q, formats)
+        for each in formats:
+            _check_group(q, each)
+    return Scheme({"linear": stored, "experts": experts}, kept, layers)
 
 
-def _fbgemm_fp8(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _mxfp8(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
+    # transformers 5.24, quantizers/auto.py: FP8 with an E8M0 byte for 32 of a row.
+    if _block(q, "weight_block_size") not in (None, (1, 32)):
+        raise UnknownStorageError(f"{q.prefix}.weight_block_size is not that of MXFP8, 1 and 32")
+    _only(q, "fmt", "e4m3", "float8_e4m3fn")
+    _only(q, "scale_fmt", "ue8m0", "e8m0")
+    _only(q, "activation_scheme", "dynamic")
+    _only(q, "expert_dtype", "fp8")
+    stored = TensorFormat("mxfp8", 8, (1, 32), 8)
+    return Scheme({"linear": stored, "experts": stored}, q.patterns("modules_to_not_convert", "ignored_layers"))
+
+
+def _fbgemm_fp8(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     # transformers 5.24, integrations/fbgemm_fp8.py: an fp32 scale per output, and input_scale_ub.
     stored = TensorFormat("fp8", 8, (1, 0), 32, matrix_extra=4)
     return Scheme(_linear(stored), q.patterns("modules_to_not_convert"))
 
 
-def _mxfp4(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _mxfp4(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     # OCP MX: one byte per 32. gpt-oss's model card (arXiv 2508.10925, section 2.1): the rest is bf16.
     stored = TensorFormat("mxfp4", 4, (1, 32), 8)
     kept = q.patterns("modules_to_not_convert")
@@ -214,7 +226,7 @@ def _nvfp4_format(name: str = "nvfp4", extra: int = 8) -> TensorFormat:
     return TensorFormat(name, 4, (1, 16), 8, matrix_extra=extra)
 
 
-def _modelopt_format(q: _Settings, algorithm: str) -> TensorFormat:
+def _modelopt_format(q: QuantizerSettings, algorithm: str) -> TensorFormat:
     # NVIDIA/TensorRT-Model-Optimizer, modelopt/torch/export/unified_export_hf.py and quant_utils.py: weight_scale
     # (fp32, but in fp8 for NVFP4), weight_scale_2 and input_scale of each linear. AWQ variants are left out: they add
     # pre_quant_scale where it could not be fused into the layer before, which no config says.
@@ -232,19 +244,47 @@ def _modelopt_format(q: _Settings, algorithm: str) -> TensorFormat:
     }
     if algorithm not in known:
         raise UnknownStorageError(f"{q.prefix}.quant_algo {brief(algorithm)} is not understood")
+    _only(q, "has_zero_point", False)
+    _only(q, "pre_quant_scale", False)
+    _check_group(q, known[algorithm])
     return known[algorithm]
 
 
-def _modelopt(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _modelopt(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     kept = q.patterns("exclude_modules", "ignore", "modules_to_not_convert")
     algorithm = q.text("quant_algo").upper()
-    if q.values.get("quantized_layers") or algorithm == "MIXED_PRECISION":
-        return Scheme({}, kept, _modelopt_layers(q))
-    stored = _modelopt_format(q, algorithm)
-    return Scheme(_linear(stored, stored), kept)
+    layers = _modelopt_layers(q)
+    if layers:
+        _only(q, "quant_algo", "MIXED_PRECISION", "mixed_precision")
+        found, formats = Scheme({}, kept, layers), {stored for _, stored in layers}
+    elif algorithm == "MIXED_PRECISION":
+        raise UnknownStorageError(f"{q.prefix}.quantized_layers does not say which precisions are mixed")
+    else:
+        stored = _modelopt_format(q, algorithm)
+        found, formats = Scheme(_linear(stored, stored), kept), {stored}
+    _check_groups(q, formats)
+    return found
 
 
-def _modelopt_layers(q: _Settings) -> tuple[tuple[ModulePatterns, TensorFormat], ...]:
+def _check_groups(q: QuantizerSettings, formats: Collection[TensorFormat]) -> None:
+    """What modelopt says once more in compressed-tensors' words must be the same."""
+    for group in q.sections("config_groups").values():
+        weights = group.section("weights")
+        if weights.values and weights.bits("num_bits", 8) not in {each.bits for each in formats}:
+            raise UnknownStorageError(f"{weights.prefix}.num_bits contradicts {q.prefix}.quant_algo")
+        for each in formats:
+            if each.bits == weights.get("num_bits"):
+                _check_group(weights, each)
+
+
+def _check_group(q: QuantizerSettings, stored: TensorFormat) -> None:
+    """A group size must be that of the format, where the format has one."""
+    stated = q.get("group_size")
+    if stated is not None and stated != stored.block[1] and not (stated in (0, -1) and stored.block[1] == 0):
+        raise UnknownStorageError(f"{q.prefix}.group_size {brief(stated)} is not known of {stored.name}")
+
+
+def _modelopt_layers(q: QuantizerSettings) -> tuple[tuple[ModulePatterns, TensorFormat], ...]:
     """What modelopt says of single modules; also beside the fp8 of a publisher, of whose weights it converted some."""
     by_format: dict[TensorFormat, list[str]] = {}
     for name, settings in q.sections("quantized_layers").items():
@@ -252,35 +292,65 @@ def _modelopt_layers(q: _Settings) -> tuple[tuple[ModulePatterns, TensorFormat],
     return tuple((ModulePatterns(names, f"{q.prefix}.quantized_layers"), stored) for stored, names in by_format.items())
 
 
-def _compressed_format(weights: _Settings, packing: str, inputs: _Settings, rest_bits: int) -> TensorFormat:
+# compressed_tensors/config/base.py, CompressionFormat: those whose files hold what the weights' arguments say.
+_COMPRESSED = frozenset(
+    {
+        *("int-quantized", "float-quantized", "naive-quantized", "pack-quantized"),
+        *("nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized"),
+    }
+)
+_SCALES = {"torch.bfloat16": 16, "torch.float16": 16, "torch.float32": 32, "torch.uint8": 8, "torch.float8_e4m3fn": 8}
+
+
+def _compressed_format(
+    weights: QuantizerSettings, packing: str, inputs: QuantizerSettings, rest_bits: int, by_the_tool: bool
+) -> TensorFormat:
     # vllm-project/compressed-tensors, src/compressed_tensors: compressors/*/base.py, quantization/quant_args.py and
     # quantization/lifecycle/initialize.py.
     bits, kind = weights.bits("num_bits", 8), weights.text("type", "int")
-    sharing = weights.values.get("group_size")
+    sharing = weights.get("group_size")
     inferred = "tensor" if sharing is None else "channel" if sharing == -1 else "group"
     strategy, symmetric = weights.text("strategy", inferred), weights.flag("symmetric", True)
-    static_input = bool(inputs.values) and inputs.values.get("dynamic", False) is False
+    _only(inputs, "dynamic", True, False, "local")
+    dynamic = inputs.get("dynamic") or False
+    static_input = bool(inputs.values) and dynamic is False
+    if packing not in _COMPRESSED:
+        raise UnknownStorageError(f"{weights.prefix}: files of format {brief(packing)} are not understood")
     if kind == "float" and bits == 4:
         group = weights.group(default=16)
+        _only(weights, "scale_dtype", "torch.uint8", "torch.float8_e4m3fn")
+        _only(weights, "zp_dtype", "torch.float8_e4m3fn", "torch.uint8")
+        _only(weights, "strategy", "group", "tensor_group")
+        _only(weights, "actorder", False, "static", "weight")
+        _only(weights, "block_structure")
+        if group not in (16, 32):
+            raise UnknownStorageError(f"{weights.prefix}.group_size {group} is not known of 4-bit floats")
         if "mx" in packing or group == 32:
             return TensorFormat("mxfp4", 4, (1, 32), 8)
         # the input's global scale is there unless all of its scales are found at run time ("local": those of groups)
-        return _nvfp4_format(extra=8 if inputs.values and inputs.values.get("dynamic") is not True else 4)
+        return _nvfp4_format(extra=8 if inputs.values and dynamic is not True else 4)
     blocks: dict[str, tuple[int, int]] = {"tensor": (0, 0), "channel": (1, 0), "block": (128, 128)}
     if strategy in ("group", "tensor_group"):
         block = (1, weights.group(default=128))
     elif strategy == "block":
-        block = _fp8_format(
-            _Settings({"weight_block_size": weights.values.get("block_structure")}, weights.prefix), 0
-        ).block
+        block = _block(weights, "block_structure") or blocks["block"]
     elif strategy in blocks:
         block = blocks[strategy]
     else:
         raise UnknownStorageError(f"{weights.prefix}.strategy {brief(strategy)} is not understood")
     extra = rest_bits // 8 if static_input else 0
-    scale = rest_bits
+    named_scale = weights.get("scale_dtype")
+    scale = rest_bits if named_scale is None else _SCALES.get(str(named_scale), 0)
+    if not scale:
+        raise UnknownStorageError(f"{weights.prefix}.scale_dtype {brief(named_scale)} is not understood")
+    _only(weights, "zp_dtype", "torch.int8", "torch.float8_e4m3fn")
+    if weights.get("actorder") not in (None, False, "static", "weight", "group"):
+        raise UnknownStorageError(f"{weights.prefix}.actorder {brief(weights.get('actorder'))} is not understood")
+    if weights.get("block_structure") and strategy != "block":
+        raise UnknownStorageError(f"{weights.prefix}.block_structure without the strategy of blocks")
     if kind == "float" and bits == 8:
-        scale = 8 if "mx" in packing or weights.text("scale_dtype") == "torch.uint8" else rest_bits
+        if "mx" in packing:
+            scale = 8
         return TensorFormat("mxfp8" if scale == 8 else "fp8", 8, block, scale, matrix_extra=extra)
     if kind != "int":
         raise UnknownStorageError(f"{weights.prefix}: {bits} bits of type {brief(kind)} are not understood")
@@ -288,7 +358,9 @@ def _compressed_format(weights: _Settings, packing: str, inputs: _Settings, rest
     if packing == "pack-quantized":
         if 32 % bits:
             raise UnknownStorageError(f"{weights.prefix}: versions pack {bits} bits in different ways")
-        # weight_g_idx: int32 an input. weight_shape, two integers a matrix, is left out: versions differ in its type.
+        # weight_g_idx: int32 an input. weight_shape: two int64 a matrix in the tool's own files; other writers, naming
+        # no version of it, have other types of 8 or 16 bytes, which are left out.
+        extra += 16 if by_the_tool else 0
         index = 4 if weights.text("actorder") == "group" else 0
         return TensorFormat(
             f"int{bits}", bits, block, scale + zero, word_bits=32, matrix_extra=extra, input_extra=index
@@ -296,19 +368,27 @@ def _compressed_format(weights: _Settings, packing: str, inputs: _Settings, rest
     return TensorFormat(f"int{bits}", 8, block, scale + zero, matrix_extra=extra)
 
 
-def _compressed_tensors(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _compressed_tensors(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     sparsity = q.section("sparsity_config")
     if sparsity.values and sparsity.text("format", "dense") != "dense":
         raise UnknownStorageError(f"{q.prefix}.sparsity_config is not understood")
+    _only(q, "quantization_status", "compressed", "frozen")  # the others' weights are still in the model's dtype
     kept = q.patterns("ignore", "modules_to_not_convert")
+    by_the_tool, whole = isinstance(q.get("version"), str), q.text("format")
+    _only(q, "format", "mixed-precision", *_COMPRESSED)
+    _only(q, "moe_sparsity_config")
+    _only(q, "transform_config", {})
+    rest_bits = 32 if str(values.get("dtype") or values.get("torch_dtype")).endswith("float32") else 16
     default: TensorFormat | None = None
     special: list[tuple[ModulePatterns, TensorFormat | None]] = []
     for name, group in q.sections("config_groups").items():
-        packing = group.text("format") or q.text("format")
+        packing = group.text("format") or whole
+        if packing == "mixed-precision":
+            raise UnknownStorageError(f"{group.prefix} names no format of its own, and the whole is mixed-precision")
         weights = group.section("weights")
         if not weights.values:
             continue
-        stored = _compressed_format(weights, packing, group.section("input_activations"), 16)
+        stored = _compressed_format(weights, packing, group.section("input_activations"), rest_bits, by_the_tool)
         targets = group.patterns("targets")
         if "Linear" in targets.entries or not targets:
             default = stored
@@ -320,22 +400,68 @@ def _compressed_tensors(q: _Settings, values: Mapping[str, Any], model_type: str
     if special:
         # what is ignored is so before any target
         special.insert(0, (kept, None))
-    return Scheme(_linear(default, default), kept, tuple(special), without_prediction=True)
+    entries = (*kept.entries, *(entry for patterns, _ in special for entry in patterns.entries))
+    unclear = _maybe_whole_experts("compressed-tensors", values, entries)
+    return Scheme(_linear(default, default), kept, tuple(special), unclear, without_prediction=True)
 
 
-def _awq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+_NUMBERED_EXPERT = re.compile(r"\bexperts\\?\.(?:\d|\*|\\d|\[0-9)")
+
+
+def _maybe_whole_experts(tool: str, values: Mapping[str, Any], entries: Iterable[str]) -> Mapping[Kind, str]:
+    """Why experts may have kept the model's dtype: these tools leave what is no linear layer, such as the one
+    tensor that transformers 5 has for a layer's experts, unless who quantised split it first.
+
+    A vendor's own module (`auto_map`) has linear layers, and so had one of whose experts a list names some.
+    """
+    linear = values.get("auto_map") or any(_NUMBERED_EXPERT.search(entry) for entry in entries)
+    if linear or transformers_major(values) < 5:
+        return {}
+    why = "leaves a layer's experts as they are unless they were split before, which no config says"
+    return {"experts": f"with transformers 5 {tool} {why}"}
+
+
+def _awq(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     # casper-hansen/AutoAWQ, awq/modules/linear/gemm.py: qweight and qzeros (int32 words), scales (fp16); 4 bits only.
-    bits, version = q.bits("bits" if "bits" in q.values else "w_bit", 4), q.text("version", "gemm").lower()
+    bits, version = q.bits("bits" if "bits" in q.values else "w_bit", 4), q.text("version").lower()
+    version = version or q.text("format", "gemm").lower()
+    _only(q, "format", "gemm", "GEMM")
+    _only(q, "method", "awq")
+    _only(q, "modules_in_block_to_quantize")
+    _only(q, "lm_head", False)
+    _check_integers(q)
+    size = q.group("group_size" if "group_size" in q.values else "q_group_size", 128)
     # auto-round keeps zero points of symmetric weights too
     with_zeros = q.flag("zero_point", True) or q.text("provider") == "auto-round"
     if version != "gemm" or bits != 4 or not with_zeros:
         raise UnknownStorageError(f"{q.prefix}: AWQ's files are known for version gemm, 4 bits and zero points only")
-    stored = TensorFormat("int4", 4, (1, q.group(default=128)), 16 + 4)
+    stored = TensorFormat("int4", 4, (1, size), 16 + 4)
     kept = q.patterns("modules_to_not_convert", part_of_word=True)
     return Scheme(_linear(stored), kept, without_prediction=True)
 
 
-def _gptq_format(q: _Settings, bits: int, with_index: bool) -> TensorFormat:
+def _check_integers(q: QuantizerSettings) -> None:
+    """What GPTQ, AWQ and auto-round say of integers in 32-bit words, which they may also say otherwise."""
+    _only(q, "data_type", "int")
+    _only(q, "pack_dtype", "int32")
+    _only(q, "scale_dtype", "torch.float16", "float16", "fp16", "torch.bfloat16")
+    for bits in ("act_bits", "super_bits"):
+        if (q.get(bits) or 16) != 16:
+            raise UnknownStorageError(f"{q.prefix}.{bits} {brief(q.get(bits))} is not understood")
+    if q.get("act_bits"):
+        for key in ("act_data_type", "act_dynamic", "act_group_size", "act_sym"):
+            q.get(key)  # of what keeps its 16 bits
+    _check_auto_round_blocks(q)
+
+
+def _check_auto_round_blocks(q: QuantizerSettings) -> None:
+    blocks = q.get("to_quant_block_names")
+    names = blocks if isinstance(blocks, list) else [blocks]
+    if blocks and not all(isinstance(name, str) and name.split(".")[-1] in ("layers", "blocks", "h") for name in names):
+        raise UnknownStorageError(f"{q.prefix}.to_quant_block_names {brief(blocks)} is not understood")
+
+
+def _gptq_format(q: QuantizerSettings, bits: int, with_index: bool) -> TensorFormat:
     # ModelCloud/GPTQModel, gptqmodel/nn_modules/qlinear/__init__.py: qweight and qzeros (int32 words), scales (fp16),
     # g_idx (int32 an input); auto_round_extension/torch/qlinear_torch.py of intel/auto-round: the same without g_idx.
     if bits not in (2, 3, 4, 8):
@@ -343,53 +469,64 @@ def _gptq_format(q: _Settings, bits: int, with_index: bool) -> TensorFormat:
     return TensorFormat(f"int{bits}", bits, (1, q.group(default=128)), 16 + bits, input_extra=4 if with_index else 0)
 
 
-def _gptq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    if "marlin" in (q.text("checkpoint_format") or q.text("format")):
-        raise UnknownStorageError(f"{q.prefix}: Marlin's own packing is not understood")
+def _gptq(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
+    for key in ("checkpoint_format", "format"):
+        if q.text(key, "gptq").lower() not in ("gptq", "gptq_v2"):
+            raise UnknownStorageError(f"{q.prefix}.{key} {brief(q.get(key))} is not understood")
+    _only(q, "is_marlin_format", False)
+    _only(q, "method", "gptq")
+    _check_integers(q)
     stored = _gptq_format(q, q.bits("bits"), True)
     special: list[tuple[ModulePatterns, TensorFormat | None]] = []
     for entry, settings in q.sections("dynamic").items():
         patterns = ModulePatterns(
             ("re:" + entry[2:] if entry[:2] in ("-:", "+:") else "re:" + entry,), f"{q.prefix}.dynamic"
         )
-        merged = _Settings({**q.values, **settings.values}, settings.prefix)
+        merged = settings.over(q)
         special.append((patterns, None if entry.startswith("-:") else _gptq_format(merged, merged.bits("bits"), True)))
-    only = q.values.get("modules_in_block_to_quantize")
+    only = q.get("modules_in_block_to_quantize")
     if only is not None:
         if not isinstance(only, list):
             raise q.error("modules_in_block_to_quantize", "a list of lists of module names")
         names = [name for group in only for name in (group if isinstance(group, list) else [group])]
-        chosen = _Settings({"names": names}, q.prefix).patterns("names")
+        chosen = QuantizerSettings({"names": names}, q.prefix).patterns("names")
         kept = q.patterns("modules_to_not_convert")
+        _only(q, "lm_head", False)
         return Scheme({}, kept, (*special, (chosen, stored)), without_prediction=True)
     head = stored if q.flag("lm_head", False) else None
     kept = q.patterns("modules_to_not_convert")
     return Scheme(_linear(stored, head), kept, tuple(special), without_prediction=True)
 
 
-def _auto_round(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    if q.text("data_type", "int") != "int":
-        raise UnknownStorageError(f"{q.prefix}.data_type {brief(q.values['data_type'])} is not understood")
-    packing = q.text("packing_format", "auto_round:auto_gptq")
-    if not any(word in packing for word in ("gptq", "awq")):
+def _auto_round(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
+    _check_integers(q)
+    packing = q.text("packing_format") or q.text("backend", "auto_round:auto_gptq")  # earlier versions had one key
+    if packing != "auto" and ("marlin" in packing or not any(word in packing for word in ("gptq", "awq"))):
         raise UnknownStorageError(f"{q.prefix}.packing_format {brief(packing)} is not understood")
     stored = _gptq_format(q, q.bits("bits"), False)
     special: list[tuple[ModulePatterns, TensorFormat | None]] = []
     for name, settings in q.sections("extra_config").items():
-        merged = _Settings({**q.values, **settings.values}, settings.prefix)
+        merged = settings.over(q)
         bits = merged.bits("bits")
-        own = None if bits >= 16 else _gptq_format(merged, bits, False)
+        if bits >= 16:
+            own = None
+            settings.get("data_type"), settings.get("group_size")  # of what is not quantised
+        else:
+            _check_integers(merged)
+            own = _gptq_format(merged, bits, False)
         special.append((ModulePatterns((name,), f"{q.prefix}.extra_config"), own))
     kept = q.patterns("modules_to_not_convert")
     return Scheme(_linear(stored), kept, tuple(special), without_prediction=True)
 
 
-def _bitsandbytes(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _bitsandbytes(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     kept = q.patterns("llm_int8_skip_modules")
-    if q.flag("load_in_8bit", False) or q.flag("_load_in_8bit", False):
+    _only(q, "llm_int8_has_fp16_weight", False)
+    in_8, in_4 = (any([q.flag(f"load_in_{bits}bit", False), q.flag(f"_load_in_{bits}bit", False)]) for bits in (8, 4))
+    if in_8:
         # bitsandbytes/nn/modules.py, Linear8bitLt: weight, SCB (fp32 an output) and weight_format (one byte)
         return _linear_modules(TensorFormat("int8", 8, (1, 0), 32, matrix_extra=1), kept, values, model_type)
-    if not (q.flag("load_in_4bit", False) or q.flag("_load_in_4bit", False)):
+    if not in_4:
         raise UnknownStorageError(f"{q.prefix}: bitsandbytes with neither 4 nor 8 bits")
     kind = q.text("bnb_4bit_quant_type", "fp4")
     # bitsandbytes/functional.py, QuantState.as_dict: absmax per 64 elements in fp32, or in bytes with fp32 per 256 of
@@ -407,18 +544,18 @@ _FUSED_BEFORE_5 = ("gpt_oss", "llama4", "granitemoe", "dbrx", "jetmoe", "aria", 
 
 def _linear_modules(stored: TensorFormat, kept: ModulePatterns, values: Mapping[str, Any], model_type: str) -> Scheme:
     """Of quantisers that replace linear layers: experts were such until transformers 5 made them one tensor a layer."""
-    major = str(values.get("transformers_version")).split(".")[0]
-    if major.isdigit() and int(major) >= 5:
+    major = transformers_major(values)
+    if major >= 5:
         return Scheme({"linear": stored}, kept, without_prediction=True)
     unclear: dict[Kind, str] = {}
     if model_type.startswith(_FUSED_BEFORE_5):
         unclear["experts"] = "some tools split this family's experts into linear layers, others leave them as they are"
-    elif not major.isdigit():
+    elif not major:
         unclear["experts"] = "the config does not say with which transformers it was written"
     return Scheme(_linear(stored), kept, unclear=unclear, without_prediction=True)
 
 
-def _mlx_format(q: _Settings) -> TensorFormat:
+def _mlx_format(q: QuantizerSettings) -> TensorFormat:
     # ml-explore/mlx, mlx.core.quantize: affine has a scale and a bias in the model's dtype per group.
     mode, bits = q.text("mode", "affine"), q.bits("bits", 4)
     if mode == "affine":
@@ -427,31 +564,32 @@ def _mlx_format(q: _Settings) -> TensorFormat:
     if mode not in fixed:
         raise UnknownStorageError(f"{q.prefix}.mode {brief(mode)} is not understood")
     bits, group = fixed[mode]
+    _check_group(q, TensorFormat(mode, bits, (1, group)))
+    if q.bits("bits", bits) != bits:
+        raise UnknownStorageError(f"{q.prefix}.bits {brief(q.get('bits'))} is not known of {mode}")
     return TensorFormat(mode, bits, (1, group), 8, word_bits=32)
 
 
-def _mlx(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _mlx(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     stored = _mlx_format(q)
     special: list[tuple[ModulePatterns, TensorFormat | None]] = []
     for name, own in q.values.items():
-        if name in ("bits", "group_size", "mode", "quant_method") or (
-            "." not in name and not isinstance(own, dict | bool)
-        ):
-            continue
         if not isinstance(own, dict | bool):
-            raise q.error(name, "a mapping, true or false")
-        own_format: TensorFormat | None = stored if own else None
+            if "." in name:
+                raise q.error(name, "a mapping, true or false")
+            continue
+        own_format: TensorFormat | None = stored if q.get(name) else None
         if isinstance(own, dict):
-            own_format = _mlx_format(_Settings({**q.values, **own}, f"{q.prefix}.{name}"))
+            own_format = _mlx_format(q.section(name, named_by_publisher=True).over(q))
         # mlx calls the experts of a layer switch_mlp
         special.append((ModulePatterns((name.replace("switch_mlp", "experts"),), q.prefix), own_format))
     kinds: tuple[Kind, ...] = ("linear", "experts", "router", "lm_head", "embedding")
     return Scheme(dict.fromkeys(kinds, stored), special=tuple(special), without_prediction=True)
 
 
-def _hqq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
+def _hqq(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
     # mobiusml/hqq, hqq/core/quantize.py: W_q, scale and zero per group in the compute dtype, which is taken to have 16
-    # bits; some 70 bytes a matrix of settings kept as tensors. 3, 5 and 6 bits are packed in words of other widths.
+    # bits; 68 bytes a matrix of settings kept as tensors. 3, 5 and 6 bits are packed in words of other widths.
     inner = q.section("quant_config")
     weights = inner.section("weight_quant_params")
     if not weights.values:
@@ -459,9 +597,10 @@ def _hqq(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
     bits = weights.bits("nbits")
     if bits not in (1, 2, 4, 8):
         raise UnknownStorageError(f"{weights.prefix}: HQQ's packing of {bits} bits is not understood")
-    if inner.values.get("scale_quant_params") or inner.values.get("zero_quant_params"):
+    if inner.get("scale_quant_params") or inner.get("zero_quant_params"):
         raise UnknownStorageError(f"{inner.prefix}: scales that are quantised themselves are not understood")
-    stored = TensorFormat(f"int{bits}", bits, (1, weights.group(default=64)), 32, matrix_extra=70)
+    _only(weights, "channel_wise", True)
+    stored = TensorFormat(f"int{bits}", bits, (1, weights.group(default=64)), 32, matrix_extra=68)
     return _linear_modules(stored, q.patterns("skip_modules"), values, model_type)
 
 
@@ -475,9 +614,9 @@ _TORCHAO: dict[str, TensorFormat] = {
 }
 
 
-def _torchao(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    stated, version = q.values.get("quant_type"), 1
-    settings = _Settings({}, q.prefix)
+def _torchao(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
+    stated, version = q.get("quant_type"), 1
+    settings = QuantizerSettings({}, q.prefix)
     if isinstance(stated, dict):
         inner = q.section("quant_type").section("default")
         stated, settings, version = inner.text("_type"), inner.section("_data"), inner.integer("_version", 1)
@@ -494,63 +633,90 @@ def _torchao(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme
             raise UnknownStorageError(f"{q.prefix}: before version 2 of its settings torchao stored int8 in other ways")
     else:
         raise UnknownStorageError(f"{q.prefix}.quant_type {brief(stated)} is not understood")
-    if "Group" in str(settings.values.get("granularity")) or "Block" in str(settings.values.get("granularity")):
-        raise UnknownStorageError(f"{settings.prefix}.granularity is not understood")
-    if q.flag("include_input_output_embeddings", False):
-        raise UnknownStorageError(f"{q.prefix}.include_input_output_embeddings is not understood")
+    if name != "int4weightonly":
+        _only(settings, "group_size")
+    granularity = settings.get("granularity")
+    if isinstance(granularity, dict):
+        inner = settings.section("granularity")
+        _only(inner, "_type", "PerRow")
+        _only(inner, "_version", 1)
+        _only(inner.section("_data"), "dim", -1)
+    elif granularity is not None:
+        raise UnknownStorageError(f"{settings.prefix}.granularity {brief(granularity)} is not understood")
+    _only(q, "include_input_output_embeddings", False)
+    _only(q, "untie_embedding_weights", False)
     return _linear_modules(stored, q.patterns("modules_to_not_convert"), values, model_type)
 
 
-def _quark_format(q: _Settings) -> TensorFormat:
-    # What vllm-project/vllm loads, vllm/model_executor/layers/quantization/quark/schemes: int8 with an fp32 scale and a
-    # zero point of a byte a row (quark_w8a8_int8.py), MX types with a byte per 32 (quark_w4a4_mxfp4.py).
-    weight = q.values.get("weight")
+def _quark_format(q: QuantizerSettings, fp8_scale: int) -> TensorFormat:
+    # Files of quark 0.13, and what vllm-project/vllm loads, vllm/model_executor/layers/quantization/quark/schemes: int8
+    # with an fp32 scale and a zero point of a byte, MX types with a byte per 32 (quark_w4a4_mxfp4.py).
+    weight = q.get("weight")
     if not isinstance(weight, dict):
         raise UnknownStorageError(f"{q.prefix}.weight is not understood")
     w = q.section("weight")
     dtype, how = w.text("dtype"), w.text("qscheme")
-    inputs = q.values.get("input_tensors")
-    extra = 4 if isinstance(inputs, dict) and inputs.get("is_dynamic") is False and how == "per_tensor" else 0
+    _only(w, "is_scale_quant", False)
+    _only(w, "mx_element_dtype")
+    _only(q, "bias")
+    inputs = q.get("input_tensors")
+    is_static = isinstance(inputs, dict) and inputs.get("is_dynamic") is False and how == "per_tensor"
     names = {"fp8_e4m3": ("fp8", 8), "int8": ("int8", 8), "fp4": ("fp4", 4)}
     if dtype not in names:
         raise UnknownStorageError(f"{w.prefix}.dtype {brief(dtype)} is not understood")
     name, bits = names[dtype]
-    if how == "per_tensor":
-        return TensorFormat(name, bits, (0, 0), 32, matrix_extra=extra)
-    if how == "per_channel":
-        return TensorFormat(name, bits, (1, 0), 32 + (8 if dtype == "int8" else 0))
+    _only(w, "block_size")
+    if how in ("per_tensor", "per_channel"):
+        _only(w, "group_size")
+        _only(w, "scale_format", "float32")
+        scale = fp8_scale if name == "fp8" else 32 + 8
+        sharing = (0, 0) if how == "per_tensor" else (1, 0)
+        return TensorFormat(name, bits, sharing, scale, matrix_extra=scale // 8 if is_static else 0)
+    _only(w, "scale_format", "e8m0")
     if how == "per_group" and name.startswith("fp") and w.text("scale_format") == "e8m0":
         return TensorFormat(f"mx{name}", bits, (1, w.group(default=32)), 8)
     raise UnknownStorageError(f"{w.prefix}: {dtype} {how} is not understood")
 
 
-def _quark(q: _Settings, values: Mapping[str, Any], model_type: str) -> Scheme:
-    stored = _quark_format(q.section("global_quant_config"))
+def _quark(q: QuantizerSettings, values: Mapping[str, Any], model_type: str) -> Scheme:
+    _only(q.section("export"), "weight_format", "real_quantized")
+    _only(q, "softmax_quant_spec")
+    if q.sections("layer_type_quant_config"):
+        raise UnknownStorageError(f"{q.prefix}.layer_type_quant_config is not understood")
+    # Files that name quark's version have scales of fp8 in the model's dtype, earlier ones in fp32.
+    fp8_scale = 32 if q.get("version") is None else 16
+    stored = _quark_format(q.section("global_quant_config"), fp8_scale)
     special: list[tuple[ModulePatterns, TensorFormat | None]] = [
-        (ModulePatterns((name,), f"{q.prefix}.layer_quant_config"), _quark_format(settings))
+        (ModulePatterns((name,), f"{q.prefix}.layer_quant_config"), _quark_format(settings, fp8_scale))
         for name, settings in q.sections("layer_quant_config").items()
     ]
     kept = q.patterns("exclude")
     if special:
         special.insert(0, (kept, None))
-    return Scheme(_linear(stored, stored), kept, tuple(special))
+    unclear = _maybe_whole_experts("quark", values, kept.entries)
+    return Scheme(_linear(stored, stored), kept, tuple(special), unclear)
 
 
-_METHODS: dict[str, Callable[[_Settings, Mapping[str, Any], str], Scheme]] = {
+_METHODS: dict[str, Callable[[QuantizerSettings, Mapping[str, Any], str], Scheme]] = {
     "fp8": _fine_grained_fp8,
+    "mxfp8": _mxfp8,
     "fbgemm_fp8": _fbgemm_fp8,
     "mxfp4": _mxfp4,
     "modelopt": _modelopt,
-    "modelopt_fp4": _modelopt,
     "compressed-tensors": _compressed_tensors,
     "awq": _awq,
     "gptq": _gptq,
     "auto-round": _auto_round,
-    "intel/auto-round": _auto_round,
     "bitsandbytes": _bitsandbytes,
     "mlx": _mlx,
     "hqq": _hqq,
     "torchao": _torchao,
     "quark": _quark,
 }
-"""quant_method -> what it means. A new quantiser is a function and its line here."""
+"""quant_method -> what it means. A new quantiser is a function, its line here and its line in `NEUTRAL`."""
+_OTHER_NAMES = {"modelopt_fp4": "modelopt", "modelopt_mixed": "modelopt", "intel/auto-round": "auto-round"}
+
+
+def readers() -> set[str]:
+    """The quantisers whose settings are read, by `quant_method`."""
+    return set(_METHODS)

@@ -6,6 +6,7 @@ from functools import singledispatch
 from rich.table import Table
 
 from moewright.architecture.feed_forwards import Dense, MoE, NoFeedForward
+from moewright.architecture.gguf_presets import GGUF_PRESETS, gguf_bytes
 from moewright.architecture.mixers import (
     Attention,
     CompressedAttention,
@@ -198,6 +199,12 @@ def _weights(inspection: Inspection) -> Table:
     for name, stored in WEIGHT_FORMATS.items():
         label = styled("[bold]{}[/bold]" if name == inspection.weights_dtype else "{}", name)
         table.add_row(label, format_bytes(inspection.weights_bytes[name]), styled("{}", stored.description))
+    table.add_section()
+    for name in GGUF_PRESETS:
+        size = gguf_bytes(inspection.architecture, name)
+        if size is not None:
+            bits = 8 * size / sum(inspection.params.values())
+            table.add_row(name, format_bytes(size), f"GGUF as llama.cpp mixes types, {bits:.2f} bits a weight")
     published = inspection.published
     size = published.total_bytes
     table.add_section()

@@ -1,4 +1,4 @@
-"""Hunyuan-A13B (Tencent, 2025), Hy3 and Hy4 (2026)."""
+"""Hunyuan-Large (Tencent, 2024), Hunyuan-A13B (2025), Hy3 and Hy4 (2026)."""
 
 from typing import Any
 
@@ -22,7 +22,10 @@ from moewright.hf.parts import (
 
 def _read(c: Config) -> Architecture:
     n, bias = c.num_layers(), c.flag("attention_bias")
-    mixer = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope())
+    # Hunyuan-Large (arXiv 2411.02265, section 2.2.1): of every so many layers the first has keys and values for all.
+    every = c.size("cla_share_factor") if c.flag("use_cla") else 1
+    own = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head", rope=c.rope())
+    reused = own.model_copy(update={"key_values": "earlier_layer"})
     moe = experts(
         c,
         count="num_experts",
@@ -32,7 +35,7 @@ def _read(c: Config) -> Architecture:
         shared=SharedExpert(expert_size=c.size("intermediate_size")),
     )
     # Tencent's files state features that the published model does not use, and sizes once a layer.
-    for key in ("use_mla", "use_cla", "mlp_bias"):
+    for key in ("use_mla", "mlp_bias"):
         c.fixed(key, False)
     for key in ("use_qk_norm", "use_mixed_mlp_moe"):
         c.fixed(key, True)
@@ -42,7 +45,7 @@ def _read(c: Config) -> Architecture:
         expected = c.size("intermediate_size") if key == "moe_intermediate_size" else 1
         if value is not None and (set(value) if isinstance(value, list) else {value}) != {expected}:
             raise c.error(key, f"only {expected} in every layer is understood", value)
-    return build(c, stack(c, [mixer] * n, [moe] * n))
+    return build(c, stack(c, [own if index % every == 0 else reused for index in range(n)], [moe] * n))
 
 
 def _read_v3(c: Config) -> Architecture:
@@ -136,6 +139,7 @@ FAMILIES = {
             "rms_norm_eps": 1e-5,
             "moe_intermediate_size": None,
             "num_shared_expert": None,
+            "use_cla": False,
         },
         aliases={
             "num_local_experts": "num_experts",

@@ -1,0 +1,92 @@
+"""llama.cpp's mixtures of types, against files that it wrote."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from moewright.architecture.gguf_presets import GGUF_PRESETS, gguf_bytes
+from moewright.architecture.gguf_types import GGUF_TYPES
+from moewright.hf import load_architecture
+from tests.test_cli import run
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "configs"
+in_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"published configs are in {SHARED}, which is absent")
+
+# Sizes of published files, keys and tokenizer included. Qwen/Qwen3-30B-A3B-GGUF at dae61f03; bartowski's GGUF files of
+# Llama 3.1 8B at bf5b95e9 (Q4_K_M: sha256 7b064f58...).
+FILES = {
+    ("Qwen--Qwen3-30B-A3B", "Q4_K_M"): 18_556_685_824,
+    ("meta-llama--Meta-Llama-3.1-8B", "Q4_K_M"): 4_920_739_232,
+}
+
+
+@in_shared
+@pytest.mark.parametrize(("name", "preset"), sorted(FILES))
+def test_published_files(name: str, preset: str) -> None:
+    """Less than 8 MB more than the tensors: what the keys and the tokenizer of these models take."""
+    found = gguf_bytes(load_architecture(SHARED / f"{name}.json").architecture, preset)
+    assert found is not None
+    assert 0 < FILES[name, preset] - found < 8_000_000
+
+
+SMALL = {
+    "model_type": "qwen3_moe",
+    "vocab_size": 512,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "moe_intermediate_size": 96,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "tie_word_embeddings": False,
+}
+
+
+def test_by_hand() -> None:
+    """Every tensor in Q4_K_M, rows of 96 in blocks of 32; the layers that have more bits written out."""
+    more = {0, 1, 4, 7, 10, 13, 14, 15}
+    norms = 4 * (16 * (2 * 256 + 2 * 64) + 256)
+    routers = 4 * 16 * 4 * 256
+    attention = sum(
+        (256 * 256 + 256 * 64 + 256 * 256) // 256 * 144 + 64 * 256 // 256 * (210 if layer in more else 144)
+        for layer in range(16)
+    )
+    up = 16 * 4 * 2 * 96 * 256 // 256 * 144
+    down = sum(4 * 256 * 96 // 32 * (34 if layer in more else 22) for layer in range(16))
+    outside = 512 * (144 + 210)
+    found = gguf_bytes(load_architecture(SMALL).architecture, "Q4_K_M")
+    assert found == norms + routers + attention + up + down + outside
+
+
+def test_tied_embeddings_have_the_head_s_type() -> None:
+    tied = gguf_bytes(load_architecture(SMALL | {"tie_word_embeddings": True}).architecture, "Q4_K_M")
+    apart = gguf_bytes(load_architecture(SMALL).architecture, "Q4_K_M")
+    assert tied is not None
+    assert apart is not None
+    assert apart - tied == 512 * 144
+
+
+def test_more_bits_are_more_bytes() -> None:
+    sizes = [gguf_bytes(load_architecture(SMALL).architecture, name) for name in GGUF_PRESETS]
+    assert sizes == sorted(sizes, key=lambda size: -(size or 0))
+
+
+def test_what_llama_cpp_has_in_shapes_of_its_own_is_not_stated() -> None:
+    latent = load_architecture("deepseek-v3").architecture
+    assert all(gguf_bytes(latent, name) is None for name in GGUF_PRESETS)
+
+
+def test_they_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "inspect", "qwen3-30b-a3b", "--explain")
+    assert code == 0
+    assert re.search(r"Q4_K_M +18\.55 GB +GGUF as llama\.cpp mixes types, 4\.86 bits a weight", out)
+
+
+def test_the_table_of_the_docs() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "accounting.md").read_text(encoding="utf-8")
+    cells = {name: float(bits) for name, bits in re.findall(r"\b(I?[QTMN][A-Z0-9_]+) \| ([\d.]+) \|", text)}
+    assert cells == {kind.name: kind.bits for kind in GGUF_TYPES.values() if kind.block > 1}
