@@ -200,11 +200,11 @@ def _weights(inspection: Inspection) -> Table:
         label = styled("[bold]{}[/bold]" if name == inspection.weights_dtype else "{}", name)
         table.add_row(label, format_bytes(inspection.weights_bytes[name]), styled("{}", stored.description))
     table.add_section()
-    for name in GGUF_PRESETS:
-        size = gguf_bytes(inspection.architecture, name)
+    for preset in GGUF_PRESETS:
+        size = gguf_bytes(inspection.architecture, preset)
         if size is not None:
             bits = 8 * size / sum(inspection.params.values())
-            table.add_row(name, format_bytes(size), f"GGUF as llama.cpp mixes types, {bits:.2f} bits a weight")
+            table.add_row(preset, format_bytes(size), f"GGUF as llama.cpp mixes types, {bits:.2f} bits a weight")
     published = inspection.published
     size = published.total_bytes
     table.add_section()
