@@ -19,6 +19,8 @@ from typing import Literal
 from moewright.errors import PlaceError, RunStopped
 from moewright.files import check_new_folder
 
+NO_SPACE = os.strerror(errno.ENOSPC)
+"""What the system says of a full disk. A run that ends so is interrupted: it is not itself at fault."""
 _HEAD, _TAIL = 512, 64 * 2**10
 """Bytes of a file in which a mark is looked for: JSON, HTML and PNG have it first, Parquet last."""
 _BLOCK = 4096

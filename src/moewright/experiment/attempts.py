@@ -1,6 +1,5 @@
 """What is noted of the attempts at a run, and when so many failed that it is left alone. No torch."""
 
-import errno
 import os
 import platform
 import time
@@ -13,12 +12,10 @@ from pydantic import Field
 
 from moewright.experiment.sweep_folder import attempts_file
 from moewright.files import AppendOnlyFile
+from moewright.outputs import NO_SPACE
 from moewright.records import Count, Items, LineRecord, read_lines
 
 Ending = Literal["finished", "interrupted", "timed-out", "diverged", "failed"]
-
-NO_SPACE = os.strerror(errno.ENOSPC)
-"""What the system says of a full disk. Such an end is an interruption: the run itself is not at fault."""
 
 AttemptNumber = Annotated[int, Field(strict=True)]
 """Which attempt at a run, from 1."""

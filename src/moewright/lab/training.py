@@ -11,7 +11,6 @@ import torch
 from moewright.data.dataset import Dataset
 from moewright.errors import PlaceError, RunStopped, UserError
 from moewright.experiment import binding, initial_weights, run_folder
-from moewright.experiment.attempts import NO_SPACE
 from moewright.experiment.early_digests import CHECKPOINT_FILES, EarlyDigests
 from moewright.experiment.identity import TRAINING_VERSION, RunIdentity, code_digest
 from moewright.experiment.locks import take_lock
@@ -29,7 +28,7 @@ from moewright.lab.machine import free_memory, keep_freed_memory, using_threads
 from moewright.lab.product_timing import product_rates, products_for
 from moewright.lab.session import Session
 from moewright.lab.sharding import World, world
-from moewright.outputs import check_space
+from moewright.outputs import NO_SPACE, check_space
 
 
 def train(

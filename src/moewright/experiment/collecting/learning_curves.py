@@ -7,12 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics, times_written
 from moewright.experiment.run_folder import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEAD, TAIL = 4096, 65536
 """Bytes read from the beginning, for the first record, and at first from the end: whole files of short runs."""
@@ -159,7 +160,7 @@ class CurvePoint(NamedTuple):
     """Of a training step."""
 
 
-def read_curves(runs: Iterable[tuple[str, Path]]) -> pd.DataFrame:
+def read_curves(runs: Iterable[tuple[str, Path]]) -> "pd.DataFrame":
     """Learning curves of runs (id, folder) as one long table: a row per run, kind and logged step, in this order.
 
     Steps that were trained again after an interruption count once, with what was written last. Runs without metrics
@@ -179,7 +180,9 @@ def read_curves(runs: Iterable[tuple[str, Path]]) -> pd.DataFrame:
     return curve_frame(rows)
 
 
-def curve_frame(rows: Sequence[CurvePoint]) -> pd.DataFrame:
+def curve_frame(rows: Sequence[CurvePoint]) -> "pd.DataFrame":
     """Learning curves as a table with the types of its columns, without rows too."""
+    import pandas as pd  # a run that ends shows its curve without it
+
     frame = pd.DataFrame(rows, columns=pd.Index(CurvePoint._fields))
     return frame.astype({"step": "int64", "tokens": float, "loss": float, "learning_rate": float})

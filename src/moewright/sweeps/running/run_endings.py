@@ -6,11 +6,12 @@ from pathlib import Path
 
 from moewright.errors import UserError
 from moewright.experiment import run_folder
-from moewright.experiment.attempts import NO_SPACE, last_end, next_attempt, note_begin, note_end, read_attempts
+from moewright.experiment.attempts import last_end, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.locks import holding
 from moewright.experiment.states import Observed, read_checked_status
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
 from moewright.experiment.trainer_folder import is_of_another_trainer, reached_step
+from moewright.outputs import NO_SPACE
 from moewright.sweeps.running.executor import Job
 
 SPARE_BYTES = 64 * 2**20

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moewright.errors import RunStopped
-from moewright.experiment.attempts import NO_SPACE, AttemptBegin, begins, last_end, next_attempt, read_attempts
+from moewright.experiment.attempts import AttemptBegin, begins, last_end, next_attempt, read_attempts
 from moewright.experiment.signals import handling
 from moewright.experiment.states import Observed, sweep_time
 from moewright.experiment.sweep_folder import attempts_file
+from moewright.outputs import NO_SPACE
 from moewright.quantities import format_bytes
 from moewright.sweeps.planner import PlannedRun, Planner
 from moewright.sweeps.running.executor import Executor, Job
