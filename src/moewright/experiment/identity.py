@@ -220,11 +220,15 @@ def code_digest() -> str:
 def _sources(module: str) -> dict[str, str]:
     """The sources of a module and of all that it imports of moewright, by module name."""
     found: dict[str, str] = {}
+    looked_at: set[str] = set()
     waiting = [module, *(loss.__module__ for loss in LOSSES.values())]  # which are imported by name
     while waiting:
         name = waiting.pop()
+        if name in looked_at:
+            continue
+        looked_at.add(name)
         path = _file(name)
-        if name in found or path is None:
+        if path is None:
             continue
         found[name] = path.read_text(encoding="utf-8")
         parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count("."))]

@@ -21,7 +21,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD = 64 * 2**20
 # Of the square products that are timed; and for how long each is, which larger ones that take longer are not.
 _SIZES = (512, 1024, 2048, 4096)
-_SECONDS = 0.1
+_SECONDS = 0.04
 
 
 def use_threads(count: int) -> None:
