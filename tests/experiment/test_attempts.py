@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moewright.experiment.attempts import (
-    NO_SPACE,
     Attempt,
     AttemptBegin,
     AttemptEnd,
@@ -17,6 +16,7 @@ from moewright.experiment.attempts import (
     read_attempts,
 )
 from moewright.experiment.sweep_folder import ATTEMPTS, attempts_file
+from moewright.outputs import NO_SPACE
 
 RUN = "0123456789ab"
 ENDS = st.sampled_from(["failed", "failed", "interrupted", "timed-out", "finished", None])
