@@ -32,12 +32,15 @@ from importlib import import_module
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moewright.commands import COMMANDS
 from moewright.commands.checking import OUTPUTS, names_of, written
 from moewright.errors import UserError
 from tests.trust.relations import RELATIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SECONDS, BYTES, LONGEST_LINE = 10, 1e9, 400
 """Processor time, which a busy machine does not change; memory over what the parent holds; characters."""
@@ -86,6 +89,8 @@ CONTEXTS: list[list[str]] = [
     ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--hardware", "H100",
      "--train-hardware", "devices.yaml", "--train-devices", "8", "--price", "H100=2.5", "--price", "mine=2.5",
      "--serve-tokens", "5T", "--top", "2", "--json"],
+    ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--law", "krajewski2024",
+     "--own", "mixtures.csv", "--top", "2", "--json"],
     ["plan", "config.json", "--hardware", "H100", "--devices", "8", "--coefficients", "my_cluster.yaml", "--layout",
      "tp=1,pp=1,ep=8", "--train-tokens", "1T", "--price", "H100=2.5", "--json"],
     ["plan", "config.json", "--hardware", "H100", "--devices", "8", "--serve", "--batch", "4", "--context", "4096",
@@ -120,6 +125,18 @@ MORE_LINES: dict[str, list[str]] = {
     "spec.yaml": ["inspect", "spec.yaml", "--json"],
     "devices.yaml": ["inspect", "config.json", "--hardware", "devices.yaml", "--json"],
     "law.json": ["laws", "law.json", "--json"],
+    "mixtures.csv": [
+        "predict",
+        "config.json",
+        "olmoe-1b-7b",
+        "--train-tokens",
+        "2T",
+        "--law",
+        "krajewski2024",
+        "--own",
+        "mixtures.csv",
+        "--json",
+    ],
     "runs.jsonl": ["fit", "runs.jsonl", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
     "runs.parquet": ["fit", "runs.parquet", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
     "public.csv": ["fit", "public.csv", "--source", "joint_moe", "--law", "hoffmann2022", "--bootstrap", "0", "--json"],
@@ -385,6 +402,7 @@ def make_room(room: Path) -> None:
     ).assign(
         n_active_with_embed=1e9, n_active_nonembed=1e9, n_total_nonembed=1e9, d_model=64, n_blocks=2, n_experts=1
     ).to_csv(room / "public.csv", index=False)
+    own_mixtures().to_csv(room / "mixtures.csv", index=False)
     make_texts(room)
     (room / "text.txt").write_text("".join(f"document {i} of {i * i} words<|endoftext|>\n" for i in range(400)))
     recipe = {
@@ -445,6 +463,23 @@ def make_room(room: Path) -> None:
         shutil.move(room / "all/sweep-partial", room / "sweeps")
         shutil.copy(room / "data/tokenizer.json", room / "tokenizer.json")
         shutil.rmtree(room / "all")
+
+
+def own_mixtures() -> "pd.DataFrame":
+    """Eight small runs of mixtures, the fewest that are heard."""
+    import pandas as pd
+
+    rows = []
+    for place in range(8):
+        experts, width = 8 * 2 ** (place % 4), 256 + 64 * place
+        size = {"hidden_size": width, "num_layers": 8, "num_experts": experts, "top_k": 2, "expert_size": 4 * width}
+        attention = 4 * width**2
+        total, active = (8 * (attention + 3 * width * 4 * width * number) for number in (experts, 2))
+        loss = 1.8 + 38.0 / total**0.24 + 31.0 / active**0.24
+        counted = {"total_params": total + 32000 * width, "active_params": active + 32000 * width}
+        counted |= {"total_params_non_embedding": total, "active_params_non_embedding": active}
+        rows.append({**size, "shared_size": 0, **counted, "train_tokens": 2e10, "loss": loss, "status": "finished"})
+    return pd.DataFrame(rows)
 
 
 def make_trained(room: Path, recipe: dict[str, Any], spec: dict[str, Any]) -> None:

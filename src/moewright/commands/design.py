@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from moewright.commands.checking import as_list, command, writes, written
+from moewright.commands.collect_runs import run_table_of
 from moewright.errors import UserError
 from moewright.outputs import NEW_FOLDER, Destination, deliver
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from moewright.architecture import Architecture
     from moewright.architecture.cache import CacheDtype
     from moewright.architecture.spec import WeightFormatName
@@ -47,6 +50,7 @@ def design(
     price: Mapping[str, float] | str | Iterable[str] | None = None,
     serve_tokens: str | float | None = None,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
+    own: str | Path | pd.DataFrame | None = None,
     top: int = 10,
     explain: bool = False,
     out: str | Path | None = None,
@@ -86,6 +90,7 @@ def design(
     price: Mapping[str, float] | str | Iterable[str] | None = None,
     serve_tokens: str | float | None = None,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
+    own: str | Path | pd.DataFrame | None = None,
     top: int = 10,
     explain: bool = False,
     out: str | Path | None = None,
@@ -122,6 +127,8 @@ def design(
         price: Of a device-hour, such as H100=2.5; repeatable.
         serve_tokens: Tokens generated in the model's life, such as 5T: training and serving together then choose.
         law: Names restrict the published laws, files of fitted ones join; repeatable.
+        own: Run table of your own small runs (or a folder of runs), of one recipe: it decides what the laws leave open
+            where it is sure.
         top: How many designs to show.
         explain: Print all that is behind the answer: laws, rules, principles, prices.
         out: New folder for specs, HF configs, reasons and plots of the designs.
@@ -155,7 +162,7 @@ def design(
 
         given["price"] = read_prices(price if isinstance(price, Mapping) else as_list(price))
     if print_space:
-        unused = {**given, "vocab_size": vocab_size, "like": like, "baseline": baseline, "law": law}
+        unused = {**given, "vocab_size": vocab_size, "like": like, "baseline": baseline, "law": law, "own": own}
         unused["prefer"] = None if prefer == "balanced" else prefer
         unused |= {"explain": explain or None, "out": out}
         return _rules(space, [name for name, value in unused.items() if value is not None])
@@ -164,6 +171,7 @@ def design(
 
     laws = as_list(law) or None
     asked: dict[str, Any] = {"like": like, "baseline": baseline, "prefer": prefer, "laws": laws, "top": top}
+    asked["own"] = None if own is None else run_table_of(own)
     designs = recommend(given, space=space, vocab_size=vocab_size, explain=explain, **asked)
     if out is not None:
         from moewright.report.design_folder import write_designs

@@ -10,7 +10,7 @@ from moewright.designs.branch_and_bound import SearchProblem
 from moewright.designs.candidates import Candidates, build_design, columns
 from moewright.designs.costs import CostedOn, Costs, design_costs, finalist_costs, middle
 from moewright.designs.hearing import BACK_TESTED
-from moewright.designs.judges import training_tokens
+from moewright.designs.judges import published_that_judge, training_tokens
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import nearest_published
 from moewright.designs.ranking import better_by_draws
@@ -18,7 +18,9 @@ from moewright.designs.served_as import ServedAs
 from moewright.designs.space import LayerPlan
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource, Loaded, load_architecture
-from moewright.laws import FittedLaw, JudgedPair, judge
+from moewright.laws import JudgedPair, judge
+from moewright.laws.judging.compared_designs import ComparedDesigns
+from moewright.laws.judging.own_runs import OwnRuns
 
 _TAKEN = ("memory", "total_params", "active_params")
 # A model is scaled by these factors of its width, depth and expert size, a hundredth apart in logarithm.
@@ -46,14 +48,18 @@ class BesideModel:
 
     @property
     def probability(self) -> float | None:
-        """That the recommended design has the lower loss, by what public runs bear out of such verdicts."""
+        """That the recommended design has the lower loss: by what public runs bear out of such verdicts, or, where own
+        runs decided, by these."""
         if self.verdict is None or not self.verdict.decided:
             return None
+        if self.verdict.by_own_runs:
+            assert self.verdict.own is not None
+            return self.verdict.own.probability
         return BACK_TESTED if self.verdict.better == "first" else 1 - BACK_TESTED
 
     @property
     def loss_difference(self) -> float | None:
-        """Nats that the recommended design's loss lies above its own, where laws decide it."""
+        """Nats that the recommended design's loss lies above its own, where it is decided."""
         return None if self.verdict is None else self.verdict.mean
 
 
@@ -92,11 +98,16 @@ def load_mixture(source: ArchitectureSource, option: str) -> Loaded:
 
 
 def put_beside(
-    problem: SearchProblem, recommended: Architecture, given: Loaded | None, on: CostedOn, plan: LayerPlan
+    problem: SearchProblem,
+    recommended: Architecture,
+    given: Loaded | None,
+    on: CostedOn,
+    plan: LayerPlan,
+    own: OwnRuns | None = None,
 ) -> Baseline:
     """The given model, or the published one nearest to the recommended design, beside that design.
 
-    `plan`: of the recommended design's layers, which the scaled model has too.
+    `plan`: of the recommended design's layers, which the scaled model has too. `own`: a user's runs.
     """
     if given is None:
         entry = nearest_published(counts.total_params(recommended), counts.active_params(recommended))
@@ -109,18 +120,26 @@ def put_beside(
     return Baseline(
         name=given.name,
         named=named,
-        as_built=_beside(problem, recommended, given.architecture, on, asked),
-        scaled=None if scaled is None else _beside(problem, recommended, scaled, on, plan.served(asked)),
+        as_built=_beside(problem, recommended, given.architecture, on, asked, own),
+        scaled=None if scaled is None else _beside(problem, recommended, scaled, on, plan.served(asked), own),
         warnings=given.warnings,
     )
 
 
 def _beside(
-    problem: SearchProblem, recommended: Architecture, other: Architecture, on: CostedOn, served: ServedAs
+    problem: SearchProblem,
+    recommended: Architecture,
+    other: Architecture,
+    on: CostedOn,
+    served: ServedAs,
+    own: OwnRuns | None,
 ) -> BesideModel:
     budgets = problem.budgets
     tokens = float(training_tokens(recommended, budgets)), float(training_tokens(other, budgets))
-    laws = [each.law for each in problem.judges if not isinstance(each.law, FittedLaw) and each.law.judges.moved]
+    laws = published_that_judge(problem.judges)
+    told = None
+    if own is not None and laws:
+        told = own.asked([ComparedDesigns(recommended, tokens[0]), ComparedDesigns(other, tokens[1])])
     return BesideModel(
         architecture=other,
         sizes=sizes_of(other),
@@ -129,7 +148,7 @@ def _beside(
         memory_bytes=memory_bytes(other, budgets, served),
         train_tokens=tokens[1],
         costs=finalist_costs(other, tokens[1], budgets, on, design_costs(other, tokens[1], budgets, on, served)),
-        verdict=judge(recommended, other, train_tokens=tokens, law=laws, names=("design", "baseline"))
+        verdict=judge(recommended, other, train_tokens=tokens, law=laws, own=told, names=("design", "baseline"))
         if laws
         else None,
         within_budgets=all(float(limit.cost(other, served)) <= limit.most for limit in problem.bounds),

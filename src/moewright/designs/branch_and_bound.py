@@ -20,6 +20,7 @@ from moewright.designs.groups import CHUNK_ROWS, KEPT_GROUPS, Groups
 from moewright.designs.judges import DesignVariables, JudgingLaw, least_losses, losses
 from moewright.designs.limits import Limit, limits, sizes_within
 from moewright.designs.space import Space
+from moewright.laws.judging.own_runs import ToldDesigns
 from moewright.laws.variable import Array, Mask
 from moewright.progress import track
 
@@ -84,6 +85,8 @@ class SearchProblem:
     budgets: Budgets
     judges: tuple[JudgingLaw, ...]
     bounds: tuple[Limit, ...]
+    own: ToldDesigns | None = None
+    """What a user's own runs say of designs, where they are heard."""
 
     @property
     def space(self) -> Space:
@@ -105,11 +108,13 @@ class SearchProblem:
         return np.stack([np.broadcast_to(least_losses(judge, *ends), len(ranges)) for judge in self.judges])
 
 
-def search_problem(groups: Groups, budgets: Budgets, judges: tuple[JudgingLaw, ...]) -> SearchProblem:
+def search_problem(
+    groups: Groups, budgets: Budgets, judges: tuple[JudgingLaw, ...], own: ToldDesigns | None = None
+) -> SearchProblem:
     """The search of a space under the budgets."""
     if budgets.train_flops is not None or budgets.leaves_active_open:  # then both constraint modes are answered
         groups = groups.with_flops(budgets.tokens_per_sequence)
-    return SearchProblem(groups, budgets, judges, limits(budgets, groups.space.layer_plans))
+    return SearchProblem(groups, budgets, judges, limits(budgets, groups.space.layer_plans), own)
 
 
 class FeasibleSet:
@@ -139,12 +144,12 @@ class FeasibleSet:
         other._problem = problem
         return other
 
-    def sample(self) -> Candidates:
-        """Some designs from all over, at a few sizes each."""
+    def sample(self, every: int = SAMPLE_EVERY) -> Candidates:
+        """Some designs from all over, of every so many groups at a few sizes each."""
         step = self._problem.space.expert_size_step
         parts = [empty()]
         for chunk in self._kept.values():
-            some = chunk.take(np.arange(0, len(chunk), SAMPLE_EVERY))
+            some = chunk.take(np.arange(0, len(chunk), every))
             first = some.groups.expert_size
             parts += [some.groups.with_expert_size(first + (some.last - first) // (n * step) * step) for n in (4, 2, 1)]
         return join(parts)

@@ -8,6 +8,7 @@ from moewright.architecture import Architecture
 from moewright.designs.budgets import Budgets
 from moewright.designs.space import Space
 from moewright.laws.judging.judgement import JudgedPair
+from moewright.laws.judging.own_runs import OwnOpinion
 from moewright.records import FileRecord, Items, Output, Pair, Record
 
 ByLaw = dict[str, float]
@@ -84,6 +85,9 @@ class DesignRecord(Record):
     costs: CostsRecord
     score: float
     """Logarithm of the effective cost above the recommended design's; nats of mean loss by preference for loss."""
+    own: OwnOpinion | None = None
+    """What a user's own runs say of the recommended design against this one; null for itself, and where none is
+    heard."""
 
 
 class FavouriteRecord(SizesRecord):
@@ -126,6 +130,25 @@ class LayerPlanRecord(Record):
     choice; null where none of its designs is undecided."""
 
 
+class OwnVerdictsRecord(Record):
+    """What a user's own runs changed of what the laws leave open."""
+
+    runs: int
+    inside: float | None
+    """Share of the runs that lie in their 90 % intervals when they are left out; null with too few."""
+    heard: bool
+    reason: str | None
+    """Why they are not heard."""
+    sure: float
+    """Probability from which they decide."""
+    beaten: int | None = None
+    """Designs that the laws leave open, and the runs drop."""
+    sampled: int | None = None
+    """Of the designs that the laws drop, so many were asked about."""
+    kept_open: int | None = None
+    """Of these, so many stay open: the runs contradict every design that beats them."""
+
+
 class UndecidedRecord(Record):
     """What evidence leaves open: the designs that no other beats under every law that is heard."""
 
@@ -145,6 +168,8 @@ class UndecidedRecord(Record):
     may_judge: bool
     """Whether those that are heard may judge; else none of those that were asked for may, and they are heard as they
     are."""
+    own: OwnVerdictsRecord | None = None
+    """Null without own runs."""
 
 
 class NotToldApartRecord(SizeRangesRecord):
@@ -189,8 +214,8 @@ class DifferenceRecord(Record):
     kv_bytes_per_token: float | None
     memory_bytes: float
     probability: float | None
-    """That the design has the lower loss: the share of such verdicts that public runs bear out; null where laws do not
-    decide it."""
+    """That the design has the lower loss: the share of such verdicts that public runs bear out; where own runs
+    decided, what these say; null where it is open."""
     probability_by_draws: ByLaw
     """By fitted law: the share of its draws under which the design has the lower loss."""
     train_money: float | None = None

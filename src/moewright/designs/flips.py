@@ -69,6 +69,8 @@ def find_flips(problem: SearchProblem, within: FeasibleSet, choice: Choice) -> t
     found = []
     for assumption, hearing in _other_hearings(choice.hearing):
         found.append(flip(assumption, choose_design(problem, within, choice.prefer, hearing)))
+    if problem.own is not None:
+        found.append(flip("without your runs", choose_design(replace(problem, own=None), within, choice.prefer)))
     for assumption, space, added in track("wider rules", wider_spaces(problem.space), unit="rules"):
         other = _in_wider_space(problem, choice, space, added)
         if other is not None:
@@ -85,7 +87,7 @@ def _in_wider_space(problem: SearchProblem, choice: Choice, space: Space, added:
     design that another beats is beaten by one of these too. If a law falls silent on what is added, all is searched.
     """
     try:
-        wider = search_problem(groups_of(space), problem.budgets, problem.judges)
+        wider = search_problem(groups_of(space), problem.budgets, problem.judges, problem.own)
     except UserError:  # larger than is searched
         return None
     try:
@@ -96,7 +98,8 @@ def _in_wider_space(problem: SearchProblem, choice: Choice, space: Space, added:
     if not within.designs:
         return choice
     hearing = hear(band, within)
-    if (hearing.laws, hearing.may_judge) != (choice.hearing.laws, choice.hearing.may_judge):
+    others_heard = (hearing.laws, hearing.may_judge) != (choice.hearing.laws, choice.hearing.may_judge)
+    if others_heard or problem.own is not None:  # runs of one's own are asked about all designs together
         return choose_design(wider, FeasibleSet(wider), choice.prefer)
     there = undecided_set(band, within, choice.hearing)
     together = unbeaten(

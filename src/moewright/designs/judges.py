@@ -168,6 +168,11 @@ def choose_judges(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -
     return tuple(judge for judge in judges if judge.name not in blind)
 
 
+def published_that_judge(judges: Iterable[JudgingLaw]) -> list[Law]:
+    """The published laws among them of whose runs it is known what they moved: those that `laws.judge` hears."""
+    return [each.law for each in judges if not isinstance(each.law, FittedLaw) and each.law.judges.moved]
+
+
 def sees(judge: JudgingLaw, budgets: Budgets) -> bool:
     """Whether the law sees all that differs between designs: tokens too, where FLOPs or hours are held fixed."""
     return budgets.train_tokens is not None or any(variable.per_token for variable in judge.inputs)

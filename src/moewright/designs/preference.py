@@ -7,7 +7,7 @@ heard, over what an e-fold of training is worth to them. The mean orders pairs o
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -28,6 +28,7 @@ from moewright.designs.costs import (
 )
 from moewright.designs.hearing import Hearing, hear
 from moewright.designs.judges import loss_of
+from moewright.designs.own_verdicts import OwnVerdicts, hear_own_runs
 from moewright.designs.rules import published_mixtures
 from moewright.designs.undecided import Undecided, undecided_set
 from moewright.errors import UserError
@@ -83,6 +84,8 @@ class Choice:
     on: CostedOn
     costs: Costs
     """Of `designs`, by the range of utilisation."""
+    own: OwnVerdicts | None = None
+    """What a user's own runs changed; None where none are heard."""
     unserved: int = 0
     """Undecided designs of which not one sequence fits on the devices of the whole bill: none of them is chosen."""
 
@@ -112,7 +115,10 @@ def choose_design(
     `hearing`: other readings than those of the laws that may judge.
     """
     hearing = hearing or hear(problem, within)
-    return order_undecided(problem, undecided_set(problem, within, hearing), hearing, prefer)
+    undecided, own = undecided_set(problem, within, hearing), None
+    if problem.own is not None:
+        undecided, own = hear_own_runs(problem, problem.own, within, undecided, hearing)
+    return replace(order_undecided(problem, undecided, hearing, prefer), own=own)
 
 
 def order_undecided(
@@ -149,7 +155,7 @@ def order_undecided(
         worth,
         on,
         costs.take(leaders),
-        int((~served).sum()),
+        unserved=int((~served).sum()),
     )
 
 

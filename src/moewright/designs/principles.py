@@ -111,7 +111,7 @@ def _liew_ranking(problem: SearchProblem, within: FeasibleSet) -> tuple[Candidat
 def _best_within(groups: Groups | None, problem: SearchProblem, prefer: Preference) -> Candidates | None:
     if groups is None:
         return None
-    narrowed = search_problem(groups, problem.budgets, problem.judges)
+    narrowed = search_problem(groups, problem.budgets, problem.judges, problem.own)
     within = FeasibleSet(narrowed)
     if not within.designs:
         return None

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import Candidates, build_design, by_plan, columns, distinct, family_of, join
 from moewright.designs.costs import costed_on, finalist_costs, trained_flops_per_token
 from moewright.designs.groups import groups_of
-from moewright.designs.judges import choose_judges, domain, training_tokens
+from moewright.designs.judges import choose_judges, domain, published_that_judge, training_tokens
 from moewright.designs.limits import infeasible, memory_bytes
+from moewright.designs.own_verdicts import compared, told_of_designs
 from moewright.designs.preference import PREFERENCES, Choice, choose_design
 from moewright.designs.ranking import bootstrap_rankings, ranges_of
 from moewright.designs.result import Design, Designs, Favourite, UndecidedSet
@@ -24,9 +26,13 @@ from moewright.designs.space import UNSEEN, Space, load_space
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource
 from moewright.laws import Law, get
+from moewright.laws.judging.own_runs import OwnOpinion, OwnRuns
 from moewright.laws.law import InapplicableLaw, check_loss
 from moewright.laws.variable import Array
 from moewright.records import LARGEST_SIZE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Of the undecided designs that the draws of a fitted law rank.
 MOST_FINALISTS = 2000
@@ -47,8 +53,12 @@ def recommend(
     laws: Iterable[str | Path | Law] | None,
     top: int,
     explain: bool,
+    own: "pd.DataFrame | None" = None,
 ) -> Designs:
-    """Search, and make the answer. Of designs with the same mixture (E, K, shared) only the best is shown."""
+    """Search, and make the answer. Of designs with the same mixture (E, K, shared) only the best is shown.
+
+    `own`: a run table of the user's own.
+    """
     preference = one_of(prefer, "prefer", PREFERENCES)
     start = time.perf_counter()
     check_integer(top, "top", 1, 1000)
@@ -72,6 +82,7 @@ def recommend(
                 "one out, or list `asked` too"
             )
     problem = search_problem(groups_of(searched), budgets, choose_judges(laws, budgets))
+    runs = None if own is None else OwnRuns.read(own, published_that_judge(problem.judges))
     within = FeasibleSet(problem)
     if not within.designs:
         raise infeasible(problem.groups, budgets)
@@ -81,6 +92,8 @@ def recommend(
             check_loss(judge.law, float(loss))
         except InapplicableLaw as reason:
             raise UserError(f"law: {judge.name} cannot rank these designs: {reason}; leave it out") from None
+    if runs is not None and runs.reason is None:
+        problem = replace(problem, own=told_of_designs(runs, problem, within))
     choice = choose_design(problem, within, preference)
     shown = choice.designs.take(np.arange(min(top, len(choice.designs))))
     regrets = problem.losses(choice.designs) - best[:, None]
@@ -91,7 +104,7 @@ def recommend(
         design.probability_best.update({law: float(s.probability_best[number]) for law, s in bootstrap.items()})
     names = tuple(judge.name for judge in problem.judges)
     total = float(designs[0].total_params)
-    compared = put_beside(problem, designs[0].architecture, beside, choice.on, designs[0].layer_plan)
+    against = put_beside(problem, designs[0].architecture, beside, choice.on, designs[0].layer_plan, runs)
     return Designs(
         budgets=budgets,
         space=problem.space,
@@ -101,13 +114,14 @@ def recommend(
         optimum=get("zhao2025").optimum(total_params=total) if "zhao2025" in names else {},
         undecided=UndecidedSet(len(choice.undecided.designs), ranges_of(choice.undecided.designs)),
         choice=choice,
-        baseline=compared,
+        baseline=against,
         bootstrap=bootstrap,
         worst_regrets=regrets.max(axis=0),
         considered=problem.groups.num_designs,
         feasible=within.designs,
         seconds=time.perf_counter() - start,
-        warnings=tuple(_warnings(designs[0], compared, problem, choice)),
+        warnings=tuple(_warnings(designs[0], against, problem, choice, runs)),
+        own=runs,
         explained=explain,
         problem=problem,
         within=within,
@@ -148,6 +162,7 @@ def _designs(
             lambda some, plan: memory_bytes(columns(some, vocab_size), problem.budgets, plan.served(asked)),
         ),
     }
+    opinions = _own_opinions(problem, shown)
     found = []
     for row in range(len(shown)):
         architecture = build_design(shown.take([row]), problem.space, problem.budgets.context)
@@ -178,9 +193,19 @@ def _designs(
                 domain={w.name: domain(w, architecture, problem.budgets) for w in problem.judges},
                 costs=finalist_costs(architecture, tokens, problem.budgets, choice.on, choice.costs.take(row)),
                 score=float(choice.scores[row]),
+                own=opinions[row],
             )
         )
     return tuple(found)
+
+
+def _own_opinions(problem: SearchProblem, shown: Candidates) -> list[OwnOpinion | None]:
+    """What own runs say of the first design against each of the others."""
+    told = problem.own
+    if told is None:
+        return [None] * len(shown)
+    each = [compared(problem, shown.take([row])) for row in range(len(shown))]
+    return [None, *(told.opinion(each[0], other) for other in each[1:])]
 
 
 def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dict[str, Favourite]:
@@ -195,8 +220,17 @@ def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dic
     }
 
 
-def _warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice: Choice) -> list[str]:
+def _warnings(
+    first: Design, baseline: Baseline, problem: SearchProblem, choice: Choice, runs: OwnRuns | None
+) -> list[str]:
     found = []
+    if runs is not None and runs.reason is not None:
+        found.append(f"your runs are not heard: {runs.reason}")
+    if choice.own is not None and choice.own.kept_open:
+        found.append(
+            f"your runs contradict the laws about {choice.own.kept_open:,} of {choice.own.sampled:,} sampled designs "
+            "that these drop: such designs are open too, and beyond the sample they are not counted"
+        )
     if not choice.hearing.may_judge:
         said = "; ".join(f"{law}: {reason}" for law, reason in choice.hearing.silent.items())
         found.append(f"no law may judge these designs, so what laws say is heard as it is and is no evidence ({said})")

@@ -23,6 +23,7 @@ from moewright.designs.design_record import (
     DifferenceRecord,
     FavouriteRecord,
     LayerPlanRecord,
+    OwnVerdictsRecord,
     PrinciplesRecord,
     RecommendedRecord,
     SearchRecord,
@@ -40,6 +41,7 @@ from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices, co
 from moewright.designs.space import LayerPlan, Space
 from moewright.designs.undecided import REASONS
 from moewright.display import ShownTable
+from moewright.laws.judging.own_runs import SURE, OwnOpinion, OwnRuns
 from moewright.laws.variable import Array, Status
 
 
@@ -68,6 +70,8 @@ class Design:
     costs: Costs
     score: float
     """Logarithm of the effective cost above the recommended design's; nats of mean loss by preference for loss."""
+    own: OwnOpinion | None = None
+    """What own runs say of the recommended design against this one."""
     probability_best: dict[str, float] = field(default_factory=dict)
     """By fitted law with draws: share of draws under which it is the best of the finalists."""
 
@@ -105,6 +109,7 @@ class Design:
             probability_best=self.probability_best,
             costs=costs_record(self.costs),
             score=self.score,
+            own=self.own,
         )
 
 
@@ -160,6 +165,8 @@ class Designs(ShownTable):
     """(laws,): each law's least loss."""
     winners: Candidates = field(repr=False)
     """A design of each law's least loss."""
+    own: OwnRuns | None = field(default=None, repr=False)
+    """A user's own runs, heard or not."""
 
     @cached_property
     def principles(self) -> Principles:
@@ -282,6 +289,11 @@ class Designs(ShownTable):
             f"no design within the budgets beats it by more than {BEATS_BY:g} nats under all {heard} {may} "
             f"({', '.join(hearing.laws)}); {_also_unbeaten(self.undecided.count - 1)}"
         ]
+        if choice.own is not None and self.own is not None:
+            found.append(
+                f"nor does one by your {len(self.own)} runs with probability {SURE:g}, which drop "
+                f"{choice.own.beaten:,} designs that the laws leave open"
+            )
         if not choice.by_cost:
             return (*found, "of these it has the least mean loss over the laws")
         what = {
@@ -309,6 +321,20 @@ class Designs(ShownTable):
             laws=hearing.laws,
             silent=hearing.silent,
             may_judge=hearing.may_judge,
+            own=self._own_record(),
+        )
+
+    def _own_record(self) -> OwnVerdictsRecord | None:
+        if self.own is None:
+            return None
+        changed = {} if self.choice.own is None else asdict(self.choice.own)
+        return OwnVerdictsRecord(
+            runs=len(self.own),
+            inside=self.own.inside,
+            heard=bool(changed),
+            reason=self.own.reason,
+            sure=SURE,
+            **changed,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def constraint_modes(
     flops = tokens * np.asarray(per_token).item()
     asked: Held = "tokens" if problem.budgets.train_tokens is not None else "FLOPs"
     other = _other(problem.budgets, tokens, flops)
-    again = search_problem(problem.groups, other, tuple(judge for judge in problem.judges if sees(judge, other)))
+    judges = tuple(judge for judge in problem.judges if sees(judge, other))
+    again = search_problem(problem.groups, other, judges, problem.own)
     if not again.judges:
         return ()
     feasible = within.under(again)

@@ -14,10 +14,11 @@ from moewright.foreign_text import to_markdown
 from moewright.hf import to_config
 from moewright.hf.loading import SPEC
 from moewright.laws import FittedLaw
+from moewright.outputs import RUN_TABLE_MARK
 from moewright.quantities import format_bytes, format_count
 from moewright.report.design_figures import write_design_figures
 from moewright.report.design_tables import SIZE_WORDS, answer_lines, budget_lines, size_ranges
-from moewright.report.page.design_words import LAW_FOLDER, SPACE_FILE, own_space
+from moewright.report.page.design_words import LAW_FOLDER, OWN_FILE, SPACE_FILE, own_space
 
 HF_CONFIG = "config.json"
 RATIONALE = "README.md"
@@ -27,7 +28,8 @@ def write_designs(designs: Designs, folder: str | Path) -> Path:
     """Write design-NN/ (spec, Hugging Face config, rationale), designs.json, and the plots as PNG and HTML.
 
     With them what the search was told in files, so that the folder can be asked again: laws/ has the fitted laws,
-    space.yaml a space of one's own. The folder must be new or empty; it appears complete or not at all.
+    space.yaml a space of one's own, own.parquet the finished runs of one's own. The folder must be new or empty; it
+    appears complete or not at all.
     """
     folder = Path(folder)
     with new_folder(folder) as partial:
@@ -50,6 +52,10 @@ def _write_told(designs: Designs, folder: Path) -> None:
             law.save(folder / LAW_FOLDER / f"law-{number}.json")
     if own_space(designs.space):
         write_text(folder / SPACE_FILE, describe_space(designs.space))
+    if designs.own is not None:
+        from moewright.runs.table_files import write_frame  # the package loads pandas
+
+        write_frame(designs.own.table, folder / OWN_FILE, RUN_TABLE_MARK)
 
 
 _PRINCIPLES: dict[Principle, str] = {

@@ -71,7 +71,7 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
         ("Chosen", _chosen(designs)),
     ]  # fmt: skip
     labels = ("Doubt", "")
-    return [*lines, *zip(labels[: MOST_LINES - len(lines)], doubts(designs), strict=False)]
+    return [*lines, *zip(labels[: max(MOST_LINES - len(lines), 0)], doubts(designs), strict=False)]
 
 
 def _plan_lines(designs: Designs) -> list[tuple[str, str]]:
@@ -143,7 +143,21 @@ def _open_lines(designs: Designs) -> list[tuple[str, str]]:
     return [
         ("Open", f"{designs.undecided.count:,} of {designs.feasible:,} designs, beaten by none under {by}:"),
         ("", _short_ranges(ranges)),
+        *_own_lines(designs),
     ]  # fmt: skip
+
+
+def _own_lines(designs: Designs) -> list[tuple[str, str]]:
+    """What a user's own runs changed of it, or why they are not heard."""
+    own, changed = designs.own, designs.choice.own
+    if own is None:
+        return []
+    if changed is None:
+        return [("", f"your runs are not heard: {own.reason}")]
+    kept = f", keep {changed.kept_open:,} that they drop" if changed.kept_open else ""
+    if not changed.beaten and not kept:
+        return [("", f"your {len(own)} runs are sure about none of them")]
+    return [("", f"your {len(own)} runs drop {changed.beaten:,} more that laws leave open{kept}")]
 
 
 def _short_ranges(ranges: dict[str, tuple[int, int]]) -> str:
@@ -298,6 +312,8 @@ def _print_undecided(console: Screen, designs: Designs) -> None:
     )
     for size, reason in REASONS.items():
         console.print(f"- {SIZE_WORDS[size]}: {reason}")
+    for warned in [text for _, text in _own_lines(designs)]:
+        console.print(f"- {warned}")
     for law, reason in hearing.silent.items():
         console.print(f"- {law} {'is not heard' if hearing.may_judge else 'may not judge'}: {reason}")
     for law, ranking in designs.bootstrap.items():

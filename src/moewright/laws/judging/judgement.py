@@ -73,6 +73,11 @@ class JudgedPair(Shown, Record):
         """The laws that may judge this comparison."""
         return tuple(opinion.law for opinion in self.laws if opinion.heard)
 
+    @property
+    def by_own_runs(self) -> bool:
+        """Whether a user's own runs decided it, which the laws left open."""
+        return self.decided and self.own is not None and self.mean == self.own.difference
+
     def _facts(self) -> Mapping[str, Any]:
         return {"first": self.first, "second": self.second, "better": self.better, "reason": self.reason}
 

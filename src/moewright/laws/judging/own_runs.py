@@ -9,6 +9,7 @@ should (`least_inside`). Back-tested on public tables: `tests/benchmarks/own_run
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from moewright.errors import UserError
 from moewright.laws.judging.compared_designs import COUNTED, DESIGN_SIZES, ComparedDesigns
 from moewright.laws.law import InapplicableLaw, Law
-from moewright.laws.selection.belief import Belief, believe
+from moewright.laws.selection.belief import Belief, ToldLaws, believe, condition
 from moewright.laws.selection.question import Z90, upper_tail
 from moewright.laws.variable import TRAIN_TOKENS, Array
 from moewright.progress import track
@@ -32,6 +33,7 @@ FEWEST_RUNS = 8
 LEAST_INSIDE = 0.75
 """Share of left-out runs that 90 % intervals must hold, for the runs to be heard."""
 _FOLDS = 4
+_SMALLEST = 1e-18  # variance of a log loss: 0 where two designs are one and runs have no noise
 
 
 class OwnOpinion(Record):
@@ -53,6 +55,29 @@ class OwnOpinion(Record):
     high: float | None
     laws: Mapping[str, float] | None
     """Weights of the laws' forms."""
+
+
+def unheard_opinion(runs: int, inside: float | None, reason: str | None) -> OwnOpinion:
+    """Of runs that are not heard."""
+    told: dict[str, Any] = dict.fromkeys(("probability", "difference", "low", "high", "laws"))
+    return OwnOpinion(runs=runs, inside=inside, heard=False, reason=reason, **told)
+
+
+def _opinion(
+    runs: int, inside: float | None, level: float, mean: float, deviation: float, laws: Mapping[str, float]
+) -> OwnOpinion:
+    """From the mean and the deviation of a difference of log losses around a loss."""
+    return OwnOpinion(
+        runs=runs,
+        inside=inside,
+        heard=True,
+        reason=None,
+        probability=float(upper_tail(np.array(mean / deviation))),
+        difference=level * mean,
+        low=level * (mean - Z90 * deviation),
+        high=level * (mean + Z90 * deviation),
+        laws=laws,
+    )
 
 
 @dataclass(frozen=True)
@@ -80,16 +105,12 @@ class OwnBelief:
 
     def opinion(self, first: int, second: int) -> OwnOpinion:
         """Of two designs."""
-        told: dict[str, Any] = dict.fromkeys(("probability", "difference", "low", "high", "laws"))
-        if self.belief is not None:
-            mean, deviation = (float(each) for each in self._difference(first, second))
-            # The belief is about log losses.
-            level = float(np.exp((self.belief.mean[first] + self.belief.mean[second]) / 2))
-            told["probability"] = float(self.probabilities(first, second))
-            told["difference"] = level * mean
-            told["low"], told["high"] = level * (mean - Z90 * deviation), level * (mean + Z90 * deviation)
-            told["laws"] = self.belief.weights
-        return OwnOpinion(runs=self.runs, inside=self.inside, heard=self.belief is not None, reason=self.reason, **told)
+        if self.belief is None:
+            return unheard_opinion(self.runs, self.inside, self.reason)
+        mean, deviation = (float(each) for each in self._difference(first, second))
+        # The belief is about log losses.
+        level = float(np.exp((self.belief.mean[first] + self.belief.mean[second]) / 2))
+        return _opinion(self.runs, self.inside, level, mean, deviation, self.belief.weights)
 
     def _difference(self, first: Any, second: Any) -> tuple[Array, Array]:
         """Mean and deviation of log loss of `first` less that of `second`, of one new run each."""
@@ -97,48 +118,125 @@ class OwnBelief:
         spread = self.belief.covariance
         variance = spread[first, first] + spread[second, second] - 2 * spread[first, second]
         variance = variance + 2 * self.belief.noise**2
-        return np.asarray(self.belief.mean[first] - self.belief.mean[second]), np.sqrt(np.maximum(variance, 1e-18))
+        return np.asarray(self.belief.mean[first] - self.belief.mean[second]), np.sqrt(np.maximum(variance, _SMALLEST))
+
+
+@dataclass(frozen=True)
+class OwnRuns:
+    """The finished runs of a run table, as the laws whose forms they could move have them."""
+
+    table: "pd.DataFrame"
+    """What is read of them: `DESIGN_SIZES`, `COUNTED`, tokens and the loss."""
+    laws: tuple[Law, ...]
+    rows: "tuple[pd.DataFrame, ...]"
+    """By law: its variables and the loss."""
+
+    @classmethod
+    def read(cls, table: "pd.DataFrame", laws: Iterable[Law]) -> "OwnRuns":
+        """Models of the table are read from its columns (`ComparedDesigns.from_columns`). UserError where one is
+        missing, no run has a loss, or no law has a form that its runs could move."""
+        from moewright.runs.schema import FINISHED  # the package loads pandas
+
+        needed = (*DESIGN_SIZES, *COUNTED, TRAIN_TOKENS.name, "loss")
+        missing = [name for name in needed if name not in table]
+        if missing:
+            raise UserError(
+                f"own: the run table has no column {missing[0]}, which every run must have (docs/run_table.md)"
+            )
+        finished = table["status"] == FINISHED if "status" in table else True
+        table = table.loc[finished & table["loss"].notna(), list(needed)].reset_index(drop=True)
+        if table.empty:
+            raise UserError("own: no finished run has a loss")
+        for name in needed:
+            if table[name].isna().any():
+                raise UserError(f"own: {int(table[name].isna().sum())} finished runs have no {name}; leave them out")
+        forms = tuple(law for law in laws if _has_form(law))
+        if not forms:
+            raise UserError("own: none of the laws has a form that runs could move; name others with --law")
+        own = ComparedDesigns.from_columns({str(name): table[name].to_numpy() for name in table})
+        rows = (_variables(law, [own]).assign(loss=table["loss"].to_numpy(dtype=float)) for law in forms)
+        return cls(table, forms, tuple(rows))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def inside(self) -> float | None:
+        """Share of the runs that lie in their 90 % intervals when they are left out; None with too few."""
+        return _share_inside(self.laws, self.rows)
+
+    @property
+    def reason(self) -> str | None:
+        """Why they are not heard; None where they are."""
+        if self.inside is None:
+            return f"{len(self)} runs; {FEWEST_RUNS} are needed to see how well they predict"
+        if self.inside >= LEAST_INSIDE:
+            return None
+        return (
+            f"of runs that were left out only {self.inside:.0%} lie in their 90 % intervals: of one recipe, and "
+            "converged?"
+        )
+
+    def asked(self, designs: Sequence[ComparedDesigns]) -> OwnBelief:
+        """What they say of a few designs, with the forms that speak of all of them."""
+        speaking = [p for p, law in enumerate(self.laws) if all(each.silence_of(law) is None for each in designs)]
+        if not speaking:
+            return OwnBelief(len(self), None, None, "no law whose form the runs could move speaks of these models")
+        own = self
+        if len(speaking) < len(self.laws):
+            laws, rows = (tuple(self.laws[p] for p in speaking), tuple(self.rows[p] for p in speaking))
+            own = OwnRuns(self.table, laws, rows)
+        if own.reason is not None:
+            return OwnBelief(len(own), own.inside, None, own.reason)
+        points = [_variables(law, designs) for law in own.laws]
+        return OwnBelief(len(own), own.inside, believe(own.laws, own.rows, points, skip=True), None)
+
+    def about(self, designs: Sequence[ComparedDesigns]) -> "ToldDesigns":
+        """What they say of designs, and of others near these: the laws' forms are taken around them."""
+        points = [_variables(law, designs) for law in self.laws]
+        return ToldDesigns(self, condition(self.laws, self.rows, points, skip=True))
+
+
+@dataclass(frozen=True)
+class ToldDesigns:
+    """What own runs say of many designs."""
+
+    own: OwnRuns
+    told: ToldLaws
+
+    def means(self, designs: ComparedDesigns) -> Array:
+        """Expected log loss (Q,); infinite where the forms, as the runs have moved them, give a design none."""
+        return np.nan_to_num(self.told.means(self._rows(designs)), nan=np.inf)
+
+    def probabilities(self, first: ComparedDesigns, second: ComparedDesigns) -> Array:
+        """(Q, O): that a run of the first ends below one of the second, each of Q against each of O; a half where the
+        forms, as the runs have moved them, give one of the two no loss."""
+        mean, variance = self._differences(first, second)
+        return np.nan_to_num(upper_tail(mean / np.sqrt(variance)), nan=0.5)
+
+    def opinion(self, first: ComparedDesigns, second: ComparedDesigns) -> OwnOpinion:
+        """Of one design against another."""
+        mean, variance = (float(each.item()) for each in self._differences(first, second))
+        if not np.isfinite(mean):
+            reason = "the laws' forms, as your runs have moved them, give one of the two no loss"
+            return unheard_opinion(len(self.own), self.own.inside, reason)
+        level = float(np.exp((self.means(first).item() + self.means(second).item()) / 2))
+        return _opinion(len(self.own), self.own.inside, level, mean, float(np.sqrt(variance)), self.told.weights)
+
+    def _differences(self, first: ComparedDesigns, second: ComparedDesigns) -> tuple[Array, Array]:
+        mean, variance = self.told.differences(self._rows(first), self._rows(second))
+        return mean, np.maximum(variance + 2 * self.told.noise**2, _SMALLEST)
+
+    def _rows(self, designs: ComparedDesigns) -> "dict[str, pd.DataFrame]":
+        return {law.name: _variables(law, [designs]) for law in self.own.laws if law.name in self.told.weights}
 
 
 def ask_own_runs(table: "pd.DataFrame", designs: Sequence[ComparedDesigns], laws: Iterable[Law]) -> OwnBelief:
     """What the finished runs of a run table say of designs (of columns, of each row), with the forms of `laws`.
 
-    Models of the table are read from its columns (`ComparedDesigns.from_columns`). UserError where one is missing, no
-    run has a loss, or no law has a form that its runs could move.
+    UserErrors are those of `OwnRuns.read`.
     """
-    from moewright.runs.schema import FINISHED  # the package loads pandas
-
-    needed = (*DESIGN_SIZES, *COUNTED, TRAIN_TOKENS.name, "loss")
-    missing = [name for name in needed if name not in table]
-    if missing:
-        raise UserError(f"own: the run table has no column {missing[0]}, which every run must have (docs/run_table.md)")
-    finished = table["status"] == FINISHED if "status" in table else True
-    table = table[finished & table["loss"].notna()]
-    if table.empty:
-        raise UserError("own: no finished run has a loss")
-    for name in needed:
-        if table[name].isna().any():
-            raise UserError(f"own: {int(table[name].isna().sum())} finished runs have no {name}; leave them out")
-    forms = [law for law in laws if _has_form(law)]
-    if not forms:
-        raise UserError("own: none of the laws has a form that runs could move; name others with --law")
-    own = ComparedDesigns.from_columns({str(name): table[name].to_numpy() for name in table})
-    speaking = [law for law in forms if all(each.silence_of(law) is None for each in designs)]
-    if not speaking:
-        return OwnBelief(len(table), None, None, "no law whose form the runs could move speaks of these models")
-    rows = [_variables(law, [own]).assign(loss=table["loss"].to_numpy(dtype=float)) for law in speaking]
-    inside = _share_inside(speaking, rows)
-    if inside is None:
-        return OwnBelief(
-            len(table), None, None, f"{len(table)} runs; {FEWEST_RUNS} are needed to see how well they predict"
-        )
-    if inside < LEAST_INSIDE:
-        reason = (
-            f"of runs that were left out only {inside:.0%} lie in their 90 % intervals: of one recipe, and converged?"
-        )
-        return OwnBelief(len(table), inside, None, reason)
-    belief = believe(speaking, rows, [_variables(law, designs) for law in speaking], skip=True)
-    return OwnBelief(len(table), inside, belief, None)
+    return OwnRuns.read(table, laws).asked(designs)
 
 
 def _has_form(law: Law) -> bool:

@@ -85,11 +85,37 @@ def believe(
     what makes the runs most likely, or `NOISE` where there are none. The first `candidates` points are candidates, the
     others targets. With `skip`, laws that say nothing of these models are left out while one does.
     """
-    parts, heard, silent = [], [], []
+    told = condition(laws, runs, points, noise, candidates=candidates, skip=skip)
+    beliefs = [part.belief() for part in told.parts]
+    weights = list(told.weights.values())
+    mean = sum(weight * each[0] for weight, each in zip(weights, beliefs, strict=True))
+    covariance = np.zeros((len(mean), len(mean)))
+    for weight, (each, spread) in zip(weights, beliefs, strict=True):
+        covariance += weight * (spread + np.outer(each - mean, each - mean))
+    return Belief(
+        mean=mean,
+        covariance=covariance,
+        noise=told.noise,
+        weights=told.weights,
+        misfit={part.law: part.misfit for part in told.parts},
+        notes=told.notes,
+    )
+
+
+def condition(
+    laws: Sequence[Law],
+    runs: "Sequence[pd.DataFrame | None]",
+    points: "Sequence[pd.DataFrame]",
+    noise: float | None = None,
+    *,
+    candidates: int = 0,
+    skip: bool = False,
+) -> "ToldLaws":
+    """What `believe` says of its points, to be asked about more rows than a covariance could be kept of."""
+    parts, silent = [], []
     for law, one, other in zip(laws, runs, points, strict=True):
         try:
-            parts.append(_LawBelief.of(law, one, other, noise, candidates))
-            heard.append(law.name)
+            parts.append(_ToldLaw.of(law, one, other, noise, candidates))
         except UserError as error:
             if not skip:
                 raise
@@ -99,56 +125,98 @@ def believe(
     evidence = np.array([part.evidence for part in parts])
     weights = np.exp(evidence - evidence.max())
     weights /= weights.sum()
-    mean = sum(weight * part.mean for weight, part in zip(weights, parts, strict=True))
-    covariance = np.zeros((len(mean), len(mean)))
-    for weight, part in zip(weights, parts, strict=True):
-        apart = part.mean - mean
-        covariance += weight * (part.covariance + np.outer(apart, apart))
     left_out = [f"left out, as their coefficients give these models no loss: {', '.join(name for name, _ in silent)}"]
-    return Belief(
-        mean=mean,
-        covariance=covariance,
-        noise=float(np.sqrt(weights @ [part.noise**2 for part in parts])),
-        weights=dict(zip(heard, weights.tolist(), strict=True)),
-        misfit={name: part.misfit for name, part in zip(heard, parts, strict=True)},
-        notes=(*(left_out if silent else ()), *(note for part in parts for note in part.notes)),
+    return ToldLaws(
+        parts=tuple(parts),
+        weights=dict(zip((part.law for part in parts), weights.tolist(), strict=True)),
+        notes=(*(left_out if silent else ()), *(note for part in parts for note in part.model.notes)),
     )
 
 
 @dataclass(frozen=True)
-class _LawBelief:
-    mean: Array
-    covariance: Array
-    noise: float
-    misfit: float
+class ToldLaws:
+    """Several laws after the same runs."""
+
+    parts: "tuple[_ToldLaw, ...]"
+    weights: Mapping[str, float]
+    """Of the laws that are heard, adding up to 1."""
+    notes: tuple[str, ...]
+
+    @property
+    def noise(self) -> float:
+        """Deviation of a single run's log loss."""
+        return float(np.sqrt(np.array(list(self.weights.values())) @ [part.noise**2 for part in self.parts]))
+
+    def means(self, rows: "Mapping[str, pd.DataFrame]") -> Array:
+        """Expected log loss (Q,) of rows, by law: its variables as columns."""
+        found = [w * part.means(rows[part.law]) for part, w in zip(self.parts, self.weights.values(), strict=True)]
+        return np.asarray(np.sum(found, axis=0))
+
+    def differences(
+        self, rows: "Mapping[str, pd.DataFrame]", others: "Mapping[str, pd.DataFrame]"
+    ) -> tuple[Array, Array]:
+        """Mean and variance (Q, O) of the log loss of rows less that of others, noise of single runs apart."""
+        weighted = [
+            (weight * share, *each.differences(one, other))
+            for part, weight in zip(self.parts, self.weights.values(), strict=True)
+            for one, other in [(part.model.rows_of(rows[part.law]), part.model.rows_of(others[part.law]))]
+            for share, each in part.told
+        ]
+        mean = sum(weight * gap for weight, gap, _ in weighted)
+        variance = sum(weight * (spread + (gap - mean) ** 2) for weight, gap, spread in weighted)
+        return np.asarray(mean), np.asarray(variance)
+
+
+@dataclass(frozen=True)
+class _ToldLaw:
+    """One law after the runs."""
+
+    law: str
+    model: "_Linearised"
+    told: "tuple[tuple[float, _Told], ...]"
+    """With weights, adding up to 1: for each likely spread."""
     evidence: float
     """Log density of the runs."""
-    notes: tuple[str, ...]
 
     @classmethod
     def of(
         cls, law: Law, runs: "pd.DataFrame | None", points: "pd.DataFrame", noise: float | None, candidates: int
-    ) -> "_LawBelief":
+    ) -> "_ToldLaw":
         model = _Linearised.of(law, runs, points, noise, candidates)
-        if runs is None:
-            here = model.points
-            covariance = here.features @ here.features.T + _MISFIT**2 * model.alike(here, here, _LENGTH)
-            found = NOISE if noise is None else noise
-            return cls(model.points.mean, covariance, found, _MISFIT, 0.0, model.notes)
         gap = model.log_loss - model.runs.mean
-        likely = model.likely(gap, noise)
+        likely = [_Spread(_MISFIT, _LENGTH, NOISE if noise is None else noise, 0.0)]
+        if runs is not None:
+            likely = model.likely(gap, noise)
         density = np.array([each.density for each in likely])
         weights = np.exp(density - density.max())
         evidence = float(density.max() + np.log(weights.sum()))
         weights /= weights.sum()
-        told = [model.conditioned(gap, each) for each in likely]
-        mean = sum(weight * each[0] for weight, each in zip(weights, told, strict=True))
+        told = tuple((float(w), _Told.of(model, gap, each)) for w, each in zip(weights, likely, strict=True))
+        return cls(law.name, model, told, evidence)
+
+    @property
+    def noise(self) -> float:
+        """Deviation of a single run's log loss."""
+        return float(np.sqrt(sum(weight * each.spread.noise**2 for weight, each in self.told)))
+
+    @property
+    def misfit(self) -> float:
+        """Deviation of log loss that the form misses."""
+        return float(np.sqrt(sum(weight * each.spread.misfit**2 for weight, each in self.told)))
+
+    def means(self, rows: "pd.DataFrame") -> Array:
+        """(Q,)."""
+        read = self.model.rows_of(rows)
+        return np.asarray(sum(weight * each.project(read).mean for weight, each in self.told))
+
+    def belief(self) -> tuple[Array, Array]:
+        """Mean (Q,) and covariance (Q, Q) at the points."""
+        beliefs = [each.belief(self.model.points) for _, each in self.told]
+        mean = sum(weight * each[0] for (weight, _), each in zip(self.told, beliefs, strict=True))
         covariance = np.zeros((len(mean), len(mean)))
-        for weight, (each, spread) in zip(weights, told, strict=True):
+        for (weight, _), (each, spread) in zip(self.told, beliefs, strict=True):
             covariance += weight * (spread + np.outer(each - mean, each - mean))
-        found = float(np.sqrt(weights @ [each.noise**2 for each in likely]))
-        misfit = float(np.sqrt(weights @ [each.misfit**2 for each in likely]))
-        return cls(mean, (covariance + covariance.T) / 2, found, misfit, evidence, model.notes)
+        return mean, (covariance + covariance.T) / 2
 
 
 @dataclass(frozen=True)
@@ -176,6 +244,12 @@ class _Linearised:
     log_loss: Array
     """Of the runs, as measured."""
     notes: tuple[str, ...]
+    law: Law
+    places: "_Places"
+    prior: Array
+    centre: Array
+    root: Array
+    """(P, P): of the prior's covariance."""
 
     @classmethod
     def of(
@@ -197,19 +271,15 @@ class _Linearised:
         agreed = [_agreed(here, prior, precision, start, measured, spread) for start in (prior, *starts)]
         root = _root(precision)
         centres = [each for each, _ in sorted(agreed, key=lambda each: each[1])]
-        usable = (each for each in centres if np.abs(_at(here, each)[1] @ root).max(initial=0.0) < _STEEPEST)
-        centre = next(usable, prior)
-        number = len(measured)
-        places = _places(at_runs, at_points)
-        scaled = (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-12)
-        box = places[:number] if number else places
-        beyond = np.maximum(np.hstack([places - box.max(axis=0), box.min(axis=0) - places]), 0.0)
-        rows = []
-        for problem, part in ((here, slice(None, number)), (there, slice(number, None))):
-            log_loss, slopes = _at(problem, centre)
-            features = np.hstack([slopes @ root, _BEYOND * beyond[part]])
-            rows.append(_Rows(log_loss + slopes @ (prior - centre), features, scaled[part]))
-        return cls(rows[0], rows[1], measured, notes)
+        centre = next((each for each in centres if _usable(here, there, each, root)), prior)
+        places = _Places.of(at_runs, at_points)
+        rows = [_rows(problem, places, prior, centre, root) for problem in (here, there)]
+        return cls(rows[0], rows[1], measured, notes, law, places, prior, centre, root)
+
+    def rows_of(self, table: "pd.DataFrame") -> _Rows:
+        """Any rows, with the law's variables as columns."""
+        columns = read_columns(table, self.law.as_form().inputs, {})
+        return _rows(_problem(self.law, columns), self.places, self.prior, self.centre, self.root)
 
     def alike(self, rows: _Rows, others: _Rows, length: float) -> Array:
         """k (R, O): 1 at the same place, Matern's of 5/2 with `length` as a share of each variable's range."""
@@ -236,19 +306,6 @@ class _Linearised:
         found.sort(key=lambda each: -each.density)
         return [each for each in found[:_MOST_SPREADS] if each.density > found[0].density - _UNLIKELY]
 
-    def conditioned(self, gap: Array, spread: "_Spread") -> tuple[Array, Array]:
-        """Mean (Q,) and covariance (Q, Q) at the points, given what the centre misses at the runs (R,)."""
-        square = spread.misfit**2
-        among = square * self.alike(self.runs, self.runs, spread.length) + spread.noise**2 * np.eye(len(gap))
-        between = square * self.alike(self.points, self.runs, spread.length)
-        told = np.linalg.solve(among, np.column_stack([gap, self.runs.features, between.T]))
-        number = self.runs.features.shape[1]
-        system = np.eye(number) + self.runs.features.T @ told[:, 1 : number + 1]
-        rest = self.points.features - between @ told[:, 1 : number + 1]
-        mean = between @ told[:, 0] + rest @ np.linalg.solve(system, self.runs.features.T @ told[:, 0])
-        own = square * self.alike(self.points, self.points, spread.length) - between @ told[:, number + 1 :]
-        return self.points.mean + mean, own + rest @ np.linalg.solve(system, rest.T)
-
 
 @dataclass(frozen=True)
 class _Spread:
@@ -258,6 +315,74 @@ class _Spread:
     length: float
     noise: float
     density: float
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the runs say under one spread: the law's coefficients and its misfit, as roots of what they leave open."""
+
+    model: _Linearised
+    spread: _Spread
+    among: Array
+    """(R, R): inverse root of the covariance of misfit and noise at the runs."""
+    system: Array
+    """(F, F): inverse root of the coefficients' precision."""
+    features: Array
+    """(R, F): of the runs, in units of `among`."""
+    gap: Array
+    """(R,): what the centre misses at the runs, likewise."""
+    pull: Array
+    """(F,): what the coefficients make of it."""
+
+    @classmethod
+    def of(cls, model: _Linearised, gap: Array, spread: _Spread) -> "_Told":
+        covariance = spread.misfit**2 * model.alike(model.runs, model.runs, spread.length)
+        among = np.linalg.inv(np.linalg.cholesky(covariance + spread.noise**2 * np.eye(len(gap))))
+        features, gap = among @ model.runs.features, among @ gap
+        precision = np.eye(features.shape[1]) + features.T @ features
+        system = np.linalg.inv(np.linalg.cholesky(precision))
+        return cls(model, spread, among, system, features, gap, system @ (features.T @ gap))
+
+    def project(self, rows: _Rows) -> "_Projected":
+        """Rows as the runs tell of them."""
+        told = self.spread.misfit**2 * self.model.alike(rows, self.model.runs, self.spread.length) @ self.among.T
+        left = (rows.features - told @ self.features) @ self.system.T
+        return _Projected(rows.mean + told @ self.gap + left @ self.pull, told, left)
+
+    def belief(self, rows: _Rows) -> tuple[Array, Array]:
+        """Mean (Q,) and covariance (Q, Q)."""
+        at = self.project(rows)
+        before = self.spread.misfit**2 * self.model.alike(rows, rows, self.spread.length)
+        return at.mean, before - at.told @ at.told.T + at.left @ at.left.T
+
+    def differences(self, rows: _Rows, others: _Rows) -> tuple[Array, Array]:
+        """Mean and variance (Q, O) of the log loss of rows less that of others."""
+        one, other = self.project(rows), self.project(others)
+        before = 2 * self.spread.misfit**2 * (1 - self.model.alike(rows, others, self.spread.length))
+        variance = before - _squares(one.told, other.told) + _squares(one.left, other.left)
+        return one.mean[:, None] - other.mean[None, :], np.maximum(variance, 0.0)
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """Some rows: means (Q,), and roots of what the runs tell of their covariance (Q, R) and leave open (Q, F)."""
+
+    mean: Array
+    told: Array
+    left: Array
+
+
+def _squares(one: Array, other: Array) -> Array:
+    """Squared distances (Q, O) of the rows of two matrices."""
+    return np.asarray((one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None, :] - 2 * one @ other.T)
+
+
+def _rows(problem: Problem, places: "_Places", prior: Array, centre: Array, root: Array) -> _Rows:
+    """The rows of a problem as a law has them, linear around a centre."""
+    log_loss, slopes = _at(problem, centre)
+    at = places.of_columns(problem.columns)
+    features = np.hstack([slopes @ root, _BEYOND * places.beyond(at)])
+    return _Rows(log_loss + slopes @ (prior - centre), features, places.scaled(at))
 
 
 def _normal(features: Array, gap: Array, weights: Array) -> tuple[Array, Array]:
@@ -330,6 +455,12 @@ def _agreed(
     return u, now
 
 
+def _usable(here: Problem, there: Problem, centre: Array, root: Array) -> bool:
+    """Whether a line is a picture of the law at the runs, and the law gives the points losses."""
+    gentle = np.abs(_at(here, centre)[1] @ root).max(initial=0.0) < _STEEPEST
+    return bool(gentle and np.isfinite(_at(there, centre)[0]).all())
+
+
 def _problem(law: Law, columns: Mapping[str, Array]) -> Problem:
     """The form at some rows; residuals from a loss of 1 are log losses."""
     form = law.as_form().form
@@ -346,9 +477,46 @@ def _at(problem: Problem, u: Array) -> tuple[Array, Array]:
     return log_loss[0], np.nan_to_num(slopes[0].T, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _places(runs: Mapping[str, Array], points: Mapping[str, Array]) -> Array:
-    """Variables of runs, then points, (R + Q, V): logarithms where all are positive, else shares of the range."""
-    columns = [np.concatenate([runs[name], points[name]]) for name in points]
-    return np.stack(
-        [np.log(each) if (each > 0).all() else each / max(float(np.ptp(each)), 1e-12) for each in columns], axis=1
-    )
+@dataclass(frozen=True)
+class _Places:
+    """Where rows lie: logarithms of variables that are positive everywhere, else shares of the range."""
+
+    logarithmic: Mapping[str, bool]
+    widths: Mapping[str, float]
+    """Ranges of those that are no logarithms."""
+    low: Array
+    span: Array
+    """Of runs and points, (V,)."""
+    box: tuple[Array, Array]
+    """Ends of the runs' box (of the points', where nothing has run), (V,)."""
+
+    @classmethod
+    def of(cls, runs: Mapping[str, Array], points: Mapping[str, Array]) -> "_Places":
+        every = {name: np.concatenate([runs[name], points[name]]) for name in points}
+        logarithmic = {name: bool((each > 0).all()) for name, each in every.items()}
+        widths = {name: max(float(np.ptp(each)), 1e-12) for name, each in every.items()}
+        nowhere = np.zeros(len(points))
+        measure = cls(logarithmic, widths, nowhere, nowhere, (nowhere, nowhere))
+        at = measure.of_columns(every)
+        box = at[: len(next(iter(runs.values())))]
+        box = box if len(box) else at
+        ends = box.min(axis=0), box.max(axis=0)
+        return cls(logarithmic, widths, at.min(axis=0), np.maximum(np.ptp(at, axis=0), 1e-12), ends)
+
+    def of_columns(self, columns: Mapping[str, Array]) -> Array:
+        """(R, V)."""
+        return np.stack(
+            [
+                np.log(columns[name]) if log else columns[name] / self.widths[name]
+                for name, log in self.logarithmic.items()
+            ],
+            axis=1,
+        )
+
+    def scaled(self, at: Array) -> Array:
+        """Each variable from 0 to 1 over runs and points, (R, V)."""
+        return (at - self.low) / self.span
+
+    def beyond(self, at: Array) -> Array:
+        """How far outside the box, above and below, (R, 2 V)."""
+        return np.maximum(np.hstack([at - self.box[1], self.box[0] - at]), 0.0)

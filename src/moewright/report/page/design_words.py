@@ -10,8 +10,8 @@ from moewright.errors import UserError
 from moewright.laws import judges, names
 from moewright.quantities import parse_bytes, parse_count
 
-SPACE_FILE, LAW_FOLDER = "space.yaml", "laws"
-"""The file of a space of one's own and the folder of fitted laws, beside `designs.json`."""
+SPACE_FILE, LAW_FOLDER, OWN_FILE = "space.yaml", "laws", "own.parquet"
+"""A space of one's own, the folder of fitted laws, and the run table of one's own, beside `designs.json`."""
 _BYTES, _COUNTS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)), (("T", 1e12), ("B", 1e9), ("M", 1e6))
 _DEVICES = ("hardware", "devices", "train_hardware", "train_devices")
 _CONDITIONS = (*_DEVICES, "context", "batch", "weights_dtype", "kv_dtype")
@@ -24,6 +24,7 @@ class ToldFiles:
     space: str = SPACE_FILE
     laws: Mapping[str, str] = field(default_factory=dict)
     """By the law's name."""
+    own: str = OWN_FILE
 
     def law(self, name: str) -> str:
         """The word of `--law`: a published law's name, or a file."""
@@ -64,6 +65,8 @@ def design_options(record: DesignsRecord, files: ToldFiles) -> dict[str, list[st
     found.setdefault("space", [files.space])
     if set(record.laws) != {law.name for law in judges()}:
         found["law"] = law_words(record.laws, files)
+    if record.undecided.own is not None:
+        found["own"] = [files.own]
     if record.recommended.prefer != "balanced":
         found["prefer"] = [record.recommended.prefer]
     if record.baseline.named:

@@ -11,7 +11,7 @@ from moewright.errors import UserError
 from moewright.files import read_mapping, sha256_of
 from moewright.foreign_text import shell_words, shortened
 from moewright.quantities import brief
-from moewright.report.page.design_words import LAW_FOLDER, SPACE_FILE, ToldFiles, design_options, design_words
+from moewright.report.page.design_words import LAW_FOLDER, OWN_FILE, SPACE_FILE, ToldFiles, design_options, design_words
 
 if TYPE_CHECKING:
     from moewright.laws import FittedLaw
@@ -66,7 +66,12 @@ def _with_files(source: PageSource, laws: Sequence[PageSource]) -> PageSource:
     read = [_read(str(path), 0) for path in own]
     found = {each.value.name: each for each in (*laws, *read) if each.value.name in source.value.laws}
     space = beside / SPACE_FILE
-    files = ToldFiles(str(space) if space.is_file() else SPACE_FILE, {name: each.given for name, each in found.items()})
+    runs = beside / OWN_FILE
+    files = ToldFiles(
+        str(space) if space.is_file() else SPACE_FILE,
+        {name: each.given for name, each in found.items()},
+        str(runs) if runs.is_file() else OWN_FILE,
+    )
     command = shell_words(*design_words(design_options(source.value, files)))
     return replace(source, fitted={name: each.value for name, each in found.items()}, files=files, command=command)
 

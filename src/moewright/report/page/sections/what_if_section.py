@@ -83,6 +83,8 @@ def _vicinity(source: PageSource) -> Vicinity | None:
     lost = next((law for law in record.laws if law not in names() and law not in source.fitted), None)
     if lost is not None:
         raise UserError(f"the file of the law {lost} is neither beside the designs nor among the paths of this report")
+    if record.undecided.own is not None and record.undecided.own.heard:
+        raise UserError("your own runs decide with the laws, and a page cannot ask them about other designs")
     plan, *others = record.space.layer_plans
     plain = not (plan.linear or plan.tied) and plan.attention == "grouped" and plan.is_served_as_asked
     plain = plain and not any(record.space.plan_nats)
