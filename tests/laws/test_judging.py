@@ -1,6 +1,8 @@
 """Verdicts: the same for columns and for single models, the same from both sides, deaf to what a search can game."""
 
 import re
+from collections import Counter
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,13 @@ from moewright.architecture.counts import (
     total_params,
     total_params_non_embedding,
 )
+from moewright.hf.loading import load_architecture
+from moewright.laws import ComparedDesigns, Law
 from moewright.laws.design_axes import AXES, DECIDED_AXES
+from moewright.laws.judging import verdicts as verdict_rules
+from moewright.laws.judging.judged_models import judge_loaded
 from moewright.laws.judging.verdicts import NOISE_NATS, OPEN_NATS
+from moewright.laws.variable import Array
 from tests.test_cli import run
 
 CASES = 300
@@ -229,3 +236,26 @@ def test_what_is_open_is_not_ordered_in_print(capsys: pytest.CaptureFixture[str]
     assert both[0] == both[1]
     code, out, _ = run(capsys, "predict", "dbrx", "dbrx", "--train-tokens", "2T")
     assert out.startswith("open: dbrx (1) or dbrx (2): the two are alike")
+
+
+def test_every_two_of_several_models_read_each_of_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `judge` says of each pair; and no law is evaluated anew for a pair."""
+    names = ("qwen3-30b-a3b", "olmoe-1b-7b", "dbrx", "llama-2-7b", "gpt-oss-20b")
+    loaded = [load_architecture(name) for name in names]
+    alone = {
+        (one.name, other.name): laws.judge(
+            one.architecture, other.architecture, train_tokens=2e12, names=(one.name, other.name)
+        )
+        for one, other in combinations(loaded, 2)
+    }
+    asked: Counter[str] = Counter()
+    original = verdict_rules.readings
+
+    def counted(law: Law, designs: ComparedDesigns) -> tuple[Array, Array]:
+        asked[law.name] += 1
+        return original(law, designs)
+
+    monkeypatch.setattr(verdict_rules, "readings", counted)
+    together = judge_loaded(loaded, 2e12).pairs
+    assert {(pair.first, pair.second): pair for pair in together} == alone
+    assert set(asked.values()) == {len(names)}

@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.laws.judging.compared_designs import ComparedDesigns
-from moewright.laws.judging.judgement import JudgedPair, judge, laws_to_hear
+from moewright.laws.judging.judgement import JudgedPair, judge_pairs, laws_to_hear
 from moewright.laws.judging.own_runs import ask_own_runs
 from moewright.laws.law import Law
 from moewright.laws.prediction import Prediction, PredictionAnswer, predict_losses
@@ -84,17 +83,4 @@ def judge_loaded(
     tokens = predictions[0].effective_tokens
     designs = [ComparedDesigns(model.architecture, tokens) for model in models]
     belief = None if own is None else ask_own_runs(own, designs, heard)
-    return JudgedModels(
-        predictions,
-        tuple(
-            judge(
-                models[first].architecture,
-                models[second].architecture,
-                train_tokens=tokens,
-                law=heard,
-                own=None if belief is None else belief.of(first, second),
-                names=(names[first], names[second]),
-            )
-            for first, second in combinations(range(len(models)), 2)
-        ),
-    )
+    return JudgedModels(predictions, judge_pairs(designs, heard, belief, names))

@@ -1,6 +1,6 @@
 """Two models judged: which has the lower loss, by which laws, on which axes they differ, and what that assumes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +12,14 @@ from moewright.laws.catalogue import judges
 from moewright.laws.design_axes import AXES, DECIDED_AXES
 from moewright.laws.judging.compared_designs import ComparedDesigns
 from moewright.laws.judging.own_runs import SURE, OwnBelief, OwnOpinion, ask_own_runs, combined
-from moewright.laws.judging.verdicts import LEAST_LAWS, Verdicts, judge_columns, margins
+from moewright.laws.judging.verdicts import (
+    LEAST_LAWS,
+    Verdicts,
+    compare,
+    join_designs,
+    margins,
+    read_designs,
+)
 from moewright.laws.law import Law
 from moewright.laws.variable import TRAIN_TOKENS
 from moewright.records import Items, Record
@@ -109,15 +116,51 @@ def judge(
     for count in tokens:
         TRAIN_TOKENS.check(count, "judge")
     designs = ComparedDesigns(first, float(tokens[0])), ComparedDesigns(second, float(tokens[1]))
-    verdicts = judge_columns(*designs, chosen)
     belief = own if own is None or isinstance(own, OwnBelief) else ask_own_runs(own, designs, chosen)
-    told = None if belief is None else belief.opinion(0, 1)
+    return judge_pairs(designs, chosen, belief, names)[0]
+
+
+def judge_pairs(
+    designs: Sequence[ComparedDesigns], laws: tuple[Law, ...], own: OwnBelief | None, names: Sequence[str]
+) -> tuple[JudgedPair, ...]:
+    """Every two of some models, in their order; each law reads each model once. `own` is about them in this order."""
+    read = join_designs([read_designs(each, laws) for each in designs])
+    first, second = np.triu_indices(len(designs), 1)
+    verdicts = compare(laws, read.take(first), read.take(second))
+    farthest = [_farthest(laws, each) for each in designs]
+    return tuple(
+        _judged_pair(
+            verdicts.row(row),
+            laws,
+            (designs[one], designs[other]),
+            (names[one], names[other]),
+            (farthest[one], farthest[other]),
+            None if own is None else own.opinion(one, other),
+        )
+        for row, (one, other) in enumerate(zip(first.tolist(), second.tolist(), strict=True))
+    )
+
+
+Farthest = Mapping[str, tuple[float, str] | None]
+"""By law that speaks of a model: how far outside its runs this lies at most, and in what; None where its source states
+no sizes."""
+
+
+def _judged_pair(
+    verdicts: Verdicts,
+    laws: tuple[Law, ...],
+    designs: tuple[ComparedDesigns, ComparedDesigns],
+    names: tuple[str, str],
+    farthest: tuple[Farthest, Farthest],
+    told: OwnOpinion | None,
+) -> JudgedPair:
+    """One comparison in words."""
     by_laws = int(verdicts.direction[0])
     direction = by_laws
     if told is not None and told.probability is not None:
         direction = int(combined(verdicts.direction, np.array([told.probability]))[0])
     better: Side | None = {-1: "first", 1: "second", 0: None}[direction]
-    opinions = tuple(_opinion(law, place, verdicts, designs) for place, law in enumerate(chosen))
+    opinions = tuple(_opinion(law, place, verdicts, designs) for place, law in enumerate(laws))
     mean, low, high = None, None, None
     if better is not None and by_laws:
         mean, low, high = (float(each[0]) for each in (verdicts.mean, verdicts.low, verdicts.high))
@@ -136,7 +179,7 @@ def judge(
         differs=_differences(verdicts, designs),
         laws=opinions,
         own=told,
-        assumes=_assumptions(verdicts, chosen, designs, names),
+        assumes=_assumptions(verdicts, farthest, names),
     )
 
 
@@ -232,12 +275,7 @@ def _with_own(reason: str, by_laws: int, told: OwnOpinion, names: tuple[str, str
     return f"{yours}; of the laws, {reason}" if sure >= SURE else f"{reason}; {yours}"
 
 
-def _assumptions(
-    verdicts: Verdicts,
-    laws: tuple[Law, ...],
-    designs: tuple[ComparedDesigns, ComparedDesigns],
-    names: tuple[str, str],
-) -> tuple[str, ...]:
+def _assumptions(verdicts: Verdicts, farthest: tuple[Farthest, Farthest], names: tuple[str, str]) -> tuple[str, ...]:
     if not verdicts.heard[:, 0].any():
         return ()
     found = []
@@ -252,23 +290,24 @@ def _assumptions(
             if losses.max() < -margin or losses.min() > margin:
                 side = f"{names[0] if losses.max() < 0 else names[1]} is better"
             found.append(f"if expansion multiplies {words}, {side}")
-    beyond = [_extrapolation(law, designs) for law, heard in zip(laws, verdicts.heard[:, 0], strict=True) if heard]
-    stated = [each for each in beyond if each is not None]
+    heard = [name for name, hears in zip(verdicts.laws, verdicts.heard[:, 0], strict=True) if hears]
+    both = [(farthest[0][name], farthest[1][name]) for name in heard]
+    stated = [max(one, other) for one, other in both if one is not None and other is not None]
     if stated and min(stated)[0] > 1:
         factor, variable = min(stated)
         found.append(f"even the nearest law extrapolates: {_words(variable)} {factor:.3g} times outside its runs")
     return (*found, SAME_TRAINING)
 
 
-def _extrapolation(law: Law, designs: tuple[ComparedDesigns, ComparedDesigns]) -> tuple[float, str] | None:
-    """How far outside the law's runs the two lie at most, and in what; None where its source states no sizes."""
-    found: list[tuple[float, str]] = []
-    for design in designs:
+def _farthest(laws: tuple[Law, ...], design: ComparedDesigns) -> Farthest:
+    found: dict[str, tuple[float, str] | None] = {}
+    for law in laws:
+        if design.silence_of(law) is not None:
+            continue
         domain = law.domain(**{variable.name: design.variable(variable) for variable in law.inputs})
-        if any(status.status == "unstated" for status in domain.values()):
-            return None
-        found.extend((float(status.factor), name) for name, status in domain.items())
-    return max(found)
+        unstated = any(status.status == "unstated" for status in domain.values())
+        found[law.name] = None if unstated else max((float(status.factor), name) for name, status in domain.items())
+    return found
 
 
 def _words(name: str) -> str:

@@ -11,7 +11,7 @@ The rule, from back-tests on public runs (docs/evidence.md):
   they differ in nothing else, nothing is decided.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,17 @@ class Verdicts:
     """(n,) by axis: where the two designs are not alike."""
     direction: npt.NDArray[np.int8]
     """(n,): -1 the first has the lower loss, 1 the second has, 0 not decided."""
+
+    def row(self, place: int) -> "Verdicts":
+        """One of the comparisons, n = 1."""
+        one = slice(place, place + 1)
+        return Verdicts(
+            laws=self.laws,
+            heard=self.heard[:, one],
+            differences=self.differences[:, :, one],
+            differs={name: each[one] for name, each in self.differs.items()},
+            direction=self.direction[one],
+        )
 
     @property
     def decided(self) -> Mask:
@@ -91,20 +102,60 @@ def judge_columns(first: ComparedDesigns, second: ComparedDesigns, laws: Iterabl
     judge unless given; one whose runs moved nothing is never heard.
     """
     chosen = tuple(judges() if laws is None else laws)
-    differs = {name: _differ(name, first.axis(name), second.axis(name)) for name in AXES}
-    shape = np.broadcast_shapes(*(each.shape for each in differs.values()), (1,))
-    differs = {name: np.broadcast_to(each, shape) for name, each in differs.items()}
-    tokens_per_param = np.minimum(first.tokens_per_param(), second.tokens_per_param())
-    heard = np.array([_hears(law, differs, tokens_per_param, first, second) for law in chosen]).reshape(-1, *shape)
-    differences = np.array(
-        [
-            [np.broadcast_to(of_first - of_second, shape) for of_first, of_second in zip(*losses, strict=True)]
-            for losses in ((readings(law, first), readings(law, second)) for law in chosen)
-        ]
-    ).reshape(-1, 2, *shape)
+    return compare(chosen, read_designs(first, chosen), read_designs(second, chosen))
+
+
+@dataclass(frozen=True)
+class ReadDesigns:
+    """Designs as axes and laws have them, each read once however many others they are held against."""
+
+    axes: Mapping[AxisName, Array]
+    tokens_per_param: Array
+    losses: Array
+    """(laws, 2, designs): in both readings; NaN where a law is silent about a single design."""
+    answered: Mask
+    """(laws, designs): whether each law speaks of them."""
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "ReadDesigns":
+        """The same of some designs, in any order."""
+        axes = {name: column[rows] for name, column in self.axes.items()}
+        return ReadDesigns(axes, self.tokens_per_param[rows], self.losses[:, :, rows], self.answered[:, rows])
+
+
+def read_designs(designs: ComparedDesigns, laws: tuple[Law, ...]) -> ReadDesigns:
+    """Every axis and every law of one design or of columns."""
+    axes = {name: designs.axis(name) for name in AXES}
+    shape = np.broadcast_shapes(*(each.shape for each in axes.values()), (1,))
+    losses = [[np.broadcast_to(loss, shape) for loss in readings(law, designs)] for law in laws]
+    answered = [np.broadcast_to(designs.answered_by(law), shape) for law in laws]
+    return ReadDesigns(
+        {name: np.broadcast_to(each, shape) for name, each in axes.items()},
+        np.broadcast_to(designs.tokens_per_param(), shape),
+        np.array(losses, dtype=np.float64).reshape(-1, 2, *shape),
+        np.array(answered, dtype=np.bool_).reshape(-1, *shape),
+    )
+
+
+def join_designs(parts: Sequence[ReadDesigns]) -> ReadDesigns:
+    """Designs of several readings by the same laws as one."""
+    return ReadDesigns(
+        {name: np.concatenate([part.axes[name] for part in parts]) for name in AXES},
+        np.concatenate([part.tokens_per_param for part in parts]),
+        np.concatenate([part.losses for part in parts], axis=2),
+        np.concatenate([part.answered for part in parts], axis=1),
+    )
+
+
+def compare(laws: tuple[Law, ...], first: ReadDesigns, second: ReadDesigns) -> Verdicts:
+    """The verdicts of `judge_columns`, of designs that these laws have read."""
+    differs = {name: _differ(name, first.axes[name], second.axes[name]) for name in AXES}
+    tokens_per_param = np.minimum(first.tokens_per_param, second.tokens_per_param)
+    answers = np.asarray(first.answered & second.answered)
+    heard = np.array([_hears(law, differs, tokens_per_param) for law in laws]).reshape(answers.shape) & answers
+    differences = first.losses - second.losses
     allowed = may_decide(heard, differs)
     direction = np.where(allowed, _unanimous(heard, differences, margins(differs)), 0).astype(np.int8)
-    return Verdicts(tuple(law.name for law in chosen), heard, differences, differs, direction)
+    return Verdicts(tuple(law.name for law in laws), heard, differences, differs, direction)
 
 
 def readings(law: Law, designs: ComparedDesigns) -> tuple[Array, Array]:
@@ -136,16 +187,9 @@ def margins(differs: Mapping[AxisName, Mask]) -> Array:
     return np.asarray(np.where(_any_of(differs, AXES.keys() - DECIDED_AXES), OPEN_NATS, NOISE_NATS))
 
 
-def _hears(
-    law: Law,
-    differs: Mapping[AxisName, Mask],
-    tokens_per_param: Array,
-    first: ComparedDesigns,
-    second: ComparedDesigns,
-) -> Mask:
+def _hears(law: Law, differs: Mapping[AxisName, Mask], tokens_per_param: Array) -> Mask:
     moved = law.judges.moved
-    speaks = first.answered_by(law) & second.answered_by(law)
-    sees = speaks & _any_of(differs, moved) & ~_any_of(differs, DECIDED_AXES - moved)
+    sees = _any_of(differs, moved) & ~_any_of(differs, DECIDED_AXES - moved)
     return np.asarray(sees & (tokens_per_param >= law.judges.least_tokens_per_param * (1 - TOLERANCE)))
 
 
