@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
@@ -118,7 +119,8 @@ def fit(
         fix: Keep a coefficient: NAME=VALUE; repeatable.
         bound: Bound a coefficient: NAME=LOW:HIGH; repeatable.
         seed: Of starts, bootstrap and random holdouts.
-        at: The planned run: NAME=VALUE for each of the law's variables, such as train_tokens=2T; repeatable.
+        at: The planned run: NAME=VALUE for each of the law's variables, such as train_tokens=2T; repeatable. With law
+            all: a run of which the forms that are not told apart say together what they expect.
         preregister: JSON file for a dated forecast of it: law, hash of the data, loss, interval.
         score: Such a file, to be judged by the loss that was measured.
         out: JSON file for the fitted law. An earlier one is replaced, another file is not.
@@ -142,13 +144,14 @@ def fit(
         raise UserError(f"runs: expected a run table, found {show_value(runs)}; a measured loss goes with score")
     if law is None:
         raise UserError("law: missing; give --law NAME (in Python law=...)")
-    if (at is None) != (preregister is None):
+    if (at is None) != (preregister is None) and not (law == "all" and preregister is None):
         missing = "--at NAME=VALUE for the planned run" if at is None else "--preregister FILE for the forecast"
         raise UserError(f"{'preregister' if at is None else 'at'}: needs {missing} too")
     import moewright.runs as run_tables
     from moewright.laws import ComparedLaws, FitSettings, resolve_law
     from moewright.laws.fitting.comparison import all_forms, compare_runs
     from moewright.laws.fitting.fit_result import fit_runs
+    from moewright.laws.variable import parse_value
 
     kept = _by_name(where, "where", lambda text, _: text.split(","))
     if law == "all" and preregister is not None:
@@ -178,8 +181,11 @@ def fit(
         table = run_tables.load(runs, source, columns)
     else:
         table = run_tables.prepare(runs, columns=columns)
-    planned = None if at is None else _planned(at, chosen[0])
+    planned = None if at is None or law == "all" else _planned(at, chosen[0])
+    asked = _by_name(at, "at", parse_value) if at is not None and law == "all" else None
     found = compare_runs(table, settings) if law == "all" else fit_runs(chosen[0], table, settings)
+    if asked is not None and isinstance(found, ComparedLaws):
+        found = replace(found, at=found.planned({name: check_number(each, "at") for name, each in asked.items()}))
     best = found.best if isinstance(found, ComparedLaws) else found
     results: list[tuple[Destination, Callable[[Path], object]]] = []
     if out is not None:

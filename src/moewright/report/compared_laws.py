@@ -3,7 +3,7 @@
 from moewright.laws.fitting.comparison import ComparedLaws
 from moewright.report.fit_tables import print_findings
 from moewright.report.plain_tables import bare_table, number_table
-from moewright.screen import Screen
+from moewright.screen import Screen, styled
 
 
 def print_compared_laws(console: Screen, compared: ComparedLaws) -> None:
@@ -32,6 +32,13 @@ def print_compared_laws(console: Screen, compared: ComparedLaws) -> None:
     for row in judged:
         if row.also:
             console.print(f"- {', '.join(row.also)}: the same form as {row.law}")
+    if compared.at is not None:
+        console.print()
+        at = ", ".join(f"{name} {value:g}" for name, value in compared.at.at.items())
+        ends = "no interval that the rows support"
+        if compared.at.low is not None and compared.at.high is not None:
+            ends = f"90 % interval {compared.at.low:.4f} to {compared.at.high:.4f}"
+        console.print(styled("Together they expect {} at {}; {}.", f"{compared.at.loss:.4f}", at, ends))
     if compared.held_out:
         console.print()
         table = number_table("Held out", "", "cuts", "up to")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from moewright.complaints import check_names
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.laws.catalogue import get, names
@@ -20,11 +21,13 @@ from moewright.laws.counted_variables import in_conventions
 from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.fit_result import Fit, chosen_rows
 from moewright.laws.fitting.fit_settings import DEFAULT_OBJECTIVE, FitSettings
-from moewright.laws.fitting.fitted_law import FittedLaw
+from moewright.laws.fitting.fitted_law import FittedLaw, Interval
 from moewright.laws.fitting.observations import as_frame, usual_name
 from moewright.laws.fitting.reach import CUTS_ALIKE, cuts_below, directions_of, errors_below
+from moewright.laws.fitting.stacking import FormPrediction, StackedPrediction, stack
+from moewright.laws.fitting.uncertainty import LEVEL
 from moewright.laws.law import Law, LossForm
-from moewright.laws.variable import Array, Mask
+from moewright.laws.variable import Array, Mask, check_values
 from moewright.records import Count, Items, Output, Record
 
 if TYPE_CHECKING:
@@ -90,6 +93,8 @@ class ComparedLawsAnswer(Output):
     rows: int
     settings: FitSettings
     findings: Items[Mapping[str, Any]] = ()
+    stacked: StackedPrediction | None = None
+    """Of the run that was asked about."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,6 +109,8 @@ class ComparedLaws(ShownTable):
     settings: FitSettings
     findings: tuple[dict[str, Any], ...] = ()
     """Suspicious rows, as in a `Fit`."""
+    at: StackedPrediction | None = None
+    """What the forms expect together of the run that was asked about."""
 
     def __iter__(self) -> Iterator[ComparedLaw]:
         return iter(self.laws)
@@ -116,9 +123,46 @@ class ComparedLaws(ShownTable):
         """The fit of the form with the least error beyond the rows."""
         return self.fits[0]
 
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of `fits`, adding up to 1."""
+        return tuple(row.weight or 0.0 for row in self.laws[: len(self.fits)])
+
+    def stacked(self, table: Any, level: float = LEVEL) -> tuple[Array, Interval]:
+        """Loss (R,), and its interval for one new run, of all forms that are not told apart, for each row of a table.
+
+        UserError for a column that one of them takes and the table has not.
+        """
+        frame, forms = as_frame(table), []
+        for fit in self.fits:
+            own, _ = in_conventions(fit.law.law, frame, self.settings.column)
+            low, high = fit.law.interval(own, level)
+            forms.append(FormPrediction(fit.law.predict(own), low, high))
+        return stack(forms, self.weights, level)
+
+    def planned(self, values: Mapping[str, float]) -> StackedPrediction:
+        """What they expect of one run: all variables of all of them. UserError for one that is missing or unknown."""
+        names = list(dict.fromkeys(variable.name for fit in self.fits for variable in fit.law.inputs))
+        check_names(values, names, "at", "variable")
+        forms = []
+        for fit in self.fits:
+            own = check_values(fit.law.inputs, {v.name: values[v.name] for v in fit.law.inputs}, "at")
+            ends = fit.law.prediction_interval(**own)
+            forms.append(FormPrediction(*(np.atleast_1d(each) for each in (fit.law.loss(**own), *ends))))
+        loss, (low, high) = stack(forms, self.weights)
+        known = bool(np.isfinite(low[0]))
+        return StackedPrediction(
+            loss=float(loss[0]),
+            low=float(low[0]) if known else None,
+            high=float(high[0]) if known else None,
+            at=dict(values),
+            weights={fit.law.record.law: weight for fit, weight in zip(self.fits, self.weights, strict=True)},
+        )
+
     def answer(self) -> ComparedLawsAnswer:
         """For JSON."""
         return ComparedLawsAnswer(
+            stacked=self.at,
             laws=self.laws,
             best=self.laws[0].law,
             not_told_apart=tuple(fit.law.record.law for fit in self.fits),
