@@ -1,6 +1,7 @@
 """Several forms on the same rows: against fits made one by one, and on tables whose form is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import moewright
 from moewright import laws
 from moewright.errors import UserError
 from moewright.laws.fitting.comparison import ComparedLawsAnswer
+from moewright.laws.fitting.stacking import FormPrediction, stack
+from moewright.report import show
 from tests.laws.tables import synthetic_dense, synthetic_zhao
 from tests.test_cli import run
 
@@ -138,3 +141,54 @@ def test_rows_that_determine_no_form() -> None:
         laws.compare(["epoch2024", "clark2022"], table, bootstrap=0)
     with pytest.raises(UserError, match="one law; name it"):
         moewright.fit(pd.DataFrame(grid()), "all", at={"train_tokens": 1e9}, preregister="x.json")
+
+
+def test_the_stacked_interval_is_the_mixtures() -> None:
+    """Against a million draws; far-apart forms make it wide, and a form that says nothing of a target withholds it."""
+    loss = np.array([[2.0, 2.0, 2.0], [2.0, 2.2, 2.0]])
+    spread, weights = np.array([0.01, 0.03])[:, None], (0.7, 0.3)
+    high = loss * np.exp(1.6448536 * spread)
+    low = loss**2 / high
+    low[0, 2] = high[0, 2] = np.nan
+    forms = [FormPrediction(*each) for each in zip(loss, low, high, strict=True)]
+    found, ends = stack(forms, weights)
+    np.testing.assert_allclose(found, [2.0, 2.0 * 1.1**0.3, 2.0])
+    draw = np.random.default_rng(0)
+    chosen = draw.random(10**6) < weights[0]
+    noise = draw.standard_normal(10**6)
+    for target in (0, 1):
+        drawn = np.where(chosen, np.log(loss[0, target]) + 0.01 * noise, np.log(loss[1, target]) + 0.03 * noise)
+        expected = np.exp(np.quantile(drawn, [0.05, 0.95]))
+        np.testing.assert_allclose([ends.low[target], ends.high[target]], expected, rtol=3e-4)
+    assert np.isnan(ends.low[2])
+    assert np.isnan(ends.high[2])
+
+
+def test_one_form_alone_is_stacked_to_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.DataFrame(grid())
+    compared = laws.compare(["hoffmann2022"], table, bootstrap=40)
+    planned = {"total_params": 5e9, "train_tokens": 8e10}
+    alone = compared.best.law
+    told = compared.planned(planned)
+    assert told.loss == pytest.approx(float(alone.loss(**planned)))
+    ends = alone.prediction_interval(**planned)
+    assert (told.low, told.high) == (
+        pytest.approx(float(ends.low), rel=2e-3),
+        pytest.approx(float(ends.high), rel=2e-3),
+    )
+    stacked, _ = compared.stacked(table)
+    np.testing.assert_allclose(stacked, alone.predict(table))
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    line = ("fit", str(tmp_path / "runs.csv"), "--law", "all", "--bootstrap", "20", "--at", "total_params=5e9")
+    at = ("--at", "train_tokens=8e10", "--at", "active_params=5e9", "--at", "num_experts=16")
+    code, out, err = run(capsys, *line, *at, "--json")
+    assert (code, err) == (0, "")
+    answer = json.loads(out)["stacked"]
+    assert answer["low"] < answer["loss"] < answer["high"]
+    assert sum(answer["weights"].values()) == pytest.approx(1)
+    show(replace(compared, at=told))
+    assert "Together they expect" in capsys.readouterr().out
+    with pytest.raises(UserError, match="at needs the variable train_tokens"):
+        compared.planned({"total_params": 5e9})
+    with pytest.raises(UserError, match="at has no variable 'nobody'"):
+        compared.planned({**planned, "nobody": 1.0})

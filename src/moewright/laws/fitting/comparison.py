@@ -141,9 +141,11 @@ class ComparedLaws(ShownTable):
         return stack(forms, self.weights, level)
 
     def planned(self, values: Mapping[str, float]) -> StackedPrediction:
-        """What they expect of one run: all variables of all of them. UserError for one that is missing or unknown."""
-        names = list(dict.fromkeys(variable.name for fit in self.fits for variable in fit.law.inputs))
-        check_names(values, names, "at", "variable")
+        """What they expect of one run, given all their variables. UserError for one that is missing or unknown."""
+        needed = dict.fromkeys(variable.name for fit in self.fits for variable in fit.law.inputs)
+        # Which forms are left is not known before: what another one takes may be given too.
+        known = {variable.name for row in self.laws for variable in get(row.law).inputs}
+        check_names([name for name in values if name not in known or name in needed], needed, "at", "variable")
         forms = []
         for fit in self.fits:
             own = check_values(fit.law.inputs, {v.name: values[v.name] for v in fit.law.inputs}, "at")
@@ -155,7 +157,7 @@ class ComparedLaws(ShownTable):
             loss=float(loss[0]),
             low=float(low[0]) if known else None,
             high=float(high[0]) if known else None,
-            at=dict(values),
+            at={name: values[name] for name in needed},
             weights={fit.law.record.law: weight for fit, weight in zip(self.fits, self.weights, strict=True)},
         )
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from moewright.laws.fitting.fitted_law import Interval
 from moewright.laws.fitting.uncertainty import LEVEL
-from moewright.laws.selection.question import Z90, upper_tail
+from moewright.laws.rate_optimum import student_quantile
+from moewright.laws.selection.question import upper_tail
 from moewright.laws.variable import Array
 from moewright.records import Record
 
@@ -42,22 +43,21 @@ class FormPrediction:
 
 
 def stack(forms: Sequence[FormPrediction], weights: Sequence[float], level: float = LEVEL) -> tuple[Array, Interval]:
-    """Loss and interval (R,) of the mixture, weights adding up to 1."""
+    """Loss and interval (R,) of the mixture, weights adding up to 1; `forms` have intervals of that level."""
     share = np.array(weights)[:, None]
     mean = np.log([form.loss for form in forms])
     with np.errstate(invalid="ignore"):
-        spread = (np.log([form.high for form in forms]) - np.log([form.low for form in forms])) / (2 * Z90)
+        spread = np.log([form.high for form in forms]) - np.log([form.low for form in forms])
+    spread /= 2 * student_quantile((1 + level) / 2, None)
     silent = np.isnan(spread)
     heard = np.where(silent, 0.0, share)
     total = heard.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        heard = heard / total
+        heard = np.where(total > 0, heard / total, share)
     spread, known = np.where(silent, 1.0, spread), total >= 1 - _LEAST_HEARD
     loss = np.exp((share * mean).sum(axis=0))
-    ends = [
-        np.where(known, np.exp(_quantile(mean, spread, heard, p)), np.nan) for p in ((1 - level) / 2, (1 + level) / 2)
-    ]
-    return loss, Interval(*ends)
+    low, high = (np.exp(_quantile(mean, spread, heard, tail)) for tail in ((1 - level) / 2, (1 + level) / 2))
+    return loss, Interval(np.where(known, low, np.nan), np.where(known, high, np.nan))
 
 
 def _quantile(mean: Array, spread: Array, weights: Array, probability: float) -> Array:
