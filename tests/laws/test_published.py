@@ -90,6 +90,21 @@ def test_ludziejewski_by_expert_count(experts: int, expected: tuple[float, ...])
     assert [found["alpha"], found["beta"]] == pytest.approx([expected[1], expected[3]], abs=2e-6)
 
 
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.95])
+def test_abnar_optimum(sparsity: float) -> None:
+    """Against a grid; dense models are all active, and the sparser the larger the best total is."""
+    law = laws.get("abnar2025")
+    best = law.optimum(train_flops=1e20, sparsity=sparsity)
+    total = np.geomspace(1e8, 1e12, 200_001)
+    active = total / (1 / 3 + 2 / 3 / (1 - sparsity))
+    loss = law.loss(total_params=total, train_tokens=1e20 / 6 / active, sparsity=sparsity)
+    place = int(loss.argmin())
+    assert best["total_params"] == pytest.approx(total[place], rel=1e-4)
+    assert best["active_params"] * best["train_tokens"] * 6 == pytest.approx(1e20)
+    assert best["loss"] == pytest.approx(loss[place], rel=1e-9)
+    assert best["total_params"] >= law.optimum(train_flops=1e20, sparsity=0.0)["active_params"]
+
+
 @pytest.mark.parametrize(
     ("experts", "size", "tokens"), [(1, 1.7204e9, 9.688e9), (8, 9.845e8, 1.693e10), (32, 6.686e8, 2.493e10)]
 )
@@ -322,7 +337,7 @@ def test_an_optimum_that_is_not_there_is_no_number() -> None:
         law = laws.get(name)
         if not isinstance(law, LossLaw) or law.optimum_rule is None:
             continue
-        given = {variable.name: 1e21 for variable in law.optimum_rule.arguments}
+        given = {v.name: 1e21 if v.below is None else 0.5 for v in law.optimum_rule.arguments}
         coefficients = dict(law.coefficients_with({}))
         for changed in coefficients:
             for value in (0.0, -coefficients[changed]):

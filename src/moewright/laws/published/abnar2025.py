@@ -1,12 +1,20 @@
 """The law over total size, tokens and sparsity (Abnar et al., arXiv 2501.12370)."""
 
+from typing import Any
+
 import numpy as np
 
 from moewright.architecture import counts
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.law import ExpansionVariable, Judgement, LossLaw
-from moewright.laws.variable import TRAIN_TOKENS, Values, Variable
+from moewright.laws.formulas import minimise_in_log
+from moewright.laws.law import ExpansionVariable, Judgement, LossLaw, Optimum
+from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
+
+EXPERTS_SHARE = 2 / 3
+"""Of the active parameters: the source does not give its models' shapes, a feed-forward of 4 d is assumed."""
+SMALLEST, LARGEST = 1e6, 1e15
+"""Parameters between which the best size is looked for."""
 
 
 def _basis(c: Coefficients, v: Columns) -> tuple[Values, ...]:
@@ -36,6 +44,31 @@ FORM = Form(
     basis=_basis,
 )
 
+_SPARSITY = Variable(
+    "sparsity", "S = (E - K) / E, the idle share of the experts", 0, 0.98, "", derive.idle_share, at_least=0, below=1
+)
+
+
+def optimum(c: Coefficients, train_flops: Values, sparsity: Values) -> dict[str, Any]:
+    """N and D of least loss under C = 6 N_a D at one sparsity, where of the active parameters `EXPERTS_SHARE` are the
+    experts': N / N_a = 1 - share + share / (1 - S)."""
+    total_over_active = 1 - EXPERTS_SHARE + EXPERTS_SHARE / (1 - sparsity)
+
+    def run(total: Any) -> dict[str, Any]:
+        tokens = train_flops * total_over_active / (6 * total)
+        return {"total_params": total, "train_tokens": tokens, "sparsity": sparsity}
+
+    shape = np.broadcast_shapes(*(np.shape(each) for each in (train_flops, sparsity, *c.values())))
+    best = minimise_in_log(lambda total: FORM.loss(c, run(total)), SMALLEST, LARGEST, shape)
+    found = run(best)
+    return {
+        "total_params": best,
+        "active_params": best / total_over_active,
+        "train_tokens": found["train_tokens"],
+        "loss": FORM.loss(c, found),
+    }
+
+
 LAW = LossLaw(
     name="abnar2025",
     title="Law over total parameters, tokens and sparsity",
@@ -58,23 +91,24 @@ LAW = LossLaw(
     inputs=(
         Variable("total_params", "N, every parameter", unit="parameters", derive=counts.total_params),
         TRAIN_TOKENS,
-        Variable(
-            "sparsity",
-            "S = (E - K) / E, the idle share of the experts",
-            0,
-            0.98,
-            "",
-            derive.idle_share,
-            at_least=0,
-            below=1,
-        ),
+        _SPARSITY,
     ),
     held_fixed=(Variable("train_flops", "6 N_a D", None, 1e21, "FLOPs", derive.six_active_params, per_token=True),),
+    optimum_rule=Optimum(
+        arguments=(TRAIN_FLOPS, _SPARSITY),
+        optional=(),
+        solve=optimum,
+        answers={
+            "total_params": "N of least loss under C = 6 N_a D",
+            "active_params": "N_a there, two thirds of them the experts', assumed",
+            "train_tokens": "D there",
+            "loss": "L there",
+        },
+    ),
     applies=derive.needs_like_experts,
-    # The source does not give its models' shapes: the experts' share is that of a feed-forward of 4 d, assumed.
     judges=Judgement(
         moved=frozenset({"size", "tokens", "expansion", "active_width"}),
-        expansion=ExpansionVariable("sparsity", lambda expansion: 1 - 1 / expansion, experts_share=2 / 3),
+        expansion=ExpansionVariable("sparsity", lambda expansion: 1 - 1 / expansion, experts_share=EXPERTS_SHARE),
     ),
     notes=("explains 68 % of the variance of held-out runs (the authors' R squared)",),
 )
