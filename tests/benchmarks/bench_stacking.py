@@ -71,7 +71,7 @@ def summary(lines: list[dict[str, Any]]) -> None:
             continue
         frame = pd.json_normalize(part).astype({"best.rmse": float, "stacked.rmse": float})
         wins = float((frame["stacked.rmse"] < frame["best.rmse"]).mean())
-        row = frame[[c for c in frame if c.count(".")]].astype(float).mean()
+        row = frame[[name for name in map(str, frame) if "." in name]].astype(float).mean()
         means.append(row)
         print(
             f"{name:18} {len(part):3} of {len(asked):3} splits: error {row['best.rmse']:.4f} best, "

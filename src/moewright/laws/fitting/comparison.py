@@ -148,15 +148,15 @@ class ComparedLaws(ShownTable):
         check_names([name for name in values if name not in known or name in needed], needed, "at", "variable")
         forms = []
         for fit in self.fits:
-            own = check_values(fit.law.inputs, {v.name: values[v.name] for v in fit.law.inputs}, "at")
+            own: dict[str, Any] = check_values(fit.law.inputs, {v.name: values[v.name] for v in fit.law.inputs}, "at")
             ends = fit.law.prediction_interval(**own)
             forms.append(FormPrediction(*(np.atleast_1d(each) for each in (fit.law.loss(**own), *ends))))
         loss, (low, high) = stack(forms, self.weights)
-        known = bool(np.isfinite(low[0]))
+        given = bool(np.isfinite(low[0]))
         return StackedPrediction(
             loss=float(loss[0]),
-            low=float(low[0]) if known else None,
-            high=float(high[0]) if known else None,
+            low=float(low[0]) if given else None,
+            high=float(high[0]) if given else None,
             at={name: values[name] for name in needed},
             weights={fit.law.record.law: weight for fit, weight in zip(self.fits, self.weights, strict=True)},
         )

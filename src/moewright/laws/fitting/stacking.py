@@ -68,4 +68,4 @@ def _quantile(mean: Array, spread: Array, weights: Array, probability: float) ->
         middle = (low + high) / 2
         below = (weights * upper_tail((mean - middle) / spread)).sum(axis=0)
         low, high = np.where(below < probability, middle, low), np.where(below < probability, high, middle)
-    return (low + high) / 2
+    return np.asarray((low + high) / 2)

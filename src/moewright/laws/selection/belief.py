@@ -88,7 +88,7 @@ def believe(
     told = condition(laws, runs, points, noise, candidates=candidates, skip=skip)
     beliefs = [part.belief() for part in told.parts]
     weights = list(told.weights.values())
-    mean = sum(weight * each[0] for weight, each in zip(weights, beliefs, strict=True))
+    mean = np.sum([weight * each[0] for weight, each in zip(weights, beliefs, strict=True)], axis=0)
     covariance = np.zeros((len(mean), len(mean)))
     for weight, (each, spread) in zip(weights, beliefs, strict=True):
         covariance += weight * (spread + np.outer(each - mean, each - mean))
@@ -212,7 +212,7 @@ class _ToldLaw:
     def belief(self) -> tuple[Array, Array]:
         """Mean (Q,) and covariance (Q, Q) at the points."""
         beliefs = [each.belief(self.model.points) for _, each in self.told]
-        mean = sum(weight * each[0] for (weight, _), each in zip(self.told, beliefs, strict=True))
+        mean = np.sum([weight * each[0] for (weight, _), each in zip(self.told, beliefs, strict=True)], axis=0)
         covariance = np.zeros((len(mean), len(mean)))
         for (weight, _), (each, spread) in zip(self.told, beliefs, strict=True):
             covariance += weight * (spread + np.outer(each - mean, each - mean))
