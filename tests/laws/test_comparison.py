@@ -13,7 +13,7 @@ import moewright
 from moewright import laws
 from moewright.errors import UserError
 from moewright.laws.fitting.comparison import ComparedLawsAnswer
-from moewright.laws.fitting.stacking import FormPrediction, stack
+from moewright.laws.fitting.stacking import FormPrediction, mixture_of
 from moewright.report import show
 from tests.laws.tables import synthetic_dense, synthetic_zhao
 from tests.test_cli import run
@@ -151,7 +151,7 @@ def test_the_stacked_interval_is_the_mixtures() -> None:
     low = loss**2 / high
     low[0, 2] = high[0, 2] = np.nan
     forms = [FormPrediction(*each) for each in zip(loss, low, high, strict=True)]
-    found, ends = stack(forms, weights)
+    found, ends = mixture_of(forms, weights)
     np.testing.assert_allclose(found, [2.0, 2.0 * 1.1**0.3, 2.0])
     draw = np.random.default_rng(0)
     chosen = draw.random(10**6) < weights[0]

@@ -24,7 +24,7 @@ from moewright.laws.fitting.fit_settings import DEFAULT_OBJECTIVE, FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw, Interval
 from moewright.laws.fitting.observations import as_frame, usual_name
 from moewright.laws.fitting.reach import CUTS_ALIKE, cuts_below, directions_of, errors_below
-from moewright.laws.fitting.stacking import FormPrediction, StackedPrediction, stack
+from moewright.laws.fitting.stacking import FormPrediction, StackedPrediction, mixture_of
 from moewright.laws.fitting.uncertainty import LEVEL
 from moewright.laws.law import Law, LossForm
 from moewright.laws.variable import Array, Mask, check_values
@@ -138,7 +138,7 @@ class ComparedLaws(ShownTable):
             own, _ = in_conventions(fit.law.law, frame, self.settings.column)
             low, high = fit.law.interval(own, level)
             forms.append(FormPrediction(fit.law.predict(own), low, high))
-        return stack(forms, self.weights, level)
+        return mixture_of(forms, self.weights, level)
 
     def planned(self, values: Mapping[str, float]) -> StackedPrediction:
         """What they expect of one run, given all their variables. UserError for one that is missing or unknown."""
@@ -151,7 +151,7 @@ class ComparedLaws(ShownTable):
             own: dict[str, Any] = check_values(fit.law.inputs, {v.name: values[v.name] for v in fit.law.inputs}, "at")
             ends = fit.law.prediction_interval(**own)
             forms.append(FormPrediction(*(np.atleast_1d(each) for each in (fit.law.loss(**own), *ends))))
-        loss, (low, high) = stack(forms, self.weights)
+        loss, (low, high) = mixture_of(forms, self.weights)
         given = bool(np.isfinite(low[0]))
         return StackedPrediction(
             loss=float(loss[0]),

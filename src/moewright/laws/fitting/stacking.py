@@ -42,7 +42,9 @@ class FormPrediction:
     high: Array
 
 
-def stack(forms: Sequence[FormPrediction], weights: Sequence[float], level: float = LEVEL) -> tuple[Array, Interval]:
+def mixture_of(
+    forms: Sequence[FormPrediction], weights: Sequence[float], level: float = LEVEL
+) -> tuple[Array, Interval]:
     """Loss and interval (R,) of the mixture, weights adding up to 1; `forms` have intervals of that level."""
     share = np.array(weights)[:, None]
     mean = np.log([form.loss for form in forms])

@@ -15,7 +15,7 @@ from moewright.laws.judging.own_runs import SURE, OwnBelief, OwnOpinion, ask_own
 from moewright.laws.judging.verdicts import (
     LEAST_LAWS,
     Verdicts,
-    compare,
+    compare_designs,
     join_designs,
     margins,
     read_designs,
@@ -126,7 +126,7 @@ def judge_pairs(
     """Every two of some models, in their order; each law reads each model once. `own` is about them in this order."""
     read = join_designs([read_designs(each, laws) for each in designs])
     first, second = np.triu_indices(len(designs), 1)
-    verdicts = compare(laws, read.take(first), read.take(second))
+    verdicts = compare_designs(laws, read.take(first), read.take(second))
     farthest = [_farthest(laws, each) for each in designs]
     return tuple(
         _judged_pair(

@@ -102,7 +102,7 @@ def judge_columns(first: ComparedDesigns, second: ComparedDesigns, laws: Iterabl
     judge unless given; one whose runs moved nothing is never heard.
     """
     chosen = tuple(judges() if laws is None else laws)
-    return compare(chosen, read_designs(first, chosen), read_designs(second, chosen))
+    return compare_designs(chosen, read_designs(first, chosen), read_designs(second, chosen))
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def join_designs(parts: Sequence[ReadDesigns]) -> ReadDesigns:
     )
 
 
-def compare(laws: tuple[Law, ...], first: ReadDesigns, second: ReadDesigns) -> Verdicts:
+def compare_designs(laws: tuple[Law, ...], first: ReadDesigns, second: ReadDesigns) -> Verdicts:
     """The verdicts of `judge_columns`, of designs that these laws have read."""
     differs = {name: _differ(name, first.axes[name], second.axes[name]) for name in AXES}
     tokens_per_param = np.minimum(first.tokens_per_param, second.tokens_per_param)

@@ -13,7 +13,7 @@ from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
 EXPERTS_SHARE = 2 / 3
 """Of the active parameters: the source does not give its models' shapes, a feed-forward of 4 d is assumed."""
-SMALLEST, LARGEST = 1e6, 1e15
+_BOUNDS = 1e6, 1e15
 """Parameters between which the best size is looked for."""
 
 
@@ -59,7 +59,7 @@ def optimum(c: Coefficients, train_flops: Values, sparsity: Values) -> dict[str,
         return {"total_params": total, "train_tokens": tokens, "sparsity": sparsity}
 
     shape = np.broadcast_shapes(*(np.shape(each) for each in (train_flops, sparsity, *c.values())))
-    best = minimise_in_log(lambda total: FORM.loss(c, run(total)), SMALLEST, LARGEST, shape)
+    best = minimise_in_log(lambda total: FORM.loss(c, run(total)), *_BOUNDS, shape)
     found = run(best)
     return {
         "total_params": best,
