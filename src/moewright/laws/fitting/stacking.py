@@ -6,19 +6,20 @@ prediction is the mean of that mixture, its interval the mixture's own quantiles
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from moewright.laws.fitting.fitted_law import Interval
 from moewright.laws.fitting.uncertainty import LEVEL
 from moewright.laws.rate_optimum import student_quantile
-from moewright.laws.selection.question import upper_tail
 from moewright.laws.variable import Array
 from moewright.records import Record
 
 _LEAST_HEARD = 0.05
 """Weight of a form whose interval is withheld, above which the stacked one is withheld too."""
 _HALVINGS = 60
+_normal = np.vectorize(NormalDist().cdf, otypes=[float])
 
 
 class StackedPrediction(Record):
@@ -68,6 +69,6 @@ def _quantile(mean: Array, spread: Array, weights: Array, probability: float) ->
     low, high = (mean - 12 * spread).min(axis=0), (mean + 12 * spread).max(axis=0)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        below = (weights * upper_tail((mean - middle) / spread)).sum(axis=0)
+        below = (weights * _normal((middle - mean) / spread)).sum(axis=0)
         low, high = np.where(below < probability, middle, low), np.where(below < probability, high, middle)
     return np.asarray((low + high) / 2)
