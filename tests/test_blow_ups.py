@@ -8,15 +8,20 @@ docs/inputs.md says, so that a busy machine fails no test, and far below what su
 import json
 import os
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 SECONDS, BYTES = 15, 200e6
+WAIT = 300
+"""Seconds of the clock after which a reader of an endless file counts as stuck."""
 LAYER = {
     "mixer": {"kind": "attention", "num_heads": 8, "num_kv_heads": 8, "head_dim": 64},
     "feed_forward": {"kind": "dense", "size": 256},
@@ -170,6 +175,38 @@ def test_devices_and_pipes_are_not_read(reader: str, tmp_path: Path, capsys: pyt
         code, out, err = run(capsys, *typed)
         assert (code, out) == (2, "")
         assert "not a regular file but a device or a pipe" in err
+
+
+FOLDERS: dict[str, tuple[str, ...]] = {
+    "finished": ("runs", "{}", "--json"),
+    "interrupted": ("runs", "{}", "--curves", "curves.csv.gz"),
+    "sweep-partial": ("report", "{}", "--out", "report.html"),
+    "data": ("train", "recipe.yaml", "--dry-run"),
+}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_file_of_a_folder_is_read_as_one_that_never_ends(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every file of runs, sweeps and datasets, in turn an endless device and a pipe that nobody writes to."""
+    from tests.test_cli import run
+
+    shutil.unpack_archive(Path("tests/experiment/old_folders/34ba6fa.tar.xz").resolve(), tmp_path / "valid")
+    files = sorted(each for each in (tmp_path / "valid" / folder).rglob("*") if each.is_file())
+    for number, kind in product(range(len(files)), ("device", "pipe")):
+        room = shutil.copytree(tmp_path / "valid", tmp_path / "room")
+        monkeypatch.chdir(room)
+        changed = room / files[number].relative_to(tmp_path / "valid")
+        changed.unlink()
+        changed.symlink_to("/dev/zero") if kind == "device" else os.mkfifo(changed)
+        signal.alarm(WAIT)  # by default the end of the process: better than of none
+        code, _, err = run(capsys, *(each.replace("{}", folder) for each in FOLDERS[folder]))
+        signal.alarm(0)
+        assert code in (0, 2), err
+        assert "Traceback" not in err
+        assert code == 0 or err.count("\n") == 1
+        shutil.rmtree(room)
 
 
 def test_tables_that_never_end_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,12 @@
 """Quantities as people write them."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moewright import UserError
-from moewright.quantities import format_bytes, format_count, parse_bytes, parse_count
+from moewright.quantities import brief, format_bytes, format_count, parse_bytes, parse_count, parse_tokens
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,18 @@ def test_counts(text: str | float, value: float) -> None:
 def test_what_is_no_count_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="total-params"):
         parse_count(text, "total-params")
+
+
+@pytest.mark.parametrize("text", ["0.5", "1e-5", 0.999, "0.0001K"])
+def test_less_than_a_token_is_none(text: str | float) -> None:
+    assert parse_count(text, "price") < 1
+    with pytest.raises(UserError, match=r"train-tokens: .* is less than one token"):
+        parse_tokens(text, "train-tokens")
+
+
+def test_values_of_numpy_are_complained_of_as_people_write_them() -> None:
+    values = [np.float64("nan"), np.int64(3), np.bool_(True), np.str_("x"), np.float32(0.5)]
+    assert [brief(each) for each in values] == ["nan", "3", "True", "'x'", "0.5"]
 
 
 @given(st.floats(1, 1e15))

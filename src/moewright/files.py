@@ -8,8 +8,9 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from moewright.errors import PlaceError, UserError
 from moewright.foreign_text import to_json
@@ -61,7 +62,7 @@ class AppendOnlyFile:
         self.size = os.fstat(self._file).st_size
         """Bytes of all lines so far."""
         self._digest = hashlib.sha256()
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(2**20):
                 self._digest.update(block)
         if self.size and os.pread(self._file, 1, self.size - 1) != b"\n":
@@ -94,8 +95,9 @@ class AppendOnlyFile:
 
 
 def read_objects(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of an append-only file, one a line, without lines that were cut short. Raises OSError."""
-    with open(path, encoding="utf-8", errors="replace") as lines:
+    """The JSON objects of an append-only file, one a line, without lines that were cut short. Raises OSError, and
+    UserError for a device or a pipe."""
+    with TextIOWrapper(open_regular(path), encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
                 values = json.loads(line)
@@ -119,8 +121,10 @@ def sha256_of(
 ) -> str:
     """SHA-256 (hex) of a file's bytes, or of the first `size` of them.
 
-    `stopped` is asked after each block. Raises OSError, and InterruptedError, which is one, where it says so.
+    `stopped` is asked after each block. Raises OSError, and InterruptedError, which is one, where it says so; UserError
+    for a device or a pipe.
     """
+    file_size(path)
     whole = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         block = memoryview(bytearray(block_bytes))
@@ -276,6 +280,12 @@ def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path}: cannot be read: {reason}") from None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, open for reading. Raises UserError and OSError as `file_size` does."""
+    file_size(path)
+    return open(path, "rb")
 
 
 def file_size(path: Path) -> int:

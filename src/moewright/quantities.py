@@ -23,8 +23,14 @@ _QUANTITY = (
 )
 
 
+LEAST_NOISE = 1e-7
+"""Of a log loss, between runs: float32 tells no smaller differences apart (2^-24), and loss logs are of that."""
+
+
 def brief(value: object) -> str:
     """A value as complaints repeat it: in one short line, even where it is a number of a million digits."""
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        value = value.item()  # np.float64(nan) is no word of a user's
     try:
         text = repr(value)
     except ValueError:  # Python writes no whole number of more than 4,300 digits
@@ -60,6 +66,14 @@ def parse_count(text: str | float, name: str) -> float:
         hint = "; this option takes a count, not bytes" if unit.lower() in map(str.lower, _BYTES) else ""
         raise UserError(f"{name}: unknown unit {brief(unit)} in {brief(text)}; use K, M, B or T{hint}")
     return _positive(value * COUNT_UNITS[unit.upper()], text, name)
+
+
+def parse_tokens(text: str | float, name: str) -> float:
+    """A count of at least one, such as 2T."""
+    value = parse_count(text, name)
+    if value < 1:
+        raise UserError(f"{name}: {brief(text)} is less than one token")
+    return value
 
 
 def format_count(value: float, digits: int = 4) -> str:

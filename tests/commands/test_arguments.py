@@ -280,6 +280,8 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "law": ["hoffmann2022"]},
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "law": ["docs/slicing2026.json"]},
         {"config": [OLMOE] * 13, "train_tokens": "2T"},
+        {"config": OLMOE, "train_tokens": "2T", "law": ["zhao2025", "clark2022", "zhao2025"]},
+        {"config": OLMOE, "train_tokens": "1e-5"},
         {"config": OLMOE, "train_tokens": "2T", "own": TABLE},
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "own": "{tmp}/missing.csv"},
         {"config": [OLMOE, "dbrx"], "train_tokens": "2T", "own": "README.md"},

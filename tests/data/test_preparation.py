@@ -168,7 +168,11 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         ([str(BOOK), "--vocab-size", "400", "--validation-share", "0"], "validation-share: 0.0 must be above 0"),
         ([str(BOOK), "--vocab-size", "400", "--validation-share", "nan"], "validation-share: nan must be above 0"),
         ([str(BOOK), "--vocab-size", "400", "--seed", "-1"], "seed: -1 must be"),
-        ([str(BOOK), str(BOOK), "--vocab-size", "400"], "sources: two are called 'moby-dick'"),
+        ([str(BOOK), str(BOOK), "--vocab-size", "400"], "is given twice; give it once"),
+        (
+            [str(BOOK), f"{BOOK.parent}/../{BOOK.parent.name}/{BOOK.name}", "--vocab-size", "400"],
+            "sources: two are called 'moby-dick'",
+        ),
         (["{tmp}/blank.txt", "--vocab-size", "400"], "sources: no documents with text"),
         (
             ["{tmp}/a.jsonl", "--vocab-size", "400", "--document-separator", "x"],

@@ -91,6 +91,11 @@ def test_own_devices(tmp_path: Path) -> None:
         ({"sources": {"speed": "me"}}, "devices.mine.sources: no figure is called 'speed'"),
         ({"name": "yours"}, "devices.mine.name: "),
         ({"memory": True}, "devices.mine.memory: "),
+        ({"memory": "1e30"}, "devices.mine.memory: "),
+        ({"memory_bandwidth": "1e20"}, "devices.mine.memory_bandwidth: "),
+        ({"peak_flops": {"bf16": "1e21"}}, "devices.mine.peak_flops.bf16: "),
+        ({"node": {"devices": 8, "bandwidth": "1e30", "link": "x"}}, "devices.mine.node.bandwidth: "),
+        ({"network": {"bandwidth": "1e30", "link": "x"}}, "devices.mine.network.bandwidth: "),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:

@@ -132,7 +132,18 @@ def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[st
     for name, parameter in parameters.items():
         if parameter.default is Parameter.empty and name not in values:
             raise UserError(missing(name, f"{name}=..."))
-    return {name: check(value, _kind(parameters[name]), written(name)) for name, value in values.items()}
+    checked = {name: check(value, _kind(parameters[name]), written(name)) for name, value in values.items()}
+    for name, value in checked.items():
+        _check_once(value, written(name))
+    return checked
+
+
+def _check_once(value: Any, name: str) -> None:
+    """UserError for a text or a path that stands twice in a list: a law would count twice, and a file's rows."""
+    texts = [each for each in value if isinstance(each, str | Path)] if isinstance(value, list) else []
+    for place, each in enumerate(texts):
+        if Path(each) in map(Path, texts[:place]):
+            raise UserError(f"{name}: {show_value(each)} is given twice; give it once")
 
 
 def unknown_name(name: str, command_name: str, known: Iterable[str], kind: str = "argument") -> str:

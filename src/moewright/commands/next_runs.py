@@ -145,9 +145,9 @@ def _targets(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame
     if train_tokens is None:
         raise UserError("train-tokens: say how many tokens the targets are trained on, such as 2T")
     from moewright.hf.loading import load_architecture
-    from moewright.quantities import parse_count
+    from moewright.quantities import parse_tokens
 
-    tokens = parse_count(train_tokens, "train-tokens")
+    tokens = parse_tokens(train_tokens, "train-tokens")
     models = [load_architecture(each) for each in given]
     return pd.DataFrame(
         [

@@ -158,7 +158,7 @@ def plan(
     from moewright.complaints import check_number
     from moewright.hardware.bills import read_prices
     from moewright.hf.loading import load_architecture
-    from moewright.quantities import parse_count
+    from moewright.quantities import parse_tokens
 
     given = locals()
     for name, default in (_FOR_TRAINING if serve else _FOR_SERVING).items():
@@ -166,7 +166,7 @@ def plan(
             where = "a training run, and serve is given" if serve else "a server; give serve too"
             raise UserError(f"{written(name)}: is for {where}")
     prices = read_prices(price if isinstance(price, Mapping) else as_list(price))
-    served = None if serve_tokens is None else parse_count(serve_tokens, "serve-tokens")
+    served = None if serve_tokens is None else parse_tokens(serve_tokens, "serve-tokens")
     if power_price is not None:
         check_number(power_price, "power-price", above=0)
     for name, asked in (("price", prices), ("power-price", power_price)):
@@ -201,8 +201,8 @@ def plan(
     from moewright.hardware.layout_plan import plan_training
     from moewright.hardware.training_coefficients import StepCoefficients
 
-    tokens_of_step = None if global_batch is None else parse_count(global_batch, "global-batch")
-    tokens = None if train_tokens is None else parse_count(train_tokens, "train-tokens")
+    tokens_of_step = None if global_batch is None else parse_tokens(global_batch, "global-batch")
+    tokens = None if train_tokens is None else parse_tokens(train_tokens, "train-tokens")
     planned = plan_training(
         loaded.architecture,
         hardware,

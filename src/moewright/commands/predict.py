@@ -85,13 +85,13 @@ def predict(
     """
     from moewright.hf.loading import load_architecture
     from moewright.laws import resolve_law
-    from moewright.quantities import parse_count
+    from moewright.quantities import parse_tokens
 
     models = [load_architecture(each) for each in as_list(config)]
-    tokens = parse_count(train_tokens, "train-tokens")
+    tokens = parse_tokens(train_tokens, "train-tokens")
     chosen = [resolve_law(each) for each in as_list(law)] or None
-    unique = None if unique_tokens is None else parse_count(unique_tokens, "unique-tokens")
-    served = None if serve_tokens is None else parse_count(serve_tokens, "serve-tokens")
+    unique = None if unique_tokens is None else parse_tokens(unique_tokens, "unique-tokens")
+    served = None if serve_tokens is None else parse_tokens(serve_tokens, "serve-tokens")
     if len(models) > 1:
         if served is not None:
             raise UserError("serve-tokens: is about the life of one model; give one config")

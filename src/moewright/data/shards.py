@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moewright.errors import UserError
+from moewright.files import open_regular
 from moewright.quantities import brief
 
 TOKEN_DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
@@ -105,9 +106,11 @@ class TokenShards:
 
 def _map(path: Path, dtype: str | None) -> NDArray[np.unsignedinteger]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEADER_BYTES)
         size = path.stat().st_size
+    except UserError:  # a ValueError too
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not size:

@@ -12,6 +12,7 @@ from typing import IO, Any
 from moewright.complaints import list_names
 from moewright.data import arrow
 from moewright.errors import UserError
+from moewright.files import file_size
 from moewright.plain_values import UnfitTextError, kind_of, parse_json
 from moewright.quantities import brief
 
@@ -140,6 +141,7 @@ def _json_lines(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _opened(file: Path) -> IO[bytes] | gzip.GzipFile:
     try:
+        file_size(file)  # no device and no pipe
         return gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None

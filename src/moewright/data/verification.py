@@ -18,7 +18,7 @@ from typing import Literal
 from moewright.data.dataset import Dataset
 from moewright.data.dataset_record import StoredShard
 from moewright.errors import UserError
-from moewright.files import sha256_of, version_of
+from moewright.files import open_regular, sha256_of, version_of
 from moewright.records import FileRecord, Items, Record, Sha256, Total
 
 PLACES, PLACE_BYTES = 16, 2**16
@@ -84,7 +84,7 @@ def _check(path: Path, sha256: str) -> None:
 
 
 def _sample(path: Path, starts: list[int]) -> tuple[SampledPlace, ...]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return tuple(
             SampledPlace(start=start, sha256=hashlib.sha256(os.pread(file.fileno(), PLACE_BYTES, start)).hexdigest())
             for start in starts

@@ -78,6 +78,10 @@ def kept_documents(documents: Iterable[tuple[str, str]], split: DocumentSplit) -
         raise UserError(_CHANGED)
 
 
+_MOST_SHARDS = 10**5
+"""Names have five digits; a file of a few tokens each would fill a disk with nothing."""
+
+
 class _ShardWriter:
     def __init__(self, folder: Path, prefix: str, tokens_per_shard: int) -> None:
         self._folder = folder
@@ -87,6 +91,10 @@ class _ShardWriter:
         self._open()
 
     def _open(self) -> None:
+        if len(self.done) == _MOST_SHARDS:
+            raise UserError(
+                f"tokens-per-shard: {self._limit:,} make more than {_MOST_SHARDS:,} shards, as many as names count"
+            )
         self._name = f"{self._prefix}-{len(self.done):05d}.bin"
         self._file: IO[bytes] = (self._folder / self._name).open("wb")
         self._digest = hashlib.sha256()

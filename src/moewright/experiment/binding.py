@@ -24,7 +24,7 @@ from moewright.experiment.run_folder import (
     RunStatus,
     checkpoint_step,
 )
-from moewright.files import sha256_of
+from moewright.files import open_regular, sha256_of
 
 
 def id_of(run: RunRecord) -> str:
@@ -90,7 +90,9 @@ def _check_finished(folder: Path, run: RunRecord, status: RunStatus) -> None:
 
 
 def _last_evaluation(path: Path) -> EvaluationLine | None:
-    for line in reversed(path.read_bytes().splitlines()):
+    with open_regular(path) as file:
+        lines = file.read().splitlines()
+    for line in reversed(lines):
         if b'"kind": "evaluation"' in line[:40]:
             try:
                 return EvaluationLine.model_validate(json.loads(line))

@@ -44,7 +44,7 @@ def holding(path: Path) -> Iterator[bool]:
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock. One on another machine may not show, as the file system has it."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # of a pipe, opening would wait for a writer
     except OSError:
         return False
     try:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field
 from moewright.experiment.product_backends import ProductChoice
 from moewright.experiment.run_folder import METRICS, UTILIZATION, RunOutcome
 from moewright.experiment.threads import ThreadChoice
+from moewright.files import open_regular
 from moewright.records import Count, Items, LineRecord, Reading, Record, Total, read_lines
 
 
@@ -162,7 +163,7 @@ def usual_seconds(folder: Path) -> float | None:
     By the clock of the machine that writes: where that jumps, it is one difference of many.
     """
     try:
-        with open(folder / METRICS, "rb") as file:
+        with open_regular(folder / METRICS) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_BYTES))
             times = times_written(file.read())
     except OSError:

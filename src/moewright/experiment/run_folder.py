@@ -17,6 +17,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.experiment.provenance import Provenance
+from moewright.files import open_regular
 from moewright.hardware.layout_record import TrainingMemoryRecord
 from moewright.records import Count, Items, Output, Reading, Record, SealedRecord, Sha256, Total
 
@@ -287,7 +288,7 @@ def is_run_folder(folder: Path) -> bool:
 def _head(path: Path) -> bytes | None:
     """How a file begins; None where there is none to read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(_HEAD_BYTES)
-    except OSError:
+    except (OSError, UserError):  # UserError: a device or a pipe
         return None

@@ -13,6 +13,7 @@ which people started in their own way count like those of a sweep's workers.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import field_validator, model_validator
 from moewright.complaints import hint
 from moewright.errors import UserError
 from moewright.experiment.run_folder import Outcome, RunStatus, newest_step
+from moewright.files import open_regular
 from moewright.quantities import brief
 from moewright.records import FileRecord, Items, Record, Size
 from moewright.runs.readers.column_map import ColumnMap
@@ -186,7 +188,8 @@ def _state(
 
 def _exit_code(folder: Path) -> int | None:
     try:
-        return whole((folder / EXIT_CODE).read_bytes().decode("utf-8", "replace").strip())
+        with open_regular(folder / EXIT_CODE) as file:
+            return whole(file.read().decode("utf-8", "replace").strip())
     except OSError:
         return None
 
@@ -194,7 +197,7 @@ def _exit_code(folder: Path) -> int | None:
 def _ending(folder: Path, code: int) -> str:
     """How a start ended that did not end well, with the last line that it printed."""
     try:
-        with open(folder / PRINTED, "rb") as file:
+        with open_regular(folder / PRINTED) as file:
             file.seek(max(0, file.seek(0, 2) - _LAST_BYTES))
             lines = file.read().decode("utf-8", "replace").strip().splitlines()
     except OSError:
@@ -263,7 +266,7 @@ def _readings(path: Path, pattern: str) -> Iterator[tuple[int, str | None, str]]
     """Of each line that is like the pattern: its number, and what stands for the step, if anything, and the loss."""
     wanted = re.compile(pattern)
     try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
+        with TextIOWrapper(open_regular(path), encoding="utf-8", errors="replace") as lines:
             for place, line in enumerate(lines, start=1):
                 found = wanted.search(line)
                 if found is not None:

@@ -20,11 +20,16 @@ from moewright.records import FileRecord, Items, Record, Size
 ComputeDtype = Literal["fp32", "bf16", "fp8", "int8", "fp4"]
 
 _Quantity = str | float
+# Cerebras' wafer (WSE-3, 2024) moves 2e16 bytes a second and computes 1e17 FLOP/s: a hundred times that is an error.
 Bytes = Annotated[
-    float, BeforeValidator(lambda value: parse_bytes(_written(value), "bytes"), json_schema_input_type=_Quantity)
+    float,
+    BeforeValidator(lambda value: parse_bytes(_written(value), "bytes"), json_schema_input_type=_Quantity),
+    Field(le=2e18),
 ]
 Rate = Annotated[
-    float, BeforeValidator(lambda value: parse_count(_written(value), "rate"), json_schema_input_type=_Quantity)
+    float,
+    BeforeValidator(lambda value: parse_count(_written(value), "rate"), json_schema_input_type=_Quantity),
+    Field(le=1e19),
 ]
 
 

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from moewright.errors import UserError
 from moewright.files import read_mapping
-from moewright.quantities import brief, split_quantity
+from moewright.quantities import LEAST_NOISE, brief, split_quantity
 from moewright.records import Count, FileRecord, Free, Positive, Record, Size
 from moewright.sweeps.settings.axes import Axis
 
@@ -48,7 +48,7 @@ class Tuning(Record):
     """How many more multipliers are tried beyond an end of the list that turns out best."""
     promote: Literal["vertex", "best"] = "vertex"
     """vertex: the minimum of the parabola in log rate, where it lies inside. best: the best rate that was tried."""
-    noise: Positive | None = None
+    noise: Annotated[float, Field(ge=LEAST_NOISE)] | None = None
     """One run's standard deviation between seeds in nats, for the interval of the best rate."""
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class ForecastSettings(Record):
 
     law: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1, strict=False)]
     """Names of laws, or files of fitted ones; one or several."""
-    noise: Positive
+    noise: Annotated[float, Field(ge=LEAST_NOISE, lt=1)]
     """Standard deviation of the logarithm of one run's loss between seeds."""
     replicates: Size = 100
     truth: str | None = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics, times_written
 from moewright.experiment.run_folder import METRICS
+from moewright.files import open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ class Tail:
 def read_tail(folder: Path) -> Tail:
     """The tail of a run's metrics; an empty one without the file. Raises OSError. Lines that are cut are left out."""
     try:
-        file = open(folder / METRICS, "rb")  # noqa: SIM115  (closed below, opened apart for the missing one)
+        file = open_regular(folder / METRICS)  # closed below, opened apart for the missing one
     except FileNotFoundError:
         return Tail()
     with file:
@@ -75,7 +76,7 @@ def sample_losses(folder: Path, points: int = 10) -> list[float]:
     However long the run, `points` short pieces are read. Empty without the file. Raises OSError.
     """
     try:
-        file = open(folder / METRICS, "rb")  # noqa: SIM115  (closed below, opened apart for the missing one)
+        file = open_regular(folder / METRICS)  # closed below, opened apart for the missing one
     except FileNotFoundError:
         return []
     found: list[TrainLine] = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from moewright.complaints import check_names, hint, name_row
+from moewright.complaints import brief_name, check_names, hint, name_row
 from moewright.errors import UserError
 from moewright.laws.variable import Array, Mask, Variable
 from moewright.quantities import brief, split_quantity
@@ -262,7 +262,7 @@ def held_out(holdout: str, rows: Observations, frame: "pd.DataFrame", random: np
         name, _, value = holdout.partition("=")
         mask = rows_with(frame, name, [value])
         if not mask.any():
-            raise UserError(f"holdout {holdout}: no row has {brief(value)} in column {name}")
+            raise UserError(f"holdout {brief_name(holdout)}: no row has {brief(value)} in column {name}")
     else:
         kind, _, written = holdout.partition(":")
         share = _share(holdout, written or "0.1")
@@ -277,13 +277,12 @@ def held_out(holdout: str, rows: Observations, frame: "pd.DataFrame", random: np
         else:
             if kind not in (*_HELD_OUT, *frame.columns):
                 known = [*_HELD_OUT, *map(str, frame.columns)]
-                raise UserError(
-                    f"holdout {holdout}: {brief(kind)} is neither a word of it nor a column{hint(kind, known)}"
-                )
+                named = f"holdout {brief_name(holdout)}: {brief(kind)}"
+                raise UserError(f"{named} is neither a word of it nor a column{hint(kind, known)}")
             score = scale(rows) if kind == "largest" else -rows.loss if kind == "best" else read_numbers(frame, kind)
             mask = score >= np.sort(score)[-count]
     if mask.all():
-        raise UserError(f"holdout {holdout} leaves no row to fit")
+        raise UserError(f"holdout {brief_name(holdout)} leaves no row to fit")
     return mask
 
 
@@ -313,5 +312,5 @@ def _share(holdout: str, written: str) -> float:
     except ValueError:
         share, unit = np.nan, ""
     if unit or not 0 < share < 1:
-        raise UserError(f"holdout {holdout}: the share after the colon must be between 0 and 1")
+        raise UserError(f"holdout {brief_name(holdout)}: the share after the colon must be between 0 and 1")
     return share

@@ -20,7 +20,7 @@ from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
 from moewright.laws.selection.question import PURPOSES, Z90, Purpose, Question
 from moewright.laws.variable import Array
-from moewright.quantities import brief
+from moewright.quantities import LEAST_NOISE, brief
 from moewright.records import Echo, Items, Output, Pair, Record
 from moewright.runs.schema import FINISHED
 
@@ -171,7 +171,7 @@ def next_runs_of(
     question = _question(purpose, within, confidence)
     check_integer(most, "most", 1, 1000)
     if noise is not None:
-        check_number(noise, "noise", above=0, below=1)
+        check_number(noise, "noise", at_least=LEAST_NOISE, below=1)
     if spend is None and runs is None:
         raise UserError("spend: nothing has run yet; say how many FLOPs the first runs may take together")
     if not len(candidates):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from moewright.errors import UserError
+from moewright.files import open_regular
 
 GZIP = b"\x1f\x8b"
 HEAD_BYTES = 65536
@@ -17,7 +18,7 @@ _LARGEST = 4 * 2**30
 
 
 def _open(path: Path) -> IO[bytes]:
-    stream = path.open("rb")
+    stream = open_regular(path)
     if stream.read(2) == GZIP:
         stream.close()
         return gzip.open(path, "rb")  # type: ignore[return-value]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moewright.complaints import check_number
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment.schedule import peak_learning_rate
@@ -13,6 +14,7 @@ from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import run_path
 from moewright.experiment.trainer_folder import reached_step
 from moewright.progress import progress_task
+from moewright.quantities import LEAST_NOISE
 from moewright.sweeps.foresight.calibration import Calibration, calibrate, calibration_of_finished
 from moewright.sweeps.foresight.makespan import RemainingRun, further_tuning, makespan, tasks_of
 from moewright.sweeps.foresight.preflight import Checked, check_planned_runs, disk_use, drifts
@@ -214,8 +216,8 @@ def _forecast_settings(
     stated: ForecastSettings | None, laws: Sequence[str] | None, noise: float | None
 ) -> ForecastSettings | None:
     """Those of the specification, with what was asked for instead."""
-    if noise is not None and not 0 < noise < 1:
-        raise UserError(f"noise: {noise:g} is no standard deviation of log loss; give a number between 0 and 1")
+    if noise is not None:
+        check_number(noise, "noise", at_least=LEAST_NOISE, below=1)
     if stated is not None:
         changes = {name: value for name, value in (("law", tuple(laws or ())), ("noise", noise)) if value}
         return stated.model_copy(update=changes)
