@@ -170,3 +170,21 @@ def test_damaged_files_of_every_kind_give_one_line_or_documents(tmp_path: Path) 
             refused += bool(said)
             assert "\n" not in said
     assert refused > 100
+
+
+@pytest.mark.parametrize("name", ["it.jsonl", "it.jsonl.gz", "it.txt", "it.txt.gz"])
+def test_a_document_without_an_end_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed, a file of 2 MB may hold one that fills all memory; one just as long as the bound is read."""
+    monkeypatch.setattr(module, "LARGEST_DOCUMENT", 1000)
+    monkeypatch.setattr(module, "_READ", 100)
+    is_lines = "jsonl" in name
+    for length, is_read in ((1000 - 13 * is_lines, True), (1101, False)):
+        text = "x" * length
+        content = (json.dumps({"text": text}) if is_lines else f"{text}<|endoftext|>y") + "\n"
+        packed = gzip.compress(content.encode()) if name.endswith("gz") else content.encode()
+        (tmp_path / name).write_bytes(packed)
+        if is_read:
+            assert read(tmp_path / name)[0].endswith(text)
+        else:
+            with pytest.raises(UserError, match="a document of more than"):
+                read(tmp_path / name)

@@ -209,7 +209,7 @@ BAD: list[tuple[str, dict[str, Any], tuple[str, ...], str]] = [
     ("no file of a law", {"forecast": {"law": "gone.json", "noise": 0.01}}, (), "gone.json"),
     ("a forecast without noise", {}, ("--forecast", "liew2026"), "--noise"),
     ("noise without a forecast", {}, ("--noise", "0.1"), "--forecast"),
-    ("impossible noise", {}, ("--forecast", "liew2026", "--noise", "2"), "between 0 and 1"),
+    ("impossible noise", {}, ("--forecast", "liew2026", "--noise", "2"), "at least 1e-07 and below 1"),
     ("--watch", {}, ("--watch",), "watch: has no use in a dry run"),
     ("--retry-failed", {}, ("--retry-failed",), "nothing is run"),
     ("another executor", {}, ("--executor", "cloud"), "none of local, slurm"),
@@ -269,3 +269,14 @@ def test_json_is_one_object(
     assert not ended.value.code
     made = json.loads(capsys.readouterr().out)
     assert {"totals", "runs", "calibration", "disk_bytes", "invalid", "duplicates", "forecasts"} <= made.keys()
+
+
+@pytest.mark.parametrize("gpus", [None, [0, 1]])
+def test_gpus_that_nobody_named_are_said_before_the_sweep_is_refused(
+    data: dict[str, Any], gpus: list[int] | None
+) -> None:
+    """A dry run that starts nothing needs none; the sweep does."""
+    own = {"kind": "command", "run": "train {output} {settings}", "loss": "val_loss"}
+    execution = {"cores_per_run": 1, "gpus_per_run": 1} | ({} if gpus is None else {"gpus": gpus})
+    found = moewright.sweep(spec(data, trainer=own, execution=execution), dry_run=True)
+    assert any("execution.gpus does not say" in each for each in found.warnings) == (gpus is None)

@@ -16,6 +16,9 @@ from moewright.files import file_size
 from moewright.plain_values import UnfitTextError, kind_of, parse_json
 from moewright.quantities import brief
 
+LARGEST_DOCUMENT = 2**26
+"""Bytes or characters: a packed file of 2 MB may hold a line that fills all memory."""
+_TOO_LONG = f"a document of more than {LARGEST_DOCUMENT:,} bytes"
 _READ = 2**24  # characters of a text file at a time
 _TEXT = (".txt", ".text", ".md")
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -100,6 +103,8 @@ def _split_text(file: Path, separator: str) -> Iterator[str]:
             *whole, buffer = (buffer + chunk).split(separator)
             for text in whole:
                 yield text.strip("\r\n")
+            if len(buffer) > LARGEST_DOCUMENT:
+                raise UserError(f"{file}: {_TOO_LONG}; is {brief(separator)} what ends one?")
     yield buffer.strip("\r\n")
 
 
@@ -122,9 +127,11 @@ def _json_lines(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Place and value of each line that is not blank."""
     with _opened(file) as binary:
         number = 0
-        while line := _read(binary.readline, file):
+        while line := _read(lambda: binary.readline(LARGEST_DOCUMENT + 1), file):
             number += 1
             place = f"{file}: line {number}"
+            if len(line) > LARGEST_DOCUMENT:
+                raise UserError(f"{place}: {_TOO_LONG}")
             if not line.strip():
                 continue
             try:

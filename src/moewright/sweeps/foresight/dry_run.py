@@ -173,6 +173,10 @@ def dry_run(
     measuring = runner.measuring if planner.trainer is None else None
     calibration = _calibrate(measuring, plan, left, sweep_state if folder is not None else None)
     warnings = dict(checked.warnings)
+    execution = loaded.spec.execution
+    if executor == "local" and execution.gpus_per_run and not execution.gpus and left:
+        unnamed = "execution.gpus does not say which GPUs are here: until it does, the sweep does not start"
+        warnings[unnamed] = len(planner.cells)
     if planner.trainer is not None:
         warnings |= planner.trainer_notes
         if left:
