@@ -50,6 +50,16 @@ def test_numbers_follow_whatever_is_noted() -> None:
     assert next_attempt([AttemptEnd(attempt=7)]) == 8  # its beginning was lost
 
 
+def test_numbers_that_no_attempt_has_are_left_out(tmp_path: Path) -> None:
+    """Else the next one had a number below 1, or of hundreds of digits."""
+    (tmp_path / ATTEMPTS).mkdir()
+    lines = [f'{{"event": "begin", "attempt": {number}, "step": 0}}' for number in ("-1", "0", "1", "9" * 300)]
+    attempts_file(tmp_path, RUN).write_text("\n".join(lines) + "\n")
+    found = read_attempts(attempts_file(tmp_path, RUN))
+    assert [each.attempt for each in found] == [1]
+    assert next_attempt(found) == 2
+
+
 def test_a_full_disk_is_not_the_runs_fault(tmp_path: Path) -> None:
     (tmp_path / ATTEMPTS).mkdir()
     note_begin(tmp_path, RUN, 1, step=0, threads=1)

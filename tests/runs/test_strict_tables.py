@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,17 @@ def refused(act: Callable[[], object], said: str) -> None:
     """UserError in one line that says this."""
     assert said in _said(act)
     assert "\n" not in _said(act)
+
+
+def test_what_pandas_noted_in_a_parquet_file_may_be_damaged(tmp_path: Path) -> None:
+    """Arrow keeps it as a text, unread; a fuzzer renamed a key in it."""
+    frame = pd.DataFrame({"total_params": [1e9], "loss": [2.5]})
+    table = pa.Table.from_pandas(frame)
+    notes = table.schema.metadata[b"pandas"]
+    for old, new in ((b'"kind"', b'"kinx"'), (b'"range"', b'"ranx"'), (b'"columns"', b'"columnx"'), (b"{", b"[")):
+        pq.write_table(table.replace_schema_metadata({b"pandas": notes.replace(old, new)}), tmp_path / "x.parquet")
+        with suppress(UserError):  # else what is read is right
+            assert list(load(tmp_path / "x.parquet")["loss"]) == [2.5]
+    pq.write_table(table.replace_schema_metadata({b"pandas": notes.replace(b'"kind"', b'"x"')}), tmp_path / "y.parquet")
+    with pytest.raises(UserError, match="what pandas noted in the file is damaged"):
+        load(tmp_path / "y.parquet")

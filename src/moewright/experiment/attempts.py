@@ -13,11 +13,11 @@ from pydantic import Field
 from moewright.experiment.sweep_folder import attempts_file
 from moewright.files import AppendOnlyFile
 from moewright.outputs import NO_SPACE
-from moewright.records import Count, Items, LineRecord, read_lines
+from moewright.records import LARGEST_SIZE, Count, Items, LineRecord, read_lines
 
 Ending = Literal["finished", "interrupted", "timed-out", "diverged", "failed"]
 
-AttemptNumber = Annotated[int, Field(strict=True)]
+AttemptNumber = Annotated[int, Field(strict=True, ge=1, le=LARGEST_SIZE)]
 """Which attempt at a run, from 1."""
 
 

@@ -173,7 +173,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
             raise UserError(
                 f"{path}: column {field.name}: holds {field.type}, where a table has one value; write it as JSON text"
             )
-    frame = pd.read_parquet(path)
+    try:
+        frame = pd.read_parquet(path)
+    except (KeyError, IndexError, AttributeError):  # of pandas' own notes in the file, which Arrow does not check
+        raise UserError(f"{path}: what pandas noted in the file is damaged; write the table again") from None
     return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
 
 
