@@ -15,7 +15,7 @@ import moewright
 from moewright import laws
 from moewright.designs.candidates import CANDIDATE_SIZES
 from moewright.designs.result import Designs
-from moewright.designs.space import Space, load_space
+from moewright.designs.space import SWITCHED_OFF, Space, load_space
 from moewright.errors import UserError
 from moewright.hf import to_config
 from moewright.plain_values import dump_yaml
@@ -109,9 +109,15 @@ class WhatIfPage:
                 prices["serve"] = prices["train"]
             may_serve = self.carried["one_device"] or all(prices.values())
             tokens = 10 ** r.uniform(10, 15) if may_serve and r.random() < 0.6 else 0
+            rules = self.carried["rules"]
+            off = r.randrange(1 << len(rules["names"])) if r.random() < 0.5 else 0
+            ends = [(limit["low"], limit["high"]) for limit in self.carried["limits"]]
             found.append(
                 {
-                    "limits": [r.uniform(limit["low"], limit["high"]) for limit in self.carried["limits"]],
+                    "limits": [
+                        r.uniform(*each) for each in (zip(rules["low"], rules["high"], strict=True) if off else ends)
+                    ],
+                    "off": off,
                     "training": r.randrange(len(self.carried["trainings"])),
                     "laws": some if {*some} & {*published} and r.random() < 0.5 else names,
                     "prefer": "balanced" if tokens else r.choice(["balanced", "train", "serve", "loss"]),
@@ -139,6 +145,8 @@ class WhatIfPage:
         given["law"] = [
             law if words["laws"][law]["published"] else words["laws"][law]["word"] for law in setting["laws"]
         ]
+        off = {name: SWITCHED_OFF[name] for bit, name in enumerate(self.carried["rules"]["names"]) if setting["off"] >> bit & 1}
+        given["space"] = Space.model_validate({**self.designs.space.to_dict(), **off})
         given["serve_tokens"] = setting["serve_tokens"] or None
         devices_of = {"train": words["hardware"]["trains"], "serve": words["hardware"]["serves"]}
         given["price"] = {devices_of[role]: price for role, price in setting["prices"].items() if price} or None

@@ -16,8 +16,9 @@ from moewright.architecture.columns import ArchitectureColumns
 from moewright.architecture.sizes import N
 from moewright.architecture.spec import Countable
 from moewright.designs.candidates import Candidates, IntColumn, columns
-from moewright.designs.space import Space
+from moewright.designs.space import SWITCHED_OFF, Space
 from moewright.hf.published_models import ModelEntry, get_model, model_names
+from moewright.laws.variable import Mask
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,23 @@ def sizes_by_rules(groups: Candidates, space: Space) -> tuple[IntColumn, IntColu
     for at_zero, per_channel in _lines_at_least_zero(groups, space):
         first, last = _on_the_right_side(at_zero, per_channel, first, last, space.expert_size_step)
     return first, last
+
+
+def broken_rules(designs: Candidates, space: Space) -> dict[str, Mask]:
+    """By each rule of a space that counts parameters and excludes something: which designs (n,) break it.
+
+    >>> from moewright.designs.candidates import empty
+    >>> broken_rules(empty(), Space(least_active_over_total=0.0)).keys()
+    dict_keys(['least_experts_share', 'most_experts_share', 'least_layers_at_1b_active'])
+    """
+    found = {}
+    for name in SWITCHED_OFF:
+        if space.bounds_by(name):
+            others = {other: value for other, value in SWITCHED_OFF.items() if other != name}
+            lines = _lines_at_least_zero(designs, space.model_copy(update=others))
+            kept = [np.asarray(at_zero + per_channel * designs.expert_size >= 0) for at_zero, per_channel in lines]
+            found[name] = ~np.logical_and.reduce(kept)
+    return found
 
 
 def _lines_at_least_zero(groups: Candidates, space: Space) -> list[tuple[Any, Any]]:

@@ -24,7 +24,7 @@ from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import WEIGHTS, worth_at
 from moewright.designs.recorded import Program, named
 from moewright.designs.rules import published_mixtures
-from moewright.designs.vicinity import NearbyTraining, Vicinity, trained_with
+from moewright.designs.vicinity import Vicinity, trained_with
 from moewright.hardware import decode_tokens_per_second, memory_per_device
 from moewright.hardware.serving_plan import MOST_SEQUENCES
 from moewright.hf.published_models import ModelEntry
@@ -40,11 +40,11 @@ SIZE_LIMITS = ("memory_bytes", "total_params", "device_memory_bytes")
 
 def what_if_data(vicinity: Vicinity, baseline: tuple[str, Architecture] | None = None) -> dict[str, Any]:
     """Plain values for `openWhatIf`; beside its answers stands the baseline, or else the nearest published model."""
-    few = _with_extremes(vicinity.designs)
+    few = _with_extremes(vicinity.all_designs)
     recording = _Recording(vicinity, few)
     found = _values(vicinity, recording)
     if found["carried"]:  # something leaves the record, and its values are needed for every design
-        found = _values(vicinity, _Recording(vicinity, vicinity.designs))
+        found = _values(vicinity, _Recording(vicinity, vicinity.all_designs))
     devices = [(served["devices"], served["bill"]["devices"]) for served in found["served"]]
     return {**found, "beside": _beside(vicinity, baseline, devices)}
 
@@ -61,8 +61,9 @@ def _values(vicinity: Vicinity, recording: "_Recording") -> dict[str, Any]:
     names = [limit.name for limit in bounds]
     size = names.index(next(name for name in SIZE_LIMITS if name in names))
     data = {
-        "count": len(vicinity.designs),
-        "tables": [_table(vicinity.designs, chosen) for chosen in _TABLES],
+        "count": len(vicinity.all_designs),
+        "tables": [_table(vicinity.all_designs, chosen) for chosen in _TABLES],
+        "rules": _rules(vicinity),
         "limits": [
             {"name": limit.name, "option": limit.option, "asked": limit.most, "low": low, "high": high, "cost": step}
             for limit, low, high, step in zip(bounds, vicinity.low, vicinity.high, recording.limits(), strict=True)
@@ -72,7 +73,7 @@ def _values(vicinity: Vicinity, recording: "_Recording") -> dict[str, Any]:
         "counts": recording.counts(),
         **recording.costs(vicinity.low[size], vicinity.high[size], size),
         "laws": recording.laws(),
-        "trainings": [_training(vicinity, each) for each in vicinity.trainings],
+        "trainings": [_training(vicinity, place) for place in range(len(vicinity.trainings))],
         "published": [
             {
                 "name": entry.name,
@@ -86,6 +87,16 @@ def _values(vicinity: Vicinity, recording: "_Recording") -> dict[str, Any]:
         "weights": WEIGHTS,
     }
     return data | recording.program()
+
+
+def _rules(vicinity: Vicinity) -> dict[str, Any]:
+    """What may be switched off, within which budgets, and how many designs in a row break which rules."""
+    off = vicinity.without_rules
+    inside = [0, len(vicinity.designs)]
+    if off is None:
+        return {"names": [], "low": [], "high": [], "runs": [inside]}
+    runs = zip(*(each.tolist() for each in np.unique(off.breaks, return_counts=True)), strict=True)
+    return {"names": off.rules, "low": off.low, "high": off.high, "runs": [inside, *map(list, runs)]}
 
 
 def _table(designs: Candidates, names: Sequence[str]) -> dict[str, Any]:
@@ -245,7 +256,8 @@ def _device_steps(problem: SearchProblem, low: float, high: float, size: int) ->
     return [most * half for most in range(max(math.ceil(low / half), 1), math.ceil(high / half))] + [high]
 
 
-def _training(vicinity: Vicinity, training: NearbyTraining) -> dict[str, Any]:
+def _training(vicinity: Vicinity, place: int) -> dict[str, Any]:
+    training = vicinity.trainings[place]
     budgets = trained_with(vicinity.problem.budgets, training.amount)
     names = [limit.name for limit in vicinity.problem.bounds]
     size = names.index(next(name for name in SIZE_LIMITS if name in names))
@@ -253,11 +265,22 @@ def _training(vicinity: Vicinity, training: NearbyTraining) -> dict[str, Any]:
         "amount": training.amount,
         "heard": training.hearing.laws,
         "as_they_are": not training.hearing.may_judge,
-        "silent_where": {law: costs.T.tolist() for law, costs in training.falls_silent.items()},
+        "silent_where": _silent_where(vicinity, place),
         "worth": {
             entry.name: worth_at(entry, budgets, training.hearing).by_law for entry in _reachable(vicinity, size)
         },
     }
+
+
+def _silent_where(vicinity: Vicinity, place: int) -> dict[str, list[dict[str, Any]]]:
+    """By law: the rules that are off, as bits, and costs within one column of which the law falls silent then."""
+    off = vicinity.without_rules
+    found = {law: [{"off": 0, "costs": costs.T.tolist()}] for law, costs in vicinity.trainings[place].falls_silent.items()}
+    for law, by_rules in off.falls_silent[place].items() if off else ():
+        for rules, costs in by_rules.items():
+            bits = sum(1 << off.rules.index(rule) for rule in rules) if off else 0
+            found.setdefault(law, []).append({"off": bits, "costs": costs.T.tolist()})
+    return found
 
 
 def _reachable(vicinity: Vicinity, size: int) -> list[ModelEntry]:
@@ -293,7 +316,7 @@ def _beside(
     vicinity: Vicinity, baseline: tuple[str, Architecture] | None, devices: Sequence[tuple[int, int]]
 ) -> list[dict[str, Any]]:
     """What each model that may stand beside an answer costs: by training, and by devices that serve."""
-    counted = columns(vicinity.designs, vicinity.problem.space.vocab_size)
+    counted = columns(vicinity.all_designs, vicinity.problem.space.vocab_size)
     found = [baseline] if baseline else []
     if not baseline:
         totals, actives = (np.asarray(count(counted)) for count in (counts.total_params, counts.active_params))

@@ -75,9 +75,9 @@ function decoded(text, Kind) {
   return new Kind(bytes.buffer);
 }
 
-// The carried designs, and `decide(setting)`; a setting is {limits, training, laws, prefer, serve_tokens, prices}: the
-// most of each limit, the place of the training, names of laws, a preference, tokens generated in the model's life (0: no
-// such bill), prices of a device-hour {train, serve} (0: unknown).
+// The carried designs, and `decide(setting)`; a setting is {limits, training, laws, off, prefer, serve_tokens, prices}: the
+// most of each limit, the place of the training, names of laws, the rules that are off as bits, a preference, tokens
+// generated in the model's life (0: no such bill), prices of a device-hour {train, serve} (0: unknown).
 function openWhatIf(data) {
   const { count } = data;
   const steps = data.steps.map(([operation, ...rest]) => [data.operations[operation], ...rest]);
@@ -168,23 +168,28 @@ function openWhatIf(data) {
     return found;
   };
 
-  function rowsWithin(limits) {
+  function rowsWithin({ limits, off }) {
     const taken = data.limits.map((limit) => column(limit.cost));
     const found = new Int32Array(count);
-    let number = 0;
-    for (let row = 0; row < count; row++) {
-      let isWithin = true;
-      for (let i = 0; i < taken.length && isWithin; i++) isWithin = taken[i][row] <= limits[i];
-      if (isWithin) found[number++] = row;
+    let number = 0, start = 0;
+    for (const [breaks, length] of data.rules.runs) {
+      const end = start + length;
+      for (let row = start; row < end && (breaks & off) === breaks; row++) {
+        let isWithin = true;
+        for (let i = 0; i < taken.length && isWithin; i++) isWithin = taken[i][row] <= limits[i];
+        if (isWithin) found[number++] = row;
+      }
+      start = end;
     }
     return found.subarray(0, number);
   }
 
   function decide(setting) {
     const at = data.trainings[setting.training];
-    const laws = data.laws.filter((law) => setting.laws.includes(law.name) && isHeard(at, law.name, setting.limits));
+    if (setting.off && setting.limits.some((most, i) => most < data.rules.low[i] || most > data.rules.high[i])) return { reason: "far" };
+    const laws = data.laws.filter((law) => setting.laws.includes(law.name) && isHeard(at, law.name, setting));
     if (!laws.length) return { reason: "silent" };
-    const within = rowsWithin(setting.limits);
+    const within = rowsWithin(setting);
     if (!within.length) return { reason: "empty" };
     const readingsOf = (law) => law.readings[at.as_they_are ? "own" : "heard"];
     const losses = columnsAt(setting.training, laws.flatMap(readingsOf));
@@ -262,8 +267,9 @@ function openWhatIf(data) {
   }
 
   // A law falls silent where some design within the limits has too few training tokens for it.
-  function isHeard(at, name, limits) {
-    return at.heard.includes(name) && !(at.silent_where[name] || []).some((costs) => costs.every((cost, i) => cost <= limits[i]));
+  function isHeard(at, name, { limits, off }) {
+    const isThere = (costs) => costs.every((cost, i) => cost <= limits[i]);
+    return at.heard.includes(name) && !(at.silent_where[name] || []).some((where) => (where.off & off) === where.off && where.costs.some(isThere));
   }
 
   function worthOfTraining(at, laws, limits) {

@@ -7,6 +7,7 @@
   const QUIET = 500; // milliseconds after the last move before the answer is spoken
   const SHOWN = 10; // mixtures in the table
   const MOST_PICKED = 4;
+  const SPACE_FILE = "changed_space.yaml";
   const SVG = "http://www.w3.org/2000/svg";
 
   function element(tag, properties = {}, ...children) {
@@ -51,6 +52,7 @@
       limits: carried.limits.map((limit) => limit.asked),
       training: words.training.asked,
       laws: carried.laws.map((law) => law.name),
+      off: 0,
       prefer: words.prefer,
       serve_tokens: words.serve_tokens,
       prices: { ...words.prices },
@@ -114,17 +116,17 @@
     resets.push(resetTraining);
 
     function choices(legend, type, names, isOn, choose) {
-      const inputs = names.map(([value, label]) => {
+      const inputs = names.map(([value, label, origin]) => {
         const input = element("input", { type, name: `${name}-${legend}`, value, checked: isOn(value) });
         input.addEventListener("change", () => { choose(value, input); update(); });
-        return [input, element("label", {}, input, label)];
+        return [input, element("label", { data: origin || {} }, input, label)];
       });
       const made = element("fieldset", {}, element("legend", {}, legend), ...inputs.map(([, label]) => label));
       controls.append(made);
       resets.push(() => inputs.forEach(([input]) => { input.checked = isOn(input.value); }));
       return made;
     }
-    resets.push(() => { setting.prefer = asked.prefer; setting.laws = [...asked.laws]; });
+    resets.push(() => { setting.prefer = asked.prefer; setting.laws = [...asked.laws]; setting.off = 0; });
     const preferences = choices("What decides where evidence does not", "radio", Object.entries(PREFERENCES), (each) => setting.prefer === each, (each) => { setting.prefer = each; });
     choices("Laws that are asked", "checkbox", carried.laws.map((law) => [law.name, law.name]), (law) => setting.laws.includes(law), (law, input) => {
       const left = carried.laws.map((each) => each.name).filter((each) => (each === law ? input.checked : setting.laws.includes(each)));
@@ -132,6 +134,10 @@
       if (left.some((each) => words.laws[each].published)) setting.laws = left;
       else { input.checked = true; moewright.say("at least one published law is asked"); }
     });
+    const bitOf = (field) => 1 << carried.rules.names.indexOf(field);
+    if (words.rules.length)
+      choices("Rules of the space that hold", "checkbox", words.rules.map(({ field, label, reason }) => [field, label, { kind: "assumed", source: reason, docs: "design.md" }]),
+        (field) => !(setting.off & bitOf(field)), (field) => { setting.off ^= bitOf(field); });
     // An amount that may be none: its first position.
     function amount(label, [low, high], asked, unit, digits, choose) {
       const ends = [Math.min(low, asked || low), Math.max(high, asked || high)];
@@ -188,22 +194,40 @@
       options.law = [...(words.all_published && named.length === published.length ? [] : named), ...files].map((law) => words.laws[law].word);
       const isBilled = setting.serve_tokens > 0 && !isUnpriced();
       preferences.disabled = isBilled; // the whole bill chooses
+      if (setting.off) options.space = [SPACE_FILE];
       options.prefer = isBilled || setting.prefer === "balanced" ? [] : [setting.prefer];
       options.serve_tokens = isBilled ? [setting.told.serve_tokens] : [];
       options.price = roles.filter(([role]) => setting.prices[role] > 0).map(([role, device]) => quoted(`${device}=${setting.told[role]}`));
       const listed = Object.entries(options).flatMap(([option, values]) => values.map((value) => ` --${option.replaceAll("_", "-")} ${value}`));
       return `moewright design${listed.join("")}`;
     }
+    // The file of the space without the rules that are off.
+    function spaceFile() {
+      const lines = { ...words.space };
+      for (const { field, line } of words.rules) if (setting.off & bitOf(field)) lines[field] = line;
+      return Object.values(lines).join("");
+    }
     // Training and serving on unlike devices add up in money only.
     const isUnpriced = () => setting.serve_tokens > 0 && !carried.one_device && !(setting.prices.train > 0 && setting.prices.serve > 0);
+
+    const knownWithoutRules = () => words.limits.map((limit, i) => {
+      const { low, high } = carried.rules;
+      const ends = limit.inverse ? [1 / high[i], 1 / low[i]] : [low[i] / limit.devices, high[i] / limit.devices];
+      return `${limit.label.split(",")[0].toLowerCase()} between ${ends.map((end) => written(end, limit.unit).text).join(" and ")}`;
+    }).join(" and ");
 
     function show() {
       const found = whatIf.decide(setting);
       const command = element("div", { className: "taken" },
         element("pre", { id: `${name}-line`, tabIndex: 0 }, commandLine()),
-        element("button", { type: "button", className: "copy", data: { copy: `${name}-line` } }, "Copy the command"));
+        element("button", { type: "button", className: "copy", data: { copy: `${name}-line` } }, "Copy the command"),
+        ...(setting.off ? [
+          element("pre", { id: `${name}-space`, tabIndex: 0 }, spaceFile()),
+          element("button", { type: "button", className: "copy", data: { copy: `${name}-space` } }, `Copy ${SPACE_FILE}`),
+        ] : []));
       if (found.reason) {
         const why = {
+          far: `Without a rule this page knows ${knownWithoutRules()} only. The command computes it.`,
           empty: "No design of the space is within these budgets. The command says which budget would have to give, and by how much.",
           silent: "None of these laws may judge here, so the command would hear them as they are; which designs are then left open is not carried by this page. The command computes it.",
           unserved: "Of no undecided design one sequence fits on the devices of the bill of serving. Take more devices or a shorter context in the command.",
@@ -316,7 +340,7 @@
           "cache bytes of a token": bytes(numbers.kv),
           ...Object.fromEntries(carried.laws.map((law) => [`loss, ${law.name}`, losses.get(law.readings.own[0])[0].toFixed(4)])),
         },
-        taken: { spec: filled(template.spec, sizes, words.latent_sizes), "config.json": template.config && filled(template.config, sizes, words.latent_sizes), command: commandLine() },
+        taken: { spec: filled(template.spec, sizes, words.latent_sizes), "config.json": template.config && filled(template.config, sizes, words.latent_sizes), command: commandLine(), ...(setting.off ? { [SPACE_FILE]: spaceFile() } : {}) },
       };
     }
 
@@ -330,7 +354,7 @@
           element("th", { scope: "row", className: "text" }, figure), ...texts.map((text) => element("td", {}, text)));
       });
       const taken = all.flatMap((one, i) => Object.entries(one.taken).filter(([, text]) => text).flatMap(([label, text]) => {
-        const id = `${name}-taken-${i}-${label.replace(".", "-")}`;
+        const id = `${name}-taken-${i}-${label.replaceAll(/[._]/g, "-")}`;
         return [
           element("details", { className: "copied" }, element("summary", {}, `${i + 1}: ${label}`), element("pre", { id, tabIndex: 0 }, text)),
           element("button", { type: "button", className: "copy", data: { copy: id } }, `Copy ${label} ${i + 1}`),

@@ -18,12 +18,14 @@ from moewright.designs.costs import costed_on
 from moewright.designs.design_record import DesignsRecord
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges
-from moewright.designs.space import Space
+from moewright.designs.rules import RULES
+from moewright.designs.space import SWITCHED_OFF, Space
 from moewright.designs.vicinity import Vicinity, find_vicinity
 from moewright.errors import UserError
 from moewright.files import sha256_of
 from moewright.foreign_text import shell_words
 from moewright.laws import judges, load, names
+from moewright.plain_values import dump_yaml
 from moewright.quantities import format_count
 from moewright.report.design_tables import SIZE_WORDS
 from moewright.report.page.design_templates import design_templates
@@ -137,12 +139,44 @@ def _said(vicinity: Vicinity) -> str:
         f"{vicinity.reach:.0%} of what was asked, {_TRAINING_WORDS[budgets.training].lower()} of {amounts}. Within "
         "these the design, the undecided set and every number are exactly those of moewright design; the command that "
         "says the same, and more, stands below."
+        + _said_of_rules(vicinity)
         + (
             " Hours of training are those of the range of utilisation here, not of a layout."
             if budgets.train_devices is not None
             else ""
         )
     )
+
+
+def _said_of_rules(vicinity: Vicinity) -> str:
+    off = vicinity.without_rules
+    if off is None:
+        return ""
+    return (
+        f" So they are without rules of the space, in any combination, where budgets are between {1 / off.reach:.0%} and "
+        f"{off.reach:.0%}."
+    )
+
+
+def _rule_words(vicinity: Vicinity, options: dict[str, list[str]]) -> dict[str, Any]:
+    """Of each rule that may be off its label, its reason and its line of a space's file; and the file's other lines."""
+    off, space = vicinity.without_rules, vicinity.problem.space
+    own = space.to_dict(defaults=False)
+    if "vocab_size" in options:  # said on the command line
+        own.pop("vocab_size", None)
+    found = []
+    for field in off.rules if off else ():
+        rule = next(each for each in RULES if field in each.fields)
+        bound = "from" if field.startswith("least") else "to"
+        found.append(
+            {
+                "field": field,
+                "label": f"{rule.name} {bound} {getattr(space, field):g}",
+                "reason": str(Space.model_fields[field].description),
+                "line": dump_yaml({field: SWITCHED_OFF[field]}),
+            }
+        )
+    return {"rules": found, "space": {name: dump_yaml({name: value}) for name, value in own.items()}}
 
 
 def _words(source: PageSource, vicinity: Vicinity) -> dict[str, Any]:
@@ -169,6 +203,7 @@ def _words(source: PageSource, vicinity: Vicinity) -> dict[str, Any]:
     return {
         "words": {
             "limits": limits,
+            **_rule_words(vicinity, options),
             "training": {
                 "label": _TRAINING_WORDS[budgets.training],
                 "option": budgets.training,
@@ -176,8 +211,8 @@ def _words(source: PageSource, vicinity: Vicinity) -> dict[str, Any]:
                 "asked": [training.amount for training in vicinity.trainings].index(getattr(budgets, budgets.training)),
             },
             "sizes": SIZE_WORDS,
-            "templates": design_templates(vicinity.designs, vicinity.problem.space, budgets.context),
-            "latent_sizes": _latent_sizes(vicinity.designs),
+            "templates": design_templates(vicinity.all_designs, vicinity.problem.space, budgets.context),
+            "latent_sizes": _latent_sizes(vicinity.all_designs),
             "origins": {name: asdict(origin) for name, origin in answer_origins(record).items()},
             "prefer": record.recommended.prefer,
             "options": {name: [shell_words(word) for word in words] for name, words in options.items()},
