@@ -31,6 +31,19 @@ class Interval(NamedTuple):
     high: Any
 
 
+class DrawnParts(NamedTuple):
+    """Some of a fit's draws of one new run of some targets."""
+
+    reaches: Items[Reach]
+    """The directions in which a target may lie outside the runs."""
+    coefficients: Mapping[str, Array]
+    """(draws,) each."""
+    standard: Array
+    """(draws, directions): the form's error in each, in its standard deviations."""
+    residuals: Array
+    """(draws, targets): of the log loss."""
+
+
 class FittedLaw(Law):
     """A law whose coefficients come from a table of runs, and the record of its fit.
 
@@ -202,15 +215,21 @@ class FittedLaw(Law):
         public tables: `tests/benchmarks/bench_choices.py`. The same call gives the same losses. InapplicableLaw where
         the fit has no draws.
         """
-        reaches, number = self._reaches(), len(self.record.draws)
-        standard = drawn_t(reaches, number, np.random.default_rng(0))[some]
-        coefficients = {name: values[some] for name, values in self._draw_columns(2).items()}
+        parts = self.drawn_parts(len(next(iter(columns.values()))), some)
+        coefficients = {name: values[:, None] for name, values in parts.coefficients.items()}
         with np.errstate(over="ignore", invalid="ignore"):
             losses = np.asarray(self.form.loss(coefficients, {name: values[None] for name, values in columns.items()}))
-            errors = drawn_errors(reaches, columns, standard)
-            # Of every part of the draws its own, for callers that take them in parts.
-            residuals = self._drawn_residuals(errors.shape, np.random.default_rng([1, some.start or 0]))
-            return np.asarray(losses * np.exp(errors + residuals))
+            errors = drawn_errors(parts.reaches, columns, parts.standard)
+            return np.asarray(losses * np.exp(errors + parts.residuals))
+
+    def drawn_parts(self, targets: int, some: slice = slice(None)) -> DrawnParts:
+        """What `drawn_losses` of so many targets is made of; InapplicableLaw where the fit has no draws."""
+        coefficients = {name: values[some] for name, values in self._draw_columns(1).items()}
+        reaches, number = self._reaches(), len(self.record.draws)
+        standard = drawn_t(reaches, number, np.random.default_rng(0))[some]
+        # Of every part of the draws its own, for callers that take them in parts.
+        random = np.random.default_rng([1, some.start or 0])
+        return DrawnParts(reaches, coefficients, standard, self._drawn_residuals((len(standard), targets), random))
 
     def _drawn_residuals(self, shape: tuple[int, ...], random: np.random.Generator) -> Array:
         """Residuals of log losses, drawn as often as their rows weigh, outliers apart, and with either sign."""

@@ -47,7 +47,7 @@ NEARBY = 1.1
 # Beyond a size that is in no unit: a relative error of e is no prediction.
 _LARGEST_ERROR = 1.0
 # So that what is infinitely far (0 of something that the runs had) still has an error that can be compared.
-_FARTHEST = 50.0
+FARTHEST = 50.0
 
 
 class Reach(Record):
@@ -163,7 +163,7 @@ def drawn_errors(reaches: Sequence[Reach], columns: Mapping[str, Array], standar
     """
     directions = directions_of(columns)
     distances = np.array([reach.distance(directions[reach.direction]) for reach in reaches])
-    distances = np.minimum(distances, _FARTHEST)
+    distances = np.minimum(distances, FARTHEST)
     slopes = np.array([reach.slope for reach in reaches])[:, None]
     compute = np.array([reach.direction == COMPUTE for reach in reaches])
     alone = ((slopes * distances) ** 2)[~compute].sum(axis=0)

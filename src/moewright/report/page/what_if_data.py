@@ -4,7 +4,6 @@ Sizes are written as places in three short lists (shapes, mixtures, expert sizes
 browser by `assets/what_if.js`, which runs the steps that our own functions took here (`designs.recorded`).
 """
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,6 +29,8 @@ from moewright.hardware.serving_plan import MOST_SEQUENCES
 from moewright.hf.published_models import ModelEntry
 from moewright.laws import FittedLaw
 from moewright.laws.law import least_loss_of
+from moewright.report.page.encoding import encoded
+from moewright.report.page.what_if_draws import drawn_law, law_variables
 
 _MIXTURE = ("num_experts", "top_k", "shared_experts")
 _SHAPE = tuple(name for name in CANDIDATE_SIZES if name not in (*_MIXTURE, "expert_size", "layer_plan"))
@@ -102,11 +103,7 @@ def _rules(vicinity: Vicinity) -> dict[str, Any]:
 def _table(designs: Candidates, names: Sequence[str]) -> dict[str, Any]:
     rows = np.stack([getattr(designs, name) for name in names], axis=1)
     distinct, places = np.unique(rows, axis=0, return_inverse=True)
-    return {"names": names, "rows": distinct.tolist(), "places": _encoded(places.astype("<u2"))}
-
-
-def _encoded(values: Any) -> str:
-    return base64.b64encode(values.tobytes()).decode("ascii")
+    return {"names": names, "rows": distinct.tolist(), "places": encoded(places, "<u2")}
 
 
 class _Recording:
@@ -183,7 +180,16 @@ class _Recording:
             steps = {"heard": [self._loss(each) for each in readings], "own": [self._loss(judge)]}
             # A fitted law may be asked far outside its runs; `laws.law.check_loss` then refuses, and the page too.
             floor = least_loss_of(judge.law) if isinstance(judge.law, FittedLaw) else None
-            found.append({"name": judge.name, "readings": steps, "floor": floor})
+            draws = drawn_law(judge.law) if isinstance(judge.law, FittedLaw) else None
+            taken = {each.name: self._program.add(judge.value(each, self._variables)) for each in judge.inputs}
+            found.append(
+                {
+                    "name": judge.name,
+                    "readings": steps,
+                    "floor": floor,
+                    "draws": draws and {**draws, "variables": taken},
+                }
+            )
         return found
 
     def _loss(self, judge: JudgingLaw) -> int:
@@ -196,7 +202,7 @@ class _Recording:
         return {
             "operations": operations,
             "steps": [[places[name], *rest] for name, *rest in self._program.steps],
-            "carried": [_encoded(values.astype("<f8")) for values in self._program.carried],
+            "carried": [encoded(values) for values in self._program.carried],
         }
 
 
@@ -275,7 +281,9 @@ def _training(vicinity: Vicinity, place: int) -> dict[str, Any]:
 def _silent_where(vicinity: Vicinity, place: int) -> dict[str, list[dict[str, Any]]]:
     """By law: the rules that are off, as bits, and costs within one column of which the law falls silent then."""
     off = vicinity.without_rules
-    found = {law: [{"off": 0, "costs": costs.T.tolist()}] for law, costs in vicinity.trainings[place].falls_silent.items()}
+    found = {
+        law: [{"off": 0, "costs": costs.T.tolist()}] for law, costs in vicinity.trainings[place].falls_silent.items()
+    }
     for law, by_rules in off.falls_silent[place].items() if off else ():
         for rules, costs in by_rules.items():
             bits = sum(1 << off.rules.index(rule) for rule in rules) if off else 0
@@ -344,4 +352,9 @@ def _model(
         "decode": [costs.decode_tokens_per_second for costs in served],
         "first": [costs.time_to_first_token for costs in served],
         "bill": [_served_batches(architecture, budgets, each) for each in ons],
+        "variables": {
+            judge.name: [law_variables(judge.law, architecture, each) for each in tokens]
+            for judge in vicinity.problem.judges
+            if isinstance(judge.law, FittedLaw)
+        },
     }

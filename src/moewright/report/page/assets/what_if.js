@@ -133,10 +133,12 @@ function openWhatIf(data) {
   // Steps that are asked for together, for a few rows: each row is computed when it is first asked for.
   const groups = [
     [...new Set([...Object.values(data.counts), data.kv])], data.hours, ...data.laws.map((law) => law.readings.own),
+    ...data.laws.filter((law) => law.draws).map((law) => Object.values(law.draws.variables)),
     ...data.served.flatMap(({ decode, first, bill }) => [decode, first, bill.batches.flatMap((each) => [...each.rates, each.fits])]),
   ];
   const groupOf = new Map(groups.flatMap((group) => group.map((step) => [step, group])));
   const partial = new Map();
+  const drawn = new Map(data.laws.filter((law) => law.draws).map((law) => [law.name, openDraws(law.draws)]));
 
   function filled(place, group, rows) {
     const key = `${group.some((step) => moving[step]) ? place : ""}|${groups.indexOf(group)}`;
@@ -302,8 +304,22 @@ function openWhatIf(data) {
       time_to_first_token: share(found.served.first, model.first[served]),
       memory_bytes: at(data.counts.memory_bytes) / model.memory_bytes - 1,
       kv_bytes_per_token: model.kv ? at(data.kv) / model.kv - 1 : null,
+      below: below(drawnOf(setting, row), Object.fromEntries(Object.entries(model.variables).map(([law, each]) => [law, each[setting.training]]))),
       whole_bill: found.life && ofModel.sequences[0] ? wholeBill(found.life.bill, found.rows.indexOf(row)) / wholeBill(ofModel.bill, 0) - 1 : null,
     };
+  }
+  // What the draws of fitted laws say of a design's loss: by law, what its formula takes of the design.
+  function drawnOf(setting, row) {
+    const laws = data.laws.filter((law) => law.draws && setting.laws.includes(law.name));
+    return Object.fromEntries(laws.map(({ name, draws }) => {
+      const values = valuesAt(setting.training, Object.values(draws.variables), [row]);
+      return [name, Object.fromEntries(Object.entries(draws.variables).map(([variable, step]) => [variable, values.get(step)[0]]))];
+    }));
+  }
+  // By law: the share of its draws under which the first model ends below the second; both as `drawnOf` gives them.
+  function below(one, other) {
+    const laws = Object.keys(one).filter((law) => other[law]);
+    return Object.fromEntries(laws.map((law) => [law, drawn.get(law)(one[law], other[law])]));
   }
   const wholeBill = (bill, place) => bill.reduce((sum, [low, high]) => sum + Math.sqrt(low[place] * high[place]), 0);
   function lifeOfModel(setting, model, served) {
@@ -323,7 +339,7 @@ function openWhatIf(data) {
     }
   }
 
-  return { sizes, decide, column, columnsAt, valuesAt, beside, prepare };
+  return { sizes, decide, column, columnsAt, valuesAt, beside, drawnOf, below, prepare };
 }
 
 // The rows that no other beats: better by more than the margin in every reading.

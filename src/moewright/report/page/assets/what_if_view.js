@@ -20,6 +20,7 @@
   const bytes = (value) => `${moewright.count(value).replace(/([KMBT]?)$/, (letter) => ({ K: " kB", M: " MB", B: " GB", T: " TB" })[letter] || " B")}`;
   const three = (value) => (value === Infinity ? "\u221e" : value >= 1e4 ? moewright.count(value, 3) : String(Number(value.toPrecision(3))));
   const range = ([low, high], show = three) => (low === high ? show(low) : `${show(low)} to ${show(high)}`);
+  const percent = (share) => `${(100 * share).toFixed(0)} %`;
   const middle = ([low, high]) => Math.sqrt(low * high);
   const change = (value, before) => {
     const share = Math.round((value / before - 1) * 100);
@@ -279,7 +280,8 @@
       const shares = whatIf.beside(setting, now);
       const named = { train_device_hours: "hours of training", decode_tokens_per_second: "tokens/s", time_to_first_token: "first token", memory_bytes: "memory", kv_bytes_per_token: "cache of a token", whole_bill: "the whole bill of training and serving" };
       const said = Object.entries(named).filter(([key]) => shares[key] !== null).map(([key, word]) => `${word} ${change(1 + shares[key], 1) || "alike"}`);
-      return element("p", {}, `Beside ${shares.name} as it was built: ${said.join(", ")}. Whether its loss is lower, the command judges.`);
+      const draws = Object.entries(shares.below).map(([law, share]) => ` By ${percent(share)} of the draws of ${law} its loss is lower.`).join("");
+      return element("p", {}, `Beside ${shares.name} as it was built: ${said.join(", ")}.${draws} Whether published laws find its loss lower, the command judges.`);
     }
 
     // A table in a box that scrolls, also by keys; headings with an origin give it to their columns.
@@ -327,6 +329,7 @@
       const template = words.templates[kind] || words.templates[`${kind}+${sizes.num_layers}`];
       const { life } = numbers, losses = whatIf.valuesAt(setting.training, carried.laws.flatMap((law) => law.readings.own), [row]);
       return {
+        drawn: whatIf.drawnOf(setting, row),
         at: `${setting.texts.join(", ")}, ${training.texts[setting.training]}`,
         figures: {
           ...Object.fromEntries(Object.entries(words.sizes).map(([size, word]) => [word, sizes[size].toLocaleString("en")])),
@@ -347,9 +350,13 @@
     function comparison() {
       if (!picked.size) { compared.replaceChildren(); return; }
       const all = [...picked.values()];
-      const names = [...new Set(all.flatMap((one) => Object.keys(one.figures)))];
+      const figures = all.map((one, place) => ({
+        ...one.figures,
+        ...(place ? Object.fromEntries(Object.entries(whatIf.below(one.drawn, all[0].drawn)).map(([law, share]) => [`draws of ${law} by which its loss is below 1's`, percent(share)])) : {}),
+      }));
+      const names = [...new Set(figures.flatMap(Object.keys))];
       const rows = names.map((figure) => {
-        const texts = all.map((one) => one.figures[figure] || "-");
+        const texts = figures.map((each) => each[figure] || "-");
         return element("tr", { className: new Set(texts).size > 1 ? "differs" : "" },
           element("th", { scope: "row", className: "text" }, figure), ...texts.map((text) => element("td", {}, text)));
       });

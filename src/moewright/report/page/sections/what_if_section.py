@@ -75,7 +75,7 @@ def _block(source: PageSource, name: str) -> PageBlock:
         f'{paragraphs_html(said)}<div class="what-if" data-what-if="{name}"></div>\n',
         "",
         data={name: {**what_if_data(vicinity, _baseline(record)), **_words(source, vicinity)}},
-        assets=("what_if.css", "what_if.js", "what_if_view.js"),
+        assets=("what_if.css", "what_if_draws.js", "what_if.js", "what_if_view.js"),
     )
 
 
