@@ -153,8 +153,8 @@ def _said_of_rules(vicinity: Vicinity) -> str:
     if off is None:
         return ""
     return (
-        f" So they are without rules of the space, in any combination, where budgets are between {1 / off.reach:.0%} and "
-        f"{off.reach:.0%}."
+        " So they are without rules of the space, in any combination, where budgets are between "
+        f"{1 / off.reach:.0%} and {off.reach:.0%}."
     )
 
 
