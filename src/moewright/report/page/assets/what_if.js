@@ -327,8 +327,8 @@ function openWhatIf(data) {
     return life(setting, data.served[served].bill.devices, batches, model.hours[setting.training].map((hours) => Float64Array.of(hours)));
   }
 
-  // The columns that all designs need at any setting, one a call: a page asks for them while nobody moves anything.
-  // Gives true when those of the first training are there.
+  // What designs need at any setting, a piece a call: a page asks for it while nobody moves anything. Gives true when
+  // the first training can be answered; from then on moves only get faster.
   function* prepare(first) {
     for (const limit of data.limits) { column(limit.cost); yield false; }
     const places = [...data.trainings.keys()].sort((a, b) => Math.abs(a - first) - Math.abs(b - first));
@@ -337,6 +337,13 @@ function openWhatIf(data) {
         for (const step of new Set([...law.readings.heard, ...law.readings.own])) { columnsAt(place, [step]); yield false; }
       yield place === first;
     }
+    const chosenBy = [data.hours, ...data.served.flatMap(({ decode, bill }) => [decode, ...bill.batches.flatMap((each) => [each.rates, [each.fits]])])].flat();
+    for (const place of places)
+      for (const group of new Set(chosenBy.map((step) => groupOf.get(step))))
+        for (let start = 0; start < count; start += BLOCK) {
+          filled(place, group, Int32Array.from({ length: Math.min(BLOCK, count - start) }, (_, i) => start + i));
+          yield false;
+        }
   }
 
   return { sizes, decide, column, columnsAt, valuesAt, beside, drawnOf, below, prepare };

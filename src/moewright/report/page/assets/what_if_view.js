@@ -7,6 +7,7 @@
   const QUIET = 500; // milliseconds after the last move before the answer is spoken
   const SHOWN = 10; // mixtures in the table
   const MOST_PICKED = 4;
+  const PIECE = 5; // milliseconds that a piece of what is made ready may take
   const SPACE_FILE = "changed_space.yaml";
   const SVG = "http://www.w3.org/2000/svg";
 
@@ -426,8 +427,9 @@
 
     const work = whatIf.prepare(setting.training);
     const idle = window.requestIdleCallback ? (call) => requestIdleCallback(call, { timeout: 200 }) : (call) => setTimeout(call, 20);
-    const next = () => {
-      const { value, done } = work.next();
+    const next = (deadline) => {
+      let { value, done } = work.next();
+      while (!done && !value && deadline && deadline.timeRemaining() > PIECE) ({ value, done } = work.next());
       if (value && !now) show();
       if (!done) idle(next);
     };
