@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import moewright
+from moewright import runs
 from moewright.designs.space import Space
 from tests.hostile import TEXTS
 
@@ -141,6 +142,37 @@ def test_what_is_copied_is_the_file(browser: Any, folder: Path) -> None:
     written = moewright.Architecture.load(folder / "designs" / "design-01" / "architecture.yaml")
     assert moewright.Architecture.load(_written(folder, "spec.yaml", spec)) == written
     page.close()
+
+
+def test_a_table_is_copied_for_a_spreadsheet(browser: Any, folder: Path) -> None:
+    """What Python's own reader finds: the rows that the filter leaves in their order, and no formula."""
+    page = OpenedPage(browser, folder / "report.html", permissions=["clipboard-read", "clipboard-write"])
+    page.tab.locator("#runs-3").get_by_role("searchbox").fill("outlier")
+    page.tab.locator("#runs-3").get_by_role("button", name="Copy as CSV").click()
+    found = list(csv.reader(io.StringIO(page.tab.evaluate("navigator.clipboard.readText()"))))
+    shown = page.column("runs-3-grid", 2)
+    assert [row[1] for row in found[1:]] == shown != []
+    loss = found[0].index("loss nats")
+    table = runs.load(TABLE)
+    assert [float(row[loss]) for row in found[1:]] == pytest.approx(
+        [float(table["loss"].iloc[int(row[0]) - 1]) for row in found[1:]]
+    )
+    page.close()
+    hostile = OpenedPage(browser, folder / "hostile.html", permissions=["clipboard-read", "clipboard-write"])
+    hostile.tab.get_by_role("button", name="Copy as CSV").click()
+    found = list(csv.reader(io.StringIO(hostile.tab.evaluate("navigator.clipboard.readText()"))))
+    assert len({len(row) for row in found}) == 1
+    assert not [row[1] for row in found if row[1].startswith(("=", "+", "@", "-"))]
+    assert any(row[1].startswith("'=") for row in found)
+    hostile.close()
+
+
+def test_what_is_better_more_is_sorted_so_first(page: OpenedPage) -> None:
+    head = page.tab.locator("#design-1-costs-grid thead th").filter(has_text="tokens/s").first
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
 
 
 def _written(folder: Path, name: str, text: str) -> Path:

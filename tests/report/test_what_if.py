@@ -273,3 +273,25 @@ def test_a_picked_design_is_taken_home_as_it_is(browser: Any, tmp_path: Path) ->
     assert line == f"moewright design --memory 80GB --train-tokens 300B --space {space}"
     assert load_space(space) == SMALL
     assert page.said == []
+
+
+def test_rules_are_switched_off_and_a_link_keeps_the_setting(browser: Any, tmp_path: Path) -> None:
+    """The file and the command that the page gives for it answer the same."""
+    page = WhatIfPage(browser, tmp_path, space=SMALL, memory=80e9, train_tokens=3e11)
+    page.tab.get_by_label("experts' share of active to 0.85").uncheck()
+    page.tab.locator(".what-if input[type=range]").nth(1).fill("3")
+    written = page.tab.locator("[id$=what-if-space]").text_content()
+    (tmp_path / "changed_space.yaml").write_text(written, encoding="utf-8")
+    assert load_space(tmp_path / "changed_space.yaml") == SMALL.model_copy(update={"most_experts_share": 1.0})
+    line = page.tab.locator("[id$=what-if-line]").text_content()
+    assert line == "moewright design --memory 80GB --train-tokens 600B --space changed_space.yaml"
+    page.tab.wait_for_url(lambda url: "=" in url)
+    again = browser.new_page()
+    again.goto(page.tab.url)
+    again.wait_for_selector("[id$=what-if-space]")
+    shown = ".what-if .headline, .what-if .facts, [id$=what-if-line]"
+    assert again.locator(shown).all_text_contents() == page.tab.locator(shown).all_text_contents()
+    page.tab.get_by_role("button", name="As asked").click()
+    page.tab.wait_for_url(lambda url: "=" not in url)
+    assert page.tab.locator("[id$=what-if-space]").count() == 0
+    assert page.said == []

@@ -73,6 +73,8 @@ class PageColumn:
     is_text: bool = False
     is_extra: bool = False
     """Shown when all columns are asked for."""
+    is_more_better: bool = False
+    """The first click on its heading puts the largest first."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,20 @@ def number_text(value: float, digits: int = 4) -> str:
 
 
 def range_text(ends: tuple[float, float]) -> str:
-    """Both ends of a range with three digits; large ones with a letter.
+    """Both ends of a range with three digits; large ones with a letter. `rangeText` of `assets/page.js` does the same.
 
-    >>> range_text((0.151, 0.346)), range_text((493.4, 1512.2)), range_text((4780, 2.1e6))
-    ('0.151 to 0.346', '493 to 1.51K', '4.78K to 2.10M')
+    Zeros at the end stay where either end has a fraction.
+
+    >>> range_text((0.39, 0.893)), range_text((11, 17)), range_text((493.4, 1512.2)), range_text((4780, 2.1e6))
+    ('0.390 to 0.893', '11 to 17', '493 to 1.51K', '4.78K to 2.10M')
     """
-    return " to ".join(format_count(end, 3) if end >= _HAS_A_LETTER else f"{end:.3g}" for end in ends)
+    has_fraction = any("." in f"{end:.3g}" for end in ends if end < _HAS_A_LETTER)
+    return " to ".join(
+        format_count(end, 3)
+        if end >= _HAS_A_LETTER
+        else (f"{end:#.3g}" if has_fraction else f"{end:.3g}").removesuffix(".")
+        for end in dict.fromkeys(ends)  # one where they are the same
+    )
 
 
 def origin_attributes(origin: Origin | None) -> str:
@@ -228,6 +238,7 @@ def _heading_html(column: PageColumn, sorts: bool) -> str:
     classes = " ".join(name for name, on in (("text", column.is_text), ("extra", column.is_extra)) if on)
     inner = f'<button type="button" class="sort">{text}</button>' if sorts and column.name else text
     told = f' class="{classes}"' if classes else ""
+    told += ' data-first="descending"' if column.is_more_better else ""
     return f'<th scope="col"{told}{origin_attributes(column.origin)}>{inner}</th>'
 
 

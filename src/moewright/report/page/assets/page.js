@@ -43,6 +43,14 @@ const moewright = (() => {
     return value.toFixed(Math.max(digits - whole, 0));
   }
 
+  // Both ends of a range with three digits, as Python's range_text has it.
+  function rangeText(ends) {
+    const isLarge = (end) => end >= 999.5;
+    const hasFraction = ends.some((end) => !isLarge(end) && String(Number(end.toPrecision(3))).includes("."));
+    const text = (end) => end === Infinity ? "\u221e" : isLarge(end) ? count(end, 3) : hasFraction && end ? end.toPrecision(3) : String(Number(end.toPrecision(3)));
+    return ends[0] === ends[1] ? text(ends[0]) : ends.map(text).join(" to ");
+  }
+
   // Theme: the system's until somebody chooses.
   const theme = document.getElementById("theme");
   const isDark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
@@ -150,7 +158,8 @@ const moewright = (() => {
   function sortBy(table, heading) {
     const headings = [...table.tHead.rows[0].cells];
     const column = headings.indexOf(heading);
-    const down = heading.getAttribute("aria-sort") === "ascending";
+    const before = heading.getAttribute("aria-sort");
+    const down = before ? before === "ascending" : heading.dataset.first === "descending";
     headings.forEach((each) => each.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", down ? "descending" : "ascending");
     const missing = (value) => value === "-" || value === "";
@@ -164,14 +173,19 @@ const moewright = (() => {
     say(`sorted by ${heading.textContent.trim()}, ${down ? "descending" : "ascending"}`);
   }
   // Which rows are seen: those that every filter lets through, the first ones of them until all are asked for.
-  function show(table, isMoved = false) {
-    const words = (table.filterText || "").toLowerCase().split(/\s+/).filter(Boolean);
-    let fit = 0;
-    for (const entry of entriesOf(table)) {
+  const wordsOf = (table) => (table.filterText || "").toLowerCase().split(/\s+/).filter(Boolean);
+  function fitting(table) {
+    const words = wordsOf(table);
+    return entriesOf(table).filter((entry) => {
       const text = words.length ? textOf(entry) : "";
-      const fits = words.every((word) => text.includes(word)) && (table.rowTests || []).every((test) => test(entry.row));
-      fit += fits;
-      const isSeen = fits && fit <= (table.most || FIRST_ROWS);
+      return words.every((word) => text.includes(word)) && (table.rowTests || []).every((test) => test(entry.row));
+    });
+  }
+  function show(table, isMoved = false) {
+    const words = wordsOf(table), fits = new Set(fitting(table));
+    const fit = fits.size, seen = new Set([...fits].slice(0, table.most || FIRST_ROWS));
+    for (const entry of entriesOf(table)) {
+      const isSeen = seen.has(entry);
       if (isSeen && !entry.row) { entry.row = makeRow(table, entry); isMoved = true; }
       if (entry.row) entry.row.hidden = !isSeen;
     }
@@ -215,6 +229,11 @@ const moewright = (() => {
     }
     if (table.dataset.extra)
       bar(table).append(checkbox("all columns", false, (on) => { if (on) table.dataset.all = "yes"; else delete table.dataset.all; }));
+    if (table.querySelector(".sort")) {
+      const button = Object.assign(line("button", "Copy as CSV"), { type: "button" });
+      button.addEventListener("click", () => copyBy(button, csvOf(table)));
+      bar(table).append(button);
+    }
     if (entriesOf(table).length > FIRST_ROWS) {
       table.more = Object.assign(document.createElement("button"), { type: "button" });
       table.more.addEventListener("click", () => { table.most = (table.most || FIRST_ROWS) + MORE_ROWS; show(table); });
@@ -225,6 +244,22 @@ const moewright = (() => {
     table.addEventListener("keydown", (event) => moveFocus(table, event));
     table.addEventListener("click", (event) => { const cell = event.target.closest("tbody td, tbody th"); if (cell) focusCell(table, cell); });
     show(table);
+  }
+  // What a spreadsheet takes: the rows that the filter leaves, in their order, all columns, numbers as they are stored; a
+  // text that it would take for a formula has a quote before it, as Python's to_csv_cell has it.
+  function csvOf(table) {
+    const cell = (text) => {
+      const safe = /^'*[=+\-@\uff1d\uff0b\uff0d\uff20]/.test(text) && !/^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$/.test(text) ? `'${text}` : text;
+      return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    };
+    const heads = [...table.tHead.rows[0].cells];
+    const isRange = (text) => text.includes(" to ");
+    const textAt = (entry, column) => {
+      const [text, value] = entry.cells ? [entry.cells[column][0], valueOf(entry, column)] : [entry.row.cells[column].firstChild?.textContent ?? "", valueOf(entry, column)];
+      return typeof value === "number" && !isRange(text) ? String(value) : text.trim();
+    };
+    const rows = fitting(table).map((entry) => heads.map((_, column) => textAt(entry, column)));
+    return [heads.map((head) => head.textContent.trim()), ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
   }
   function focusCell(table, cell) {
     table.querySelectorAll("tbody [tabindex='0']").forEach((each) => each.removeAttribute("tabindex"));
@@ -283,17 +318,19 @@ const moewright = (() => {
       area.remove();
     }
   }
-  document.addEventListener("click", async (event) => {
+  document.addEventListener("click", (event) => {
     const button = event.target.closest(".copy");
-    if (!button) return;
-    await copy(document.getElementById(button.dataset.copy).textContent);
+    if (button) copyBy(button, document.getElementById(button.dataset.copy).textContent);
+  });
+  async function copyBy(button, text) {
+    await copy(text);
     const words = button.textContent;
     if (words !== "Copied") {
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = words; }, 1500);
     }
     say("copied");
-  });
+  }
 
   document.querySelectorAll("table.grid").forEach(makeGrid);
   document.querySelectorAll("table#models-grid").forEach(makeComparison);
@@ -308,5 +345,5 @@ const moewright = (() => {
   }, { rootMargin: "-10% 0px -80% 0px" });
   document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
 
-  return { data, colour, onTheme, say, count, copy, makeGrid, showRows: show, line };
+  return { data, colour, onTheme, say, count, rangeText, copy, makeGrid, showRows: show, line };
 })();

@@ -19,8 +19,7 @@
     return made;
   }
   const bytes = (value) => `${moewright.count(value).replace(/([KMBT]?)$/, (letter) => ({ K: " kB", M: " MB", B: " GB", T: " TB" })[letter] || " B")}`;
-  const three = (value) => (value === Infinity ? "\u221e" : value >= 1e4 ? moewright.count(value, 3) : String(Number(value.toPrecision(3))));
-  const range = ([low, high], show = three) => (low === high ? show(low) : `${show(low)} to ${show(high)}`);
+  const range = moewright.rangeText;
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
   const middle = ([low, high]) => Math.sqrt(low * high);
   const change = (value, before) => {
@@ -61,7 +60,7 @@
     };
     const setting = { ...asked, limits: [...asked.limits], laws: [...asked.laws], prices: { ...asked.prices }, texts: words.limits.map((limit) => limit.text) };
     const picked = new Map(); // rows with what is shown of them: at the setting under which they were picked
-    let before = null, now = null, waiting = false, speaking = null;
+    let before = null, now = null, isReady = false, waiting = false, speaking = null;
 
     const controls = element("form", { className: "controls" });
     controls.addEventListener("submit", (event) => event.preventDefault());
@@ -69,14 +68,34 @@
     const compared = element("div", { className: "compared" });
     place.append(controls, answer, compared);
 
+    // The setting stands behind the page's address, so that a link opens it: the place of every control in its order.
+    const inputs = () => [...controls.querySelectorAll("input")];
+    const stateOf = (input) => (input.type === "range" ? input.value : String(Number(input.checked)));
+    let home = ""; // as asked
+    const keep = () => {
+      const state = inputs().map(stateOf).join(".");
+      history.replaceState(null, "", state === home ? `#${name}` : `#${name}=${state}`);
+    };
+    function restore() {
+      const [where, state = ""] = location.hash.slice(1).split("=");
+      const states = state.split(".");
+      if (where !== name || states.length !== inputs().length || !states.every((each) => /^\d+$/.test(each))) return;
+      inputs().forEach((input, place) => {
+        if (stateOf(input) === states[place]) return;
+        if (input.type === "range") input.value = states[place]; else input.checked = states[place] === "1";
+        if (input.type !== "radio" || input.checked) input.dispatchEvent(new Event(input.type === "range" ? "input" : "change"));
+      });
+      place.scrollIntoView();
+    }
+
     function update() {
-      if (waiting) return;
+      if (waiting || !isReady) return;
       waiting = true;
       requestAnimationFrame(() => {
         waiting = false;
         show();
         clearTimeout(speaking);
-        speaking = setTimeout(() => moewright.say(answer.dataset.said), QUIET);
+        speaking = setTimeout(() => { moewright.say(answer.dataset.said); keep(); }, QUIET);
       });
     }
 
@@ -170,6 +189,7 @@
     const back = element("button", { type: "button" }, "As asked");
     back.addEventListener("click", () => { resets.forEach((reset) => reset()); update(); });
     controls.append(back);
+    home = inputs().map(stateOf).join(".");
 
     // The answer.
     function numbersOf(rows) {
@@ -430,7 +450,7 @@
     const next = (deadline) => {
       let { value, done } = work.next();
       while (!done && !value && deadline && deadline.timeRemaining() > PIECE) ({ value, done } = work.next());
-      if (value && !now) show();
+      if (value && !isReady) { isReady = true; show(); restore(); }
       if (!done) idle(next);
     };
     idle(next);

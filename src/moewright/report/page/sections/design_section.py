@@ -32,6 +32,8 @@ CHOSEN = Origin("modelled", "the laws that may judge, then costs", "among design
 _RESIDENT = Origin("exact", "weights as stored and the cache", "all experts resident", "accounting.md")
 _COMPARED_SIZES = ("hidden_size", "num_layers", "num_experts", "top_k", "shared_experts", "expert_size")
 _COSTS = ("train_device_hours", "decode_tokens_per_second", "time_to_first_token", "kv_bytes_per_token")
+_FASTER = "decode_tokens_per_second"
+"""The one of which more is better."""
 _COST_WORDS = {
     "train_device_hours": "device-hours of training",
     "decode_tokens_per_second": "tokens/s of a sequence",
@@ -289,7 +291,10 @@ class _Answer:
         record, on = self.record, self.record.costed_on
         columns = [
             PageColumn("design", is_text=True),
-            *(PageColumn(_COST_WORDS[name], origin=self._cost_origin(name)) for name in _COSTS),
+            *(
+                PageColumn(_COST_WORDS[name], origin=self._cost_origin(name), is_more_better=name == _FASTER)
+                for name in _COSTS
+            ),
             *(
                 PageColumn(_FURTHER_COSTS[name], origin=self._cost_origin(name), is_text=name == "train_layout")
                 for name in self.further

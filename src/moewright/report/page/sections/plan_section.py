@@ -53,7 +53,7 @@ def _block(record: LayoutPlanRecord | ServingPlanRecord, name: str) -> PageBlock
         PageColumn("layout", is_text=True),
         *(PageColumn(each.replace("_", " "), origin=_DIVIDED) for each in degrees),
         PageColumn("memory of a device", origin=_HELD),
-        *(PageColumn(word, unit, timed) for word, unit, _ in times),
+        *(PageColumn(word, unit, timed, is_more_better=unit != "seconds") for word, unit, _ in times),
         PageColumn("device-hours", origin=timed),
     ]
     rows = [
