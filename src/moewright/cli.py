@@ -120,8 +120,7 @@ def _callback(path: str, function: Callable[..., Any]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         as_json, is_quiet = given.pop("json"), given.pop("quiet")
         explain = path in EXPLAINED_COMMANDS and given.pop("explain")
-        if explain and as_json:
-            raise UserError("explain: --json has all of it; leave it out")
+        _check_explain(explain, as_json)
         was_given = {name: value for name, value in given.items() if value is not None and value not in (False, [], ())}
         values = {name: from_text(value, parameters[name]) for name, value in was_given.items()}
         with nullcontext() if is_quiet else showing_progress():
@@ -166,12 +165,19 @@ def _option(path: str, parameter: Parameter, text: str, is_first: bool) -> Param
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default_value, annotation=Annotated[takes, declared])
 
 
+def _check_explain(explain: bool, as_json: bool) -> None:
+    if explain and as_json:
+        raise UserError("explain: --json has all of it; leave it out")
+
+
 def _list_devices(given: str | None) -> str | None:
     """With `list` for a device, print those that there are and end, whatever else is given or missing."""
     if given == "list":
         from moewright.hardware.device_list import list_devices
 
-        _tell(list_devices(), {}, "--json" in sys.argv)
+        as_json, explain = "--json" in sys.argv, "--explain" in sys.argv
+        _check_explain(explain, as_json)
+        _tell(list_devices(), {}, as_json, explain)
         raise typer.Exit
     return given
 

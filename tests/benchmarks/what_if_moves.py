@@ -14,45 +14,56 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 MOVES = 50
-SETTLE = 4000  # milliseconds in which the page prepares its columns
-# Sliders and positions come from a small generator (Lehmer's), so that a second run makes the same moves.
+READY, PAUSE = 8000, 250  # milliseconds: in which the page makes its columns ready, and between moves
 MOVE = """
-async (moves) => {
-  const sliders = [...document.querySelectorAll(".what-if input[type=range]")], took = [];
-  let seed = 7;
-  const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
-  for (let i = 0; i < moves; i++) {
-    const slider = sliders[Math.floor(random() * sliders.length)];
-    slider.value = Math.round(random() * slider.max);
-    const start = performance.now();
-    slider.dispatchEvent(new Event("input", { bubbles: true }));
-    await new Promise((done) => requestAnimationFrame(() => {
-      const after = new MessageChannel();
-      after.port1.onmessage = done;
-      after.port2.postMessage(0);
-    }));
-    took.push([performance.now() - start, slider.parentElement.firstChild.textContent]);
-    await new Promise((done) => setTimeout(done, 250));
-  }
-  return took;
+async ([place, share]) => {
+  const slider = document.querySelectorAll(".what-if input[type=range]")[place];
+  slider.value = Math.round(share * slider.max);
+  const start = performance.now();
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+  await new Promise((done) => requestAnimationFrame(() => {
+    const after = new MessageChannel();
+    after.port1.onmessage = done;
+    after.port2.postMessage(0);
+  }));
+  return [performance.now() - start, slider.parentElement.firstChild.textContent];
 }
 """
 
 
 def main(page: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    random = np.random.default_rng(7)
+    moves = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         tab = browser.new_page()
         tab.goto(page.resolve().as_uri())
-        tab.wait_for_timeout(SETTLE)
-        moves = sorted(tab.evaluate(MOVE, MOVES), reverse=True)
+        tab.locator(".what-if .headline").wait_for()
+        tab.locator(".what-if input").first.hover()
+        tab.wait_for_timeout(READY)
+        session = tab.context.new_cdp_session(tab)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+        def worked() -> float:
+            """Milliseconds that the page's thread has worked, waiting for a processor left out."""
+            metrics = session.send("Performance.getMetrics")["metrics"]
+            return 1000 * float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
+
+        sliders = tab.locator(".what-if input[type=range]").count()
+        for _ in range(MOVES):
+            before = worked()
+            took, slider = tab.evaluate(MOVE, [int(random.integers(sliders)), float(random.random())])
+            moves.append((took, worked() - before, slider))
+            tab.wait_for_timeout(PAUSE)
         browser.close()
-    median, high, most = np.quantile([took for took, _ in moves], [0.5, 0.95, 1])
     load = os.getloadavg()[0]
-    print(f"{MOVES} moves: median {median:.0f} ms, 95th percentile {high:.0f}, most {most:.0f}; load {load:.1f}")
-    for took, slider in moves[:5]:
-        print(f"{took:6.0f} ms  {slider}")
+    for name, place in (("by the clock", 0), ("of the page's thread", 1)):
+        median, high, most = np.quantile([move[place] for move in moves], [0.5, 0.95, 1])
+        print(f"{MOVES} moves, ms {name}: median {median:.0f}, 95th percentile {high:.0f}, most {most:.0f}")
+    print(f"load {load:.1f}; the slowest:")
+    for took, of_thread, slider in sorted(moves, reverse=True)[:5]:
+        print(f"{took:6.0f} ms, {of_thread:4.0f} of the thread  {slider}")
 
 
 if __name__ == "__main__":

@@ -113,5 +113,7 @@ def test_only_what_has_more_takes_explain(capsys: pytest.CaptureFixture[str]) ->
     assert "routed experts" in out
     code, out, err = run(capsys, "laws", "zhao2025", "--explain")
     assert (code, err) == (0, "moewright: warning: explain: this answer is all that there is\n")
+    code, out, err = run(capsys, "plan", "--hardware", "list", "--explain")
+    assert (code, err) == (0, "moewright: warning: explain: this answer is all that there is\n")
     code, out, err = run(capsys, "inspect", "olmoe-1b-7b", "--explain", "--json")
     assert (code, out, err) == (2, "", "moewright: explain: --json has all of it; leave it out\n")

@@ -24,6 +24,7 @@ from moewright.laws.fitting.problem import Problem, TooFewRuns, objective_named,
 from moewright.laws.forecasting.simulation import assume
 from moewright.laws.law import Law
 from moewright.laws.variable import Array
+from moewright.progress import track
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +114,8 @@ def condition(
 ) -> "ToldLaws":
     """What `believe` says of its points, to be asked about more rows than a covariance could be kept of."""
     parts, silent = [], []
-    for law, one, other in zip(laws, runs, points, strict=True):
+    asked = zip(laws, runs, points, strict=True)
+    for law, one, other in track("asking the laws about all runs", asked, len(laws), "laws"):
         try:
             parts.append(_ToldLaw.of(law, one, other, noise, candidates))
         except UserError as error:

@@ -8,6 +8,7 @@ import numpy as np
 from moewright.laws.selection.belief import Belief
 from moewright.laws.selection.question import Question
 from moewright.laws.variable import Array
+from moewright.progress import track
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def choose(belief: Belief, costs: Array, question: Question, spend: float, most:
     Greedy twice, by doubt lessened per cost and by doubt lessened; the better plan is taken, as either alone may be far
     off where a budget binds (Khuller, Moss, Naor 1999). A run may be made once.
     """
-    plans = [_greedy(Chooser(belief, len(costs), question, failures), costs, spend, most, by) for by in (1.0, 0.0)]
+    ways = track("choosing runs", (1.0, 0.0), 2, "plans")
+    plans = [_greedy(Chooser(belief, len(costs), question, failures), costs, spend, most, by) for by in ways]
     return min(plans, key=lambda plan: (plan.settled is None, *_worth(plan, costs)))
 
 

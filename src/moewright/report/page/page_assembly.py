@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moewright.foreign_text import shell_words, to_html, to_markdown, visible
 from moewright.outputs import MARKDOWN_MARK, REPORT_MARK
+from moewright.progress import track
 from moewright.report.page import HTML_SECTIONS, PAGE_SECTIONS
 from moewright.report.page.page_blocks import CHAPTERS, ORIGIN_KINDS, PageBlock, data_html
 from moewright.report.page.page_sources import PageSource
@@ -36,12 +37,16 @@ class Page:
 def make_blocks(sources: Sequence[PageSource], is_html: bool) -> tuple[PageBlock, ...]:
     """The blocks of all sources, in the order of the chapters. Raises UserError for what a section cannot show."""
     found: list[PageBlock] = []
-    for kind, makers in PAGE_SECTIONS.items():
+    kinds = [kind for kind in PAGE_SECTIONS if any(source.kind == kind for source in sources)]
+    wanted = [
+        (kind, maker)
+        for kind in kinds
+        for maker in (*PAGE_SECTIONS[kind], *(HTML_SECTIONS.get(kind, ()) if is_html else ()))
+    ]
+    for kind, maker in track("making the page", wanted, len(wanted), "parts"):
+        module, function = maker.split(".")
         of_kind = [source for source in sources if source.kind == kind]
-        live = HTML_SECTIONS.get(kind, ()) if is_html else ()
-        for maker in (*makers, *live) if of_kind else ():
-            module, function = maker.split(".")
-            found += getattr(import_module(f"moewright.report.page.sections.{module}"), function)(of_kind)
+        found += getattr(import_module(f"moewright.report.page.sections.{module}"), function)(of_kind)
     order = list(CHAPTERS)
     return tuple(sorted(found, key=lambda block: order.index(block.chapter)))
 

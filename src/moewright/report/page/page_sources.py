@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from moewright.errors import UserError
 from moewright.files import read_mapping, sha256_of
 from moewright.foreign_text import shell_words, shortened
+from moewright.progress import track
 from moewright.quantities import brief
 from moewright.report.page.design_words import LAW_FOLDER, OWN_FILE, SPACE_FILE, ToldFiles, design_options, design_words
 
@@ -53,7 +54,8 @@ class PageSource:
 
 def read_sources(given: Iterable[str | Path]) -> tuple[PageSource, ...]:
     """Each path, recognised and read. Raises UserError for the first that is none of what is understood."""
-    sources = [_read(str(each), number) for number, each in enumerate(given, start=1)]
+    paths = [str(each) for each in given]
+    sources = [_read(each, number) for number, each in enumerate(track("reading", paths, len(paths), "paths"), start=1)]
     laws = [source for source in sources if source.kind == "law"]
     return tuple(_with_files(source, laws) if source.kind == "design" else source for source in sources)
 

@@ -117,7 +117,7 @@ const moewright = (() => {
   });
 
   // Tables: sort by a heading, filter by words, more columns and rows on demand, arrow keys between cells.
-  const FIRST_ROWS = 50, MORE_ROWS = 200;
+  const FIRST_ROWS = 50, MORE_ROWS = 200, COPIED_ROWS = 8;
   // The rows of a table in their order, as elements or, until they are first seen, as values.
   function entriesOf(table) {
     if (table.entries) return table.entries;
@@ -229,7 +229,7 @@ const moewright = (() => {
     }
     if (table.dataset.extra)
       bar(table).append(checkbox("all columns", false, (on) => { if (on) table.dataset.all = "yes"; else delete table.dataset.all; }));
-    if (table.querySelector(".sort")) {
+    if (table.querySelector(".sort") && entriesOf(table).length >= COPIED_ROWS) {
       const button = Object.assign(line("button", "Copy as CSV"), { type: "button" });
       button.addEventListener("click", () => copyBy(button, csvOf(table)));
       bar(table).append(button);

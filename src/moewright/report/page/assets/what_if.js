@@ -29,8 +29,18 @@ const OPERATIONS = {
 };
 const BLOCK = 2048; // rows worked on at a time, so that what is still wanted of them stays in the processor's cache
 
+const PIECE = 8 * BLOCK; // rows after which work that nobody waits for may pause
+
+// What a generator gives in the end.
+function whole(work) {
+  let step = work.next();
+  while (!step.done) step = work.next();
+  return step.value;
+}
+
 // The wanted steps as columns of `count` rows; `known` maps steps to columns or numbers that are there already.
-function evaluate(steps, wanted, known, count) {
+const evaluate = (steps, wanted, known, count) => whole(evaluating(steps, wanted, known, count));
+function* evaluating(steps, wanted, known, count) {
   const needed = new Set();
   const visit = (step) => {
     if (needed.has(step) || known.has(step)) return;
@@ -57,6 +67,7 @@ function evaluate(steps, wanted, known, count) {
   const runs = work.map(([operation, ...places]) => [operation, ...places.map((step) => blocks.get(step) || results.get(step) || known.get(step))]);
   const isWhole = work.map(([, ...places]) => places.map((step) => !blocks.has(step)));
   for (let start = 0; start < count; start += BLOCK) {
+    if (start && start % PIECE === 0) yield;
     const end = Math.min(count, start + BLOCK);
     for (let i = 0; i < runs.length; i++) {
       const [operation, out, first, second] = runs[i], [ofOut, ofFirst, ofSecond] = isWhole[i];
@@ -101,22 +112,26 @@ function openWhatIf(data) {
   const byTraining = new Map();
 
   const column = (step) => {
-    if (!fixed.has(step)) fixed.set(step, evaluate(steps, [step], fixed, count).get(step));
+    if (!fixed.has(step)) whole(makingColumn(step));
     return fixed.get(step);
   };
+  function* makingColumn(step) {
+    fixed.set(step, (yield* evaluating(steps, [step], fixed, count)).get(step));
+  }
   // Columns at one of the trainings, each computed once.
-  const columnsAt = (place, wanted) => {
+  const columnsAt = (place, wanted) => whole(makingColumnsAt(place, wanted));
+  function* makingColumnsAt(place, wanted) {
     if (!byTraining.has(place)) byTraining.set(place, new Map([[training, data.trainings[place].amount]]));
     const own = byTraining.get(place);
     const late = wanted.filter((step) => !fixed.has(step) && !own.has(step));
     if (late.length) {
       const borders = [...new Set(late.flatMap(bordersOf))].filter((step) => !fixed.has(step));
-      for (const [step, values] of evaluate(steps, borders, fixed, count)) fixed.set(step, values);
+      for (const [step, values] of yield* evaluating(steps, borders, fixed, count)) fixed.set(step, values);
       const moved = late.filter((step) => moving[step]);
-      for (const [step, values] of evaluate(steps, moved, new Map([...fixed, ...own]), count)) own.set(step, values);
+      for (const [step, values] of yield* evaluating(steps, moved, new Map([...fixed, ...own]), count)) own.set(step, values);
     }
     return wanted.map((step) => (step === training ? new Float64Array(count).fill(own.get(step)) : own.get(step) || fixed.get(step)));
-  };
+  }
   // The columns without training from which a step goes on with it.
   const bordersOf = (wanted) => {
     const seen = new Set(), found = [];
@@ -330,11 +345,11 @@ function openWhatIf(data) {
   // What designs need at any setting, a piece a call: a page asks for it while nobody moves anything. Gives true when
   // the first training can be answered; from then on moves only get faster.
   function* prepare(first) {
-    for (const limit of data.limits) { column(limit.cost); yield false; }
+    for (const { cost } of data.limits) if (!fixed.has(cost)) { yield* makingColumn(cost); yield false; }
     const places = [...data.trainings.keys()].sort((a, b) => Math.abs(a - first) - Math.abs(b - first));
     for (const place of places) {
       for (const law of data.laws)
-        for (const step of new Set([...law.readings.heard, ...law.readings.own])) { columnsAt(place, [step]); yield false; }
+        for (const step of new Set([...law.readings.heard, ...law.readings.own])) { yield* makingColumnsAt(place, [step]); yield false; }
       yield place === first;
     }
     const chosenBy = [data.hours, ...data.served.flatMap(({ decode, bill }) => [decode, ...bill.batches.flatMap((each) => [each.rates, [each.fits]])])].flat();

@@ -7,7 +7,7 @@
   const QUIET = 500; // milliseconds after the last move before the answer is spoken
   const SHOWN = 10; // mixtures in the table
   const MOST_PICKED = 4;
-  const PIECE = 5; // milliseconds that a piece of what is made ready may take
+  const PIECE_TAKES = 10; // milliseconds, of what is made ready
   const SPACE_FILE = "changed_space.yaml";
   const SVG = "http://www.w3.org/2000/svg";
 
@@ -85,6 +85,7 @@
         if (input.type === "range") input.value = states[place]; else input.checked = states[place] === "1";
         if (input.type !== "radio" || input.checked) input.dispatchEvent(new Event(input.type === "range" ? "input" : "change"));
       });
+      want();
       place.scrollIntoView();
     }
 
@@ -324,22 +325,22 @@
 
     // The best undecided design of each mixture; up to four are put side by side.
     function mixtures(shown, numbers) {
-      const names = [["compare"], ["behind", "chosen"], ["training hours", "trained"], ["tokens/s", "timed"], ["memory", "memory"], ["total", "count"], ["active", "count"], ...Object.values(words.sizes).map((word) => [word, "count"])];
+      const names = [["compare"], ["behind", "chosen"], ["training hours", "trained"], ["tokens/s", "timed"], ["memory", "memory"]];
       const rows = shown.map((row, place) => {
         const box = element("input", { type: "checkbox", checked: picked.has(row) });
-        box.setAttribute("aria-label", `compare ${title(sizesOf(row))}`);
+        const text = title(sizesOf(row));
+        box.setAttribute("aria-label", `compare ${text}`);
         box.addEventListener("change", () => {
           if (box.checked && picked.size >= MOST_PICKED) { box.checked = false; moewright.say(`at most ${MOST_PICKED} at a time`); return; }
           if (box.checked) picked.set(row, describe(row)); else picked.delete(row);
           comparison();
         });
-        const behind = now.scores.get(row) - now.scores.get(now.leaders[0]), { hours, decode, memory, total, active } = numbers[place];
+        const behind = now.scores.get(row) - now.scores.get(now.leaders[0]), { hours, decode, memory } = numbers[place];
         const cells = [
           now.byCost ? `${(100 * Math.expm1(behind)).toFixed(1)} %` : `${behind.toFixed(4)} nats`,
-          range(hours), range(decode), bytes(memory), moewright.count(total), moewright.count(active),
-          ...Object.keys(words.sizes).map((size) => whatIf.sizes[size][row].toLocaleString("en")),
+          range(hours), range(decode), bytes(memory),
         ];
-        return element("tr", { className: place ? "" : "chosen" }, element("th", { scope: "row" }, box), ...cells.map((text) => element("td", {}, text)));
+        return element("tr", { className: place ? "" : "chosen" }, element("th", { scope: "row", className: "text" }, element("label", {}, box, text)), ...cells.map((text) => element("td", {}, text)));
       });
       return boxed(`The best undecided design of each mixture, ${shown.length} of ${now.leaders.length}; behind: ${now.byCost ? "effective cost above the first's" : "mean loss above the first's"}`, names, rows);
     }
@@ -445,14 +446,19 @@
       return element("figure", { className: "undecided" }, svg, pointed, element("figcaption", {}, caption));
     }
 
+    // What the first answer needs is made ready at once; the rest when somebody comes near the controls.
     const work = whatIf.prepare(setting.training);
     const idle = window.requestIdleCallback ? (call) => requestIdleCallback(call, { timeout: 200 }) : (call) => setTimeout(call, 20);
+    let isWanted = false, isPaused = false;
     const next = (deadline) => {
       let { value, done } = work.next();
-      while (!done && !value && deadline && deadline.timeRemaining() > PIECE) ({ value, done } = work.next());
+      while (!done && !value && deadline && deadline.timeRemaining() > PIECE_TAKES) ({ value, done } = work.next());
       if (value && !isReady) { isReady = true; show(); restore(); }
-      if (!done) idle(next);
+      isPaused = isReady && !isWanted;
+      if (!done && !isPaused) idle(next);
     };
+    const want = () => { isWanted = true; if (isPaused) { isPaused = false; idle(next); } };
+    for (const event of ["pointerenter", "focusin"]) place.addEventListener(event, want, { once: true });
     idle(next);
   }
 
