@@ -8,10 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import moewright
 from moewright.errors import UserError
+from moewright.laws import load
 from moewright.report.page import page_writing
 from moewright.report.page.page_assembly import make_blocks
 from moewright.report.page.page_blocks import CHAPTERS, data_html
@@ -246,3 +249,105 @@ def test_values_end_no_element() -> None:
         assert island.count("<") == island.count(">") == 2
         assert active_parts(island) == active_parts(data_html("a", {"x": "x"}))
         assert json.loads(island.partition(">")[2].rpartition("<")[0]) == {text: text}
+
+
+# Every number of a table is that of the JSON
+
+
+def test_figures_are_those_of_the_json(folder: Path) -> None:
+    """Of a design, a fit and a sweep's runs: read back from the tables, each is the JSON's up to the digits shown."""
+    designs = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
+    law = json.loads(Path(LAW).read_text(encoding="utf-8"))
+    blocks = {
+        block.name: html.unescape(block.markdown)
+        for block in make_blocks(read_sources([folder / "printed.json", LAW, TABLE]), is_html=False)
+    }
+    for row, design in zip(table_of(blocks["design-1-costs"], "design"), designs["designs"], strict=True):
+        costs = design["costs"]
+        for name, value in {
+            "device-hours of training": costs["train_device_hours"],
+            "tokens/s of a sequence": costs["decode_tokens_per_second"],
+            "seconds to the first token": costs["time_to_first_token"],
+            "cache bytes of a token": costs["kv_bytes_per_token"],
+            "memory": design["memory_bytes"],
+            "worst regret nats": design["worst_regret"],
+            "total": design["total_params"],
+            "active": design["active_params"],
+            "width": design["sizes"]["hidden_size"],
+            "layers": design["sizes"]["num_layers"],
+            "experts": design["sizes"]["num_experts"],
+            "top-k": design["sizes"]["top_k"],
+            "shared": design["sizes"]["shared_experts"],
+            "expert size": design["sizes"]["expert_size"],
+        }.items():
+            assert_shows(row[name], value)
+    regrets = table_of(blocks["design-1-why"], "law")[: len(designs["laws"])]
+    for row in regrets:
+        for number, design in enumerate(designs["designs"], start=1):
+            assert_shows(row[str(number)], design["regret"][row["law"].split()[0]])
+    baseline = {row[""]: row for row in table_of(blocks["design-1-baseline"], "")}
+    as_built = designs["baseline"]["as_built"]
+    assert_shows(baseline["parameters"]["as built"], as_built["total_params"])
+    assert_shows(baseline["device-hours of training"]["as built"], as_built["costs"]["train_device_hours"])
+    assert_shows(baseline["seconds to the first token"]["as built"], as_built["costs"]["time_to_first_token"])
+    opened = {row[""]: row for row in table_of(blocks["design-1-certainty"], "")}
+    for word, name in (("width", "hidden_size"), ("experts", "num_experts"), ("expert size", "expert_size")):
+        low, high = designs["undecided"]["ranges"][name]
+        assert_shows(opened[word]["from"], low)
+        assert_shows(opened[word]["to"], high)
+
+    fitted = load(LAW)
+    for row in table_of(blocks["law-2"], "coefficient"):
+        name = row["coefficient"].split()[0]
+        assert_shows(row["value"], law["coefficients"][name])
+        draws = [each[[*fitted.coefficients].index(name)] for each in law["draws"]]
+        for end, share in (("low", 0.05), ("high", 0.95)):
+            if row[end] != "-":
+                assert_shows(row[end], float(np.quantile(draws, share)))
+    for row in table_of(blocks["law-2"], "variable"):
+        low, high = law["ranges"][row["variable"].replace(" ", "_")]
+        assert_shows(row["from"], low)
+        assert_shows(row["to"], high)
+
+    table = pd.read_parquet(TABLE)
+    for row in table_of(blocks["runs-3"], "row"):
+        expected = table.iloc[int(row["row"].split()[0]) - 1]
+        assert row["run id"] == expected["run_id"]
+        for name in ("total_params", "active_params", "num_experts", "top_k", "train_tokens"):
+            assert_shows(row[name.replace("_", " ")], expected[name])
+        assert_shows(row["loss nats"], expected["loss"])
+
+
+def table_of(markdown: str, first: str) -> list[dict[str, str]]:
+    """The rows of all tables of a Markdown text whose first column has this name, by the names of the columns."""
+    found: list[dict[str, str]] = []
+    names: list[str] | None = None
+    for line in markdown.splitlines():
+        cells = [cell.strip().replace("\\", "") for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if not cells:
+            names = None
+        elif names is None:
+            names = cells
+        elif names[0] == first and not line.startswith("| :--"):
+            found.append(dict(zip(names, cells, strict=True)))
+    assert found, (first, markdown)
+    return found
+
+
+UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12, " kB": 1e3, " MB": 1e6, " GB": 1e9, " TB": 1e12, " B": 1.0}
+
+
+def assert_shows(text: str, value: Any) -> None:
+    """A text shows a number, or both ends of a range, up to half a unit of its last digit."""
+    values = value if isinstance(value, list | tuple) else [value]
+    texts = text.split(" to ")
+    assert len(texts) == len(values), (text, value)
+    for shown, expected in zip(texts, values, strict=True):
+        unit = next((unit for unit in sorted(UNITS, key=len, reverse=True) if shown.endswith(unit)), "")
+        digits = shown.removesuffix(unit).replace(",", "")
+        last = 10.0 ** -len(digits.partition(".")[2].partition("e")[0])
+        if "e" in digits:
+            last *= 10.0 ** int(digits.partition("e")[2])
+        assert float(digits) * UNITS.get(unit, 1.0) == pytest.approx(
+            float(expected), abs=0.5000001 * last * UNITS.get(unit, 1.0)
+        ), (text, value)
