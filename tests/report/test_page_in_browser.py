@@ -2,8 +2,9 @@
 
 import csv
 import io
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,65 @@ def test_nothing_serious_is_found_by_axe(scheme: str, browser: Any, folder: Path
     ]
     assert serious == []
     page.close()
+
+
+def test_ten_questions_take_two_actions_at_most(browser: Any, folder: Path) -> None:
+    """The questions of docs/how-to/report.md, each answered on a page that was just opened."""
+    table = Path("docs/how-to/report.md").read_text(encoding="utf-8").partition("## Ten questions of a team")[2]
+    asked = [line.split("|")[1].strip() for line in table.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    assert asked[2:] == list(QUESTIONS)
+    for question, (actions, answer) in QUESTIONS.items():
+        page = OpenedPage(browser, folder / "report.html", permissions=["clipboard-read", "clipboard-write"])
+        assert len(actions) <= 2
+        for act in actions:
+            act(page.tab)
+        assert answer(page.tab), question
+        page.close()
+
+
+def _shows(tab: Any, selector: str) -> str:
+    """The text of an element that can be seen."""
+    found = tab.locator(selector).first
+    found.wait_for(state="visible")
+    return str(found.inner_text())
+
+
+FASTEST = "#design-1-costs-grid thead th:nth-child(3)"
+QUESTIONS: dict[str, tuple[list[Callable[[Any], Any]], Callable[[Any], bool]]] = {
+    "What shall we build?": ([], lambda tab: _shows(tab, "#answer h3").startswith("Build ")),
+    "Give me the config": (
+        [lambda tab: tab.locator("[data-copy=design-1-config]").click()],
+        lambda tab: json.loads(tab.evaluate("navigator.clipboard.readText()"))["hidden_size"] > 0,
+    ),
+    "Which number is assumed?": (
+        [lambda tab: tab.locator("#origins").click()],
+        lambda tab: tab.locator("#answer .number[data-kind=assumed]").first.evaluate(
+            "element => getComputedStyle(element, '::before').content === '\"?\"'"
+        ),
+    ),
+    "How is this number counted?": (
+        [lambda tab: tab.locator("#answer .number").first.hover()],
+        lambda tab: "docs: accounting.md" in _shows(tab, "#origin"),
+    ),
+    "What if we had cards with more memory?": (
+        [lambda tab: tab.locator(".what-if input[type=range]").first.fill("90")],
+        lambda tab: "--total-params 3B" not in _shows(tab, "[id$=what-if-line]"),
+    ),
+    "Why not 8 experts?": ([], lambda tab: "Regret of each design by law" in _shows(tab, "#why caption")),
+    "Is it better than the published model beside it?": (
+        [],
+        lambda tab: "the nearest published model" in _shows(tab, "#baseline h3"),
+    ),
+    "Which candidate decodes fastest?": (
+        [lambda tab: tab.locator(f"{FASTEST} button").click()],
+        lambda tab: tab.locator(FASTEST).get_attribute("aria-sort") == "descending",
+    ),
+    "What did run 17 do?": (
+        [lambda tab: tab.locator("#runs-3").get_by_role("searchbox").fill("21f0596b22a6")],
+        lambda tab: tab.locator("#runs-3-grid tbody tr:not([hidden])").count() == 1,
+    ),
+    "Which runs should we not trust?": (
+        [lambda tab: tab.locator("#runs-3 summary").first.click()],
+        lambda tab: "outlier" in _shows(tab, "#runs-3 details li"),
+    ),
+}
