@@ -74,7 +74,7 @@
     let home = ""; // as asked
     const keep = () => {
       const state = inputs().map(stateOf).join(".");
-      history.replaceState(null, "", state === home ? `#${name}` : `#${name}=${state}`);
+      try { history.replaceState(null, "", state === home ? `#${name}` : `#${name}=${state}`); } catch { /* a page in a frame may have no address */ }
     };
     function restore() {
       const [where, state = ""] = location.hash.slice(1).split("=");
@@ -86,7 +86,7 @@
         if (input.type !== "radio" || input.checked) input.dispatchEvent(new Event(input.type === "range" ? "input" : "change"));
       });
       want();
-      place.scrollIntoView();
+      if (!scrollY) place.scrollIntoView(); // not of a page that reads itself again
     }
 
     function update() {
