@@ -129,11 +129,11 @@ def sizes_by_rules(groups: Candidates, space: Space) -> tuple[IntColumn, IntColu
     return first, last
 
 
-def broken_rules(designs: Candidates, space: Space) -> dict[str, Mask]:
+def rules_broken_by(designs: Candidates, space: Space) -> dict[str, Mask]:
     """By each rule of a space that counts parameters and excludes something: which designs (n,) break it.
 
     >>> from moewright.designs.candidates import empty
-    >>> broken_rules(empty(), Space(least_active_over_total=0.0)).keys()
+    >>> rules_broken_by(empty(), Space(least_active_over_total=0.0)).keys()
     dict_keys(['least_experts_share', 'most_experts_share', 'least_layers_at_1b_active'])
     """
     found = {}

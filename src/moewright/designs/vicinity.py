@@ -35,7 +35,7 @@ from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, distinct, empty, join
 from moewright.designs.groups import groups_of
 from moewright.designs.hearing import Hearing, hear
-from moewright.designs.rules import broken_rules
+from moewright.designs.rules import rules_broken_by
 from moewright.designs.space import SWITCHED_OFF
 from moewright.designs.undecided import beaten, front, undecided_set
 from moewright.errors import UserError
@@ -171,7 +171,9 @@ def _without_rules(vicinity: Vicinity) -> WithoutRules | None:
         if len(designs) > MOST_BREAKING:
             continue
         tightest, widest = (tuple(limit.most for limit in end.bounds) for end in (low, high))
-        bits = [each.astype(np.int64) << bit for bit, each in enumerate(broken_rules(designs, problem.space).values())]
+        bits = [
+            each.astype(np.int64) << bit for bit, each in enumerate(rules_broken_by(designs, problem.space).values())
+        ]
         breaks = np.sum(bits, axis=0)
         order = np.argsort(breaks, kind="stable")
         silent = _falls_silent_without(vicinity, ends[1], rules, reach)
@@ -245,7 +247,7 @@ def _open_somewhere(tight: _End, wide: _End, rules: tuple[str, ...]) -> tuple[He
     low_most, high_most = (np.array([limit.most for limit in problem.bounds]) for problem in (low, high))
     breaks = np.zeros((0, len(designs)), dtype=bool)
     if rules:
-        broken = broken_rules(designs, low.space)
+        broken = rules_broken_by(designs, low.space)
         breaks = np.stack([broken[name] for name in rules])
     left = _open_in_cells(costs, low_most, high_most, np.concatenate(losses, axis=1), breaks[breaks.any(axis=1)])
     if rules:
