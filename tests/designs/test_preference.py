@@ -126,7 +126,7 @@ def test_the_answer_is_twelve_lines_at_most(answer: Designs) -> None:
     assert len(lines) <= 12
     assert all(len(text) <= 80 - 9 for _, text in lines)
     labels = [label for label, _ in lines if label]
-    assert labels == ["Build", "Costs", "Against", "Open", "Chosen", "Doubt"]
+    assert labels == ["Build", "Costs", "Against", "Open", "Chosen", "Doubt", "Settle"]
     first = answer.designs[0].sizes
     assert f"{first['num_experts']} experts of {first['expert_size']}, top-{first['top_k']}" in lines[0][1]
     assert f"{answer.undecided.count:,} of {answer.feasible:,}" in dict(lines)["Open"]

@@ -97,6 +97,41 @@ class FavouriteRecord(SizesRecord):
     regret: ByLaw
 
 
+class WholeBillRecord(Record):
+    """As good as the recommended design and least dear to train and to serve, of all sizes and tokens."""
+
+    sizes: SizesRecord
+    total_params: int
+    active_params: int
+    memory_bytes: int
+    train_tokens: float
+    """At which every law that is heard and sees tokens finds it as good as the recommended design."""
+    tokens_by_law: ByLaw
+    """That each law alone wants."""
+    costs: CostsRecord
+    against_recommended: float
+    """Its bill above the recommended design's, as a share of it (-.1 is 10 % less), middles of ranges."""
+
+
+class SettlingRecord(Record):
+    """Runs that would settle the largest doubt, a plain estimate: two small models that differ in one thing."""
+
+    axis: str
+    """In which they differ: layer_plan, num_layers, or mixture (experts, top-k, shared experts)."""
+    second: SizesRecord
+    """The design that would be built otherwise."""
+    nats: float
+    """By which it must have the lower loss to be the better choice."""
+    seeds: int
+    """Of each of the two."""
+    active_params: float
+    """Of each small model."""
+    train_tokens: float
+    train_flops: float
+    """Of all runs."""
+    device_hours: Pair[float]
+
+
 class PrincipleRecord(SizesRecord):
     """The best design that follows a principle."""
 
@@ -340,6 +375,10 @@ class DesignsRecord(FileRecord, Output):
     undecided: UndecidedRecord
     layer_plans: Items[LayerPlanRecord] = ()
     """All that the space lists."""
+    whole_bill: WholeBillRecord | None = None
+    """Null without `serve_tokens`, or where no law that is heard sees tokens."""
+    settle: SettlingRecord | None = None
+    """Null where nothing else is undecided, or no law may judge."""
     baseline: BaselineRecord
     costed_on: CostedOnRecord
     fitted: dict[str, BootstrapRecord]

@@ -23,12 +23,14 @@ from moewright.designs.preference import PREFERENCES, Choice, choose_design
 from moewright.designs.ranking import bootstrap_rankings, ranges_of
 from moewright.designs.result import Design, Designs, Favourite, UndecidedSet
 from moewright.designs.space import UNSEEN, Space, load_space
+from moewright.designs.whole_bill import WholeBill, find_whole_bill
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource
 from moewright.laws import Law, get
 from moewright.laws.judging.own_runs import OwnOpinion, OwnRuns
 from moewright.laws.law import InapplicableLaw, check_loss
 from moewright.laws.variable import Array
+from moewright.quantities import format_count
 from moewright.records import LARGEST_SIZE
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 # Of the undecided designs that the draws of a fitted law rank.
 MOST_FINALISTS = 2000
+LEAST_SAVING = 0.01
+"""Of the whole bill: what saves less is no other choice."""
 # Below this share of a budget used, the answer says that the budget is not used up.
 FULL = 0.9
 # Beyond this many times outside a law's runs, its view is called an extrapolation worth a warning.
@@ -104,6 +108,7 @@ def recommend(
         design.probability_best.update({law: float(s.probability_best[number]) for law, s in bootstrap.items()})
     names = tuple(judge.name for judge in problem.judges)
     total = float(designs[0].total_params)
+    bill = None if budgets.serve_tokens is None else find_whole_bill(problem, choice, designs[0].costs)
     against = put_beside(problem, designs[0].architecture, beside, choice.on, designs[0].layer_plan, runs)
     return Designs(
         budgets=budgets,
@@ -115,12 +120,13 @@ def recommend(
         undecided=UndecidedSet(len(choice.undecided.designs), ranges_of(choice.undecided.designs)),
         choice=choice,
         baseline=against,
+        whole_bill=bill,
         bootstrap=bootstrap,
         worst_regrets=regrets.max(axis=0),
         considered=problem.groups.num_designs,
         feasible=within.designs,
         seconds=time.perf_counter() - start,
-        warnings=tuple(_warnings(designs[0], against, problem, choice, runs)),
+        warnings=tuple(_warnings(designs[0], against, problem, choice, runs, bill)),
         own=runs,
         explained=explain,
         problem=problem,
@@ -221,7 +227,12 @@ def _favourites(problem: SearchProblem, winners: Candidates, best: Array) -> dic
 
 
 def _warnings(
-    first: Design, baseline: Baseline, problem: SearchProblem, choice: Choice, runs: OwnRuns | None
+    first: Design,
+    baseline: Baseline,
+    problem: SearchProblem,
+    choice: Choice,
+    runs: OwnRuns | None,
+    bill: WholeBill | None,
 ) -> list[str]:
     found = []
     if runs is not None and runs.reason is not None:
@@ -250,6 +261,13 @@ def _warnings(
                 "of utilisation, the design's of its fastest layout, so they do not compare"
             )
     found += _bill_warnings(first, baseline, problem, choice)
+    if bill is not None and bill.against_recommended < -LEAST_SAVING:
+        least = format_count(min(bill.tokens_by_law.values()), 3)
+        found.append(
+            f"serve-tokens: the least bill trains on {format_count(bill.train_tokens, 3)} tokens (one law: {least}), "
+            f"{bill.train_tokens / first.train_tokens:.2g} times those of the first design, whatever the budget of "
+            "training"
+        )
     hours, most = first.costs.train_device_hours[1], problem.budgets.train_device_hours
     if most is not None and first.costs.train_layout is not None and hours > most:
         found.append(

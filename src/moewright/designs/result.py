@@ -27,10 +27,12 @@ from moewright.designs.design_record import (
     PrinciplesRecord,
     RecommendedRecord,
     SearchRecord,
+    SettlingRecord,
     SizeRangesRecord,
     SizesRecord,
     TradeOff,
     UndecidedRecord,
+    WholeBillRecord,
 )
 from moewright.designs.flips import Flip, find_flips
 from moewright.designs.hearing import BEATS_BY
@@ -38,8 +40,10 @@ from moewright.designs.preference import Choice
 from moewright.designs.principles import Principle, Principles, choose_by_principles, trade_off
 from moewright.designs.ranking import BootstrapRanking
 from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices, constraint_modes, shadow_prices
+from moewright.designs.settling import Settling, runs_to_settle
 from moewright.designs.space import LayerPlan, Space
 from moewright.designs.undecided import REASONS
+from moewright.designs.whole_bill import WholeBill
 from moewright.display import ShownTable
 from moewright.laws.judging.own_runs import SURE, OwnOpinion, OwnRuns
 from moewright.laws.variable import Array, Status
@@ -149,6 +153,8 @@ class Designs(ShownTable):
     undecided: UndecidedSet
     choice: Choice
     baseline: Baseline
+    whole_bill: WholeBill | None
+    """What size and tokens the whole bill chooses, where tokens are served."""
     bootstrap: dict[str, BootstrapRanking]
     worst_regrets: Array
     """Of `choice.designs`, the best undecided design of every mixture: for plots."""
@@ -178,6 +184,12 @@ class Designs(ShownTable):
         """For each design the principles that it follows."""
         shown = self.choice.designs.take(np.arange(len(self.designs)))
         return tuple(self.principles.follows(shown, self.space.vocab_size))
+
+    @cached_property
+    def settling(self) -> Settling | None:
+        """The runs that would settle the largest doubt."""
+        loss = float(np.mean([self.designs[0].predicted_loss[law] for law in self.choice.hearing.laws]))
+        return runs_to_settle(self.problem, self.choice, loss, self.baseline.as_built.sizes["num_layers"])
 
     @cached_property
     def trade_off(self) -> TradeOff:
@@ -255,6 +267,10 @@ class Designs(ShownTable):
             recommended=RecommendedRecord(index=0, prefer=self.choice.prefer, reasons=self.reasons()),
             undecided=self._undecided_record(),
             layer_plans=self.layer_plans(),
+            whole_bill=_whole_bill_record(self.whole_bill),
+            settle=None
+            if self.settling is None
+            else SettlingRecord(**{**vars(self.settling), "second": SizesRecord(**self.settling.second)}),
             baseline=_baseline_record(self.baseline, self.designs[0]),
             costed_on=CostedOnRecord(**asdict(self.choice.on)),
             fitted={law: ranking.answer() for law, ranking in self.bootstrap.items()},
@@ -356,6 +372,21 @@ def costs_record(costs: Costs) -> CostsRecord:
         serve_device_hours=_ends(costs.serve_device_hours) if costs.serve_batch and costs.serve_device_hours else None,
         serve_batch=None if costs.serve_batch is None else int(costs.serve_batch),
         serve_money=_ends(costs.serve_money) if costs.serve_batch and costs.serve_money else None,
+    )
+
+
+def _whole_bill_record(found: WholeBill | None) -> WholeBillRecord | None:
+    if found is None:
+        return None
+    return WholeBillRecord(
+        sizes=SizesRecord(**found.designs.sizes(0)),
+        total_params=found.total_params,
+        active_params=found.active_params,
+        memory_bytes=found.memory_bytes,
+        train_tokens=found.train_tokens,
+        tokens_by_law=found.tokens_by_law,
+        costs=costs_record(found.costs),
+        against_recommended=found.against_recommended,
     )
 
 

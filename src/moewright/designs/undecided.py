@@ -34,6 +34,7 @@ REASONS: Mapping[str, str] = {
     "shared_experts": str(AXES["shared_share"].open),
     "num_layers": str(AXES["depth"].open),
     "hidden_size": str(AXES["active_width"].open),
+    "dense_first": "no law's runs moved it; the only public figures are of whole models that also differ elsewhere",
 }
 """Why each size is left open."""
 

@@ -11,8 +11,10 @@ from moewright.designs.budgets import Budgets
 from moewright.designs.costs import CostedOn, trained_on
 from moewright.designs.hearing import BEATS_BY, Hearing
 from moewright.designs.ranking import CONFIDENCE
+from moewright.designs.recommendation import LEAST_SAVING
 from moewright.designs.result import Design, Designs, difference
 from moewright.designs.rules import RULES, excluded, published_mixtures
+from moewright.designs.settling import is_much_shallower, nearest_other_plan
 from moewright.designs.space import Space, describe_space
 from moewright.designs.undecided import REASONS
 from moewright.quantities import format_bytes, format_count, format_size
@@ -21,8 +23,6 @@ from moewright.screen import Screen, styled
 
 # A law this many times outside its runs is the largest doubt.
 FAR_OUTSIDE = 3.0
-# Of the baseline's layers: so few, where no law sees depth, are a doubt.
-MUCH_SHALLOWER = 2 / 3
 MOST_LINES = 12
 
 SIZE_WORDS = {
@@ -66,12 +66,35 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
         ("", f"{_interval(costs.decode_tokens_per_second)} tokens/s, first token "
          f"{_interval(costs.time_to_first_token)} s on {where}"),
         *_life_lines(designs),
-        *_baseline_lines(designs),
-        *_open_lines(designs),
-        ("Chosen", _chosen(designs)),
     ]  # fmt: skip
-    labels = ("Doubt", "")
-    return [*lines, *zip(labels[: max(MOST_LINES - len(lines), 0)], doubts(designs), strict=False)]
+    after = [("Chosen", _chosen(designs)), ("Doubt", doubts(designs)[0]), *_settle_lines(designs)]
+    against, still_open = _baseline_lines(designs), _open_lines(designs)
+    room = MOST_LINES - len(lines) - len(after)
+    if len(against) + len(still_open) > room:  # most is asked where most is printed
+        still_open = [("Open", f"{designs.undecided.count:,}: {_short_ranges(designs.undecided.ranges, without='d')}"), *_own_lines(designs)]
+    if len(against) + len(still_open) > room:
+        against = against[:1]
+    found = [*lines, *against, *still_open, *after][:MOST_LINES]
+    more = doubts(designs)[1:] if len(found) < MOST_LINES else []
+    place = next(number for number, (label, _) in enumerate(found) if label == "Doubt") + 1
+    return [*found[:place], *(("", text) for text in more[:1]), *found[place:]]
+
+
+def _settle_lines(designs: Designs) -> list[tuple[str, str]]:
+    """The runs that would settle the first doubt."""
+    found = designs.settling
+    if found is None:
+        return []
+    sizes, second = designs.designs[0].sizes, found.second
+    pair = {
+        "layer_plan": "both layers",
+        "num_layers": f"{sizes['num_layers']} or {second['num_layers']} layers",
+        "mixture": f"{sizes['num_experts']}/{sizes['top_k']}+{sizes['shared_experts']} or "
+        f"{second['num_experts']}/{second['top_k']}+{second['shared_experts']}",
+    }[found.axis]
+    runs = f"{2 * found.seeds:,} runs, {format_count(found.active_params, 2)} on {format_count(found.train_tokens, 2)}"
+    hours = "-".join(format_count(end, 2) if end >= 100 else f"{end:.2g}" for end in found.device_hours)
+    return [("Settle", f"{pair} ({found.nats:.4f} nats): {runs}, {hours} {designs.choice.on.trains}-hours")]
 
 
 def _plan_lines(designs: Designs) -> list[tuple[str, str]]:
@@ -112,7 +135,16 @@ def _life_lines(designs: Designs) -> list[tuple[str, str]]:
     hours = f"{_interval(costs.serve_device_hours, count=True)} {on.serves}-hours{money}"
     asked = f" of {designs.budgets.batch}" if costs.serve_batch < designs.budgets.batch else ""
     batch = f"{costs.serve_batch:.0f}{asked} at a time on {on.bill_devices}"
-    return [("", f"serving {format_count(tokens, 3)}: {hours}, {batch}")]
+    lines = [("", f"serving {format_count(tokens, 3)}: {hours}, {batch}")]
+    found = designs.whole_bill
+    if found is None:
+        return lines
+    if found.against_recommended >= -LEAST_SAVING:
+        return [*lines, ("", "no other size and tokens that are as good have a bill 1 % lower")]
+    s = found.designs.sizes(0)
+    mixture = f"{s['num_experts']} of {s['expert_size']}, top-{s['top_k']}, {s['hidden_size']} x {s['num_layers']}"
+    size = f"{format_count(found.active_params, 3)} on {format_count(found.train_tokens, 3)}"
+    return [*lines, ("", f"as good: {mixture}, {size}: bill {found.against_recommended:+.0%}")]
 
 
 def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
@@ -160,7 +192,7 @@ def _own_lines(designs: Designs) -> list[tuple[str, str]]:
     return [("", f"your {len(own)} runs drop {changed.beaten:,} more that laws leave open{kept}")]
 
 
-def _short_ranges(ranges: dict[str, tuple[int, int]]) -> str:
+def _short_ranges(ranges: dict[str, tuple[int, int]], without: str = "") -> str:
     words = {
         "num_experts": "E",
         "top_k": "K",
@@ -169,7 +201,7 @@ def _short_ranges(ranges: dict[str, tuple[int, int]]) -> str:
         "hidden_size": "d",
         "num_layers": "layers",
     }
-    return ", ".join(f"{word} {_from_to(ranges[name])}" for name, word in words.items())
+    return ", ".join(f"{word} {_from_to(ranges[name])}" for name, word in words.items() if word != without)
 
 
 def _from_to(ends: tuple[int, int]) -> str:
@@ -192,16 +224,13 @@ def doubts(designs: Designs) -> list[str]:
     if not hearing.may_judge:
         return ["no law may judge these designs: no evidence, only cost and opinion"]
     found = []
-    plans = designs.layer_plans()
-    unseen = first.layer_plan.unseen()
-    others = {plan.number: plan.behind_nats for plan in plans if plan.behind_nats is not None}
-    others.pop(first.sizes["layer_plan"], None)
-    if unseen and others:
-        number, behind = min(others.items(), key=lambda item: item[1])
+    number = nearest_other_plan(designs.choice)
+    if number is not None:
+        behind = designs.choice.plans_behind()[number]
         other = ", ".join(designs.space.layer_plans[number].unseen()) or "plain layers"
         found.append(f"layers by cost, unseen by laws: wrong if {behind:.4f} nats worse than {other}")
     layers, theirs = first.sizes["num_layers"], designs.baseline.as_built.sizes["num_layers"]
-    if layers <= MUCH_SHALLOWER * theirs:
+    if is_much_shallower(layers, theirs):
         found.append(f"{layers} layers against {theirs:g}: cheaper, and no law sees depth")
     far = {law: max(outside.values(), default=1.0) for law, outside in first.extrapolation.items()}
     heard = {law: far[law] for law in hearing.laws}
