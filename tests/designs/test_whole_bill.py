@@ -25,7 +25,7 @@ BUDGETS: dict[str, Any] = {"memory": "80GB", "active_params": "3B", "train_token
 
 @pytest.fixture(scope="module")
 def billed() -> Designs:
-    return moewright.design(**BUDGETS, serve_tokens="20T", price="H100=2.5", train_devices=256)  # type: ignore[no-any-return]
+    return moewright.design(**BUDGETS, serve_tokens="20T", price="H100=2.5", train_devices=256)
 
 
 def bill_by_hand(answer: Designs, design: Candidates) -> tuple[float, float]:
@@ -42,7 +42,10 @@ def bill_by_hand(answer: Designs, design: Candidates) -> tuple[float, float]:
         return np.inf, np.inf
     wanted = []
     for number in range(len(readings)):
-        at = lambda tokens, n=number: float(losses(design, tokens)[n] - goal[n])  # noqa: E731
+
+        def at(tokens: float, number: int = number) -> float:
+            return float(losses(design, tokens)[number] - goal[number])
+
         wanted.append(2e12 * SHORTEST if at(2e12 * SHORTEST) <= 0 else brentq(at, 2e12 * SHORTEST, most, rtol=1e-9))
     architecture = build_design(design, answer.space, budgets.context)
     costs = design_costs(architecture, max(wanted), budgets, answer.choice.on)
