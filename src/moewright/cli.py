@@ -171,12 +171,18 @@ def _check_explain(explain: bool, as_json: bool) -> None:
 
 
 def _list_devices(given: str | None) -> str | None:
-    """With `list` for a device, print those that there are and end, whatever else is given or missing."""
+    """With `list` for a device, print those that there are and end, whatever is missing; what else is given is said."""
     if given == "list":
         from moewright.hardware.device_list import list_devices
 
         as_json, explain = "--json" in sys.argv, "--explain" in sys.argv
         _check_explain(explain, as_json)
+        asked = {"list", "--json", "--explain"}
+        asked |= {f"--{written(name)}{end}" for name in DEVICES for end in ("", "=list")}
+        unused = [word for word in sys.argv[2:] if word not in asked]
+        if unused:
+            said = f"moewright: warning: list prints the devices; not used: {' '.join(unused)}"
+            print(visible(said), file=sys.stderr)
         _tell(list_devices(), {}, as_json, explain)
         raise typer.Exit
     return given

@@ -55,8 +55,8 @@ KINDS = {
     "time_to_first_token:quantity? train_tokens:quantity? train_flops:quantity? train_device_hours:quantity? "
     "hardware:name? devices:int? context:quantity? batch:int? weights_dtype:text? kv_dtype:text? vocab_size:int? "
     "space:path? like:source? baseline:source? prefer:text train_hardware:name? "
-    "train_devices:int? price:pairs? serve_tokens:quantity? law:names? own:table? top:int explain:flag out:path? "
-    "print_space:flag",
+    "train_devices:int? price:pairs? serve_tokens:quantity? power_price:float? law:names? own:table? top:int "
+    "explain:flag out:path? print_space:flag",
     "plan": "config:source hardware:name devices:int sequence_length:int? global_batch:quantity? precision:text "
     "optimizer:text layout:text? train_tokens:quantity? price:pairs? top:int serve:flag batch:int? context:int? "
     "generate:int? weights_dtype:text kv_dtype:text draft_tokens:int acceptance:float? experts_on:name? "
@@ -370,6 +370,8 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"total_params": "3B", "train_tokens": "2T", "price": ["H100"]},
         {"total_params": "3B", "train_tokens": "2T", "price": ["H100=-1"]},
         {"total_params": "3B", "train_tokens": "2T", "serve_tokens": "many"},
+        {"total_params": "3B", "train_tokens": "2T", "power_price": -0.5},
+        {"total_params": "3B", "train_tokens": "2T", "power_price": 0.1, "hardware": "M5-Max"},
         {"total_params": "3B", "train_tokens": "2T", "serve_tokens": "1T", "prefer": "train"},
         {"total_params": "3B", "train_tokens": "2T", "serve_tokens": "1T", "train_hardware": "A100-80GB"},
         {"total_params": "3B", "train_tokens": "2T", "own": "{runs}"},

@@ -18,7 +18,7 @@ CONTRACT = {
     "design": "--memory --total-params --active-params --decode-tokens-per-second --time-to-first-token --train-tokens "
     "--train-flops --train-device-hours --hardware --devices --context --batch --weights-dtype --kv-dtype --vocab-size "
     "--space --like --baseline --prefer=balanced --train-hardware --train-devices "
-    "--price* --serve-tokens --law* --own --top=10 --explain --out --print-space",
+    "--price* --serve-tokens --power-price --law* --own --top=10 --explain --out --print-space",
     "plan": "CONFIG --hardware! --devices! --sequence-length --global-batch --precision=bf16 --optimizer=adamw "
     "--layout --train-tokens --price* --top=5 --serve --batch --context --generate --weights-dtype=bf16 "
     "--kv-dtype=bf16 --draft-tokens=0 --acceptance --experts-on --serve-tokens --power-price "

@@ -151,6 +151,30 @@ def test_shown_designs_are_priced_as_the_choice_priced_them() -> None:
             assert vars(design.costs)[name] == (None if value is None else pytest.approx(value, rel=1e-9))
 
 
+def test_power_has_a_price() -> None:
+    """As `plan` prices it, hours and energy together; alone it is the energy's money."""
+    asked = {**BUDGETS, "space": SPACE, "top": 1, "train_devices": 64}
+    both = moewright.design(**asked, price={"H100": 2.5}, power_price=0.1).designs[0]  # type: ignore[call-overload]
+    planned = moewright.plan(
+        both.architecture, hardware="H100", devices=64, train_tokens="2T", price={"H100": 2.5}, power_price=0.1
+    )
+    bill = planned.layouts[0].cost
+    assert bill is not None
+    assert bill.money is not None
+    assert bill.energy_money is not None
+    together = tuple(money + energy for money, energy in zip(bill.money, bill.energy_money, strict=True))
+    assert both.costs.train_money == pytest.approx(together)
+    alone = moewright.design(**asked, power_price=0.1, serve_tokens="1T").designs[0].costs  # type: ignore[call-overload]
+    assert alone.train_money is not None
+    assert alone.serve_money is not None
+    assert alone.serve_device_hours is not None
+    kilowatts, drawn = 0.7, {"train": (0.7, 1.0), "serve": (0.5, 1.0)}
+    for end in (0, 1):
+        train, serve = alone.train_device_hours[end], alone.serve_device_hours[end]
+        assert alone.train_money[end] == pytest.approx(train * kilowatts * drawn["train"][end] * 0.1)
+        assert alone.serve_money[end] == pytest.approx(serve * kilowatts * drawn["serve"][end] * 0.1)
+
+
 def test_a_whole_bill_prefers_smaller_designs() -> None:
     """Loss equal, serving decides; and by hand: training until the loss is equal, plus serving."""
     bills = {

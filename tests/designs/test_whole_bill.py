@@ -15,7 +15,7 @@ from moewright.designs.preference import order_undecided
 from moewright.designs.result import Designs
 from moewright.designs.space import Space
 from moewright.designs.vicinity import trained_with
-from moewright.designs.whole_bill import LONGEST, SHORTEST, open_at_every_size
+from moewright.designs.whole_bill import LEAST_TRAINING, MOST_TRAINING, open_at_every_size
 from moewright.laws.selection.belief import NOISE
 from moewright.report.design_tables import answer_lines
 
@@ -37,7 +37,7 @@ def bill_by_hand(answer: Designs, design: Candidates) -> tuple[float, float]:
         problem = replace(answer.problem, judges=tuple(readings), budgets=trained_with(budgets, tokens))
         return problem.losses(of)[:, 0]
 
-    goal, most = losses(answer.choice.designs.take([0]), 2e12), 2e12 * LONGEST
+    goal, most = losses(answer.choice.designs.take([0]), 2e12), 2e12 * MOST_TRAINING
     if (losses(design, most) > goal).any():
         return np.inf, np.inf
     wanted = []
@@ -46,7 +46,11 @@ def bill_by_hand(answer: Designs, design: Candidates) -> tuple[float, float]:
         def at(tokens: float, number: int = number) -> float:
             return float(losses(design, tokens)[number] - goal[number])
 
-        wanted.append(2e12 * SHORTEST if at(2e12 * SHORTEST) <= 0 else brentq(at, 2e12 * SHORTEST, most, rtol=1e-9))
+        wanted.append(
+            2e12 * LEAST_TRAINING
+            if at(2e12 * LEAST_TRAINING) <= 0
+            else brentq(at, 2e12 * LEAST_TRAINING, most, rtol=1e-9)
+        )
     architecture = build_design(design, answer.space, budgets.context)
     costs = design_costs(architecture, max(wanted), budgets, answer.choice.on)
     assert costs.train_money is not None

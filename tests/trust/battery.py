@@ -88,7 +88,7 @@ CONTEXTS: list[list[str]] = [
     ["predict", "config.json", "--train-tokens", "2T", "--serve-tokens", "5T", "--unique-tokens", "1T", "--json"],
     ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--hardware", "H100",
      "--train-hardware", "devices.yaml", "--train-devices", "8", "--price", "H100=2.5", "--price", "mine=2.5",
-     "--serve-tokens", "5T", "--top", "2", "--json"],
+     "--serve-tokens", "5T", "--power-price", "0.1", "--top", "2", "--json"],
     ["design", "--total-params", "3B", "--train-tokens", "2T", "--space", "space.yaml", "--law", "krajewski2024",
      "--own", "mixtures.csv", "--top", "2", "--json"],
     ["plan", "config.json", "--hardware", "H100", "--devices", "8", "--coefficients", "my_cluster.yaml", "--layout",

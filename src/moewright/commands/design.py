@@ -49,6 +49,7 @@ def design(
     train_devices: int | None = None,
     price: Mapping[str, float] | str | Iterable[str] | None = None,
     serve_tokens: str | float | None = None,
+    power_price: float | None = None,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     own: str | Path | pd.DataFrame | None = None,
     top: int = 10,
@@ -89,6 +90,7 @@ def design(
     train_devices: int | None = None,
     price: Mapping[str, float] | str | Iterable[str] | None = None,
     serve_tokens: str | float | None = None,
+    power_price: float | None = None,
     law: str | Path | Law | Iterable[str | Path | Law] | None = None,
     own: str | Path | pd.DataFrame | None = None,
     top: int = 10,
@@ -126,6 +128,7 @@ def design(
         train_devices: How many of it: hours are then those of the fastest layout, with days.
         price: Of a device-hour, such as H100=2.5; repeatable.
         serve_tokens: Tokens generated in the model's life, such as 5T: training and serving together then choose.
+        power_price: Of a kilowatt-hour, in the currency of price; money then has the devices' energy in it.
         law: Names restrict the published laws, files of fitted ones join; repeatable.
         own: Run table of your own small runs (or a folder of runs), of one recipe: it decides what the laws leave open
             where it is sure.
@@ -156,6 +159,7 @@ def design(
         "train_hardware": train_hardware,
         "train_devices": train_devices,
         "serve_tokens": serve_tokens,
+        "power_price": power_price,
     }
     if price is not None:
         from moewright.hardware.bills import read_prices

@@ -9,7 +9,7 @@ from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.counts import DEFAULT_TOKENS_PER_SEQUENCE
 from moewright.architecture.spec import WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
-from moewright.complaints import check_integer, one_of
+from moewright.complaints import check_integer, check_number, one_of
 from moewright.designs.served_as import ServedAs
 from moewright.errors import UserError
 from moewright.quantities import format_count, parse_bytes, parse_count
@@ -56,6 +56,8 @@ class Budgets(Record):
     train_devices: int | None = None
     price: dict[str, float] = Field(default={})
     """Of a device-hour, by the device's own name."""
+    power_price: Positive | None = None
+    """Of a kilowatt-hour, in the same currency; money then has the devices' energy in it."""
     serve_tokens: Positive | None = None
     """Generated in the model's life; their bill then counts in the choice."""
     context: int = DEFAULT_CONTEXT
@@ -141,11 +143,17 @@ def make_budgets(given: Mapping[str, Any]) -> Budgets:
         train_hardware=str(written["train_hardware"]) if "train_hardware" in written else None,
         train_devices=written.get("train_devices"),
         price=written.get("price", {}),
+        power_price=_power_price(written),
         context=_tokens(written.get("context", DEFAULT_CONTEXT)),
         batch=check_integer(written.get("batch", 1), "batch", 1, LARGEST_SIZE),
         weights_dtype=one_of(written.get("weights_dtype", "bf16"), "weights-dtype", WEIGHT_FORMATS),
         kv_dtype=one_of(written.get("kv_dtype", "bf16"), "kv-dtype", CACHE_BYTES),
     )
+
+
+def _power_price(written: Mapping[str, Any]) -> float | None:
+    price = written.get("power_price")
+    return None if price is None else float(check_number(price, "power-price", above=0))
 
 
 def _check_size(written: Mapping[str, Any]) -> None:

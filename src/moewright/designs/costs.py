@@ -47,6 +47,9 @@ class CostedOn:
     train_price: float | None
     """Of a device-hour."""
     serve_price: float | None
+    train_power: tuple[float, float] | None
+    """(low, high) money of the energy of a device-hour, where power has a price."""
+    serve_power: tuple[float, float] | None
     bill_devices: int
     """On which the tokens of a model's life are counted: those that serve, or twice as many as the size fills."""
 
@@ -139,6 +142,10 @@ def costed_on(budgets: Budgets) -> CostedOn:
             f"serve-tokens: training on {names[0]} and serving on {names[1]} add up in money only; "
             "give --price for both"
         )
+    power = {
+        kind: _power_of_an_hour(budgets.power_price, load_device(device), kind)
+        for kind, device in (("train", trains), ("serve", serves))
+    }
     return CostedOn(
         serves,
         devices,
@@ -148,6 +155,8 @@ def costed_on(budgets: Budgets) -> CostedOn:
         train_devices=budgets.train_devices,
         train_price=price.get(names[0]),
         serve_price=price.get(names[1]),
+        train_power=power["train"],
+        serve_power=power["serve"],
         bill_devices=bill_devices,
     )
 
@@ -241,7 +250,7 @@ def design_costs(
     serve_hours, serve_batch, serve_money = None, None, None
     if budgets.serve_tokens is not None:
         serve_hours, serve_batch = serving_device_hours(architecture, budgets, on.hardware, on.bill_devices, served)
-        serve_money = priced(serve_hours, on.serve_price)
+        serve_money = money_of(serve_hours, on.serve_price, on.serve_power)
     return _trained(
         Costs(
             train_device_hours=(per_token[0] * train_tokens, per_token[1] * train_tokens),
@@ -294,7 +303,26 @@ def _trained(costs: Costs, on: CostedOn) -> Costs:
     """With days and money of the training's device-hours."""
     hours = costs.train_device_hours
     days = None if on.train_devices is None else priced(hours, 1 / on.train_devices / 24)
-    return replace(costs, train_days=days, train_money=priced(hours, on.train_price))
+    return replace(costs, train_days=days, train_money=money_of(hours, on.train_price, on.train_power))
+
+
+def _power_of_an_hour(price: float | None, device: Any, kind: Any) -> tuple[float, float] | None:
+    """(low, high) money of what a device draws in an hour; UserError where its board power is unknown."""
+    from moewright.hardware.bills import DRAWN, Tariff
+
+    if price is None:
+        return None
+    Tariff(device, power_price=price)  # refuses a device without a board power
+    low, high = (share * device.board_power / 1000 * price for share in DRAWN[kind])
+    return low, high
+
+
+def money_of(hours: tuple[Any, Any], price: float | None, power: tuple[float, float] | None) -> tuple[Any, Any] | None:
+    """Both ends of device-hours in money, energy included; None where neither has a price."""
+    if price is None and power is None:
+        return None
+    low, high = power or (0.0, 0.0)
+    return hours[0] * ((price or 0.0) + low), hours[1] * ((price or 0.0) + high)
 
 
 def priced(hours: tuple[Any, Any], price: float | None) -> tuple[Any, Any] | None:

@@ -236,6 +236,9 @@ class CostedOnRecord(Record):
     train_price: float | None
     """Of a device-hour."""
     serve_price: float | None
+    train_power: Pair[float] | None = None
+    """Money of the energy of a device-hour, where power has a price."""
+    serve_power: Pair[float] | None = None
     bill_devices: int
     """Of a server of the bill of `serve_tokens`."""
 

@@ -22,9 +22,9 @@ from moewright.laws.variable import Array
 from moewright.progress import track
 
 STEPS_PER_DECADE = 10
-SMALLEST = 8.0
+SIZES_DOWN_TO = 8.0
 """Active parameters go down to the largest undecided design's over this."""
-LONGEST, SHORTEST = 16.0, 0.25
+MOST_TRAINING, LEAST_TRAINING = 16.0, 0.25
 """Times the asked tokens."""
 _HALVINGS = 30
 
@@ -94,7 +94,7 @@ def open_at_every_size(problem: SearchProblem, choice: Choice) -> Candidates:
     undecided = choice.undecided.designs
     most = float(np.max(counts.active_params(columns(undecided, problem.space.vocab_size))))
     last = math.ceil(STEPS_PER_DECADE * math.log10(most)) - 1
-    first = math.ceil(STEPS_PER_DECADE * math.log10(most / SMALLEST))
+    first = math.ceil(STEPS_PER_DECADE * math.log10(most / SIZES_DOWN_TO))
     found = [undecided]
     for step in track("smaller sizes", range(last, first - 1, -1), last - first + 1, "sizes"):
         bound = {"active_params": 10 ** (step / STEPS_PER_DECADE)}
@@ -110,15 +110,15 @@ def tokens_as_good(
 ) -> Array:
     """(readings, designs): training tokens at which each reading's loss is the goal's (one design) at its own.
 
-    Infinite where that takes more than `LONGEST` times the asked; at least `SHORTEST` times.
+    Infinite where that takes more than `MOST_TRAINING` times the asked; at least `LEAST_TRAINING` times.
     """
     of_goal, at = problem.variables(goal), problem.variables(designs)
     asked = np.broadcast_to(np.asarray(at.train_tokens, dtype=np.float64), len(designs))
     found = np.empty((len(readings), len(designs)))
     for number, judge in enumerate(readings):
         wanted = float(np.ravel(losses(judge, of_goal))[0])
-        low, high = np.full(len(designs), math.log(SHORTEST)), np.full(len(designs), math.log(LONGEST))
-        at.train_tokens = asked * LONGEST
+        low, high = np.full(len(designs), math.log(LEAST_TRAINING)), np.full(len(designs), math.log(MOST_TRAINING))
+        at.train_tokens = asked * MOST_TRAINING
         never = losses(judge, at) > wanted
         for _ in range(_HALVINGS):
             middle = (low + high) / 2

@@ -320,6 +320,8 @@ def budget_lines(b: Budgets) -> list[str]:
     if b.serve_tokens is not None:
         parts.append(f"{format_count(b.serve_tokens, 3)} tokens served")
     parts += [f"{name} at {amount:g} an hour" for name, amount in b.price.items()]
+    if b.power_price is not None:
+        parts.append(f"power at {b.power_price:g} a kilowatt-hour")
     cache = f"memory is weights in {b.weights_dtype} and a {b.kv_dtype} cache of {b.batch} x {b.context:,} tokens"
     return [", ".join(parts), cache]
 

@@ -55,6 +55,8 @@ def design_options(record: DesignsRecord, files: ToldFiles) -> dict[str, list[st
         if value != Budgets.model_fields[name].default:
             found[name] = [str(value)]
     found["price"] = [f"{device}={_exact(price)}" for device, price in b.price.items()]
+    if b.power_price is not None:
+        found["power_price"] = [_exact(b.power_price)]
     if b.serve_tokens is not None:
         found["serve_tokens"] = [written_count(b.serve_tokens)]
     space, vocab_size = record.space, record.space.vocab_size

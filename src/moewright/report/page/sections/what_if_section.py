@@ -95,6 +95,8 @@ def _vicinity(source: PageSource) -> Vicinity | None:
             "plans of layers, latent and linear attention, tied embeddings, formats of the space, prediction blocks "
             "and believed losses are not in its templates"
         )
+    if record.budgets.power_price is not None:
+        raise UserError("a price of power is not in its templates")
     laws = [_digested(source.files.laws[law]) if law in source.fitted else law for law in record.laws]
     return _found(json.dumps([record.budgets.to_dict(), record.space.to_dict(), laws]))
 
