@@ -212,11 +212,21 @@ def best_of_each_law(
     return best, join(winners)
 
 
+def _plan_of(ranges: SizeRanges) -> int:
+    return int(ranges.groups.layer_plan[0])
+
+
 def promising(chunks: Iterable[SizeRanges], may_hold: MayHold) -> Iterator[SizeRanges]:
-    """What may hold a wanted design, a chunk's worth at a time: small columns cost more to handle than to compute."""
+    """What may hold a wanted design, a chunk's worth at a time: small columns cost more to handle than to compute.
+
+    Each of one plan of layers, as chunks are: columns of several have the layers of all.
+    """
     waiting: list[SizeRanges] = []
     for chunk in chunks:
         left = chunk.take(may_hold(chunk))
+        if waiting and len(left) and _plan_of(left) != _plan_of(waiting[0]):
+            yield join_ranges(waiting)
+            waiting = []
         if len(left):
             waiting.append(left)
         if sum(map(len, waiting)) >= CHUNK_ROWS:

@@ -162,13 +162,9 @@ def columns(candidates: Candidates, vocab_size: int) -> ArchitectureColumns:
 
 
 def rows_by_plan(candidates: Candidates) -> list[tuple[Any, LayerPlan]]:
-    """(rows, plan) of candidates that are to be counted apart: plans served unlike each other, or with blocks.
-
-    All rows with any of their plans, where counting them together says the same.
-    """
+    """(rows, plan) of candidates, plan by plan; all rows where they are of one."""
     plans = candidates.plans
-    ways = {(plan.weights, plan.cache, plan.blocks) for plan in plans}
-    if len(plans) == 1 or (len(ways) == 1 and not plans[0].blocks):
+    if len(plans) == 1:
         return [(slice(None), plans[0])]
     present = np.unique(candidates.layer_plan).tolist() or [0]
     if len(present) == 1:
@@ -177,7 +173,8 @@ def rows_by_plan(candidates: Candidates) -> list[tuple[Any, LayerPlan]]:
 
 
 def by_plan(candidates: Candidates, count: Callable[[Candidates, LayerPlan], Any]) -> Any:
-    """A column over candidates, counted apart where `rows_by_plan` says so; `count` gives a column or a number."""
+    """A column over candidates, counted plan by plan, for plans may be served unlike each other or have blocks, and
+    columns of several plans have the layers of all; `count` gives a column or a number."""
     parts = rows_by_plan(candidates)
     if len(parts) == 1:
         return count(candidates, parts[0][1])
