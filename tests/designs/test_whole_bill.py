@@ -131,6 +131,9 @@ def test_without_a_doubt_about_layers_the_next_mixture_is_tried() -> None:
     assert found is not None
     assert found.axis == "mixture"
     assert found.second == answer.choice.designs.sizes(1)
+    more = answer.choice.worth.of_more_training
+    assert more is not None
+    assert found.nats >= more
     plans = Space.model_validate({**SPACE.to_dict(), "kv_dtype": ["asked", "fp8"]})
     about = moewright.design(**{**BUDGETS, "space": plans}).settling
     assert about is not None

@@ -38,7 +38,8 @@ class Settling:
     second: dict[str, int]
     """Sizes of the other design, the best of those that have something else there."""
     nats: float
-    """By which it must have the lower loss to be the better choice."""
+    """By which it must have the lower loss to be the better choice; of a mixture at least what 10 % more training is
+    worth."""
     seeds: int
     """Of each of the two, so that a difference of so much is told with 95 %."""
     active_params: float
@@ -76,6 +77,8 @@ def runs_to_settle(problem: "SearchProblem", choice: Choice, loss: float, baseli
     axis, designs, row, above = found
     worth = choice.worth.nats if choice.by_cost and choice.worth.nats is not None else 1.0
     nats = max(above * worth, 1e-6)
+    if axis == "mixture":  # the next mixture is often next to nothing behind, and so little is worth no runs
+        nats = max(nats, choice.worth.of_more_training or nats)
     seeds = max(math.ceil(2 * (Z95 * NOISE * loss / nats) ** 2), FEWEST_SEEDS)
     first = columns(choice.designs.take([0]), problem.space.vocab_size)
     active = float(np.asarray(counts.active_params(first))[0]) / SMALLER

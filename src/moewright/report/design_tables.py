@@ -92,7 +92,7 @@ def _settle_lines(designs: Designs) -> list[tuple[str, str]]:
         "mixture": f"{sizes['num_experts']}/{sizes['top_k']}+{sizes['shared_experts']} or "
         f"{second['num_experts']}/{second['top_k']}+{second['shared_experts']}",
     }[found.axis]
-    runs = f"{2 * found.seeds:,} runs, {format_count(found.active_params, 2)} on {format_count(found.train_tokens, 2)}"
+    runs = f"{2 * found.seeds:,} runs of {format_count(found.active_params, 2)}"
     hours = "-".join(format_count(end, 2) if end >= 100 else f"{end:.2g}" for end in found.device_hours)
     return [("Settle", f"{pair} ({found.nats:.4f} nats): {runs}, {hours} {designs.choice.on.trains}-hours")]
 
