@@ -71,7 +71,10 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
     against, still_open = _baseline_lines(designs), _open_lines(designs)
     room = MOST_LINES - len(lines) - len(after)
     if len(against) + len(still_open) > room:  # most is asked where most is printed
-        still_open = [("Open", f"{designs.undecided.count:,}: {_short_ranges(designs.undecided.ranges, without='d')}"), *_own_lines(designs)]
+        still_open = [
+            ("Open", f"{designs.undecided.count:,}: {_short_ranges(designs.undecided.ranges, without='d')}"),
+            *_own_lines(designs),
+        ]
     if len(against) + len(still_open) > room:
         against = against[:1]
     found = [*lines, *against, *still_open, *after][:MOST_LINES]
