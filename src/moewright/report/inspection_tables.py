@@ -6,7 +6,6 @@ from functools import singledispatch
 from rich.table import Table
 
 from moewright.architecture.feed_forwards import Dense, MoE, NoFeedForward
-from moewright.architecture.gguf_presets import GGUF_PRESETS, gguf_bytes
 from moewright.architecture.mixers import (
     Attention,
     CompressedAttention,
@@ -195,6 +194,8 @@ def _short(value: object) -> str:
 
 
 def _weights(inspection: Inspection) -> Table:
+    from moewright.architecture.gguf_presets import GGUF_PRESETS, gguf_bytes  # an answer on one screen has none
+
     table = number_table("Weights in memory, all experts resident", "format", "bytes", "")
     for name, stored in WEIGHT_FORMATS.items():
         label = styled("[bold]{}[/bold]" if name == inspection.weights_dtype else "{}", name)
