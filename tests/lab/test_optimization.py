@@ -235,6 +235,46 @@ def test_coordinates_keep_their_size_with_the_width(data: dict[str, Any]) -> Non
     assert grown[2] > 3 * grown[0], grown
 
 
+def test_coordinates_of_a_mixture_keep_their_size(data: dict[str, Any]) -> None:
+    """The same check of what a mixture adds: what the router's own move does to its logits as the model widens, and the
+    mixture's output as its experts widen in a model of one width; under the standard rule both grow."""
+
+    def changes(model: dict[str, Any], rule: dict[str, Any]) -> tuple[float, float]:
+        session = begin(data, architecture=model, initialization=rule, schedule={"kind": "constant"})
+        (layer, *_), seen = session.model.moe_layers(), []
+
+        def note(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            seen.append((inputs[0], layer.router.weight.clone(), output[0] if isinstance(output, tuple) else output))
+
+        for steps in (0, 3):
+            for _ in range(steps):
+                session.next_step()
+            hook = layer.register_forward_hook(note)
+            with torch.no_grad():
+                session.model(torch.arange(64).view(4, 16))
+            hook.remove()
+        (_, router, out), (inputs, router_after, out_after) = seen
+        moved = inputs @ (router_after - router).T
+        return float(moved.abs().mean()), float((out_after - out).abs().mean())
+
+    def widened(width: int, expert_size: int) -> dict[str, Any]:
+        model = tiny.architecture(width)
+        del model["layers"][0]["layers"][0]["feed_forward"]["shared"]
+        model["layers"][0]["layers"][0]["feed_forward"]["groups"][0]["expert_size"] = expert_size
+        return model
+
+    mup = {"rule": "mup", "base_width": 32}
+    logits = [changes(widened(width, 24), mup)[0] for width in (32, 96, 256)]
+    assert max(logits) < 1.1 * logits[0], logits
+    outputs = [changes(widened(32, size), mup)[1] for size in (32, 128, 512)]
+    assert max(outputs) < 1.5 * min(outputs), outputs
+    standard = {"deviation": 32**-0.5}
+    logits = [changes(widened(width, 24), standard)[0] for width in (32, 96, 256)]
+    assert logits[2] > 2 * logits[0], logits
+    outputs = [changes(widened(32, size), standard)[1] for size in (32, 128, 512)]
+    assert outputs[2] > 3 * outputs[0], outputs
+
+
 def test_training_by_adamw_loads_no_compiler_and_no_tables(tmp_path: Path, data: dict[str, Any]) -> None:
     """The one takes as long to import as torch, the others half a second of a core."""
     recipe = tiny.save(tiny.recipe(data, 1), tmp_path / "recipe.json")

@@ -89,6 +89,17 @@ def test_no_results_make_more_tuning_runs_than_were_announced(data: dict[str, An
     assert sum(run.stage != "main" for run in planner.plan(losses).runs) - first == announced == 6
 
 
+def test_groups_that_wait_for_the_transfer_rule_are_counted(data: dict[str, Any]) -> None:
+    """As if each were tested: what is planned and what may come are at most what all groups alone would take."""
+    steps = {"grid": {"train_tokens": [640, 5120], "num_experts": [4, 8]}}
+    tuning = {"multipliers": [0.5, 1, 2], "per": ["train_tokens"], "extend": 1}
+    alone = dry_run(spec(data, axes=[steps], tuning=tuning))
+    ruled = dry_run(spec(data, axes=[steps], tuning={**tuning, "transfer": {}}))
+    first, second = ([run.run for run in planned.runs if run.run.stage != "main"] for planned in (alone, ruled))
+    assert (len(first), len(second)) == (6, 3)
+    assert len(second) + ruled.more_tuning == len(first) + alone.more_tuning == 8
+
+
 def sweep_with(given: dict[str, Any], out: Path, done: int) -> Planner:
     """A sweep's folder in which the first runs are done, trained here."""
     planner = Planner(load_sweep(given))

@@ -12,8 +12,9 @@ import moewright
 from moewright.errors import UserError
 from moewright.experiment.identity import FORMER_CODE
 from moewright.experiment.schedule import peak_learning_rate
+from moewright.laws.counted_variables import in_conventions
 from moewright.sweeps.foresight.sweep_candidates import sweep_candidates
-from moewright.sweeps.planner import Planner
+from moewright.sweeps.planner import PlannedRun, Planner
 from moewright.sweeps.running.submitting import note_run, runs_beside, submitting
 from moewright.sweeps.running.sweeping import planner_in
 from moewright.sweeps.sweep_spec import LoadedSweep
@@ -258,3 +259,63 @@ def test_next_writes_a_sweep_and_never_over_the_users(data: dict[str, Any], tmp_
     (tmp_path / "mine.yaml").write_text("mine: 1\n")
     with pytest.raises(UserError, match="exists and nothing in it says"):
         moewright.next_runs(out=tmp_path / "mine.yaml", **given)
+
+
+def test_targets_of_the_next_runs_may_be_a_sweep(data: dict[str, Any], tmp_path: Path) -> None:
+    """Each at its own length; the same belief as of the models named by a law's variables."""
+    sweep = spec(data, axes=[{"points": [{"num_experts": 4, "train_tokens": 640}, {"num_experts": 8}]}])
+    given: dict[str, Any] = {"candidates": spec(data), "spend": 1e15, "for_": "compare", "law": "clark2022"}
+    (tmp_path / "targets.json").write_text(json.dumps(sweep))
+    found = moewright.next_runs(target=tmp_path / "targets.json", **given).record.targets
+    assert [target.name for target in found] == ["num_experts=4 train_tokens=640", "num_experts=8"]
+    table = sweep_candidates(sweep, None).table
+    assert table["train_tokens"].tolist() == [640, 1280]
+    law = moewright.laws.get("clark2022")
+    counted = in_conventions(law, table)[0]
+    texts = [",".join(f"{each.name}={counted[each.name][row]}" for each in law.inputs) for row in range(2)]
+    named = moewright.next_runs(target=texts, **given).record.targets
+    assert [target.loss for target in named] == pytest.approx([target.loss for target in found])
+    with pytest.raises(UserError, match="goes alone"):
+        moewright.next_runs(target=[tmp_path / "targets.json", "dbrx"], **given)
+    with pytest.raises(UserError, match="says how long each is trained"):
+        moewright.next_runs(target=sweep, train_tokens=1e9, **given)
+
+
+def test_the_transfer_rule_tests_some_groups_and_predicts_the_rest(data: dict[str, Any]) -> None:
+    """Six groups by tokens, whose best rate falls with them by a known power; dear ones follow from cheap ones."""
+    steps = [4, 5, 6, 16, 20, 24]
+    axes = [{"grid": {"train_tokens": [step * 64 for step in steps], "num_experts": [4]}}]
+    tuning = {"multipliers": [0.5, 1, 2], "per": ["train_tokens"], "noise": 0.002, "transfer": {"within": 0.04}}
+    made = planner(spec(data, axes=axes, seeds=[0, 1], tuning=tuning))
+
+    def loss(run: PlannedRun) -> float:
+        best = 0.011 * (run.recipe.train_tokens / 256) ** -0.1
+        return 3 + 0.3 * math.log(peak_learning_rate(run.recipe) / best) ** 2
+
+    first = made.plan({})
+    assert {run.recipe.train_tokens for run in first.known} < {256, 320, 384}  # of the first wave, and not all
+    waiting = [run for run in first.runs if run.awaits_rate]
+    assert {run.recipe.train_tokens for run in waiting} == {64 * step for step in steps}
+
+    losses: dict[str, float | None] = {}
+    plans = []
+    while True:
+        plan = made.plan(losses)
+        new = [run for run in plan.known if run.id not in losses]
+        plans.append(plan)
+        if not new:
+            break
+        losses |= {run.id: loss(run) for run in new}
+    assert not any(run.awaits_rate for run in plan.runs)
+    predicted = {name: found for name, found in plan.tuned.items() if found.predicted is not None}
+    assert 2 <= len(predicted) < len(steps)
+    for name, found in plan.tuned.items():
+        tokens = int(name.split()[-1])
+        best = 1.1 * (tokens / 256) ** -0.1
+        assert found.multiplier is not None
+        assert 0.3 * math.log(found.multiplier / best) ** 2 < 0.04, name
+        assert (found.points == ()) == (name in predicted)
+    assert made.plan(dict(reversed(losses.items()))) == plan, "the order of results decides nothing"
+    for earlier in plans:  # whatever was found stays found
+        assert all(plan.tuned[name] == found for name, found in earlier.tuned.items() if found.multiplier is not None)
+    assert len([run for run in plan.runs if run.stage != "main"]) < 3 * len(steps)

@@ -10,7 +10,7 @@ from moewright.commands.checking import as_list, command, writes
 from moewright.commands.collect_runs import run_table_of
 from moewright.complaints import named_texts, one_of
 from moewright.errors import UserError
-from moewright.files import write_text
+from moewright.files import read_mapping, write_text
 from moewright.outputs import NEXT_MARK, NEXT_RUNS, Destination, deliver
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def next_runs(
         for_: What the runs are for: forecast, design, compare.
         spend: FLOPs that the runs may take together, such as 1e21. [default: no limit]
         law: A law's name or the file of a fitted one; repeatable. [default: those whose variables all tables have]
-        target: Model in question: a config or name, or variables such as total_params=7B,train_tokens=2T; repeatable.
-            [default: four times the largest candidate]
+        target: Model in question: a config or name, a sweep of such models, or variables such as
+            total_params=7B,train_tokens=2T; repeatable. [default: four times the largest candidate]
         train_tokens: Training tokens of targets that are configs, such as 2T.
         noise: Standard deviation of log loss between seeds. [default: what the runs say]
         within: Nats to come to: half the 90 % interval, or the expected regret. [default: .01, or .002]
@@ -142,6 +142,8 @@ def _targets(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame
             raise UserError("train-tokens: state train_tokens=... in each target")
         rows = [{**_variables(text), "name": text} for text in given]
         return pd.DataFrame(rows)
+    if any(map(_is_sweep, given)):
+        return _swept(given, train_tokens)
     if train_tokens is None:
         raise UserError("train-tokens: say how many tokens the targets are trained on, such as 2T")
     from moewright.hf.loading import load_architecture
@@ -155,6 +157,28 @@ def _targets(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame
             for model in models
         ]
     )
+
+
+def _is_sweep(given: Any) -> bool:
+    """Whether a target is a sweep's specification."""
+    if isinstance(given, dict):
+        return "axes" in given
+    is_file = isinstance(given, str | Path) and Path(given).suffix.lower() in (".yaml", ".yml", ".json")
+    return is_file and Path(given).is_file() and "axes" in read_mapping(Path(given))
+
+
+def _swept(given: list[Any], train_tokens: str | float | None) -> pd.DataFrame:
+    """The runs of one sweep as targets."""
+    from moewright.sweeps.foresight.sweep_candidates import sweep_candidates
+
+    if len(given) > 1:
+        raise UserError("target: a sweep of the models in question goes alone; add the others to its axes")
+    if train_tokens is not None:
+        raise UserError("train-tokens: the sweep of the targets says how long each is trained")
+    sweep = sweep_candidates(given[0], None)
+    differ = [name for name in sweep.settings[0] if len({str(each.get(name)) for each in sweep.settings}) > 1]
+    names = [" ".join(f"{name}={each[name]}" for name in differ if name in each) for each in sweep.settings]
+    return sweep.table[["architecture", "train_tokens"]].assign(name=names)
 
 
 def _variables(text: str) -> dict[str, float]:

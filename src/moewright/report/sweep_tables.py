@@ -24,6 +24,7 @@ from moewright.screen import Screen, styled
 
 if TYPE_CHECKING:
     from moewright.sweeps.planner import PlannedRun
+    from moewright.sweeps.rate_tuning import TunedRate
     from moewright.sweeps.running.sweep_state import SweepStatus
     from moewright.sweeps.running.sweeping import SweepResult
 
@@ -88,11 +89,12 @@ def print_sweep(console: Screen, result: "SweepResult") -> None:
         for name in ("group", "best", "90 %", "status"):
             rates.add_column(name, justify="left" if name in ("group", "status") else "right")
         for group, found in plan.tuned.items():
-            optimum = found.optimum
-            interval = f"{optimum.interval[0]:.3g}-{optimum.interval[1]:.3g}" if optimum and optimum.interval else ""
             best = f"{found.multiplier:.3g}" if found.multiplier is not None else ""
-            rates.add_row(group, best, interval, optimum.status if optimum else "runs missing")
+            rates.add_row(group, best, *_interval_and_status(found))
         console.print(rates)
+        spared = sum(found.predicted is not None for found in plan.tuned.values())
+        if spared:
+            console.print(f"The transfer rule was sure of {spared} of {len(plan.tuned)} groups without runs of theirs.")
     troubled = [
         run for run in plan.known if result.status.states[run.id] not in ("done", "running", "stalled", "pending")
     ]
@@ -119,6 +121,16 @@ def print_sweep(console: Screen, result: "SweepResult") -> None:
     console.print()
     told = shell_words("moewright", "runs", result.status.out, "--out", "runs.parquet")
     console.whole_line(f"the run table: {told}")
+
+
+def _interval_and_status(found: "TunedRate") -> tuple[str, str]:
+    if found.predicted is not None:
+        low, high = found.predicted.interval
+        return f"{low:.3g}-{high:.3g}", f"by the rule, {found.predicted.gives_away:.2g} nats given away"
+    if found.optimum is None:
+        return "", "runs missing"
+    ends = found.optimum.interval
+    return ("" if ends is None else f"{ends[0]:.3g}-{ends[1]:.3g}"), found.optimum.status
 
 
 _REFRESH_SECONDS = 1.0

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from moewright.architecture.counts import active_params, total_params, training_flops
@@ -21,6 +21,7 @@ from moewright.sweeps.settings.axes import check_run_count
 from moewright.sweeps.settings.cells import Cell, chosen_cells, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
 from moewright.sweeps.trainers.trainer_choice import trainer_of
+from moewright.sweeps.transfer_tuning import RateQuestion, tune_by_rule
 
 _LOG_BYTES = 2 * 2**20  # of metrics and submitit's files; measured on runs of a few hundred steps: under 1 MB
 
@@ -178,10 +179,9 @@ class Planner:
         merged = 0
         duplicates: dict[int, tuple[Cell, Cell]] = {}
         tuned: dict[str, TunedRate] = {}
-        for group in self.groups.values():
-            assert self.spec.tuning is not None
-            tried, found = tune_rate(self.spec.tuning, lambda *which, g=group: self._trial_loss(g, losses, *which))
-            tuned[group.name] = found
+        for name, (tried, found) in self._rates(losses).items():
+            group = self.groups[name]
+            tuned[name] = found
             for multiplier in tried:
                 for seed in self._tuning_seeds:
                     run = self._run(group.cell, seed, multiplier, "tune")
@@ -203,6 +203,28 @@ class Planner:
                     merged += 1
                     duplicates[id(cell)] = cell, before.cell
         return SweepPlan(tuple(runs.values()), tuned, self.invalid, merged, tuple(duplicates.values()))
+
+    def _rates(self, losses: Mapping[str, float | None]) -> dict[str, tuple[tuple[float, ...], TunedRate]]:
+        """For each group the multipliers to try, and what they say."""
+
+        def losses_at(name: str, multiplier: float) -> list[float | None]:
+            return self._trial_loss(self.groups[name], losses, multiplier)
+
+        tuning = self.spec.tuning
+        if tuning is None:
+            return {}
+        if tuning.transfer is not None:
+            return tune_by_rule(tuning, self._questions, losses_at)
+        return {name: tune_rate(tuning, partial(losses_at, name)) for name in self.groups}
+
+    @cached_property
+    def _questions(self) -> list[RateQuestion]:
+        return [RateQuestion.of(group.name, _recipe(group.cell)) for group in self.groups.values()]
+
+    @property
+    def tuning_seed_count(self) -> int:
+        """Runs of each rate that is tried."""
+        return len(self._tuning_seeds)
 
     @property
     def _tuning_seeds(self) -> Sequence[int]:

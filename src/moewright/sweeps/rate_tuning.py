@@ -11,6 +11,7 @@ from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.laws.rate_optimum import RateOptimum, best_rate
 from moewright.quantities import brief
+from moewright.records import Pair, Record
 from moewright.sweeps.settings.cells import Cell
 from moewright.sweeps.sweep_spec import Tuning
 
@@ -38,6 +39,15 @@ class TuningGroup:
     """The one whose rate is tuned."""
 
 
+class PredictedMultiplier(Record):
+    """What the transfer rule says of a group that was not tested."""
+
+    interval: Pair[float]
+    """Multipliers between which the best lies, at 90 %."""
+    gives_away: float
+    """Nats above the loss at the best rate that are expected."""
+
+
 @dataclass(frozen=True)
 class TunedRate:
     """What the tuning of a group says so far."""
@@ -47,7 +57,9 @@ class TunedRate:
     points: tuple[tuple[float, float], ...]
     """Multipliers and losses in nats of the runs; inf for one that diverged."""
     optimum: RateOptimum | None
-    """The parabola; None while runs are missing."""
+    """The parabola; None while runs are missing, and where the rule was sure enough without any."""
+    predicted: PredictedMultiplier | None = None
+    """By the transfer rule, where the group needs no runs of its own."""
 
 
 def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, TuningGroup]:
@@ -66,15 +78,15 @@ def group_cells(tuning: Tuning, cells: Sequence[Cell]) -> dict[str, TuningGroup]
 
 
 def tune_rate(
-    tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]]
+    tuning: Tuning, losses_at: Callable[[float], Sequence[float | None]], around: float = 1.0
 ) -> tuple[tuple[float, ...], TunedRate]:
-    """The multipliers that a group needs, and what their results say.
+    """The multipliers that a group needs, those of the specification times `around`, and what their results say.
 
     `losses_at` gives the losses of the runs at a multiplier: none while one is missing, inf for one that diverged, None
     for one that failed. A best rate at an end of the list asks for one further multiplier, a step beyond it, at most
     `tuning.extend` times. Raises UserError if no run of the group has a loss.
     """
-    tried = sorted(tuning.multipliers)
+    tried = sorted(round_rate(each * around) if around != 1 else each for each in tuning.multipliers)
     for extension in range(tuning.extend + 1):
         found = {multiplier: losses_at(multiplier) for multiplier in tried}
         if not all(found.values()):

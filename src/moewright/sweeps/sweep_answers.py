@@ -5,6 +5,7 @@ from typing import ClassVar
 from moewright.laws.forecasting.forecast import Forecast
 from moewright.laws.rate_optimum import RateOptimum
 from moewright.records import Echo, Items, Output, Pair, Reading, Record
+from moewright.sweeps.rate_tuning import PredictedMultiplier
 
 CellSettings = dict[str, Echo]
 """What distinguishes a run, or a cell, from the others of the sweep."""
@@ -25,6 +26,9 @@ class TunedAnswer(Record):
     points: Items[Pair[Reading]]
     """Multipliers and losses in nats of the runs; null for one that diverged."""
     optimum: RateOptimum | None
+    """null while runs are missing, and where the transfer rule was sure without any."""
+    predicted: PredictedMultiplier | None
+    """By the transfer rule, of a group that was not tested."""
 
 
 class SweepAnswer(Output):

@@ -30,6 +30,13 @@ def _minutes(value: Any) -> Any:
     return value
 
 
+class TransferRule(Record):
+    """One rule of the best rate for all groups, learned from those that are tested, cheapest first; see `RateRule`."""
+
+    within: Positive = 0.01
+    """Nats: a group is tested where its predicted rate is expected to lie further than this above its best loss."""
+
+
 class Tuning(Record):
     """A first stage that finds the learning rate of each group of cells; the other runs then use it.
 
@@ -50,6 +57,8 @@ class Tuning(Record):
     """vertex: the minimum of the parabola in log rate, where it lies inside. best: the best rate that was tried."""
     noise: Annotated[float, Field(ge=LEAST_NOISE)] | None = None
     """One run's standard deviation between seeds in nats, for the interval of the best rate."""
+    transfer: TransferRule | None = None
+    """Groups whose rate the others tell well enough are not tested. None: every group is."""
 
     @model_validator(mode="after")
     def _distinct(self) -> "Tuning":

@@ -118,10 +118,14 @@ def further_tuning(planner: Planner, plan: SweepPlan, runs: Sequence[RemainingRu
         if found.multiplier is not None:
             continue
         trials = [each for each in runs if each.run.group == name and each.run.stage != "main"]
-        seeds = len({each.run.recipe.seed for each in trials})
+        seeds = planner.tuning_seed_count
         tried = len(trials) // seeds
-        like = max(trials, key=lambda each: each.run.sizes["train_flops"])
-        whole = max((each.seconds or 0.0 for each in trials), default=0.0)
+        # A group that waits for the transfer rule has no trials yet: as long as a run of its tuned cell.
+        similar = trials or [each for each in runs if each.run.group == name]
+        if not similar:  # all of its cells are another group's too
+            continue
+        like = max(similar, key=lambda each: each.run.sizes["train_flops"])
+        whole = max(each.seconds or 0.0 for each in similar)
         for level in range(1, len(tuning.multipliers) + tuning.extend - tried + 1):
             tasks += [Task(whole, like.run.sizes["train_flops"], name, level, True)] * seeds
     return tasks

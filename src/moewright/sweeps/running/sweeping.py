@@ -88,7 +88,9 @@ class SweepResult(ShownTable):
             merged=plan.merged,
             written=tuple(map(str, self.written)),
             tuned={
-                name: TunedAnswer(multiplier=found.multiplier, points=found.points, optimum=found.optimum)
+                name: TunedAnswer(
+                    multiplier=found.multiplier, points=found.points, optimum=found.optimum, predicted=found.predicted
+                )
                 for name, found in plan.tuned.items()
             },
         )
