@@ -67,7 +67,8 @@ KINDS = {
     "retry_failed:flag add:flag forecast:texts? noise:float?",
     "collect_runs": "path:paths out:path? curves:path? from_:text map_:path? final_tokens:float? force:flag",
     "next_runs": "runs:table? candidates:spec_or_table? for_:text spend:quantity? law:names? target:models? "
-    "train_tokens:quantity? noise:float? within:float? confidence:float most:int hardware:name? out:path? force:flag",
+    "train_tokens:quantity? noise:float? within:float? confidence:float most:int hardware:name? price:pairs? out:path? "
+    "force:flag",
     "export": "design:source format:text out:path? balance_loss:quantity?",
     "make_report": "path:paths out:path format:text title:text? watch:flag force:flag",
     "prepare_data": "sources:paths out:path tokenizer:path? vocab_size:int? text_key:text? source_key:text? "

@@ -32,7 +32,7 @@ CONTRACT = {
     "--objective --tuning --asymptote --fix* --bound* --seed=0 --at* --preregister --score --out --plots --force",
     "laws": "[NAME] --evidence",
     "next": "[RUNS] --candidates --for=forecast --spend --law* --target* --train-tokens --noise --within "
-    "--confidence=0.95 --most=20 --hardware --out --force",
+    "--confidence=0.95 --most=20 --hardware --price* --out --force",
     "models": "[NAME]",
     "export": "DESIGN --format! --out! --balance-loss",
     "report": "PATH* --out! --format=html --title --watch --force",

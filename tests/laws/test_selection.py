@@ -18,6 +18,7 @@ from moewright.laws.selection.question import PURPOSES, Purpose, Question, upper
 from moewright.laws.selection.run_choice import next_runs_of
 from moewright.laws.variable import Array
 from moewright.outputs import RUN_TABLE_MARK
+from moewright.report.next_tables import next_verdict
 from moewright.runs.table_files import write_frame
 
 SIZES, TOKENS = np.array([5e7, 1e8, 2e8, 4e8, 8e8]), np.array([1e9, 4e9, 1.6e10, 6.4e10])
@@ -171,6 +172,20 @@ def test_failed_runs_are_expected_again() -> None:
     assert found.failures == pytest.approx(0.25)
     assert found.runs == 15
     assert "diverged" in found.messages[0]
+
+
+def test_money_is_the_price_of_the_device_hours() -> None:
+    """In each run, together, and in the sentence that is printed. A price of no device, or of another, is refused."""
+    given: dict[str, Any] = {"candidates": grid(), "spend": 2e20, "law": "hoffmann2022"}
+    found = moewright.next_runs(hardware="H100", price="H100=2.5", **given).record
+    assert found.hours is not None
+    assert found.money == pytest.approx([2.5 * hours for hours in found.hours])
+    assert found.money[1] == pytest.approx(sum(2.5 * run.device_hours[1] for run in found.chosen if run.device_hours))
+    assert " for {:,.0f} to {:,.0f}".format(*found.money) in next_verdict(found)
+    changes: list[dict[str, Any]] = [{"price": "H100=2.5"}, {"price": "H200=2.5", "hardware": "H100"}]
+    for change in changes:
+        with pytest.raises(UserError, match="price: "):
+            moewright.next_runs(**change, **given)
 
 
 def test_a_table_of_next_runs_is_replaced_and_a_run_table_is_not(tmp_path: Path) -> None:

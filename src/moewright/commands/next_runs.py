@@ -43,6 +43,7 @@ def next_runs(
     confidence: float = 0.95,
     most: int = 20,
     hardware: str | Path | Device | None = None,
+    price: Mapping[str, float] | str | Iterable[str] | None = None,
     out: str | Path | None = None,
     force: bool = False,
 ) -> NextRuns:
@@ -67,6 +68,7 @@ def next_runs(
         confidence: Of a comparison's verdict.
         most: Runs to name at most.
         hardware: Device for the hours, such as H100, or a YAML file of devices: FILE or FILE:NAME.
+        price: Of a device-hour, such as H100=2.5: the runs' cost in money too.
         out: Sweep specification (or table, where the candidates are one) of the runs that are named.
         force: Replace an existing file that is no earlier result of this command. Inputs are never replaced.
 
@@ -77,6 +79,7 @@ def next_runs(
     import pandas as pd
 
     import moewright.runs as run_tables
+    from moewright.hardware.bills import read_prices
     from moewright.laws import resolve_law
     from moewright.laws.selection.grid import grid_of
     from moewright.laws.selection.run_choice import next_runs_of
@@ -119,6 +122,7 @@ def next_runs(
         confidence=confidence,
         most=most,
         hardware=hardware,
+        price=None if price is None else read_prices(price if isinstance(price, Mapping) else as_list(price)),
         settings=None if sweep is None else sweep.settings,
     )
     if out is not None:

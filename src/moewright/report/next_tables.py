@@ -44,6 +44,8 @@ def next_verdict(record: NextRunsRecord) -> str:
     if record.hours is not None:
         low, high = record.hours
         runs += f", {low:,.0f} to {high:,.0f} hours of {record.hardware}"
+    if record.money is not None:
+        runs += " for {:,.0f} to {:,.0f}".format(*record.money)
     now = f"{what} {record.before:.4f} nats"
     if record.settled is not None and not number:
         return f"Settled already: {record.settled}."
@@ -71,11 +73,14 @@ def _runs(record: NextRunsRecord) -> Table:
     table.add_column("FLOPs", justify="right")
     if record.hardware is not None:
         table.add_column("hours", justify="right")
+    if record.money is not None:
+        table.add_column("cost", justify="right")
     table.add_column("doubt after", justify="right")
     for order, run in enumerate(record.chosen, 1):
         hours = [] if run.device_hours is None else ["{:,.0f}-{:,.0f}".format(*run.device_hours)]
+        money = [] if run.money is None else ["{:,.0f}-{:,.0f}".format(*run.money)]
         cells = [_value(run.settings, name) for name in names]
-        table.add_row(str(order), run.name, *cells, f"{run.train_flops:.3g}", *hours, f"{run.doubt_after:.4f}")
+        table.add_row(str(order), run.name, *cells, f"{run.train_flops:.3g}", *hours, *money, f"{run.doubt_after:.4f}")
     return table
 
 

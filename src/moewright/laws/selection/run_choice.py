@@ -9,7 +9,8 @@ import numpy as np
 from moewright.complaints import check_integer, check_number
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.hardware.devices import Hardware, load_device
+from moewright.hardware.bills import Tariff
+from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.pretraining import device_hours
 from moewright.laws.catalogue import get
 from moewright.laws.counted_variables import in_conventions
@@ -47,6 +48,8 @@ class NextRun(Record):
     train_flops: float
     device_hours: Pair[float] | None
     """On the hardware that was named."""
+    money: Pair[float] | None
+    """At the price that was named, in its currency."""
     doubt_after: float
     """Nats in doubt when it and those above have run."""
 
@@ -108,6 +111,12 @@ class NextRunsRecord(Output):
         each = [run.device_hours for run in self.chosen if run.device_hours is not None]
         return (sum(low for low, _ in each), sum(high for _, high in each)) if each else None
 
+    @property
+    def money(self) -> tuple[float, float] | None:
+        """What all runs together cost."""
+        each = [run.money for run in self.chosen if run.money is not None]
+        return (sum(low for low, _ in each), sum(high for _, high in each)) if each else None
+
 
 @dataclass(frozen=True, repr=False)
 class NextRuns(ShownTable):
@@ -152,13 +161,15 @@ def next_runs_of(
     confidence: float = 0.95,
     most: int = 20,
     hardware: Hardware | None = None,
+    price: Mapping[str, float] | None = None,
     settings: Sequence[Mapping[str, Any]] | None = None,
 ) -> NextRuns:
     """Choose among candidates, one row each without a loss, by what they tell about the targets.
 
     All tables have the laws' variables as columns, or an `architecture` from which these are counted; `candidates` may
-    have `train_flops` and a `run_id`, `targets` a `name`; `settings` are what tells candidates apart. Without targets:
-    four times the largest candidate. Without laws: those of mixtures whose variables all tables have, or hoffmann2022.
+    have `train_flops` and a `run_id`, `targets` a `name`; `settings` are what tells candidates apart, `price` is of an
+    hour of the device. Without targets: four times the largest candidate. Without laws: those of mixtures whose
+    variables all tables have, or hoffmann2022.
     UserError for what cannot be.
 
     >>> import pandas as pd
@@ -179,6 +190,9 @@ def next_runs_of(
     if len(candidates) > MOST_CANDIDATES:
         raise UserError(f"candidates: {len(candidates):,} are more than {MOST_CANDIDATES:,}; give fewer")
     device = None if hardware is None else load_device(hardware)
+    if device is None and price:
+        raise UserError("price: is of the device-hours on --hardware; name it")
+    hourly = None if device is None else Tariff(device, price).hourly
     told, failures, messages = _told(runs)
     chosen_laws = list(laws) or _laws(told, candidates, targets)
     costs = costs_of(candidates)
@@ -219,6 +233,7 @@ def next_runs_of(
                     settings=_settings(candidates, row) if settings is None else settings[row],
                     train_flops=float(costs[row]),
                     device_hours=None if device is None else device_hours(float(costs[row]), device),
+                    money=_money(float(costs[row]), device, hourly),
                     doubt_after=after,
                 )
                 for row, after in zip(found.rows, found.after, strict=True)
@@ -232,6 +247,13 @@ def next_runs_of(
             messages=tuple(dict.fromkeys(messages)),
         )
     )
+
+
+def _money(flops: float, device: Device | None, hourly: float | None) -> tuple[float, float] | None:
+    if device is None or hourly is None:
+        return None
+    low, high = device_hours(flops, device)
+    return low * hourly, high * hourly
 
 
 def costs_of(candidates: "pd.DataFrame") -> Array:

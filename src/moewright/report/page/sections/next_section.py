@@ -59,6 +59,8 @@ def _next_block(record: NextRunsRecord, name: str) -> PageBlock:
     ]
     if record.hours is not None:
         facts.insert(2, (f"{record.hardware}-hours", PageNumber(range_text(record.hours), record.hours[0], _TIMED)))
+    if record.money is not None:
+        facts.insert(3, ("cost", PageNumber(range_text(record.money), record.money[0], _TIMED)))
     grid, targets = _runs(record, f"{name}-grid"), _targets(record, f"{name}-targets")
     weights = [f"{law}: {weight:.0%}, its form misses {record.misfit[law]:.2%}" for law, weight in record.laws.items()]
     notes = [
@@ -97,6 +99,7 @@ def _runs(record: NextRunsRecord, name: str) -> PageGrid:
         PageColumn("doubt after", "nats", _EXPECTED),
         PageColumn("FLOPs", origin=_PLANNED),
         *([PageColumn("hours", str(record.hardware), _TIMED)] if record.hardware is not None else []),
+        *([PageColumn("cost", "at the price of an hour", _TIMED)] if record.money is not None else []),
         *(PageColumn(spoken(key), origin=_PLANNED) for key in settings),
     ]
     rows = [
@@ -106,6 +109,7 @@ def _runs(record: NextRunsRecord, name: str) -> PageGrid:
             PageNumber(f"{run.doubt_after:.4f}", run.doubt_after),
             PageNumber(f"{run.train_flops:.3g}", run.train_flops),
             *([_hours(run.device_hours)] if record.hardware is not None else []),
+            *([_hours(run.money)] if record.money is not None else []),
             *(_value(run.settings.get(key)) for key in settings),
         ]
         for order, run in enumerate(record.chosen, start=1)
