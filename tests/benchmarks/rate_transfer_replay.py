@@ -12,6 +12,7 @@ groups, and at worst.
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def stage_of(
     if tuning.transfer is not None:
         found = tune_by_rule(tuning, questions, losses_at)
     else:
-        found = {each.name: tune_rate(tuning, lambda at, n=each.name: losses_at(n, at)) for each in questions}
+        found = {each.name: tune_rate(tuning, partial(losses_at, each.name)) for each in questions}
     return {name: (tried, float(rate.multiplier or 1.0)) for name, (tried, rate) in found.items()}
 
 
@@ -130,9 +131,11 @@ def step_law() -> tuple[list[RateQuestion], dict[str, Curve]]:
         best = int(np.argmin(ordered.to_numpy()))
         if len(ordered) < 5 or best in (0, len(ordered) - 1):
             continue
-        name = " ".join(map(str, key))
-        sizes = {"active_params": key[0], "train_tokens": key[1], "num_experts": 1, "top_k": 1, "expert_share": 1}
-        questions.append(RateQuestion(name, {**sizes, "batch_tokens": key[2]}, 2e-3, 6 * key[0] * key[1]))
+        name, row = " ".join(map(str, key)), group.iloc[0]
+        size, tokens = float(row["non_embedding_param_size"]), float(row["data_size"])
+        sizes = {"active_params": size, "train_tokens": tokens, "num_experts": 1.0, "top_k": 1.0, "expert_share": 1.0}
+        sizes["batch_tokens"] = float(row["bsz"])
+        questions.append(RateQuestion(name, sizes, 2e-3, 6 * size * tokens))
         curves[name] = Curve(ordered.index.to_numpy(), ordered.to_numpy())
     return questions, curves
 

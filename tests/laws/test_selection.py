@@ -179,6 +179,7 @@ def test_money_is_the_price_of_the_device_hours() -> None:
     given: dict[str, Any] = {"candidates": grid(), "spend": 2e20, "law": "hoffmann2022"}
     found = moewright.next_runs(hardware="H100", price="H100=2.5", **given).record
     assert found.hours is not None
+    assert found.money is not None
     assert found.money == pytest.approx([2.5 * hours for hours in found.hours])
     assert found.money[1] == pytest.approx(sum(2.5 * run.device_hours[1] for run in found.chosen if run.device_hours))
     assert " for {:,.0f} to {:,.0f}".format(*found.money) in next_verdict(found)

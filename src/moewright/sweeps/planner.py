@@ -179,9 +179,9 @@ class Planner:
         merged = 0
         duplicates: dict[int, tuple[Cell, Cell]] = {}
         tuned: dict[str, TunedRate] = {}
-        for name, (tried, found) in self._rates(losses).items():
-            group = self.groups[name]
-            tuned[name] = found
+        for group_name, (tried, found) in self._rates(losses).items():
+            group = self.groups[group_name]
+            tuned[group_name] = found
             for multiplier in tried:
                 for seed in self._tuning_seeds:
                     run = self._run(group.cell, seed, multiplier, "tune")
