@@ -224,7 +224,7 @@ def _scalebench(
             parts = [part[part["group"] == group].reset_index(drop=True) for part in parts]
         kept = [*columns.values()]
         tables = [part[kept].assign(loss=part["loss"] + above) for part in parts]
-        return Table(names, *tables, np.asarray(cost(parts[0]), dtype=float), batch)
+        return Table(names, tables[0], tables[1], np.asarray(cost(parts[0]), dtype=float), batch)
 
     return make
 
