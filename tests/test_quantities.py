@@ -51,3 +51,9 @@ def test_formatted_counts_read_back(value: float) -> None:
 @given(st.floats(1e6, 1e14))
 def test_formatted_bytes_read_back(value: float) -> None:
     assert parse_bytes(format_bytes(value, digits=8), "x") == pytest.approx(value, rel=1e-6)
+
+
+def test_values_of_numpy_are_repeated_as_they_were_written() -> None:
+    assert brief(np.float64("nan")) == "nan"
+    assert brief(np.int64(3)) == "3"
+    assert brief(np.str_("a")) == "'a'"

@@ -29,8 +29,8 @@ LEAST_NOISE = 1e-7
 
 def brief(value: object) -> str:
     """A value as complaints repeat it: in one short line, even where it is a number of a million digits."""
-    if type(value).__module__ == "numpy" and hasattr(value, "item"):
-        value = value.item()  # np.float64(nan) is no word of a user's
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        value = value.item()  # type: ignore[attr-defined]  # its repr says np.float64(...), which nobody wrote
     try:
         text = repr(value)
     except ValueError:  # Python writes no whole number of more than 4,300 digits

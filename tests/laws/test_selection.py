@@ -198,6 +198,13 @@ def test_a_law_that_overflows_is_left_out(monkeypatch: pytest.MonkeyPatch) -> No
         believe([far], [None], [points], candidates=20)
 
 
+def test_a_candidate_of_unknown_cost_is_named() -> None:
+    table = grid().assign(train_flops=1e18)
+    table.loc[3, "train_flops"] = np.nan
+    with pytest.raises(UserError, match="candidates: row 4 says nothing of its cost"):
+        moewright.next_runs(candidates=table, spend=1e20, law="hoffmann2022")
+
+
 def test_money_is_the_price_of_the_device_hours() -> None:
     """In each run, together, and in the sentence that is printed. A price of no device, or of another, is refused."""
     given: dict[str, Any] = {"candidates": grid(), "spend": 2e20, "law": "hoffmann2022"}

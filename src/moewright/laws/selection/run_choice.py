@@ -267,6 +267,11 @@ def costs_of(candidates: "pd.DataFrame") -> Array:
                 "candidates: a run's cost needs train_flops, or train_tokens and active_params or total_params"
             )
         costs = 6 * candidates[size].to_numpy(dtype=float) * candidates["train_tokens"].to_numpy(dtype=float)
+    if np.isnan(costs).any():
+        row = int(np.flatnonzero(np.isnan(costs))[0]) + 1
+        raise UserError(
+            f"candidates: row {row} says nothing of its cost: train_flops, or its parameters and train_tokens"
+        )
     if not (np.isfinite(costs) & (costs > 0)).all():
         raise UserError("candidates: a run's FLOPs must be above 0")
     return np.asarray(costs)

@@ -37,6 +37,8 @@ class Template:
             quotes.read(literal)
             if name is None:
                 continue
+            if name in known and (spec or conversion):
+                raise UserError(f"{where}: {{{name}}} has no format; write it alone, as {{{name}}}")
             if spec or conversion or not name.isidentifier():
                 raise UserError(f"{where}: {{{brief(name)[:60]}}} is no placeholder; {_BRACES}")
             if name not in known:
