@@ -1,7 +1,6 @@
 """Which runs next: beliefs against block inverses and simulation, doubt against draws, choices against brute force."""
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from scipy import stats
 import moewright
 from moewright import laws
 from moewright.errors import UserError
-from moewright.laws.law import Law
-from moewright.laws.selection.belief import Belief, _LawBelief, believe
+from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.greedy import Chooser, choose, fill_space
 from moewright.laws.selection.question import PURPOSES, Purpose, Question, upper_tail
 from moewright.laws.selection.run_choice import next_runs_of
@@ -174,28 +172,6 @@ def test_failed_runs_are_expected_again() -> None:
     assert found.failures == pytest.approx(0.25)
     assert found.runs == 15
     assert "diverged" in found.messages[0]
-
-
-def test_a_law_that_overflows_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that says nothing of these models: beside another it has no say, alone it is one line. What overflowed
-    where this was found hung on the last bits of a fit to nine runs; so here a covariance is made infinite."""
-    good = laws.get("hoffmann2022")
-    far = replace(good.as_loss_law(), name="far")
-    points = pd.concat([grid(), target()], ignore_index=True)
-    alone = believe([good], [None], [points], candidates=20)
-    whole = _LawBelief.of
-
-    def overflowing(law: Law, *rest: Any) -> _LawBelief:
-        found = whole(law, *rest)
-        return replace(found, covariance=found.covariance * np.inf) if law.name == "far" else found
-
-    monkeypatch.setattr(_LawBelief, "of", overflowing)
-    both = believe([good, far], [None] * 2, [points] * 2, candidates=20, skip=True)
-    assert dict(both.weights) == {"hoffmann2022": 1.0}
-    assert both.mean == pytest.approx(alone.mean)
-    assert "far" in both.notes[0]
-    with pytest.raises(UserError, match="far gives some of these models no finite loss"):
-        believe([far], [None], [points], candidates=20)
 
 
 def test_a_candidate_of_unknown_cost_is_named() -> None:
