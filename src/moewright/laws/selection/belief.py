@@ -87,8 +87,15 @@ def believe(
     others targets. With `skip`, laws that say nothing of these models are left out while one does.
     """
     told = condition(laws, runs, points, noise, candidates=candidates, skip=skip)
-    beliefs = [part.belief() for part in told.parts]
-    weights = list(told.weights.values())
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what comes of it is looked at
+        found = {part.law: part.belief() for part in told.parts}
+    # A law linearised far from its runs may overflow: it then says nothing of these models.
+    whole = {law: each for law, each in found.items() if all(np.isfinite(part).all() for part in each)}
+    if not whole or not (skip or len(whole) == len(found)):
+        law = next(law for law in found if law not in whole)
+        raise UserError(f"{law} gives some of these models no finite loss under what the runs say; name another law")
+    beliefs, share = list(whole.values()), sum(told.weights[law] for law in whole)
+    weights = [told.weights[law] / share if share > 0 else 1 / len(whole) for law in whole]
     mean = np.sum([weight * each[0] for weight, each in zip(weights, beliefs, strict=True)], axis=0)
     covariance = np.zeros((len(mean), len(mean)))
     for weight, (each, spread) in zip(weights, beliefs, strict=True):
@@ -97,9 +104,9 @@ def believe(
         mean=mean,
         covariance=covariance,
         noise=told.noise,
-        weights=told.weights,
-        misfit={part.law: part.misfit for part in told.parts},
-        notes=told.notes,
+        weights=dict(zip(whole, weights, strict=True)),
+        misfit={part.law: part.misfit for part in told.parts if part.law in whole},
+        notes=(*told.notes, *(f"left out, as its losses overflow: {law}" for law in found if law not in whole)),
     )
 
 
