@@ -41,7 +41,7 @@ from tests.lab.tiny import architecture, interrupt_after, recipe, write_tokens
 _UNCHECKED = """
 from moewright.experiment import binding, early_digests
 if sys.argv[1] == "unchecked":
-    binding.check_file = lambda *given: None
+    binding.check_file = binding.check_used = lambda *given: None
     early_digests.EarlyDigests.begin = lambda self, path: None
 """
 _UNTIL_THE_FIRST_STEP = """
@@ -141,7 +141,8 @@ def in_turns(load: Callable[[], None], turns: int) -> dict[str, tuple[float, flo
     load()  # the files are in memory from here on
     for turn in range(2 * turns):
         name = ("checked", "unchecked")[turn % 2]
-        unchecked = mock.patch.multiple(binding, check_file=lambda *_: None), mock.patch.object(EarlyDigests, "begin")
+        checks = mock.patch.multiple(binding, check_file=lambda *_: None, check_used=lambda *_: None)
+        unchecked = checks, mock.patch.object(EarlyDigests, "begin")
         with unchecked[0] if turn % 2 else nullcontext(), unchecked[1] if turn % 2 else nullcontext():
             clock, processor = time.perf_counter(), time.process_time()
             load()

@@ -120,7 +120,7 @@ def check_checkpoint(checkpoint: Path, run: RunRecord) -> CheckpointState:
 def check_file(checkpoint: Path, state: CheckpointState, name: str, digests: EarlyDigests) -> None:
     """UserError, naming the file, unless it has the bytes that the checkpoint's record states.
 
-    To be asked before the file is read and once more after: that takes no time, unless somebody wrote there meanwhile.
+    To be asked before the file is read; `check_used` after.
     """
     path, written = checkpoint / name, state.files.get(name)
     if not state.files:
@@ -131,6 +131,21 @@ def check_file(checkpoint: Path, state: CheckpointState, name: str, digests: Ear
         raise UserError(f"{path}: cannot be read: {error.strerror or error}; {state.remedy}") from None
     if not is_same:
         raise UserError(f"{path}: not the file that was written, by its digest; {state.remedy}")
+
+
+def check_used(checkpoint: Path, state: CheckpointState, name: str, digests: EarlyDigests) -> None:
+    """UserError unless a file that was read is still the one that was checked.
+
+    Its digest would not do: who puts another file there and the first one back leaves the same bytes.
+    """
+    if not state.files:
+        return
+    try:
+        is_same = digests.unchanged(checkpoint / name)
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise UserError(f"{checkpoint / name}: was written to while it was read, so nothing was done; start again")
 
 
 def _check_owner(path: Path, run: RunRecord | None, named: str | None, remedy: str) -> None:

@@ -2,7 +2,7 @@
 
 A digest counts for the bytes that are used, not for those that were there when hashing began: what the file system says
 of a file (device, inode, size, times of change) is the same before its first byte is hashed, when the digest is asked
-for, and, where `unchanged` is asked, when its content has been used.
+for, and, where `unchanged` says so, when its content has been used.
 """
 
 from collections.abc import Iterable

@@ -111,7 +111,7 @@ def _session(
         binding.check_file(checkpoint, state, name, digests)
     session.restore(checkpoint, state)
     for name in CHECKPOINT_FILES:  # what was checked is what was read
-        binding.check_file(checkpoint, state, name, digests)
+        binding.check_used(checkpoint, state, name, digests)
     return session
 
 

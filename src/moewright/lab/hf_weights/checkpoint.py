@@ -18,7 +18,7 @@ from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture
 from moewright.errors import UserError
-from moewright.experiment.binding import check_file
+from moewright.experiment.binding import check_file, check_used
 from moewright.experiment.early_digests import EarlyDigests
 from moewright.experiment.initial_weights import initial_weight_files
 from moewright.experiment.run_folder import MODEL
@@ -145,7 +145,7 @@ def export_run(
     with nullcontext(digests) if digests is not None else EarlyDigests() as hashed:
         check_file(trained.checkpoint, trained.state, MODEL, hashed)
         weights = _load_one(trained.checkpoint / MODEL)
-        check_file(trained.checkpoint, trained.state, MODEL, hashed)
+        check_used(trained.checkpoint, trained.state, MODEL, hashed)
     return write_hf_checkpoint(
         weights,
         trained.architecture,
