@@ -81,6 +81,14 @@ def test_a_format_given_twice(tmp_path: Path) -> None:
         moewright.design(**asked, weights_dtype="int4")  # type: ignore[call-overload]
     path.write_text("widths: [1024]\nexperts: [64]\nweights_dtype: [asked, fp8]")
     moewright.design(**asked, weights_dtype="int4")  # type: ignore[call-overload]
+    answers = []
+    for listed in ("[fp8, int4]", "[asked, fp8, int4]"):  # asked is fp8 then, of which one copy is searched
+        path.write_text(f"widths: [1024]\nexperts: [64]\nweights_dtype: {listed}")
+        more = {"weights_dtype": "fp8"} if "asked" in listed else {}
+        answers.append(moewright.design(**asked, **more))  # type: ignore[call-overload]
+    assert len({each.considered for each in answers}) == 1
+    assert len({each.undecided.count for each in answers}) == 1
+    assert answers[0].designs[0].sizes == answers[1].designs[0].sizes
 
 
 def test_a_vocabulary_given_twice(tmp_path: Path) -> None:

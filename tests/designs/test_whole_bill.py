@@ -135,7 +135,15 @@ def test_without_a_doubt_about_layers_the_next_mixture_is_tried() -> None:
     assert more is not None
     assert found.nats >= more
     plans = Space.model_validate({**SPACE.to_dict(), "kv_dtype": ["asked", "fp8"]})
-    about = moewright.design(**{**BUDGETS, "space": plans}).settling
+    formats = moewright.design(**{**BUDGETS, "space": plans}, baseline="olmoe-1b-7b")
+    assert formats.designs[0].layer_plan.cache == "fp8"
+    assert formats.settling is not None
+    assert formats.settling.axis == "mixture"  # formats are chosen after training
+    plans = Space.model_validate({**SPACE.to_dict(), "attention": ["grouped", "latent"]})
+    answer = moewright.design(**{**BUDGETS, "space": plans})
+    about, more = answer.settling, answer.choice.worth.of_more_training
     assert about is not None
     assert about.axis == "layer_plan"
+    assert more is not None
+    assert about.nats >= more
     assert moewright.design(**BUDGETS, law="krajewski2024").settling is None  # none may judge

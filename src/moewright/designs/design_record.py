@@ -121,8 +121,8 @@ class SettlingRecord(Record):
     second: SizesRecord
     """The design that would be built otherwise."""
     nats: float
-    """By which it must have the lower loss to be the better choice; of a mixture at least what 10 % more training is
-    worth."""
+    """By which it must have the lower loss to be the better choice; of a mixture or a plan of layers at least what 10 %
+    more training is worth."""
     seeds: int
     """Of each of the two."""
     active_params: float

@@ -85,6 +85,8 @@ def recommend(
                 f"{name.replace('_', '-')}: {given[name]} was given, and the space lists {', '.join(listed)}; leave "
                 "one out, or list `asked` too"
             )
+        if getattr(budgets, name) in listed:  # the same plans twice, one without what is believed of the format
+            searched = searched.model_copy(update={name: tuple(each for each in listed if each != "asked")})
     problem = search_problem(groups_of(searched), budgets, choose_judges(laws, budgets))
     runs = None if own is None else OwnRuns.read(own, published_that_judge(problem.judges))
     within = FeasibleSet(problem)

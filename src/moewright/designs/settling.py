@@ -38,8 +38,8 @@ class Settling:
     second: dict[str, int]
     """Sizes of the other design, the best of those that have something else there."""
     nats: float
-    """By which it must have the lower loss to be the better choice; of a mixture at least what 10 % more training is
-    worth."""
+    """By which it must have the lower loss to be the better choice; of a mixture or a plan of layers at least what 10 %
+    more training is worth."""
     seeds: int
     """Of each of the two, so that a difference of so much is told with 95 %."""
     active_params: float
@@ -56,11 +56,16 @@ def is_much_shallower(layers: float, theirs: float) -> bool:
     return layers <= MUCH_SHALLOWER * theirs
 
 
-def nearest_other_plan(choice: Choice) -> int | None:
-    """The plan of layers whose best design is next to the first's, if the first's layers have what no law sees."""
-    first = choice.designs.plan_of(0)
+def nearest_other_plan(choice: Choice, trained: bool = False) -> int | None:
+    """The plan of layers whose best design is next to the first's, if the first's layers have what no law sees.
+
+    `trained`: of those that are trained otherwise; others differ in formats of weights and cache alone.
+    """
+    first, plans = choice.designs.plan_of(0), choice.designs.plans
     others = choice.plans_behind()
     others.pop(int(choice.designs.layer_plan[0]), None)
+    if trained:
+        others = {number: score for number, score in others.items() if plans[number].as_trained != first.as_trained}
     return min(others, key=lambda number: others[number]) if first.unseen() and others else None
 
 
@@ -77,7 +82,7 @@ def runs_to_settle(problem: "SearchProblem", choice: Choice, loss: float, baseli
     axis, designs, row, above = found
     worth = choice.worth.nats if choice.by_cost and choice.worth.nats is not None else 1.0
     nats = max(above * worth, 1e-6)
-    if axis == "mixture":  # the next mixture is often next to nothing behind, and so little is worth no runs
+    if axis != "num_layers":  # the next one is often next to nothing behind, and so little is worth no runs
         nats = max(nats, choice.worth.of_more_training or nats)
     seeds = max(math.ceil(2 * (Z95 * NOISE * loss / nats) ** 2), FEWEST_SEEDS)
     first = columns(choice.designs.take([0]), problem.space.vocab_size)
@@ -89,7 +94,7 @@ def runs_to_settle(problem: "SearchProblem", choice: Choice, loss: float, baseli
 
 def _rival(choice: Choice, baseline_layers: float) -> tuple[str, Candidates, int, float] | None:
     """(axis, designs, row of the best one that differs there, its score above the first's)."""
-    plan = nearest_other_plan(choice)
+    plan = nearest_other_plan(choice, trained=True)
     if plan is not None:
         row = int(np.flatnonzero(choice.designs.layer_plan == plan)[0])
         return "layer_plan", choice.designs, row, float(choice.scores[row])

@@ -1,6 +1,6 @@
 """The space that designs are chosen from: plain numbers, each with its rule's reason, changed from a YAML file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -105,6 +105,11 @@ class LayerPlan:
     def is_served_as_asked(self) -> bool:
         """Whether it has neither formats nor prediction blocks of its own."""
         return self.weights is None and self.cache is None and not self.blocks
+
+    @property
+    def as_trained(self) -> "LayerPlan":
+        """Without formats, which are chosen after training."""
+        return replace(self, weights=None, cache=None)
 
     @property
     def has_pattern(self) -> bool:
