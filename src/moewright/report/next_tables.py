@@ -43,9 +43,9 @@ def next_verdict(record: NextRunsRecord) -> str:
     runs = f"{number} run{'s' if number != 1 else ''}, {record.spent:.3g} FLOPs"
     if record.hours is not None:
         low, high = record.hours
-        runs += f", {low:,.0f} to {high:,.0f} hours of {record.hardware}"
+        runs += f", {_amount(low)} to {_amount(high)} hours of {record.hardware}"
     if record.money is not None:
-        runs += " for {:,.0f} to {:,.0f}".format(*record.money)
+        runs += f" for {' to '.join(map(_amount, record.money))}"
     now = f"{what} {record.before:.4f} nats"
     if record.settled is not None and not number:
         return f"Settled already: {record.settled}."
@@ -77,10 +77,12 @@ def _runs(record: NextRunsRecord) -> Table:
         table.add_column("cost", justify="right")
     table.add_column("doubt after", justify="right")
     for order, run in enumerate(record.chosen, 1):
-        hours = [] if run.device_hours is None else ["{:,.0f}-{:,.0f}".format(*run.device_hours)]
-        money = [] if run.money is None else ["{:,.0f}-{:,.0f}".format(*run.money)]
+        hours, money = (
+            [] if ends is None else ["-".join(map(_amount, ends))] for ends in (run.device_hours, run.money)
+        )
         cells = [_value(run.settings, name) for name in names]
-        table.add_row(str(order), run.name, *cells, f"{run.train_flops:.3g}", *hours, *money, f"{run.doubt_after:.4f}")
+        cells += [f"{run.train_flops:.3g}", *hours, *money, f"{run.doubt_after:.4f}"]
+        table.add_row(str(order), run.name, *cells)
     return table
 
 
@@ -92,6 +94,11 @@ def _targets(record: NextRunsRecord) -> Table:
     for target in record.targets:
         table.add_row(target.name, f"{target.loss:.4f}", f"{target.low:.4f} to {target.high:.4f}")
     return table
+
+
+def _amount(number: float) -> str:
+    """Hours or money, of which a run may take less than one."""
+    return f"{number:,.0f}" if number >= 1 else f"{number:.1g}"
 
 
 def _value(settings: Mapping[str, Any], name: str) -> str:
