@@ -123,6 +123,14 @@ def test_a_handful_of_runs_and_runs_of_no_pattern_are_not_heard() -> None:
     assert laws.judge(fine, coarse, train_tokens=TOKENS, law=QUICK, own=noise).better is None
 
 
+def test_a_run_that_is_there_twice_is_heard_once() -> None:
+    """However often: eight copies would be eight times as sure."""
+    runs, designs = small_runs(12, 0.0), [ComparedDesigns(model, TOKENS) for model in pair()]
+    once, often = (ask_own_runs(pd.concat([runs] * copies), designs, AGREEING) for copies in (1, 8))
+    assert often.runs == 12
+    assert often.opinion(0, 1) == once.opinion(0, 1)
+
+
 def test_verdicts_and_runs_are_combined_by_one_rule() -> None:
     direction = np.array([0, 0, 0, -1, -1, -1, 1, 1, 1], dtype=np.int8)
     probability = np.array([0.5, 0.97, 0.03, 0.97, 0.5, 0.03, 0.03, 0.5, 0.97])

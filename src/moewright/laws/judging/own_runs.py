@@ -133,8 +133,9 @@ class OwnRuns:
 
     @classmethod
     def read(cls, table: "pd.DataFrame", laws: Iterable[Law]) -> "OwnRuns":
-        """Models of the table are read from its columns (`ComparedDesigns.from_columns`). UserError where one is
-        missing, no run has a loss, or no law has a form that its runs could move."""
+        """Models of the table are read from its columns (`ComparedDesigns.from_columns`). The same sizes, tokens and
+        loss again are a copy, and no further run. UserError where a column is missing, no run has a loss, or no law
+        has a form that its runs could move."""
         from moewright.runs.schema import FINISHED  # the package loads pandas
 
         needed = (*DESIGN_SIZES, *COUNTED, TRAIN_TOKENS.name, "loss")
@@ -144,7 +145,7 @@ class OwnRuns:
                 f"own: the run table has no column {missing[0]}, which every run must have (docs/run_table.md)"
             )
         finished = table["status"] == FINISHED if "status" in table else True
-        table = table.loc[finished & table["loss"].notna(), list(needed)].reset_index(drop=True)
+        table = table.loc[finished & table["loss"].notna(), list(needed)].drop_duplicates(ignore_index=True)
         if table.empty:
             raise UserError("own: no finished run has a loss")
         for name in needed:
