@@ -235,6 +235,23 @@ def test_nothing_is_wider_than_the_screen(width: int, page: OpenedPage) -> None:
     assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_no_text_of_a_table_runs_into_the_next_column(page: OpenedPage) -> None:
+    page.tab.set_viewport_size({"width": 360, "height": 780})
+    page.tab.locator(".what-if tbody th").first.wait_for()
+    over = """() => [...document.querySelectorAll("tbody th, tbody td")].filter((cell) => {
+      const text = document.createRange();
+      text.selectNodeContents(cell);
+      return cell.getClientRects().length && text.getBoundingClientRect().right > cell.getBoundingClientRect().right + 1;
+    }).map((cell) => cell.innerText)"""
+    assert page.tab.evaluate(over) == []
+
+
+def test_a_plot_is_as_high_on_paper_as_drawn(page: OpenedPage) -> None:
+    drawn = page.colour(".canvas", "height")
+    page.tab.emulate_media(media="print")
+    assert page.colour(".canvas", "height") == drawn, "it would stand on its caption"
+
+
 def test_texts_of_others_are_texts(browser: Any, folder: Path) -> None:
     page = OpenedPage(browser, folder / "hostile.html")
     assert page.tab.title() == "</title><script>alert(1)</script>"

@@ -85,6 +85,15 @@ def test_answers_fit_on_a_screen(one_of_each: dict[str, Any]) -> None:
             assert max(map(len, lines)) <= width, (name, width)
 
 
+def test_a_law_of_many_coefficients_fits_on_a_screen() -> None:
+    fit = moewright.fit("examples/small_mixtures/runs.parquet", law="zhao2025", bootstrap=20, fix={"k": 0.0013})
+    lines = printed(fit, 80)
+    assert len(lines) < SCREEN, "\n".join(lines)
+    assert all(item.name in " ".join(lines) for item in fit.law.record.identified)
+    assert "Coefficients that are fixed: k 0.0013" in lines
+    assert any("moves with" in line for line in printed(fit, 80, explain=True)), "--explain has the table of all"
+
+
 def test_what_is_left_out_is_pointed_to(one_of_each: dict[str, Any]) -> None:
     for name in EXPLAINED:
         short, long = printed(one_of_each[name], 80), printed(one_of_each[name], 80, explain=True)

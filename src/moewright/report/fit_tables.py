@@ -13,6 +13,8 @@ from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
 
 _MOST_ROWS = 5
+_MOST_COEFFICIENTS = 8
+"""With more, their table would leave no room on a screen of 24 lines for what the fit is good for."""
 
 
 def print_fit(console: Screen, fit: Fit) -> None:
@@ -35,8 +37,12 @@ def print_fit(console: Screen, fit: Fit) -> None:
         console.print(f"{record.num_rows} rows of {record.num_clusters} configurations, error on them {error}")
         for name, value in _held_out(record):
             console.print(f"{name.strip()}: {value}")
-    console.print()
-    console.print(_coefficients(record))
+    shown = len(record.identified) + len(record.settings.fix)
+    if console.explain or shown <= _MOST_COEFFICIENTS:
+        console.print()
+        console.print(_coefficients(record))
+    else:
+        _say_coefficients(console, record)
     if record.reach and console.explain:
         console.print()
         console.print(_reach(record))
@@ -63,7 +69,7 @@ def print_fit(console: Screen, fit: Fit) -> None:
         return
     if fit.findings:
         console.print(f"{len(fit.findings)} suspicious rows, fitted all the same")
-    console.point_to("form, settings, suspicious rows, intervals of optima, reach")
+    console.point_to("form, settings, suspicious rows, all intervals, reach")
 
 
 def print_findings(console: Screen, findings: Sequence[Mapping[str, Any]]) -> None:
@@ -138,6 +144,17 @@ def _coefficients(record: FitRecord) -> Table:
     for name, value in record.settings.fix.items():
         table.add_row(name, _number(value), "fixed", "", "")
     return table
+
+
+def _say_coefficients(console: Screen, record: FitRecord) -> None:
+    """All coefficients in a few lines, those that the rows pin first."""
+    for told, pinned in (("Coefficients that the rows pin", True), ("Coefficients that they do not", False)):
+        values = [f"{item.name} {_number(item.value)}" for item in record.identified if item.pinned is pinned]
+        if values:
+            console.print(f"{told}: {', '.join(values)}")
+    if record.settings.fix:
+        fixed = ", ".join(f"{name} {_number(value)}" for name, value in record.settings.fix.items())
+        console.print(f"Coefficients that are fixed: {fixed}")
 
 
 def _reach(record: FitRecord) -> Table:

@@ -28,8 +28,8 @@ def print_runs(console: Screen, collected: "RunTable") -> None:
     """How many runs are in which state, the best by size, what was found, and what was written."""
     table = collected.table
     states = ", ".join(f"{count:,} {state}" for state, count in collected.states.items())
-    kind = "sweep" if collected.is_sweep else "folder"
-    console.print(f"{kind} {collected.folder}: {len(table):,} runs: {states}", soft_wrap=True)
+    kind, noun = "sweep" if collected.is_sweep else "folder", "run" if len(table) == 1 else "runs"
+    console.print(f"{kind} {collected.folder}: {len(table):,} {noun}: {states}", soft_wrap=True)
     finished = table[table["status"] == "finished"]
     sized = finished[finished["active_params"].notna()]
     if len(sized):

@@ -18,6 +18,12 @@
     return found;
   }
 
+  // A logarithmic scale ends a little beyond the values, not at the next power of ten, which may be far from them.
+  function scale(isLog) {
+    if (!isLog) return { distr: 1 };
+    return { distr: 3, range: (_, low, high) => (low === null ? [1, 10] : [low / Math.max(high / low, 1.1) ** 0.04, high * Math.max(high / low, 1.1) ** 0.04]) };
+  }
+
   function seriesOf(spec) {
     const rows = [spec.x];
     const series = [{ label: spec.xLabel, value: (_, value) => (value === null ? "" : letters(value)) }];
@@ -84,7 +90,7 @@
     const options = {
       width: place.clientWidth,
       height: place.clientHeight,
-      scales: { x: { time: false, distr: spec.xLog ? 3 : 1 }, y: { distr: spec.yLog ? 3 : 1 } },
+      scales: { x: { time: false, ...scale(spec.xLog) }, y: scale(spec.yLog) },
       axes: [{ ...axis(spec.xLabel, spec.xLog), size: 30, labelSize: 20 }, { ...axis(spec.yLabel, spec.yLog), size: 50, labelSize: 22 }],
       series, bands,
       legend: { show: false },

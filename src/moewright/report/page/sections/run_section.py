@@ -99,7 +99,7 @@ def _block(
     curves: PagePlot | None,
 ) -> PageBlock:
     measured = Origin("measured", source, "", "run_table.md")
-    facts = [("runs", PageNumber(f"{len(table):,}", len(table), measured))]
+    facts = [("run" if len(table) == 1 else "runs", PageNumber(f"{len(table):,}", len(table), measured))]
     facts += [
         (LOST_WORDS.get(state, state), PageNumber(f"{states[state]:,}", states[state], measured))
         for state in STATES
@@ -202,7 +202,7 @@ def run_grid(
         else ""
     )
     return (
-        PageGrid(name, f"{len(table):,} runs{rest}", columns, rows, classes=classes, filters=True),
+        PageGrid(name, f"{_runs(len(table))}{rest}", columns, rows, classes=classes, filters=True),
         same,
     )
 
@@ -311,9 +311,13 @@ def _on_grid(curve: pd.DataFrame, grid: Array) -> Array:
     return np.asarray(np.interp(np.log(grid), np.log(tokens), loss, left=np.nan, right=np.nan))
 
 
+def _runs(count: int) -> str:
+    return f"{count:,} run{'' if count == 1 else 's'}"
+
+
 def _caption(name: str, plot: PagePlot) -> str:
     if name.endswith("-curves"):
-        return f"Learning curves of {len(plot.series):,} runs over {plot.x_axis.label}."
+        return f"Learning curves of {_runs(len(plot.series))} over {plot.x_axis.label}."
     kinds = [series.name for series in plot.series if series.name != "loss"]
     marked = f" Rows that are {' or '.join(kinds)} have colours of their own." if kinds else ""
-    return f"Loss of {len(plot.x):,} runs against {plot.x_axis.label}.{marked} Point at one for its name."
+    return f"Loss of {_runs(len(plot.x))} against {plot.x_axis.label}.{marked} Point at one for its name."
