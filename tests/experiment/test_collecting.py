@@ -401,6 +401,13 @@ def test_fit_takes_the_finished_rows(folder: Path, tmp_path: Path, capsys: pytes
     fittable(folder, 9)
     out = str(tmp_path / "runs.parquet")
     assert command(capsys, "runs", str(folder / "c"), "--out", out)[0] == 0
+    frame = pd.read_parquet(out)
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    frame.to_json(tmp_path / "runs.jsonl", orient="records", lines=True)
+    for name in ("runs.parquet", "runs.csv", "runs.jsonl"):
+        code, text, err = command(capsys, "runs", str(tmp_path / name))
+        assert (code, text) == (2, ""), "a run table is no log of steps"
+        assert "is a run table already" in err
     arguments = ("--law", "hoffmann2022", "--fix", "alpha=0.34", "--bootstrap", "0", "--json")
     code, text, err = command(capsys, "fit", out, *arguments)
     assert (code, err) == (0, "")

@@ -241,7 +241,7 @@ def test_no_text_of_a_table_runs_into_the_next_column(page: OpenedPage) -> None:
     over = """() => [...document.querySelectorAll("tbody th, tbody td")].filter((cell) => {
       const text = document.createRange();
       text.selectNodeContents(cell);
-      return cell.getClientRects().length && text.getBoundingClientRect().right > cell.getBoundingClientRect().right + 1;
+      return cell.offsetWidth && text.getBoundingClientRect().right > 1 + cell.getBoundingClientRect().right;
     }).map((cell) => cell.innerText)"""
     assert page.tab.evaluate(over) == []
 

@@ -53,11 +53,14 @@ def collect_runs(
     """
     from moewright.experiment.collecting.collection import collect, holds_own_runs, refuse_mixed
     from moewright.experiment.collecting.logged_runs import collect_logs
+    from moewright.runs.table_files import is_run_table
 
     paths = [Path(each) for each in as_list(path)]
     if final_tokens is not None:
         check_number(final_tokens, "final-tokens", above=0)
     if from_ == AUTO:
+        if made := next((each for each in paths if each.is_file() and is_run_table(each)), None):
+            raise UserError(f"path: {made} is a run table already; `fit`, `next` and `report` take it as it is")
         refuse_mixed(paths)
     own = from_ == OUR_OWN or (from_ == AUTO and len(paths) == 1 and holds_own_runs(paths[0]))
     if own:

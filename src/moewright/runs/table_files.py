@@ -27,6 +27,8 @@ TABLE_ENDINGS = (".csv", ".parquet", ".jsonl")
 """Of run tables: what `load` reads."""
 LONG_ENDINGS = (".parquet", ".csv.gz")
 """Of tables with many rows a run."""
+_OF_EVERY_RUN_TABLE = {"run_id", "config_id", "source", "status", "active_params_non_embedding"}
+"""Columns that `moewright runs` always writes, and no logger has together."""
 LARGEST_TABLE_FILE = 512 * 2**20
 """Bytes: 20,000 runs, as many as a fit takes, with an architecture of 25 kB each."""
 LARGEST_TABLE_ROWS = 1_000_000
@@ -201,6 +203,25 @@ def check_ending(path: Path, endings: tuple[str, ...], option: str) -> str:
     if found is None:
         raise UserError(f"{option}: {path}: the name must end in {', '.join(endings)}, which says the format")
     return found
+
+
+def is_run_table(path: Path) -> bool:
+    """Whether a file has the columns of every table that `moewright runs` writes; False for what cannot be read."""
+    ending = path.suffix.lower()
+    try:
+        if ending == ".parquet":
+            import pyarrow.parquet
+
+            names = set(pyarrow.parquet.read_schema(path).names)
+        elif ending in TABLE_ENDINGS:
+            with open(path, encoding="utf-8-sig") as file:
+                line = file.readline(1 << 16)
+            names = set(parse_json(line) if ending == ".jsonl" else next(csv.reader([line]), ()))
+        else:
+            return False
+    except (OSError, ValueError, TypeError, csv.Error):
+        return False
+    return names >= _OF_EVERY_RUN_TABLE
 
 
 def write_frame(frame: pd.DataFrame, path: Path, mark: str) -> None:
