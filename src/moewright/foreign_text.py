@@ -91,7 +91,7 @@ def _with_escapes(document: str, escape: Callable[[str], str]) -> str:
 # Characters that begin something in Markdown wherever they stand; as numbers of HTML they begin nothing, in CommonMark
 # (section 2.5), in GitHub's tables and mathematics, and in Python-Markdown with its attribute lists.
 _MARKS = r"[\\`*\[\]{}<>&|~$#!^]|(?<![^\W_])_|_(?![^\W_])"
-_LINE_BEGINS = r"[-+=:]|[0-9]+(?=[.)])"
+_LINE_BEGINS = r"[-=:]|\+(?=\s|$)|[0-9]+(?=[.)](?:\s|$))"
 
 
 def to_markdown(text: object) -> str:
@@ -99,6 +99,8 @@ def to_markdown(text: object) -> str:
 
     >>> to_markdown("[a](javascript:b) | <i>")
     '&#91;a&#93;(javascript:b) &#124; &#60;i&#62;'
+    >>> [to_markdown(text) for text in ("39.18B", "+17%", "1. first", "+ more")]
+    ['39.18B', '+17%', '1&#46; first', '&#43; more']
     """
     shown = visible(text).strip(" ")
     shown = re.sub(_MARKS, lambda each: f"&#{ord(each[0])};", shown)
