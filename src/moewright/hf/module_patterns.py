@@ -17,6 +17,8 @@ _REGEX_SIGNS = re.compile(r"[\\()|^$+?\[\]]")
 # Of one list: modelopt names every matrix of every expert, which are 69,120 in Kimi-K2.
 _LONGEST = 200_000
 _LONGEST_ENTRY = 1_000
+_MOST_REPEATS = 8
+"""Of one expression, each without an end: every further one multiplies the time of a match by a name's length."""
 
 
 class ModulePatterns:
@@ -50,6 +52,8 @@ class ModulePatterns:
                 expression = re.compile(entry.removeprefix("re:"))
             except (re.error, RecursionError, OverflowError):
                 raise UserError(f"{key}: {brief(entry)} is not a regular expression") from None
+            if _may_take_forever(entry):
+                raise UserError(f"{key}: {brief(entry)} repeats what itself repeats or chooses: matching might never end")
             self._expressions.append((expression, entry))
             return
         bare = _WRAPPERS.sub("", entry, count=1) if _WRAPPERS.match(entry) else entry
@@ -58,8 +62,10 @@ class ModulePatterns:
             if bare.endswith("*") and "*" not in bare[:-1] and len(bare) > 1:
                 self._starts[bare[:-1]] = entry
             else:
-                text = re.escape(bare).replace(r"\*", ".*")
-                self._expressions.append((re.compile(rf"{text}(?:\..*)?$"), entry))
+                first, *middle, last = (re.escape(part) for part in bare.split("*"))
+                # Each part where it first occurs, for good: it never helps to look for it further on.
+                text = first + "".join(f"(?>.*?{part})" for part in middle if part)
+                self._expressions.append((re.compile(rf"{text}.*{last}(?:\..*)?$"), entry))
         elif part_of_word:
             self._parts += (entry,)
         elif number := _EXPERT_NUMBER.search(bare):
@@ -108,6 +114,27 @@ class ModulePatterns:
                 self.fitted.add(part)
                 found = True
         return found
+
+
+def _may_take_forever(expression: str) -> bool:
+    """Whether a repeated group has a repetition or a choice in it, or there are many repetitions: such expressions can
+    take a time that grows exponentially, or as a high power, with the length of a name."""
+    text = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "x", expression)  # what stands for one letter
+    repeats = len(re.findall(r"[*+]|\{\d*,\}", text))
+    opened: list[bool] = []  # for each group: whether it repeats or chooses
+    for place, sign in enumerate(text):
+        if sign == "(":
+            opened.append(False)
+        elif sign == ")" and opened:
+            inner = opened.pop()
+            is_repeated = text[place + 1 : place + 2] in ("*", "+", "{")
+            if inner and is_repeated:
+                return True
+            if opened and (inner or is_repeated):
+                opened[-1] = True
+        elif opened and (sign in "*+{|" or (sign == "?" and text[place - 1] != "(")):
+            opened[-1] = True
+    return repeats > _MOST_REPEATS
 
 
 _NO_MATRIX = re.compile(
