@@ -421,7 +421,7 @@ def make_room(room: Path) -> None:
     (room / "sweep.yaml").write_text(yaml.safe_dump({**grid, "seeds": [0, 1]}, sort_keys=False))
     make_trained(room, recipe, spec)
     device: dict[str, Any] = {"memory": "80GB", "memory_bandwidth": "2039GB", "peak_flops": {"bf16": "312T"}}
-    device["node"] = {"devices": 8, "bandwidth": "300GB", "link": "NVLink 3"}
+    device |= {"board_power": 400, "node": {"devices": 8, "bandwidth": "300GB", "link": "NVLink 3"}}
     (room / "devices.yaml").write_text(yaml.safe_dump({"devices": {"mine": device}}, sort_keys=False))
     import moewright
 

@@ -58,7 +58,7 @@ def test_the_oracle_sees_what_is_changed_and_what_is_left(tmp_path: Path) -> Non
     "found",
     [
         Case("sweep", "text", (*LINES["sweep"][:-3], "--executor", "9" * 400)),
-        Case("design", "file: insert number", tuple(LINES["design"]), "space.yaml", "insert number", 0.650532),
+        Case("design", "file: insert number", tuple(LINES["design"]), "space.yaml", "insert number", 0.931271),
         Case("laws", "file: insert nesting", tuple(MORE_LINES["law.json"]), "law.json", "insert nesting", 0.099880),
     ],
     ids=lambda case: case.command,

@@ -134,7 +134,8 @@ def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[st
             raise UserError(missing(name, f"{name}=..."))
     checked = {name: check(value, _kind(parameters[name]), written(name)) for name, value in values.items()}
     for name, value in checked.items():
-        _check_once(value, written(name))
+        if name != "config":  # a model beside itself is alike
+            _check_once(value, written(name))
     return checked
 
 
