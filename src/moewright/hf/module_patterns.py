@@ -53,7 +53,9 @@ class ModulePatterns:
             except (re.error, RecursionError, OverflowError):
                 raise UserError(f"{key}: {brief(entry)} is not a regular expression") from None
             if _may_take_forever(entry):
-                raise UserError(f"{key}: {brief(entry)} repeats what itself repeats or chooses: matching might never end")
+                raise UserError(
+                    f"{key}: {brief(entry)} repeats what itself repeats or chooses: matching might never end"
+                )
             self._expressions.append((expression, entry))
             return
         bare = _WRAPPERS.sub("", entry, count=1) if _WRAPPERS.match(entry) else entry
