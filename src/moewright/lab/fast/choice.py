@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import update_wrapper
-from typing import Generic, Literal, ParamSpec
+from typing import Generic, Literal, NamedTuple, ParamSpec
 
 import torch
 from torch import Tensor
@@ -89,14 +89,28 @@ SMALL = 2**22
 """Multiplications of a matrix product. oneDNN's operator takes some 30 microseconds more for a call than torch's own,
 about as long as a core takes for so many."""
 
-_chosen: ContextVar[ProductChoice | None] = ContextVar("products", default=None)
+
+class _Chosen(NamedTuple):
+    """What of a choice every product asks for."""
+
+    backends: ProductChoice | None
+    """None: torch's own for all."""
+    by_groups: bool
+
+
+_AS_RUNS_BEGIN = _Chosen(None, by_groups=True)
+_chosen: ContextVar[_Chosen] = ContextVar("products", default=_AS_RUNS_BEGIN)
 
 
 @contextmanager
 def using_products(choice: ProductChoice | None) -> Iterator[None]:
     """Within the block matrix products go to the backends of a choice, and loops as it says; None, as outside: to
     torch's own, and as runs begin today."""
-    before = _chosen.set(choice)
+    if choice is None:
+        chosen = _AS_RUNS_BEGIN
+    else:
+        chosen = _Chosen(None if choice.is_torchs else choice, choice.loops == "grouped")
+    before = _chosen.set(chosen)
     try:
         yield
     finally:
@@ -105,23 +119,22 @@ def using_products(choice: ProductChoice | None) -> Iterator[None]:
 
 def by_onednn(kind: ProductKind, a: Tensor, multiplications: int) -> bool:
     """Whether a product whose first matrix is `a` goes to oneDNN rather than to torch's own."""
-    choice = _chosen.get()
-    if choice is None or choice.is_torchs or a.dtype != torch.float32 or a.device.type != "cpu" or multiplications == 0:
+    backends = _chosen.get().backends
+    if backends is None or a.dtype != torch.float32 or a.device.type != "cpu" or multiplications == 0:
         return False
-    return getattr(choice.small if multiplications < SMALL else choice.large, kind) == "onednn"
+    return getattr(backends.small if multiplications < SMALL else backends.large, kind) == "onednn"
 
 
 def goes_by_groups() -> bool:
     """Whether the loops over heads and experts take several at a time."""
-    choice = _chosen.get()
-    return choice is None or choice.loops == "grouped"
+    return _chosen.get().by_groups
 
 
-def builds_kernels(x: Tensor) -> bool:
-    """Whether products of such rows go to oneDNN, which builds a kernel for every new number of them."""
-    choice = _chosen.get()
-    is_torchs = choice is None or choice.is_torchs
-    return x.dtype != torch.float32 or not is_torchs or not goes_by_groups()
+def rounds_rows_up(x: Tensor) -> bool:
+    """Whether experts' numbers of such rows are rounded up: where products go to oneDNN, which builds a kernel for
+    every new number, and in runs that began before loops went by groups."""
+    chosen = _chosen.get()
+    return x.dtype != torch.float32 or chosen.backends is not None or not chosen.by_groups
 
 
 def by_grouped_mm(rows: Tensor, weights: Tensor) -> bool:

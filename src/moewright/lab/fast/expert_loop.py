@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from moewright.architecture.feed_forwards import Activation
-from moewright.lab.fast.choice import builds_kernels, goes_by_groups
+from moewright.lab.fast.choice import goes_by_groups, rounds_rows_up
 from moewright.lab.fast.elementwise import ACTIVATIONS, Differentiable, gated_gradient
 from moewright.lab.fast.products import times, times_transposed, transposed_times
 
@@ -42,7 +42,7 @@ class _Slots(NamedTuple):
     @classmethod
     def of(cls, token: Tensor, counts: list[int], x: Tensor, hidden: int) -> "_Slots":
         """For rows of `x` (N, d) in the order of their experts, with first products of size `hidden`."""
-        sizes = [_bucket(count) for count in counts] if builds_kernels(x) else counts
+        sizes = [_bucket(count) for count in counts] if rounds_rows_up(x) else counts
         begins = [0, *accumulate(sizes)]
         moved = [0, *accumulate(size - count for size, count in zip(sizes, counts, strict=True))][:-1]
         shifts = torch.tensor(moved, device=token.device).repeat_interleave(torch.tensor(counts, device=token.device))
