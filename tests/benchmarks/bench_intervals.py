@@ -14,7 +14,7 @@ The method was chosen on DEVELOPED; JUDGED were first fitted when it was done.
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,30 @@ def summary(lines: list[dict[str, Any]]) -> Iterator[str]:
     yield f"mean over {len(whole)} tables: coverage {mean[0]:.2f}, width {mean[1]:.1f} x, withheld {mean[2]:.2f}"
 
 
+def complete(
+    results: Path,
+    tables: Sequence[str],
+    resamples: int,
+    measure: Callable[[str, str, int], dict[str, Any]],
+    left_out: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """The lines of a file of results, to which `measure` (table, direction, number) adds those that are missing.
+
+    `left_out`: directions that are not wanted.
+    """
+    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    done = {(line["table"], line["direction"], line["resample"]) for line in lines}
+    with results.open("a") as file:
+        for number in range(resamples):
+            for name in tables:
+                for direction in directions(TABLES[name][1], read(name)):
+                    if direction not in left_out and (name, direction, number) not in done:
+                        lines.append(measure(name, direction, number))
+                        file.write(json.dumps(lines[-1]) + "\n")
+                        file.flush()
+    return lines
+
+
 def main() -> None:
     """Compute what is missing, then print everything."""
     parser = argparse.ArgumentParser()
@@ -205,16 +229,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=100)
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     given = parser.parse_args()
-    lines = [json.loads(line) for line in given.results.read_text().splitlines()] if given.results.exists() else []
-    done = {(line["table"], line["direction"], line["resample"]) for line in lines}
-    with given.results.open("a") as file:
-        for number in range(given.resamples):
-            for name in given.tables:
-                for direction in directions(TABLES[name][1], read(name)):
-                    if (name, direction, number) not in done:
-                        lines.append(resample(name, direction, number))
-                        file.write(json.dumps(lines[-1]) + "\n")
-                        file.flush()
+    lines = complete(given.results, given.tables, given.resamples, resample)
     for title, tables in (("developed on", DEVELOPED), ("judged on", JUDGED)):
         part = [line for line in lines if line["table"] in tables]
         if part:

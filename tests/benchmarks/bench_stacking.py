@@ -10,8 +10,8 @@ than two forms are left are counted and left out. Printed by table: root mean sq
 """
 
 import argparse
-import json
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pandas as pd
 from moewright import laws
 from moewright.errors import UserError
 from moewright.laws.fitting.comparison import all_forms
-from tests.benchmarks.bench_intervals import LEVEL, TABLES, directions, drawn_split, read
+from tests.benchmarks.bench_intervals import LEVEL, TABLES, complete, drawn_split
 
 CHOSEN = [name for name in TABLES if name not in ("joint_moe, tuned", "marin")]
 """The tuned joint_moe has the rows of the other; of marin no row has an interval."""
@@ -99,17 +99,8 @@ def main() -> None:
     parser.add_argument("--bootstrap", type=int, default=60)
     parser.add_argument("--tables", nargs="+", default=CHOSEN, choices=list(TABLES))
     given = parser.parse_args()
-    lines = [json.loads(line) for line in given.results.read_text().splitlines()] if given.results.exists() else []
-    done = {(line["table"], line["direction"], line["resample"]) for line in lines}
-    with given.results.open("a") as file:
-        for number in range(given.resamples):
-            for name in given.tables:
-                for direction in directions(TABLES[name][1], read(name)):
-                    if direction != "random" and (name, direction, number) not in done:
-                        lines.append(resample(name, direction, number, given.bootstrap))
-                        file.write(json.dumps(lines[-1]) + "\n")
-                        file.flush()
-    summary(lines)
+    measure = partial(resample, bootstrap=given.bootstrap)
+    summary(complete(given.results, given.tables, given.resamples, measure, left_out=("random",)))
 
 
 if __name__ == "__main__":

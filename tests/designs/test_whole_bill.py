@@ -110,11 +110,11 @@ def test_the_runs_that_settle_are_about_what_would_be_chosen_otherwise() -> None
     found, choice = answer.settling, answer.choice
     assert found is not None
     assert found.axis == "num_layers"
-    few = choice.undecided.designs.num_layers < found.second["num_layers"]
+    few = choice.undecided.designs.num_layers < found.second.num_layers
     for factor, is_other in ((0.99, False), (1.01, True)):
         worse = replace(choice.undecided, losses=choice.undecided.losses + np.where(few, factor * found.nats, 0.0))
         again = order_undecided(answer.problem, worse, choice.hearing, choice.prefer, choice.worth, choice.on)
-        assert (again.designs.sizes(0) == found.second) == is_other
+        assert (again.designs.sizes(0) == found.second.to_dict()) == is_other
     first = answer.designs[0]
     loss = np.mean([first.predicted_loss[law] for law in choice.hearing.laws])
     # The mean of so many differences of two runs, each with noise, is told from nothing with 95 %.
@@ -122,7 +122,7 @@ def test_the_runs_that_settle_are_about_what_would_be_chosen_otherwise() -> None
     assert found.active_params == pytest.approx(active_params(first.architecture) / 32)
     assert found.train_flops == pytest.approx(2 * found.seeds * 6 * found.active_params * found.train_tokens)
     assert found.device_hours[1] == pytest.approx(found.train_flops / 989.4e12 / 0.18 / 3600, rel=0.01)
-    assert answer.to_dict()["settle"]["second"] == found.second
+    assert answer.to_dict()["settle"]["second"] == found.second.to_dict()
 
 
 def test_without_a_doubt_about_layers_the_next_mixture_is_tried() -> None:
@@ -130,7 +130,7 @@ def test_without_a_doubt_about_layers_the_next_mixture_is_tried() -> None:
     found = answer.settling
     assert found is not None
     assert found.axis == "mixture"
-    assert found.second == answer.choice.designs.sizes(1)
+    assert found.second.to_dict() == answer.choice.designs.sizes(1)
     more = answer.choice.worth.of_more_training
     assert more is not None
     assert found.nats >= more

@@ -17,26 +17,12 @@ from moewright.hf.loading import load_architecture, published_weights
 from moewright.hf.published import Published, published_as_config_says
 from moewright.hf.quantization import readers
 from moewright.hf.quantizer_keys import NEUTRAL, NOT_READ
+from tests.hf.test_published import SMALL
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 96,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "moe_intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "num_experts": 4,
-    "num_experts_per_tok": 2,
-    "decoder_sparse_step": 1,
-    "model_type": "qwen3_moe",
-    "dtype": "bfloat16",
-    "transformers_version": "4.57.0",
-}
+MODEL: dict[str, Any] = {**SMALL, "transformers_version": "4.57.0"}
 WRAPPED: dict[str, Any] = {
     "model_type": "qwen3_vl_moe",
-    "text_config": {**SMALL, "model_type": "qwen3_vl_moe_text"},
+    "text_config": {**MODEL, "model_type": "qwen3_vl_moe_text"},
 }
 WRITTEN = [
     json.loads(line) for line in Path(__file__).with_name("written_by_tools.jsonl").read_text("utf-8").splitlines()
@@ -55,7 +41,7 @@ def published(config: Any) -> Published:
 
 
 def quantized(settings: Mapping[str, Any], **more: Any) -> Published:
-    return published({**SMALL, **more, "quantization_config": settings})
+    return published({**MODEL, **more, "quantization_config": settings})
 
 
 def test_every_quantiser_of_transformers_is_read_or_has_a_reason() -> None:
@@ -222,9 +208,9 @@ def test_what_changes_bytes_and_is_not_understood(settings: dict[str, Any], word
 
 def test_two_places_that_say_different_things() -> None:
     other = {**FP8, "weight_block_size": [64, 64]}
-    same = published({**SMALL, "quantization_config": FP8, "compression_config": FP8})
+    same = published({**MODEL, "quantization_config": FP8, "compression_config": FP8})
     assert same.total_bytes == quantized(FP8).total_bytes
-    assert published({**SMALL, "quantization_config": FP8, "compression_config": other}).total_bytes is None
+    assert published({**MODEL, "quantization_config": FP8, "compression_config": other}).total_bytes is None
     lists = {**FP8, "modules_to_not_convert": ["lm_head"], "ignored_layers": ["lm_head", "o_proj"]}
     assert "ignored_layers" in quantized(lists).notes[0]
     wrapped = copy.deepcopy(WRAPPED)
@@ -235,22 +221,22 @@ def test_two_places_that_say_different_things() -> None:
     found = published({**twice, "quantization_config": other})
     assert found.total_bytes is None
     assert "wrapper" in found.notes[0]
-    assert published({**SMALL, "torch_dtype": "float32"}).total_bytes is None
+    assert published({**MODEL, "torch_dtype": "float32"}).total_bytes is None
 
 
 @pytest.mark.parametrize("key", ["quantization_bit", "quantize_config", "use_fp8", "weight_bits", "quant_type"])
 def test_words_of_storage_anywhere_in_a_config(key: str) -> None:
     """A vendor's own key beside the architecture; also in the wrapper of a multimodal model."""
-    found = published({**SMALL, key: 4})
+    found = published({**MODEL, key: 4})
     assert found.total_bytes is None
     assert key in found.notes[0]
-    assert published({**SMALL, key: 0}).total_bytes == published(SMALL).total_bytes
+    assert published({**MODEL, key: 0}).total_bytes == published(MODEL).total_bytes
     wrapped = copy.deepcopy(WRAPPED)
     assert published({**wrapped, key: 4}).total_bytes is None
 
 
 def test_a_side_file_with_a_key_that_nobody_knows(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    (tmp_path / "config.json").write_text(json.dumps(MODEL))
     side: dict[str, Any] = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}
 
     def total() -> int | None:
@@ -271,7 +257,7 @@ def test_a_side_file_with_a_key_that_nobody_knows(tmp_path: Path) -> None:
 
 def test_a_side_file_that_contradicts_the_config(tmp_path: Path) -> None:
     settings = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}
-    (tmp_path / "config.json").write_text(json.dumps({**SMALL, "quantization_config": settings}))
+    (tmp_path / "config.json").write_text(json.dumps({**MODEL, "quantization_config": settings}))
     for algorithm, is_known in (("NVFP4", True), ("FP8", False)):
         side = {"quantization": {"quant_algo": algorithm, "exclude_modules": ["lm_head"]}}
         (tmp_path / "hf_quant_config.json").write_text(json.dumps(side))
@@ -289,7 +275,7 @@ def test_experts_that_compressed_tensors_may_have_left() -> None:
     assert quantized(PACKED, transformers_version="5.3.0", auto_map={"AutoConfig": "x.Y"}).total_bytes is not None
     kept = {**PACKED, "ignore": ["lm_head", "re:.*mlp.experts.*"]}
     assert quantized(kept, transformers_version="5.3.0").total_bytes is not None
-    assert moewright.inspect({**SMALL, "quantization_config": PACKED}).total_params > 0
+    assert moewright.inspect({**MODEL, "quantization_config": PACKED}).total_params > 0
 
 
 def test_mxfp8_of_transformers() -> None:
@@ -301,7 +287,7 @@ def test_mxfp8_of_transformers() -> None:
 
 
 def test_settings_are_read_without_their_file() -> None:
-    imported = load_architecture({**SMALL, "quantization_config": FP8})
+    imported = load_architecture({**MODEL, "quantization_config": FP8})
     assert imported.config is not None
     said = published_as_config_says(imported.architecture, "qwen3_moe", imported.config)
     assert said.total_bytes == quantized(FP8).total_bytes

@@ -39,6 +39,8 @@ OUTPUTS = ("out", "plots", "curves", "preregister")
 """Names of arguments that are places for results in whatever command has them."""
 _WRITES_NOTHING = ("dry_run", "print_space")
 """Arguments with which a command leaves its outputs alone."""
+_MAY_REPEAT = ("config",)
+"""Lists in which one thing may stand twice: a model beside itself is alike. In others it would count twice."""
 _IMPOSSIBLE_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 """What Python lets pass of a path that a file names: `Path.is_file` raises instead of answering."""
 _LISTS = ("Iterable", "Sequence", "list")
@@ -134,17 +136,19 @@ def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[st
             raise UserError(missing(name, f"{name}=..."))
     checked = {name: check(value, _kind(parameters[name]), written(name)) for name, value in values.items()}
     for name, value in checked.items():
-        if name != "config":  # a model beside itself is alike
+        if name not in _MAY_REPEAT:
             _check_once(value, written(name))
     return checked
 
 
 def _check_once(value: Any, name: str) -> None:
     """UserError for a text or a path that stands twice in a list: a law would count twice, and a file's rows."""
-    texts = [each for each in value if isinstance(each, str | Path)] if isinstance(value, list) else []
-    for place, each in enumerate(texts):
-        if Path(each) in map(Path, texts[:place]):
-            raise UserError(f"{name}: {show_value(each)} is given twice; give it once")
+    seen: set[Path] = set()
+    for each in value if isinstance(value, list) else ():
+        if isinstance(each, str | Path):
+            if Path(each) in seen:
+                raise UserError(f"{name}: {show_value(each)} is given twice; give it once")
+            seen.add(Path(each))
 
 
 def unknown_name(name: str, command_name: str, known: Iterable[str], kind: str = "argument") -> str:

@@ -119,18 +119,19 @@ class SettlingRecord(Record):
     axis: str
     """In which they differ: layer_plan, num_layers, or mixture (experts, top-k, shared experts)."""
     second: SizesRecord
-    """The design that would be built otherwise."""
+    """The design that would be built otherwise, the best of those that have something else there."""
     nats: float
     """By which it must have the lower loss to be the better choice; of a mixture or a plan of layers at least what 10 %
     more training is worth."""
     seeds: int
-    """Of each of the two."""
+    """Of each of the two, so that a difference of so much is told with 95 %."""
     active_params: float
     """Of each small model."""
     train_tokens: float
     train_flops: float
-    """Of all runs."""
+    """Of all runs together: 6 for each active parameter and token."""
     device_hours: Pair[float]
+    """On the device that trains, by the range of utilisation."""
 
 
 class PrincipleRecord(SizesRecord):

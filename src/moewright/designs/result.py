@@ -40,7 +40,7 @@ from moewright.designs.preference import Choice
 from moewright.designs.principles import Principle, Principles, choose_by_principles, trade_off
 from moewright.designs.ranking import BootstrapRanking
 from moewright.designs.sensitivity import MORE, ConstraintMode, ShadowPrices, constraint_modes, shadow_prices
-from moewright.designs.settling import Settling, runs_to_settle
+from moewright.designs.settling import runs_to_settle
 from moewright.designs.space import LayerPlan, Space
 from moewright.designs.undecided import REASONS
 from moewright.designs.whole_bill import WholeBill
@@ -186,7 +186,7 @@ class Designs(ShownTable):
         return tuple(self.principles.follows(shown, self.space.vocab_size))
 
     @cached_property
-    def settling(self) -> Settling | None:
+    def settling(self) -> SettlingRecord | None:
         """The runs that would settle the largest doubt."""
         loss = float(np.mean([self.designs[0].predicted_loss[law] for law in self.choice.hearing.laws]))
         return runs_to_settle(self.problem, self.choice, loss, self.baseline.as_built.sizes["num_layers"])
@@ -268,9 +268,7 @@ class Designs(ShownTable):
             undecided=self._undecided_record(),
             layer_plans=self.layer_plans(),
             whole_bill=_whole_bill_record(self.whole_bill),
-            settle=None
-            if self.settling is None
-            else SettlingRecord(**{**vars(self.settling), "second": SizesRecord(**self.settling.second)}),
+            settle=self.settling,
             baseline=_baseline_record(self.baseline, self.designs[0]),
             costed_on=CostedOnRecord(**asdict(self.choice.on)),
             fitted={law: ranking.answer() for law, ranking in self.bootstrap.items()},

@@ -6,13 +6,13 @@ difference at which the choice would be another. That the difference is as large
 """
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moewright.architecture import counts
 from moewright.designs.candidates import Candidates, columns
+from moewright.designs.design_record import SettlingRecord, SizesRecord
 from moewright.designs.preference import Choice
 from moewright.laws.selection.belief import NOISE
 
@@ -27,28 +27,6 @@ TOKENS_PER_PARAM = 20
 """Of their training, for each active parameter (arXiv 2203.15556)."""
 Z95 = 1.645
 FEWEST_SEEDS = 2
-
-
-@dataclass(frozen=True)
-class Settling:
-    """Runs that would tell whether another design is the better choice."""
-
-    axis: str
-    """In which the two differ: layer_plan, num_layers, or mixture (experts, top-k, shared experts)."""
-    second: dict[str, int]
-    """Sizes of the other design, the best of those that have something else there."""
-    nats: float
-    """By which it must have the lower loss to be the better choice; of a mixture or a plan of layers at least what 10 %
-    more training is worth."""
-    seeds: int
-    """Of each of the two, so that a difference of so much is told with 95 %."""
-    active_params: float
-    """Of each small model."""
-    train_tokens: float
-    train_flops: float
-    """Of all runs together: 6 for each active parameter and token."""
-    device_hours: tuple[float, float]
-    """On the device that trains, by the range of utilisation."""
 
 
 def is_much_shallower(layers: float, theirs: float) -> bool:
@@ -69,7 +47,9 @@ def nearest_other_plan(choice: Choice, trained: bool = False) -> int | None:
     return min(others, key=lambda number: others[number]) if first.unseen() and others else None
 
 
-def runs_to_settle(problem: "SearchProblem", choice: Choice, loss: float, baseline_layers: float) -> Settling | None:
+def runs_to_settle(
+    problem: "SearchProblem", choice: Choice, loss: float, baseline_layers: float
+) -> SettlingRecord | None:
     """About the largest doubt; None where no other design is undecided, or none may judge.
 
     `loss`: of the first design, for the noise between seeds, which is `NOISE` of it.
@@ -89,7 +69,16 @@ def runs_to_settle(problem: "SearchProblem", choice: Choice, loss: float, baseli
     active = float(np.asarray(counts.active_params(first))[0]) / SMALLER
     tokens = TOKENS_PER_PARAM * active
     flops = 2 * seeds * 6 * active * tokens
-    return Settling(axis, designs.sizes(row), nats, seeds, active, tokens, flops, _hours(flops, choice))
+    return SettlingRecord(
+        axis=axis,
+        second=SizesRecord(**designs.sizes(row)),
+        nats=nats,
+        seeds=seeds,
+        active_params=active,
+        train_tokens=tokens,
+        train_flops=flops,
+        device_hours=_hours(flops, choice),
+    )
 
 
 def _rival(choice: Choice, baseline_layers: float) -> tuple[str, Candidates, int, float] | None:

@@ -91,9 +91,9 @@ def _settle_lines(designs: Designs) -> list[tuple[str, str]]:
     sizes, second = designs.designs[0].sizes, found.second
     pair = {
         "layer_plan": "both layers",
-        "num_layers": f"{sizes['num_layers']} or {second['num_layers']} layers",
+        "num_layers": f"{sizes['num_layers']} or {second.num_layers} layers",
         "mixture": f"{sizes['num_experts']}/{sizes['top_k']}+{sizes['shared_experts']} or "
-        f"{second['num_experts']}/{second['top_k']}+{second['shared_experts']}",
+        f"{second.num_experts}/{second.top_k}+{second.shared_experts}",
     }[found.axis]
     runs = f"{2 * found.seeds:,} runs of {format_count(found.active_params, 2)}"
     hours = "-".join(format_count(end, 2) if end >= 100 else f"{end:.2g}" for end in found.device_hours)
