@@ -272,6 +272,12 @@ def prediction_training_flops_per_token(architecture: Countable[Any], tokens_per
     return architecture.mtp_layers * (training_flops_per_token(block, tokens_per_sequence) + projection)
 
 
+def trained_flops_per_token(architecture: Countable[Any], tokens_per_sequence: int) -> Any:
+    """FLOPs of training on one token, those of prediction blocks included, which are trained beside the model."""
+    model = training_flops_per_token(architecture, tokens_per_sequence)
+    return model + prediction_training_flops_per_token(architecture, tokens_per_sequence)
+
+
 def training_flops(
     architecture: Countable[F], train_tokens: float | F, tokens_per_sequence: int = DEFAULT_TOKENS_PER_SEQUENCE
 ) -> F:

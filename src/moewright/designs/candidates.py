@@ -75,9 +75,8 @@ class Candidates:
         mixture: IntColumn = (self.num_experts * 2**20 + self.top_k) * 2**20 + self.shared_experts
         if len(self.plans) == 1:
             return mixture
-        number: IntColumn = np.unique(mixture, return_inverse=True)[
-            1
-        ]  # a mixture's own leaves no room for a plan in 64 bits
+        # A mixture's own number leaves no room for a plan in 64 bits.
+        number: IntColumn = np.unique(mixture, return_inverse=True)[1]
         return number * len(self.plans) + self.layer_plan
 
     def plan_of(self, row: int) -> LayerPlan:

@@ -192,22 +192,24 @@ def bytes_per_param(budgets: Budgets) -> float:
     return stored.bits / 8 if stored.quantized != "nothing" else float(stored.rest_bytes)
 
 
-def trained_flops_per_token(architecture: Countable[Any], tokens_per_sequence: int) -> Any:
-    """FLOPs of training on one token, prediction blocks included, which are trained beside the model."""
-    ahead = counts.prediction_training_flops_per_token(architecture, tokens_per_sequence)
-    return counts.training_flops_per_token(architecture, tokens_per_sequence) + ahead
-
-
 def hours_per_token(architecture: Countable[Any], budgets: Budgets, hardware: "Hardware") -> tuple[Any, Any]:
     """(low, high) device-hours of training on one token, by the range of utilisation."""
     from moewright.hardware import training_device_hours
 
     length = budgets.tokens_per_sequence
     hours = training_device_hours(architecture, 1.0, hardware, tokens_per_sequence=length)
+    return _with_blocks(hours, architecture, length)
+
+
+def _with_blocks(hours: tuple[Any, Any], architecture: Countable[Any], tokens_per_sequence: int) -> tuple[Any, Any]:
+    """Both ends of the device-hours of a model, with what its prediction blocks take more."""
     if not architecture.mtp_layers:
         return hours
-    more = trained_flops_per_token(architecture, length) / counts.training_flops_per_token(architecture, length)
-    return hours[0] * more, hours[1] * more
+    whole, model = (
+        count(architecture, tokens_per_sequence)
+        for count in (counts.trained_flops_per_token, counts.training_flops_per_token)
+    )
+    return hours[0] * (whole / model), hours[1] * (whole / model)
 
 
 def costs_of_candidates(
@@ -292,9 +294,8 @@ def finalist_costs(
     except UserError as refusal:
         return replace(costs, train_refusal=str(refusal))
     assert planned.cost is not None
-    length = budgets.tokens_per_sequence
-    more = trained_flops_per_token(architecture, length) / counts.training_flops_per_token(architecture, length)
-    hours = planned.cost.device_hours[0] * more, planned.cost.device_hours[1] * more  # `plan` leaves blocks out
+    # `plan` leaves blocks out.
+    hours = _with_blocks(planned.cost.device_hours, architecture, budgets.tokens_per_sequence)
     layout = ",".join(f"{name}={getattr(planned, name)}" for name in LAYOUT_SHOWN)
     return _trained(replace(costs, train_device_hours=hours, train_layout=layout), on)
 

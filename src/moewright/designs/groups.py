@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from moewright.architecture import counts
 from moewright.architecture.columns import ArchitectureColumns
 from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, IntColumn, columns
-from moewright.designs.costs import trained_flops_per_token
 from moewright.designs.rules import LINE_COUNTS
 from moewright.designs.space import Space
 from moewright.errors import UserError
@@ -106,7 +106,7 @@ class Groups:
             tokens = self.tokens_per_sequence
 
             def training_flops(architecture: ArchitectureColumns) -> IntColumn:
-                flops: IntColumn = trained_flops_per_token(architecture, tokens)
+                flops: IntColumn = counts.trained_flops_per_token(architecture, tokens)
                 return flops
 
             counted["training_flops"] = training_flops

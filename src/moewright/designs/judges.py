@@ -15,7 +15,7 @@ from moewright.architecture import Architecture, counts, variables
 from moewright.architecture.spec import Countable
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, by_plan, columns
-from moewright.designs.costs import hours_per_token, trained_flops_per_token, trained_on
+from moewright.designs.costs import hours_per_token, trained_on
 from moewright.designs.intervals import IntervalColumn, interval, lower, upper
 from moewright.designs.space import Space
 from moewright.errors import UserError
@@ -112,7 +112,7 @@ def training_tokens(architecture: Countable[Any], budgets: Budgets) -> Any:
     if budgets.train_tokens is not None:
         return budgets.train_tokens
     if budgets.train_flops is not None:
-        per_token = trained_flops_per_token(architecture, budgets.tokens_per_sequence)
+        per_token = counts.trained_flops_per_token(architecture, budgets.tokens_per_sequence)
         return budgets.train_flops / np.asanyarray(per_token, dtype=np.float64)
     assert budgets.train_device_hours is not None
     hours = hours_per_token(architecture, budgets, trained_on(budgets)[0])[1]

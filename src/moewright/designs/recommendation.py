@@ -14,7 +14,7 @@ from moewright.designs.baseline import Baseline, budgets_like, load_mixture, put
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import Candidates, build_design, by_plan, columns, distinct, family_of, join
-from moewright.designs.costs import costed_on, finalist_costs, trained_flops_per_token
+from moewright.designs.costs import costed_on, finalist_costs
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges, domain, published_that_judge, training_tokens
 from moewright.designs.limits import infeasible, memory_bytes
@@ -182,7 +182,7 @@ def _designs(
         same = all(one[name] == column[row] for name, column in taken.items())
         assert same, "the columns and the built architecture describe unlike models"
         tokens = float(training_tokens(architecture, problem.budgets))
-        per_token = trained_flops_per_token(architecture, problem.budgets.tokens_per_sequence)
+        per_token = counts.trained_flops_per_token(architecture, problem.budgets.tokens_per_sequence)
         regret = {w.name: float(regrets[n, row]) for n, w in enumerate(problem.judges)}
         found.append(
             Design(

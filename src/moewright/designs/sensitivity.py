@@ -14,7 +14,6 @@ from moewright.architecture import counts
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
 from moewright.designs.budgets import TRAINING, Budgets
 from moewright.designs.candidates import Candidates, columns, join
-from moewright.designs.costs import trained_flops_per_token
 from moewright.designs.design_record import ModeRecord, SizedRecord
 from moewright.designs.judges import sees, training_tokens
 from moewright.designs.preference import Preference, choose_design
@@ -58,7 +57,7 @@ def constraint_modes(
     """The answer as asked, and the one with the other of tokens and FLOPs held at what the first design takes."""
     architecture = columns(first, problem.space.vocab_size)
     tokens = np.asarray(training_tokens(architecture, problem.budgets)).item()
-    per_token = trained_flops_per_token(architecture, problem.budgets.tokens_per_sequence)
+    per_token = counts.trained_flops_per_token(architecture, problem.budgets.tokens_per_sequence)
     flops = tokens * np.asarray(per_token).item()
     asked: Held = "tokens" if problem.budgets.train_tokens is not None else "FLOPs"
     other = _other(problem.budgets, tokens, flops)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 
 import torch
 
-from moewright.architecture.counts import prediction_training_flops_per_token, training_flops_per_token
+from moewright.architecture.counts import trained_flops_per_token
 from moewright.errors import OtherProcessError, RunStopped
 from moewright.experiment import run_folder
 from moewright.experiment.metrics import (
@@ -61,7 +61,7 @@ class TrainingLoop:
         self.resumed = resumed
         self.recipe, self.members = session.recipe, session.members
         sizes = self.recipe.architecture, self.recipe.sequence_length
-        self.flops_per_token = training_flops_per_token(*sizes) + prediction_training_flops_per_token(*sizes)
+        self.flops_per_token = trained_flops_per_token(*sizes)
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.peak = self.members.size * matmul_peak(self.members.device, dtype)
         self.routing_watch = CollapseWatch(self.recipe.architecture, self.recipe.batch_tokens)
