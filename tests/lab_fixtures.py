@@ -1,6 +1,7 @@
 """What tiny runs need: their tokens, one thread so that bits repeat, and no measurement of the machine."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,21 @@ def data(tmp_path: Path) -> dict[str, Any]:
     return write_tokens(tmp_path)
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs in this process do not measure its matrix products, which takes a second."""
-    monkeypatch.setattr(loop, "matmul_peak", lambda *_: 1e9)
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Runs in this process compute on one thread and do not measure its matrix products, which takes a second."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "matmul_peak", lambda *_: 1e9)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    """`quickly`, for a test."""
+    with quickly():
+        yield

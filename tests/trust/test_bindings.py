@@ -27,11 +27,11 @@ from moewright.experiment.recipe import Recipe  # noqa: E402
 from moewright.experiment.run_folder import checkpoints  # noqa: E402
 from moewright.experiment.sweep_folder import CellRecord, read_cells  # noqa: E402
 from moewright.exporters.exported import export_to  # noqa: E402
-from moewright.lab import loop  # noqa: E402
 from moewright.lab.hf_weights import export_run  # noqa: E402
 from moewright.lab.session import Session  # noqa: E402
 from moewright.lab.training import train  # noqa: E402
 from tests.lab import tiny  # noqa: E402
+from tests.lab_fixtures import quickly  # noqa: E402
 from tests.sealing import reseal  # noqa: E402
 
 STEPS, VOCAB = 6, 300
@@ -63,8 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stories = [" ".join(f"word{draw.randrange(99)}" for _ in range(50)) for _ in range(60)]
     (place / "text.txt").write_text("<|endoftext|>".join(stories))
     prepare([place / "text.txt"], place / "data", vocab_size=VOCAB, validation_share=0.1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "matmul_peak", lambda *_: 1e9)
+    with quickly():
         for seed in (0, 1):
             train(recipe(place / "data", seed), place / f"done-{seed}", show=False)
             with pytest.MonkeyPatch.context() as inner:
@@ -121,8 +120,7 @@ def carried_out(verb: str, case: Case) -> str:
 def sound(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
     """What each verb gives of what was not touched."""
     found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "matmul_peak", lambda *_: 1e9)
+    with quickly():
         for kind in ("half", "done"):
             place = tmp_path_factory.mktemp("sound")
             copies = (shutil.copytree(made / name, place / name) for name in (f"{kind}-0", f"{kind}-1", "data"))
