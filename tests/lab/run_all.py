@@ -55,6 +55,9 @@ def main() -> None:
             except SystemExit as ended:
                 with open(runs.parent / f"exits-{members.rank}", "a") as exits:
                     exits.write(f"{ended.code or 0}\n")
+        for _ in range(300):  # without the wait, a fifth of them are still held
+            members.any(False)
+            assert members.sent()
 
 
 if __name__ == "__main__":

@@ -4,9 +4,12 @@ FSDP2 is imported when it is used: that takes a quarter of the time of torch its
 """
 
 import os
+import time
+import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -23,6 +26,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    _sums: deque[weakref.ref[Tensor]] = field(default_factory=lambda: deque(maxlen=16), compare=False, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -32,8 +36,23 @@ class World:
     def sum_(self, tensor: Tensor) -> Tensor:
         """The sum over processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            ours = tensor.detach()  # an object that only we and the thread that sends it hold
+            dist.all_reduce(ours)
+            self._sums.append(weakref.ref(ours))
         return tensor
+
+    def sent(self, patience_s: float = 10.0) -> bool:
+        """Wait until the threads that send have let the last sums go, at most so many seconds; whether they have.
+
+        A sum is there before gloo's thread lets its tensor go, for which it needs Python. Where the interpreter ends in
+        between, the thread kills the process ("terminate called without an active exception"), its work done and well.
+        """
+        end = time.monotonic() + patience_s
+        while any(tensor() is not None for tensor in self._sums):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.001)
+        return True
 
     def any(self, flag: bool) -> bool:
         """Whether it is true of any process: they must agree before one of them stops."""
@@ -75,9 +94,11 @@ def world() -> Iterator[World]:
         yield World(0, 1, device)
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    members = World(rank, size, device)
     try:
-        yield World(rank, size, device)
+        yield members
     finally:
+        members.sent()
         dist.destroy_process_group()
 
 
@@ -103,7 +124,7 @@ def sum_gradients(model: nn.Module, members: World) -> None:
         return
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     flat = torch.cat([gradient.view(-1) for gradient in gradients])
-    dist.all_reduce(flat)
+    members.sum_(flat)
     start = 0
     for gradient in gradients:
         gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
