@@ -15,6 +15,7 @@ from moewright.hf.config import read_config
 from moewright.hf.families import FILES, MODULES, WRAPPERS
 from tests.hf import oracle
 from tests.hf.samplers import NEEDED_FIELDS, SAMPLERS
+from tests.hf.test_vendors_mixtures import STATED
 
 RANDOM_CONFIGS = 40
 NOT_BUILT = {"kimi_k25", "deepseek_vl_v2", "qwen3_omni_moe_thinker"}
@@ -27,6 +28,7 @@ def test_every_family_has_a_sampler() -> None:
     others |= {"minimax_m3", "hy_v4_vl_text"}
     # not in transformers: tests/hf/test_vendors_families.py
     others |= {"mimo", "nemotron-nas", "bailing_moe", "bailing_moe_v2", "deepseek", "grok1"}
+    others |= {read_config(config).family.model_type for config, *_ in STATED.values()} | {"bailing_moe_v2_5"}
     assert set(MODULES) - set(SAMPLERS) == others
 
 

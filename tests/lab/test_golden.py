@@ -238,6 +238,7 @@ LEFT_OUT = {
             "MoE.expert_output_norm: True",
             "MoE.image_group: ExpertGroup",
             "Attention.dynamic_mask: value",
+            "Attention.q_rank: value",
             "Router.kind: 'product_keys'",
             "Attention.value_head_dim: value",
             "Attention.value_norm: True",

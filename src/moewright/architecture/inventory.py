@@ -133,12 +133,18 @@ def own_weights(weights: Sequence[OwnWeight]) -> list[Weight[Any]]:
             own.outputs,
             own.inputs,
             own.copies,
-            own.copies if own.times and own.use != "lookup" else 0,
+            _used_copies(own),
             own.use,
             own.times,
         )
         for own in weights
     ]
+
+
+def _used_copies(own: OwnWeight) -> int:
+    if not own.times or own.use == "lookup":
+        return 0
+    return own.copies if own.active is None else own.active
 
 
 _NORMS: dict[NormPlaces, Callable[[int], int]] = {
@@ -235,7 +241,13 @@ def _nothing(part: NoMixer | NoFeedForward, d: int) -> list[Weight[int]]:
 def _attention(mixer: AnyAttention[N], d: N) -> list[Weight[N]]:
     queries, keys = mixer.num_heads * mixer.head_dim, mixer.num_kv_heads * mixer.head_dim
     values, own = mixer.num_kv_heads * mixer.value_channels, mixer.key_values != "earlier_layer"
-    weights: list[Weight[N]] = [Weight("q_proj", "attention", queries, d)]
+    weights: list[Weight[N]] = []
+    if mixer.q_rank is None:
+        weights.append(Weight("q_proj", "attention", queries, d))
+    else:
+        weights.append(Weight("q_a_proj", "attention", mixer.q_rank, d))
+        weights.append(vector("q_a_norm", "attention", mixer.q_rank))
+        weights.append(Weight("q_b_proj", "attention", queries, mixer.q_rank))
     if own:
         weights.append(Weight("k_proj", "attention", keys, d))
     if mixer.key_values == "own":

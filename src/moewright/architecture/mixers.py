@@ -59,6 +59,9 @@ class AnyAttention(AnyMixer[N_co], Generic[N_co]):
     num_heads: N_co
     num_kv_heads: N_co
     head_dim: N_co
+    q_rank: N_co | None = None
+    """Queries go through so many channels, which are normed, before they are those of the heads (Step 3, multi-matrix
+    factorisation attention, arXiv 2412.19255)."""
     value_head_dim: N_co | None = None
     """Channels of each head's values where they are not head_dim (MiMo-V2)."""
     key_values: Literal["own", "keys", "earlier_layer"] = "own"
@@ -93,12 +96,15 @@ class AnyAttention(AnyMixer[N_co], Generic[N_co]):
 class Attention(AnyAttention[Size]):
     """Softmax attention with grouped keys and values, of one model."""
 
+    q_rank: Size | None = None
     value_head_dim: Size | None = None
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Attention":
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_kv_heads ({self.num_kv_heads}) must divide num_heads ({self.num_heads})")
+        if self.q_rank is not None and self.qkv_bias:
+            raise ValueError("q_rank and qkv_bias exclude each other")
         if self.key_values == "keys" and self.value_channels != self.head_dim:
             raise ValueError("key_values: keys needs values as wide as keys")
         if self.indexer is not None and self.window is not None:

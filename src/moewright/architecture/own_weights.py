@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from moewright.records import Count, Record, Size
 
@@ -18,12 +18,22 @@ class OwnWeight(Record):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,60}$")]
-    component: Literal["embedding", "attention", "linear_mixer", "router", "dense_ffn", "norm", "other"]
+    component: Literal[
+        "embedding", "attention", "linear_mixer", "router", "routed_experts", "dense_ffn", "norm", "other"
+    ]
     outputs: Rows
     inputs: Size = 1
     copies: Size = 1
+    active: Count | None = None
+    """Copies that a token uses; None: all of them."""
     times: Count = 1
     """How often a token multiplies with each copy: once for each head that shares it, or for each further pass. 0: no
     token does, and none of it counts as active."""
     use: Literal["matmul", "convolution", "elementwise", "lookup"] = "elementwise"
     """lookup: a table of which a token reads some rows; none of it counts as active."""
+
+    @model_validator(mode="after")
+    def _has_the_active(self) -> "OwnWeight":
+        if self.active is not None and self.active > self.copies:
+            raise ValueError(f"active ({self.active}) must not exceed copies ({self.copies})")
+        return self

@@ -67,7 +67,7 @@ def _unsupported(layer: Layer) -> Iterator[str]:
             yield "mixer.output_gate_bias = per_head"
         if mixer.value_norm:
             yield "mixer.value_norm = true"
-        for field in ("indexer", "dynamic_mask"):
+        for field in ("indexer", "dynamic_mask", "q_rank"):
             if getattr(mixer, field) is not None:
                 yield f"mixer.{field}"
     if mixer.sinks:

@@ -177,7 +177,9 @@ def kept_tensors(
     yield kept(number * total((weight.outputs for weight in weights if weight.name == "latent_norm"), 0.0 * d), "moe")
     normed = any(weight.name == "qk_norm" for weight in weights)
     if normed or (keeping.keeps_rotated and isinstance(layer.mixer, AnyAttention)):
-        yield kept(number * total((w.outputs for w in weights if w.name in ("q_proj", "k_proj")), 0.0 * d))
+        through_rank = isinstance(layer.mixer, AnyAttention) and layer.mixer.q_rank is not None
+        turned = ("q_b_proj" if through_rank else "q_proj", "k_proj")
+        yield kept(number * total((w.outputs for w in weights if w.name in turned), 0.0 * d))
     if keeping.keeps_rotated and isinstance(layer.mixer, AnyLatentAttention):  # the rotary key, once for every head
         yield kept(number * layer.mixer.num_heads * layer.mixer.qk_rope_head_dim, "mla_up_proj")
     feed_forward = layer.feed_forward

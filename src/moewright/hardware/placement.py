@@ -119,7 +119,7 @@ def weight_share(weight: Weight[F], mixer: AnyMixer[F], tensor: Any) -> Any:
     """
     if isinstance(mixer, AnyAttention) and weight.name in ("k_proj", "v_proj"):
         return head_share(mixer.num_kv_heads, tensor)
-    if isinstance(mixer, AnyLatentAttention | CompressedAttention) and (
+    if isinstance(mixer, AnyAttention | AnyLatentAttention | CompressedAttention) and (
         weight.name in _WITHOUT_HEADS or weight.name.startswith(_WITHOUT_HEADS_BEGIN)
     ):
         return 1

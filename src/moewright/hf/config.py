@@ -16,6 +16,7 @@ from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.foreign_text import visible
+from moewright.hf.by_layer import BLOCKS, has_lists, read_by_layer, stated_by_layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.families import BY_CLASS, EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
 from moewright.hf.mistral_params import FILE as PARAMS
@@ -84,19 +85,44 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
     classes = values.get("architectures")
     if model_type not in MODULES and isinstance(classes, list) and classes and isinstance(classes[0], str):
         model_type = BY_CLASS.get(classes[0], model_type)
+    if model_type == "bailing_hybrid":
+        from moewright.hf.families.bailing_linear import is_lightning  # only for what two families call themselves
+
+        model_type = "bailing_moe_v2_5" if is_lightning(values) else model_type
     family = get_family(model_type)
-    config = Config(
-        values,
-        family=family.model_type,
-        defaults=family.defaults,
-        aliases=family.aliases,
-        neutral=family.neutral,
-    )
-    try:
-        architecture = family.read(config)
-    except ValidationError as error:
-        raise UserError(first_complaint(error, error.title)) from None
-    return HFImport(architecture, family, (*notes, *config.finish()), values)
+    warned: dict[str, None] = dict.fromkeys(notes)
+    architecture = _read_layers(values, family, warned)
+    return HFImport(architecture, family, tuple(warned), values)
+
+
+def _read_layers(values: dict[str, Any], family: Family, warned: dict[str, None]) -> Architecture:
+    """By the family's reader, or layer by layer where the config states sizes so and the reader knows no such keys."""
+
+    def read(values: dict[str, Any]) -> Architecture:
+        config = Config(
+            values,
+            family=family.model_type,
+            defaults=family.defaults,
+            aliases=family.aliases,
+            neutral=family.neutral,
+        )
+        try:
+            architecture = family.read(config)
+        except ValidationError as error:
+            raise UserError(first_complaint(error, error.title)) from None
+        warned.update(dict.fromkeys(config.finish()))
+        return architecture
+
+    if family.reads_blocks:
+        return read(values)
+    if values.get(BLOCKS) is None:
+        try:
+            return read(values)  # some families' own readers take lists
+        except UserError:
+            if not has_lists(values):
+                raise
+    layers = stated_by_layer(values, family)
+    return read(values) if layers is None else read_by_layer(layers, read)
 
 
 def from_config(source: str | Path | dict[str, Any]) -> Architecture:

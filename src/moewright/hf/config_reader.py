@@ -75,6 +75,8 @@ class Family:
     """Known keys that change neither counts nor routing as the spec states it."""
     active_counts_embedding: bool = True
     """Whether this family's publishers count the input embedding among the active parameters that they print."""
+    reads_blocks: bool = False
+    """Whether `read` takes `block_configs` itself."""
     write: Callable[[Architecture], dict[str, Any]] | None = None
     """The config of an architecture that this family may express. It need not check that the family can: the caller
     reads the result back and compares. None: moewright does not export to this family."""

@@ -150,6 +150,13 @@ _NAMINGS: dict[str, Naming] = {
         _GATED_QUERIES,
         renamed={"g_proj": ("q_proj",), **{f"indexer.{side}_proj": ("indexer.index_qk_proj",) for side in "qk"}},
     ),
+    "step3_text": Naming(
+        mixture="moe",
+        experts="",
+        shared="share_expert",
+        shared_in_layer=True,
+        renamed={"q_a_proj": ("q_proj",), "q_b_proj": ("wq",)},
+    ),
     "nemotron_h": Naming(
         attention="mixer",
         feed_forward="mixer",

@@ -296,6 +296,8 @@ def _attention(mixer: Attention) -> str:
         text = f"GQA {mixer.num_heads}:{mixer.num_kv_heads}x{mixer.head_dim}"
     if mixer.value_channels != mixer.head_dim:
         text += f"/{mixer.value_channels}"
+    if mixer.q_rank is not None:
+        text += f", queries through {mixer.q_rank}"
     if mixer.key_values != "own":
         text += ", values = keys" if mixer.key_values == "keys" else ", earlier keys"
     if mixer.indexer:

@@ -275,6 +275,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "rope_frequencies": {"rope_frequencies": 4},
     "feed_forward.router.kind": {"feed_forward": {**EXPERTS, "router": {"kind": "hash"}}},
     "mixer.dynamic_mask": {"mixer": {**ATTENTION, "dynamic_mask": 8}},
+    "mixer.q_rank": {"mixer": {**ATTENTION, "q_rank": 4}},
     "feed_forward.image_group": {
         "feed_forward": {**EXPERTS, "image_group": {"count": 4, "expert_size": 4, "top_k": 2}}
     },

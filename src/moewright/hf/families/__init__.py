@@ -48,7 +48,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "granite": ("granitemoe", "granitemoeshared", "granitemoehybrid", "granitemoe_swa", "bamba"),
     "jetmoe": ("jetmoe",),
     "jamba": ("jamba",),
-    "longcat": ("longcat_flash",),
+    "longcat": ("longcat_flash", "longcat_flash_ngram"),
     "kimi_linear": ("bailing_hybrid", "kimi_linear"),
     "afmoe": ("afmoe",),
     "exaone": ("exaone_moe",),
@@ -60,6 +60,14 @@ FILES: dict[str, tuple[str, ...]] = {
     "kolibri": ("kolibri1",),
     "decilm": ("nemotron-nas",),
     "step": ("step3p5",),
+    "step3": ("step3_text",),
+    "arctic": ("arctic",),
+    "skywork": ("skywork",),
+    "pangu": ("pangu_pro_moe", "pangu_ultra_moe"),
+    "bailing_linear": ("bailing_moe_linear", "bailing_moe_v2_5"),
+    "yuan": ("yuan",),
+    "llama_moe": ("llama_moe",),
+    "plain_mixtures": ("xverse", "minicpm", "smallthinker", "Klear", "grove_moe"),
     "lfm2": ("lfm2_moe",),
     "dbrx": ("dbrx",),
     "inkling": ("inkling_text", "inkling2_text", "inkling2_loop_text"),
@@ -95,11 +103,21 @@ OTHER_NAMES: dict[str, str] = {
     "deepseek_ref": "deepseek_v4",
     "minimax_text_01": "minimax",
     "minimax_m1": "minimax",
+    "nemotron_h_puzzle": "nemotron_h",
+    "gpt_oss_puzzle": "gpt_oss",
     "grok-1": "grok1",
 }
 """Names that publishers' own files give to a family."""
 
-BY_CLASS: dict[str, str] = {"Grok1ForCausalLM": "grok1"}
+BY_CLASS: dict[str, str] = {
+    "Grok1ForCausalLM": "grok1",
+    "SkyworkMoeForCausalLM": "skywork",
+    "KlearMoeForCausalLM": "Klear",
+    "GroveMoeForCausalLM": "grove_moe",
+    "PanguProMoEForCausalLM": "pangu_pro_moe",
+    "BailingMoeLinearV2ForCausalLM": "bailing_moe_linear",
+    "BailingMoeV2_5ForCausalLM": "bailing_moe_v2_5",
+}
 """Classes that say what a file's model_type does not: Grok 2's says `git`, another family's name in transformers."""
 
 WRAPPERS: dict[str, str] = {
@@ -113,6 +131,7 @@ WRAPPERS: dict[str, str] = {
     "kimi_k25": "kimi_k2",
     "glm4v_moe": "glm4v_moe_text",
     "step3p7": "step3p5",
+    "step3_vl": "step3_text",
     "minimax_m3_vl": "minimax_m3_vl_text",
     "gemma3": "gemma3_text",
     "gemma4": "gemma4_text",

@@ -77,6 +77,7 @@ FAMILIES = {
         model_type="nemotron-nas",
         class_name="DeciLMForCausalLM",
         read=_read,
+        reads_blocks=True,
         defaults={**COMMON_DEFAULTS, "mlp_bias": False},
         neutral=("intermediate_size", "num_key_value_heads", "max_window_layers"),
     )

@@ -6,7 +6,7 @@ Sources: modeling_bailing_moe.py and modeling_bailing_moe_v2.py of inclusionAI, 
 
 from typing import Any
 
-from moewright.architecture.feed_forwards import Dense, Router, SharedExpert
+from moewright.architecture.feed_forwards import Dense, MoE, Router, SharedExpert
 from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
@@ -27,6 +27,28 @@ from moewright.hf.parts import (
 )
 
 
+def bailing_experts(c: Config) -> MoE:
+    """The experts of Ling 1 to 2.5: a router of either kind, shared experts that may have a width of their own."""
+    by_sigmoid = c.choice("score_function", "softmax", "sigmoid") == "sigmoid"
+    router = Router(normalize=c.flag("norm_topk_prob"))
+    if by_sigmoid:
+        router = sigmoid_router(c, expert_groups(c, count="num_experts"))
+        if not c.flag("moe_router_enable_expert_bias"):
+            router = router.model_copy(update={"selection_bias": None})
+    wide = "moe_shared_expert_intermediate_size"
+    number = c.count("num_shared_experts")
+    return experts(
+        c,
+        count="num_experts",
+        top_k="num_experts_per_tok",
+        size="moe_intermediate_size",
+        router=router,
+        shared=SharedExpert(count=number, expert_size=c.size(wide if c.has(wide) else "moe_intermediate_size"))
+        if number
+        else None,
+    )
+
+
 def _read_bailing(c: Config) -> Architecture:
     n, bias = c.num_layers(), c.flag("use_bias")
     c.fixed("use_rmsnorm", True)
@@ -38,24 +60,7 @@ def _read_bailing(c: Config) -> Architecture:
         qk_norm="per_head" if c.flag("use_qk_norm") else None,
         rope=c.rope(),
     )
-    by_sigmoid = c.choice("score_function", "softmax", "sigmoid") == "sigmoid"
-    router = Router(normalize=c.flag("norm_topk_prob"))
-    if by_sigmoid:
-        router = sigmoid_router(c, expert_groups(c, count="num_experts"))
-        if not c.flag("moe_router_enable_expert_bias"):
-            router = router.model_copy(update={"selection_bias": None})
-    wide = "moe_shared_expert_intermediate_size"
-    number = c.count("num_shared_experts")
-    moe = experts(
-        c,
-        count="num_experts",
-        top_k="num_experts_per_tok",
-        size="moe_intermediate_size",
-        router=router,
-        shared=SharedExpert(count=number, expert_size=c.size(wide if c.has(wide) else "moe_intermediate_size"))
-        if number
-        else None,
-    )
+    moe = bailing_experts(c)
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, dense_first_layers(c, n), moe))
     return build(c, layers, **prediction(c, "num_nextn_predict_layers", Layer(mixer=mixer, feed_forward=moe)))
 
@@ -94,7 +99,7 @@ def _read_grok(c: Config) -> Architecture:
     return build(c, stack(c, [mixer] * n, [moe] * n, norms="sandwich"))
 
 
-_BAILING_DEFAULTS: dict[str, Any] = {
+BAILING_DEFAULTS: dict[str, Any] = {
     **COMMON_DEFAULTS,
     **without(DEEPSEEK_ROUTING, "n_shared_experts"),
     "use_bias": False,
@@ -104,7 +109,7 @@ _BAILING_DEFAULTS: dict[str, Any] = {
     "score_function": "softmax",
     "moe_router_enable_expert_bias": False,
 }
-_BAILING_NEUTRAL = (
+BAILING_NEUTRAL = (
     "embedding_dropout",
     "output_dropout",
     "router_dtype",
@@ -126,9 +131,9 @@ def _bailing(model_type: str, class_name: str, **defaults: Any) -> Family:
         model_type=model_type,
         class_name=class_name,
         read=_read_bailing,
-        defaults=_BAILING_DEFAULTS | defaults,
+        defaults=BAILING_DEFAULTS | defaults,
         aliases={"num_local_experts": "num_experts", "n_shared_experts": "num_shared_experts"},
-        neutral=_BAILING_NEUTRAL,
+        neutral=BAILING_NEUTRAL,
     )
 
 
