@@ -316,10 +316,13 @@ def test_blocks_of_puzzletron() -> None:
     }
     llama |= {"num_attention_heads": 4, "num_key_value_heads": 4, "hidden_size": 32, "attention_bias": False}
     wide = {"attention": {"num_key_value_heads": 2}, "ffn": {"intermediate_size": 48}}
-    blocks = [wide, {"attention": {"no_op": True}, "ffn": {"no_op": True}}, {"attention": {"no_op": True}}, {}]
-    blocks[2]["ffn"] = {"intermediate_size": 48}
-    blocks[3]["attention"] = {"n_heads_in_group": 2}
-    blocks[3]["ffn"] = {"no_op": True}
+    nothing, width = {"no_op": True}, {"intermediate_size": 48}
+    blocks = [
+        wide,
+        {"attention": nothing, "ffn": nothing},
+        {"attention": nothing, "ffn": width},
+        {"attention": {"n_heads_in_group": 2}, "ffn": nothing},
+    ]
     found = read_config(llama | {"block_configs": blocks}).architecture
     one = llama | {"num_hidden_layers": 1, "num_key_value_heads": 2, "intermediate_size": 48}
     one |= {"mlp_bias": False}

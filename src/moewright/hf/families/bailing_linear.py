@@ -14,6 +14,7 @@ from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.families.vendors import BAILING_DEFAULTS, BAILING_NEUTRAL, bailing_experts
 from moewright.hf.parts import (
+    QKNorm,
     attention,
     build,
     choose_feed_forwards,
@@ -34,7 +35,7 @@ def _read_latent(c: Config) -> Architecture:
 
 
 def _read_grouped(c: Config) -> Architecture:
-    normed = "per_head" if c.flag("use_qk_norm") else None
+    normed: QKNorm = "per_head" if c.flag("use_qk_norm") else None
     return _read(c, attention(c, qkv_bias=False, output_bias=False, qk_norm=normed, rope=c.rope()))
 
 
