@@ -12,10 +12,10 @@ from scipy import stats
 import moewright
 from moewright import laws
 from moewright.errors import UserError
-from moewright.laws.selection.belief import Belief, believe
+from moewright.laws.selection.belief import Belief, _ToldLaw, believe
 from moewright.laws.selection.greedy import Chooser, choose, fill_space
 from moewright.laws.selection.question import PURPOSES, Purpose, Question, upper_tail
-from moewright.laws.selection.run_choice import next_runs_of
+from moewright.laws.selection.run_choice import NextRunsRecord, next_runs_of
 from moewright.laws.variable import Array
 from moewright.outputs import RUN_TABLE_MARK
 from moewright.report.next_tables import next_verdict
@@ -179,6 +179,51 @@ def test_a_candidate_of_unknown_cost_is_named() -> None:
     table.loc[3, "train_flops"] = np.nan
     with pytest.raises(UserError, match="candidates: row 4 says nothing of its cost"):
         moewright.next_runs(candidates=table, spend=1e20, law="hoffmann2022")
+
+
+def test_a_run_that_is_there_twice_is_heard_once() -> None:
+    """Under another name too; a repeat whose loss is another is a run."""
+    runs, _ = simulated(grid().iloc[::3], np.random.default_rng(13), 0.003)
+    runs["run_id"] = [f"run{row}" for row in range(len(runs))]
+
+    def found(table: pd.DataFrame) -> NextRunsRecord:
+        return next_runs_of(table, grid(), target(), [laws.get("hoffmann2022")], spend=2e20).record
+
+    once, twice = found(runs), found(pd.concat([runs, runs.assign(run_id="copy")]))
+    assert twice.messages[0] == f"{len(runs)} runs are others again in all but their name, and heard once"
+    assert twice.model_copy(update={"messages": once.messages}) == once
+    assert found(pd.concat([runs, runs.assign(loss=runs["loss"] * 1.002)])).runs == 2 * len(runs)
+
+
+def test_a_law_that_overflows_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, _ = simulated(grid(), np.random.default_rng(14), 0.003)
+    points = target()[["total_params", "train_tokens"]]
+    names = ("hoffmann2022", "epoch2024")
+    both, rows = [laws.get(name) for name in names], [runs, runs]
+    alone = believe(both[:1], rows[:1], [points])
+    belief = _ToldLaw.belief
+
+    def overflowing(told: _ToldLaw) -> tuple[Array, Array]:
+        mean, covariance = belief(told)
+        return mean, covariance * (np.inf if told.law == "epoch2024" else 1.0)
+
+    monkeypatch.setattr(_ToldLaw, "belief", overflowing)
+    found = believe(both, rows, [points, points], skip=True)
+    assert found.weights == {"hoffmann2022": 1.0}
+    assert found.misfit.keys() == {"hoffmann2022"}
+    assert found.notes[-1] == "left out, as its losses overflow: epoch2024"
+    np.testing.assert_allclose(found.mean, alone.mean)
+    np.testing.assert_allclose(found.covariance, alone.covariance)
+    for which, skip in ((both, False), (both[1:], True)):
+        with pytest.raises(UserError, match="epoch2024 gives some of these models no finite loss"):
+            believe(which, rows[: len(which)], [points] * len(which), skip=skip)
+
+
+def test_a_budget_that_pays_for_nothing_is_no_batch() -> None:
+    found = next_runs_of(None, grid(), None, [laws.get("hoffmann2022")], spend=10.0)
+    assert found.rows == ()
+    assert "batch" not in next_verdict(found.record)
+    assert found.record.messages[-1].startswith("spend: 10 FLOPs do not pay for the cheapest candidate")
 
 
 def test_money_is_the_price_of_the_device_hours() -> None:

@@ -73,6 +73,18 @@ def test_a_copied_row_is_a_duplicate_and_a_repeat_is_not() -> None:
     assert findings[["row", "problem", "column"]].values.tolist() == [[121, "duplicate", "loss"]]
 
 
+def test_another_model_under_the_same_name_is_said() -> None:
+    table = clean_table()
+    other = table.iloc[[3]].assign(total_params=2 * table["total_params"].iloc[3], loss=2.9)
+    findings = diagnose(prepare(pd.concat([table, other, table.iloc[[4]].assign(loss=2.9)], ignore_index=True)))
+    details = findings.loc[findings["column"] == "run_id", "detail"].tolist()
+    size = table["total_params"].iloc[3]
+    assert details == [
+        f"the name of row 4, but another model: total_params {2 * size:,}, there {size:,}",
+        "the name of row 5",
+    ]
+
+
 def test_many_bad_rows_do_not_hide_each_other() -> None:
     table = clean_table(200)
     table.loc[:19, "loss"] *= 1.3

@@ -12,6 +12,8 @@ import pytest
 
 import moewright
 from moewright.errors import UserError
+from moewright.runs.readers.discovery import _united
+from moewright.runs.readers.run_log import RunLog
 from moewright.runs.readers.wire_format import masked_crc32c
 from tests.runs.public_data import FOLDER
 
@@ -111,6 +113,50 @@ def test_a_restart_replaces_what_it_repeats(tmp_path: Path) -> None:
     row = moewright.collect_runs(tmp_path, final_tokens=None).table.iloc[0]
     assert (row["steps"], row["restarts"], row["repeated_steps"]) == (40, 1, 10)
     assert row["train_loss"] == pytest.approx(sum(5 - place / 100 for place in range(40, 50)) / 10)
+
+
+@pytest.mark.parametrize("places", [("a.csv", "b.csv"), ("a.jsonl", "b.csv"), ("x/log.csv", "y/log.csv")])
+def test_two_runs_of_one_name_are_two(places: tuple[str, str], tmp_path: Path) -> None:
+    """In one folder or two, whatever the format; a file with the same losses in fewer digits is a copy."""
+
+    def write(place: str, above: float, digits: int) -> Path:
+        path = tmp_path / place
+        path.parent.mkdir(exist_ok=True)
+        rows = [{"run": "one", "step": step, "loss": round(4 - step / 90 + above, digits)} for step in range(1, 20)]
+        text = pd.DataFrame(rows)
+        if place.endswith("csv"):
+            text.to_csv(path, index=False)
+        else:
+            text.to_json(path, orient="records", lines=True)
+        return path
+
+    given = [write(places[0], 0.0, 9), write(places[1], 0.1, 9)]
+    found = moewright.collect_runs(given)
+    assert sorted(found.table["loss"] - found.table["loss"].min()) == pytest.approx([0, 0.1])
+    assert found.table["run_id"].is_unique
+    assert sorted(found.table["source"]) == sorted(path.as_posix() for path in given)
+    is_beside = given[0].parent == given[1].parent
+    assert any("other losses than the run of the same name" in each.detail for each in found.findings) == is_beside
+    write(places[1], 0.0, 4)
+    found = moewright.collect_runs(given)
+    assert len(found.table) == 2 - is_beside
+
+
+def test_a_restart_with_another_model_is_another_run(tmp_path: Path) -> None:
+    """In one file, and where a logger calls two sessions one run."""
+    lines: list[dict[str, object]] = []
+    for size in (256, 512, 512):
+        lines.append({"type": "config", "config": {"model": {"hidden_size": size, "num_layers": 4}, "max_steps": 9}})
+        lines += [{"step": step, "loss": 4 - step / size} for step in range(1, 10)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    found = moewright.collect_runs(tmp_path)
+    assert found.table.sort_values("hidden_size")["hidden_size"].tolist() == [256, 512]
+    assert found.table.sort_values("hidden_size")["restarts"].tolist() == [0, 1]
+    assert any("another model under the same name: hidden_size 512, not 256" in each.detail for each in found.findings)
+    logs = [RunLog("one", "mlflow", tmp_path / str(size), {"n_embd": size}, key="one") for size in (256, 512, 256)]
+    for log in logs:
+        log.add(1, [("loss", float(log.config["n_embd"]))])
+    assert [(log.config["n_embd"], log.sessions) for log in _united(logs)] == [(256, 2), (512, 1)]
 
 
 def test_curves_are_the_last_branch_of_both_losses(tmp_path: Path) -> None:

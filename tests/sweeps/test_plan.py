@@ -117,6 +117,8 @@ def test_impossible_cells_are_named_and_the_others_run(data: dict[str, Any]) -> 
         ({"seeds": []}, "seeds"),
         ({"seeds": [1, 1]}, "seeds has a value twice"),
         ({"tuning": {"multipliers": [1, 2]}}, "tuning.multipliers"),
+        ({"tuning": {"multipliers": [0.5, 1, 1e30]}}, "multipliers: 1e[+]30 times the recipe's own learning rate"),
+        ({"tuning": {"multipliers": [0.5, 1, 1.0001]}}, "multipliers: 1 and 1.0001 are less than 2% apart"),
         ({"tuning": {"per": ["hiden_size"]}}, "tuning.per: 'hiden_size'.*did you mean hidden_size"),
         ({"tuning": {"per": ["num_experts"], "cell": {"topk": 1}}}, "tuning.cell: no axis sets 'topk'"),
         ({"tuning": {"per": ["num_experts"], "cell": {"learning_rate": 9}}}, "no cell with num_experts 4 has"),

@@ -51,10 +51,10 @@ def next_verdict(record: NextRunsRecord) -> str:
         return f"Settled already: {record.settled}."
     if record.settled is not None:
         return f"{runs} are expected to settle it: {record.settled} (now {record.before:.4f})."
-    if record.first_batch:
+    if record.first_batch and number:
         return f"A first batch of {runs}, spread over the candidates: {now}, {record.after:.4f} after it."
     if not number:
-        return f"Nothing is worth running: {now}."
+        return f"No run is proposed: {now}."
     return (
         f"Not settled by {runs}: {now}, {record.after:.4f} after them; {record.limit:.4f} if every candidate were run, "
         f"{record.within:g} wanted."

@@ -5,7 +5,8 @@ Each finding names a row, the kind of problem, the column that shows it and why.
 - diverged: status says so, the loss is not finite, or it is worse than a uniform guess over the vocabulary.
 - failed: status says so.
 - unfinished: status says so, or less than its learning-rate schedule ran.
-- duplicate: a run_id given to another row before, or the very same settings, seed and loss as another row.
+- duplicate: a run_id given to another row before (with the first size that differs, if the model is another), or the
+  very same settings, seed and loss as another row.
 - unlike: a schedule, tokenizer or evaluation other than most rows have; losses then differ for that reason too.
 - outlier: far from its own repeats, or from a smooth robust surface through all rows.
 """
@@ -21,6 +22,8 @@ import pandas as pd
 Floats = npt.NDArray[np.float64]
 
 FINDINGS = ["row", "run_id", "problem", "column", "detail"]
+SIZES = ("total_params", "active_params", "num_layers", "hidden_size", "num_experts", "top_k", "expert_size")
+"""By which rows of one name are told to be of other models."""
 UNLIKE = ("schedule", "tokenizer", "evaluation")
 OUTLIER_SCALES = 6.0
 """Robust standard deviations beyond which a residual is called an outlier (normal noise: 1 row in 500 million)."""
@@ -97,11 +100,21 @@ def _unfinished(table: pd.DataFrame) -> Iterator[Found]:
 def _duplicates(table: pd.DataFrame) -> Iterator[Found]:
     if "run_id" in table:
         again = np.flatnonzero(table["run_id"].duplicated())
-        yield again, "duplicate", "run_id", ["the name of an earlier row"] * len(again)
+        yield again, "duplicate", "run_id", [_named_again(table, int(row)) for row in again]
     keys = [name for name in ("config_id", "seed", "loss") if name in table]
     if "config_id" in keys and "loss" in keys:
         same = table.duplicated(keys) & table["loss"].notna()
         yield _same(same, "duplicate", "loss", "settings, seed and loss of an earlier row")
+
+
+def _named_again(table: pd.DataFrame, row: int) -> str:
+    """Whether a row whose name another has is of the same model."""
+    first = int(np.flatnonzero((table["run_id"] == table["run_id"].iloc[row]).to_numpy())[0])
+    for name in (each for each in SIZES if each in table):
+        one, other = table[name].iloc[row], table[name].iloc[first]
+        if pd.notna(one) and pd.notna(other) and one != other:
+            return f"the name of row {first + 1}, but another model: {name} {one:,}, there {other:,}"
+    return f"the name of row {first + 1}"
 
 
 def _unlike(table: pd.DataFrame) -> Iterator[Found]:

@@ -44,6 +44,8 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     ending = path.suffix.lower()
     if path.is_dir():
         raise UserError(f"{path}: is a folder; `moewright runs` reads its runs, in Python collect_runs(folder).table")
+    if ending not in TABLE_ENDINGS and not path.exists():
+        raise UserError(f"{path}: no such file; a run table is read from {', '.join(TABLE_ENDINGS)}")
     if ending not in TABLE_ENDINGS:
         raise UserError(
             f"{path}: a run table is read from {', '.join(TABLE_ENDINGS)}, not {ending or 'a name without ending'}"

@@ -1,6 +1,7 @@
 """The description of a sweep, as people write it: a recipe, what varies, and how the runs are carried out."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -37,6 +38,12 @@ class TransferRule(Record):
     """Nats: a group is tested where its predicted rate is expected to lie further than this above its best loss."""
 
 
+FARTHEST_RATE = 1000.0
+"""Times the recipe's own rate, or one of so many: beyond that no search from there is meant."""
+LEAST_RATE_STEP = 1.02
+"""Between two rates that are tried: of three digits, which `round_rate` leaves, closer ones may be the same run."""
+
+
 class Tuning(Record):
     """A first stage that finds the learning rate of each group of cells; the other runs then use it.
 
@@ -64,6 +71,15 @@ class Tuning(Record):
     def _distinct(self) -> "Tuning":
         if len(set(self.multipliers)) != len(self.multipliers):
             raise ValueError("multipliers has a value twice")
+        for each in self.multipliers:
+            if not 1 / FARTHEST_RATE <= each <= FARTHEST_RATE:
+                raise ValueError(
+                    f"multipliers: {each:g} times the recipe's own learning rate; {1 / FARTHEST_RATE:g} to "
+                    f"{FARTHEST_RATE:g} are taken, for others change the recipe's rate"
+                )
+        for one, other in pairwise(sorted(self.multipliers)):
+            if other < LEAST_RATE_STEP * one:
+                raise ValueError(f"multipliers: {one:g} and {other:g} are less than {LEAST_RATE_STEP - 1:.0%} apart")
         return self
 
 

@@ -33,6 +33,8 @@ WITHIN: dict[Purpose, float] = {"forecast": 0.01, "design": 0.002, "compare": 0.
 MOST_CANDIDATES = 3000
 """Beliefs about so many take 72 MB, and a second for each law."""
 _ANY_MODEL = ("hoffmann2022",)
+_NAMES = ("run_id", "source")
+"""By which a run and its copy may differ."""
 SIZE_COLUMNS = ("active_params", "total_params")
 """Columns of a model's parameters, that which a run's cost is counted by first."""
 
@@ -294,6 +296,10 @@ def _told(runs: "pd.DataFrame | None") -> "tuple[pd.DataFrame | None, float, lis
     good = ended["loss"].notna() & ((ended["status"] == FINISHED) if "status" in ended else True)
     told, lost = ended[good], int((~good).sum())
     messages = []
+    copies = told.astype(str).duplicated([name for name in told if name not in _NAMES])
+    if copies.any():
+        messages.append(f"{int(copies.sum())} runs are others again in all but their name, and heard once")
+        told = told[~copies]
     if len(ended) < len(runs):
         messages.append(f"{len(runs) - len(ended)} unfinished runs are left out")
     if lost:

@@ -1,5 +1,6 @@
 """All runs of any logger below some paths: which reader knows what, and which sessions and copies are one run."""
 
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from moewright.runs.readers import (
     trainer_state,
     wandb_offline,
 )
+from moewright.runs.readers.metric_roles import is_loss, other_model
 from moewright.runs.readers.opening import read_head
 from moewright.runs.readers.run_log import RunLog
 
@@ -70,6 +72,8 @@ READERS: tuple[LogReader, ...] = (
 
 LOG_FORMATS = tuple(dict.fromkeys(reader.name for reader in READERS))
 _COPIES = ("jsonl", "table")
+_ALIKE, _MOSTLY = 1e-3, 0.5
+"""Copies may have been written with fewer digits: as a share of the value, and of the values that both have."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +159,11 @@ def _known(path: Path, readers: Iterable[LogReader]) -> Iterator[tuple[LogReader
 
 
 def _united(logs: list[RunLog]) -> list[RunLog]:
-    """Sessions of one run put together, settings given to the runs that they are of, copies left out."""
-    runs: dict[tuple[str, str, str], RunLog] = {}
+    """Sessions of one run put together, settings given to the runs that they are of, copies left out.
+
+    What has another model, or other losses at the same steps, is another run, whatever its name.
+    """
+    runs: dict[tuple[str, ...], RunLog] = {}
     settings: list[RunLog] = []
     for log in logs:
         if not log.points and log.format in _COPIES:
@@ -164,14 +171,19 @@ def _united(logs: list[RunLog]) -> list[RunLog]:
             continue
         key = (log.format, log.key, str(log.source) if not log.key else "")
         key = (*key[:2], f"{key[2]}\n{log.id}" if not log.key else "")
+        while key in runs and (words := other_model(log.config, runs[key].config)):
+            log.problems.append(f"another model under the same name: {words}; a run of its own")
+            key = (*key, words)
         if key in runs:
             runs[key].extend(log)
         else:
             runs[key] = log
     kept: list[RunLog] = []
     for log in sorted(runs.values(), key=_completeness):
-        same = [other for other in kept if other.id == log.id and _is_copy(other, log)]
-        if not same:
+        same = [other for other in kept if other.id == log.id and _may_be_copy(other, log)]
+        why = [_why_none(log, other) for other in same]
+        if not same or all(why):
+            log.problems += (f"{reason}; a run of its own" for reason in why)
             kept.append(log)
     for each in settings:
         owners = [log for log in kept if log.id == each.id and _beside(log.source, each.source)]
@@ -187,14 +199,40 @@ def _united(logs: list[RunLog]) -> list[RunLog]:
 
 def _completeness(log: RunLog) -> tuple[bool, int, str]:
     """Of copies the first is kept: one whose steps are the trainer's, with the most metrics."""
-    is_chart = any("calls of log()" in problem for problem in log.problems)
     order = (".jsonl", ".ndjson", ".parquet", ".csv")
     ending = next((place for place, each in enumerate(order) if each in log.source.name), len(order))
-    return is_chart, ending, str(log.source)
+    return _is_chart(log), ending, str(log.source)
 
 
-def _is_copy(one: RunLog, other: RunLog) -> bool:
+def _may_be_copy(one: RunLog, other: RunLog) -> bool:
     return one.format in _COPIES and other.format in _COPIES and one.source.parent == other.source.parent
+
+
+def _why_none(log: RunLog, other: RunLog) -> str:
+    """Why a run is no copy of the other of its name in its folder; empty where nothing speaks against it."""
+    if words := other_model(log.config, other.config):
+        return f"another model than that of the same name in {other.source.name}: {words}"
+    if _is_chart(log) or _is_chart(other):  # whose steps are others
+        return ""
+    shared = 0
+    alike = 0
+    for name, series in ((name, log.points[name]) for name in log.points if is_loss(name)):
+        theirs: dict[int, list[float]] = {}
+        for _, step, value in other.points.get(name, ()):
+            theirs.setdefault(step, []).append(value)
+        for _, step, value in series:
+            if step in theirs:
+                shared += 1
+                alike += any(
+                    math.isclose(value, each, rel_tol=_ALIKE) or value != value != each for each in theirs[step]
+                )
+    if alike >= _MOSTLY * shared:
+        return ""
+    return f"other losses than the run of the same name in {other.source.name}, at {shared - alike} of {shared} steps"
+
+
+def _is_chart(log: RunLog) -> bool:
+    return any("calls of log()" in problem for problem in log.problems)
 
 
 def _beside(one: Path, other: Path) -> bool:

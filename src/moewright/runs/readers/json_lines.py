@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from moewright.runs.readers.metric_roles import other_model
 from moewright.runs.readers.opening import log_lines, read_bytes
 from moewright.runs.readers.own_steps import add_record, step_name
 from moewright.runs.readers.run_log import RunEnding, RunLog, name_of, number, plain_setting, whole
@@ -45,6 +46,7 @@ def claims(path: Path, head: bytes) -> bool:
 def read(path: Path, top: Path) -> Iterator[RunLog]:
     """The runs of one file: one, or as many as its records name."""
     logs: dict[str, RunLog] = {}
+    ended: list[RunLog] = []
     default = name_of(path, top)
     current = default
     torn = 0
@@ -68,8 +70,13 @@ def read(path: Path, top: Path) -> Iterator[RunLog]:
         log = logs.get(current)
         if log is None:
             log = logs[current] = RunLog(current, FORMAT, path)
-        _take(log, record, kind)
-    for log in logs.values():
+        settings = _settings_in(record, kind)
+        if settings and (words := other_model(settings, log.config)):
+            ended.append(log)
+            log = logs[current] = RunLog(current, FORMAT, path)
+            log.problems.append(f"another model under the same name: {words}; a run of its own")
+        _take(log, record, kind, settings)
+    for log in (*ended, *logs.values()):
         if torn:
             log.problems.append(f"{torn} lines that are not JSON")
         yield log
@@ -98,15 +105,23 @@ def _records(path: Path) -> Iterator[dict[str, Any] | None]:
         yield value if isinstance(value, dict) and end == len(text) else None
 
 
-def _take(log: RunLog, record: dict[str, Any], kind: str) -> None:
-    settings = next((record[key] for key in _SETTINGS if isinstance(record.get(key), dict)), None)
-    if settings is not None:
-        log.config |= {name: plain_setting(value) for name, value in settings.items()}
-        if log.points:
-            log.sessions += 1
-            log.ending, log.ending_from = None, ""
-    elif kind in ("config", "hparams", "start", "args") and step_name(record) is None:
-        log.config |= {name: plain_setting(value) for name, value in record.items() if name not in _KINDS}
+def _settings_in(record: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What a record says that the run was set to; empty of most."""
+    settings = _own_settings(record)
+    if settings is None and kind in ("config", "hparams", "start", "args") and step_name(record) is None:
+        settings = {name: value for name, value in record.items() if name not in _KINDS}
+    return {name: plain_setting(value) for name, value in (settings or {}).items()}
+
+
+def _own_settings(record: dict[str, Any]) -> dict[str, Any] | None:
+    return next((record[key] for key in _SETTINGS if isinstance(record.get(key), dict)), None)
+
+
+def _take(log: RunLog, record: dict[str, Any], kind: str, settings: dict[str, Any]) -> None:
+    log.config |= settings
+    if settings and log.points and _own_settings(record) is not None:
+        log.sessions += 1
+        log.ending, log.ending_from = None, ""
     if kind in _END_KINDS:
         word = str(record.get("status", record.get("state", "ok"))).lower()
         log.ending, log.ending_from = _ENDS.get(word, "finished"), f"end record, status {word}"

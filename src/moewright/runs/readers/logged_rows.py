@@ -134,6 +134,9 @@ def _unique(logs: Sequence[RunLog], tops: Sequence[Path]) -> list[str]:
 
 
 def _relative(path: Path, tops: Sequence[Path]) -> str:
+    """Below the one place that was given; of several with that before it, since two may hold the same names."""
+    if len(tops) > 1:
+        return path.as_posix()
     for top in tops:
         if path.is_relative_to(top):
             return path.relative_to(top).as_posix() if path != top else path.name

@@ -120,6 +120,11 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "active_params": ("active_params", "active_parameters", "num_active_parameters", "n_active_params"),
 }
 """Our name: what others call it in their settings, the likeliest first."""
+_OF_THE_MODEL = (
+    *("hidden_size", "num_layers", "num_heads", "vocab_size", "num_experts", "top_k", "expert_size"),
+    *("total_params", "active_params"),
+)
+"""Those that no restart of a run can change."""
 
 _BATCH = ("global_batch_size", "total_batch_size", "train_batch_size", "batch_size", "effective_batch_size")
 _LENGTH = (
@@ -136,6 +141,18 @@ def setting(config: Mapping[str, Any], names: Iterable[str]) -> tuple[str, float
             if (key == name or key.endswith((f".{name}", f"/{name}"))) and _is_number(value):
                 return key, float(value)
     return None
+
+
+def other_model(config: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """In which sizes two runs' settings say that their models differ, in words; empty where they say no such thing.
+
+    >>> other_model({"model": {"n_embd": 512}}, {"n_embd": 256, "n_layer": 8})
+    'n_embd 512, not 256'
+    """
+    one, other = flat(config), flat(before)
+    pairs = [(setting(one, SETTINGS[name]), setting(other, SETTINGS[name])) for name in _OF_THE_MODEL]
+    differ = [(now, then) for now, then in pairs if now and then and abs(now[1] - then[1]) > 1e-3 * abs(then[1])]
+    return ", ".join(f"{now[0].rpartition('.')[2]} {now[1]:.6g}, not {then[1]:.6g}" for now, then in differ)
 
 
 def tokens_per_step(config: Mapping[str, Any]) -> tuple[float, str] | None:
