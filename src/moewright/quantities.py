@@ -101,6 +101,15 @@ def format_size(value: float) -> str:
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.3g}"
 
 
+def counted(number: float, noun: str) -> str:
+    """A number of things, in the noun's singular where it is one.
+
+    >>> counted(1, "run"), counted(1200, "run")
+    ('1 run', '1,200 runs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def format_duration(seconds: float) -> str:
     """45 s, 12 min, 3.4 h, 2.1 days."""
     if seconds < 90:

@@ -190,7 +190,7 @@ def test_a_run_that_is_there_twice_is_heard_once() -> None:
         return next_runs_of(table, grid(), target(), [laws.get("hoffmann2022")], spend=2e20).record
 
     once, twice = found(runs), found(pd.concat([runs, runs.assign(run_id="copy")]))
-    assert twice.messages[0] == f"{len(runs)} runs are others again in all but their name, and heard once"
+    assert twice.messages[0] == f"heard once: {len(runs)} runs that repeat another in all but the name"
     assert twice.model_copy(update={"messages": once.messages}) == once
     assert found(pd.concat([runs, runs.assign(loss=runs["loss"] * 1.002)])).runs == 2 * len(runs)
 

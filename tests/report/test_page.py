@@ -13,7 +13,10 @@ import pandas as pd
 import pytest
 
 import moewright
+from moewright import runs
 from moewright.errors import UserError
+from moewright.experiment.collecting import collection
+from moewright.experiment.collecting.collection import RunTable
 from moewright.laws import load
 from moewright.report.page import page_writing
 from moewright.report.page.page_assembly import make_blocks
@@ -58,6 +61,28 @@ def test_kinds_are_told_by_content(folder: Path, tmp_path: Path) -> None:
         page = moewright.make_report(list(expected), tmp_path / f"report.{format}", format=format)
         assert [source.kind for source in page.sources] == list(expected.values())
         assert page.bytes == (tmp_path / f"report.{format}").stat().st_size < 1_000_000
+        text = (tmp_path / f"report.{format}").read_text(encoding="utf-8")
+        assert all(source.sha256 and source.sha256 in text for source in page.sources)
+
+
+def test_what_has_no_file_has_the_hash_of_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another row, another model: another hash; the same from another place: the same."""
+    rows = runs.load(TABLE)
+
+    def collect(folder: Path) -> RunTable:
+        table = rows if folder.name != "other" else rows.assign(loss=rows["loss"] + 0.1)
+        return RunTable(folder, table.assign(state="done"), (), False)
+
+    monkeypatch.setattr(collection, "holds_own_runs", lambda path: True)
+    monkeypatch.setattr(collection, "collect", collect)
+    for name in ("one", "same", "other"):
+        (tmp_path / name).mkdir()
+    found = [read_sources([tmp_path / name])[0] for name in ("one", "same", "other")]
+    assert [source.kind for source in found] == ["runs"] * 3
+    assert found[0].sha256 == found[1].sha256 != found[2].sha256
+    models = read_sources(["dbrx", "DBRX", "gpt-oss-20b"])
+    assert models[0].sha256 == models[1].sha256 != models[2].sha256
+    assert models[0].hashed == "the architecture that was read"
 
 
 def test_the_command_of_a_design_has_all_budgets_to_the_last_digit(folder: Path, tmp_path: Path) -> None:

@@ -252,6 +252,25 @@ def test_a_plot_is_as_high_on_paper_as_drawn(page: OpenedPage) -> None:
     assert page.colour(".canvas", "height") == drawn, "it would stand on its caption"
 
 
+def test_paper_has_every_row_and_nothing_to_press(page: OpenedPage) -> None:
+    """Of a filtered table those that the filter leaves; what is folded away too, but for files; and back after it."""
+    rows = page.tab.locator("#runs-3-grid tbody tr:not([hidden])")
+    button = page.tab.locator("#runs-3").get_by_role("button", name="Show all 130 rows")
+    for filtered, count in (("", 130), ("outlier", 4)):
+        page.tab.locator("#runs-3").get_by_role("searchbox").fill(filtered)
+        seen = rows.count()
+        page.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert rows.count() == count
+        assert not button.is_visible()
+        assert page.tab.locator("#runs-3 details li").first.is_visible()
+        page.tab.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert rows.count() == seen
+        assert not page.tab.locator("#runs-3 details li").first.is_visible()
+    page.tab.emulate_media(media="print")
+    assert page.tab.locator("button:not(.sort):visible, input:visible, select:visible").count() == 0
+    assert page.tab.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
 def test_texts_of_others_are_texts(browser: Any, folder: Path) -> None:
     page = OpenedPage(browser, folder / "hostile.html")
     assert page.tab.title() == "</title><script>alert(1)</script>"

@@ -174,7 +174,12 @@ def test_what_deserves_a_look_is_named(data: dict[str, Any]) -> None:
     assert any("times through" in warning for warning in made["warnings"])
     assert len(planned.left) == 1
     printed = text(planned)
-    for expected in ("1 runs are named twice", "1 runs would fail", "1 cells have no model", "no balancing at all"):
+    for expected in (
+        "named twice and run once: 1 run:",
+        "1 run would fail",
+        "without a model: 1 cell:",
+        "no balancing at all",
+    ):
         assert expected in printed
 
 

@@ -17,7 +17,7 @@ from moewright.designs.rules import RULES, excluded, published_mixtures
 from moewright.designs.settling import is_much_shallower, nearest_other_plan
 from moewright.designs.space import Space, describe_space
 from moewright.designs.undecided import REASONS
-from moewright.quantities import format_bytes, format_count, format_size
+from moewright.quantities import counted, format_bytes, format_count, format_size
 from moewright.report.plain_tables import bare_table, print_labelled
 from moewright.screen import Screen, styled
 
@@ -176,7 +176,7 @@ def _open_lines(designs: Designs) -> list[tuple[str, str]]:
     if not designs.choice.hearing.may_judge:
         by = "laws that may not judge"
     return [
-        ("Open", f"{designs.undecided.count:,} of {designs.feasible:,} designs, beaten by none under {by}:"),
+        ("Open", f"{designs.undecided.count:,} of {counted(designs.feasible, 'design')}, beaten by none under {by}:"),
         ("", _short_ranges(ranges)),
         *_own_lines(designs),
     ]  # fmt: skip

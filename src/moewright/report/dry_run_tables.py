@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from moewright.quantities import format_bytes, format_count, format_duration
+from moewright.quantities import counted, format_bytes, format_count, format_duration
 from moewright.report.forecast_tables import print_forecast
 from moewright.report.plain_tables import bare_table
 from moewright.report.sweep_tables import show_settings
@@ -120,7 +120,7 @@ def _print_cells(console: Screen, planned: "DryRun") -> None:
         table.add_row(*(plain(row.settings.get(name)) for name in names), *_sizes(row, has_tuning, has_states))
     console.print(table)
     if len(rows) > _MOST_CELLS:
-        console.print(f"and {len(rows) - _MOST_CELLS:,} more cells; --json has every run")
+        console.print(f"and {counted(len(rows) - _MOST_CELLS, 'further cell')}; --json has every run")
 
 
 def _sizes(row: CellRow, has_tuning: bool, has_states: bool) -> list[str]:
@@ -196,23 +196,23 @@ def _print_notes(console: Screen, planned: "DryRun") -> None:
         where = show_settings(drift.settings)
         text = f"{drift.what} parameters drift from the base's by up to {drift.largest:+.1%} ({where})"
         if drift.above:
-            text = f"warning: {text}; {drift.above} of {drift.cells} cells by more than {WORTH_WARNING:.0%}"
+            text = f"warning: {text}; {drift.above} of {counted(drift.cells, 'cell')} by more than {WORTH_WARNING:.0%}"
         console.print(f"- {text}")
     for text, count in planned.warnings.items():
-        console.print(f"- warning, {count} cells: {text}")
+        console.print(f"- warning, {counted(count, 'cell')}: {text}")
     plan = planned.plan
     if plan.merged:
         _print_list(
             console,
-            f"{plan.merged} runs are named twice and run once",
+            f"named twice and run once: {counted(plan.merged, 'run')}",
             [f"{show_settings(cell.settings)} is {show_settings(other.settings)}" for cell, other in plan.duplicates],
         )
     if planned.problems:
         lines = dict.fromkeys(f"{show_settings(run.cell.settings)}: {problem}" for run, problem in planned.problems)
-        _print_list(console, f"{len(planned.problems)} runs would fail", list(lines))
+        _print_list(console, f"{counted(len(planned.problems), 'run')} would fail", list(lines))
     if plan.invalid:
         lines_ = [f"{show_settings(cell.settings)}: {cell.problem}" for cell in plan.invalid]
-        _print_list(console, f"{len(plan.invalid)} cells have no model", lines_)
+        _print_list(console, f"without a model: {counted(len(plan.invalid), 'cell')}", lines_)
 
 
 def _print_list(console: Screen, title: str, lines: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from moewright.laws.forecasting.expectation import LOOSE, NOT_IDENTIFIED, PINNED, RULE, QuantityForecast, RunGroup
 from moewright.laws.forecasting.forecast import Forecast
-from moewright.quantities import format_count
+from moewright.quantities import counted, format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
 
@@ -21,11 +21,11 @@ def print_forecast(console: Screen, forecast: Forecast) -> None:
     """What the planned runs would pin, leave loose and not tell at all, and which runs a prediction hangs on."""
     console.print(
         styled(
-            "[bold]What {} planned runs would tell about {}[/bold] ({} configurations, {} free coefficients)",
-            forecast.runs,
+            "[bold]What {} would tell about {}[/bold] ({}, {})",
+            counted(forecast.runs, "planned run"),
             forecast.law,
-            forecast.configurations,
-            forecast.coefficients,
+            counted(forecast.configurations, "configuration"),
+            counted(forecast.coefficients, "free coefficient"),
         )
     )
     if forecast.truth is not None:

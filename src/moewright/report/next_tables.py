@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from moewright.laws.selection.run_choice import NextRuns, NextRunsRecord
-from moewright.quantities import format_count
+from moewright.quantities import counted, format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
 
@@ -31,7 +31,8 @@ def print_next(console: Screen, found: NextRuns) -> None:
     laws = ", ".join(f"{name} {weight:.0%} (misses {record.misfit[name]:.2%})" for name, weight in record.laws.items())
     console.print(styled("Laws by how likely the runs are under each: {}.", laws))
     console.print(
-        f"Noise between seeds {record.noise:.2%} of the loss; {record.runs} runs, {record.candidates} candidates."
+        f"Noise between seeds {record.noise:.2%} of the loss; {counted(record.runs, 'run')}, "
+        f"{counted(record.candidates, 'candidate')}."
     )
     for message in record.messages:
         console.print(f"- {message}")
@@ -40,7 +41,7 @@ def print_next(console: Screen, found: NextRuns) -> None:
 def next_verdict(record: NextRunsRecord) -> str:
     """Whether the runs settle the question, and at what cost, in a sentence."""
     what, number = DOUBT_WORDS[record.purpose], len(record.chosen)
-    runs = f"{number} run{'s' if number != 1 else ''}, {record.spent:.3g} FLOPs"
+    runs = f"{counted(number, 'run')}, {record.spent:.3g} FLOPs"
     if record.hours is not None:
         low, high = record.hours
         runs += f", {_amount(low)} to {_amount(high)} hours of {record.hardware}"

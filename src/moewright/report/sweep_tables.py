@@ -18,7 +18,7 @@ from moewright.experiment.states import SEEN_STATES
 from moewright.experiment.sweep_folder import run_path
 from moewright.foreign_text import shell_words
 from moewright.progress import hiding_progress, shows_progress
-from moewright.quantities import format_count, format_duration
+from moewright.quantities import counted, format_count, format_duration
 from moewright.report.spark_lines import spark_line
 from moewright.screen import Screen, styled
 
@@ -94,7 +94,9 @@ def print_sweep(console: Screen, result: "SweepResult") -> None:
         console.print(rates)
         spared = sum(found.predicted is not None for found in plan.tuned.values())
         if spared:
-            console.print(f"The transfer rule was sure of {spared} of {len(plan.tuned)} groups without runs of theirs.")
+            console.print(
+                f"The transfer rule was sure of {spared} of {counted(len(plan.tuned), 'group')} without runs of theirs."
+            )
     troubled = [
         run for run in plan.known if result.status.states[run.id] not in ("done", "running", "stalled", "pending")
     ]
@@ -109,10 +111,10 @@ def print_sweep(console: Screen, result: "SweepResult") -> None:
     for cell in plan.invalid[:_MOST_RUNS]:
         console.print(f"no model: {show_settings(cell.settings)}: {cell.problem}")
     if len(plan.invalid) > _MOST_RUNS:
-        console.print(f"and {len(plan.invalid) - _MOST_RUNS} more cells without a model")
+        console.print(f"and {counted(len(plan.invalid) - _MOST_RUNS, 'further cell')} without a model")
     if result.written:
         console.print()
-        console.print(f"Written, for you to start: {len(result.written):,} runs")
+        console.print(f"Written, for you to start: {counted(len(result.written), 'run')}")
         for script in result.written[:_MOST_RUNS]:
             console.whole_line(f"  bash {shell_words(script)}")
         if len(result.written) > _MOST_RUNS:

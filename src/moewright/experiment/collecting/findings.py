@@ -13,6 +13,7 @@ from moewright.experiment.routing_health import REMEDY, collapsed
 from moewright.experiment.run_folder import RunRecord, RunStatus
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import CellRecord
+from moewright.quantities import counted
 from moewright.records import Record
 from moewright.runs.schema import FINISHED
 
@@ -113,5 +114,5 @@ def about_mixtures(table: pd.DataFrame) -> Iterator[RunFinding]:
             continue
         counts = finished[column].value_counts()
         if len(counts) > 1:
-            shown = ", ".join(f"{str(value)[:40]} ({count} runs)" for value, count in counts.items())
+            shown = ", ".join(f"{str(value)[:40]} ({counted(count, 'run')})" for value, count in counts.items())
             yield finding("", "mixed", column, f"{len(counts)} {what} among finished runs: {shown}")

@@ -18,6 +18,7 @@ from moewright.experiment.collecting.collection import (
 from moewright.experiment.collecting.findings import about_mixtures, finding
 from moewright.experiment.collecting.learning_curves import CurvePoint, curve_frame
 from moewright.experiment.run_folder import is_run_folder
+from moewright.quantities import counted
 from moewright.runs.readers.column_map import ColumnMap
 from moewright.runs.readers.discovery import LOG_FORMATS, find_logs
 from moewright.runs.readers.logged_rows import ModelReader, loss_series, rows_of
@@ -61,7 +62,9 @@ def collect_logs(
     if without and len(without) < len(rows):  # a table has it in every row or in none; what it counts stays
         for row in rows:
             row.pop("architecture", None)
-        detail = f"{len(without)} runs have none ({without[0]} is the first), so the table has only the sizes"
+        detail = (
+            f"no model: {counted(len(without), 'run')} ({without[0]} is the first), so the table has only the sizes"
+        )
         found.append(("", "no architecture", "architecture", detail))
     findings = [finding("", "unreadable", "", problem.detail) for problem in problems]
     findings += [finding(run, problem, column, detail) for run, problem, column, detail in found]

@@ -21,7 +21,7 @@ from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
 from moewright.laws.selection.question import PURPOSES, Z90, Purpose, Question
 from moewright.laws.variable import Array
-from moewright.quantities import LEAST_NOISE, brief
+from moewright.quantities import LEAST_NOISE, brief, counted
 from moewright.records import Echo, Items, Output, Pair, Record
 from moewright.runs.schema import FINISHED
 
@@ -298,13 +298,14 @@ def _told(runs: "pd.DataFrame | None") -> "tuple[pd.DataFrame | None, float, lis
     messages = []
     copies = told.astype(str).duplicated([name for name in told if name not in _NAMES])
     if copies.any():
-        messages.append(f"{int(copies.sum())} runs are others again in all but their name, and heard once")
+        messages.append(f"heard once: {counted(int(copies.sum()), 'run')} that repeat another in all but the name")
         told = told[~copies]
     if len(ended) < len(runs):
-        messages.append(f"{len(runs) - len(ended)} unfinished runs are left out")
+        messages.append(f"left out: {counted(len(runs) - len(ended), 'unfinished run')}")
     if lost:
         messages.append(
-            f"{lost} of {len(ended)} runs diverged, failed or have no loss: as many of the next are expected to"
+            f"{lost} of {counted(len(ended), 'run')} diverged, failed or had no loss: as many of the next are "
+            "expected to"
         )
     if told.empty:
         raise UserError("runs: none is finished and has a loss; leave the table out for a first batch")

@@ -138,7 +138,7 @@ def _colophon_html(page: Page) -> str:
     is_made = any(source.command for source in page.sources)
     rows = "".join(
         f'<tr><th scope="row">{to_html(source.given)}</th><td>{to_html(_kind_words(source))}</td>'
-        f"<td><code>{to_html(source.sha256 or '-')}</code></td>"
+        f"<td><code>{to_html(source.sha256 or '-')}</code>{_hashed_html(source)}</td>"
         + (f"<td>{f'<code>{to_html(source.command)}</code>' if source.command else '-'}</td>" if is_made else "")
         + "</tr>\n"
         for source in page.sources
@@ -155,6 +155,14 @@ def _colophon_html(page: Page) -> str:
         + ('<th scope="col">made by</th>' if is_made else "")
         + f"</tr></thead><tbody>{rows}</tbody></table></div></article></section>\n"
     )
+
+
+def _hashed_html(source: PageSource) -> str:
+    return f"<br>of {to_html(source.hashed)}" if source.hashed else ""
+
+
+def _hash_words(source: PageSource) -> str:
+    return f"{source.sha256 or '-'}{f' of {source.hashed}' if source.hashed else ''}"
 
 
 def _kind_words(source: PageSource) -> str:
@@ -190,7 +198,7 @@ def page_markdown(page: Page) -> str:
     names = ("path", "read as", "SHA-256", *(["made by"] if is_made else []))
     text += f"| {' | '.join(names)} |\n| {' | '.join([':--'] * len(names))} |\n"
     for source in page.sources:
-        cells = [source.given, _kind_words(source), source.sha256 or "-"]
+        cells = [source.given, _kind_words(source), _hash_words(source)]
         cells += [source.command or "-"] if is_made else []
         text += f"| {' | '.join(map(to_markdown, cells))} |\n"
     return text

@@ -12,6 +12,7 @@ from moewright.files import read_mapping, sha256_of
 from moewright.foreign_text import shell_words, shortened
 from moewright.progress import track
 from moewright.quantities import brief
+from moewright.records import digest
 from moewright.report.page.design_words import LAW_FOLDER, OWN_FILE, SPACE_FILE, ToldFiles, design_options, design_words
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class PageSource:
     path: Path | None = None
     """None for a model that is not a file of this machine."""
     sha256: str | None = None
-    """Of the file that says what it is."""
+    """Of the file that says what it is, or of what `hashed` names."""
+    hashed: str = ""
+    """What the digest is of, where that is not the file that was given."""
     command: str = ""
     """The command line that makes such a result, where the file says it."""
     fitted: Mapping[str, FittedLaw] = field(default_factory=dict)
@@ -91,9 +94,11 @@ def _read_folder(given: str, path: Path, number: int) -> PageSource:
     from moewright.experiment.collecting.collection import collect, holds_own_runs
 
     if (path / DESIGNS).is_file():
-        return _of_mapping(given, path / DESIGNS, number, read_mapping(path / DESIGNS))
+        return replace(_of_mapping(given, path / DESIGNS, number, read_mapping(path / DESIGNS)), hashed=DESIGNS)
     if holds_own_runs(path):
-        return PageSource(given, "runs", collect(path), number, path)
+        collected = collect(path)
+        rows = digest({"runs": collected.to_dict()["runs"]})
+        return PageSource(given, "runs", collected, number, path, rows, "its rows, as runs --json has them")
     return _read_model(given, path, number)
 
 
@@ -156,8 +161,10 @@ def _read_model(given: str, path: Path | None, number: int) -> PageSource:
     except UserError as error:
         why = shortened(str(error), _LONGEST_REASON)
         raise UserError(f"path: {brief(given)} is taken for a model: {why}; {_understood()}") from None
-    digest = None if path is None or path.is_dir() else sha256_of(path)
-    return PageSource(given, "model", loaded, number, path, digest)
+    if path is not None and path.is_file():
+        return PageSource(given, "model", loaded, number, path, sha256_of(path))
+    read = digest(loaded.architecture.to_dict())
+    return PageSource(given, "model", loaded, number, path, read, "the architecture that was read")
 
 
 def _understood() -> str:

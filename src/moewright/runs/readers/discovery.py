@@ -169,8 +169,7 @@ def _united(logs: list[RunLog]) -> list[RunLog]:
         if not log.points and log.format in _COPIES:
             settings.append(log)
             continue
-        key = (log.format, log.key, str(log.source) if not log.key else "")
-        key = (*key[:2], f"{key[2]}\n{log.id}" if not log.key else "")
+        key: tuple[str, ...] = (log.format, log.key, "" if log.key else f"{log.source}\n{log.id}")
         while key in runs and (words := other_model(log.config, runs[key].config)):
             log.problems.append(f"another model under the same name: {words}; a run of its own")
             key = (*key, words)

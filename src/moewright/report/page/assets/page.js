@@ -70,8 +70,22 @@ const moewright = (() => {
   theme.addEventListener("click", () => chooseTheme(isDark() ? "light" : "dark"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { showTheme(); redraw(); });
   let before = null;
-  addEventListener("beforeprint", () => { before = root.dataset.theme || ""; root.dataset.theme = "light"; redraw(); });
-  addEventListener("afterprint", () => { if (before) root.dataset.theme = before; else delete root.dataset.theme; redraw(); });
+  // Paper has nothing to press: light colours, every row that the filters leave, and what is folded away, but for files.
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    before = root.dataset.theme || "";
+    root.dataset.theme = "light";
+    unfolded = [...document.querySelectorAll("details:not(.copied):not([open])")];
+    for (const each of unfolded) each.open = true;
+    paper(true);
+    redraw();
+  });
+  addEventListener("afterprint", () => {
+    if (before) root.dataset.theme = before; else delete root.dataset.theme;
+    for (const each of unfolded) each.open = false;
+    paper(false);
+    redraw();
+  });
 
   // Where a number is from: of the element itself, of its row, of its column.
   const popover = document.getElementById("origin");
@@ -173,6 +187,12 @@ const moewright = (() => {
     say(`sorted by ${heading.textContent.trim()}, ${down ? "descending" : "ascending"}`);
   }
   // Which rows are seen: those that every filter lets through, the first ones of them until all are asked for.
+  let isPaper = false;
+  function paper(on) {
+    isPaper = on;
+    document.querySelectorAll("table.grid").forEach((table) => show(table));
+  }
+  const mostOf = (table) => (isPaper ? Infinity : table.most || FIRST_ROWS);
   const wordsOf = (table) => (table.filterText || "").toLowerCase().split(/\s+/).filter(Boolean);
   function fitting(table) {
     const words = wordsOf(table);
@@ -183,7 +203,7 @@ const moewright = (() => {
   }
   function show(table, isMoved = false) {
     const words = wordsOf(table), fits = new Set(fitting(table));
-    const fit = fits.size, seen = new Set([...fits].slice(0, table.most || FIRST_ROWS));
+    const fit = fits.size, seen = new Set([...fits].slice(0, mostOf(table)));
     for (const entry of entriesOf(table)) {
       const isSeen = seen.has(entry);
       if (isSeen && !entry.row) { entry.row = makeRow(table, entry); isMoved = true; }
@@ -191,7 +211,7 @@ const moewright = (() => {
     }
     if (isMoved) table.tBodies[0].append(...entriesOf(table).filter(({ row }) => row).map(({ row }) => row));
     if (table.more) {
-      const most = table.most || FIRST_ROWS;
+      const most = mostOf(table);
       table.more.hidden = fit <= most;
       table.more.textContent = fit - most <= MORE_ROWS ? `Show all ${fit.toLocaleString("en")} rows` : `Show ${MORE_ROWS} more of ${fit.toLocaleString("en")} rows`;
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from moewright.designs.design_record import BesideRecord, CostsRecord, DesignRecord, DesignsRecord, DifferenceRecord
 from moewright.plain_values import dump_yaml
-from moewright.quantities import format_bytes, format_count
+from moewright.quantities import counted, format_bytes, format_count
 from moewright.report.design_tables import SIZE_WORDS, budget_lines, size_ranges
 from moewright.report.page.layer_picture import layers_svg, layers_words
 from moewright.report.page.page_blocks import (
@@ -118,7 +118,7 @@ class _Answer:
             (f"{on.train_hardware}-hours of training", self._cost("train_device_hours")),
             *((_FURTHER_COSTS[name], self._cost(name)) for name in self.further),
             (f"tokens/s on {self.where}", self._cost("decode_tokens_per_second")),
-            ("undecided with it", PageNumber(f"{undecided:,} designs", undecided, CHOSEN)),
+            ("undecided with it", PageNumber(counted(undecided, "design"), undecided, CHOSEN)),
         ]  # fmt: skip
         budgets = budget_lines(self.record.budgets)
         reasons = list(self.record.recommended.reasons)

@@ -9,6 +9,7 @@ from moewright.foreign_text import to_html
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.fitting.uncertainty import LEVEL
 from moewright.laws.marginals import MarginalCurve, marginal_curves, spans_widely
+from moewright.quantities import counted
 from moewright.report.page.page_blocks import (
     Origin,
     PageBlock,
@@ -44,7 +45,7 @@ def law_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
 
 def _block(law: FittedLaw, name: str) -> PageBlock:
     record = law.record
-    fitted = Origin("measured", f"the fit of {record.num_rows:,} runs", "", "fitting.md")
+    fitted = Origin("measured", f"the fit of {counted(record.num_rows, 'run')}", "", "fitting.md")
     facts = [
         ("runs", PageNumber(f"{record.num_rows:,}", record.num_rows, fitted)),
         ("configurations", PageNumber(f"{record.num_clusters:,}", record.num_clusters, fitted)),
@@ -52,10 +53,12 @@ def _block(law: FittedLaw, name: str) -> PageBlock:
         ("status", PageNumber(record.status.replace("_", " "), origin=fitted)),
     ]
     if record.holdout is not None:
-        kept = Origin("measured", f"{record.holdout.rows:,.0f} runs kept from the fit", "", "fitting.md")
+        kept = Origin("measured", f"{counted(round(record.holdout.rows), 'run')} kept from the fit", "", "fitting.md")
         facts.append(("error on runs kept from it", PageNumber(f"{record.holdout.rmse:.4f} nats", origin=kept)))
     plots = _plots(law)
-    drawn = Origin("modelled", f"{law.name}, fitted to {record.num_rows:,} runs", law.form.formula, "fitting.md")
+    drawn = Origin(
+        "modelled", f"{law.name}, fitted to {counted(record.num_rows, 'run')}", law.form.formula, "fitting.md"
+    )
     pictures = "".join(
         plot_html(f"{name}-{variable}", _caption(law, variable), _description(law, plot), drawn)
         for variable, plot in plots.items()
@@ -129,7 +132,9 @@ def _description(law: FittedLaw, plot: PagePlot) -> str:
 
 
 def _coefficients(law: FittedLaw, name: str) -> PageGrid:
-    fitted = Origin("measured", f"the fit of {law.record.num_rows:,} runs", f"{law.params_convention}", "fitting.md")
+    fitted = Origin(
+        "measured", f"the fit of {counted(law.record.num_rows, 'run')}", f"{law.params_convention}", "fitting.md"
+    )
     spread = Origin(
         "measured", f"{len(law.record.draws):,} draws of the bootstrap", f"{LEVEL:.0%} interval", "fitting.md"
     )

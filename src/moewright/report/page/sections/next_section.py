@@ -6,7 +6,7 @@ import numpy as np
 
 from moewright.foreign_text import shell_words
 from moewright.laws.selection.run_choice import NextRunsRecord
-from moewright.quantities import format_count
+from moewright.quantities import counted, format_count
 from moewright.report.next_tables import DOUBT_WORDS, next_verdict
 from moewright.report.page.page_blocks import (
     Origin,
@@ -65,8 +65,8 @@ def _next_block(record: NextRunsRecord, name: str) -> PageBlock:
     weights = [f"{law}: {weight:.0%}, its form misses {record.misfit[law]:.2%}" for law, weight in record.laws.items()]
     notes = [
         f"Doubt is {DOUBT_WORDS[record.purpose]}, in nats.",
-        f"{record.runs:,} runs so far, {record.candidates:,} candidates; noise between seeds {record.noise:.2%} of the "
-        "loss.",
+        f"{counted(record.runs, 'run')} so far, {counted(record.candidates, 'candidate')}; noise between seeds "
+        f"{record.noise:.2%} of the loss.",
         *record.messages,
     ]
     plot = _doubt_plot(record)
@@ -207,4 +207,4 @@ def _cells(cells: Sequence[Cell], name: str) -> PageGrid:
             row += [PageNumber(format_count(each, 3), each) for each in counts]
             row.append(PageNumber(f"{cell.counts.train_flops:.3g}", cell.counts.train_flops))
         rows.append(row)
-    return PageGrid(name, f"{len(cells):,} cells", columns, rows, filters=len(rows) > 12)
+    return PageGrid(name, counted(len(cells), "cell"), columns, rows, filters=len(rows) > 12)

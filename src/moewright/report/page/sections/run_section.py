@@ -15,6 +15,7 @@ from moewright.experiment.states import STATES
 from moewright.foreign_text import shortened, to_html
 from moewright.laws.marginals import spans_widely
 from moewright.laws.variable import Array, Mask
+from moewright.quantities import counted
 from moewright.report.page.page_blocks import (
     Origin,
     PageBlock,
@@ -123,8 +124,8 @@ def _block(
         plot_html(key, _caption(key, plot), _caption(key, plot), measured) for key, plot in plots.items()
     )
     html = f'{facts_html(facts)}{_progress_html(states)}<div class="plots">{pictures}</div>{grid_html(grid)}'
-    html += _folded_html(f"{len(findings):,} doubts", doubts)
-    html += _folded_html(f"{len(same)} columns are the same in all rows", same)
+    html += _folded_html(counted(len(findings), "doubt"), doubts)
+    html += _folded_html(f"the same in all rows: {counted(len(same), 'column')}", same)
     return PageBlock(
         chapter="runs",
         name=name,
@@ -154,7 +155,7 @@ def _progress_html(states: Mapping[str, int]) -> str:
 
 def _doubt(each: RunFinding) -> str:
     place = f"row {each.row}, {each.run_id}" if each.row is not None else each.run_id or "all"
-    return f"{place}: {each.problem}{f' ({each.column})' if each.column else ''}: {each.detail}"
+    return f"{place}: {each.problem}{f' ({spoken(each.column)})' if each.column else ''}: {each.detail}"
 
 
 # The table
@@ -166,7 +167,7 @@ def run_grid(
     """The rows with what differs between them, doubts marked; and what is the same in all of them, in words."""
     names = [str(each) for each in table.columns if each != "architecture"]
     varying = [each for each in names if table[each].nunique(dropna=False) > 1] if len(table) > 1 else names
-    same = [f"{each}: {_text_of(table[each].iloc[0])}" for each in names if each not in varying]
+    same = [f"{spoken(each)}: {_text_of(table[each].iloc[0])}" for each in names if each not in varying]
     same = [each for each in same if not each.endswith(": -")]
     first = [each for each in FIRST_COLUMNS if each in varying]
     first += [each for each in varying if each.startswith(AXIS_PREFIX) and each not in first]
@@ -202,7 +203,7 @@ def run_grid(
         else ""
     )
     return (
-        PageGrid(name, f"{_runs(len(table))}{rest}", columns, rows, classes=classes, filters=True),
+        PageGrid(name, f"{counted(len(table), 'run')}{rest}", columns, rows, classes=classes, filters=True),
         same,
     )
 
@@ -311,13 +312,9 @@ def _on_grid(curve: pd.DataFrame, grid: Array) -> Array:
     return np.asarray(np.interp(np.log(grid), np.log(tokens), loss, left=np.nan, right=np.nan))
 
 
-def _runs(count: int) -> str:
-    return f"{count:,} run{'' if count == 1 else 's'}"
-
-
 def _caption(name: str, plot: PagePlot) -> str:
     if name.endswith("-curves"):
-        return f"Learning curves of {_runs(len(plot.series))} over {plot.x_axis.label}."
+        return f"Learning curves of {counted(len(plot.series), 'run')} over {plot.x_axis.label}."
     kinds = [series.name for series in plot.series if series.name != "loss"]
     marked = f" Rows that are {' or '.join(kinds)} have colours of their own." if kinds else ""
-    return f"Loss of {_runs(len(plot.x))} against {plot.x_axis.label}.{marked} Point at one for its name."
+    return f"Loss of {counted(len(plot.x), 'run')} against {plot.x_axis.label}.{marked} Point at one for its name."
