@@ -116,24 +116,30 @@ def finite(value: Any) -> Any:
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def sha256_of(
-    path: Path, size: int | None = None, *, block_bytes: int = 2**20, stopped: Callable[[], bool] = lambda: False
-) -> str:
-    """SHA-256 (hex) of a file's bytes, or of the first `size` of them.
+def sha256_of(path: Path, size: int | None = None) -> str:
+    """SHA-256 (hex) of a file's bytes, or of the first `size` of them. Raises as `hashed` does."""
+    return hashed(path, size).sha256
 
-    `stopped` is asked after each block. Raises OSError, and InterruptedError, which is one, where it says so; UserError
-    for a device or a pipe.
+
+def hashed(
+    path: Path, size: int | None = None, *, block_bytes: int = 2**20, stopped: Callable[[], bool] = lambda: False
+) -> "HashedFile":
+    """The digest of a file's bytes, or of the first `size` of them, with what the file was before its first byte.
+
+    Both are of one open file, whatever the path leads to meanwhile. `stopped` is asked after each block. Raises
+    OSError, and InterruptedError, which is one, where it says so; UserError for a device or a pipe.
     """
     file_size(path)
     whole = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
+        version = version_of(file.fileno())
         block = memoryview(bytearray(block_bytes))
         while count := file.readinto(block if size is None else block[: min(size, len(block))]):
             whole.update(block[:count])
             size = None if size is None else size - count
             if stopped():
                 raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR), str(path))
-    return whole.hexdigest()
+    return HashedFile(version, whole.hexdigest())
 
 
 class FileVersion(NamedTuple):
@@ -147,9 +153,16 @@ class FileVersion(NamedTuple):
     inode_changed: int
 
 
-def version_of(path: Path) -> FileVersion:
-    """Of the file that a path leads to now. Raises OSError."""
-    found = path.stat()
+class HashedFile(NamedTuple):
+    """A file's digest, and which file it was."""
+
+    version: FileVersion
+    sha256: str
+
+
+def version_of(file: Path | int) -> FileVersion:
+    """Of the file that a path leads to now, or of an open one by its descriptor. Raises OSError."""
+    found = os.stat(file)
     return FileVersion(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

@@ -3,19 +3,21 @@
 import json
 import os
 import random
+import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from moewright import files
 from moewright.data import open_dataset, prepare, verification
 from moewright.data.dataset import Dataset
 from moewright.data.verification import check_shards
 from moewright.errors import UserError
 from moewright.experiment.planning import open_data
 from moewright.experiment.recipe import Recipe
-from moewright.files import FileVersion, sha256_of
+from moewright.files import FileVersion, HashedFile, hashed
 from tests.lab import tiny
 
 
@@ -35,11 +37,11 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read whole."""
     read: list[Path] = []
 
-    def noted(path: Path) -> str:
+    def noted(path: Path) -> HashedFile:
         read.append(path)
-        return sha256_of(path)
+        return hashed(path)
 
-    monkeypatch.setattr(verification, "sha256_of", noted)
+    monkeypatch.setattr(verification, "hashed", noted)
     return read
 
 
@@ -80,10 +82,35 @@ def test_changed_bytes_are_refused_though_size_and_time_are_as_before(dataset: D
 def test_what_the_file_system_does_not_show_is_found_where_samples_are(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "version_of", lambda path: FileVersion(1, 2, path.stat().st_size, 4, 5))
+    for module in (files, verification):
+        monkeypatch.setattr(module, "version_of", lambda file: FileVersion(1, 2, os.stat(file).st_size, 4, 5))
     check_shards(dataset)
     path = dataset.train.files[0]
     path.write_bytes(np.fromfile(path, "<u2")[::-1].tobytes())
+    with pytest.raises(UserError, match="not the tokens that were prepared"):
+        check_shards(dataset)
+
+
+def test_only_the_file_that_was_read_is_noted_as_right(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right folder, in the place of one with other tokens while shards are hashed: no time of theirs changes."""
+    folder = dataset.train.files[0].parent
+    right, wrong = folder.with_name("right"), folder.with_name("wrong")
+    shutil.copytree(folder, right)
+    for path in folder.glob("*.bin"):
+        path.write_bytes(path.read_bytes()[::-1])
+
+    def swapped(path: Path) -> HashedFile:
+        folder.rename(wrong)
+        right.rename(folder)
+        found = hashed(path)
+        folder.rename(right)
+        wrong.rename(folder)
+        return found
+
+    monkeypatch.setattr(verification, "_THREADS", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(verification, "hashed", swapped)
+        check_shards(dataset)
     with pytest.raises(UserError, match="not the tokens that were prepared"):
         check_shards(dataset)
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from moewright import files
 from moewright.experiment import early_digests
 from moewright.experiment.early_digests import EarlyDigests, of_newest_checkpoint
+from moewright.files import file_size
 
 SIZES = (0, 1, 4095, 4096, 4097, 100_000)
 
@@ -75,6 +77,32 @@ def test_a_file_that_changes_after_it_was_hashed_is_hashed_again(
         after = digests.stamp(path)
         assert after != before
         assert (after.bytes, after.sha256) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_a_file_that_stood_there_only_while_it_was_opened_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole folders change places, which leaves no mark on the files in them."""
+    path, spare, other = tmp_path / "now/file", tmp_path / "spare", tmp_path / "other"
+    for folder, content in ((path.parent, b"the first"), (other, b"other")):
+        folder.mkdir()
+        (folder / "file").write_bytes(content)
+
+    def opened(asked: Path) -> int:
+        if other.exists():
+            path.parent.rename(spare)
+            other.rename(path.parent)
+        return file_size(asked)
+
+    with EarlyDigests() as digests:
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "file_size", opened)
+            digests.begin(path)
+            digests._begun[path].result()
+        path.parent.rename(other)
+        spare.rename(path.parent)
+        assert not digests.unchanged(path)
+        assert digests.stamp(path).sha256 == hashlib.sha256(b"the first").hexdigest()
 
 
 def test_a_file_that_is_not_there_or_goes_is_an_error_when_it_is_asked_for(tmp_path: Path) -> None:

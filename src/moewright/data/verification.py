@@ -18,7 +18,7 @@ from typing import Literal
 from moewright.data.dataset import Dataset
 from moewright.data.dataset_record import StoredShard
 from moewright.errors import UserError
-from moewright.files import open_regular, sha256_of, version_of
+from moewright.files import FileVersion, hashed, open_regular, version_of
 from moewright.records import FileRecord, Items, Record, Sha256, Total
 
 PLACES, PLACE_BYTES = 16, 2**16
@@ -63,15 +63,18 @@ def check_shards(dataset: Dataset) -> None:
 def _check(path: Path, sha256: str) -> None:
     path = Path(os.path.realpath(path))
     try:
-        note, seen = _note(path), version_of(path)
+        note = _note(path)
         known = None if note is None else _read(note)
-        if known is not None and (known.path, known.sha256, known.seen) == (str(path), sha256, seen):
-            is_right = known.places == _sample(path, [place.start for place in known.places])
-        else:
-            is_right = sha256_of(path) == sha256
-            if is_right and note is not None and version_of(path) == seen:
-                last = max(seen.size - PLACE_BYTES, 0)
-                places = _sample(path, sorted(random.randint(0, last) for _ in range(PLACES)))
+        if known is not None and (known.path, known.sha256, known.seen) == (str(path), sha256, version_of(path)):
+            seen, places = _sample(path, [place.start for place in known.places])
+            if seen == known.seen and places == known.places:
+                return
+        seen, digest = hashed(path)
+        is_right = digest == sha256
+        if is_right and note is not None:
+            last = max(seen.size - PLACE_BYTES, 0)
+            sampled, places = _sample(path, sorted(random.randint(0, last) for _ in range(PLACES)))
+            if sampled == seen:
                 with suppress(OSError):  # it is only checked whole again
                     VerifiedShard(path=str(path), sha256=sha256, seen=seen, places=places).write(note)
     except OSError as error:
@@ -83,9 +86,11 @@ def _check(path: Path, sha256: str) -> None:
         )
 
 
-def _sample(path: Path, starts: list[int]) -> tuple[SampledPlace, ...]:
+def _sample(path: Path, starts: list[int]) -> tuple[FileVersion, tuple[SampledPlace, ...]]:
+    """Places of a file, and which file it was."""
     with open_regular(path) as file:
-        return tuple(
+        version = version_of(file.fileno())
+        return version, tuple(
             SampledPlace(start=start, sha256=hashlib.sha256(os.pread(file.fileno(), PLACE_BYTES, start)).hexdigest())
             for start in starts
         )

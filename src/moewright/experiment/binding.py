@@ -24,7 +24,7 @@ from moewright.experiment.run_folder import (
     RunStatus,
     checkpoint_step,
 )
-from moewright.files import open_regular, sha256_of
+from moewright.files import hashed, open_regular, sha256_of
 
 
 def id_of(run: RunRecord) -> str:
@@ -40,7 +40,8 @@ def recorded_identity(run: RunRecord) -> RunIdentity:
 
 def stamp(path: Path) -> FileStamp:
     """A file as it is. Raises OSError."""
-    return FileStamp(bytes=path.stat().st_size, sha256=sha256_of(path))
+    version, digest = hashed(path)
+    return FileStamp(bytes=version.size, sha256=digest)
 
 
 def not_bound(run: RunRecord | None, status: RunStatus | None, state: CheckpointState | None = None) -> str | None:

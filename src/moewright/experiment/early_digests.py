@@ -1,8 +1,8 @@
 """Digests of a checkpoint's files, made while other things are imported: then a check costs hardly any time. No torch.
 
 A digest counts for the bytes that are used, not for those that were there when hashing began: what the file system says
-of a file (device, inode, size, times of change) is the same before its first byte is hashed, when the digest is asked
-for, and, where `unchanged` says so, when its content has been used.
+of the open file (device, inode, size, times of change) before its first byte is hashed is what it says of the path when
+the digest is asked for, and, where `unchanged` says so, when its content has been used.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from types import TracebackType
 
 from moewright.errors import UserError
 from moewright.experiment.run_folder import MODEL, OPTIMIZER, FileStamp, checkpoints, read_status
-from moewright.files import FileVersion, sha256_of, version_of
+from moewright.files import HashedFile, hashed, version_of
 from moewright.processors import processors
 
 CHECKPOINT_FILES = (MODEL, OPTIMIZER)
@@ -38,7 +38,7 @@ class EarlyDigests:
         self._is_over = Event()
         # One processor is for what is done meanwhile: on two, two threads beside an import hold it up by a third.
         self._threads = ThreadPoolExecutor(max(1, min(_MOST_THREADS, processors().granted - 1)))
-        self._begun: dict[Path, Future[tuple[FileVersion, str]]] = {}
+        self._begun: dict[Path, Future[HashedFile]] = {}
         for path in paths:
             self.begin(path)
 
@@ -60,7 +60,7 @@ class EarlyDigests:
 
     def unchanged(self, path: Path) -> bool:
         """Whether a file is still the one that was hashed. Raises OSError."""
-        return self._begun[path].result()[0] == version_of(path)
+        return self._begun[path].result().version == version_of(path)
 
     def _hash_here(self, path: Path) -> None:
         done = self._begun[path] = Future()
@@ -73,9 +73,8 @@ class EarlyDigests:
         version, digest = self._begun[path].result()
         return FileStamp(bytes=version.size, sha256=digest)
 
-    def _hash(self, path: Path) -> tuple[FileVersion, str]:
-        version = version_of(path)
-        return version, sha256_of(path, block_bytes=_BLOCK_BYTES, stopped=self._is_over.is_set)
+    def _hash(self, path: Path) -> HashedFile:
+        return hashed(path, block_bytes=_BLOCK_BYTES, stopped=self._is_over.is_set)
 
     def __enter__(self) -> "EarlyDigests":
         return self
