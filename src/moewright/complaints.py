@@ -161,8 +161,10 @@ def check_names(given: Iterable[str], wanted: Iterable[str], owner: str, what: s
         raise UserError(f"{owner} needs the {what} {missing[0]}; it takes {list_names(wanted)}")
 
 
-def named_texts(texts: Iterable[str], option: str) -> dict[str, str]:
+def named_texts(texts: Iterable[str], option: str, *, strip: bool = False) -> dict[str, str]:
     """The values of texts NAME=VALUE by their names. UserError for other texts, and for a name that comes twice.
+
+    `strip`: a name goes without the blanks around it.
 
     >>> named_texts(["E=1.7", "alpha=0.3"], "fix")
     {'E': '1.7', 'alpha': '0.3'}
@@ -170,6 +172,7 @@ def named_texts(texts: Iterable[str], option: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")
+        name = name.strip() if strip else name
         if not (name and separator and value):
             raise UserError(f"{option}: expected NAME=VALUE, found {brief(text)}")
         if name in found:

@@ -295,6 +295,15 @@ def read_text(path: Path, largest: int = LARGEST_FILE) -> str:
         raise UserError(f"{path}: cannot be read: {reason}") from None
 
 
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what a path leads to: the same for all paths to it. None where there is nothing."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # a NUL in it
+        return None
+    return found.st_dev, found.st_ino
+
+
 def open_regular(path: Path) -> BinaryIO:
     """A regular file, open for reading. Raises UserError and OSError as `file_size` does."""
     file_size(path)

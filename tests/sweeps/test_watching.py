@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from moewright.errors import UserError
 from moewright.experiment.collecting.learning_curves import sample_losses
 from moewright.experiment.sweep_folder import SWEEP
 from moewright.report.sweep_tables import sweep_progress
 from moewright.screen import Screen
+from moewright.sweeps.foresight.dry_run import dry_run
+from moewright.sweeps.running.sweeping import sweep, sweep_status
 from tests.lab.tiny import recipe
 
 
@@ -79,3 +82,22 @@ def test_losses_are_sampled_in_their_order(tmp_path: Path) -> None:
     assert all(losses == sorted(losses, reverse=True) for losses in found)
     assert [len(losses) for losses in found] == [1, 7, 10]
     assert found[-1][-1] == 1 / steps
+
+
+def test_only_the_sweep_of_a_folder_is_looked_on_at(tmp_path: Path, data: dict[str, Any]) -> None:
+    """Another specification shares runs with it, which would pass for progress of its own. So does a dry run refuse
+    what the sweep itself would."""
+    out = tmp_path / "out"
+
+    def spec(**changes: Any) -> dict[str, Any]:
+        return {"recipe": recipe(data, 30), "seeds": [0, 1], **changes}
+
+    sweep(spec(), out, write_only=True)
+    assert sweep_status(spec(), out).counts == {"pending": 2}
+    assert sweep_status(spec(seeds=[1]), out).counts == {"pending": 1}  # a part of it
+    for other, missing, all_of_it in ((spec(seeds=[0, 1, 2]), 1, 3), (spec(seeds=[7]), 1, 1)):
+        with pytest.raises(UserError, match=f"another sweep: {missing} of this specification's {all_of_it} runs"):
+            sweep_status(other, out)
+    with pytest.raises(UserError, match=r"none of this specification's: it is another sweep's; .*--add"):
+        dry_run(spec(seeds=[7]), out)
+    assert [each.state for each in dry_run(spec(seeds=[7]), out, executor="slurm", add=True).runs] == ["pending"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from moewright.complaints import brief_name, hint
 from moewright.errors import UserError
+from moewright.files import file_identity
 from moewright.plain_values import plain_scalar
 from moewright.quantities import brief
 
@@ -142,13 +143,19 @@ def bind(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[st
 
 
 def _check_once(value: Any, name: str) -> None:
-    """UserError for a text or a path that stands twice in a list: a law would count twice, and a file's rows."""
-    seen: set[Path] = set()
+    """UserError for a text or a path that stands twice in a list: a law would count twice, and a file's rows.
+
+    A file or a folder is the same by any of its paths.
+    """
+    seen: dict[Path | tuple[int, int], str | Path] = {}
     for each in value if isinstance(value, list) else ():
         if isinstance(each, str | Path):
-            if Path(each) in seen:
-                raise UserError(f"{name}: {show_value(each)} is given twice; give it once")
-            seen.add(Path(each))
+            identity = file_identity(Path(each)) or Path(each)
+            if identity in seen:
+                before = seen[identity]
+                also = "" if Path(before) == Path(each) else f", also as {show_value(before)}"
+                raise UserError(f"{name}: {show_value(each)} is given twice{also}; give it once")
+            seen[identity] = each
 
 
 def unknown_name(name: str, command_name: str, known: Iterable[str], kind: str = "argument") -> str:

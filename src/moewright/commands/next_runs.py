@@ -80,7 +80,7 @@ def next_runs(
 
     import moewright.runs as run_tables
     from moewright.hardware.bills import read_prices
-    from moewright.laws import resolve_law
+    from moewright.laws.fitting.fitted_law import resolve_laws
     from moewright.laws.selection.grid import grid_of
     from moewright.laws.selection.run_choice import next_runs_of
     from moewright.quantities import parse_count
@@ -114,7 +114,7 @@ def next_runs(
         told,
         table,
         _targets(as_list(target), train_tokens),
-        [resolve_law(each) for each in as_list(law)],
+        resolve_laws(as_list(law)),
         purpose=for_,  # type: ignore[arg-type]  # checked there
         spend=budget,
         noise=noise,

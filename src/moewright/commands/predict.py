@@ -84,12 +84,12 @@ def predict(
         UserError: For what cannot be read.
     """
     from moewright.hf.loading import load_architecture
-    from moewright.laws import resolve_law
+    from moewright.laws.fitting.fitted_law import resolve_laws
     from moewright.quantities import parse_tokens
 
     models = [load_architecture(each) for each in as_list(config)]
     tokens = parse_tokens(train_tokens, "train-tokens")
-    chosen = [resolve_law(each) for each in as_list(law)] or None
+    chosen = resolve_laws(as_list(law)) or None
     unique = None if unique_tokens is None else parse_tokens(unique_tokens, "unique-tokens")
     served = None if serve_tokens is None else parse_tokens(serve_tokens, "serve-tokens")
     if len(models) > 1:

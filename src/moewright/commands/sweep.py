@@ -41,6 +41,7 @@ def sweep(
     executor: str = "local",
     trainer: str | None = None,
     dry_run: Literal[True],
+    add: bool = False,
     forecast: str | Iterable[str] | None = None,
     noise: float | None = None,
 ) -> DryRun: ...
@@ -96,7 +97,7 @@ def sweep(
         raise needs_the_lab(error) from None
     if dry_run:
         return foresight.dry_run(
-            spec, out, jobs=jobs, executor=executor, trainer=trainer, forecast=forecasts or None, noise=noise
+            spec, out, jobs=jobs, executor=executor, trainer=trainer, add=add, forecast=forecasts or None, noise=noise
         )
     assert out is not None, "checked above"
     if watch:
@@ -129,9 +130,11 @@ def _check_together(
     """UserError for options that have no use together."""
     if dry_run and watch:
         raise UserError("watch: has no use in a dry run")
-    for name, given in (("retry-failed", retry_failed), ("add", add), ("write-only", write_only)):
+    for name, given in (("retry-failed", retry_failed), ("write-only", write_only), ("add", add and not dry_run)):
         if (dry_run or watch) and given:
             raise UserError(f"{name}: nothing is run; leave it out")
+    if add and out is None:
+        raise UserError("add: is about the folder of another sweep; name it with --out DIR")
     for name, given in (("jobs", jobs is not None), ("retry-failed", retry_failed)):
         if write_only and given:
             raise UserError(f"{name}: has no use with --write-only, which starts nothing; leave it out")

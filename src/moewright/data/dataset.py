@@ -19,7 +19,7 @@ from moewright.data.dataset_record import (
 from moewright.data.shards import TOKEN_DTYPES, TokenShards
 from moewright.display import ShownTable
 from moewright.errors import UserError
-from moewright.files import sha256_of
+from moewright.files import file_identity, sha256_of
 from moewright.quantities import brief
 from moewright.records import LARGEST_SIZE
 
@@ -165,6 +165,7 @@ def open_files(
         raise UserError(
             f"bytes_per_token: {brief(unknown)} is no validation set; they are {list_names(list(validation))}"
         )
+    _check_distinct(train, validation)
     dataset = Dataset(
         train=TokenShards.open(train, dtype),
         validation={name: TokenShards.open(files, dtype) for name, files in validation.items()},
@@ -176,6 +177,21 @@ def open_files(
     )
     _check_vocabulary(dataset, check_tokens)
     return dataset
+
+
+def _check_distinct(train: Sequence[str | Path], validation: Mapping[str, Sequence[str | Path]]) -> None:
+    """UserError for a file that is there twice, by whatever paths: a loss on what was trained would tell nothing."""
+    seen: dict[tuple[int, int], str] = {}
+    sets = {"train": train, **{f"validation set {brief(name)}": files for name, files in validation.items()}}
+    for name, files in sets.items():
+        for file in files:
+            identity = file_identity(Path(file))
+            before = None if identity is None else seen.get(identity)
+            if before is not None:
+                where = f"twice in {name}" if before == name else f"in {before} and in {name}"
+                raise UserError(f"{file}: the same shard stands {where}; name it once")
+            if identity is not None:
+                seen[identity] = name
 
 
 def _check_length(path: Path, file: StoredShard, dtype: str) -> None:

@@ -119,7 +119,7 @@ class Costs:
 def costed_on(budgets: Budgets) -> CostedOn:
     """The budgets' devices, or as many H100s as the size budget fills; UserError for a price of no device of these."""
     from moewright.hardware import load_device
-    from moewright.hardware.bills import priced_device
+    from moewright.hardware.bills import prices_of
     from moewright.hardware.layout_plan import check_devices
 
     trains, train_assumed = trained_on(budgets)
@@ -132,7 +132,7 @@ def costed_on(budgets: Budgets) -> CostedOn:
         serves, devices = USUAL_DEVICE, _whole(min(math.ceil(filled), MOST_ASSUMED))
         bill_devices = _whole(min(math.ceil(2 * filled), MOST_ASSUMED))
     names = load_device(trains).name, load_device(serves).name
-    price = {priced_device(name, names): amount for name, amount in budgets.price.items()}
+    price = {name: amount for name, (_, amount) in prices_of(budgets.price, names).items()}
     idle = next((name for name in price if name not in names), None)
     if idle is not None:
         used = " and ".join(dict.fromkeys(names))

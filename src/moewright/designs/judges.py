@@ -21,6 +21,7 @@ from moewright.designs.space import Space
 from moewright.errors import UserError
 from moewright.laws import FittedLaw, Law, derive, resolve_law
 from moewright.laws import judges as published_judges
+from moewright.laws.fitting.fitted_law import check_once
 from moewright.laws.law import ExpansionVariable, Judgement, LossLaw
 from moewright.laws.variable import Array, Status, Variable
 
@@ -153,10 +154,7 @@ def choose_judges(wanted: Iterable[str | Path | Law] | None, budgets: Budgets) -
     named = [law for law in laws if not isinstance(law, FittedLaw)]
     fitted = [law for law in laws if isinstance(law, FittedLaw)]
     chosen = [*(named or published_judges()), *fitted]
-    names = [law.name for law in chosen]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"law: {twice} is there twice; give each law once")
+    check_once(chosen)
     judges = tuple(judging_law(law) for law in chosen)
     blind = [judge.name for judge in judges if not sees(judge, budgets)]
     named_blind = next((law.name for law in laws if law.name in blind), None)

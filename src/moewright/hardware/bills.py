@@ -29,9 +29,9 @@ class Tariff:
         """Raises UserError for the price of another device, and for one of power where no board power is stated."""
         self.device, self.power_price = device, power_price
         self.hourly: float | None = None
-        for name, amount in (price or {}).items():
-            if priced_device(name, (device.name,)) != device.name:
-                raise UserError(f"price: {name} is not the device asked about, {device.name}")
+        for name, (given, amount) in prices_of(price or {}, (device.name,)).items():
+            if name != device.name:
+                raise UserError(f"price: {given} is not the device asked about, {device.name}")
             self.hourly = amount
         if power_price is not None and device.board_power is None:
             raise UserError(f"power-price: no board power is stated for {device.name}; give it in a file of devices")
@@ -60,9 +60,19 @@ class Tariff:
         )
 
 
-def priced_device(name: str, devices: Collection[str]) -> str:
-    """The device whose price is named: one of the `devices`, which may be of a user's file, or any that is known."""
-    return name if name in devices else load_device(name, "price").name
+def prices_of(given: Mapping[str, float], devices: Collection[str]) -> dict[str, tuple[str, float]]:
+    """By device the name that its price was given under, and the price.
+
+    A device is one of `devices`, which may be of a user's file, or any that is known. UserError for one that is not,
+    and for two prices of one.
+    """
+    found: dict[str, tuple[str, float]] = {}
+    for name, amount in given.items():
+        device = name if name in devices else load_device(name, "price").name
+        if device in found:
+            raise UserError(f"price: {name} and {found[device][0]} are the same device; give one price")
+        found[device] = name, amount
+    return found
 
 
 def read_prices(given: Mapping[str, float] | Iterable[str] | None) -> dict[str, float]:
@@ -73,8 +83,8 @@ def read_prices(given: Mapping[str, float] | Iterable[str] | None) -> dict[str, 
     """
     if isinstance(given, Mapping):
         return {str(name): check_number(value, f"price: {name}", above=0) for name, value in given.items()}
-    texts = named_texts(given or (), "price")
-    return {name.strip(): parse_count(value, f"price: {name.strip()}") for name, value in texts.items()}
+    texts = named_texts((text.strip() for text in given or ()), "price", strip=True)
+    return {name: parse_count(value, f"price: {name}") for name, value in texts.items()}
 
 
 def _times(pair: tuple[float, float] | None, price: float | None) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from moewright.complaints import MISSPELT, hint, name_row, near_name
+from moewright.complaints import MISSPELT, brief_name, hint, name_row, near_name
 from moewright.errors import UserError
 from moewright.quantities import COUNT_UNITS, brief, split_quantity
 from moewright.runs.schema import BY_NAME, FINISHED, RunColumn, column_for
@@ -128,9 +128,17 @@ def under_names(table: pd.DataFrame, columns: Mapping[str, str], where: str) -> 
     """The table with columns under the names that they are asked for by: name -> what the table calls it.
 
     A column that the table has under such a name gives way: what was asked for is meant. UserError for one that is not
-    there.
+    there, or that is asked for by two names.
     """
     require(table, columns.values(), where)
+    of_theirs: dict[str, str] = {}
+    for name, theirs in columns.items():
+        other = of_theirs.setdefault(theirs, name)
+        if other != name:
+            raise UserError(
+                f"column {brief_name(name)}: {brief(theirs)} is {brief_name(other)} already; name another column of "
+                f"{where}"
+            )
     taken = {name: table[theirs] for name, theirs in columns.items()}
     return table.drop(columns=list(dict.fromkeys(columns.values()))).assign(**taken)
 

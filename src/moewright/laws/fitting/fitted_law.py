@@ -1,6 +1,6 @@
 """A law fitted to runs: everything that a published law does, and how sure it is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -407,6 +407,23 @@ def resolve_law(law: str | Path | Law) -> Law:
     if isinstance(law, Law):
         return law
     return load(law) if isinstance(law, Path) or law.endswith(".json") or "/" in law else get(law)
+
+
+def resolve_laws(laws: Iterable[str | Path | Law], option: str = "law") -> list[Law]:
+    """Each law from its name, the file of a fitted one, or itself. UserError for two of one name, as `check_once`."""
+    found = [resolve_law(law) for law in laws]
+    check_once(found, option)
+    return found
+
+
+def check_once(laws: Iterable[Law], option: str = "law") -> None:
+    """UserError for two laws of one name: they would count twice, and no answer could tell them apart."""
+    names = [law.name for law in laws]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"{option}: {brief(twice)} is there twice; give each law once, or change `name` in the file of one of them"
+        )
 
 
 def _for_few_rows(number: int, freedom: int, level: float) -> float:

@@ -158,6 +158,9 @@ def read_observations(
         )
     variables = tuple(variables)
     columns = read_columns(frame, variables, constants or {})
+    if loss in columns or loss == weights:
+        what = "a variable of the law" if loss in columns else "the weight of the rows"
+        raise UserError(f"loss: the column {brief_name(loss)} is {what}; it cannot be the loss too")
     losses = read_loss(frame, loss)
     row_weights = np.ones(len(frame))
     if weights is not None:

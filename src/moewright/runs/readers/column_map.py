@@ -37,7 +37,11 @@ class ColumnMap:
             if "value" in given:
                 self._values[column] = given["value"]
             else:
-                self._names[column] = (str(given["from"]), factor)
+                taken = (str(given["from"]), factor)
+                other = next((name for name, theirs in self._names.items() if theirs == taken), None)
+                if other is not None:
+                    raise UserError(f"{where}: {column}: {brief(taken[0])} is {other} already, and alike; name another")
+                self._names[column] = taken
 
     @classmethod
     def read(cls, path: Path) -> "ColumnMap":

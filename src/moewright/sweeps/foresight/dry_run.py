@@ -21,7 +21,7 @@ from moewright.sweeps.foresight.preflight import Checked, check_planned_runs, di
 from moewright.sweeps.foresight.run_forecasts import forecasts
 from moewright.sweeps.planner import PlannedRun, SweepPlan
 from moewright.sweeps.running.executor import MeasuringExecutor, missing_lab
-from moewright.sweeps.running.submitting import check_folder
+from moewright.sweeps.running.submitting import check_folder, runs_beside
 from moewright.sweeps.running.sweep_state import SweepState
 from moewright.sweeps.running.sweeping import load_sweep, make_executor, planner_in
 from moewright.sweeps.sweep_answers import (
@@ -138,6 +138,7 @@ def dry_run(
     jobs: int | None = None,
     executor: str = "local",
     trainer: str | None = None,
+    add: bool = False,
     forecast: Sequence[str] | None = None,
     noise: float | None = None,
 ) -> DryRun:
@@ -145,7 +146,7 @@ def dry_run(
 
     With `out`, runs that are done there cost nothing, and if there are enough of them their speeds are used instead of
     measuring. `forecast` (laws) and `noise` replace those of the specification. `out` stays as it is. Raises
-    UserError for bad input.
+    UserError for bad input, and for what the sweep itself refuses of a folder: another sweep's needs `add`.
 
     Without torch nothing is measured: the times are unknown then, and a warning says so. So are those of another
     trainer than the lab.
@@ -157,6 +158,8 @@ def dry_run(
     settings = _forecast_settings(loaded.spec.forecast, forecast, noise)
     runner = make_executor(executor, loaded.spec.execution, jobs)
     planner = planner_in(folder, loaded)
+    if folder is not None:
+        runs_beside(folder, planner, add)
     sweep_state = SweepState(folder or Path(), planner)
     plan = sweep_state.plan
     checked = check_planned_runs(planner, plan.runs)

@@ -11,6 +11,7 @@ from moewright.experiment.collecting.run_rows import settings_columns
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.laws import Forecast, Law, forecast, resolve_law
 from moewright.laws.counted_variables import in_conventions
+from moewright.laws.fitting.fitted_law import check_once
 from moewright.sweeps.planner import PlannedRun, Planner
 from moewright.sweeps.sweep_spec import ForecastSettings
 
@@ -40,6 +41,7 @@ def forecasts(
 ) -> tuple[Forecast, ...]:
     """One forecast for each law; files of laws are relative to `folder`. UserError for a law that cannot be."""
     laws = [_law(name, folder) for name in settings.law]
+    check_once(laws, "forecast")
     truth = None if settings.truth is None else _law(settings.truth, folder)
     table = planned_table(planner, runs)
     found = []

@@ -138,7 +138,24 @@ def _holder(out: Path) -> str:
     return f" (process {found.pid} on {found.host})"
 
 
-def runs_beside(out: Path, planner: Planner, add: bool) -> int:
+ADD_OR_MOVE = "name a new folder, or --add to run these beside them"
+
+
+def check_noted(out: Path, specification: dict[str, Any], planner: Planner) -> None:
+    """UserError unless a specification was run in a folder, or all that it says for certain to run is there."""
+    noted = SweepRecord.read(out / SWEEP).specifications
+    if not noted or any(each.specification == specification for each in noted):
+        return
+    planned = [run.id for run in planner.plan({}).known]
+    missing = sum(not cell_path(out, run).is_file() for run in planned)
+    if missing:
+        raise UserError(
+            f"out: {out} holds another sweep: {missing:,} of this specification's {len(planned):,} runs are not there; "
+            "give the one that runs there"
+        )
+
+
+def runs_beside(out: Path, planner: Planner, add: bool, remedy: str = ADD_OR_MOVE) -> int:
     """How many runs of the folder are none of this sweep's. UserError if no run is, unless it is to be added there.
 
     Then it is another sweep's folder, or other tokens or other code would train everything again: seldom meant.
@@ -154,7 +171,4 @@ def runs_beside(out: Path, planner: Planner, add: bool) -> int:
         why = f"other code trained them (training version {version}, now {planner.training_version}), or {why}"
     elif other is not None and other.data_fingerprint not in map(planner.fingerprint, planner.recipes):
         why = "they have other tokens"
-    raise UserError(
-        f"out: {out} holds {len(cells):,} runs and none of this specification's: {why}; name a new folder, or --add "
-        "to run these beside them"
-    )
+    raise UserError(f"out: {out} holds {len(cells):,} runs and none of this specification's: {why}; {remedy}")

@@ -20,6 +20,7 @@ from moewright.sweeps.running.scheduler import ProgressReporter, Scheduler
 from moewright.sweeps.running.slurm_executor import SlurmExecutor
 from moewright.sweeps.running.submitting import (
     check_folder,
+    check_noted,
     note_run,
     note_specification,
     runs_beside,
@@ -181,8 +182,10 @@ def follow_sweep(
     if not (folder / SWEEP).is_file():
         raise UserError(f"out: {out} holds no sweep; start one with `moewright sweep SPEC --out {out}`")
     check_folder(folder)
-    planner = planner_in(folder, load_sweep(spec, trainer))
-    runs_beside(folder, planner, add=False)
+    loaded = load_sweep(spec, trainer)
+    planner = planner_in(folder, loaded)
+    check_noted(folder, loaded.to_dict(), planner)
+    runs_beside(folder, planner, False, "give the one that runs there, or look on with the code that does")
     state = SweepState(folder, planner)
     while True:
         under_way = [run for run, seen in state.observed.items() if seen.state == "running"]
