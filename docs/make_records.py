@@ -14,7 +14,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 import moewright
-from moewright.records import FileRecord, LineRecord, Output, Record
+from moewright.line_records import LineRecord
+from moewright.records import FileRecord, Output, Record
 
 DOCS = Path(__file__).parent
 NEEDS_TORCH = ("moewright.lab",)

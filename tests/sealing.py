@@ -6,7 +6,7 @@ from typing import Any
 
 from moewright.experiment.binding import stamp
 from moewright.experiment.run_folder import METRICS, RUN, STATUS, RunRecord, RunStatus
-from moewright.records import SealedRecord
+from moewright.sealed_records import SealedRecord
 
 
 def sealed(record: type[SealedRecord], values: dict[str, Any]) -> dict[str, Any]:

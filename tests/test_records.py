@@ -16,19 +16,9 @@ from pydantic import Discriminator, Field, Tag
 import moewright
 from moewright.errors import UserError
 from moewright.files import AppendOnlyFile
-from moewright.records import (
-    Echo,
-    FileRecord,
-    Free,
-    Items,
-    LineRecord,
-    Pair,
-    Reading,
-    Record,
-    SealedRecord,
-    Size,
-    read_lines,
-)
+from moewright.line_records import LineRecord, read_lines
+from moewright.records import Echo, FileRecord, Free, Items, Pair, Reading, Record, Size
+from moewright.sealed_records import SealedRecord
 
 
 class Inner(Record):

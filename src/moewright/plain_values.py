@@ -62,7 +62,7 @@ def parse_json(text: str) -> Any:
     except ValueError as error:
         raise UnfitTextError(f"not valid JSON: {error}") from None
     _check_depth(values)
-    if _ESCAPED_SURROGATE.search(text):
+    if re.search(_ESCAPED_SURROGATE, text):
         try:
             json.dumps(values, ensure_ascii=False).encode()
         except UnicodeEncodeError:
@@ -70,7 +70,7 @@ def parse_json(text: str) -> Any:
     return values
 
 
-_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPED_SURROGATE = r"\\u[dD][89a-fA-F]"
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -132,13 +132,14 @@ _BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_WHOLE = re.compile(r"[-+]?[0-9]+", re.ASCII)
-_OCTAL = re.compile(r"0o([0-7]+)", re.ASCII)
-_HEXADECIMAL = re.compile(r"0x([0-9a-fA-F]+)", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
-_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+# Compiled when they are first asked for, which most commands never do.
+_WHOLE = r"[-+]?[0-9]+"
+_OCTAL = r"0o([0-7]+)"
+_HEXADECIMAL = r"0x([0-9a-fA-F]+)"
+_FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+_INFINITE = r"([-+]?)\.(inf|Inf|INF)"
 _NOT_A_NUMBER = (".nan", ".NaN", ".NAN")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+", re.ASCII)
+_LEADING_ZERO = r"[-+]?0[0-9]+"
 
 
 def plain_scalar(text: str) -> Any:
@@ -152,19 +153,19 @@ def plain_scalar(text: str) -> Any:
         return _BOOLEANS[text]
     if text[0] not in "-+.0123456789":
         return text
-    if _WHOLE.fullmatch(text):
-        if _LEADING_ZERO.fullmatch(text):
+    if re.fullmatch(_WHOLE, text):
+        if re.fullmatch(_LEADING_ZERO, text):
             raise ValueError(f"{text} is octal to some readers and decimal to others; write it without the first 0, or "
                              f"in quotes if it is text")  # fmt: skip
         return _whole(text)
     for pattern, base in ((_OCTAL, 8), (_HEXADECIMAL, 16)):
-        if found := pattern.fullmatch(text):
+        if found := re.fullmatch(pattern, text):
             if len(text) > MOST_DIGITS:
                 raise ValueError(f"a number of {len(text)} digits; nothing here has more than {MOST_DIGITS}")
             return int(found[1], base)
-    if _FLOAT.fullmatch(text):
+    if re.fullmatch(_FLOAT, text):
         return float(text)
-    if found := _INFINITE.fullmatch(text):
+    if found := re.fullmatch(_INFINITE, text):
         return -math.inf if found[1] == "-" else math.inf
     return math.nan if text in _NOT_A_NUMBER else text
 

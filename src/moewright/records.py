@@ -2,13 +2,10 @@
 
 `Record` is the base of them all. `FileRecord` is a whole file, JSON or YAML, with a line that says its format:
 `moewright-KIND/N`. N rises when the same words would mean something else; a file of an older version is read through
-the upgrades of its class. `LineRecord` is one line of a file that is only appended to. `Output` is what a command
-prints with --json. `SealedRecord` is a file that says when it is not what was written.
+the upgrades of its class. `Output` is what a command prints with --json.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
@@ -16,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from moewright.complaints import first_complaint
 from moewright.errors import NewerFileError, UserError
-from moewright.files import read_mapping, read_objects, write_mapping
+from moewright.files import read_mapping, write_mapping
 from moewright.foreign_text import shortened, visible
 from moewright.quantities import brief
 
@@ -261,84 +258,3 @@ class FileRecord(Record):
             found = given[:80] if isinstance(given, str) else given
             raise UserError(f"{where}format: expected {brief(expected)}, found {brief(found)}")
         return int(version)
-
-
-class SealedRecord(FileRecord):
-    """A file that holds a digest of the rest of it: what differs from what was written is refused.
-
-    That finds accidents, files of other runs and edits by hand. Whoever makes the digest anew is believed.
-    """
-
-    digest: Sha256 | None = None
-    """SHA-256 of the other values as JSON with sorted keys, but for those that people may change. None: of a version
-    before there were digests."""
-
-    changeable: ClassVar[tuple[str, ...]] = ()
-    """Fields that people may change by hand."""
-    remedy: ClassVar[str] = "put it back from a copy"
-    """What to do about a file that was changed."""
-
-    def to_dict(self, defaults: bool = True) -> dict[str, Any]:
-        """Plain values with their digest; see `Record.to_dict`."""
-        values = super().to_dict(defaults)
-        return {**values, "digest": self._digest_of(values)}
-
-    @classmethod
-    def from_dict(cls, values: Any, where: str | Path = "") -> Self:
-        """See `FileRecord`; a UserError too for values that are not those which were written."""
-        record = super().from_dict(values, where)
-        place = f"{where}: " if where else ""
-        if record.digest is None and cls._version_of(values.get("format"), place) == cls.version:
-            raise UserError(f"{place}digest: missing, so it is not as it was written; {cls.remedy}")
-        if record.digest is not None and record.digest != cls._digest_of(values):
-            raise UserError(f"{place}changed since it was written, by its digest; {cls.remedy}")
-        return record
-
-    @classmethod
-    def _digest_of(cls, values: Mapping[str, Any]) -> str:
-        kept = {name: value for name, value in values.items() if name not in ("digest", *cls.changeable)}
-        return digest(kept)
-
-
-def digest(values: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of plain values, the same for every order of keys."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-# Lines of files that only grow
-
-
-class LineRecord(Record):
-    """One line of an append-only file. Its kinds are told apart by a field `event` or `kind` with one value.
-
-    A line whose meaning changes gets a new kind. A field may be added if it has a default: older readers leave out
-    what they do not know.
-    """
-
-
-L = TypeVar("L", bound=LineRecord)
-
-
-def read_lines(path: Path, *kinds: type[L]) -> Iterator[L]:
-    """The records of an append-only file in the order of writing. Raises OSError.
-
-    Left out: lines that were cut short or lack something, and kinds other than these, which a newer version may write.
-    """
-    by_value = {value: kind for kind in kinds for value in _kind_values(kind)}
-    for values in read_objects(path):
-        said = values.get("event", values.get("kind"))
-        kind = (by_value.get(said) if isinstance(said, str) else None) or by_value.get(None)
-        if kind is None:
-            continue
-        if kind.model_config.get("extra") == "forbid":
-            values = {name: value for name, value in values.items() if name in kind.model_fields}
-        try:
-            yield kind.model_validate(values)
-        except ValidationError:
-            continue
-
-
-def _kind_values(record: type[LineRecord]) -> Iterable[Any]:
-    """What `event` or `kind` may be in lines of this class; None where it has neither field, so that any line fits."""
-    field = record.model_fields.get("event") or record.model_fields.get("kind")
-    return (None,) if field is None else get_args(field.annotation)

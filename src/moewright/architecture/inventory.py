@@ -49,7 +49,21 @@ Component = Literal[
     "norm",
     "other",
 ]
-COMPONENTS: tuple[Component, ...] = Component.__args__  # type: ignore[attr-defined]
+COMPONENT_WORDS: dict[Component, str] = {
+    "embedding": "embedding",
+    "lm_head": "head",
+    "attention": "attention",
+    "linear_mixer": "linear mixers",
+    "router": "routers",
+    "routed_experts": "routed experts",
+    "latent_projections": "latent projections",
+    "shared_experts": "shared experts",
+    "dense_ffn": "dense feed-forward",
+    "norm": "norms",
+    "other": "other",
+}
+"""In tables and messages."""
+COMPONENTS = tuple(COMPONENT_WORDS)
 
 
 class Weight(NamedTuple, Generic[N]):

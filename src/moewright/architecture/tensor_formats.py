@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -68,14 +67,14 @@ def plainly_stored(weight: Weight[int], stored: TensorFormat, times: int) -> Sto
     return StoredTensors(weight.component, stored.name, params, params * stored.bits // 8)
 
 
-@dataclass
 class StoredModel:
     """Parameters and bytes of a model as stored, by component and by format."""
 
-    params: dict[Component, int] = field(default_factory=lambda: dict.fromkeys(COMPONENTS, 0))
-    bytes: dict[Component, int] = field(default_factory=lambda: dict.fromkeys(COMPONENTS, 0))
-    params_by_format: dict[str, int] = field(default_factory=dict)
-    bytes_by_format: dict[str, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.params: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+        self.bytes: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+        self.params_by_format: dict[str, int] = {}
+        self.bytes_by_format: dict[str, int] = {}
 
     def add(self, tensors: Iterable[StoredTensors]) -> None:
         """Count more tensors."""

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from moewright.errors import UserError
-from moewright.records import Items, Output, Record, SealedRecord, Sha256, Size, Total
+from moewright.records import Items, Output, Record, Sha256, Size, Total
+from moewright.sealed_records import SealedRecord
 
 RECORD = "dataset.json"
 """The record's name in the folder of a dataset."""

@@ -18,7 +18,8 @@ from moewright.designs.judges import JudgingLaw, losses
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import Choice
 from moewright.designs.undecided import undecided_set
-from moewright.laws.variable import Array
+from moewright.laws.bisection import halved
+from moewright.laws.variable import Array, Mask
 from moewright.progress import track
 
 STEPS_PER_DECADE = 10
@@ -118,12 +119,13 @@ def tokens_as_good(
     for number, judge in enumerate(readings):
         wanted = float(np.ravel(losses(judge, of_goal))[0])
         low, high = np.full(len(designs), math.log(LEAST_TRAINING)), np.full(len(designs), math.log(MOST_TRAINING))
-        at.train_tokens = asked * MOST_TRAINING
-        never = losses(judge, at) > wanted
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            at.train_tokens = asked * np.exp(middle)
-            worse = losses(judge, at) > wanted
-            low, high = np.where(worse, middle, low), np.where(worse, high, middle)
-        found[number] = np.where(never, np.inf, asked * np.exp(high))
+
+        def is_worse(times: Array, judge: JudgingLaw = judge, wanted: float = wanted) -> Mask:
+            """Of the logarithm of how many times the asked tokens."""
+            at.train_tokens = asked * np.exp(times)
+            return np.asarray(losses(judge, at) > wanted)
+
+        never = is_worse(high)
+        _, times = halved(is_worse, low, high, _HALVINGS)
+        found[number] = np.where(never, np.inf, asked * np.exp(times))
     return found

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from moewright.experiment.sweep_folder import attempts_file
 from moewright.files import AppendOnlyFile
+from moewright.line_records import LineRecord, read_lines
 from moewright.outputs import NO_SPACE
-from moewright.records import LARGEST_SIZE, Count, Items, LineRecord, read_lines
+from moewright.records import LARGEST_SIZE, Count, Items
 
 Ending = Literal["finished", "interrupted", "timed-out", "diverged", "failed"]
 

@@ -18,7 +18,7 @@ from moewright.experiment.balance_loss import BalanceLoss
 from moewright.experiment.balance_losses import LOSSES, loss_named
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
-from moewright.records import digest
+from moewright.sealed_records import digest
 
 TRAINING_VERSION = 1
 """What a recipe means: equal settings, tokens and versions are equal losses, on one machine bit for bit.

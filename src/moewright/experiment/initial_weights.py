@@ -15,7 +15,7 @@ from moewright.files import read_mapping
 from moewright.hf.checkpoint_headers import INDEX, read_index
 from moewright.hf.config import read_config
 from moewright.hf.tensor_headers import HeaderTensor, file_ranges, read_header
-from moewright.records import digest
+from moewright.sealed_records import digest
 
 _PICKLES = (".bin", ".pt", ".pth")
 

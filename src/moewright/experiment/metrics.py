@@ -18,7 +18,8 @@ from moewright.experiment.product_backends import ProductChoice
 from moewright.experiment.run_folder import METRICS, UTILIZATION, RunOutcome
 from moewright.experiment.threads import ThreadChoice
 from moewright.files import open_regular
-from moewright.records import Count, Items, LineRecord, Reading, Record, Total, read_lines
+from moewright.line_records import LineRecord, read_lines
+from moewright.records import Count, Items, Reading, Record, Total
 
 
 class MetricsLine(LineRecord):

@@ -13,7 +13,8 @@ from pydantic import ConfigDict
 
 from moewright.errors import UserError
 from moewright.quantities import brief
-from moewright.records import Positive, Record, SealedRecord, Size
+from moewright.records import Positive, Record, Size
+from moewright.sealed_records import SealedRecord
 
 OVERRIDE = "MOEWRIGHT_PRODUCTS"
 """The variable by which people say which backend computes all products."""

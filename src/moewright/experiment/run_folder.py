@@ -19,7 +19,8 @@ from moewright.errors import UserError
 from moewright.experiment.provenance import Provenance
 from moewright.files import open_regular
 from moewright.hardware.layout_record import TrainingMemoryRecord
-from moewright.records import Count, Items, Output, Reading, Record, SealedRecord, Sha256, Total
+from moewright.records import Count, Items, Output, Reading, Record, Sha256, Total
+from moewright.sealed_records import SealedRecord
 
 RUN, STATUS, METRICS, CHECKPOINTS = "run.json", "status.json", "metrics.jsonl", "checkpoints"
 LOCK = ".lock"

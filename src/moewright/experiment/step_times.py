@@ -1,6 +1,7 @@
 """What steps of a recipe take on a machine, as a measuring job writes it and the forecast of a sweep reads it."""
 
-from moewright.records import Count, LineRecord, Record
+from moewright.line_records import LineRecord
+from moewright.records import Count, Record
 
 
 class StepTimes(Record):

@@ -20,7 +20,8 @@ from moewright.experiment.identity import FORMER_CODE, RunIdentity
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.trainer_folder import reached_step
-from moewright.records import Count, FileRecord, Items, Record, SealedRecord, Sha256
+from moewright.records import Count, FileRecord, Items, Record, Sha256
+from moewright.sealed_records import SealedRecord
 
 SWEEP, CELLS, ATTEMPTS, RUNS, JOBS = "sweep.json", "cells", "attempts", "runs", "jobs"
 SUBMITTER = ".submitter.json"

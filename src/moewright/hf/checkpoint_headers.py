@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.architecture.counts import params
-from moewright.architecture.inventory import Component
+from moewright.architecture.inventory import COMPONENT_WORDS, Component
 from moewright.architecture.spec import Architecture
 from moewright.architecture.tensor_formats import StoredModel, StoredTensors
 from moewright.errors import UserError
@@ -296,13 +296,7 @@ def _component(base: str) -> Component:
     return "other"
 
 
-_COMPARED: dict[Component, str] = {
-    "embedding": "embedding",
-    "lm_head": "head",
-    "routed_experts": "routed experts",
-    "shared_experts": "shared experts",
-    "dense_ffn": "dense feed-forward",
-}
+_COMPARED: tuple[Component, ...] = ("embedding", "lm_head", "routed_experts", "shared_experts", "dense_ffn")
 
 
 def _differences(architecture: Architecture, content: FilesContent, as_config_says: Published) -> Iterable[str]:
@@ -315,9 +309,10 @@ def _differences(architecture: Architecture, content: FilesContent, as_config_sa
         yield "parameters in packed integers cannot be counted: neither headers nor config say how many bits they have"
         return
     counted = params(architecture)
-    for component, name in _COMPARED.items():
+    for component in _COMPARED:
         there, said = content.model.params[component], counted[component]
         if there != said:
+            name = COMPONENT_WORDS[component]
             yield f"{name}: the files hold {format_count(there)} parameters, the config makes {format_count(said)}"
     there, said = sum(content.model.params.values()), sum(counted.values())
     if there != said and all(content.model.params[component] == counted[component] for component in _COMPARED):

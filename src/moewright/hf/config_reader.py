@@ -2,8 +2,8 @@
 accounted for."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from moewright.architecture.feed_forwards import Activation
 from moewright.architecture.mixers import Rope
@@ -59,8 +59,7 @@ HF_ACTIVATIONS: dict[Activation, str] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Family:
+class Family(NamedTuple):
     """One model_type. Sources: the configuration and modeling modules of transformers 5.23, and published configs."""
 
     model_type: str
@@ -69,7 +68,7 @@ class Family:
     read: Callable[["Config"], Architecture]
     defaults: Mapping[str, Any]
     """What an absent key means. Sizes are not in here: without them there is no model to count."""
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = MappingProxyType({})
     """Other spellings of a key -> the one that `read` uses."""
     neutral: tuple[str, ...] = ()
     """Known keys that change neither counts nor routing as the spec states it."""

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from moewright.hf.quantization import Scheme
 
 # Words of repositories' names that say that the weights are quantised.
-_QUANTIZED_NAME = re.compile(
-    r"(?:^|[-_.])(?:fp8|fp4|nvfp4|mxfp[48]|int[48]|w[48]a(?:8|16)|awq|gptq|bnb|gguf|[2-8]-?bits?|q[2-8])(?:$|[-_.])",
-    re.I,
+_QUANTIZED_NAME = (
+    r"(?i)(?:^|[-_.])(?:fp8|fp4|nvfp4|mxfp[48]|int[48]|w[48]a(?:8|16)|awq|gptq|bnb|gguf|[2-8]-?bits?|q[2-8])(?:$|[-_.])"
 )
 
 
@@ -94,7 +93,7 @@ def published_as_config_says(
 
             stated = scheme(values, side_file, model_type)
         source = SIDE_FILE if side_file is not None and "quantization_config" not in values else "config.json"
-        if stated is None and (word := _QUANTIZED_NAME.search(name)):
+        if stated is None and (word := re.search(_QUANTIZED_NAME, name)):
             written = word[0].strip("-_.")
             raise UnknownStorageError(f"the name says {written}, the config names no quantisation")
         rest = _rest_format(values, stated)

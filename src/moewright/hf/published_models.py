@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from moewright.architecture.inventory import COMPONENTS, Component
+from moewright.architecture.inventory import Component
 from moewright.architecture.spec import Architecture
 from moewright.architecture.tensor_formats import StoredModel
 from moewright.complaints import hint
@@ -48,10 +48,12 @@ class CountedWeights(Record):
 
     def as_stored(self) -> StoredModel:
         """The counted weights of the record."""
-        none: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
-        return StoredModel(
-            {**none, **self.params}, {**none, **self.bytes}, {**self.params_by_format}, {**self.bytes_by_format}
-        )
+        stored = StoredModel()
+        stored.params |= self.params
+        stored.bytes |= self.bytes
+        stored.params_by_format |= self.params_by_format
+        stored.bytes_by_format |= self.bytes_by_format
+        return stored
 
 
 class ModelEntry(FileRecord):

@@ -33,7 +33,7 @@ from moewright.experiment.provenance import processor_name
 from moewright.experiment.run_folder import RUN, read_run
 from moewright.lab.fast.choice import HAS_ONEDNN, using_products
 from moewright.lab.fast.products import times, times_transposed, transposed_times
-from moewright.records import digest
+from moewright.sealed_records import digest
 
 HEEDED = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE")
 """Variables that say which instructions the libraries use."""

@@ -6,15 +6,17 @@ dense model's. Of a mixture only the active parameters compute, and all its size
 active, embeddings included: what a law knows else of a shape, such as sparsity and granularity, stays as it is.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from moewright.laws.bisection import halved
 from moewright.laws.law import InapplicableLaw, Law
 from moewright.laws.repeated_data import tokens_worth
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 from moewright.records import Record
 
 _FARTHEST_SIZE = 100.0
@@ -76,15 +78,16 @@ def least_bill(law: Law, variables: Mapping[str, float], life: Lifetime) -> Leas
 
     def tokens_for(size: Array) -> Array:
         """New tokens that bring models of these sizes (S,) to the loss; infinite where none do."""
-        low = np.full(size.shape, variables["train_tokens"] / _FARTHEST_TOKENS)
-        high = np.full(size.shape, variables["train_tokens"] * _FARTHEST_TOKENS)
+
+        def is_too_few(times: Array) -> Mask:
+            """Of the logarithm of how many times the tokens."""
+            return ~np.asarray(law.bare_loss(at(size, variables["train_tokens"] * np.exp(times))) <= wanted)
+
+        farthest = np.full(size.shape, math.log(_FARTHEST_TOKENS))
         with np.errstate(all="ignore"):
-            reached = law.bare_loss(at(size, high)) <= wanted
-            for _ in range(_HALVINGS):
-                middle = np.sqrt(low * high)
-                enough = law.bare_loss(at(size, middle)) <= wanted
-                low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        return np.where(reached, high, np.inf)
+            reached = ~is_too_few(farthest)
+            _, times = halved(is_too_few, -farthest, farthest, _HALVINGS)
+        return np.where(reached, variables["train_tokens"] * np.exp(times), np.inf)
 
     def least(served: float) -> tuple[float, float]:
         """The size of least FLOPs and its tokens, by ever finer grids."""

@@ -4,6 +4,7 @@ from operator import itemgetter
 
 from rich.table import Table
 
+from moewright.architecture.inventory import COMPONENT_WORDS
 from moewright.hardware.assessment import Assessment, LowHigh, StageTime
 from moewright.hardware.inspection_record import BILLED_WORDS
 from moewright.hardware.layout_record import BillRecord
@@ -14,18 +15,9 @@ from moewright.report.plain_tables import number_table, print_labelled
 from moewright.screen import Screen, lines, styled
 
 _NAMES = {
-    "embedding": "embedding",
-    "lm_head": "head",
+    **COMPONENT_WORDS,
     "attention": "attention matrices",
-    "linear_mixer": "linear mixers",
     "cache": "attention over cache",
-    "router": "routers",
-    "routed_experts": "routed experts",
-    "latent_projections": "latent projections",
-    "shared_experts": "shared experts",
-    "dense_ffn": "dense feed-forward",
-    "norm": "norms",
-    "other": "other",
     "communication": "communication",
     "overhead": "gaps, latencies",
 }

@@ -6,6 +6,7 @@ from functools import singledispatch
 from rich.table import Table
 
 from moewright.architecture.feed_forwards import Dense, MoE, NoFeedForward
+from moewright.architecture.inventory import COMPONENT_WORDS
 from moewright.architecture.mixers import (
     Attention,
     CompressedAttention,
@@ -28,20 +29,6 @@ from moewright.quantities import format_bytes, format_count
 from moewright.records import Record
 from moewright.report.plain_tables import bare_table, number_table, print_labelled
 from moewright.screen import Screen, styled
-
-_NAMES = {
-    "embedding": "embedding",
-    "lm_head": "head",
-    "attention": "attention",
-    "linear_mixer": "linear mixers",
-    "router": "routers",
-    "routed_experts": "routed experts",
-    "latent_projections": "latent projections",
-    "shared_experts": "shared experts",
-    "dense_ffn": "dense feed-forward",
-    "norm": "norms",
-    "other": "other",
-}
 
 
 def print_inspection(console: Screen, inspection: Inspection) -> None:
@@ -104,7 +91,7 @@ def _in_short(inspection: Inspection) -> Iterator[tuple[str, str]]:
 def _components(inspection: Inspection) -> Table:
     table = number_table(None, "Parameters (exact)", "total", "share", "active", "share")
     total, active = inspection.total_params, inspection.active_params
-    for key, name in _NAMES.items():
+    for key, name in COMPONENT_WORDS.items():
         if inspection.params[key] or inspection.active[key]:  # type: ignore[index]
             one, other = inspection.params[key], inspection.active[key]  # type: ignore[index]
             table.add_row(name, f"{one:,}", f"{one / total:.1%}", f"{other:,}", f"{other / active:.1%}")
@@ -268,7 +255,7 @@ def _flops(inspection: Inspection) -> Table:
     table = number_table(title, "", "FLOPs", "")
     forward = inspection.forward_flops
     table.add_row("forward", format_count(forward), "2 per multiply-add")
-    for key, name in _NAMES.items():
+    for key, name in COMPONENT_WORDS.items():
         flops = inspection.forward_flops_by_component[key]  # type: ignore[index]
         if flops:
             table.add_row(f"  {name}", format_count(flops), f"{flops / forward:.1%}")

@@ -17,8 +17,8 @@ from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import CellRecord
 from moewright.experiment.trainer_folder import TrainerOutcome
 from moewright.quantities import brief
-from moewright.records import digest
 from moewright.runs.schema import LOSS_PREFIX
+from moewright.sealed_records import digest
 
 STATUS_OF_STATE: dict[State, str] = {"done": "finished", "diverged": "diverged", "failed": "failed"}
 """The run table's status of a state; of any other, unfinished."""

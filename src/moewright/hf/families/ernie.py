@@ -1,7 +1,9 @@
 """ERNIE 4.5 (Baidu, 2025), the language models; of the ones that see, with experts for images beside those for text."""
 
+from collections.abc import Sequence
+
 from moewright.architecture.feed_forwards import ExpertGroup, Router
-from moewright.architecture.spec import Architecture
+from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import (
     COMMON_DEFAULTS,
@@ -20,20 +22,8 @@ def _read(c: Config) -> Architecture:
     end = c.raw("moe_layer_end_index")
     end = n - 1 if end is None or end == -1 else c.count("moe_layer_end_index")
     sparse = [(index + 1) % step == 0 and start <= index <= end for index in range(n)]
-    mixer = attention(c, qkv_bias=bias, output_bias=bias, rope=c.rope(500_000.0))
-    moe = experts(
-        c,
-        count="moe_num_experts",
-        top_k="moe_k",
-        size="moe_intermediate_size",
-        # The bias of loss-free balancing is registered as a parameter here, and so is counted.
-        router=Router(normalize=True, selection_bias="parameter"),
-        shared=shared_of_routed_size(c, "moe_num_shared_experts", "moe_intermediate_size", bias=bias),
-    )
-    feed_forwards = choose_feed_forwards(c, sparse, moe, bias=bias)
-    return build(
-        c, stack(c, [mixer] * n, feed_forwards), lm_head_bias=bias, mtp_layers=c.count("num_nextn_predict_layers")
-    )
+    layers = _layers(c, bias, sparse)
+    return build(c, layers, lm_head_bias=bias, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
 def _read_vl(c: Config) -> Architecture:
@@ -48,19 +38,24 @@ def _read_vl(c: Config) -> Architecture:
         c.replace("moe_num_experts", counts[0])
     c.replace("moe_intermediate_size", sizes[0])
     count, top_k = c.size("moe_num_experts"), c.top_k("moe_k", "moe_num_experts")
+    images = ExpertGroup(count=count, expert_size=sizes[1], top_k=top_k)
+    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse") or ["dense"] + ["sparse"] * (n - 1)
+    return build(c, _layers(c, bias, [kind == "sparse" for kind in kinds], images))
+
+
+def _layers(c: Config, bias: bool, sparse: Sequence[bool], images: ExpertGroup | None = None) -> list[Layer]:
     mixer = attention(c, qkv_bias=bias, output_bias=bias, rope=c.rope(500_000.0))
     moe = experts(
         c,
         count="moe_num_experts",
         top_k="moe_k",
         size="moe_intermediate_size",
+        # The bias of loss-free balancing is registered as a parameter here, and so is counted.
         router=Router(normalize=True, selection_bias="parameter"),
         shared=shared_of_routed_size(c, "moe_num_shared_experts", "moe_intermediate_size", bias=bias),
-        image_group=ExpertGroup(count=count, expert_size=sizes[1], top_k=top_k),
+        image_group=images,
     )
-    kinds = c.per_layer("mlp_layer_types", n, "dense", "sparse") or ["dense"] + ["sparse"] * (n - 1)
-    feed_forwards = choose_feed_forwards(c, [kind == "sparse" for kind in kinds], moe, bias=bias)
-    return build(c, stack(c, [mixer] * n, feed_forwards))
+    return stack(c, [mixer] * len(sparse), choose_feed_forwards(c, sparse, moe, bias=bias))
 
 
 _DEFAULTS = {

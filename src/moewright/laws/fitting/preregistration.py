@@ -15,7 +15,8 @@ from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw
 from moewright.laws.fitting.observations import LARGEST_LOSS
 from moewright.laws.fitting.uncertainty import LEVEL, FitStatus
-from moewright.records import Output, Pair, Positive, SealedRecord, Sha256
+from moewright.records import Output, Pair, Positive, Sha256
+from moewright.sealed_records import SealedRecord
 
 
 class PreregisteredForecast(SealedRecord):

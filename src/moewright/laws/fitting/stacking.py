@@ -10,10 +10,11 @@ from statistics import NormalDist
 
 import numpy as np
 
+from moewright.laws.bisection import halved
 from moewright.laws.fitting.fitted_law import Interval
 from moewright.laws.fitting.uncertainty import LEVEL
 from moewright.laws.rate_optimum import student_quantile
-from moewright.laws.variable import Array
+from moewright.laws.variable import Array, Mask
 from moewright.records import Record
 
 _LEAST_HEARD = 0.05
@@ -67,8 +68,9 @@ def _quantile(mean: Array, spread: Array, weights: Array, probability: float) ->
     """Of mixtures of normals (forms, R), by halving."""
     spread = np.maximum(spread, 1e-12)
     low, high = (mean - 12 * spread).min(axis=0), (mean + 12 * spread).max(axis=0)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        below = (weights * _normal((middle - mean) / spread)).sum(axis=0)
-        low, high = np.where(below < probability, middle, low), np.where(below < probability, high, middle)
+
+    def is_below(point: Array) -> Mask:
+        return np.asarray((weights * _normal((point - mean) / spread)).sum(axis=0) < probability)
+
+    low, high = halved(is_below, low, high, _HALVINGS)
     return np.asarray((low + high) / 2)

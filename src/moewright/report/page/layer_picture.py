@@ -1,10 +1,11 @@
 """The layers of a model as a small drawing: what mixes tokens, dense and expert layers, experts used of all."""
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from moewright.architecture.feed_forwards import Dense, MoE
 from moewright.architecture.mixers import Attention, CompressedAttention, LatentAttention, MixtureOfAttention, NoMixer
-from moewright.architecture.spec import Architecture, Layer, Repeat
+from moewright.architecture.spec import Architecture, Layer
 from moewright.foreign_text import to_html
 from moewright.report.inspection_tables import describe_part
 
@@ -28,7 +29,7 @@ def layers_words(architecture: Architecture) -> str:
 
 def layers_svg(architecture: Architecture, name: str) -> str:
     """A strip with a column for each layer, mixers above, feed-forwards below, and the experts of the last mixture."""
-    layers = list(_each_layer(architecture.layers))
+    layers = list(architecture.iter_layers())
     step = min(26.0, _WIDTH / len(layers))
     gap = min(2.0, step / 5)
     parts = []
@@ -66,24 +67,9 @@ def feed_forward_kind(layer: Layer) -> str:
     return "dense" if isinstance(layer.feed_forward, Dense) else "none"
 
 
-def _each_layer(layers: "tuple[Layer | Repeat, ...]") -> Iterator[Layer]:
-    for item in layers:
-        if isinstance(item, Layer):
-            yield item
-        else:
-            for _ in range(item.repeat):
-                yield from _each_layer(item.layers)
-
-
 def _runs_of_equal(architecture: Architecture) -> Iterator[tuple[int, Layer]]:
-    count, last = 0, None
-    for layer in _each_layer(architecture.layers):
-        if last is not None and layer != last:
-            yield count, last
-            count = 0
-        count, last = count + 1, layer
-    if last is not None:
-        yield count, last
+    for layer, run in groupby(architecture.iter_layers()):
+        yield len(list(run)), layer
 
 
 def _box(x: float, y: float, width: float, height: float, kind: str, words: str, place: int) -> str:

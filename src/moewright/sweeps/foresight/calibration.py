@@ -16,7 +16,7 @@ from moewright.experiment.recipe import Recipe
 from moewright.experiment.states import Observed
 from moewright.experiment.step_times import MeasuredRecipe
 from moewright.experiment.sweep_folder import run_path
-from moewright.records import read_lines
+from moewright.line_records import read_lines
 from moewright.sweeps.foresight.probe import probe
 from moewright.sweeps.foresight.step_speed import SpeedModel, StepShape, fit_speed, shape_of, spread
 from moewright.sweeps.planner import PlannedRun

@@ -10,7 +10,7 @@ from moewright.architecture.counts import total_params, training_flops_per_token
 from moewright.experiment.identity import decisive_settings
 from moewright.experiment.recipe import Recipe
 from moewright.laws.variable import Array
-from moewright.records import digest
+from moewright.sealed_records import digest
 
 _NO_MATTER = ("seed", "train_tokens", "learning_rate", "schedule", "evaluation", "initialization")
 """Parts of a recipe that a step takes no longer for."""

@@ -1,17 +1,13 @@
 """transformers' Trainer: a training script in the run's folder, with the model's config.json."""
 
-import json
 from typing import ClassVar
 
 from moewright.data.dataset import Dataset
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.trainer_folder import LossPlace
-from moewright.exporters.exported import Export, export_to
-from moewright.foreign_text import to_json
-from moewright.sweeps.trainers.expressible import exported_balance, refuse_settings
-from moewright.sweeps.trainers.recipe_values import recipe_values, token_files
-from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, processes, script_text
+from moewright.sweeps.trainers.expressible import refuse_settings
+from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, script_text, settings_text
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun
 
 _LACKS = {
@@ -59,25 +55,18 @@ class HuggingFaceTrainer(TorchTrainer):
                 raise UserError(f"trainer.arguments: {name} is the recipe's own; set it there")
         refuse_settings(recipe, self.name, _LACKS)
         check_bare_tokens(dataset, self.name)
-        notes = list(self._export(recipe).notes)
+        notes = list(self.exported(recipe).notes)
         if recipe.initial_weights is None:
             notes.append("initial weights: the lab's deviations, other draws of the seed")
         return tuple(notes)
 
     def cell(self, run: CellRun) -> CellFolder:
         """config.json, the script, and what it is told."""
-        exported = self._export(run.recipe)
-        settings = {
-            **recipe_values(run.recipe),
-            **token_files(run.dataset),
-            "processes": processes(run.execution),
-            "arguments": self.arguments,
-            "recipe": run.recipe.to_dict(),
-        }
+        exported = self.exported(run.recipe)
         return CellFolder(
             files={
                 **{f"model/{name}": text for name, text in exported.files.items()},
-                "settings.json": to_json(json.dumps(settings, indent=1)) + "\n",
+                "settings.json": settings_text(run, arguments=self.arguments),
                 "train.py": script_text("hf_train.py"),
                 "recipe_data.py": script_text("recipe_data.py"),
             },
@@ -87,6 +76,3 @@ class HuggingFaceTrainer(TorchTrainer):
             checkpoints=r"checkpoint-(\d+)",
             notes=self.check(run.recipe, run.dataset),
         )
-
-    def _export(self, recipe: Recipe) -> Export:
-        return export_to("hf", recipe.architecture, exported_balance(recipe, self.name))

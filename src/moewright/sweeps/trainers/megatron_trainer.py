@@ -16,10 +16,9 @@ from moewright.experiment.recipe import Recipe
 from moewright.experiment.routing import SelectionBias
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.trainer_folder import OUTPUT, LossPlace
-from moewright.exporters.exported import Export, export_to
 from moewright.exporters.megatron import ARGUMENTS
 from moewright.foreign_text import shell_words
-from moewright.sweeps.trainers.expressible import exported_balance, mixture_layers, refuse_settings
+from moewright.sweeps.trainers.expressible import mixture_layers, refuse_settings
 from moewright.sweeps.trainers.recipe_values import recipe_values
 from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, option_words
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun
@@ -69,7 +68,7 @@ class MegatronTrainer(TorchTrainer):
         for name in self.arguments:
             if name.replace("_", "-") in own:
                 raise UserError(f"trainer.arguments: {name} is the recipe's own; set it there")
-        notes = [*self._export(recipe).notes]
+        notes = [*self.exported(recipe).notes]
         notes.append("data: each shard is one document; the order of sequences is Megatron-LM's, by the same seed")
         notes.append("initial weights: Megatron-LM's, with the recipe's deviation")
         if recipe.balancing.z_loss:
@@ -82,7 +81,7 @@ class MegatronTrainer(TorchTrainer):
         start = self.start(self.script, run.execution)
         return CellFolder(
             files={
-                **{f"model/{name}": text for name, text in self._export(run.recipe).files.items()},
+                **{f"model/{name}": text for name, text in self.exported(run.recipe).files.items()},
                 "train_args.sh": _as_array("TRAIN_ARGS", words),
                 **_indexed(run.dataset),
             },
@@ -92,9 +91,6 @@ class MegatronTrainer(TorchTrainer):
             checkpoints=r"iter_(\d+)",
             notes=self.check(run.recipe, run.dataset),
         )
-
-    def _export(self, recipe: Recipe) -> Export:
-        return export_to("megatron", recipe.architecture, exported_balance(recipe, self.name))
 
 
 def _arguments(recipe: Recipe, dataset: Dataset, folder: Path) -> list[str]:

@@ -1,18 +1,14 @@
 """OLMo-core: a training script in the run's folder, with the model's config. Written for ai2-olmo-core 3.0.0."""
 
-import json
 from typing import ClassVar
 
 from moewright.data.dataset import Dataset
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.trainer_folder import LossPlace
-from moewright.exporters.exported import Export, export_to
 from moewright.exporters.olmo_core import CONFIG, needs_fused
-from moewright.foreign_text import to_json
-from moewright.sweeps.trainers.expressible import exported_balance, refuse_settings
-from moewright.sweeps.trainers.recipe_values import recipe_values, token_files
-from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, processes, script_text
+from moewright.sweeps.trainers.expressible import refuse_settings
+from moewright.sweeps.trainers.torch_trainer import TorchTrainer, check_bare_tokens, script_text, settings_text
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun
 
 _LACKS = {
@@ -53,7 +49,7 @@ class OlmoCoreTrainer(TorchTrainer):
         if needs_fused(recipe.architecture):
             raise UserError("olmo-core has this model in fused blocks only, which its standard trainer does not train")
         return (
-            *self._export(recipe).notes,
+            *self.exported(recipe).notes,
             "data: the order of sequences is OLMo-core's; the last token of a sequence has no target",
             "evaluation: all of each set, a document at a time, padded: another number than the lab's",
             "initial weights: OLMo-core's own rule",
@@ -61,18 +57,12 @@ class OlmoCoreTrainer(TorchTrainer):
 
     def cell(self, run: CellRun) -> CellFolder:
         """The model's config, the script, and what it is told."""
-        settings = {
-            **recipe_values(run.recipe),
-            **token_files(run.dataset),
-            "processes": processes(run.execution),
-            "data_vocab_size": run.dataset.vocab_size,
-            "end_of_document": run.dataset.end_of_document,
-            "recipe": run.recipe.to_dict(),
-        }
         return CellFolder(
             files={
-                f"model/{CONFIG}": self._export(run.recipe).files[CONFIG],
-                "settings.json": to_json(json.dumps(settings, indent=1)) + "\n",
+                f"model/{CONFIG}": self.exported(run.recipe).files[CONFIG],
+                "settings.json": settings_text(
+                    run, data_vocab_size=run.dataset.vocab_size, end_of_document=run.dataset.end_of_document
+                ),
                 "train.py": script_text("olmo_core_train.py"),
             },
             command=self.start("train.py", run.execution),
@@ -81,6 +71,3 @@ class OlmoCoreTrainer(TorchTrainer):
             checkpoints=r"step(\d+)",
             notes=self.check(run.recipe, run.dataset),
         )
-
-    def _export(self, recipe: Recipe) -> Export:
-        return export_to("olmo-core", recipe.architecture, exported_balance(recipe, self.name))

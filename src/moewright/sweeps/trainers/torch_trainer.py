@@ -1,5 +1,6 @@
 """What trainers in PyTorch have in common: the interpreter of their environment, and how processes are started."""
 
+import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Annotated, ClassVar, Literal
@@ -9,10 +10,14 @@ from pydantic import Field
 from moewright.data.dataset import Dataset
 from moewright.data.shards import TOKEN_DTYPES
 from moewright.errors import UserError
-from moewright.foreign_text import shell_words
+from moewright.experiment.recipe import Recipe
+from moewright.exporters.exported import Export, export_to
+from moewright.foreign_text import shell_words, to_json
 from moewright.records import Free
 from moewright.sweeps.sweep_spec import OPTION_NAME, Execution
-from moewright.sweeps.trainers.trainer import Trainer
+from moewright.sweeps.trainers.expressible import exported_balance
+from moewright.sweeps.trainers.recipe_values import recipe_values, token_files
+from moewright.sweeps.trainers.trainer import CellRun, Trainer
 
 
 class TorchTrainer(Trainer):
@@ -30,6 +35,10 @@ class TorchTrainer(Trainer):
     arguments: dict[Annotated[str, Field(pattern=OPTION_NAME)], Free] = Field({})
     """More of the trainer's own, in its words; what the sweep itself sets is refused."""
 
+    def exported(self, recipe: Recipe) -> Export:
+        """A recipe's model and balance loss in the trainer's terms, by the exporter of its name."""
+        return export_to(self.name, recipe.architecture, exported_balance(recipe, self.name))
+
     def start(self, script: str, execution: Execution, *more: str) -> str:
         """The line that starts a Python script with its arguments on the run's processes."""
         count = processes(execution)
@@ -43,6 +52,18 @@ class TorchTrainer(Trainer):
                 f"srun --ntasks-per-node 1 --kill-on-bad-exit=1 {run} {nodes} {rest}"
             )
         return f"{run} --standalone {rest}" if count > 1 or self.always_torchrun else f"{program} {rest}"
+
+
+def settings_text(run: CellRun, **more: object) -> str:
+    """settings.json, what a run's script is told: the recipe in numbers and as it is, the files of tokens, and more."""
+    settings = {
+        **recipe_values(run.recipe),
+        **token_files(run.dataset),
+        "processes": processes(run.execution),
+        **more,
+        "recipe": run.recipe.to_dict(),
+    }
+    return to_json(json.dumps(settings, indent=1)) + "\n"
 
 
 def processes(execution: Execution) -> int:

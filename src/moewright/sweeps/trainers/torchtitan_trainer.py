@@ -1,6 +1,5 @@
 """torchtitan: a training script in the run's folder, with the exported model. Written for torchtitan 0.3.0."""
 
-import json
 from typing import ClassVar
 
 from moewright.data.dataset import Dataset
@@ -8,16 +7,13 @@ from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.routing import SelectionBias
 from moewright.experiment.trainer_folder import LossPlace
-from moewright.exporters.exported import Export, export_to
-from moewright.foreign_text import to_json
-from moewright.sweeps.trainers.expressible import exported_balance, refuse_settings
-from moewright.sweeps.trainers.recipe_values import recipe_values, token_files
+from moewright.sweeps.trainers.expressible import refuse_settings
 from moewright.sweeps.trainers.torch_trainer import (
     TorchTrainer,
     check_bare_tokens,
     option_words,
-    processes,
     script_text,
+    settings_text,
 )
 from moewright.sweeps.trainers.trainer import CellFolder, CellRun
 
@@ -84,7 +80,7 @@ class TorchtitanTrainer(TorchTrainer):
             raise UserError(
                 f"torchtitan moves the selection bias {rule}; take balancing.selection_bias: {{zero_mean: true}}"
             )
-        notes = [*self._export(recipe).notes, "initial weights: torchtitan's own rule for its family"]
+        notes = [*self.exported(recipe).notes, "initial weights: torchtitan's own rule for its family"]
         if recipe.architecture.moe_layers() and recipe.precision == "fp32":
             notes.append("precision: the experts' products are in bf16, which is all that torchtitan has")
         if recipe.parallel != "shard":
@@ -95,16 +91,10 @@ class TorchtitanTrainer(TorchTrainer):
 
     def cell(self, run: CellRun) -> CellFolder:
         """The exported model, the script, and what it is told."""
-        settings = {
-            **recipe_values(run.recipe),
-            **token_files(run.dataset),
-            "processes": processes(run.execution),
-            "recipe": run.recipe.to_dict(),
-        }
         return CellFolder(
             files={
-                **{f"model/{name}": text for name, text in self._export(run.recipe).files.items()},
-                "settings.json": to_json(json.dumps(settings, indent=1)) + "\n",
+                **{f"model/{name}": text for name, text in self.exported(run.recipe).files.items()},
+                "settings.json": settings_text(run),
                 "train.py": script_text("torchtitan_train.py"),
                 "recipe_data.py": script_text("recipe_data.py"),
             },
@@ -114,6 +104,3 @@ class TorchtitanTrainer(TorchTrainer):
             checkpoints=r"step-(\d+)",
             notes=self.check(run.recipe, run.dataset),
         )
-
-    def _export(self, recipe: Recipe) -> Export:
-        return export_to("torchtitan", recipe.architecture, exported_balance(recipe, self.name))
