@@ -96,6 +96,16 @@ def check_integer(value: Any, name: str, low: int = 1, high: int = 10**9) -> int
     return int(value)
 
 
+def integer_in_text(text: str, name: str, low: int = 1, high: int = 10**9) -> int:
+    """An integer from `low` to `high` in plain digits; UserError for any other text.
+
+    >>> integer_in_text("8", "devices")
+    8
+    """
+    is_short = text.isascii() and text.isdigit() and len(text) <= len(str(high))
+    return check_integer(int(text) if is_short else text, name, low, high)
+
+
 def check_number(
     value: Any,
     name: str,

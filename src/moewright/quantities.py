@@ -17,6 +17,8 @@ COUNT_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 SMALLEST, LARGEST = 1e-30, 1e36
 """Of any quantity: a hundred million times the FLOPs of the largest training runs. Products of several stay finite."""
 _LONGEST = 60
+LARGEST_SEED = 2**63 - 1
+"""Of a random stream: what an int64 holds."""
 _ROUNDS_UP = 0.99995  # 999.96B would print as 1000.0B; from here on it is 1.000T
 _QUANTITY = (
     r"\s*([-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)\s*"

@@ -258,7 +258,7 @@ def test_what_was_measured_stays_inside(row: Measured) -> None:
         ("acceptance: needs draft-tokens", {"serve": True, "acceptance": 0.5}),
         ("draft-tokens: this model has no prediction blocks", {"serve": True, "draft_tokens": 1, "acceptance": 0.5}),
         ("experts-on: is for one device", {"serve": True, "experts_on": "DESKTOP"}),
-        ("layout: expected tp, dp, ep, pp", {"serve": True, "layout": "cp=2"}),
+        ("layout: unknown 'cp'; known: tp, dp, ep, pp", {"serve": True, "layout": "cp=2"}),
         ("layout: ep is 1, or all devices", {"serve": True, "layout": "tp=4,dp=2,ep=2"}),
         ("context: 100000 tokens are longer", {"serve": True, "context": 100000}),
         ("batch: 100000000 sequences of 4096 tokens do not fit", {"serve": True, "batch": 10**8}),

@@ -120,7 +120,7 @@ def test_no_limit_is_none(commands: Install, tmp_path: Path) -> None:
         ({"licenses": "x"}, "licenses is not known; other options of sbatch go under additional_parameters"),
         ({"additional_parameters": ["requeue"]}, "is no mapping"),
         ({"setup": "module load python"}, "is no list of lines"),
-        ({"mem_gb": "4GB"}, "mem_gb: '4GB' is no number above 0"),
+        ({"mem_gb": "4GB"}, "mem_gb: expected a number, found '4GB'"),
         ({"mem_gb": 4, "mem": "4G"}, "mem and mem_gb are both given"),
         ({"account": None}, "execution.slurm.account: null is no text, number or true"),
         ({"exclusive": False}, "execution.slurm.exclusive: False is no text, number or true"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any, Generic, Literal, NamedTuple
 
@@ -52,7 +53,8 @@ CACHE_BYTES: dict[str, int] = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8"
 STATE_BYTES = 4
 
 
-class Growing(NamedTuple, Generic[N_co]):
+@dataclass(frozen=True)
+class Growing(Generic[N_co]):
     """Cache entries of `elements` numbers, one for every `tokens_per_entry` tokens, kept for `limit` tokens at most."""
 
     elements: N_co
@@ -84,7 +86,7 @@ class Growing(NamedTuple, Generic[N_co]):
         if self.limit is None:
             return self
         most_read = self.limit if self.most_read is None else min(self.limit, self.most_read)
-        return self._replace(limit=None, most_read=most_read)
+        return replace(self, limit=None, most_read=most_read)
 
     def _entries(self, tokens: int) -> int:
         kept = tokens if self.limit is None else min(tokens, self.limit)

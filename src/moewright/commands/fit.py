@@ -11,7 +11,7 @@ from moewright.commands.checking import as_list, command, number_from, show_valu
 from moewright.complaints import check_integer, check_number, hint, named_texts
 from moewright.errors import UserError
 from moewright.outputs import FIGURE_MARKS, FORECAST_FILE, LAW_FILE, Destination, Place, deliver
-from moewright.quantities import brief
+from moewright.quantities import LARGEST_SEED, brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
         force: bool
 
 
-LARGEST_SEED = 2**63 - 1
 FIGURES = Place("files", FIGURE_MARKS, ("predicted.png", "residuals.png", "marginal.png", "fit.html"))
 
 

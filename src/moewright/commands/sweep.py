@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from moewright.commands.checking import as_list, command, writes
+from moewright.complaints import check_integer
 from moewright.errors import UserError, needs_the_lab
 from moewright.outputs import OWN_FOLDER
 from moewright.progress import shows_progress
@@ -141,8 +142,8 @@ def _check_together(
     for name, given in (("jobs", jobs is not None), ("executor", executor != "local")):
         if watch and given:
             raise UserError(f"{name}: nothing is run; leave it out")
-    if jobs is not None and jobs < 1:
-        raise UserError(f"jobs: {jobs} at a time; give at least 1")
+    if jobs is not None:
+        check_integer(jobs, "jobs")
     for name, given in (("forecast", bool(forecast)), ("noise", noise is not None)):
         if given and not dry_run:
             raise UserError(f"{name}: has a use only in a dry run; add --dry-run")

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moewright.complaints import check_number, list_names
+from moewright.complaints import check_integer, check_number, list_names
 from moewright.data.dataset_record import (
     DatasetFacts,
     DatasetOutput,
@@ -154,8 +154,8 @@ def open_files(
     (90, 10)
     """
     check_number(vocab_size, "vocab_size", at_least=1, at_most=LARGEST_SIZE)
-    if end_of_document is not None and not 0 <= end_of_document < vocab_size:
-        raise UserError(f"end_of_document: {end_of_document} is not a token of a vocabulary of {vocab_size:,}")
+    if end_of_document is not None:
+        check_integer(end_of_document, "end_of_document", 0, vocab_size - 1)
     empty = next((name for name, files in validation.items() if not files), None)
     if not validation or empty is not None:
         where = f"validation set {brief(empty)}" if validation else "validation"

@@ -30,7 +30,7 @@ from moewright.errors import UserError
 from moewright.files import new_folder, sha256_of
 from moewright.outputs import check_space
 from moewright.progress import progress_task, track
-from moewright.quantities import brief
+from moewright.quantities import LARGEST_SEED, brief
 
 _TOKENIZER = "tokenizer.json"
 # Half: beyond that more would be held out than trained on.
@@ -69,7 +69,7 @@ def prepare(
         raise UserError(f"end-of-document: goes with --tokenizer; one trained here ends documents with {END_OF_TEXT}")
     check_number(validation_share, "validation-share", above=0, at_most=_LARGEST_SHARE)
     check_number(seed, "seed", at_least=0)
-    check_integer(seed, "seed", 0, 2**63 - 1)
+    check_integer(seed, "seed", 0, LARGEST_SEED)
     check_integer(tokens_per_shard, "tokens-per-shard", 1, 2**53)
     documents = _Documents(sources, text_key, source_key, document_separator)
     if vocab_size is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from moewright.architecture.counts import training_flops_per_token, usual_sequence
 from moewright.architecture.spec import Architecture
-from moewright.complaints import check_integer, named_texts, one_of
+from moewright.complaints import check_integer, integer_in_text, named_texts, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.hardware.activations import NOTHING, RECOMPUTED_MODULES, check_modules, recompute_code, recompute_of
@@ -24,6 +24,7 @@ from moewright.hardware.layout_record import (
     TrainingMemoryParts,
 )
 from moewright.hardware.layout_search import (
+    LARGEST_DEGREE,
     REFUSAL_REASONS,
     RefusedLayouts,
     TrainingJob,
@@ -43,7 +44,6 @@ from moewright.hardware.training_step import (
     domain_devices,
     step_seconds,
 )
-from moewright.quantities import brief
 
 DEFAULT_BATCH = 4 * 2**20
 """Tokens of a step: what most published runs of mixtures begin with or stay at."""
@@ -302,12 +302,10 @@ def given_layout(job: TrainingJob, text: str) -> LayoutColumns:
     for name, value in named_texts(text.replace(" ", "").split(","), "layout").items():
         if one_of(name, "layout", SHORT_NAMES) == "recompute":
             values[name] = recompute_code(_recomputed(job, value))
-        elif not (value.isascii() and value.isdigit()) or len(value) > 6 or (int(value) < 1 and name != "zero"):
-            raise UserError(f"layout: {name} must be a whole number, found {brief(value)}")
+        elif name == "zero":
+            values[name] = integer_in_text(value, "layout: zero", 0, 3)
         else:
-            values[name] = int(value)
-    if values["zero"] > 3:
-        raise UserError(f"layout: zero is 0 to 3, found {values['zero']}")
+            values[name] = integer_in_text(value, f"layout: {name}", 1, LARGEST_DEGREE)
     sharing = values["tp"] * values["pp"] * values["cp"]
     data, rest = divmod(job.devices, sharing)
     if rest or not data:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 LARGEST_TENSOR, LARGEST_CONTEXT, LARGEST_PIPELINE = 8, 16, 64
 """Beyond these no published run of a mixture goes; they bound the search."""
+LARGEST_DEGREE = 10**6
+"""Of any kind of parallelism: more than any cluster has devices."""
 CHUNKS = (1, 2, 3, 4, 6, 8, 12)
 MICRO_BATCHES = (1, 2, 4, 8, 16)
 Refusal = Literal["degrees", "heads", "sequence", "stages", "experts", "batch", "memory"]

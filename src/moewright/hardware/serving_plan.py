@@ -12,7 +12,7 @@ from moewright.architecture.cache import CACHE_BYTES, CacheDtype
 from moewright.architecture.counts import forward_flops_per_token, prediction_block, usual_sequence
 from moewright.architecture.spec import Architecture, WeightFormatName
 from moewright.architecture.weight_formats import WEIGHT_FORMATS
-from moewright.complaints import check_integer, check_number, one_of
+from moewright.complaints import check_integer, check_number, integer_in_text, named_texts, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.hardware.bills import Tariff, together
@@ -20,7 +20,7 @@ from moewright.hardware.devices import Device, Hardware, load_device
 from moewright.hardware.launch_flags import llama_flags, sglang_flags, vllm_flags, what_flags_leave_out
 from moewright.hardware.layout_plan import LayoutPlan, check_devices
 from moewright.hardware.layout_record import LayoutPlanRecord, LifetimeRecord, RefusedRecord
-from moewright.hardware.layout_search import first_broken
+from moewright.hardware.layout_search import LARGEST_DEGREE, first_broken
 from moewright.hardware.serving_coefficients import RangeName, serving_coefficients
 from moewright.hardware.serving_layouts import (
     SERVING_REASONS,
@@ -43,7 +43,6 @@ from moewright.hardware.serving_pass import (
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingMemoryRecord, ServingPlanRecord
 from moewright.hardware.speculation import Speculation
 from moewright.hardware.training_coefficients import StepRange
-from moewright.quantities import brief
 
 if TYPE_CHECKING:
     from moewright.architecture.sizes import Column
@@ -314,17 +313,8 @@ def _nothing_fits(job: ServingJob, refused: Mapping[str, RefusedRecord]) -> str:
 def _given(job: ServingJob, text: str) -> ServingColumns:
     """The layout of a text such as tp=2,dp=4,ep=8; what is not named is 1."""
     values = dict.fromkeys(SERVED_NAMES, 1)
-    seen = set()
-    for pair in text.split(","):
-        name, equals, value = (piece.strip() for piece in pair.partition("="))
-        if not equals or name not in values:
-            raise UserError(f"layout: expected {', '.join(SERVED_NAMES)} with a number each, found {brief(pair)}")
-        if name in seen:
-            raise UserError(f"layout: {name} is given twice")
-        if not (value.isascii() and value.isdigit()) or len(value) > 6 or int(value) < 1:
-            raise UserError(f"layout: {name} must be a whole number, found {brief(value)}")
-        seen.add(name)
-        values[name] = int(value)
+    for name, value in named_texts(text.replace(" ", "").split(","), "layout").items():
+        values[one_of(name, "layout", SERVED_NAMES)] = integer_in_text(value, f"layout: {name}", 1, LARGEST_DEGREE)
     if values["ep"] not in (1, values["tp"] * values["dp"]):
         raise UserError("layout: ep is 1, or all devices that share a layer: tp x dp")
     columns = ServingColumns(**{_FIELDS[name]: np.array([size]) for name, size in values.items()}, batch=np.array([1]))

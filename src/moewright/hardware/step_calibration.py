@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from moewright.architecture.spec import Architecture
-from moewright.complaints import list_names, one_of
+from moewright.complaints import check_bounds, list_names, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.files import read_text
@@ -187,8 +187,7 @@ def _row(given: Mapping[str, str], models: dict[str, Architecture]) -> MeasuredS
 def _measured(given: Mapping[str, str], job: TrainingJob) -> float:
     name = next(name for name in MEASURED if name in given)
     value = parse_count(given[name], name)
-    if not 0 < value < math.inf:
-        raise UserError(f"{name}: must be above 0, found {given[name]}")
+    check_bounds(value, given[name], name, above=0)
     return value if name == "step_seconds" else job.sequences * job.tokens_per_sequence / job.devices / value
 
 

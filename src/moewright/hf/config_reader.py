@@ -1,7 +1,7 @@
 """What a family of config.json files is, and typed, watchful access to one: every value is checked, every key is
 accounted for."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -151,10 +151,27 @@ class Config:
 
     def number(self, key: str) -> float:
         """A positive finite number."""
-        value = self._get(key)
+        return self.number_at(key, self._get(key))
+
+    def number_at(self, place: str, value: Any) -> float:
+        """A positive finite number that stands somewhere inside a key's value."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
-            raise self.error(key, "expected a positive number", value)
+            raise self.error(place, "expected a positive number", value)
         return float(value)
+
+    def size_at(self, place: str, value: Any) -> int:
+        """A positive integer that stands somewhere inside a key's value."""
+        return self._integer(place, value, least=1)
+
+    def layer_thetas(self, n: int, otherwise: Sequence[float]) -> Sequence[float]:
+        """layer_rope_theta: the rotary base of each of n layers, 0 for none; `otherwise` where it is absent or null."""
+        thetas = self.raw("layer_rope_theta")
+        if thetas is None:
+            return otherwise
+        bases: list[Any] = thetas if isinstance(thetas, list) else []
+        if len(bases) != n or any(type(base) not in (int, float) or base < 0 for base in bases):
+            raise self.error("layer_rope_theta", f"expected {n} numbers, 0 for no rotary embedding", thetas)
+        return bases
 
     def choice(self, key: str, *allowed: str) -> str:
         """One of the allowed words."""
@@ -284,8 +301,7 @@ class Config:
             stated_fraction = self.raw("partial_rotary_factor")
         fraction = fraction if stated_fraction is None else stated_fraction
         for key, value in (("rope_theta", theta), ("partial_rotary_factor", fraction)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
-                raise self.error(key, "expected a positive number", value)
+            self.number_at(key, value)
         if fraction > 1:
             raise self.error("partial_rotary_factor", "expected at most 1", fraction)
         kind = stated.pop("rope_type", None) or stated.pop("type", None) or "default"

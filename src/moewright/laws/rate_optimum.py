@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from moewright.complaints import check_number
 from moewright.display import Shown
 from moewright.errors import UserError
 from moewright.laws.variable import Array, Mask
@@ -186,10 +187,9 @@ def _checked(
         raise UserError(f"best_rate: give one loss for each rate, got {given.size} rates and {y.size} losses")
     if not (np.isfinite(given) & (given > 0)).all():
         raise UserError(f"best_rate: a learning rate is positive and finite, got {given.min():g}")
-    if noise is not None and not (np.isfinite(noise) and noise > 0):
-        raise UserError(f"best_rate: the noise between seeds is above 0 nats, got {noise}")
-    if not 0 < level < 1:
-        raise UserError(f"best_rate: the level of an interval is between 0 and 1, got {level}")
+    if noise is not None:
+        check_number(noise, "best_rate: noise", above=0)
+    check_number(level, "best_rate: level", above=0, below=1)
     return given, y
 
 

@@ -14,8 +14,7 @@ from moewright.report.layout_tables import billed, print_bill
 from moewright.report.plain_tables import number_table, print_labelled
 from moewright.screen import Screen, lines, styled
 
-_NAMES = {
-    **COMPONENT_WORDS,
+_NAMES = dict[str, str](COMPONENT_WORDS.items()) | {
     "attention": "attention matrices",
     "cache": "attention over cache",
     "communication": "communication",

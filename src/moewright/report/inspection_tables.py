@@ -92,8 +92,8 @@ def _components(inspection: Inspection) -> Table:
     table = number_table(None, "Parameters (exact)", "total", "share", "active", "share")
     total, active = inspection.total_params, inspection.active_params
     for key, name in COMPONENT_WORDS.items():
-        if inspection.params[key] or inspection.active[key]:  # type: ignore[index]
-            one, other = inspection.params[key], inspection.active[key]  # type: ignore[index]
+        if inspection.params[key] or inspection.active[key]:
+            one, other = inspection.params[key], inspection.active[key]
             table.add_row(name, f"{one:,}", f"{one / total:.1%}", f"{other:,}", f"{other / active:.1%}")
     table.add_section()
     all_of_it = (styled("[bold]{}[/bold]", text) for text in ("all", f"{total:,}", "", f"{active:,}"))
@@ -256,7 +256,7 @@ def _flops(inspection: Inspection) -> Table:
     forward = inspection.forward_flops
     table.add_row("forward", format_count(forward), "2 per multiply-add")
     for key, name in COMPONENT_WORDS.items():
-        flops = inspection.forward_flops_by_component[key]  # type: ignore[index]
+        flops = inspection.forward_flops_by_component[key]
         if flops:
             table.add_row(f"  {name}", format_count(flops), f"{flops / forward:.1%}")
     table.add_row(

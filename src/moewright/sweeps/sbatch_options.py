@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from moewright.complaints import hint
+from moewright.complaints import check_number, hint
 from moewright.errors import UserError
 from moewright.foreign_text import shell_words
 from moewright.quantities import brief
@@ -123,7 +123,5 @@ def _with_memory(given: Mapping[str, Any]) -> dict[str, Any]:
         memory = parameters.pop("mem_gb")
         if "mem" in parameters:
             raise UserError("execution.slurm: mem and mem_gb are both given; leave one out")
-        if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
-            raise UserError(f"execution.slurm.mem_gb: {brief(memory)} is no number above 0")
-        parameters["mem"] = f"{math.ceil(memory * 1024)}M"
+        parameters["mem"] = f"{math.ceil(check_number(memory, 'execution.slurm.mem_gb', above=0) * 1024)}M"
     return parameters

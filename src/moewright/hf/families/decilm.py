@@ -63,12 +63,9 @@ def _feed_forward(c: Config, index: int, block: dict[str, Any]) -> FeedForward:
         return NoFeedForward()
     size = half.get("intermediate_size")
     if size is None:
-        times = half.get("ffn_mult")
-        if isinstance(times, bool) or not isinstance(times, int | float) or not 0 < times <= 1000:
-            raise c.error(f"block_configs[{index}].ffn.ffn_mult", "expected a positive number", times)
+        times = c.number_at(f"block_configs[{index}].ffn.ffn_mult", half.get("ffn_mult"))
         size = -(-int(2 * times * c.size("hidden_size") / 3) // _MULTIPLE) * _MULTIPLE
-    if type(size) is not int or size < 1:
-        raise c.error(f"block_configs[{index}].ffn.intermediate_size", "expected a positive integer", size)
+    size = c.size_at(f"block_configs[{index}].ffn.intermediate_size", size)
     return Dense(size=size, activation=c.activation(), bias=c.flag("mlp_bias"))
 
 

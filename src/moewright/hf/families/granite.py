@@ -45,11 +45,7 @@ def _read_swa(c: Config) -> Architecture:
     )
     size = c.optional_size("sliding_window")
     rope = c.rope()
-    thetas = c.raw("layer_rope_theta")
-    if thetas is None:
-        thetas = [rope.theta] * n
-    if not isinstance(thetas, list) or len(thetas) != n or any(type(x) not in (int, float) or x < 0 for x in thetas):
-        raise c.error("layer_rope_theta", f"expected {n} numbers, 0 for no rotary embedding", thetas)
+    thetas = c.layer_thetas(n, [rope.theta] * n)
     mixers = {
         (slide, theta): _attention(
             c,

@@ -96,10 +96,8 @@ _M3_INDEXER = {
 def _m3_indexer(c: Config, stated: dict[str, Any]) -> BlockIndexer:
     sizes: dict[str, Any] = {}
     for name, (key, publishers) in _M3_INDEXER.items():
-        value = stated[publishers] if publishers in stated else c.size(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise c.error(f"sparse_attention_config.{publishers}", "expected a positive integer", value)
-        sizes[name] = value
+        place = f"sparse_attention_config.{publishers}"
+        sizes[name] = c.size_at(place, stated[publishers]) if publishers in stated else c.size(key)
     return BlockIndexer(**sizes)
 
 

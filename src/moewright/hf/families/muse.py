@@ -12,11 +12,7 @@ def _mixers(c: Config, n: int) -> list[Mixer]:
     every_fourth = [(n - 1 - index) % 4 == 0 for index in range(n)]  # counted from the last
     types = c.per_layer("layer_types", n, "full_attention", "sliding_attention")
     slides = [not far for far in every_fourth] if types is None else [kind == "sliding_attention" for kind in types]
-    thetas = c.raw("layer_rope_theta")
-    if thetas is None:
-        thetas = [0 if far else rope.theta for far in every_fourth]
-    if not isinstance(thetas, list) or len(thetas) != n or any(type(x) not in (int, float) or x < 0 for x in thetas):
-        raise c.error("layer_rope_theta", f"expected {n} numbers, 0 for no rotary embedding", thetas)
+    thetas = c.layer_thetas(n, [0 if far else rope.theta for far in every_fourth])
     full = attention(c, qkv_bias=bias, output_bias=bias, qk_norm="unweighted", output_gate="per_channel", rope=None)
     size = c.optional_size("sliding_window")
 

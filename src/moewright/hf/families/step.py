@@ -42,10 +42,9 @@ def _sliding_heads(c: Config) -> int:
         return c.size("num_sliding_attention_heads")
     other = c.mapping("attention_other_setting")
     stated = other.get("num_attention_heads") if other else None
-    heads = c.size("num_attention_heads") if stated is None else stated
-    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
-        raise c.error("attention_other_setting", "expected a positive integer as num_attention_heads", heads)
-    return heads
+    if stated is None:
+        return c.size("num_attention_heads")
+    return c.size_at("attention_other_setting.num_attention_heads", stated)
 
 
 def _ropes(c: Config, types: list[str]) -> dict[str, Rope]:
@@ -56,10 +55,7 @@ def _ropes(c: Config, types: list[str]) -> dict[str, Rope]:
 
     def at(key: str, values: Any, index: int, otherwise: float) -> float:
         value = values[index] if isinstance(values, list) and index < len(values) else values
-        value = otherwise if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise c.error(key, "expected a positive number for every layer", values)
-        return float(value)
+        return c.number_at(f"{key}[{index}]", otherwise if value is None else value)
 
     scaling = c.mapping("rope_scaling")
     ropes = {}

@@ -17,6 +17,7 @@ from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture
+from moewright.complaints import check_integer
 from moewright.errors import UserError
 from moewright.experiment.binding import check_file, check_used
 from moewright.experiment.early_digests import EarlyDigests
@@ -65,8 +66,8 @@ def write_hf_checkpoint(
     _refuse_unlike(architecture, config["model_type"])
     tokens = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
     for name, token in tokens.items():
-        if token is not None and not 0 <= token < architecture.vocab_size:
-            raise UserError(f"{name}: {token} is not in a vocabulary of {architecture.vocab_size}")
+        if token is not None:
+            check_integer(token, name, 0, architecture.vocab_size - 1)
     state = model.state_dict() if isinstance(model, nn.Module) else model
     tensors = {
         name: tensor.to(torch.float32 if name.endswith("e_score_correction_bias") else _DTYPES[dtype])

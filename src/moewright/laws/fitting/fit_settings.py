@@ -6,10 +6,11 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from moewright.complaints import check_names
+from moewright.complaints import check_integer, check_names, check_number
 from moewright.errors import UserError
 from moewright.laws.form import check_sign
 from moewright.laws.law import LossForm
+from moewright.quantities import LARGEST_SEED
 from moewright.records import LISTS_AS_TUPLES, Items, Pair, Record
 
 DEFAULT_OBJECTIVE = "robust_log"
@@ -85,8 +86,7 @@ class FitSettings(Record):
                 raise UserError(
                     f"asymptote, {asymptote}: the same coefficient of {law.name}, given twice; leave out one"
                 )
-            if self.asymptote < 0:
-                raise UserError(f"asymptote: {self.asymptote:g} must be 0 or more, in nats per token")
+            check_number(self.asymptote, "asymptote", at_least=0)
             fix[asymptote] = self.asymptote
         tuning = law.fit_settings.get("tuning", "none") if self.tuning is None else self.tuning
         if tuning not in ("best", "none"):
@@ -95,13 +95,10 @@ class FitSettings(Record):
             tuning = "none"
         if tuning == "best" and (asymptote is None or asymptote in fix or self.weights is not None):
             raise UserError(f"tuning chooses the asymptote and the weights of {law.name}: leave both open")
-        if not 0 <= self.bootstrap <= MOST_REPLICATES:
-            raise UserError(f"bootstrap: replicates are between 0 and {MOST_REPLICATES:,}, got {self.bootstrap}")
-        if self.seed < 0:
-            raise UserError(f"seed: a seed is 0 or more, got {self.seed}")
+        check_integer(self.bootstrap, "bootstrap", 0, MOST_REPLICATES)
+        check_integer(self.seed, "seed", 0, LARGEST_SEED)
         starts = min(64, 4 ** len(law.form.nonlinear)) if self.starts is None else self.starts
-        if not 1 <= starts <= MOST_STARTS:
-            raise UserError(f"starts are between 1 and {MOST_STARTS:,}, got {starts}")
+        check_integer(starts, "starts", 1, MOST_STARTS)
         chosen = law.fit_settings.get("objective", DEFAULT_OBJECTIVE)
         objective = chosen if self.objective is None else self.objective
         changes = {"objective": objective, "fix": fix, "asymptote": None, "tuning": tuning, "starts": starts}

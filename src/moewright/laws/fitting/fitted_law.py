@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moewright.architecture import Architecture
-from moewright.complaints import check_names
+from moewright.complaints import check_names, check_number
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.laws.catalogue import get, names
@@ -437,8 +437,7 @@ def _for_few_rows(number: int, freedom: int, level: float) -> float:
 
 
 def _interval(values: Array, level: float) -> Interval:
-    if not 0 < level < 1:
-        raise UserError(f"the level of an interval is between 0 and 1, got {level}")
+    check_number(level, "level", above=0, below=1)
     low, high = interval_of(values, level)  # an optimum that no draw has is NaN, as the caller sees
     if low.ndim == 0:
         return Interval(float(low), float(high))

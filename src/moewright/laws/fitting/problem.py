@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moewright.complaints import check_names
+from moewright.complaints import check_names, check_number
 from moewright.errors import UserError
 from moewright.laws.fitting.observations import Observations
 from moewright.laws.form import Coefficient, Form
@@ -112,8 +112,8 @@ def objective_named(name: str, delta: float | None = None, over: float | None = 
         check_names([name], OBJECTIVES, "fit", "objective")
     objective = OBJECTIVES[name]
     for setting, value in (("delta", delta), ("over", over)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise UserError(f"fit: {setting} must be above 0, got {value}")
+        if value is not None:
+            check_number(value, setting, above=0)
     if delta is not None:
         objective = replace(objective, delta=delta, scaled_delta=None)
     return objective if over is None else replace(objective, over=over)

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from moewright.complaints import check_names
+from moewright.complaints import check_integer, check_names, check_number
 from moewright.display import ShownTable
-from moewright.errors import UserError
 from moewright.laws.catalogue import get
 from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.fit_settings import FitSettings
@@ -94,10 +93,8 @@ def forecast(
     """
     law = get(law) if isinstance(law, str) else law
     form = law.as_form()
-    if not (isinstance(noise, int | float) and 0 < noise < 1):
-        raise UserError(f"forecast: the noise is a standard deviation of log loss, between 0 and 1, got {noise}")
-    if not 1 <= replicates <= _MOST_REPLICATES:
-        raise UserError(f"forecast: replicates are between 1 and {_MOST_REPLICATES:,}, got {replicates}")
+    check_number(noise, "noise", above=0, below=1)
+    check_integer(replicates, "replicates", 1, _MOST_REPLICATES)
     for name in settings:
         if name not in _SETTINGS:
             check_names([name], _SETTINGS, "forecast", "setting")

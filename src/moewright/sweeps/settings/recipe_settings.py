@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any, get_args, get_origin
 
-from moewright.complaints import hint
+from moewright.complaints import check_integer, hint
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
 from moewright.quantities import LARGEST, brief, parse_count
@@ -35,9 +35,7 @@ def fraction(value: Any, name: str) -> Fraction:
 
 def parse_size(value: Any, name: str) -> int:
     """A size of at least 1; UserError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_SIZE:
-        raise UserError(f"{name}: {brief(value)} is not a whole number from 1 to {LARGEST_SIZE:,}")
-    return value
+    return check_integer(value, name, 1, LARGEST_SIZE)
 
 
 def amount(value: Any, name: str) -> float:
