@@ -32,11 +32,9 @@ assert moewright.predict(model, train_tokens="1B", law=["toy2026"]).to_dict()["l
 FAMILY = '''
 """Toys."""
 
-from dataclasses import replace
-
 from moewright.hf.families.mixtral import FAMILIES as MIXTRAL
 
-FAMILIES = {"toy_moe": replace(MIXTRAL["mixtral"])}
+FAMILIES = {"toy_moe": MIXTRAL["mixtral"]._replace(model_type="toy_moe")}
 '''
 USES_FAMILY = """
 import moewright
