@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,9 +76,65 @@ def test_more_bits_are_more_bytes() -> None:
     assert sizes == sorted(sizes, key=lambda size: -(size or 0))
 
 
+DEEPSEEK_V2_LITE = {
+    "model_type": "deepseek_v2",
+    "hidden_size": 2048,
+    "intermediate_size": 10944,
+    "moe_intermediate_size": 1408,
+    "n_routed_experts": 64,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 6,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 27,
+    "q_lora_rank": None,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 102400,
+    "first_k_dense_replace": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "preset", "gib", "within"),
+    [
+        # What llama-bench prints of the tensors of published files, in GiB to two digits ("deepseek2 671B Q8_0 |
+        # 664.29 GiB", "deepseek2 16B Q4_K - Medium | 9.65 GiB"), in many public logs.
+        ("deepseek-v3", "Q8_0", 664.29, 0.005),
+        (DEEPSEEK_V2_LITE, "Q8_0", 15.55, 0.005),
+        (DEEPSEEK_V2_LITE, "Q4_K_M", 9.65, 0.005),
+        # Files of before April 2025, which have keys' and values' matrices of latents in one, with the bits of values.
+        ("deepseek-v3", "Q4_K_M", 376.65, 0.07),
+        ("deepseek-v3", "Q5_K_M", 442.74, 0.07),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else str(value),
+)
+def test_latent_attention_against_what_llama_bench_prints(
+    model: str | dict[str, Any], preset: str, gib: float, within: float
+) -> None:
+    found = gguf_bytes(load_architecture(model).architecture, preset)
+    assert found is not None
+    assert found / 2**30 == pytest.approx(gib, abs=within)
+
+
+def test_latent_attention_by_hand() -> None:
+    """Rows of 128 keep no blocks of 256: keys of latents in Q5_0, values of latents in Q4_K."""
+    one = DEEPSEEK_V2_LITE | {"num_hidden_layers": 1, "tie_word_embeddings": False}
+    keys = 16 * 512 * 128 // 32 * 22
+    values = 16 * 128 * 512 // 256 * 144
+    others = (16 * 192 + 576 + 16 * 128) * 2048 // 256 * 144
+    feed_forward = 2 * 10944 * 2048 // 256 * 144 + 2048 * (10944 // 32) * 34  # rows of 10944: in blocks of 32
+    outside = 102400 * 2048 // 256 * (144 + 210)
+    norms = 4 * (3 * 2048 + 512)
+    found = gguf_bytes(load_architecture(one).architecture, "Q4_K_M")
+    assert found == keys + values + others + feed_forward + outside + norms
+
+
 def test_what_llama_cpp_has_in_shapes_of_its_own_is_not_stated() -> None:
-    latent = load_architecture("deepseek-v3").architecture
-    assert all(gguf_bytes(latent, name) is None for name in GGUF_PRESETS)
+    for name in ("deepseek-v3.2", "kimi-linear-48b-a3b", "nemotron-3-nano-30b-a3b"):
+        architecture = load_architecture(name).architecture
+        assert all(gguf_bytes(architecture, preset) is None for preset in GGUF_PRESETS)
 
 
 def test_they_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

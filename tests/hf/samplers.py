@@ -159,6 +159,56 @@ def olmo_dense(r: random.Random) -> dict[str, Any]:
     return base(r) | {"attention_bias": flag(r)}
 
 
+def biased(r: random.Random) -> dict[str, Any]:
+    """Two matrices, biases by whatever key the family has."""
+    return base(r) | {"attention_bias": flag(r), "mlp_bias": flag(r), "tie_word_embeddings": flag(r)}
+
+
+def apertus(r: random.Random) -> dict[str, Any]:
+    act = r.choice(["xielu", "silu"])
+    return base(r) | maybe_head_dim(r) | {"attention_bias": flag(r), "hidden_act": act}
+
+
+def starcoder2(r: random.Random) -> dict[str, Any]:
+    return base(r) | {"use_bias": flag(r), "sliding_window": r.choice([None, 8]), "norm_epsilon": 1e-5}
+
+
+def _windows(r: random.Random, layers: int) -> dict[str, Any]:
+    types = per_layer(r, layers, "sliding_attention", "full_attention")
+    return {"sliding_window": 8, "layer_types": r.choice([None, types])}
+
+
+def exaone4(r: random.Random) -> dict[str, Any]:
+    k = base(r) | maybe_head_dim(r)
+    return k | _windows(r, k["num_hidden_layers"])
+
+
+def command_r(r: random.Random) -> dict[str, Any]:
+    return base(r) | {"attention_bias": flag(r), "use_qk_norm": flag(r)}
+
+
+def command_a(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"attention_bias": flag(r)}
+    return k | _windows(r, k["num_hidden_layers"])
+
+
+def cwm(r: random.Random) -> dict[str, Any]:
+    k = base(r) | maybe_head_dim(r)
+    return k | _windows(r, k["num_hidden_layers"])
+
+
+def ernie_dense(r: random.Random) -> dict[str, Any]:
+    return base(r) | maybe_head_dim(r) | {"use_bias": flag(r)}
+
+
+def stablelm(r: random.Random) -> dict[str, Any]:
+    return base(r) | {"use_qkv_bias": flag(r), "qk_layernorm": flag(r), "use_parallel_residual": flag(r)}
+
+
+def youtu(r: random.Random) -> dict[str, Any]:
+    return base(r) | latent(r) | {"attention_bias": flag(r)}
+
+
 def glm_dense(r: random.Random) -> dict[str, Any]:
     return base(r) | {"head_dim": r.choice((2, 6, 8, 12)), "attention_bias": flag(r)}
 
@@ -943,6 +993,21 @@ SAMPLERS: dict[str, Sampler] = {
     "phi3": phi3,
     "smollm3": plain,
     "granite": plain,
+    "gemma": glm_dense,
+    "hunyuan_v1_dense": glm_dense,
+    "cwm": cwm,
+    "apertus": apertus,
+    "arcee": biased,
+    "nemotron": biased,
+    "jais2": biased,
+    "starcoder2": starcoder2,
+    "phi": base,
+    "exaone4": exaone4,
+    "cohere": command_r,
+    "cohere2": command_a,
+    "ernie4_5": ernie_dense,
+    "stablelm": stablelm,
+    "youtu": youtu,
     "llama": plain,
     "ministral3": mistral,
     "mistral": mistral,
@@ -996,6 +1061,8 @@ _INDEXER |= {"ple_layer_ids": [2, 6], "eos_token_id": 2}
 # Some families have no buildable default; these are the fields that their publishers set.
 NEEDED_FIELDS: dict[str, dict[str, Any]] = {
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
+    "nemotron": {"num_key_value_heads": 48},
+    "hunyuan_v1_dense": {"head_dim": 128},
     "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 64, "moe_topk": 8},
     "lfm2_moe": {"layer_types": (["conv"] * 2 + ["full_attention"] + ["conv"] * 5) * 4},
     "dbrx": {"attn_config": {"kv_n_heads": 8, "rope_theta": 5e5}},

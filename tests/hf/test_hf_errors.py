@@ -210,7 +210,7 @@ def test_keys_by_the_hundred_thousand() -> None:
 # Families that only transformers knows
 
 
-@pytest.mark.parametrize("family", ["falcon", "gpt_neox", "stablelm"])
+@pytest.mark.parametrize("family", ["falcon", "gpt_neox", "mpt"])
 def test_an_unknown_family_is_refused_with_what_transformers_builds(family: str) -> None:
     module = oracle.build(family, {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4})
     with pytest.raises(UserError, match="is not a family that moewright knows") as refusal:

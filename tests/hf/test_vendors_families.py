@@ -10,6 +10,7 @@ import pytest
 import moewright
 from moewright import UserError
 from moewright.architecture.counts import layer_params, mtp_params, total_params
+from moewright.hf import built_elsewhere
 from moewright.hf.config import read_config
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
@@ -258,3 +259,41 @@ def test_hunyuan_large_reads_every_second_layer_s_keys_again() -> None:
     assert found.kv_bytes_per_token["latent"] == 32 * 2 * 8 * 80 * 2
     without = moewright.inspect(config | {"use_cla": False})
     assert without.total_params - found.total_params == 32 * (2 * 6400 * 8 * 80 + 80)
+
+
+def test_qwen_2_5_omni_thinks_with_qwen_2() -> None:
+    text = json.loads(json.dumps(SAMPLERS["qwen2"](random.Random(5))))
+    plain = read_config({**text, "model_type": "qwen2"}).architecture
+    thinker = {"model_type": "qwen2_5_omni_thinker", "text_config": {**text, "model_type": "qwen2_5_omni_text"}}
+    assert read_config({"model_type": "qwen2_5_omni", "thinker_config": thinker}).architecture == plain
+    assert read_config({**text, "model_type": "qwen2_5_vl", "vision_config": {"depth": 3}}).architecture == plain
+
+
+def _omni(depth: int) -> dict[str, Any]:
+    return {"model_type": "qwen3_omni_moe", **({"thinker_config": _omni(depth - 1)} if depth else {})}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        _omni(3),
+        {"model_type": "qwen3_omni_moe", "thinker_config": [1]},
+        {"model_type": "whisper"},
+        {"model_type": "gpt_neox", "vocab_size": 100, "eos_token_id": 7, "transformers_version": "5.24"},
+    ],
+)
+def test_a_config_without_sizes_loads_no_modules(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch and transformers take seconds and 300 MB: nothing is counted of their defaults."""
+    asked: list[str] = []
+
+    def record(name: str) -> Any:
+        asked.append(name)
+        raise ImportError(name)
+
+    monkeypatch.setattr(built_elsewhere, "import_module", record)
+    with pytest.raises(UserError, match="is not a family that moewright knows"):
+        moewright.inspect(config)
+    assert not asked
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    assert built_elsewhere.as_transformers_builds({"model_type": "gpt_neox", **sizes}) is None
+    assert asked

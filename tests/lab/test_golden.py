@@ -253,6 +253,8 @@ LEFT_OUT = {
             "LatentAttention.output_gate: 'per_head'",
             "LatentAttention.rope_key_norm: True",
             "Dense.activation: 'situ'",
+            "Dense.activation: 'xielu'",
+            "MoE.activation: 'xielu'",
             "Layer.feed_forward: NoFeedForward",
             "MoE.activation: 'situ'",
             "NoFeedForward.kind: 'none'",

@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from moewright.architecture.sizes import N, N_co, total
 from moewright.records import Count, Positive, Record, Size
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "situ"]
-"""situ: Kimi K3's sigmoid tanh unit."""
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "situ", "xielu"]
+"""situ: Kimi K3's sigmoid tanh unit. xielu: Apertus' (arXiv 2411.13010), with two learned numbers in each layer."""
 
 
 class NoFeedForward(Record):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from moewright.architecture.gguf_types import GGUF_TYPES
 from moewright.architecture.inventory import OWN, UNUSED, Weight, layer_weights, outer_weights
-from moewright.architecture.mixers import Attention
+from moewright.architecture.mixers import Attention, LatentAttention, Mixer
 from moewright.architecture.spec import Architecture
 
 # ggml-org/llama.cpp at 007dbbf, src/llama-quant.cpp, tensor_type_fallback: rows that no blocks of 256 fill.
@@ -123,24 +123,24 @@ GGUF_PRESETS: dict[str, GGUFPreset] = {
 
 
 def gguf_bytes(architecture: Architecture, preset: str) -> int | None:
-    """Bytes of all tensors in a GGUF file that `llama-quantize` writes; None where a layer is no plain attention with
-    a dense feed-forward or experts, whose tensors llama.cpp has in shapes of its own.
+    """Bytes of all tensors in a GGUF file that `llama-quantize` writes; None where a layer is neither plain attention
+    nor plain latent attention with a dense feed-forward or experts, whose tensors llama.cpp has in shapes of its own.
 
-    Queries, keys and values are taken to be apart, as in most architectures. Prediction blocks are not in the files.
+    Queries, keys and values are taken to be apart, as in most architectures, and what latents become keys and values by
+    to be apart too, as in files since April 2025. Prediction blocks are not in the files.
     """
     mixture = GGUF_PRESETS[preset]
     layers = list(architecture.iter_layers())
-    if not all(type(layer.mixer) is Attention for layer in layers):
+    first = layers[0].mixer
+    if not all(type(layer.mixer) is type(first) and _is_plain(layer.mixer) for layer in layers):
         return None
     experts = max((moe.num_experts for _, moe in architecture.moe_layers()), default=0)
-    first = layers[0].mixer
-    assert isinstance(first, Attention)
-    grouped = first.num_heads // first.num_kv_heads
+    grouped = first.num_heads // first.num_kv_heads if isinstance(first, Attention) else 1
     large = len(layers) == 80 and grouped > 1
     size = 0
     for index, layer in enumerate(layers):
         place = _Place(index, len(layers), experts, grouped, large)
-        for weight in layer_weights(architecture, layer):
+        for weight in _as_llama_cpp_has_them(layer_weights(architecture, layer), layer.mixer):
             if weight.name == UNUSED or weight.name.startswith(OWN):
                 return None
             size += _bytes(weight, mixture.type_of(_ROLES.get(weight.name.rpartition(".")[2], "other"), place))
@@ -150,6 +150,34 @@ def gguf_bytes(architecture: Architecture, preset: str) -> int | None:
         is_head = weight.component == "lm_head" or (tied and weight.component == "embedding")
         size += _bytes(weight, mixture.type_of("head" if is_head else "embedding", outside))
     return size
+
+
+def _is_plain(mixer: Mixer) -> bool:
+    """Whether llama.cpp has the matrices of a mixer in the inventory's shapes, but for those that it splits."""
+    if isinstance(mixer, LatentAttention):
+        return mixer == LatentAttention(
+            num_heads=mixer.num_heads,
+            q_lora_rank=mixer.q_lora_rank,
+            kv_lora_rank=mixer.kv_lora_rank,
+            qk_nope_head_dim=mixer.qk_nope_head_dim,
+            qk_rope_head_dim=mixer.qk_rope_head_dim,
+            v_head_dim=mixer.v_head_dim,
+            rope=mixer.rope,
+            window=mixer.window,
+        )
+    return type(mixer) is Attention and mixer.q_rank is None
+
+
+def _as_llama_cpp_has_them(weights: list[Weight[int]], mixer: Mixer) -> Iterator[Weight[int]]:
+    """Keys and values of each head of latents as two stacks, the keys' transposed (llama.cpp's conversion of
+    deepseek2: attn_k_b and attn_v_b)."""
+    for weight in weights:
+        if weight.name == "kv_b_proj" and isinstance(mixer, LatentAttention):
+            latent, heads = mixer.kv_lora_rank, mixer.num_heads
+            yield weight._replace(name="k_b", outputs=latent, inputs=mixer.qk_nope_head_dim, copies=heads)
+            yield weight._replace(name="v_b", outputs=mixer.v_head_dim, inputs=latent, copies=heads)
+        else:
+            yield weight
 
 
 _ROLES = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "down_proj": "down"}

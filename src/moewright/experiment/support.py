@@ -85,8 +85,8 @@ def _unsupported(layer: Layer) -> Iterator[str]:
                 yield f"mixer.{field} = true"
     if isinstance(feed_forward, NoFeedForward):
         yield "feed_forward.kind = none"
-    elif feed_forward.activation == "situ":
-        yield "feed_forward.activation = situ"
+    elif feed_forward.activation in ("situ", "xielu"):
+        yield f"feed_forward.activation = {feed_forward.activation}"
     if isinstance(feed_forward, MoE):
         if feed_forward.router.kind != "learned":
             yield f"feed_forward.router.kind = {feed_forward.router.kind}"

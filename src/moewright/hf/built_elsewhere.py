@@ -19,6 +19,8 @@ from moewright.records import Items, Output
 
 _SAID = 4
 """Modules that a refusal names."""
+_LEAST_SIZES = 2
+"""A width and a number of layers, by whatever name."""
 _LEVELS = 4
 """Names that say where a module is: `model.layers.*.mlp`."""
 _MOST_LAYERS = 1000
@@ -109,7 +111,9 @@ def as_transformers_builds(config: Mapping[str, Any]) -> ModuleCount | None:
     """The parameters of the model that the installed transformers builds of a config, on torch's meta device and
     without the publisher's code; None where it is not installed, or builds none of the class that is stated."""
     model_type = config.get("model_type")
-    if not isinstance(model_type, str) or not _is_small(config) or not _is_named(model_type):
+    if not isinstance(model_type, str) or not _is_small(config) or not _has_sizes(config):
+        return None
+    if not _is_named(model_type):
         return None
     try:
         # By name: what moewright itself runs on has no torch.
@@ -188,6 +192,13 @@ def _is_small(config: Mapping[str, Any]) -> bool:
     layers = max((value for key, value in found if _LAYERS.search(key)), default=1)
     experts = max((value for key, value in found if "experts" in key), default=1)
     return layers <= _MOST_LAYERS and experts <= _MOST_EXPERTS and layers * experts <= _MOST_MODULES
+
+
+def _has_sizes(config: Mapping[str, Any]) -> bool:
+    """Whether a config states some sizes: of another nothing is counted but transformers' defaults, for which its
+    modules and torch are not loaded (4 s and 300 MB)."""
+    sizes = {key for key, value in _counted(config) if value > 1 and not _NOT_SIZES.search(key)}
+    return len(sizes) >= _LEAST_SIZES
 
 
 def _counted(values: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, int]]:

@@ -48,6 +48,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "relu": "relu",
     "relu2": "relu2",
     "situ": "situ",
+    "xielu": "xielu",
 }
 HF_ACTIVATIONS: dict[Activation, str] = {
     "silu": "silu",
@@ -56,6 +57,7 @@ HF_ACTIVATIONS: dict[Activation, str] = {
     "relu": "relu",
     "relu2": "relu2",
     "situ": "situ",
+    "xielu": "xielu",
 }
 
 

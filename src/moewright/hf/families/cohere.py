@@ -1,4 +1,4 @@
-"""Cohere Command A+ (2026): attention and experts side by side under one norm."""
+"""Cohere's Command R, A and A+ (2026): attention and feed-forward or experts side by side under one norm."""
 
 from moewright.architecture.feed_forwards import Router
 from moewright.architecture.mixers import Window
@@ -9,10 +9,12 @@ from moewright.hf.parts import (
     attention,
     build,
     choose_feed_forwards,
+    dense,
     experts,
     shared_of_routed_size,
     stack,
     typed_layers,
+    windowed,
     without,
 )
 
@@ -55,7 +57,50 @@ def _read(c: Config) -> Architecture:
     return build(c, stack(c, mixers, feed_forwards, norms="parallel"), norm=norm)
 
 
+def _read_command_r(c: Config) -> Architecture:
+    n, bias = c.num_layers(), c.flag("attention_bias")
+    norm = Norm(kind="layer", eps=c.number("layer_norm_eps"))
+    mixer = attention(
+        c, qkv_bias=bias, output_bias=bias, qk_norm="full" if c.flag("use_qk_norm") else None, rope=c.rope()
+    )
+    return build(c, stack(c, [mixer] * n, [dense(c)] * n, norms="parallel"), norm=norm)
+
+
+def _read_command_a(c: Config) -> Architecture:
+    n, bias, every = c.num_layers(), c.flag("attention_bias"), c.size("sliding_window_pattern")
+    types = c.per_layer("layer_types", n, "sliding_attention", "full_attention")
+    types = types or ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(n)]
+    norm = Norm(kind="layer", eps=c.number("layer_norm_eps"))
+    full = attention(c, qkv_bias=bias, output_bias=bias, rope=None)  # no position embedding in full layers
+    mixers = windowed(c, types, full, c.rope())
+    return build(c, stack(c, mixers, [dense(c)] * n, norms="parallel"), norm=norm)
+
+
+_DENSE_DEFAULTS = {
+    **COMMON_DEFAULTS,
+    "num_key_value_heads": None,
+    "tie_word_embeddings": True,
+    "layer_norm_eps": 1e-5,
+}
+_DENSE_NEUTRAL = ("logit_scale", "cache_implementation", "use_embedding_sharing", "use_gated_activation")
 FAMILIES = {
+    "cohere": Family(
+        model_type="cohere",
+        class_name="CohereForCausalLM",
+        read=_read_command_r,
+        defaults={**_DENSE_DEFAULTS, "use_qk_norm": False},
+        neutral=(*_DENSE_NEUTRAL, "model_max_length", "rms_norm_eps"),
+    ),
+    "cohere2": Family(
+        model_type="cohere2",
+        class_name="Cohere2ForCausalLM",
+        read=_read_command_a,
+        defaults={**_DENSE_DEFAULTS, "sliding_window": 4096, "sliding_window_pattern": 4, "layer_types": None},
+        neutral=(
+            *(*_DENSE_NEUTRAL, "rms_norm_eps", "order_of_interleaved_layers", "layer_switch"),
+            *("position_embedding_type", "rotary_pct", "use_parallel_block", "use_parallel_embedding", "use_qk_norm"),
+        ),
+    ),
     "cohere2_moe": Family(
         model_type="cohere2_moe",
         class_name="Cohere2MoeForCausalLM",

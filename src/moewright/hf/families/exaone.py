@@ -1,4 +1,4 @@
-"""K-EXAONE (LG AI Research, 2026)."""
+"""EXAONE 4 (arXiv 2507.11407) and K-EXAONE (LG AI Research, 2026)."""
 
 from moewright.architecture.mixers import Window
 from moewright.architecture.spec import Architecture
@@ -8,12 +8,15 @@ from moewright.hf.parts import (
     attention,
     build,
     choose_feed_forwards,
+    dense,
     expert_groups,
     experts,
     shared_of_routed_size,
     sigmoid_router,
     stack,
     typed_layers,
+    windowed,
+    without,
 )
 
 
@@ -47,6 +50,15 @@ def _read(c: Config) -> Architecture:
     return build(c, layers, mtp_layers=c.count("num_nextn_predict_layers"))
 
 
+def _read_dense(c: Config) -> Architecture:
+    n, size, rope = c.num_layers(), c.optional_size("sliding_window"), c.rope()
+    types = c.per_layer("layer_types", n, "sliding_attention", "full_attention") or _pattern(c, n, size)
+    # Full layers have no position embedding where there are others (section 2.1).
+    full = attention(c, qkv_bias=False, output_bias=False, qk_norm="per_head", rope=None if size else rope)
+    mixers = windowed(c, types, full, rope)
+    return build(c, stack(c, mixers, [dense(c)] * n, norms="post"))
+
+
 def _pattern(c: Config, n: int, window: int | None) -> list[str]:
     """A full layer after so many sliding ones, given as a number or as letters (LLLG)."""
     pattern = c.raw("sliding_window_pattern")
@@ -59,6 +71,19 @@ def _pattern(c: Config, n: int, window: int | None) -> list[str]:
 
 
 FAMILIES = {
+    "exaone4": Family(
+        model_type="exaone4",
+        class_name="Exaone4ForCausalLM",
+        read=_read_dense,
+        defaults={
+            **without(COMMON_DEFAULTS, "attention_bias"),
+            "rms_norm_eps": 1e-5,
+            "sliding_window": 4096,
+            "sliding_window_pattern": 4,
+            "layer_types": None,
+        },
+        neutral=("attention_bias",),
+    ),
     "exaone_moe": Family(
         model_type="exaone_moe",
         class_name="ExaoneMoeForCausalLM",

@@ -1,10 +1,20 @@
 """Plain dense decoders, which mixtures are compared with: Llama, Mistral, Qwen2, MiMo, Qwen3, Granite, Seed-OSS, Phi-3
-and 4, OLMo 2 and 3, GLM-4, SmolLM3."""
+and 4, OLMo 2 and 3, GLM-4, SmolLM3, Gemma, ERNIE 4.5, Hunyuan, CWM, StableLM and Youtu."""
 
 from moewright.architecture.mixers import Mixer, Rope, Window
-from moewright.architecture.spec import Architecture, NormPlaces
+from moewright.architecture.spec import Architecture, Norm, NormPlaces
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, QKNorm, attention, build, dense, stack, windowed
+from moewright.hf.parts import (
+    COMMON_DEFAULTS,
+    LATENT_NEUTRAL,
+    QKNorm,
+    attention,
+    build,
+    dense,
+    latent_attention,
+    stack,
+    windowed,
+)
 
 
 def _build(
@@ -112,6 +122,44 @@ def _read_smollm3(c: Config) -> Architecture:
     return build(c, stack(c, mixers, [dense(c, bias=c.flag("mlp_bias"))] * n))
 
 
+def _read_ernie(c: Config) -> Architecture:
+    bias = c.flag("use_bias")
+    return _build(c, qkv_bias=bias, output_bias=bias, mlp_bias=bias)
+
+
+def _read_hunyuan(c: Config) -> Architecture:
+    bias = c.flag("attention_bias")
+    c.fixed("use_qk_norm", True)
+    return _build(c, qkv_bias=bias, output_bias=bias, qk_norm="per_head")
+
+
+def _read_cwm(c: Config) -> Architecture:
+    n = c.num_layers()
+    types = c.per_layer("layer_types", n, "full_attention", "sliding_attention")
+    types = types or ["full_attention" if index % 4 == 0 else "sliding_attention" for index in range(n)]
+    slides = [kind == "sliding_attention" for kind in types]
+    return _build(c, qkv_bias=False, output_bias=False, slides=slides, rope=c.rope(1e6))
+
+
+def _read_stablelm(c: Config) -> Architecture:
+    n = c.num_layers()
+    norm = Norm(kind="layer", bias=True, eps=c.number("layer_norm_eps"))
+    mixer = attention(
+        c,
+        qkv_bias=c.flag("use_qkv_bias"),
+        output_bias=False,
+        qk_norm="full" if c.flag("qk_layernorm") else None,
+        rope=c.rope(fraction=0.25),
+    )
+    norms: NormPlaces = "parallel" if c.flag("use_parallel_residual") else "pre"
+    return build(c, stack(c, [mixer] * n, [dense(c)] * n, norms), norm=norm)
+
+
+def _read_youtu(c: Config) -> Architecture:
+    n = c.num_layers()
+    return build(c, stack(c, [latent_attention(c, rope=c.rope(1.6e6))] * n, [dense(c)] * n))
+
+
 _WINDOWS = {"use_sliding_window": False, "max_window_layers": 28, "layer_types": None}
 
 FAMILIES = {
@@ -204,6 +252,72 @@ FAMILIES = {
             "sliding_window": 4096,
             "layer_types": None,
         },
+    ),
+    "gemma": Family(
+        model_type="gemma",
+        class_name="GemmaForCausalLM",
+        read=lambda c: _build(c, qkv_bias=c.flag("attention_bias"), output_bias=c.flag("attention_bias")),
+        defaults={
+            **COMMON_DEFAULTS,
+            "head_dim": 256,
+            "hidden_act": "gelu_pytorch_tanh",
+            "tie_word_embeddings": True,
+        },
+        neutral=("hidden_activation", "use_bidirectional_attention"),
+    ),
+    "ernie4_5": Family(
+        model_type="ernie4_5",
+        class_name="Ernie4_5ForCausalLM",
+        read=_read_ernie,
+        defaults={
+            **COMMON_DEFAULTS,
+            "head_dim": 128,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "use_bias": False,
+        },
+    ),
+    "hunyuan_v1_dense": Family(
+        model_type="hunyuan_v1_dense",
+        class_name="HunYuanDenseV1ForCausalLM",
+        read=_read_hunyuan,
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "rms_norm_eps": 1e-5},
+        aliases={"attention_head_dim": "head_dim"},
+        neutral=("eod_token_id", "org_vocab_size", "use_rotary_pos_emb", "norm_type", "mlp_bias", "sep_token_id"),
+    ),
+    "cwm": Family(
+        model_type="cwm",
+        class_name="CwmForCausalLM",
+        read=_read_cwm,
+        defaults={
+            **COMMON_DEFAULTS,
+            "head_dim": 128,
+            "rms_norm_eps": 1e-5,
+            "sliding_window": 8192,
+            "layer_types": None,
+        },
+        neutral=("mlp_bias", "window_pattern", "global_window", "slow_rope"),
+    ),
+    "stablelm": Family(
+        model_type="stablelm",
+        class_name="StableLmForCausalLM",
+        read=_read_stablelm,
+        defaults={
+            **COMMON_DEFAULTS,
+            "layer_norm_eps": 1e-5,
+            "use_qkv_bias": False,
+            "qk_layernorm": False,
+            "use_parallel_residual": False,
+        },
+        aliases={"rope_pct": "partial_rotary_factor"},
+        neutral=("norm_eps", "rms_norm_eps"),
+    ),
+    "youtu": Family(
+        model_type="youtu",
+        class_name="YoutuForCausalLM",
+        read=_read_youtu,
+        defaults={**COMMON_DEFAULTS, "q_lora_rank": 1536, "tie_word_embeddings": True},
+        neutral=(*LATENT_NEUTRAL, "mlp_bias", "embedding_initializer_range"),
     ),
     "glm": Family(
         model_type="glm",
