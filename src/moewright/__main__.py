@@ -8,33 +8,47 @@ import sys
 from typing import Any, NoReturn
 
 from moewright.foreign_text import visible
+from moewright.signals import ENDINGS, leave_terminal
 
 COLLECT_AFTER = 100_000
 """New objects before Python looks for circles among them. Imports make many objects and hardly a circle: with Python's
 own 700 (2,000 since 3.13), looking takes a seventh of the time of `inspect`'s imports."""
 
+AGAIN_SECONDS = 0.01
+"""Until a signal that was heard where nothing can be raised is raised elsewhere."""
+
 
 def main() -> NoReturn:
-    """Run the command line. Ctrl-C ends it with 130 and SIGTERM with 143, in one line, whatever it is at.
+    """Run the command line. Ctrl-C ends it with 130, SIGTERM with 143 and a terminal that closes with 129, in one line,
+    whatever it is at.
 
-    Training and sweeps hear both themselves while they are at work, and write a checkpoint first.
+    Training and sweeps hear them themselves while they are at work, and write a checkpoint first.
     """
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     heard: list[int] = []
 
     def hear(number: int, frame: Any) -> None:
+        if number == signal.SIGHUP:
+            leave_terminal()
         heard.append(number)
         raise SystemExit(128 + number)  # typer has a way of its own with KeyboardInterrupt
 
     def ignored(what: Any) -> None:
-        """An exception where none can be raised, such as in a callback of a library: the signal comes once more."""
+        """An exception where none can be raised, such as in a callback of a library: it comes once more, after that."""
         if heard and issubclass(what.exc_type, SystemExit):
-            os.kill(os.getpid(), heard[-1])
+            signal.signal(signal.SIGALRM, once_more)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         else:
             sys.__unraisablehook__(what)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores one of them
+    def once_more(number: int, frame: Any) -> None:
+        if frame is not None and frame.f_code is ignored.__code__:  # where it would be lost again
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        else:
+            raise SystemExit(128 + heard[-1])
+
+    for number in ENDINGS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup has one of them ignored
             signal.signal(number, hear)
     sys.unraisablehook = ignored
     for stream in (sys.stdout, sys.stderr):  # a terminal's own encoding may lack letters
@@ -49,8 +63,7 @@ def main() -> NoReturn:
         deaf()
         if heard:  # in the middle of an import it may have become any exception
             code = 128 + heard[-1]
-            word = "interrupted" if heard[-1] == signal.SIGINT else "terminated"
-            print(visible(f"moewright: {word}"), file=sys.stderr)
+            print(visible(f"moewright: {ENDINGS[heard[-1]]}"), file=sys.stderr)
         elif isinstance(error, SystemExit):
             code = error.code
         else:
@@ -60,7 +73,8 @@ def main() -> NoReturn:
 
 def deaf() -> None:
     """What is left takes no time and has an exit code: no signal changes it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -29,6 +30,7 @@ from moewright.commands.checking import (
 from moewright.errors import OtherProcessError, RunStopped, UserError
 from moewright.foreign_text import one_line, visible
 from moewright.progress import showing_progress
+from moewright.signals import ENDINGS, Interrupted
 
 NEEDED = {"export": ("out",)}
 """What Python may leave out and the command line may not."""
@@ -123,8 +125,12 @@ def _callback(path: str, function: Callable[..., Any]) -> Callable[..., None]:
         _check_explain(explain, as_json)
         was_given = {name: value for name, value in given.items() if value is not None and value not in (False, [], ())}
         values = {name: from_text(value, parameters[name]) for name, value in was_given.items()}
-        with nullcontext() if is_quiet else showing_progress():
-            result = function(**values)
+        try:
+            with nullcontext() if is_quiet else showing_progress():
+                result = function(**values)
+        except KeyboardInterrupt as stopped:  # which typer would end without a line
+            number = stopped.number if isinstance(stopped, Interrupted) else signal.SIGINT
+            _fail(ENDINGS[number], 128 + number)
         if not getattr(result, "is_first", True):  # of several processes that train together, one speaks
             return
         _tell(result, values if path in SAYS_WHAT_IT_WROTE else {}, as_json, explain)
@@ -207,9 +213,10 @@ def _tell(result: Any, values: Mapping[str, Any], as_json: bool, explain: bool =
 
 
 def _exit_code(result: Any, values: Mapping[str, Any]) -> int:
-    """130 for training that was interrupted, 1 for a sweep that is not complete, unless nothing of it was to be run."""
+    """128 and a signal's number for training that it interrupted (Ctrl-C's where another process heard it), 1 for a
+    sweep that is not complete, unless nothing of it was to be run."""
     if getattr(result, "state", None) == "interrupted":
-        return 130
+        return 128 + (result.stopped_by or signal.SIGINT)
     return 0 if getattr(result, "is_complete", True) or {"watch", "write_only"} & values.keys() else 1
 
 
@@ -232,7 +239,7 @@ def main() -> NoReturn:
     except OtherProcessError:
         sys.exit(1)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
+        _fail(ENDINGS[signal.SIGINT], 128 + signal.SIGINT)
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -16,6 +16,7 @@ done is left out, and the table says so. `--trainer`: a name of tests/sweeps/tra
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -153,7 +154,10 @@ def print_table(victim: Victim, calm_seconds: float, seconds: float, attempts: d
         ("SIGKILL in all", sum(struck[kind] for kind in victim.kinds)),
         *((name, struck[name]) for name in dict.fromkeys(map(str, FAULTS)) if struck[name]),
         ("disk faults in all", victim.tally.disk_faults if victim.faults is not None else "left out: no compiler here"),
-        *((f"{stop} to the submitter: checkpoints, exit 130", struck[stop]) for stop in STOPS),
+        *(
+            (f"{stop} to the submitter: checkpoints, exit {128 + signal.Signals[stop.split()[0]]}", struck[stop])
+            for stop in STOPS
+        ),
         ("second submitter: refused with exit 2 and one line", struck["second submitter"]),
         (
             "full disk, once with kill -9 in it: exit 1 and one line",

@@ -80,7 +80,7 @@ def assert_repeats_are_equal(folder: Path, at_most: int) -> None:
 
 @pytest.mark.parametrize(
     ("variant", "by", "code"),
-    [(0, signal.SIGTERM, 130), (1, signal.SIGKILL, -9), (2, signal.SIGINT, 130)],
+    [(0, signal.SIGTERM, 143), (1, signal.SIGKILL, -9), (2, signal.SIGINT, 130)],
     ids=("SIGTERM", "kill -9", "Ctrl-C"),
 )
 def test_command_killed_and_continued(

@@ -23,7 +23,7 @@ from tests.sweeps.trainers import LabTrainer, TorturedTrainer
 KILLS = ("worker", "controller", "submitter", "everything")
 """What gets SIGKILL: a process that trains, submitit's process above one, `moewright sweep`, or all of these."""
 STOPS = ("SIGTERM", "SIGINT", "SIGINT twice")
-"""What `moewright sweep` is told, which it must obey: checkpoints are written, exit 130."""
+"""What `moewright sweep` is told, which it must obey: checkpoints are written, exit 128 and the signal's number."""
 WORKER, CONTROLLER = "submitit.core._submit", "submitit.local._local"
 """What stands in their command lines."""
 ORDER_SECONDS = 8.0
@@ -262,7 +262,7 @@ class Adversary:
             if code == 1 and self._may_break:
                 self._check_one_line()
             else:
-                assert code in (0, -signal.SIGKILL, 130, -signal.SIGINT), f"exit {code}\n{self.victim.log}"
+                assert code in (0, -signal.SIGKILL, 130, 143, -signal.SIGINT), f"exit {code}\n{self.victim.log}"
             self._may_break = False
             time.sleep(self._draw.choice((0.0, self._draw.uniform(0, 2))))
             self.victim.start()
@@ -342,7 +342,10 @@ class Adversary:
                 os.kill(victim.submitter, signal.Signals[name])
         self._wait(f"the end after {kind}", lambda: victim.exit_code is not None, self.patience)
         # A second Ctrl-C may find Python at its very end, where it dies of it.
-        assert victim.exit_code in ((130, -signal.SIGINT) if twice else (130,)), f"{victim.exit_code}\n{victim.log}"
+        number = signal.Signals[name]
+        assert victim.exit_code in ((128 + number, -number) if twice else (128 + number,)), (
+            f"{victim.exit_code}\n{victim.log}"
+        )
         assert "Traceback" not in victim.log, victim.log
         # Left are workers on their way out, and such as lost their controllers while they loaded and do not begin.
         left, began = set(victim.own_children()), victim.workers()

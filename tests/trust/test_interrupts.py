@@ -1,10 +1,12 @@
-"""Ctrl-C and SIGTERM at any moment of any command: the exit code, one line, and nothing left beside the output.
+"""Ctrl-C, SIGTERM, a closed terminal, at any moment of a command: exit code, one line, nothing left beside the output.
 
     python -m tests.trust.test_interrupts 200
 
 sends as many signals to each command and says what came of them; the suite sends a few.
 """
 
+import os
+import pty
 import random
 import signal
 import subprocess
@@ -15,6 +17,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from moewright.experiment import run_folder
+from moewright.signals import ENDINGS
+from tests.lab import tiny
 
 TABLE = "examples/small_mixtures/runs.parquet"
 COMMANDS: dict[str, list[str]] = {
@@ -34,6 +40,10 @@ COMMANDS: dict[str, list[str]] = {
     "design": ["design", "--total-params", "3B", "--train-tokens", "2T", "--out", "{out}/designs"],
     "export": ["export", "examples/configs/qwen3-30b-a3b.json", "--format", "megatron", "--out", "{out}/new"],
     "data prepare": ["data", "prepare", "examples/data/moby-dick.txt", "--vocab-size", "400", "--out", "{out}/new"],
+    "next": ["next", TABLE, "--law", "zhao2025", "--spend", "1e20", "--out", "{out}/next.csv"],
+    "report": ["report", TABLE, "mixtral-8x7b", "--out", "{out}/report.html"],
+    "calibrate": ["calibrate", "examples/measured_steps.csv", "--out", "{out}/mine.yaml"],
+    "plan": ["plan", "mixtral-8x7b", "--hardware", "H100", "--devices", "64"],
 }
 """A new command is a line here. Training and sweeps have tests of their own: they write a checkpoint first."""
 WAYS = {"module": ["-m", "moewright"], "script": ["-c", "from moewright.__main__ import main; main()"]}
@@ -66,19 +76,58 @@ def interrupted(name: str, way: str, number: signal.Signals, wait: float, out: P
     if process.returncode == 0:
         return "done before"
     assert process.returncode == 128 + number, err
-    assert err.splitlines()[-1] == f"moewright: {'interrupted' if number == signal.SIGINT else 'terminated'}"
+    assert err.splitlines()[-1] == f"moewright: {ENDINGS[number]}"
     folder = out / ("designs" if name == "design" else "new")
     assert not folder.exists() or any(folder.iterdir()), "a folder that is half there"
     return "stopped"
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_signals_at_random_moments(name: str, number: signal.Signals, way: str, tmp_path: Path) -> None:
-    early = way == "script"
-    wait = random.Random(f"{name} {number} {way}").uniform(0, 0.3 if early else LONGEST / 2)
-    interrupted(name, way, number, wait, tmp_path)
+def test_signals_at_random_moments(name: str, number: signal.Signals, tmp_path: Path) -> None:
+    draw = random.Random(f"{name} {number}")
+    way = draw.choice([*WAYS])
+    interrupted(name, way, number, draw.uniform(0, 0.3 if way == "script" else LONGEST / 2), tmp_path)
+
+
+def test_training_outlives_its_terminal_by_a_checkpoint(tmp_path: Path) -> None:
+    """The terminal is closed under it: whatever it prints from then on is an error there."""
+    data = tiny.write_tokens(tmp_path)
+    file = tiny.save(tiny.recipe(data, 20_000), tmp_path / "recipe.json")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "moewright", "train", file, "--out", str(tmp_path / "run")])
+    deadline = time.monotonic() + 60
+    while not read_steps(tmp_path / "run") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 128 + signal.SIGHUP
+    status = run_folder.read_status(tmp_path / "run")
+    assert status is not None
+    assert (status.state, status.step) == ("interrupted", read_steps(tmp_path / "run"))
+    assert run_folder.newest_step(tmp_path / "run") == status.step
+
+
+def read_steps(folder: Path) -> int:
+    return len(tiny.metrics(folder, "train")) if (folder / run_folder.METRICS).is_file() else 0
+
+
+def test_what_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As under nohup, and in the background of a script: nobody meant the command by it."""
+    script = (
+        "import os, signal, sys\n"
+        "for number in (signal.SIGHUP, signal.SIGINT): signal.signal(number, signal.SIG_IGN)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'moewright', *sys.argv[1:]])"
+    )
+    out = tmp_path / "mine.yaml"
+    command = [sys.executable, "-c", script, "calibrate", "examples/measured_steps.csv", "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(20):
+            for number in (signal.SIGHUP, signal.SIGINT):
+                process.send_signal(number) if process.poll() is None and hears(process) else None
+            time.sleep(0.01)
+        process.communicate(timeout=60)
+    assert (process.returncode, out.is_file()) == (0, True)
 
 
 def main(count: int) -> None:
@@ -87,7 +136,7 @@ def main(count: int) -> None:
     for name in COMMANDS:
         ends: Counter[str] = Counter()
         for _ in range(count):
-            number = draw.choice([signal.SIGINT, signal.SIGTERM])
+            number = draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
             with tempfile.TemporaryDirectory() as folder:
                 wait = draw.uniform(0, draw.choice([0.3, LONGEST]))
                 ends[interrupted(name, draw.choice([*WAYS]), number, wait, Path(folder))] += 1

@@ -260,6 +260,8 @@ class TrainingResult(Shown):
     summary: RunStatus
     is_first: bool = True
     """Whether this is the process that writes and prints, of several."""
+    stopped_by: int | None = None
+    """The signal that interrupted it; None: none that this process heard."""
 
     def answer(self) -> TrainAnswer:
         """For JSON."""

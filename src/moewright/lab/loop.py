@@ -1,7 +1,6 @@
 """The loop of a run: steps, what happens between them, and what is told of them."""
 
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ from moewright.experiment.planning import RunPlan
 from moewright.experiment.product_backends import ProductChoice
 from moewright.experiment.routing_health import CollapseWatch
 from moewright.experiment.run_folder import METRICS, STATUS, FileStamp, Outcome, RunStatus, TrainingResult
-from moewright.experiment.signals import handling
 from moewright.experiment.threads import ThreadChoice
 from moewright.files import AppendOnlyFile
 from moewright.foreign_text import visible
@@ -38,6 +36,7 @@ from moewright.lab.machine import matmul_peak, peak_memory
 from moewright.lab.session import Session
 from moewright.progress import ProgressTask, hiding_progress, progress_task
 from moewright.quantities import format_count
+from moewright.signals import ENDINGS, Interrupted, handling
 
 PATIENCE = 20
 """Steps in a row, after the warm-up, that may be worse than guessing every token alike before a run has diverged."""
@@ -65,7 +64,8 @@ class TrainingLoop:
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         self.peak = self.members.size * matmul_peak(self.members.device, dtype)
         self.routing_watch = CollapseWatch(self.recipe.architecture, self.recipe.batch_tokens)
-        self.interrupted = False
+        self.stopped_by: int | None = None
+        """The signal that ends the run."""
         self.failure: OSError | None = None
         """Of a line of metrics, until all processes know of it."""
         self.metrics: AppendOnlyFile | None = None
@@ -73,6 +73,11 @@ class TrainingLoop:
         self.last_saved = (time.monotonic(), session.tokens)
         self.loss: float | None = None
         self.trained_seconds, self.trained_steps = 0.0, 0
+
+    @property
+    def _is_to_stop(self) -> bool:
+        """Whether this process heard a signal or could not write."""
+        return self.stopped_by is not None or self.failure is not None
 
     def run(self) -> TrainingResult:
         """Until the end, or an interruption."""
@@ -93,7 +98,7 @@ class TrainingLoop:
                         time=time.time(),
                     )
                 )
-                while not session.is_done and not self.members.any(self.interrupted or self.failure is not None):
+                while not session.is_done and not self.members.any(self._is_to_stop):
                     began = time.monotonic()
                     losses, norm, rate = session.next_step()
                     seconds = time.monotonic() - began
@@ -141,7 +146,9 @@ class TrainingLoop:
         self._save()
         summary = self._end(state)
         is_first = self.members.is_first
-        return TrainingResult(self.folder, state, session.step, session.tokens, self.loss, summary, is_first)
+        return TrainingResult(
+            self.folder, state, session.step, session.tokens, self.loss, summary, is_first, self.stopped_by
+        )
 
     def _end(self, state: Outcome, reason: str | None = None) -> RunStatus:
         """Write how it ended."""
@@ -290,14 +297,15 @@ class TrainingLoop:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step under way, with a checkpoint; a second one ends it at once."""
+        """Ctrl-C, SIGTERM and a terminal that closes end the run after the step under way, with a checkpoint; a second
+        signal ends it at once."""
 
         def interrupt(signum: int, frame: Any) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
+            if self.stopped_by is not None:
+                raise Interrupted(signum)
+            self.stopped_by = signum
 
-        with handling({signal.SIGINT: interrupt, signal.SIGTERM: interrupt}):
+        with handling(dict.fromkeys(ENDINGS, interrupt)):
             yield
 
 

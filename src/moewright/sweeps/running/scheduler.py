@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from moewright.errors import RunStopped
 from moewright.experiment.attempts import AttemptBegin, begins, last_end, next_attempt, read_attempts
-from moewright.experiment.signals import handling
 from moewright.experiment.states import Observed, sweep_time
 from moewright.experiment.sweep_folder import attempts_file
 from moewright.outputs import NO_SPACE
 from moewright.quantities import format_bytes
+from moewright.signals import ENDINGS, Interrupted, handling
 from moewright.sweeps.planner import PlannedRun, Planner
 from moewright.sweeps.running.executor import Executor, Job
 from moewright.sweeps.running.run_endings import SPARE_BYTES, make_up, note_death, note_foreign_death
@@ -28,21 +28,26 @@ from moewright.sweeps.running.sweep_state import SweepState, SweepStatus
 class StopRequest:
     """What signals said."""
 
-    to_stop = False
+    by: int | None = None
+    """The signal that asks to stop."""
+
+    @property
+    def to_stop(self) -> bool:
+        """Whether nothing more is to be started."""
+        return self.by is not None
 
 
 @contextmanager
 def interruptible() -> Iterator[StopRequest]:
-    """Ctrl-C and SIGTERM are heard between jobs, so that none is started and forgotten; a second one at once."""
+    """Signals are heard between jobs, so that none is started and forgotten; a second one at once."""
     request = StopRequest()
 
     def interrupt(signum: int, frame: Any) -> None:
         if request.to_stop:
-            raise KeyboardInterrupt
-        request.to_stop = True
+            raise Interrupted(signum)
+        request.by = signum
 
-    heard = [name for name in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(name) is not signal.SIG_IGN]
-    with handling(dict.fromkeys(heard, interrupt)):
+    with handling(dict.fromkeys(ENDINGS, interrupt)):
         yield request
 
 
@@ -85,7 +90,7 @@ class Scheduler:
         """Why nothing more is submitted."""
 
     def run(self) -> SweepStatus:
-        """Until every run has ended. Raises RunStopped when the disk is full, KeyboardInterrupt after Ctrl-C."""
+        """Until every run has ended. Raises RunStopped when the disk is full, Interrupted after a signal."""
         keep = self.planner.spec.execution.keep
         for run, seen in self._sweep_state.observed.items():
             make_up(self.out, run, seen, keep)
@@ -99,9 +104,11 @@ class Scheduler:
                     looked = time.monotonic()
                 self._hand_over(request)
                 self.reporter.refresh(self._status())
-                if request.to_stop:
-                    self._stop()
-                    raise KeyboardInterrupt
+                if request.by is not None:
+                    # A terminal that closes tells its own processes itself; jobs elsewhere go on without a submitter.
+                    if request.by != signal.SIGHUP:
+                        self._stop()
+                    raise Interrupted(request.by)
                 if not self._jobs and not self._foreign and not self._unsure:
                     break
                 time.sleep(_POLL_SECONDS)

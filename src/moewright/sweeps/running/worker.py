@@ -14,9 +14,9 @@ from moewright.experiment import run_folder
 from moewright.experiment.attempts import Ending, next_attempt, note_begin, note_end, read_attempts
 from moewright.experiment.early_digests import of_newest_checkpoint
 from moewright.experiment.locks import take_lock
-from moewright.experiment.signals import handling
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
 from moewright.experiment.trainer_folder import is_of_another_trainer, reached_step
+from moewright.signals import Interrupted, handling
 from moewright.sweeps.running.launching import launch
 from moewright.sweeps.running.run_endings import complete, keep_of_checkpoints
 
@@ -127,9 +127,10 @@ class TimeLimit:
 
 @contextmanager
 def _heeded_signals() -> Iterator[TimeLimit]:
-    """SIGUSR2, submitit's warning before the time limit, and SIGTERM end the run with a checkpoint.
+    """SIGUSR2, submitit's warning before the time limit, SIGTERM and a terminal that closes end the run with a
+    checkpoint.
 
-    The training loop puts its own handler of SIGTERM in place, and this one back.
+    The training loop puts its own handlers of the last two in place, and these back.
     """
     limit = TimeLimit()
 
@@ -138,9 +139,9 @@ def _heeded_signals() -> Iterator[TimeLimit]:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def stop(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+        raise Interrupted(signum)
 
-    with handling({signal.SIGUSR2: time_is_up, signal.SIGTERM: stop}):
+    with handling({signal.SIGUSR2: time_is_up, signal.SIGTERM: stop, signal.SIGHUP: stop}):
         yield limit
 
 
