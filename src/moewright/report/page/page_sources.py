@@ -12,6 +12,7 @@ from moewright.files import read_mapping, sha256_of
 from moewright.foreign_text import shell_words, shortened
 from moewright.progress import track
 from moewright.quantities import brief
+from moewright.records import digest
 from moewright.report.page.design_words import LAW_FOLDER, OWN_FILE, SPACE_FILE, ToldFiles, design_options, design_words
 from moewright.sealed_records import digest
 
