@@ -14,11 +14,14 @@ import pytest
 import moewright
 from moewright import laws
 from moewright.designs.candidates import CANDIDATE_SIZES
+from moewright.designs.design_record import BesideRecord, DesignRecord
 from moewright.designs.result import Designs
 from moewright.designs.space import SWITCHED_OFF, Space, load_space
 from moewright.errors import UserError
 from moewright.hf import to_config
 from moewright.plain_values import dump_yaml
+from moewright.quantities import format_count
+from moewright.report.page.page_blocks import range_text
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SMALL = Space(widths=(2048, 2560), depths=(16, 24, 32, 40))
@@ -272,6 +275,76 @@ def test_a_picked_design_is_taken_home_as_it_is(browser: Any, tmp_path: Path) ->
     space = tmp_path / "designs" / "space.yaml"
     assert line == f"moewright design --memory 80GB --train-tokens 300B --space {space}"
     assert load_space(space) == SMALL
+    assert page.said == []
+
+
+# A figure of layers as plain values: every shape with its place, colour and words, and the key.
+DRAWN = """figure => [...figure.querySelectorAll("svg[role=img], svg[role=img] *")].map((each) => [
+  each.tagName, each.getAttribute("class"), each.getAttribute("aria-label"),
+  each.tagName === "title" ? each.textContent : "",
+  ...["x", "y", "width", "height", "rx"].map((name) => Number(each.getAttribute(name))),
+]).concat([[figure.querySelector("figcaption").innerText]])"""
+
+
+@pytest.mark.parametrize("more", [{}, {"window": 4096}])
+def test_designs_and_published_models_stand_side_by_side(more: dict[str, Any], browser: Any, tmp_path: Path) -> None:
+    """With the figures of the command, layers drawn as Python draws them, and what is taken home of each."""
+    space = Space.model_validate({**SMALL.to_dict(), **more})
+    page = WhatIfPage(browser, tmp_path, space=space, memory=80e9, train_tokens=3e11, baseline="qwen3-30b-a3b")
+    tab, answer = page.tab, page.designs.answer()
+    tab.locator(".what-if input[type=checkbox][aria-label^=compare]").first.check()
+    add, models = tab.get_by_role("button", name="Put it beside"), tab.get_by_label("A published model")
+    assert len(models.locator("option").all_inner_texts()) == 13, "the named one and the twelve nearest"
+    models.select_option("qwen3-30b-a3b")
+    add.click()
+    add.click()
+    heads = tab.locator(".compared thead th").all_inner_texts()
+    assert len(heads) == 1 + 2
+    rows = [row.locator("th, td").all_inner_texts() for row in tab.locator(".compared tbody tr").all()]
+    table = {row[0].removesuffix(" \u2260"): row[1:] for row in rows}
+    differs = tab.locator(".compared tr.differs th").all_inner_texts()
+    assert differs == ["drawn", *(name for name, texts in table.items() if len(set(texts)) > 1 and name != "drawn")]
+    first, beside = answer.designs[0], answer.baseline.as_built
+    shown: tuple[DesignRecord | BesideRecord, ...] = (first, beside)
+    for place, model in enumerate(shown):
+        assert table["total"][place] == format_count(model.total_params)
+        assert table["active"][place] == format_count(model.active_params)
+        assert table["H100-hours of training"][place] == range_text(model.costs.train_device_hours)
+        speed = next(texts for name, texts in table.items() if name.startswith("tokens/s of a sequence on "))
+        assert speed[place] == range_text(model.costs.decode_tokens_per_second)
+        assert table["seconds to the first token"][place] == range_text(model.costs.time_to_first_token)
+    expected = {each.law: each.loss for each in moewright.predict("qwen3-30b-a3b", train_tokens=3e11).laws}
+    found = {name.removeprefix("loss, "): texts[1] for name, texts in table.items() if name.startswith("loss, ")}
+    given = {law: f"{loss:.4f}" for law, loss in expected.items() if law in found and loss is not None}
+    assert len(given) > 2
+    assert given.items() <= found.items()
+    tab.locator(".compared").scroll_into_view_if_needed()
+    tab.evaluate("document.querySelector('.compared').scrollIntoView()")
+    over = """() => {
+      const box = document.querySelector(".what-if .compared").getBoundingClientRect();
+      return document.querySelector(".what-if .controls").getBoundingClientRect().bottom <= box.top;
+    }"""
+    assert tab.evaluate(over), "the controls stay above what stands below them"
+    figures = tab.locator(".compared td figure.layers")
+    assert figures.first.evaluate(DRAWN) == tab.locator("#design-1-layers").evaluate(DRAWN)
+    page_of_it = moewright.make_report(["qwen3-30b-a3b"], tmp_path / "model.html")
+    other = browser.new_page()
+    other.goto(Path(page_of_it.out).absolute().as_uri())
+    assert figures.nth(1).evaluate(DRAWN) == other.locator("#layers-1").evaluate(DRAWN)
+    taken = tab.locator("[id$=taken-1-command]").text_content()
+    assert taken == "moewright inspect qwen3-30b-a3b"
+    config = json.loads(tab.locator("[id$=taken-1-config-json]").text_content())
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert moewright.inspect(tmp_path / "config.json").total_params == beside.total_params
+    for number in (0, 1, 2):
+        models.select_option(index=number + 3)
+        add.click()
+    assert len(tab.locator(".compared thead th").all()) == 1 + 4
+    assert "at most 4" in tab.locator(".compared .bar").inner_text()
+    tab.get_by_role("button", name="Take qwen3-30b-a3b away").click()
+    tab.locator(".compared thead button").first.click()
+    assert not tab.locator(".what-if input[type=checkbox][aria-label^=compare]").first.is_checked()
+    assert len(tab.locator(".compared thead th").all()) == 1 + 2
     assert page.said == []
 
 

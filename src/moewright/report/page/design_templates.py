@@ -10,6 +10,7 @@ from moewright.designs.candidates import Candidates, build_design, family_of
 from moewright.designs.space import LayerPlan, Space
 from moewright.hf import to_config
 from moewright.plain_values import dump_yaml
+from moewright.report.page.layer_picture import DrawnLayers
 
 # Numbers that stand for sizes, and occur as nothing else in a spec or a config.
 _STANDS_FOR = {
@@ -28,9 +29,10 @@ _EACH_LAYER = "{each of num_layers}"
 def design_templates(designs: Candidates, space: Space, context: int) -> dict[str, dict[str, str]]:
     """By `DENSE_FIRST+SHARED_EXPERTS`: `spec` and `config`, where {size} stands for a size.
 
-    Besides the sizes there are {moe_layers}, {dense_size} and {latent_size}. An entry of a list that a config has for
-    each layer is written once, with `{each of num_layers}` before it. A family that has no such config has none. Where
-    layers see windows in a pattern the number of layers stands in the key too, as `DENSE_FIRST+SHARED_EXPERTS+LAYERS`.
+    `picture` is what `assets/layers.js` draws, as JSON. Besides the sizes there are {moe_layers}, {dense_size} and
+    {latent_size}. An entry of a list that a config has for each layer is written once, with `{each of num_layers}`
+    before it. A family that has no such config has none. Where layers see windows in a pattern the number of layers
+    stands in the key too, as `DENSE_FIRST+SHARED_EXPERTS+LAYERS`.
     """
     (plan,) = designs.plans
     kinds = [designs.dense_first, designs.shared_experts, *([designs.num_layers] if plan.window else [])]
@@ -55,7 +57,11 @@ def _template(
         del sizes["num_layers"]
     if plan.latent_experts:
         sizes["latent_size"] = int(plan.latent_size(sizes["hidden_size"]))
-    found = {"spec": _with_places(dump_yaml(design.to_dict(defaults=False)), sizes)}
+    picture = json.dumps(DrawnLayers.of(design).to_dict())
+    found = {
+        "picture": _with_places(picture, sizes),
+        "spec": _with_places(dump_yaml(design.to_dict(defaults=False)), sizes),
+    }
     family = family_of(shared, space.target, plan)
     if family is None:
         return found
@@ -78,4 +84,4 @@ def _with_places(text: str, sizes: dict[str, int]) -> str:
         name = names.get(int(number[0]))
         return number[0] if name is None else f"{{{name}}}"
 
-    return re.sub(r"\b\d+\b", place, text)
+    return re.sub(r"(?<!\d)\d+(?!\d)", place, text)

@@ -1,7 +1,9 @@
 """The layers of a model as a small drawing: what mixes tokens, dense and expert layers, experts used of all."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from moewright.architecture.feed_forwards import Dense, MoE
 from moewright.architecture.mixers import Attention, CompressedAttention, LatentAttention, MixtureOfAttention, NoMixer
@@ -10,41 +12,80 @@ from moewright.foreign_text import to_html
 from moewright.report.inspection_tables import describe_part
 
 _WIDTH, _MOST_EXPERTS, _LEAST_IN_A_ROW = 640, 512, 32
-_MIXERS = {
-    "full": "attention",
-    "window": "windowed",
-    "latent": "latent",
-    "state": "state or convolution",
-    "none": "none",
+KEY_WORDS = {
+    "mixer-full": "attention",
+    "mixer-window": "windowed",
+    "mixer-latent": "latent",
+    "mixer-state": "state or convolution",
+    "mixer-none": "none",
+    "ff-moe": "experts",
+    "ff-dense": "dense",
+    "ff-none": "none",
+    "expert-used": "used by a token",
+    "expert-idle": "not used",
+    "expert-shared": "shared",
 }
+"""What each colour of the drawing is."""
+
+
+@dataclass(frozen=True)
+class DrawnLayers:
+    """What the drawing shows, also for the page's script, which draws designs that are picked (`assets/layers.js`)."""
+
+    layers: tuple[tuple[int, str, str, str, str], ...]
+    """Equal ones in a row: how many, the mixer's kind and words, the feed-forward's kind and words."""
+    experts: tuple[int, int, int] | None
+    """Routed, used by a token, shared: of the last mixture; None where there is none."""
+
+    @classmethod
+    def of(cls, architecture: Architecture) -> "DrawnLayers":
+        """Of any model."""
+        rows = tuple(
+            (
+                count,
+                f"mixer-{mixer_kind(layer)}",
+                describe_part(layer.mixer),
+                f"ff-{feed_forward_kind(layer)}",
+                describe_part(layer.feed_forward),
+            )
+            for count, layer in _runs_of_equal(architecture)
+        )
+        mixtures = architecture.moe_layers()
+        if not mixtures:
+            return cls(rows, None)
+        moe = mixtures[-1][1]
+        return cls(rows, (moe.num_experts, moe.top_k, moe.shared.count if moe.shared else 0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"layers": [list(row) for row in self.layers], "experts": self.experts and list(self.experts)}
 
 
 def layers_words(architecture: Architecture) -> str:
     """The layers in words: how many of each kind in a row."""
-    return ", ".join(
-        f"{count} x ({describe_part(layer.mixer)}; {describe_part(layer.feed_forward)})"
-        for count, layer in _runs_of_equal(architecture)
-    )
+    return _words(DrawnLayers.of(architecture))
+
+
+def _words(drawn: DrawnLayers) -> str:
+    return ", ".join(f"{count} x ({mixer}; {feed_forward})" for count, _, mixer, _, feed_forward in drawn.layers)
 
 
 def layers_svg(architecture: Architecture, name: str) -> str:
     """A strip with a column for each layer, mixers above, feed-forwards below, and the experts of the last mixture."""
-    layers = list(architecture.iter_layers())
+    drawn = DrawnLayers.of(architecture)
+    layers = [row for count, *row in drawn.layers for _ in range(count)]
     step = min(26.0, _WIDTH / len(layers))
     gap = min(2.0, step / 5)
     parts = []
-    for place, layer in enumerate(layers):
+    for place, (mixer, mixer_words, feed_forward, words) in enumerate(layers):
         x = place * step
-        parts.append(_box(x, 0, step - gap, 16, f"mixer-{mixer_kind(layer)}", describe_part(layer.mixer), place))
-        kind = feed_forward_kind(layer)
-        height = 34 if kind == "moe" else 16
-        parts.append(_box(x, 18, step - gap, height, f"ff-{kind}", describe_part(layer.feed_forward), place))
-    experts, bottom = _experts(architecture, 64, step * len(layers))
-    legend = _legend(layers)
-    words = to_html(f"{len(layers)} layers: {layers_words(architecture)}")
+        parts.append(_box(x, 0, step - gap, 16, mixer, mixer_words, place))
+        parts.append(_box(x, 18, step - gap, 34 if feed_forward == "ff-moe" else 16, feed_forward, words, place))
+    experts, bottom = _experts(drawn.experts, 64, step * len(layers))
+    told = to_html(f"{len(layers)} layers: {_words(drawn)}")
     return (
-        f'<figure class="layers" id="{name}"><svg role="img" aria-label="{words}" viewBox="0 0 {_WIDTH} {bottom}">'
-        f"{''.join(parts)}{experts}</svg><figcaption>{legend}</figcaption></figure>\n"
+        f'<figure class="layers" id="{name}"><svg role="img" aria-label="{told}" viewBox="0 0 {_WIDTH} {bottom}">'
+        f"{''.join(parts)}{experts}</svg><figcaption>{_legend(drawn)}</figcaption></figure>\n"
     )
 
 
@@ -79,44 +120,30 @@ def _box(x: float, y: float, width: float, height: float, kind: str, words: str,
     )
 
 
-def _experts(architecture: Architecture, top: float, width: float) -> tuple[str, float]:
+def _experts(experts: tuple[int, int, int] | None, top: float, width: float) -> tuple[str, float]:
     """A square for each routed expert of the last mixture, those that a token uses filled, then the shared ones."""
-    mixtures = architecture.moe_layers()
-    if not mixtures:
+    if experts is None or experts[0] + experts[2] > _MOST_EXPERTS:
         return "", top - 8
-    moe = mixtures[-1][1]
-    shared = moe.shared.count if moe.shared else 0
-    if moe.num_experts + shared > _MOST_EXPERTS:
-        return "", top - 8
-    size = 8 if moe.num_experts + shared <= 128 else 6
+    number, used, shared = experts
+    size = 8 if number + shared <= 128 else 6
     in_a_row = max(int(width // size), _LEAST_IN_A_ROW)
-    kinds = ["used"] * moe.top_k + ["idle"] * (moe.num_experts - moe.top_k) + ["shared"] * shared
+    kinds = ["used"] * used + ["idle"] * (number - used) + ["shared"] * shared
     squares = "".join(
         f'<rect class="expert-{kind}" x="{place % in_a_row * size}" y="{top + place // in_a_row * size:g}" '
         f'width="{size - 1.5}" height="{size - 1.5}" rx="1"/>'
         for place, kind in enumerate(kinds)
     )
     rows = -(-len(kinds) // in_a_row)
-    words = f"{moe.top_k} of {moe.num_experts} experts used" + (f", {shared} shared" if shared else "")
+    words = f"{used} of {number} experts used" + (f", {shared} shared" if shared else "")
     return f"<g><title>{words}</title>{squares}</g>", top + rows * size
 
 
-def _legend(layers: list[Layer]) -> str:
-    mixers = dict.fromkeys(f"mixer-{mixer_kind(layer)}" for layer in layers)
-    halves = dict.fromkeys(f"ff-{feed_forward_kind(layer)}" for layer in layers)
-    words = {
-        **{f"mixer-{kind}": text for kind, text in _MIXERS.items()},
-        "ff-moe": "experts",
-        "ff-dense": "dense",
-        "ff-none": "none",
-    }
-    entries = [(kind, words[kind]) for kind in (*mixers, *halves)]
-    if any(feed_forward_kind(layer) == "moe" for layer in layers):
-        entries += [("expert-used", "used by a token"), ("expert-idle", "not used")]
-        if any(isinstance(layer.feed_forward, MoE) and layer.feed_forward.shared for layer in layers):
-            entries.append(("expert-shared", "shared"))
+def _legend(drawn: DrawnLayers) -> str:
+    kinds = [*dict.fromkeys(row[1] for row in drawn.layers), *dict.fromkeys(row[3] for row in drawn.layers)]
+    if drawn.experts is not None:
+        kinds += ["expert-used", "expert-idle", *(["expert-shared"] if drawn.experts[2] else [])]
     return "".join(
         f'<span class="key"><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="{kind}" width="10" height="10" '
-        f'rx="2"/></svg>{text}</span>'
-        for kind, text in entries
+        f'rx="2"/></svg>{KEY_WORDS[kind]}</span>'
+        for kind in kinds
     )

@@ -12,11 +12,11 @@ from moewright.files import read_mapping, sha256_of
 from moewright.foreign_text import shell_words, shortened
 from moewright.progress import track
 from moewright.quantities import brief
-from moewright.records import digest
 from moewright.report.page.design_words import LAW_FOLDER, OWN_FILE, SPACE_FILE, ToldFiles, design_options, design_words
 from moewright.sealed_records import digest
 
 if TYPE_CHECKING:
+    from moewright.hf.loading import Loaded
     from moewright.laws import FittedLaw
 
 SourceKind = Literal["design", "model", "law", "table", "runs", "plan", "next", "sweep"]
@@ -54,6 +54,8 @@ class PageSource:
     """Of designs: the laws of files that judged them, by name, where they are found."""
     files: ToldFiles = field(default_factory=ToldFiles)
     """Of designs: where the files are that the search was told."""
+    models: Sequence[tuple[str, Loaded]] = ()
+    """Of designs: the models that are shown too, with what was given for each."""
 
 
 def read_sources(given: Iterable[str | Path]) -> tuple[PageSource, ...]:
@@ -61,7 +63,10 @@ def read_sources(given: Iterable[str | Path]) -> tuple[PageSource, ...]:
     paths = [str(each) for each in given]
     sources = [_read(each, number) for number, each in enumerate(track("reading", paths, len(paths), "paths"), start=1)]
     laws = [source for source in sources if source.kind == "law"]
-    return tuple(_with_files(source, laws) if source.kind == "design" else source for source in sources)
+    models = [(source.given, source.value) for source in sources if source.kind == "model"]
+    return tuple(
+        replace(_with_files(source, laws), models=models) if source.kind == "design" else source for source in sources
+    )
 
 
 def _with_files(source: PageSource, laws: Sequence[PageSource]) -> PageSource:

@@ -338,12 +338,23 @@ def _model(
 ) -> dict[str, Any]:
     budgets = without_serving(vicinity.problem.budgets)
     on = costed_on(budgets)
+    ons = [replace(on, devices=number, bill_devices=of_bill) for number, of_bill in devices]
+    return {
+        "name": name,
+        **model_figures(vicinity, architecture, devices),
+        "bill": [_served_batches(architecture, budgets, each) for each in ons],
+    }
+
+
+def model_figures(vicinity: Vicinity, architecture: Architecture, devices: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """What a model of any kind counts and costs under the budgets: by training, and by devices that serve."""
+    budgets = without_serving(vicinity.problem.budgets)
+    on = costed_on(budgets)
     amounts = [trained_with(budgets, training.amount) for training in vicinity.trainings]
     tokens = [float(training_tokens(architecture, trained)) for trained in amounts]
     ons = [replace(on, devices=number, bill_devices=of_bill) for number, of_bill in devices]
     served = [design_costs(architecture, 1.0, budgets, each) for each in ons]
     return {
-        "name": name,
         "total_params": counts.total_params(architecture),
         "active_params": counts.active_params(architecture),
         "memory_bytes": memory_bytes(architecture, budgets),
@@ -351,7 +362,6 @@ def _model(
         "hours": [[end * each for end in served[0].train_device_hours] for each in tokens],
         "decode": [costs.decode_tokens_per_second for costs in served],
         "first": [costs.time_to_first_token for costs in served],
-        "bill": [_served_batches(architecture, budgets, each) for each in ons],
         "variables": {
             judge.name: [law_variables(judge.law, architecture, each) for each in tokens]
             for judge in vicinity.problem.judges

@@ -66,7 +66,7 @@
     controls.addEventListener("submit", (event) => event.preventDefault());
     const answer = element("div", { className: "followed" });
     const compared = element("div", { className: "compared" });
-    place.append(controls, answer, compared);
+    place.append(element("div", { className: "moved-by" }, controls, answer), compared);
 
     // The setting stands behind the page's address, so that a link opens it: the place of every control in its order.
     const inputs = () => [...controls.querySelectorAll("input")];
@@ -327,14 +327,10 @@
     function mixtures(shown, numbers) {
       const names = [["compare"], ["behind", "chosen"], ["training hours", "trained"], ["tokens/s", "timed"], ["memory", "memory"]];
       const rows = shown.map((row, place) => {
-        const box = element("input", { type: "checkbox", checked: picked.has(row) });
+        const box = element("input", { type: "checkbox", checked: picked.has(row), data: { row } });
         const text = title(sizesOf(row));
         box.setAttribute("aria-label", `compare ${text}`);
-        box.addEventListener("change", () => {
-          if (box.checked && picked.size >= MOST_PICKED) { box.checked = false; moewright.say(`at most ${MOST_PICKED} at a time`); return; }
-          if (box.checked) picked.set(row, describe(row)); else picked.delete(row);
-          comparison();
-        });
+        box.addEventListener("change", () => { if (box.checked) box.checked = pick(row, () => describe(row)); else unpick(row); });
         const behind = now.scores.get(row) - now.scores.get(now.leaders[0]), { hours, decode, memory } = numbers[place];
         const cells = [
           now.byCost ? `${(100 * Math.expm1(behind)).toFixed(1)} %` : `${behind.toFixed(4)} nats`,
@@ -345,43 +341,91 @@
       return boxed(`The best undecided design of each mixture, ${shown.length} of ${now.leaders.length}; behind: ${now.byCost ? "effective cost above the first's" : "mean loss above the first's"}`, names, rows);
     }
 
-    // Up to four designs side by side, each as it was when it was picked, with what is taken home of it.
-    function describe(row) {
-      const sizes = sizesOf(row), [numbers] = numbersOf([row]), kind = `${sizes.dense_first}+${sizes.shared_experts}`;
-      const template = words.templates[kind] || words.templates[`${kind}+${sizes.num_layers}`];
-      const { life } = numbers, losses = whatIf.valuesAt(setting.training, carried.laws.flatMap((law) => law.readings.own), [row]);
+    // What stands side by side: designs, each as it was when it was picked, and published models, with what is taken home of them.
+    const kindOf = (s) => [`${s.dense_first}+${s.shared_experts}`, `${s.dense_first}+${s.shared_experts}+${s.num_layers}`];
+    function figuresOf(sizes, numbers, losses) {
+      const { life } = numbers;
+      const known = Object.entries(words.sizes).filter(([size]) => sizes[size] !== undefined);
       return {
+        ...Object.fromEntries(known.map(([size, word]) => [word, sizes[size].toLocaleString("en")])),
+        total: moewright.count(numbers.total),
+        active: moewright.count(numbers.active),
+        "memory with the cache": bytes(numbers.memory),
+        [`${trains}-hours of training`]: range(numbers.hours),
+        ...(life ? { [`${serves}-hours of serving`]: range(life.hours) } : {}),
+        [`tokens/s of a sequence on ${now.served.devices} x ${serves}`]: range(numbers.decode),
+        "seconds to the first token": range(numbers.first),
+        "cache bytes of a token": bytes(numbers.kv),
+        ...Object.fromEntries(Object.entries(losses).filter(([, loss]) => loss !== null).map(([law, loss]) => [`loss, ${law}`, loss.toFixed(4)])),
+      };
+    }
+    const settingWords = () => `${setting.texts.join(", ")}, ${training.texts[setting.training]}`;
+    function describe(row) {
+      const sizes = sizesOf(row), [numbers] = numbersOf([row]), [kind, ofDepth] = kindOf(sizes);
+      const template = words.templates[kind] || words.templates[ofDepth];
+      const losses = whatIf.valuesAt(setting.training, carried.laws.flatMap((law) => law.readings.own), [row]);
+      return {
+        title: title(sizes),
         drawn: whatIf.drawnOf(setting, row),
-        at: `${setting.texts.join(", ")}, ${training.texts[setting.training]}`,
-        figures: {
-          ...Object.fromEntries(Object.entries(words.sizes).map(([size, word]) => [word, sizes[size].toLocaleString("en")])),
-          total: moewright.count(numbers.total),
-          active: moewright.count(numbers.active),
-          "memory with the cache": bytes(numbers.memory),
-          [`${trains}-hours of training`]: range(numbers.hours),
-          ...(life ? { [`${serves}-hours of serving`]: range(life.hours) } : {}),
-          "tokens/s of a sequence": `${range(numbers.decode)} on ${now.served.devices} x ${serves}`,
-          "seconds to the first token": range(numbers.first),
-          "cache bytes of a token": bytes(numbers.kv),
-          ...Object.fromEntries(carried.laws.map((law) => [`loss, ${law.name}`, losses.get(law.readings.own[0])[0].toFixed(4)])),
-        },
+        at: settingWords(),
+        figures: figuresOf(sizes, numbers, Object.fromEntries(carried.laws.map((law) => [law.name, losses.get(law.readings.own[0])[0]]))),
+        picture: JSON.parse(filled(template.picture, sizes, words.latent_sizes)),
         taken: { spec: filled(template.spec, sizes, words.latent_sizes), "config.json": template.config && filled(template.config, sizes, words.latent_sizes), command: commandLine(), ...(setting.off ? { [SPACE_FILE]: spaceFile() } : {}) },
       };
     }
+    function describeModel(model) {
+      const at = setting.training, served = carried.served.indexOf(now.served);
+      const numbers = { total: model.total_params, active: model.active_params, memory: model.memory_bytes, hours: model.hours[at], decode: model.decode[served], first: model.first[served], kv: model.kv };
+      const drawn = Object.entries(model.variables).filter(([law, each]) => each[at] && setting.laws.includes(law));
+      return {
+        title: model.name,
+        drawn: Object.fromEntries(drawn.map(([law, each]) => [law, each[at]])),
+        at: settingWords(),
+        figures: figuresOf(model.sizes, numbers, Object.fromEntries(Object.entries(model.losses).map(([law, each]) => [law, each[at]]))),
+        picture: model.picture,
+        taken: model.taken,
+      };
+    }
+
+    function pick(key, described) {
+      if (picked.size >= MOST_PICKED) { full.textContent = `at most ${MOST_PICKED} at a time`; return false; }
+      picked.set(key, described());
+      comparison();
+      return true;
+    }
+    function unpick(key) {
+      picked.delete(key);
+      for (const box of answer.querySelectorAll("input[data-row]")) if (box.dataset.row === String(key)) box.checked = false;
+      comparison();
+    }
+
+    const side = element("div", {}), full = element("span", { role: "status" });
+    function pickBar() {
+      const models = element("select", { id: `${name}-models` }, ...carried.models.map((model, place) => element("option", { value: place }, model.name)));
+      const add = element("button", { type: "button" }, "Put it beside");
+      add.addEventListener("click", () => { const model = carried.models[models.value]; if (now && !picked.has(model.name)) pick(model.name, () => describeModel(model)); });
+      return element("div", { className: "bar" }, element("label", {}, "A published model ", models), add, full);
+    }
+    compared.append(pickBar(), side);
 
     function comparison() {
-      if (!picked.size) { compared.replaceChildren(); return; }
+      full.textContent = "";
+      if (!picked.size) { side.replaceChildren(); return; }
       const all = [...picked.values()];
       const figures = all.map((one, place) => ({
+        "picked at": one.at,
         ...one.figures,
         ...(place ? Object.fromEntries(Object.entries(whatIf.below(one.drawn, all[0].drawn)).map(([law, share]) => [`draws of ${law} by which its loss is below 1's`, percent(share)])) : {}),
       }));
       const names = [...new Set(figures.flatMap(Object.keys))];
+      const differing = (texts) => (new Set(texts).size > 1 ? "differs" : "");
+      const label = (text) => element("th", { scope: "row", className: "text" }, text);
       const rows = names.map((figure) => {
         const texts = figures.map((each) => each[figure] || "-");
-        return element("tr", { className: new Set(texts).size > 1 ? "differs" : "" },
-          element("th", { scope: "row", className: "text" }, figure), ...texts.map((text) => element("td", {}, text)));
+        return element("tr", { className: differing(texts) }, label(figure), ...texts.map((text) => element("td", {}, text)));
       });
+      const drawn = all.map((one) => element("td", { className: "drawn" }, moewright.layersPicture(one.picture, words.layers)));
+      rows.unshift(element("tr", { className: differing(all.map((one) => JSON.stringify(one.picture))) }, label("drawn"), ...drawn));
       const taken = all.flatMap((one, i) => Object.entries(one.taken).filter(([, text]) => text).flatMap(([label, text]) => {
         const id = `${name}-taken-${i}-${label.replaceAll(/[._]/g, "-")}`;
         return [
@@ -389,8 +433,13 @@
           element("button", { type: "button", className: "copy", data: { copy: id } }, `Copy ${label} ${i + 1}`),
         ];
       }));
-      compared.replaceChildren(
-        boxed("Side by side, each at the budgets under which it was picked", [[""], ...all.map((one, i) => [`${i + 1}: ${one.at}`])], rows),
+      const heads = [...picked].map(([key, one], i) => {
+        const remove = element("button", { type: "button", ariaLabel: `Take ${one.title} away` }, "\u00d7");
+        remove.addEventListener("click", () => unpick(key));
+        return [element("span", {}, `${i + 1}: ${one.title} `, remove)];
+      });
+      side.replaceChildren(
+        boxed("Side by side, each at the budgets under which it was picked; what differs is marked", [[""], ...heads], rows),
         element("div", { className: "taken" }, ...taken));
     }
 

@@ -11,6 +11,7 @@ from moewright.hardware.inspection import Inspection, inspect_loaded
 from moewright.hardware.inspection_comparison import InspectionComparison, compare_loaded
 from moewright.hardware.inspection_record import ComparedQuantity, Value
 from moewright.hf.config import to_config
+from moewright.hf.loading import Loaded
 from moewright.plain_values import dump_yaml
 from moewright.quantities import format_bytes, format_count
 from moewright.report.page.layer_picture import layers_svg, layers_words
@@ -52,7 +53,7 @@ def model_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
         facts = _facts(one)
         html += (
             f'<div class="model"><h4>{number}. {to_html(one.name)}</h4>{facts_html(facts)}'
-            f"{layers_svg(one.architecture, f'layers-{number}')}{_taken_html(source, one, number)}</div>\n"
+            f"{layers_svg(one.architecture, f'layers-{number}')}{_taken_html(source, number)}</div>\n"
         )
         markdown += f"**{number}.** {layers_words(one.architecture)}\n\n{facts_markdown(facts)}\n"
     warnings = [f"{one.name}: {warning}" for one in inspections for warning in one.warnings]
@@ -126,19 +127,21 @@ def _plain(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
-def _taken_html(source: PageSource, one: Inspection, number: int) -> str:
-    """What people take home: the config, the spec and the command line."""
-    spec = dump_yaml(one.architecture.to_dict(defaults=False))
-    command = shell_words("moewright", "inspect", source.given)
-    given = source.value.config
-    config = written_config(given) if given is not None else config_text(one.architecture, one.family)
-    return (
-        '<div class="taken">'
-        + (copied_html("config.json", f"config-{number}", config) if config else "")
-        + copied_html("spec", f"spec-{number}", spec)
-        + copied_html("command", f"command-{number}", command)
-        + "</div>\n"
-    )
+def _taken_html(source: PageSource, number: int) -> str:
+    texts = taken_texts(source.given, source.value)
+    buttons = (copied_html(label, f"{label.partition('.')[0]}-{number}", text) for label, text in texts.items())
+    return f'<div class="taken">{"".join(buttons)}</div>\n'
+
+
+def taken_texts(given: str, loaded: Loaded) -> dict[str, str]:
+    """What people take home of a model: the spec, the command line, and the config where there is one."""
+    own = loaded.config
+    config = written_config(own) if own is not None else config_text(loaded.architecture, loaded.family)
+    return {
+        **({"config.json": config} if config else {}),
+        "spec": dump_yaml(loaded.architecture.to_dict(defaults=False)),
+        "command": shell_words("moewright", "inspect", given),
+    }
 
 
 def config_text(architecture: Architecture, family: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -30,10 +31,13 @@ from moewright.quantities import format_count
 from moewright.report.design_tables import SIZE_WORDS
 from moewright.report.page.design_templates import design_templates
 from moewright.report.page.design_words import design_options, written_bytes, written_count
+from moewright.report.page.layer_picture import KEY_WORDS
 from moewright.report.page.page_blocks import PageBlock, paragraphs_html
 from moewright.report.page.page_sources import PageSource
 from moewright.report.page.sections.design_section import answer_origins
+from moewright.report.page.sections.model_section import taken_texts
 from moewright.report.page.what_if_data import what_if_data
+from moewright.report.page.what_if_models import ComparedModel, compared_models, nearest_models
 
 _LIMIT_WORDS = {
     "memory_bytes": "Memory of each device",
@@ -68,15 +72,31 @@ def _block(source: PageSource, name: str) -> PageBlock:
         said = f"Other budgets are not answered here: {why}. Change them in the command: {source.command}"
         return PageBlock("answer", name, "What if", paragraphs_html(said), "")
     said = _said(vicinity)
+    values = what_if_data(vicinity, _baseline(record))
+    devices = [(served["devices"], served["bill"]["devices"]) for served in values["served"]]
+    values["models"] = compared_models(vicinity, _models(source), devices)
     return PageBlock(
         "answer",
         name,
         "What if",
         f'{paragraphs_html(said)}<div class="what-if" data-what-if="{name}"></div>\n',
         "",
-        data={name: {**what_if_data(vicinity, _baseline(record)), **_words(source, vicinity)}},
-        assets=("what_if.css", "what_if_draws.js", "what_if.js", "what_if_view.js"),
+        data={name: {**values, **_words(source, vicinity)}},
+        assets=("what_if.css", "layers.js", "what_if_draws.js", "what_if.js", "what_if_view.js"),
     )
+
+
+def _models(source: PageSource) -> list[ComparedModel]:
+    """What designs may be compared with: models of the page, the named baseline, the published ones nearest."""
+    record: DesignsRecord = source.value
+    first = record.designs[record.recommended.index]
+    given = list(source.models)
+    if record.baseline.named and record.baseline.name not in [loaded.name for _, loaded in given]:
+        with suppress(UserError):  # a file of another machine
+            given.append((record.baseline.name, load_mixture(record.baseline.name, "baseline")))
+    names = [loaded.name for _, loaded in given]
+    given += [(each.name, each) for each in nearest_models(first.total_params, first.active_params, names)]
+    return [ComparedModel(loaded.name, loaded.architecture, taken_texts(word, loaded)) for word, loaded in given]
 
 
 def _vicinity(source: PageSource) -> Vicinity | None:
@@ -213,6 +233,7 @@ def _words(source: PageSource, vicinity: Vicinity) -> dict[str, Any]:
                 "asked": [training.amount for training in vicinity.trainings].index(getattr(budgets, budgets.training)),
             },
             "sizes": SIZE_WORDS,
+            "layers": KEY_WORDS,
             "templates": design_templates(vicinity.all_designs, vicinity.problem.space, budgets.context),
             "latent_sizes": _latent_sizes(vicinity.all_designs),
             "origins": {name: asdict(origin) for name, origin in answer_origins(record).items()},
