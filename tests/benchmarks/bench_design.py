@@ -16,6 +16,7 @@ from moewright import laws
 from moewright.designs.budgets import make_budgets
 from moewright.designs.groups import CHUNK_ROWS
 from moewright.designs.judges import choose_judges
+from moewright.designs.space import Space
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "three budgets": {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"},
@@ -28,6 +29,12 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "train_flops": "1e22",
     },
     "active left open": {"memory": "80GB", "train_tokens": "2T"},
+    "ten thousand million designs": {
+        "memory": "80GB",
+        "active_params": "3B",
+        "train_tokens": "2T",
+        "space": Space.wide().model_copy(update={"expert_size_step": 1}),
+    },
 }
 
 

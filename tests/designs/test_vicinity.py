@@ -9,12 +9,13 @@ import pytest
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, search_problem
 from moewright.designs.budgets import make_budgets
 from moewright.designs.candidates import Candidates, columns
+from moewright.designs.dominance import beaten
 from moewright.designs.groups import groups_of
 from moewright.designs.hearing import hear
 from moewright.designs.judges import choose_judges
 from moewright.designs.recorded import Program, RecordedColumn, named
 from moewright.designs.space import SWITCHED_OFF, Space
-from moewright.designs.undecided import beaten, undecided_set
+from moewright.designs.undecided import undecided_set
 from moewright.designs.vicinity import Vicinity, find_vicinity, trained_with
 
 SMALL = Space(widths=(2048, 2560), depths=(16, 24, 32, 40), experts=(32, 64, 128, 256), top_k=(4, 8))

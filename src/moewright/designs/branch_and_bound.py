@@ -49,6 +49,16 @@ class SizeRanges:
         """The rows that an index or mask chooses."""
         return SizeRanges(self.groups.take(chosen), self.last[chosen])
 
+    def designs(self, step: int) -> int:
+        """How many they are, each size counted."""
+        return int(((self.last - self.groups.expert_size) // step + 1).sum())
+
+    def parts(self, step: int, most: int) -> Iterator["SizeRanges"]:
+        """The same in pieces of about so many designs at most: single designs of many ranges fill the memory."""
+        place = np.cumsum((self.last - self.groups.expert_size) // step + 1) // most
+        for rows in np.split(np.arange(len(self)), np.flatnonzero(np.diff(place)) + 1):
+            yield self.take(rows)
+
     @property
     def widest(self) -> Candidates:
         """The designs at the upper ends."""
@@ -127,7 +137,7 @@ class FeasibleSet:
         """Designs within the budgets."""
         kept_rows, step = 0, problem.space.expert_size_step
         for number, ranges in enumerate(self._all()):
-            self.designs += int(((ranges.last - ranges.groups.expert_size) // step + 1).sum())
+            self.designs += ranges.designs(step)
             kept_rows += len(ranges)
             if kept_rows <= KEPT_GROUPS:
                 self._kept[number] = ranges

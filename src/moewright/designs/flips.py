@@ -6,6 +6,7 @@ devices reach, prices, what training is worth and the preference. Each is change
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from moewright.designs.hearing import Hearing, hear
 from moewright.designs.preference import PREFERENCES, Choice, choose_design, order_undecided
 from moewright.designs.rules import RULES
 from moewright.designs.space import Space
-from moewright.designs.undecided import unbeaten, undecided_set
+from moewright.designs.undecided import TooManyOpenError, unbeaten, undecided_set
 from moewright.errors import UserError
 from moewright.progress import track
 from moewright.quantities import format_size
@@ -60,7 +61,7 @@ class Flip:
 
 
 def find_flips(problem: SearchProblem, within: FeasibleSet, choice: Choice) -> tuple[Flip, ...]:
-    """The choice under each changed assumption; a wider space that is more than can be searched is left out."""
+    """The choice under each changed assumption; one that leaves more open than can be searched is left out."""
     recommended = choice.designs.sizes(0)
 
     def flip(assumption: str, other: Choice) -> Flip:
@@ -68,13 +69,16 @@ def find_flips(problem: SearchProblem, within: FeasibleSet, choice: Choice) -> t
 
     found = []
     for assumption, hearing in _other_hearings(choice.hearing):
-        found.append(flip(assumption, choose_design(problem, within, choice.prefer, hearing)))
+        with suppress(TooManyOpenError):
+            found.append(flip(assumption, choose_design(problem, within, choice.prefer, hearing)))
     if problem.own is not None:
-        found.append(flip("without your runs", choose_design(replace(problem, own=None), within, choice.prefer)))
+        with suppress(TooManyOpenError):
+            found.append(flip("without your runs", choose_design(replace(problem, own=None), within, choice.prefer)))
     for assumption, space, added in track("wider rules", wider_spaces(problem.space), unit="rules"):
-        other = _in_wider_space(problem, choice, space, added)
-        if other is not None:
-            found.append(flip(assumption, other))
+        with suppress(TooManyOpenError):
+            other = _in_wider_space(problem, choice, space, added)
+            if other is not None:
+                found.append(flip(assumption, other))
     for assumption, changed in _other_costs(problem, choice):
         found.append(flip(assumption, changed))
     return tuple(found)

@@ -14,8 +14,9 @@ import numpy as np
 
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
 from moewright.designs.candidates import CANDIDATE_SIZES, Candidates, columns, distinct, join
+from moewright.designs.dominance import front
 from moewright.designs.hearing import BEATS_BY, Hearing
-from moewright.designs.undecided import Undecided, front
+from moewright.designs.undecided import Undecided
 from moewright.laws.judging.compared_designs import ComparedDesigns
 from moewright.laws.judging.own_runs import SURE, OwnRuns, ToldDesigns
 from moewright.laws.variable import Array, Mask

@@ -5,11 +5,11 @@ One design beats another if every law that is heard, in both readings of its exp
 A range of expert sizes is dropped whole where some design beats the lower bound of every law over it.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from moewright.designs.branch_and_bound import (
     ROUNDING_NATS,
@@ -20,12 +20,20 @@ from moewright.designs.branch_and_bound import (
     promising,
 )
 from moewright.designs.candidates import Candidates, empty, first_rows, join
-from moewright.designs.hearing import BEATS_BY, Hearing
+from moewright.designs.dominance import beaten, beaten_by_another
+from moewright.designs.hearing import Hearing
+from moewright.designs.space import Space
+from moewright.errors import UserError
 from moewright.laws.design_axes import AXES
 from moewright.laws.variable import Array, Mask
+from moewright.quantities import format_count
 
 # Designs that others are held against while the search goes on: the best by so many weightings of the laws.
 WEIGHTINGS = 24
+MOST_OPEN = 1_500_000
+"""Designs that the best found so far do not beat: 1.4 million are held against each other in 12 s, in 1.4 GB."""
+DESIGNS_AT_ONCE = 2_000_000
+"""Of ranges that are cut together."""
 
 REASONS: Mapping[str, str] = {
     "num_experts": "inside the range the laws that are heard disagree, or differ by no more than noise",
@@ -48,14 +56,48 @@ class Undecided:
     """(readings, designs), nats on each law's own scale."""
 
 
-def undecided_set(problem: SearchProblem, within: FeasibleSet, hearing: Hearing) -> Undecided:
-    """Every design within the budgets that no other beats under all laws that are heard."""
-    search = _Search(problem, hearing)
+def undecided_set(
+    problem: SearchProblem, within: FeasibleSet, hearing: Hearing, most_open: int | None = None
+) -> Undecided:
+    """Every design within the budgets that no other beats under all laws that are heard.
+
+    TooManyOpenError where more than `most_open` (`MOST_OPEN`) have to be held against each other.
+    """
+    search, step = _Search(problem, hearing), problem.space.expert_size_step
+    most = MOST_OPEN if most_open is None else most_open
     search.offer(within.sample(), single=False)
-    step = problem.space.expert_size_step
-    for ranges in promising(within, search.may_hold):
-        branch(ranges, step, search.may_hold, search.offer)
+    seen = promised = cut = 0  # designs of all ranges so far, of those that were not dropped whole, and of those done
+
+    def counted() -> Iterator[SizeRanges]:
+        nonlocal seen
+        for ranges in within:
+            seen += ranges.designs(step)
+            yield ranges
+
+    for ranges in promising(counted(), search.may_hold):
+        promised += ranges.designs(step)
+        for part in ranges.parts(step, DESIGNS_AT_ONCE):
+            branch(part, step, search.may_hold, search.offer)
+            cut += part.designs(step)
+            if search.open > most:
+                raise too_many_open(problem.space, search.open * (promised / cut) * (within.designs / seen), most)
     return search.answer()
+
+
+class TooManyOpenError(UserError):
+    """More designs are open than are held against each other."""
+
+
+def too_many_open(space: Space, expected: float, most: int) -> TooManyOpenError:
+    """What to narrow, and by how much, where some such number of designs may be left open."""
+    factor = 2 ** math.ceil(math.log2(expected / most))
+    every = {2: "every second", 4: "every fourth"}.get(factor, f"every {factor}th")
+    step = space.expert_size_step
+    return TooManyOpenError(
+        f"space: some {format_count(expected, 2)} designs may be open between the laws, more than the "
+        f"{format_count(most, 2)} that are held against each other; take expert_size_step {factor * step} (it is "
+        f"{step}), {every} of its {len(space.widths)} widths or {len(space.depths)} depths, or narrower budgets"
+    )
 
 
 class _Search:
@@ -67,6 +109,8 @@ class _Search:
         self._rivals = np.full((readings, len(self._weights)), np.inf)
         self._singles: list[Candidates] = []
         self._losses: list[Array] = []
+        self.open = 0
+        """Designs that no rival beat when they were offered."""
 
     def may_hold(self, ranges: SizeRanges) -> Mask:
         """Which ranges may hold a design that no rival beats."""
@@ -81,11 +125,12 @@ class _Search:
         self._rivals[:, better] = found[:, best[better]]
         if single:
             left = ~beaten(found, self._rivals)
+            self.open += int(left.sum())
             self._singles.append(designs.take(left))
             self._losses.append(found[:, left])
 
     def answer(self) -> Undecided:
-        """The exact set, once everything has been offered: only designs on the front need to be held against."""
+        """The exact set, once everything has been offered."""
         designs = join([empty(), *self._singles])
         return unbeaten(designs, np.concatenate([np.empty((len(self._heard.judges), 0)), *self._losses], axis=1))
 
@@ -95,32 +140,6 @@ class _Search:
 
 def unbeaten(designs: Candidates, losses: Array) -> Undecided:
     """Those of some designs, each once, that none of these beats, by their losses (readings, designs)."""
-    once = first_rows(designs)
-    designs, losses = designs.take(once), losses[:, once]
-    left = ~beaten(losses, losses[:, front(losses)])
+    left = np.flatnonzero(~beaten_by_another(losses))
+    left = left[first_rows(designs.take(left))]
     return Undecided(designs.take(left), losses[:, left])
-
-
-def front(found: Array) -> npt.NDArray[np.intp]:
-    """The columns of (readings, designs) that no other is at least as good as in all readings and better in one.
-
-    What beats a design by a margin has a design on the front at least as good, which beats it too.
-    """
-    order = np.argsort(found.sum(axis=0), kind="stable")
-    on_front = []
-    while len(order):
-        first = order[0]  # the least sum of what is left: nothing left is as good in all readings
-        on_front.append(first)
-        order = order[(found[:, order] < found[:, [first]]).any(axis=0)]
-    return np.array(on_front, dtype=np.intp)
-
-
-def beaten(found: Array, rivals: Array) -> Mask:
-    """Which columns of (readings, designs) some column of the rivals beats by the margin in all readings."""
-    lost = np.zeros(found.shape[1], dtype=bool)
-    for rival in np.unique(rivals, axis=1).T:
-        left = np.flatnonzero(~lost)
-        if not len(left):
-            break
-        lost[left] = (found[:, left] > rival[:, None] + BEATS_BY).all(axis=0)
-    return lost

@@ -33,11 +33,12 @@ from moewright.designs.branch_and_bound import (
 )
 from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import Candidates, distinct, empty, join
+from moewright.designs.dominance import beaten, front
 from moewright.designs.groups import groups_of
 from moewright.designs.hearing import Hearing, hear
 from moewright.designs.rules import rules_broken_by
 from moewright.designs.space import SWITCHED_OFF
-from moewright.designs.undecided import beaten, front, undecided_set
+from moewright.designs.undecided import undecided_set
 from moewright.errors import UserError
 from moewright.laws.judging.verdicts import TOLERANCE
 from moewright.laws.variable import Array, Mask

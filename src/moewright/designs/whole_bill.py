@@ -17,7 +17,7 @@ from moewright.designs.costs import Costs, costs_of_candidates, design_costs, fi
 from moewright.designs.judges import JudgingLaw, losses
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import Choice
-from moewright.designs.undecided import undecided_set
+from moewright.designs.undecided import too_many_open, undecided_set
 from moewright.laws.bisection import halved
 from moewright.laws.variable import Array, Mask
 from moewright.progress import track
@@ -27,6 +27,8 @@ SIZES_DOWN_TO = 8.0
 """Active parameters go down to the largest undecided design's over this."""
 MOST_TRAINING, LEAST_TRAINING = 16.0, 0.25
 """Times the asked tokens."""
+MOST_POOL = 400_000
+"""Designs of all sizes together: each is asked thirty times by every law."""
 _HALVINGS = 30
 
 
@@ -102,7 +104,10 @@ def open_at_every_size(problem: SearchProblem, choice: Choice) -> Candidates:
         tighter = search_problem(problem.groups, problem.budgets.model_copy(update=bound), problem.judges)
         within = FeasibleSet(tighter)
         if within.designs:
-            found.append(undecided_set(tighter, within, choice.hearing).designs)
+            found.append(undecided_set(tighter, within, choice.hearing, MOST_POOL).designs)
+        pool = sum(map(len, found))
+        if pool > MOST_POOL:
+            raise too_many_open(problem.space, pool * (last - first + 1) / (last - step + 1), MOST_POOL)
     return distinct(join(found))
 
 

@@ -1,0 +1,52 @@
+"""Which designs another beats, by boxes, against holding each against each; and spaces that leave too many open."""
+
+import re
+
+import numpy as np
+import pytest
+
+import moewright
+from moewright.designs import undecided
+from moewright.designs.dominance import BRANCHES, LEAF, beaten_by_another
+from moewright.designs.hearing import BEATS_BY
+from moewright.designs.space import Space
+from moewright.errors import UserError
+
+SPACE = Space(widths=(1536, 2048, 2560), experts=(48, 64, 96, 128), top_k=(4, 6, 8), expert_size_step=4)
+
+
+@pytest.mark.parametrize("designs", [0, 1, LEAF, LEAF + 1, LEAF * BRANCHES, 3000])
+@pytest.mark.parametrize("readings", [1, 2, 9])
+def test_boxes_find_what_holding_each_against_each_finds(readings: int, designs: int) -> None:
+    """Losses from a rim some margins thick, some of them alike, some exactly a margin apart."""
+    r = np.random.default_rng(designs + readings)
+    sizes = r.uniform(-1, 1, (readings, designs))
+    losses = 2 + 0.01 * (sizes - sizes.mean(axis=0)) + r.choice([0, 0.5, 1, 1.5, 2], designs) * BEATS_BY
+    losses[:, ::3] = np.round(losses[:, ::3], 3)
+    beats = np.ones((designs, designs), dtype=bool)
+    for of_reading in losses:
+        beats &= of_reading[:, None] + BEATS_BY < of_reading
+    expected = beats.any(axis=0)
+    assert beaten_by_another(losses).tolist() == expected.tolist()
+    if designs >= LEAF * BRANCHES:
+        assert 0 < expected.sum() < designs
+
+
+def test_a_space_that_leaves_too_many_open_says_what_to_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step that it names is coarse enough, and the number that it expects is about that of the whole search."""
+    budgets = {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"}
+    searched: list[int] = []
+    kept = undecided.unbeaten
+    monkeypatch.setattr(undecided, "unbeaten", lambda designs, losses: searched.append(len(designs)) or kept(designs, losses))  # fmt: skip
+    moewright.design(**budgets, space=SPACE)
+    monkeypatch.setattr(undecided, "MOST_OPEN", searched[0] // 3)
+    monkeypatch.setattr(undecided, "DESIGNS_AT_ONCE", 20_000)
+    with pytest.raises(UserError) as refusal:
+        moewright.design(**budgets, space=SPACE)
+    said = re.search(
+        r"some ([\d.]+)K designs .* take expert_size_step (\d+) \(it is 4\), every fourth", str(refusal.value)
+    )
+    assert said is not None, str(refusal.value)
+    assert 1000 * float(said[1]) == pytest.approx(searched[0], rel=0.5)
+    assert int(said[2]) == 16
+    moewright.design(**budgets, space=SPACE.model_copy(update={"expert_size_step": 16}))
