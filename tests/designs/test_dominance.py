@@ -7,10 +7,12 @@ import pytest
 
 import moewright
 from moewright.designs import undecided
+from moewright.designs.candidates import Candidates
 from moewright.designs.dominance import BRANCHES, LEAF, beaten_by_another
 from moewright.designs.hearing import BEATS_BY
 from moewright.designs.space import Space
 from moewright.errors import UserError
+from moewright.laws.variable import Array
 
 SPACE = Space(widths=(1536, 2048, 2560), experts=(48, 64, 96, 128), top_k=(4, 6, 8), expert_size_step=4)
 
@@ -37,9 +39,14 @@ def test_a_space_that_leaves_too_many_open_says_what_to_narrow(monkeypatch: pyte
     budgets = {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"}
     searched: list[int] = []
     kept = undecided.unbeaten
-    monkeypatch.setattr(undecided, "unbeaten", lambda designs, losses: searched.append(len(designs)) or kept(designs, losses))  # fmt: skip
+
+    def counted(designs: Candidates, losses: Array) -> undecided.Undecided:
+        searched.append(len(designs))
+        return kept(designs, losses)
+
+    monkeypatch.setattr(undecided, "unbeaten", counted)
     moewright.design(**budgets, space=SPACE)
-    monkeypatch.setattr(undecided, "MOST_OPEN", searched[0] // 3)
+    monkeypatch.setattr(undecided, "MOST_OPEN", searched[0] * 9 // 20)
     monkeypatch.setattr(undecided, "DESIGNS_AT_ONCE", 20_000)
     with pytest.raises(UserError) as refusal:
         moewright.design(**budgets, space=SPACE)

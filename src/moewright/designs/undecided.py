@@ -34,6 +34,8 @@ MOST_OPEN = 1_500_000
 """Designs that the best found so far do not beat: 1.4 million are held against each other in 12 s, in 1.4 GB."""
 DESIGNS_AT_ONCE = 2_000_000
 """Of ranges that are cut together."""
+SPARE = 1.5
+"""Times what is expected: of half as many sizes somewhat more than half stays open."""
 
 REASONS: Mapping[str, str] = {
     "num_experts": "inside the range the laws that are heard disagree, or differ by no more than noise",
@@ -90,7 +92,7 @@ class TooManyOpenError(UserError):
 
 def too_many_open(space: Space, expected: float, most: int) -> TooManyOpenError:
     """What to narrow, and by how much, where some such number of designs may be left open."""
-    factor = 2 ** math.ceil(math.log2(expected / most))
+    factor = 2 ** math.ceil(math.log2(SPARE * expected / most))
     every = {2: "every second", 4: "every fourth"}.get(factor, f"every {factor}th")
     step = space.expert_size_step
     return TooManyOpenError(
