@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moewright import UserError
-from moewright.quantities import brief, format_bytes, format_count, parse_bytes, parse_count, parse_tokens
+from moewright.quantities import (
+    brief,
+    format_bytes,
+    format_count,
+    format_figure,
+    parse_bytes,
+    parse_count,
+    parse_tokens,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +65,21 @@ def test_values_of_numpy_are_repeated_as_they_were_written() -> None:
     assert brief(np.float64("nan")) == "nan"
     assert brief(np.int64(3)) == "3"
     assert brief(np.str_("a")) == "'a'"
+
+
+@given(st.floats(1e-20, 1e35), st.integers(2, 5), st.booleans())
+def test_figures_are_short_and_near(value: float, digits: int, letters: bool) -> None:
+    """Whatever the size: no exponent between a thousandth and 1e15, few characters, and the value to its digits."""
+    text = format_figure(value, digits, letters=letters)
+    assert len(text) <= (digits + 6 if letters or value >= 1e15 else 20)
+    assert parse_count(text.replace(",", ""), "x") == pytest.approx(value, rel=0.5001 * 10.0 ** (1 - digits))
+    if 1e-3 <= value < 9e14:
+        assert "e" not in text
+
+
+@given(st.floats(1e-3, 1e30), st.integers(2, 6))
+def test_counts_and_bytes_are_rounded_to_the_next_letter(value: float, digits: int) -> None:
+    """999.96B is 1.000T: no number has four places before its point."""
+    for text in (format_count(value, digits), format_bytes(value, digits)):
+        number = text.rstrip("BKMGTk ").split("e")[0]
+        assert abs(float(number)) < 1000 or (text.endswith(" B") and value < 1000)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 from moewright.errors import UserError
 
@@ -19,7 +20,7 @@ SMALLEST, LARGEST = 1e-30, 1e36
 _LONGEST = 60
 LARGEST_SEED = 2**63 - 1
 """Of a random stream: what an int64 holds."""
-_ROUNDS_UP = 0.99995  # 999.96B would print as 1000.0B; from here on it is 1.000T
+_LETTERS_END = 1e15  # beyond a thousand T: 1.000e+18
 _QUANTITY = (
     r"\s*([-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)\s*"
 )
@@ -79,19 +80,46 @@ def parse_tokens(text: str | float, name: str) -> float:
 
 
 def format_count(value: float, digits: int = 4) -> str:
-    """A count with a letter: 671.0B, 36.63B, 2.000T."""
+    """A count with a letter: 671.0B, 36.63B, 2.000T; beyond these 1.000e+18."""
+    reached = _reached(value, digits)
+    if reached >= _LETTERS_END:
+        return f"{value:.{digits - 1}e}"
     for letter, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if abs(value) >= size * _ROUNDS_UP:
+        if reached >= size:
             return f"{_significant(value / size, digits)}{letter}"
     return f"{value:.0f}" if float(value).is_integer() else _significant(value, digits)
 
 
 def format_bytes(value: float, digits: int = 4) -> str:
-    """Bytes with a decimal unit: 80.00 GB."""
+    """Bytes with a decimal unit: 80.00 GB; beyond these 1.000e+18 B."""
+    reached = _reached(value, digits)
+    if reached >= _LETTERS_END:
+        return f"{value:.{digits - 1}e} B"
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(value) >= size * _ROUNDS_UP:
+        if reached >= size:
             return f"{_significant(value / size, digits)} {unit}"
     return f"{value:.0f} B"
+
+
+def format_figure(value: float, digits: int = 3, *, letters: bool = True) -> str:
+    """An amount that was measured or modelled, such as hours, money or speed: small ones and huge ones too.
+
+    `letters`: whether 2,480 is 2.48K; seconds are not counted in thousands.
+
+    >>> [format_figure(value) for value in (0.00352, 36.04, 670.2, 999.7, 2480, 3.2e30)]
+    ['0.00352', '36', '670', '1.00K', '2.48K', '3.20e+30']
+    >>> format_figure(2480, letters=False)
+    '2,480'
+    """
+    if letters and _reached(value, digits) >= 1000:
+        return format_count(value, digits)
+    text = f"{value:.{digits}g}"
+    return f"{value:,.0f}" if "e+" in text and abs(value) < _LETTERS_END else text
+
+
+def format_range(ends: Sequence[float], digits: int = 3, *, letters: bool = True) -> str:
+    """Both ends of a range as `format_figure` has them: 670-2.48K."""
+    return "-".join(format_figure(float(end), digits, letters=letters) for end in ends)
 
 
 def format_size(value: float) -> str:
@@ -119,6 +147,11 @@ def format_duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def _reached(value: float, digits: int) -> float:
+    """The size that a number has once it is rounded: 999.96B with four digits would print as 1000.0B, and is 1.000T."""
+    return abs(value) / (1 - 0.5 * 10.0 ** -max(digits, 3))
 
 
 def _significant(value: float, digits: int) -> str:

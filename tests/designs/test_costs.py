@@ -1,6 +1,7 @@
 """What designs cost: the layout and price that `plan` finds, bills of a whole life, and the devices that are meant."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from moewright.errors import UserError
 from moewright.hardware import decode_tokens_per_second, load_device, memory_per_device
 from moewright.hf import load_architecture
 from moewright.report.design_tables import answer_lines
+from tests.test_cli import run
 
 SPACE = Space(widths=(2048, 2560), depths=(20, 24, 32), experts=(64, 128), top_k=(4, 8), dense_first=(0,))
 BUDGETS = {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"}
@@ -187,3 +189,18 @@ def test_a_whole_bill_prefers_smaller_designs() -> None:
     bill = ((np.array([4.0, 1.0]), np.array([9.0, 4.0])), (np.array([1.0, 2.0]), np.array([1.0, 8.0])))
     scores = whole_bill_at_equal_loss(bill, np.array([2.0, 2.1]), 0.1)
     assert np.exp(scores) == pytest.approx([6 + 1, 2 * np.e + 4])
+
+
+def test_a_bill_of_power_alone_says_so_and_nothing_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """No table of eight columns or laws is wider than a terminal, whatever the figures in it."""
+    line = ["design", "--memory=80GB", "--active-params=3B", "--train-tokens=2T", "--power-price=1e30", "--explain"]
+    code, out, _ = run(capsys, *line, "--serve-tokens=1T")
+    assert code == 0
+    assert "for power alone" in out
+    assert "…" not in out
+    assert all(len(row) <= 80 for row in out.splitlines())
+    assert not re.search(r"\d{10}", out)
+    assert {"ludziejew", "ski2025"} <= set(out.split())
+    code, out, _ = run(capsys, *line[:-1], "--price=H100=2.5")
+    assert "at the price" in out
+    assert "for power alone" not in out

@@ -20,7 +20,7 @@ from moewright.designs.rules import sizes_by_rules
 from moewright.designs.served_as import ServedAs
 from moewright.designs.space import PLAIN_LAYERS, SWITCHED_OFF, LayerPlan, Space
 from moewright.errors import UserError
-from moewright.quantities import format_bytes, format_count
+from moewright.quantities import format_bytes, format_count, format_figure
 
 # Sums of int64 columns below this are exact with room to spare; above, float64 has to do.
 _EXACT = 2**62
@@ -91,9 +91,9 @@ def show_budget(limit: Limit, value: float, nearest: bool = False) -> str:
     """A value of a budget for people; `nearest` rounds up, so that what is shown suffices."""
     value = value * 1.0005 if nearest else value
     if limit.name == "decode_tokens_per_second":
-        return f"{1 / value:.4g} a second"
+        return f"{format_figure(1 / value, 4)} a second"
     if limit.name == "time_to_first_token":
-        return f"{value:.4g} s"
+        return f"{format_figure(value, 4, letters=False)} s"
     return format_count(value) if limit.name.endswith("params") else format_bytes(value)
 
 

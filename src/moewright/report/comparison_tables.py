@@ -4,8 +4,7 @@ from rich.table import Table
 
 from moewright.hardware.inspection_comparison import FLOPS, InspectionComparison
 from moewright.hardware.inspection_record import Unit, Value
-from moewright.quantities import format_bytes, format_count
-from moewright.report.layout_tables import billed
+from moewright.quantities import format_bytes, format_count, format_figure
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
 
@@ -126,9 +125,9 @@ def _written(value: Value, unit: Unit) -> str:
     if unit == "bytes":
         return format_bytes(value)
     if unit == "seconds":
-        return f"{value:.3g} s"
+        return f"{format_figure(value, letters=False)} s"
     if unit == "money":
-        return billed(value, 2)
+        return format_figure(value, 2)
     if unit == "":
         return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
-    return format_count(value) if value >= 1000 else f"{value:.3g}"
+    return format_count(value) if value >= 1000 else format_figure(value)

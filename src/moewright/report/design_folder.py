@@ -15,7 +15,7 @@ from moewright.hf import to_config
 from moewright.hf.loading import SPEC
 from moewright.laws import FittedLaw
 from moewright.outputs import RUN_TABLE_MARK
-from moewright.quantities import format_bytes, format_count
+from moewright.quantities import format_bytes, format_count, format_figure
 from moewright.report.design_figures import write_design_figures
 from moewright.report.design_tables import SIZE_WORDS, answer_lines, budget_lines, size_ranges
 from moewright.report.page.design_words import LAW_FOLDER, OWN_FILE, SPACE_FILE, own_space
@@ -93,7 +93,9 @@ def _what(designs: Designs, design: Design, number: int) -> str:
         ("seconds to the first token", costs.time_to_first_token),
     )
     where = f"on {on.devices} x {on.serves}" + (", assumed" if on.assumed else "")
-    speed = "".join(f"\n- {name} ({where}): {low:.4g} to {high:.4g}" for name, (low, high) in times)
+    speed = "".join(
+        f"\n- {name} ({where}): {format_figure(low, 4)} to {format_figure(high, 4)}" for name, (low, high) in times
+    )
     return (
         f"# Design {number} of {len(designs.designs)}\n\nBudgets: {budgets}.\n\n"
         f"- {sizes}; {heads}; as {to_markdown(design.family or 'no Hugging Face family')}\n"

@@ -17,7 +17,7 @@ from moewright.designs.rules import RULES, excluded, published_mixtures
 from moewright.designs.settling import is_much_shallower, nearest_other_plan
 from moewright.designs.space import Space, describe_space
 from moewright.designs.undecided import REASONS
-from moewright.quantities import counted, format_bytes, format_count, format_size
+from moewright.quantities import counted, format_bytes, format_count, format_range, format_size
 from moewright.report.plain_tables import bare_table, print_labelled
 from moewright.screen import Screen, styled
 
@@ -63,8 +63,8 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
          f"{format_bytes(first.memory_bytes)} with the cache{cache}"),
         *_plan_lines(designs),
         *_training_lines(first, on),
-        ("", f"{_interval(costs.decode_tokens_per_second)} tokens/s, first token "
-         f"{_interval(costs.time_to_first_token)} s on {where}"),
+        ("", f"{format_range(costs.decode_tokens_per_second)} tokens/s, first token "
+         f"{format_range(costs.time_to_first_token, letters=False)} s on {where}"),
         *_life_lines(designs),
     ]  # fmt: skip
     after = [("Chosen", _chosen(designs)), ("Doubt", doubts(designs)[0]), *_settle_lines(designs)]
@@ -96,7 +96,7 @@ def _settle_lines(designs: Designs) -> list[tuple[str, str]]:
         f"{second.num_experts}/{second.top_k}+{second.shared_experts}",
     }[found.axis]
     runs = f"{2 * found.seeds:,} runs of {format_count(found.active_params, 2)}"
-    hours = "-".join(format_count(end, 2) if end >= 100 else f"{end:.2g}" for end in found.device_hours)
+    hours = format_range(found.device_hours, 2)
     return [("Settle", f"{pair} ({found.nats:.4f} nats): {runs}, {hours} {designs.choice.on.trains}-hours")]
 
 
@@ -112,15 +112,18 @@ def _training_lines(first: Design, on: CostedOn) -> list[tuple[str, str]]:
     device = f"{on.trains}-hours{' (assumed)' if on.train_assumed and not on.assumed else ''}"
     parts = []
     if costs.train_money is not None:
-        parts.append(f"{_interval(costs.train_money, count=True)} at the price")
+        parts.append(f"{format_range(costs.train_money)} {_money_of(on.train_price)}")
     if costs.train_days is not None and costs.train_layout is not None:
-        parts.append(f"{_interval(costs.train_days)} days on {on.train_devices} ({_degrees(costs.train_layout)})")
+        parts.append(f"{format_range(costs.train_days)} days on {on.train_devices} ({_degrees(costs.train_layout)})")
     if costs.train_refusal is not None:
         parts.append(f"no layout ({costs.train_refusal})")
-    hours = (
-        f"{_interval(costs.train_device_hours, count=True)} {device} for {format_count(first.train_tokens, 3)} tokens"
-    )
+    hours = f"{format_range(costs.train_device_hours)} {device} for {format_count(first.train_tokens, 3)} tokens"
     return [("Costs", hours), *([("", "; ".join(parts))] if parts else [])]
+
+
+def _money_of(price: float | None) -> str:
+    """What money is counted: the device's price, its power in it, or where only power has a price that alone."""
+    return "for power alone" if price is None else "at the price"
 
 
 def _degrees(layout: str) -> str:
@@ -134,8 +137,8 @@ def _life_lines(designs: Designs) -> list[tuple[str, str]]:
     costs, tokens = first.costs, designs.budgets.serve_tokens
     if costs.serve_device_hours is None or tokens is None:
         return []
-    money = "" if costs.serve_money is None else f" ({_interval(costs.serve_money, count=True)})"
-    hours = f"{_interval(costs.serve_device_hours, count=True)} {on.serves}-hours{money}"
+    money = "" if costs.serve_money is None else f" ({format_range(costs.serve_money)})"
+    hours = f"{format_range(costs.serve_device_hours)} {on.serves}-hours{money}"
     asked = f" of {designs.budgets.batch}" if costs.serve_batch < designs.budgets.batch else ""
     batch = f"{costs.serve_batch:.0f}{asked} at a time on {on.bill_devices}"
     lines = [("", f"serving {format_count(tokens, 3)}: {hours}, {batch}")]
@@ -246,12 +249,6 @@ def doubts(designs: Designs) -> list[str]:
     return found or ["no run moved depth or the experts' share alone: laws are blind there"]
 
 
-def _interval(ends: tuple[Any, Any], count: bool = False) -> str:
-    if count:
-        return f"{format_count(float(ends[0]), 3)}-{format_count(float(ends[1]), 3)}"
-    return f"{float(ends[0]):.3g}-{float(ends[1]):.3g}"
-
-
 def _print_explanation(console: Screen, designs: Designs) -> None:
     budgets, cache = budget_lines(designs.budgets)
     console.print(styled("[bold]Budgets[/bold]: {}", budgets))
@@ -264,14 +261,21 @@ def _print_explanation(console: Screen, designs: Designs) -> None:
     console.print(_ranking(designs))
     if len(designs.space.layer_plans) > 1:
         console.print(_plans(designs))
-    console.print("* a budget that experts one step wider would break; cost: effective cost above the first's")
+    console.print(
+        "mixture: experts/top-k+shared x expert size; * a budget that experts one step wider would break; cost: "
+        "effective cost above the first's"
+    )
     console.print()
     console.print(_beside(designs))
+    console.print(f"{_shapes(designs)}")
     console.print()
     _print_flips(console, designs)
     console.print()
     console.print(_regrets(designs))
-    console.print("nats above the law's own best; 11x: its farthest variable is 11 times outside its runs")
+    console.print(
+        "above the law's own best; designs by their numbers above; 11x: its farthest variable is 11 times outside its "
+        "runs"
+    )
     console.print()
     console.print(_favourites(designs))
     if designs.modes:
@@ -391,6 +395,8 @@ def _print_flips(console: Screen, designs: Designs) -> None:
 
 def _print_principles(console: Screen, designs: Designs) -> None:
     console.print(_principles(designs))
+    built = {name: _mixture(found.design.sizes(0)) for name, found in designs.principles.choices.items()}
+    console.print("; ".join(f"{name}: {mixture}" for name, mixture in built.items()))
     best = designs.optimum
     if best:
         console.print(
@@ -412,22 +418,17 @@ def _sparsity(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-_SIZES = {
-    "hidden_size": "width",
-    "num_layers": "depth",
-    "num_experts": "E",
-    "top_k": "K",
-    "shared_experts": "sh",
-    "dense_first": "df",
-    "expert_size": "d_e",
-}
-_NAME_WIDTH = 8
+_SIZE_COLUMNS = ("width", "depth", "mixture", "dense")
+_LAW_WIDTH = 9
+"""Of seven laws in eighty characters."""
+_NUMBER = "design"
+"""Heads the names of designs: their place in the answer, from 1."""
 
 
 def _ranking(designs: Designs) -> Table:
     """The designs, best first."""
     unit, size = ("GB", 1e9) if designs.designs[0].memory_bytes >= 1e9 else ("MB", 1e6)
-    table = _table("The best of each undecided mixture (sh: shared, df: dense first)", _size_words(designs), first="")
+    table = _table("The best of each undecided mixture", _size_words(designs), first=_NUMBER)
     for header in ("total ", "active ", f"{unit} ", "cost"):
         table.add_column(header, justify="right", no_wrap=True)
     for number, design in enumerate(designs.designs, start=1):
@@ -459,7 +460,7 @@ def _score(designs: Designs, design: Design) -> str:
 
 def _regrets(designs: Designs) -> Table:
     """Each law's regret of each design, with how far it extrapolates."""
-    table = _table("Regret by law", map(short_name, designs.laws), first="")
+    table = _law_table("Regret by law, in thousandths of a nat", designs, first=_NUMBER)
     for number, design in enumerate(designs.designs, start=1):
         table.add_row(str(number), *(_regret_cell(design, law) for law in designs.laws))
     return table
@@ -472,10 +473,8 @@ def _favourites(designs: Designs) -> Table:
     table.add_column("worst by", justify="right", no_wrap=True)
     for law, favourite in designs.favourites.items():
         judge, worst = max(favourite.regret.items(), key=lambda item: item[1])
-        shown = f"{worst:.3f} {short_name(judge)}" if worst > 0 else "-"
-        table.add_row(
-            short_name(law), *_sizes(favourite.sizes, designs), format_count(favourite.active_params, 3), shown
-        )
+        shown = f"{worst:.3f} {judge}" if worst > 0 else "-"
+        table.add_row(law, *_sizes(favourite.sizes, designs), format_count(favourite.active_params, 3), shown)
     return table
 
 
@@ -495,59 +494,65 @@ def _modes(designs: Designs) -> Table:
                 continue
             sizes, active = mode.designs.sizes(judges.index(name)), mode.active_params[judges.index(name)]
             cells += [f"{sizes['num_experts']}/{sizes['top_k']}", format_count(active, 3)]
-        table.add_row(short_name(name), *cells)
+        table.add_row(name, *cells)
     return table
 
 
 def _beside(designs: Designs) -> Table:
     """The recommended design, and the baseline as it is and scaled to the budgets."""
-    first, baseline = designs.designs[0], designs.baseline
-    table = _table(f"Beside {baseline.name} (shape: E/K+shared x expert size, width x layers)", (), first="")
-    table.add_column("shape", no_wrap=True)
+    baseline = designs.baseline
+    table = _table(f"Beside {baseline.name}", (), first=_NUMBER)
     for header in ("total", "active", "hours", "tokens/s", "first", "loss"):
         table.add_column(header, justify="right", no_wrap=True)
-    rows: list[tuple[str, Design | BesideModel]] = [("first", first), ("as built", baseline.as_built)]
-    if baseline.scaled is not None:
-        rows.append(("scaled", baseline.scaled))
-    for name, model in rows:
+    for name, model in _compared_models(designs):
         loss = ""
         if isinstance(model, BesideModel):
             loss = "open" if model.loss_difference is None else f"{model.loss_difference:+.3f}"
         table.add_row(
             name,
-            _shape(model.sizes),
             format_count(model.total_params, 3),
             format_count(model.active_params, 3),
-            _interval(model.costs.train_device_hours, count=True),
-            _interval(model.costs.decode_tokens_per_second),
-            _interval(model.costs.time_to_first_token),
+            format_range(model.costs.train_device_hours),
+            format_range(model.costs.decode_tokens_per_second),
+            format_range(model.costs.time_to_first_token, letters=False),
             loss,
         )
     return table
 
 
-def _shape(sizes: Mapping[str, float]) -> str:
-    """E/K+shared x expert size, width x layers."""
+def _compared_models(designs: Designs) -> list[tuple[str, Design | BesideModel]]:
+    """The recommended design by its number, and the baseline as it is and as it is scaled."""
+    rows: list[tuple[str, Design | BesideModel]] = [("1", designs.designs[0]), ("as built", designs.baseline.as_built)]
+    return rows if designs.baseline.scaled is None else [*rows, ("scaled", designs.baseline.scaled)]
+
+
+def _shapes(designs: Designs) -> str:
+    """Mixture, width and layers of what is compared."""
+    found = []
+    for name, model in _compared_models(designs):
+        s = {size: f"{value:g}" for size, value in model.sizes.items()}
+        found.append(f"{name}: {_mixture(model.sizes)}, {s['hidden_size']} wide, {s['num_layers']} layers")
+    return "; ".join(found)
+
+
+def _mixture(sizes: Mapping[str, float]) -> str:
+    """E/K+shared x expert size."""
     s = {name: f"{size:g}" for name, size in sizes.items()}
-    mixture = f"{s['num_experts']}/{s['top_k']}+{s['shared_experts']} x {s['expert_size']}"
-    return f"{mixture}, {s['hidden_size']} x {s['num_layers']}"
+    return f"{s['num_experts']}/{s['top_k']}+{s['shared_experts']} x {s['expert_size']}"
 
 
 def _principles(designs: Designs) -> Table:
     """The best design that follows each principle, and each law's regret of it."""
-    table = _table("Following a principle: its best design, regret by law", map(short_name, designs.laws), first="")
+    table = _law_table("Regret of the best design that follows a principle", designs, first="principle")
     for name, found in designs.principles.choices.items():
         table.add_row(name, *(f"{found.regret[law]:.4f}" for law in designs.laws))
-        s = found.design.sizes(0)
-        mixture = f"{s['num_experts']}/{s['top_k']}+{s['shared_experts']} x {s['expert_size']}"
-        table.add_row("", styled("[dim]{}[/dim]", mixture), *[""] * (len(designs.laws) - 1))
-    table.add_row("first", *(f"{designs.designs[0].regret[law]:.4f}" for law in designs.laws))
+    table.add_row("design 1", *(f"{designs.designs[0].regret[law]:.4f}" for law in designs.laws))
     return table
 
 
 def _prices(designs: Designs) -> Table:
     """Change of each law's best loss for 10 % more of each budget."""
-    table = _table("10 % more of a budget: change of each law's best loss", map(short_name, designs.laws), first="")
+    table = _law_table("10 % more of a budget: change of each law's best loss", designs, first="")
     for option in next(iter(designs.shadow_prices.values())):
         cells = (f"{designs.shadow_prices[law][option]:+.4f}" for law in designs.laws)
         table.add_row(_short_option(option), *cells)
@@ -570,9 +575,12 @@ def _exchange(designs: Designs) -> Table:
     return table
 
 
-def short_name(law: str) -> str:
-    """A law's name without its year, cut to what a column holds."""
-    return law.rstrip("0123456789")[:_NAME_WIDTH]
+def _law_table(title: str, designs: Designs, first: str) -> Table:
+    """A table with a column for each law, its name in full in as many lines as it takes."""
+    table = _table(title, (), first)
+    for law in designs.laws:
+        table.add_column(law, justify="right", width=_LAW_WIDTH, overflow="fold")
+    return table
 
 
 def _table(title: str, headers: Any, first: str) -> Table:
@@ -584,19 +592,25 @@ def _table(title: str, headers: Any, first: str) -> Table:
 
 
 def _size_words(designs: Designs) -> list[str]:
-    return [*_SIZES.values(), *(["lp"] if len(designs.space.layer_plans) > 1 else [])]
+    return [*_SIZE_COLUMNS, *(["lp"] if len(designs.space.layer_plans) > 1 else [])]
 
 
 def _sizes(sizes: dict[str, int], designs: Designs) -> list[str]:
     plan = [str(sizes["layer_plan"])] if len(designs.space.layer_plans) > 1 else []
-    return [*(str(sizes[name]) for name in _SIZES), *plan]
+    return [
+        str(sizes["hidden_size"]),
+        str(sizes["num_layers"]),
+        _mixture(sizes),
+        str(sizes["dense_first"] or ""),
+        *plan,
+    ]
 
 
 def _regret_cell(design: Design, law: str) -> str:
     outside = design.extrapolation[law]
     far = max(outside.values(), default=1.0)
     distance = f" {far:.0f}x" if far >= 1.5 else f" {far:.1f}x" if outside else ""
-    return f"{design.regret[law]:.4f}{distance}"
+    return f"{1000 * design.regret[law]:.1f}{distance}"
 
 
 def _amount(value: float, held: str) -> str:
@@ -605,9 +619,13 @@ def _amount(value: float, held: str) -> str:
 
 def _short_option(option: str) -> str:
     return {
+        "total-params": "total",
+        "active-params": "active",
         "decode-tokens-per-second": "tokens/s",
-        "time-to-first-token": "first token",
-        "train-device-hours": "device-hours",
+        "time-to-first-token": "first",
+        "train-tokens": "tokens",
+        "train-flops": "FLOPs",
+        "train-device-hours": "hours",
     }.get(option, option)
 
 

@@ -9,8 +9,8 @@ from moewright.hardware.assessment import Assessment, LowHigh, StageTime
 from moewright.hardware.inspection_record import BILLED_WORDS
 from moewright.hardware.layout_record import BillRecord
 from moewright.hardware.pretraining import MODEL_FLOPS_UTILISATION
-from moewright.quantities import format_bytes, format_count
-from moewright.report.layout_tables import billed, print_bill
+from moewright.quantities import format_bytes, format_count, format_range
+from moewright.report.layout_tables import print_bill
 from moewright.report.plain_tables import number_table, print_labelled
 from moewright.screen import Screen, lines, styled
 
@@ -70,7 +70,7 @@ def _bills_in_short(found: Assessment) -> list[tuple[str, str]]:
     kept = []
     for field, label in (("money", "price"), ("energy_money", "power")):
         amounts = [(words, getattr(cost, field)) for words, cost in _bills(found)]
-        said = [f"{words} {billed(low, 2)}-{billed(high, 2)}" for words, (low, high) in filter(itemgetter(1), amounts)]
+        said = [f"{words} {format_range((low, high), 2)}" for words, (low, high) in filter(itemgetter(1), amounts)]
         if said:
             kept.append((label, ", ".join(said)))
     return kept

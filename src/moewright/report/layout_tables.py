@@ -7,7 +7,7 @@ from rich.table import Table
 from moewright.hardware.layout_plan import LayoutPlan, layout_text
 from moewright.hardware.layout_record import BillRecord, LayoutPlanRecord, LayoutRecord
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
-from moewright.quantities import format_bytes, format_count
+from moewright.quantities import format_bytes, format_count, format_figure, format_range
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
 
@@ -92,7 +92,7 @@ def _layouts(record: LayoutPlanRecord) -> Table:
             f"{layout.micro_batch}x{layout.micro_batches}",
             {"attention_scores": "none"}.get(layout.recompute, layout.recompute),
             format_bytes(layout.memory_bytes_per_device, 3),
-            f"{layout.step_seconds[0]:.3g}-{layout.step_seconds[1]:.3g} s",
+            f"{format_range(layout.step_seconds, letters=False)} s",
             "-".join(format_count(value, 3) for value in layout.tokens_per_second_per_device),
             f"{layout.mfu[0]:.0%}-{layout.mfu[1]:.0%}",
         )
@@ -112,26 +112,17 @@ def _times(layout: LayoutRecord) -> Table:
     table = number_table("Time of a step", "", "seconds", "share")
     for name, (low, high) in layout.components.items():
         if high > 0.001 * layout.step_seconds[1]:
-            table.add_row(_NAMES[name], f"{low:.3g}-{high:.3g}", f"{high / layout.step_seconds[1]:.0%}")
+            table.add_row(
+                _NAMES[name], format_range((low, high), letters=False), f"{high / layout.step_seconds[1]:.0%}"
+            )
     return table
-
-
-def billed(value: float, digits: int = 3) -> str:
-    """Hours, money or energy in a few digits, small ones too.
-
-    >>> billed(36_000), billed(0.00352)
-    ('36.0K', '0.00352')
-    """
-    if value >= 1000:
-        return format_count(value, digits)
-    return f"{value:.0f}" if value >= 10**digits else f"{value:.{digits}g}"
 
 
 def print_bill(console: Screen, what: str, cost: BillRecord) -> None:
     """A line with device-hours, and what they cost where that is known."""
 
     def pair(values: tuple[float, float] | None, said: str) -> str:
-        return "" if values is None else f", {' to '.join(map(billed, values))} {said}"
+        return "" if values is None else f", {' to '.join(map(format_figure, values))} {said}"
 
     parts = (
         pair(cost.device_hours, "device-hours"),

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from moewright.laws.selection.run_choice import NextRuns, NextRunsRecord
-from moewright.quantities import counted, format_count
+from moewright.quantities import counted, format_count, format_figure, format_range
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
 
@@ -44,9 +44,9 @@ def next_verdict(record: NextRunsRecord) -> str:
     runs = f"{counted(number, 'run')}, {record.spent:.3g} FLOPs"
     if record.hours is not None:
         low, high = record.hours
-        runs += f", {_amount(low)} to {_amount(high)} hours of {record.hardware}"
+        runs += f", {format_figure(low, 2)} to {format_figure(high, 2)} hours of {record.hardware}"
     if record.money is not None:
-        runs += f" for {' to '.join(map(_amount, record.money))}"
+        runs += f" for {' to '.join(format_figure(end, 2) for end in record.money)}"
     now = f"{what} {record.before:.4f} nats"
     if record.settled is not None and not number:
         return f"Settled already: {record.settled}."
@@ -78,9 +78,7 @@ def _runs(record: NextRunsRecord) -> Table:
         table.add_column("cost", justify="right")
     table.add_column("doubt after", justify="right")
     for order, run in enumerate(record.chosen, 1):
-        hours, money = (
-            [] if ends is None else ["-".join(map(_amount, ends))] for ends in (run.device_hours, run.money)
-        )
+        hours, money = ([] if ends is None else [format_range(ends, 2)] for ends in (run.device_hours, run.money))
         cells = [_value(run.settings, name) for name in names]
         cells += [f"{run.train_flops:.3g}", *hours, *money, f"{run.doubt_after:.4f}"]
         table.add_row(str(order), run.name, *cells)
@@ -95,11 +93,6 @@ def _targets(record: NextRunsRecord) -> Table:
     for target in record.targets:
         table.add_row(target.name, f"{target.loss:.4f}", f"{target.low:.4f} to {target.high:.4f}")
     return table
-
-
-def _amount(number: float) -> str:
-    """Hours or money, of which a run may take less than one."""
-    return f"{number:,.0f}" if number >= 1 else f"{number:.1g}"
 
 
 def _value(settings: Mapping[str, Any], name: str) -> str:

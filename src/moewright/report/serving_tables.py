@@ -4,7 +4,7 @@ from rich.table import Table
 
 from moewright.hardware.serving_plan import ServingPlan, serving_layout_text
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
-from moewright.quantities import format_bytes
+from moewright.quantities import format_bytes, format_range
 from moewright.report.layout_tables import held_table, print_bill, print_end, print_shares
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
@@ -93,9 +93,9 @@ def _layouts(record: ServingPlanRecord) -> Table:
             f"{layout.batch:,}",
             f"{layout.largest_batch:,}",
             format_bytes(layout.memory_bytes_per_device, 3),
-            f"{layout.prefill_seconds[0]:.2g}-{layout.prefill_seconds[1]:.2g} s",
-            "-".join(f"{value:,.3g}" for value in layout.tokens_per_second_per_user),
-            "-".join(f"{value:,.0f}" for value in layout.tokens_per_second_per_device),
+            f"{format_range(layout.prefill_seconds, 2, letters=False)} s",
+            format_range(layout.tokens_per_second_per_user),
+            format_range(layout.tokens_per_second_per_device),
         )
     return table
 
@@ -104,5 +104,9 @@ def _times(layout: ServingLayoutRecord) -> Table:
     table = number_table("Time of a pass that generates", "", "ms", "share")
     for name, (low, high) in layout.components.items():
         if high > 0.001 * layout.step_seconds[1]:
-            table.add_row(_NAMES[name], f"{1e3 * low:.3g}-{1e3 * high:.3g}", f"{high / layout.step_seconds[1]:.0%}")
+            table.add_row(
+                _NAMES[name],
+                format_range((1e3 * low, 1e3 * high), letters=False),
+                f"{high / layout.step_seconds[1]:.0%}",
+            )
     return table

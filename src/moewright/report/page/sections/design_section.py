@@ -116,7 +116,7 @@ class _Answer:
             ("active", PageNumber(format_count(first.active_params), first.active_params, EXACT_COUNT)),
             ("memory with the cache", PageNumber(format_bytes(first.memory_bytes), first.memory_bytes, _RESIDENT)),
             (f"{on.train_hardware}-hours of training", self._cost("train_device_hours")),
-            *((_FURTHER_COSTS[name], self._cost(name)) for name in self.further),
+            *((self._further_words(name), self._cost(name)) for name in self.further),
             (f"tokens/s on {self.where}", self._cost("decode_tokens_per_second")),
             ("undecided with it", PageNumber(counted(undecided, "design"), undecided, CHOSEN)),
         ]  # fmt: skip
@@ -145,6 +145,11 @@ class _Answer:
     def _cost(self, name: str) -> PageNumber:
         costs = self.first.costs
         return PageNumber(_cost(costs, name), _low(costs, name), self._cost_origin(name))
+
+    def _further_words(self, name: str) -> str:
+        on = self.record.costed_on
+        alone = {"train_money": on.train_price is None, "serve_money": on.serve_price is None}.get(name)
+        return f"{_FURTHER_COSTS[name]}{' for power alone' if alone else ''}"
 
     def _cost_origin(self, name: str) -> Origin:
         return self.trained if name.startswith("train_") else self.timed
@@ -191,7 +196,7 @@ class _Answer:
             ("active", EXACT_COUNT),
             ("memory with the cache", _RESIDENT),
             *((_COST_WORDS[name], self._cost_origin(name)) for name in _COSTS),
-            *((_FURTHER_COSTS[name], self._cost_origin(name)) for name in self.further),
+            *((self._further_words(name), self._cost_origin(name)) for name in self.further),
             ("loss", CHOSEN),
         ]
 
@@ -296,7 +301,7 @@ class _Answer:
                 for name in _COSTS
             ),
             *(
-                PageColumn(_FURTHER_COSTS[name], origin=self._cost_origin(name), is_text=name == "train_layout")
+                PageColumn(self._further_words(name), origin=self._cost_origin(name), is_text=name == "train_layout")
                 for name in self.further
             ),
             PageColumn("memory", origin=_RESIDENT),
