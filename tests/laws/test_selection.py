@@ -234,11 +234,11 @@ def test_money_is_the_price_of_the_device_hours() -> None:
     assert found.money is not None
     assert found.money == pytest.approx([2.5 * hours for hours in found.hours])
     assert found.money[1] == pytest.approx(sum(2.5 * run.device_hours[1] for run in found.chosen if run.device_hours))
-    assert " for {:,.0f} to {:,.0f}".format(*found.money) in next_verdict(found)
+    assert " for {:.0f} to {:.0f}".format(*found.money) in next_verdict(found)
     cheap = moewright.next_runs(hardware="H100", price="H100=0.001", **given).record
     assert cheap.money is not None
     assert 0 < cheap.money[1] < 0.5
-    assert f" for {cheap.money[0]:.1g} to {cheap.money[1]:.1g}" in next_verdict(cheap)
+    assert f" for {cheap.money[0]:.2g} to {cheap.money[1]:.2g}" in next_verdict(cheap)
     changes: list[dict[str, Any]] = [{"price": "H100=2.5"}, {"price": "H200=2.5", "hardware": "H100"}]
     for change in changes:
         with pytest.raises(UserError, match="price: "):
