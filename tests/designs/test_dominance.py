@@ -1,6 +1,7 @@
 """Which designs another beats, by boxes, against holding each against each; and spaces that leave too many open."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_boxes_find_what_holding_each_against_each_finds(readings: int, designs:
 
 def test_a_space_that_leaves_too_many_open_says_what_to_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step that it names is coarse enough, and the number that it expects is about that of the whole search."""
-    budgets = {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"}
+    budgets: dict[str, Any] = {"memory": "80GB", "active_params": "3B", "train_tokens": "2T"}
     searched: list[int] = []
     kept = undecided.unbeaten
 
