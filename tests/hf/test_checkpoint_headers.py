@@ -126,6 +126,18 @@ def test_an_index_alone(tmp_path: Path) -> None:
     assert "the config" in moewright.inspect(tmp_path).published.notes[0]
 
 
+def test_an_index_that_says_another_size_than_its_files(tmp_path: Path) -> None:
+    save("qwen3_moe", tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    assert moewright.inspect(tmp_path).published.notes == ()
+    values = json.loads(index.read_text())
+    values["metadata"]["total_size"] += 2
+    index.write_text(json.dumps(values))
+    size = data_bytes(tmp_path)
+    note = f"model.safetensors.index.json says {size + 2:,} bytes, the headers of its files {size:,}"
+    assert moewright.inspect(tmp_path).published.notes == (note,)
+
+
 def test_pack_quantized_by_compressed_tensors(tmp_path: Path) -> None:
     reason = "compressed-tensors is not installed"
     packing = pytest.importorskip("compressed_tensors.compressors.pack_quantized.helpers", reason=reason)

@@ -297,3 +297,22 @@ def test_a_config_without_sizes_loads_no_modules(config: dict[str, Any], monkeyp
     sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
     assert built_elsewhere.as_transformers_builds({"model_type": "gpt_neox", **sizes}) is None
     assert asked
+
+
+def test_a_publisher_s_own_name_for_a_known_class() -> None:
+    """New names of models that an old class builds: read as that family, and said so."""
+    values = json.loads(json.dumps(SAMPLERS["deepseek_v3"](random.Random(7))))
+    own = read_config({**values, "model_type": "gigantic_v9", "architectures": ["DeepseekV3ForCausalLM"]})
+    assert own.architecture == read_config({**values, "model_type": "deepseek_v3"}).architecture
+    assert "model_type 'gigantic_v9' is not known; read as deepseek_v3, whose class it names" in own.warnings
+    with pytest.raises(UserError, match="is not a family that moewright knows"):
+        read_config({**values, "model_type": "gigantic_v9", "architectures": ["GiganticForCausalLM"]})
+
+
+@pytest.mark.parametrize("key", ["num_experts", "moe_layer_interval", "n_routed_experts"])
+def test_experts_under_a_dense_family_s_name_are_another_model(key: str) -> None:
+    """OpenMoE's files say llama."""
+    values = json.loads(json.dumps(SAMPLERS["llama"](random.Random(7)))) | {"model_type": "llama"}
+    assert read_config({**values, key: None}).architecture == read_config({**values, key: 0}).architecture
+    with pytest.raises(UserError, match=f"^{key}: llama has no experts, so this is another model than it says"):
+        read_config({**values, key: 32})

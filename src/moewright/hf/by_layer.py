@@ -42,11 +42,6 @@ class Layers(NamedTuple):
     """Overrides of the layers of a prediction block."""
 
 
-def has_lists(values: Mapping[str, Any]) -> bool:
-    """Whether a config has a list where most have one size."""
-    return any(key in _SIZES and _is_list_of_sizes(value) for key, value in values.items())
-
-
 def stated_by_layer(values: Mapping[str, Any], family: Family) -> Layers | None:
     """What differs between layers; None where a config has neither blocks nor lists of sizes. Raises UserError."""
     lists = {key: value for key, value in values.items() if key in _SIZES and _is_list_of_sizes(value)}

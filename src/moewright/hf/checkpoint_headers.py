@@ -99,8 +99,11 @@ def published_as_files_say(
         any(moe.router.selection_bias == "parameter" for _, moe in architecture.moe_layers()),
     )
     source = f"headers of {content.files} file{'s' if content.files > 1 else ''}"
-    notes = tuple(_differences(architecture, content, as_config_says))
-    return Published(content.model, content.prediction, source, notes)
+    notes = [*_differences(architecture, content, as_config_says)]
+    found = content.model.total_bytes + content.prediction.total_bytes + content.outside_bytes
+    if total is not None and total != found:
+        notes.append(f"{INDEX} says {total:,} bytes, the headers of its files {found:,}")
+    return Published(content.model, content.prediction, source, tuple(notes))
 
 
 def _weights_of_one_kind(names: Collection[str]) -> list[str]:

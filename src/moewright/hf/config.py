@@ -16,9 +16,8 @@ from moewright.complaints import first_complaint, hint
 from moewright.errors import UserError
 from moewright.files import read_mapping
 from moewright.foreign_text import visible
-from moewright.hf.by_layer import BLOCKS, has_lists, read_by_layer, stated_by_layer
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.families import BY_CLASS, EXPORT_ORDER, MODULES, OTHER_NAMES, WRAPPERS
+from moewright.hf.families import BY_CLASS, EXPORT_ORDER, FILES, MODULES, OTHER_NAMES, WRAPPERS
 from moewright.hf.mistral_params import FILE as PARAMS
 from moewright.hf.mistral_params import config_of_params, is_mistral_params
 from moewright.hf.parts import QUANTIZATION_KEYS, speaks_of_storage
@@ -82,9 +81,9 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
         raise UserError("model_type: missing; a Hugging Face config.json names its family there")
-    classes = values.get("architectures")
-    if model_type not in MODULES and isinstance(classes, list) and classes and isinstance(classes[0], str):
-        model_type = BY_CLASS.get(classes[0], model_type)
+    if model_type not in MODULES and model_type not in OTHER_NAMES:
+        model_type, by_class = _by_class(values, model_type)
+        notes = [*notes, *by_class]
     if model_type == "bailing_hybrid":
         from moewright.hf.families.bailing_linear import is_lightning  # only for what two families call themselves
 
@@ -93,6 +92,19 @@ def read_config(source: str | Path | dict[str, Any]) -> HFImport:
     warned: dict[str, None] = dict.fromkeys(notes)
     architecture = _read_layers(values, family, warned)
     return HFImport(architecture, family, tuple(warned), values)
+
+
+def _by_class(values: dict[str, Any], model_type: str) -> tuple[str, list[str]]:
+    """The family whose class a file names, where its model_type says nothing to us."""
+    classes = values.get("architectures")
+    named = classes[0] if isinstance(classes, list) and classes and isinstance(classes[0], str) else None
+    if named in BY_CLASS:
+        return BY_CLASS[named], []
+    for file in FILES if named else ():
+        for name, family in import_module(f"moewright.hf.families.{file}").FAMILIES.items():
+            if family.class_name == named:
+                return name, [f"model_type {brief(model_type)} is not known; read as {name}, whose class it names"]
+    return model_type, []
 
 
 def _read_layers(values: dict[str, Any], family: Family, warned: dict[str, None]) -> Architecture:
@@ -110,17 +122,21 @@ def _read_layers(values: dict[str, Any], family: Family, warned: dict[str, None]
             architecture = family.read(config)
         except ValidationError as error:
             raise UserError(first_complaint(error, error.title)) from None
+        if (key := config.unread_experts()) is not None and not architecture.moe_layers():
+            raise config.error(key, f"{family.model_type} has no experts, so this is another model than it says")
         warned.update(dict.fromkeys(config.finish()))
         return architecture
 
     if family.reads_blocks:
         return read(values)
-    if values.get(BLOCKS) is None:
+    if values.get("block_configs") is None:
         try:
             return read(values)  # some families' own readers take lists
         except UserError:
-            if not has_lists(values):
+            if not any(isinstance(value, list) for value in values.values()):
                 raise
+    from moewright.hf.by_layer import read_by_layer, stated_by_layer  # only for what few files state
+
     layers = stated_by_layer(values, family)
     return read(values) if layers is None else read_by_layer(layers, read)
 

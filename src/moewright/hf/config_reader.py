@@ -1,6 +1,7 @@
 """What a family of config.json files is, and typed, watchful access to one: every value is checked, every key is
 accounted for."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ NEUTRAL_KEYS = frozenset(
     """.split()  # noqa: SIM905
 )
 
+_SPEAKS_OF_EXPERTS = r"(?i)experts?(_|$)|(^|_)moe(_|$)"
 MOST_UNKNOWN = 100
 """Unknown keys of a config that are named one by one; wrappers and publishers' own files have dozens."""
 _LONGEST_KEY = 200
@@ -324,10 +326,24 @@ class Config:
         if message not in self.warnings:
             self.warnings.append(message)
 
+    def unread_experts(self) -> str | None:
+        """A key that speaks of several experts and that nobody read: what is read as dense may be a mixture."""
+        if any(re.search(_SPEAKS_OF_EXPERTS, key) for key in (*self._defaults, *self._neutral)):
+            return None  # a family that has them, where its other keys say so
+        for key in sorted(self._unknown()):
+            value = self._values[key]
+            number = len(value) if isinstance(value, list) else value
+            if re.search(_SPEAKS_OF_EXPERTS, key) and type(number) is int and number > 1:
+                return key
+        return None
+
+    def _unknown(self) -> set[str]:
+        return self._values.keys() - (self._used | self._neutral | set(self._defaults))
+
     def finish(self) -> list[str]:
         """All warnings, with the keys that nobody read and the defaults that were taken."""
         known = self._used | self._neutral | set(self._defaults)
-        unknown = [key for key in sorted(self._values.keys() - known) if not key.startswith("_")]
+        unknown = [key for key in sorted(self._unknown()) if not key.startswith("_")]
         if len(unknown) > MOST_UNKNOWN:
             self.warn(f"{len(unknown) - MOST_UNKNOWN:,} more unknown keys were not used")
         for key in unknown[:MOST_UNKNOWN]:

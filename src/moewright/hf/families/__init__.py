@@ -142,6 +142,7 @@ WRAPPERS: dict[str, str] = {
     "mistral3": "mistral",
     "dots3_note": "dots3_note_text",
     "kimi_k25": "kimi_k2",
+    "dots_vlm": "deepseek_v3",
     "glm4v_moe": "glm4v_moe_text",
     "step3p7": "step3p5",
     "step3_vl": "step3_text",

@@ -104,6 +104,7 @@ def _read(c: Config) -> Architecture:
     c.fixed("n_shared_experts", 1)
     c.fixed("scoring_func", "sigmoid")
     c.fixed("use_moe_router_bias", True)
+    c.fixed("use_head_wise_attn_gate", True)
     moe = experts(
         c,
         count="n_routed_experts",
