@@ -34,7 +34,7 @@ NEUTRAL_KEYS = frozenset(
     """.split()  # noqa: SIM905
 )
 
-_SPEAKS_OF_EXPERTS = r"(?i)experts?(_|$)|(^|_)moe(_|$)"
+_SPEAKS_OF_EXPERTS = r"(?i)experts(_|$)|(^|_)moe(_|$)"
 MOST_UNKNOWN = 100
 """Unknown keys of a config that are named one by one; wrappers and publishers' own files have dozens."""
 _LONGEST_KEY = 200
