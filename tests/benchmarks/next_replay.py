@@ -27,8 +27,8 @@ from moewright import laws, runs
 from moewright.laws.fitting.observations import read_observations, scale
 from moewright.laws.law import Law
 from moewright.laws.selection.belief import Belief, believe
+from moewright.laws.selection.criterion import Criterion
 from moewright.laws.selection.greedy import Chooser, choose, fill_space
-from moewright.laws.selection.question import Question
 from moewright.laws.variable import Array
 from tests.benchmarks.scalebench_forms import FORMS
 
@@ -115,7 +115,7 @@ def _places(table: Table) -> Array:
 
 def by_doubt(belief: Belief, costs: Array, spend: float, random: np.random.Generator, number: int) -> tuple[int, ...]:
     """What `moewright next` does."""
-    return choose(belief, costs, Question("forecast", 0.0, 0.95), spend, number).rows
+    return choose(belief, costs, Criterion("forecast", 0.0, 0.95), spend, number).rows
 
 
 def at_random(belief: Belief, costs: Array, spend: float, random: np.random.Generator, number: int) -> tuple[int, ...]:
@@ -152,7 +152,7 @@ def _variances(chooser: Chooser) -> Array:
 def _greedy(
     belief: Belief, costs: Array, spend: float, number: int, worth: Callable[[Chooser], Array]
 ) -> tuple[int, ...]:
-    chooser = Chooser(belief, len(costs), Question("forecast", 0.0, 0.95))
+    chooser = Chooser(belief, len(costs), Criterion("forecast", 0.0, 0.95))
     rows: list[int] = []
     while len(rows) < number:
         found = worth(chooser)

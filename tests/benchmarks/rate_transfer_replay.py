@@ -21,7 +21,7 @@ import pandas as pd
 from moewright.laws.variable import Array
 from moewright.sweeps.rate_tuning import TunedRate, tune_rate
 from moewright.sweeps.sweep_spec import TransferRule, Tuning
-from moewright.sweeps.transfer_tuning import RateQuestion, tune_by_rule
+from moewright.sweeps.transfer_tuning import RateGroup, tune_by_rule
 
 ROOT = Path(__file__).resolve().parents[2]
 MULTIPLIERS = (0.5, 1.0, 2.0)
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def stage_of(
-    tuning: Tuning, questions: Sequence[RateQuestion], curves: Mapping[str, Curve]
+    tuning: Tuning, questions: Sequence[RateGroup], curves: Mapping[str, Curve]
 ) -> dict[str, tuple[tuple[float, ...], float]]:
     """Multipliers tried and the one found, by group, when everything that is asked for is run."""
     rates = {question.name: question.rate for question in questions}
@@ -85,7 +85,7 @@ def stage_of(
 
 def show(
     label: str,
-    questions: Sequence[RateQuestion],
+    questions: Sequence[RateGroup],
     curves: Mapping[str, Curve],
     stage: Mapping[str, tuple[tuple[float, ...], float]],
 ) -> None:
@@ -100,7 +100,7 @@ def show(
     )
 
 
-def small_mixtures() -> tuple[list[RateQuestion], dict[str, Curve]]:
+def small_mixtures() -> tuple[list[RateGroup], dict[str, Curve]]:
     """The 18 groups of docs/small_mixtures.md, around the recipe's own rate of .016."""
     runs = pd.read_parquet(ROOT / "examples" / "small_mixtures" / "runs.parquet")
     questions, curves = [], {}
@@ -116,13 +116,13 @@ def small_mixtures() -> tuple[list[RateQuestion], dict[str, Curve]]:
             "expert_share": row["expert_size"] / row["hidden_size"],
             "batch_tokens": row["batch_tokens"],
         }
-        questions.append(RateQuestion(name, sizes, 0.016, float(row["train_flops"])))
+        questions.append(RateGroup(name, sizes, 0.016, float(row["train_flops"])))
         ordered = group.groupby("learning_rate")["loss"].mean()
         curves[name] = Curve(ordered.index.to_numpy(), ordered.to_numpy())
     return questions, curves
 
 
-def step_law() -> tuple[list[RateQuestion], dict[str, Curve]]:
+def step_law() -> tuple[list[RateGroup], dict[str, Curve]]:
     """Groups of one size, length and batch with five rates or more, the best of them inside; around a rate of 2e-3."""
     file = next((ROOT.parent / "shared" / "data" / "scalebench" / "lr_bsz").glob("train-*.parquet"))
     questions, curves = [], {}
@@ -135,7 +135,7 @@ def step_law() -> tuple[list[RateQuestion], dict[str, Curve]]:
         size, tokens = float(row["non_embedding_param_size"]), float(row["data_size"])
         sizes = {"active_params": size, "train_tokens": tokens, "num_experts": 1.0, "top_k": 1.0, "expert_share": 1.0}
         sizes["batch_tokens"] = float(row["bsz"])
-        questions.append(RateQuestion(name, sizes, 2e-3, 6 * size * tokens))
+        questions.append(RateGroup(name, sizes, 2e-3, 6 * size * tokens))
         curves[name] = Curve(ordered.index.to_numpy(), ordered.to_numpy())
     return questions, curves
 

@@ -12,9 +12,9 @@ from scipy import stats
 import moewright
 from moewright import laws
 from moewright.errors import UserError
-from moewright.laws.selection.belief import Belief, _ToldLaw, believe
+from moewright.laws.selection.belief import Belief, _ConditionedLaw, believe
+from moewright.laws.selection.criterion import PURPOSES, Criterion, Purpose, upper_tail
 from moewright.laws.selection.greedy import Chooser, choose, fill_space
-from moewright.laws.selection.question import PURPOSES, Purpose, Question, upper_tail
 from moewright.laws.selection.run_choice import NextRunsRecord, next_runs_of
 from moewright.laws.variable import Array
 from moewright.outputs import RUN_TABLE_MARK
@@ -52,13 +52,13 @@ def test_supposed_runs_are_conditioned_on_as_a_block(purpose: Purpose) -> None:
     random = np.random.default_rng(3)
     for _ in range(20):
         belief, runs = belief_of(random, 12), random.choice(9, size=4, replace=False)
-        chooser = Chooser(belief, 9, Question(purpose, 0.01, 0.95))
+        chooser = Chooser(belief, 9, Criterion(purpose, 0.01, 0.95))
         for run in runs:
             chooser.make(int(run))
         block = belief.covariance[np.ix_(runs, runs)] + belief.noise**2 * np.eye(4)
         across = belief.covariance[9:][:, runs]
         left = belief.covariance[9:, 9:] - across @ np.linalg.inv(block) @ across.T
-        contrasts = chooser.question.contrasts(belief.mean[9:])
+        contrasts = chooser.criterion.contrasts(belief.mean[9:])
         variance = np.diag(contrasts @ left @ contrasts.T)
         np.testing.assert_allclose(chooser._variance, variance, rtol=1e-6, atol=1e-12)
 
@@ -67,20 +67,20 @@ def test_expected_regret_is_the_mean_over_draws() -> None:
     random = np.random.default_rng(4)
     for _ in range(10):
         mean, deviation = abs(random.normal(size=1)) * 0.02, abs(random.normal(size=1)) * 0.02 + 0.002
-        question = Question("compare", 0.002, 0.95)
+        criterion = Criterion("compare", 0.002, 0.95)
         draws = mean + deviation * random.standard_normal(400_000)
         expected = float(np.maximum(-draws, 0).mean())
-        assert float(question.doubt(mean, deviation, 1.0)) == pytest.approx(expected, rel=0.03, abs=2e-5)
+        assert float(criterion.doubt(mean, deviation, 1.0)) == pytest.approx(expected, rel=0.03, abs=2e-5)
 
 
 def test_gains_are_what_making_a_run_brings() -> None:
     random = np.random.default_rng(5)
     for purpose in PURPOSES:
         belief = belief_of(random, 10)
-        chooser = Chooser(belief, 7, Question(purpose, 0.0, 0.95), failures=0.2)
+        chooser = Chooser(belief, 7, Criterion(purpose, 0.0, 0.95), failures=0.2)
         gains, before = chooser.gains(), chooser.doubt
         for row in range(7):
-            after = Chooser(belief, 7, Question(purpose, 0.0, 0.95), failures=0.2)
+            after = Chooser(belief, 7, Criterion(purpose, 0.0, 0.95), failures=0.2)
             after.make(row)
             assert before - after.doubt == pytest.approx(gains[row], rel=1e-9, abs=1e-15)
 
@@ -91,16 +91,16 @@ def test_greedy_choices_are_near_the_best_of_all() -> None:
     shares = []
     for _ in range(20):
         belief, costs = belief_of(random, 10), random.lognormal(size=9)
-        spend, question = float(costs.sum() / 3), Question("forecast", 0.0, 0.95)
+        spend, criterion = float(costs.sum() / 3), Criterion("forecast", 0.0, 0.95)
         best = 0.0
         for subset in itertools.product([False, True], repeat=9):
             rows = np.flatnonzero(subset)
             if costs[rows].sum() <= spend:
-                chooser = Chooser(belief, 9, question)
+                chooser = Chooser(belief, 9, criterion)
                 for row in rows:
                     chooser.make(int(row))
-                best = max(best, Chooser(belief, 9, question).doubt - chooser.doubt)
-        found = choose(belief, costs, question, spend, 9)
+                best = max(best, Chooser(belief, 9, criterion).doubt - chooser.doubt)
+        found = choose(belief, costs, criterion, spend, 9)
         assert costs[list(found.rows)].sum() <= spend
         assert len(set(found.rows)) == len(found.rows)
         shares.append((found.before - found.after[-1]) / best)
@@ -201,13 +201,13 @@ def test_a_law_that_overflows_is_left_out_and_named(monkeypatch: pytest.MonkeyPa
     names = ("hoffmann2022", "epoch2024")
     both, rows = [laws.get(name) for name in names], [runs, runs]
     alone = believe(both[:1], rows[:1], [points])
-    belief = _ToldLaw.belief
+    belief = _ConditionedLaw.belief
 
-    def overflowing(told: _ToldLaw) -> tuple[Array, Array]:
+    def overflowing(told: _ConditionedLaw) -> tuple[Array, Array]:
         mean, covariance = belief(told)
         return mean, covariance * (np.inf if told.law == "epoch2024" else 1.0)
 
-    monkeypatch.setattr(_ToldLaw, "belief", overflowing)
+    monkeypatch.setattr(_ConditionedLaw, "belief", overflowing)
     found = believe(both, rows, [points, points], skip=True)
     assert found.weights == {"hoffmann2022": 1.0}
     assert found.misfit.keys() == {"hoffmann2022"}

@@ -20,7 +20,7 @@ from moewright.designs.groups import CHUNK_ROWS, KEPT_GROUPS, Groups
 from moewright.designs.judges import DesignVariables, JudgingLaw, least_losses, losses
 from moewright.designs.limits import Limit, limits, sizes_within
 from moewright.designs.space import Space
-from moewright.laws.judging.own_runs import ToldDesigns
+from moewright.laws.judging.own_runs import ConditionedDesigns
 from moewright.laws.variable import Array, Mask
 from moewright.progress import track
 
@@ -95,7 +95,7 @@ class SearchProblem:
     budgets: Budgets
     judges: tuple[JudgingLaw, ...]
     bounds: tuple[Limit, ...]
-    own: ToldDesigns | None = None
+    own: ConditionedDesigns | None = None
     """What a user's own runs say of designs, where they are heard."""
 
     @property
@@ -119,7 +119,7 @@ class SearchProblem:
 
 
 def search_problem(
-    groups: Groups, budgets: Budgets, judges: tuple[JudgingLaw, ...], own: ToldDesigns | None = None
+    groups: Groups, budgets: Budgets, judges: tuple[JudgingLaw, ...], own: ConditionedDesigns | None = None
 ) -> SearchProblem:
     """The search of a space under the budgets."""
     if budgets.train_flops is not None or budgets.leaves_active_open:  # then both constraint modes are answered

@@ -18,7 +18,7 @@ from moewright.designs.dominance import front
 from moewright.designs.hearing import BEATS_BY, Hearing
 from moewright.designs.undecided import Undecided
 from moewright.laws.judging.compared_designs import ComparedDesigns
-from moewright.laws.judging.own_runs import SURE, OwnRuns, ToldDesigns
+from moewright.laws.judging.own_runs import SURE, ConditionedDesigns, OwnRuns
 from moewright.laws.variable import Array, Mask
 
 MOST_PAIRS = 20_000_000
@@ -42,7 +42,7 @@ class OwnVerdicts:
     """Of these, so many stay undecided."""
 
 
-def told_of_designs(own: OwnRuns, problem: SearchProblem, within: FeasibleSet) -> ToldDesigns:
+def told_of_designs(own: OwnRuns, problem: SearchProblem, within: FeasibleSet) -> ConditionedDesigns:
     """What the runs say of designs within the budgets."""
     sample = within.sample()
     ends = [place for name in CANDIDATE_SIZES for column in [getattr(sample, name)] for place in _ends(column)]
@@ -56,7 +56,7 @@ def compared(problem: SearchProblem, designs: Candidates) -> ComparedDesigns:
 
 
 def hear_own_runs(
-    problem: SearchProblem, told: ToldDesigns, within: FeasibleSet, undecided: Undecided, hearing: Hearing
+    problem: SearchProblem, told: ConditionedDesigns, within: FeasibleSet, undecided: Undecided, hearing: Hearing
 ) -> tuple[Undecided, OwnVerdicts]:
     """The undecided designs of the laws as the runs leave them."""
     sampled, kept = _kept_open(problem, told, within, undecided, hearing)
@@ -72,7 +72,7 @@ def _ends(column: Array) -> tuple[int, int]:
     return int(column.argmin()), int(column.argmax())
 
 
-def _means(problem: SearchProblem, told: ToldDesigns, designs: Candidates) -> Array:
+def _means(problem: SearchProblem, told: ConditionedDesigns, designs: Candidates) -> Array:
     """Log losses (designs,) that the runs expect."""
     parts = [told.means(compared(problem, part)) for part in _in_parts(designs)]
     return np.concatenate(parts) if parts else np.empty(0)
@@ -83,7 +83,7 @@ def _in_parts(designs: Candidates) -> list[Candidates]:
     return [designs.take(np.arange(start, min(start + _AT_ONCE, len(designs)))) for start in starts]
 
 
-def _beaten(problem: SearchProblem, told: ToldDesigns, designs: Candidates) -> Mask:
+def _beaten(problem: SearchProblem, told: ConditionedDesigns, designs: Candidates) -> Mask:
     """Which designs lie above one of the rivals with the probability of `SURE`."""
     order = np.argsort(_means(problem, told, designs), kind="stable")
     _, first = np.unique(designs.kind[order], return_index=True)
@@ -102,7 +102,7 @@ def _beaten(problem: SearchProblem, told: ToldDesigns, designs: Candidates) -> M
 
 
 def _kept_open(
-    problem: SearchProblem, told: ToldDesigns, within: FeasibleSet, undecided: Undecided, hearing: Hearing
+    problem: SearchProblem, told: ConditionedDesigns, within: FeasibleSet, undecided: Undecided, hearing: Hearing
 ) -> tuple[int, Undecided]:
     """How many designs that the laws drop were asked about, and those whose every rival the runs contradict."""
     heard = replace(problem, judges=hearing.readings)

@@ -21,7 +21,7 @@ from moewright.sweeps.settings.axes import check_run_count
 from moewright.sweeps.settings.cells import Cell, chosen_cells, resolve_cells
 from moewright.sweeps.sweep_spec import LoadedSweep, SweepSpec
 from moewright.sweeps.trainers.trainer_choice import trainer_of
-from moewright.sweeps.transfer_tuning import RateQuestion, tune_by_rule
+from moewright.sweeps.transfer_tuning import RateGroup, tune_by_rule
 
 _LOG_BYTES = 2 * 2**20  # of metrics and submitit's files; measured on runs of a few hundred steps: under 1 MB
 
@@ -214,12 +214,12 @@ class Planner:
         if tuning is None:
             return {}
         if tuning.transfer is not None:
-            return tune_by_rule(tuning, self._questions, losses_at)
+            return tune_by_rule(tuning, self._rate_groups, losses_at)
         return {name: tune_rate(tuning, partial(losses_at, name)) for name in self.groups}
 
     @cached_property
-    def _questions(self) -> list[RateQuestion]:
-        return [RateQuestion.of(group.name, _recipe(group.cell)) for group in self.groups.values()]
+    def _rate_groups(self) -> list[RateGroup]:
+        return [RateGroup.of(group.name, _recipe(group.cell)) for group in self.groups.values()]
 
     @property
     def tuning_seed_count(self) -> int:

@@ -19,7 +19,7 @@ _WAITING = TunedRate(None, (), None)
 
 
 @dataclass(frozen=True)
-class RateQuestion:
+class RateGroup:
     """A group as the rule sees it."""
 
     name: str
@@ -32,7 +32,7 @@ class RateQuestion:
     mup: bool = False
 
     @classmethod
-    def of(cls, name: str, recipe: Recipe) -> "RateQuestion":
+    def of(cls, name: str, recipe: Recipe) -> "RateGroup":
         """The group that is tuned by this recipe."""
         model = recipe.architecture
         mixture = bool(model.moe_layers())
@@ -53,7 +53,7 @@ class RateQuestion:
 
 
 def tune_by_rule(
-    tuning: Tuning, groups: Sequence[RateQuestion], losses_at: Callable[[str, float], Sequence[float | None]]
+    tuning: Tuning, groups: Sequence[RateGroup], losses_at: Callable[[str, float], Sequence[float | None]]
 ) -> dict[str, tuple[tuple[float, ...], TunedRate]]:
     """For each group the multipliers that it needs and its rate, as `tune_rate` has them; in the order of `groups`.
 
@@ -88,8 +88,8 @@ def tune_by_rule(
     return found
 
 
-def _waves(groups: Sequence[RateQuestion]) -> list[list[RateQuestion]]:
-    waves: list[list[RateQuestion]] = []
+def _waves(groups: Sequence[RateGroup]) -> list[list[RateGroup]]:
+    waves: list[list[RateGroup]] = []
     for group in sorted(groups, key=lambda each: each.cost):
         if not waves or group.cost > _WAVE * waves[-1][0].cost:
             waves.append([])
@@ -102,13 +102,13 @@ def _step(tuning: Tuning) -> float:
     return log(max(tuning.multipliers) / min(tuning.multipliers)) / (len(tuning.multipliers) - 1)
 
 
-def _as_tuned(group: RateQuestion, found: TunedRate, step: float) -> TunedModel:
+def _as_tuned(group: RateGroup, found: TunedRate, step: float) -> TunedModel:
     assert found.multiplier is not None
     assert found.optimum is not None
     return tuned_model(group.sizes, group.rate * found.multiplier, found.optimum, step)
 
 
-def _predicted(rule: RateRule, group: RateQuestion) -> TunedRate:
+def _predicted(rule: RateRule, group: RateGroup) -> TunedRate:
     best = rule.predict(group.sizes)
     low, high = best.interval
     about = PredictedMultiplier(

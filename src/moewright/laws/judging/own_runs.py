@@ -18,8 +18,8 @@ import numpy.typing as npt
 from moewright.errors import UserError
 from moewright.laws.judging.compared_designs import COUNTED, DESIGN_SIZES, ComparedDesigns
 from moewright.laws.law import InapplicableLaw, Law
-from moewright.laws.selection.belief import Belief, ToldLaws, believe, condition
-from moewright.laws.selection.question import Z90, upper_tail
+from moewright.laws.selection.belief import Belief, ConditionedLaws, believe, condition
+from moewright.laws.selection.criterion import Z90, upper_tail
 from moewright.laws.variable import TRAIN_TOKENS, Array
 from moewright.progress import track
 from moewright.records import Count, Record
@@ -192,22 +192,22 @@ class OwnRuns:
         points = [_variables(law, designs) for law in own.laws]
         return OwnBelief(len(own), own.inside, believe(own.laws, own.rows, points, skip=True), None)
 
-    def about(self, designs: Sequence[ComparedDesigns]) -> "ToldDesigns":
+    def about(self, designs: Sequence[ComparedDesigns]) -> "ConditionedDesigns":
         """What they say of designs, and of others near these: the laws' forms are taken around them."""
         points = [_variables(law, designs) for law in self.laws]
-        return ToldDesigns(self, condition(self.laws, self.rows, points, skip=True))
+        return ConditionedDesigns(self, condition(self.laws, self.rows, points, skip=True))
 
 
 @dataclass(frozen=True)
-class ToldDesigns:
+class ConditionedDesigns:
     """What own runs say of many designs."""
 
     own: OwnRuns
-    told: ToldLaws
+    conditioned: ConditionedLaws
 
     def means(self, designs: ComparedDesigns) -> Array:
         """Expected log loss (Q,); infinite where the forms, as the runs have moved them, give a design none."""
-        return np.nan_to_num(self.told.means(self._rows(designs)), nan=np.inf)
+        return np.nan_to_num(self.conditioned.means(self._rows(designs)), nan=np.inf)
 
     def probabilities(self, first: ComparedDesigns, second: ComparedDesigns) -> Array:
         """(Q, O): that a run of the first ends below one of the second, each of Q against each of O; a half where the
@@ -222,14 +222,14 @@ class ToldDesigns:
             reason = "the laws' forms, as your runs have moved them, give one of the two no loss"
             return unheard_opinion(len(self.own), self.own.inside, reason)
         level = float(np.exp((self.means(first).item() + self.means(second).item()) / 2))
-        return _opinion(len(self.own), self.own.inside, level, mean, float(np.sqrt(variance)), self.told.weights)
+        return _opinion(len(self.own), self.own.inside, level, mean, float(np.sqrt(variance)), self.conditioned.weights)
 
     def _differences(self, first: ComparedDesigns, second: ComparedDesigns) -> tuple[Array, Array]:
-        mean, variance = self.told.differences(self._rows(first), self._rows(second))
-        return mean, np.maximum(variance + 2 * self.told.noise**2, _SMALLEST)
+        mean, variance = self.conditioned.differences(self._rows(first), self._rows(second))
+        return mean, np.maximum(variance + 2 * self.conditioned.noise**2, _SMALLEST)
 
     def _rows(self, designs: ComparedDesigns) -> "dict[str, pd.DataFrame]":
-        return {law.name: _variables(law, [designs]) for law in self.own.laws if law.name in self.told.weights}
+        return {law.name: _variables(law, [designs]) for law in self.own.laws if law.name in self.conditioned.weights}
 
 
 def ask_own_runs(table: "pd.DataFrame", designs: Sequence[ComparedDesigns], laws: Iterable[Law]) -> OwnBelief:

@@ -118,13 +118,13 @@ def condition(
     *,
     candidates: int = 0,
     skip: bool = False,
-) -> "ToldLaws":
+) -> "ConditionedLaws":
     """What `believe` says of its points, to be asked about more rows than a covariance could be kept of."""
     parts, silent = [], []
     asked = zip(laws, runs, points, strict=True)
     for law, one, other in track("asking the laws about all runs", asked, len(laws), "laws"):
         try:
-            parts.append(_ToldLaw.of(law, one, other, noise, candidates))
+            parts.append(_ConditionedLaw.of(law, one, other, noise, candidates))
         except UserError as error:
             if not skip:
                 raise
@@ -135,7 +135,7 @@ def condition(
     weights = np.exp(evidence - evidence.max())
     weights /= weights.sum()
     left_out = [f"left out, as their coefficients give these models no loss: {', '.join(name for name, _ in silent)}"]
-    return ToldLaws(
+    return ConditionedLaws(
         parts=tuple(parts),
         weights=dict(zip((part.law for part in parts), weights.tolist(), strict=True)),
         notes=(*(left_out if silent else ()), *(note for part in parts for note in part.model.notes)),
@@ -143,10 +143,10 @@ def condition(
 
 
 @dataclass(frozen=True)
-class ToldLaws:
+class ConditionedLaws:
     """Several laws after the same runs."""
 
-    parts: "tuple[_ToldLaw, ...]"
+    parts: "tuple[_ConditionedLaw, ...]"
     weights: Mapping[str, float]
     """Of the laws that are heard, adding up to 1."""
     notes: tuple[str, ...]
@@ -169,7 +169,7 @@ class ToldLaws:
             (weight * share, *each.differences(one, other))
             for part, weight in zip(self.parts, self.weights.values(), strict=True)
             for one, other in [(part.model.rows_of(rows[part.law]), part.model.rows_of(others[part.law]))]
-            for share, each in part.told
+            for share, each in part.by_spread
         ]
         mean = sum(weight * gap for weight, gap, _ in weighted)
         variance = sum(weight * (spread + (gap - mean) ** 2) for weight, gap, spread in weighted)
@@ -177,12 +177,12 @@ class ToldLaws:
 
 
 @dataclass(frozen=True)
-class _ToldLaw:
+class _ConditionedLaw:
     """One law after the runs."""
 
     law: str
     model: "_Linearised"
-    told: "tuple[tuple[float, _Told], ...]"
+    by_spread: "tuple[tuple[float, _Conditioned], ...]"
     """With weights, adding up to 1: for each likely spread."""
     evidence: float
     """Log density of the runs."""
@@ -190,7 +190,7 @@ class _ToldLaw:
     @classmethod
     def of(
         cls, law: Law, runs: "pd.DataFrame | None", points: "pd.DataFrame", noise: float | None, candidates: int
-    ) -> "_ToldLaw":
+    ) -> "_ConditionedLaw":
         model = _Linearised.of(law, runs, points, noise, candidates)
         gap = model.log_loss - model.runs.mean
         likely = [_Spread(_MISFIT, _LENGTH, NOISE if noise is None else noise, 0.0)]
@@ -200,30 +200,32 @@ class _ToldLaw:
         weights = np.exp(density - density.max())
         evidence = float(density.max() + np.log(weights.sum()))
         weights /= weights.sum()
-        told = tuple((float(w), _Told.of(model, gap, each)) for w, each in zip(weights, likely, strict=True))
-        return cls(law.name, model, told, evidence)
+        by_spread = tuple(
+            (float(w), _Conditioned.of(model, gap, each)) for w, each in zip(weights, likely, strict=True)
+        )
+        return cls(law.name, model, by_spread, evidence)
 
     @property
     def noise(self) -> float:
         """Deviation of a single run's log loss."""
-        return float(np.sqrt(sum(weight * each.spread.noise**2 for weight, each in self.told)))
+        return float(np.sqrt(sum(weight * each.spread.noise**2 for weight, each in self.by_spread)))
 
     @property
     def misfit(self) -> float:
         """Deviation of log loss that the form misses."""
-        return float(np.sqrt(sum(weight * each.spread.misfit**2 for weight, each in self.told)))
+        return float(np.sqrt(sum(weight * each.spread.misfit**2 for weight, each in self.by_spread)))
 
     def means(self, rows: "pd.DataFrame") -> Array:
         """(Q,)."""
         read = self.model.rows_of(rows)
-        return np.asarray(sum(weight * each.project(read).mean for weight, each in self.told))
+        return np.asarray(sum(weight * each.project(read).mean for weight, each in self.by_spread))
 
     def belief(self) -> tuple[Array, Array]:
         """Mean (Q,) and covariance (Q, Q) at the points."""
-        beliefs = [each.belief(self.model.points) for _, each in self.told]
-        mean = np.sum([weight * each[0] for (weight, _), each in zip(self.told, beliefs, strict=True)], axis=0)
+        beliefs = [each.belief(self.model.points) for _, each in self.by_spread]
+        mean = np.sum([weight * each[0] for (weight, _), each in zip(self.by_spread, beliefs, strict=True)], axis=0)
         covariance = np.zeros((len(mean), len(mean)))
-        for (weight, _), (each, spread) in zip(self.told, beliefs, strict=True):
+        for (weight, _), (each, spread) in zip(self.by_spread, beliefs, strict=True):
             covariance += weight * (spread + np.outer(each - mean, each - mean))
         return mean, (covariance + covariance.T) / 2
 
@@ -327,7 +329,7 @@ class _Spread:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Conditioned:
     """What the runs say under one spread: the law's coefficients and its misfit, as roots of what they leave open."""
 
     model: _Linearised
@@ -344,7 +346,7 @@ class _Told:
     """(F,): what the coefficients make of it."""
 
     @classmethod
-    def of(cls, model: _Linearised, gap: Array, spread: _Spread) -> "_Told":
+    def of(cls, model: _Linearised, gap: Array, spread: _Spread) -> "_Conditioned":
         covariance = spread.misfit**2 * model.alike(model.runs, model.runs, spread.length)
         among = np.linalg.inv(np.linalg.cholesky(covariance + spread.noise**2 * np.eye(len(gap))))
         features, gap = among @ model.runs.features, among @ gap

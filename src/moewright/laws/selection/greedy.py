@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.laws.selection.belief import Belief
-from moewright.laws.selection.question import Question
+from moewright.laws.selection.criterion import Criterion
 from moewright.laws.variable import Array
 from moewright.progress import track
 
@@ -21,19 +21,19 @@ class Chosen:
     after: tuple[float, ...]
     """Nats, after each run."""
     settled: str | None
-    """How the question is settled when all are done; None where it is not."""
+    """How the criterion is settled when all are done; None where it is not."""
     right: float | None
-    """`Question.right`, when all are done."""
+    """`Criterion.right`, when all are done."""
 
 
 class Chooser:
-    """A belief over C candidates and then T targets, and a question about the targets."""
+    """A belief over C candidates and then T targets, and a criterion about the targets."""
 
-    def __init__(self, belief: Belief, candidates: int, question: Question, failures: float = 0.0) -> None:
+    def __init__(self, belief: Belief, candidates: int, criterion: Criterion, failures: float = 0.0) -> None:
         """`failures`: the share of runs that end without a loss; such a run costs and tells nothing."""
-        self.number, self.question, self.noise, self.keep = candidates, question, belief.noise, 1.0 - failures
+        self.number, self.criterion, self.noise, self.keep = candidates, criterion, belief.noise, 1.0 - failures
         targets = belief.mean[candidates:]
-        contrasts = question.contrasts(targets)
+        contrasts = criterion.contrasts(targets)
         self.mean = contrasts @ targets
         self.loss = float(np.exp(targets.min()))
         among, asked = belief.covariance[:candidates, :candidates], belief.covariance[candidates:]
@@ -44,23 +44,23 @@ class Chooser:
     @property
     def doubt(self) -> float:
         """Nats that are in doubt now."""
-        return float(self.question.doubt(self.mean, self._deviation(), self.loss))
+        return float(self.criterion.doubt(self.mean, self._deviation(), self.loss))
 
     @property
     def settled(self) -> str | None:
-        """How the question is settled now."""
-        return self.question.settled(self.mean, self._deviation(), self.loss)
+        """How the criterion is settled now."""
+        return self.criterion.settled(self.mean, self._deviation(), self.loss)
 
     @property
     def right(self) -> float | None:
         """The probability that the verdict is right now."""
-        return self.question.right(self.mean, self._deviation())
+        return self.criterion.right(self.mean, self._deviation())
 
     def gains(self) -> Array:
         """(C,) nats by which one more run would lessen the doubt."""
         told = self.keep * self._between**2 / (np.diag(self._among) + self.noise**2)
         left = np.sqrt(np.maximum(self._variance[:, None] - told, 0.0))
-        return np.asarray(np.maximum(self.doubt - self.question.doubt(self.mean, left, self.loss), 0.0))
+        return np.asarray(np.maximum(self.doubt - self.criterion.doubt(self.mean, left, self.loss), 0.0))
 
     def limit(self) -> float:
         """Nats that would be in doubt if every candidate were run."""
@@ -68,7 +68,7 @@ class Chooser:
         across = self._between @ axes
         known = (across**2 / (np.maximum(values, 0.0) + self.noise**2 / self.keep)).sum(axis=1)
         left = np.sqrt(np.maximum(self._variance - known, 0.0))
-        return float(self.question.doubt(self.mean, left, self.loss))
+        return float(self.criterion.doubt(self.mean, left, self.loss))
 
     def make(self, row: int) -> None:
         """Suppose that a candidate is run."""
@@ -82,14 +82,16 @@ class Chooser:
         return np.asarray(np.sqrt(np.maximum(self._variance, 0.0)))
 
 
-def choose(belief: Belief, costs: Array, question: Question, spend: float, most: int, failures: float = 0.0) -> Chosen:
-    """At most `most` of C candidates with `costs` (C,) that cost `spend` together, until the question is settled.
+def choose(
+    belief: Belief, costs: Array, criterion: Criterion, spend: float, most: int, failures: float = 0.0
+) -> Chosen:
+    """At most `most` of C candidates with `costs` (C,) that cost `spend` together, until the criterion is settled.
 
     Greedy twice, by doubt lessened per cost and by doubt lessened; the better plan is taken, as either alone may be far
     off where a budget binds (Khuller, Moss, Naor 1999). A run may be made once.
     """
     ways = track("choosing runs", (1.0, 0.0), 2, "plans")
-    plans = [_greedy(Chooser(belief, len(costs), question, failures), costs, spend, most, by) for by in ways]
+    plans = [_greedy(Chooser(belief, len(costs), criterion, failures), costs, spend, most, by) for by in ways]
     return min(plans, key=lambda plan: (plan.settled is None, *_worth(plan, costs)))
 
 

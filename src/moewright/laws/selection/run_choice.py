@@ -18,8 +18,8 @@ from moewright.laws.fitting.observations import read_columns
 from moewright.laws.forecasting.simulation import MIXTURES, reach_of
 from moewright.laws.law import Law
 from moewright.laws.selection.belief import Belief, believe
+from moewright.laws.selection.criterion import PURPOSES, Z90, Criterion, Purpose
 from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
-from moewright.laws.selection.question import PURPOSES, Z90, Purpose, Question
 from moewright.laws.variable import Array
 from moewright.quantities import LEAST_NOISE, brief, counted
 from moewright.records import Echo, Items, Output, Pair, Record
@@ -181,7 +181,7 @@ def next_runs_of(
     >>> found.record.first_batch, len(found.rows)
     (True, 6)
     """
-    question = _question(purpose, within, confidence)
+    criterion = _criterion(purpose, within, confidence)
     check_integer(most, "most", 1, 1000)
     if noise is not None:
         check_number(noise, "noise", at_least=LEAST_NOISE, below=1)
@@ -199,25 +199,25 @@ def next_runs_of(
     chosen_laws = list(laws) or _laws(told, candidates, targets)
     costs = costs_of(candidates)
     offered = [in_conventions(law, candidates)[0] for law in chosen_laws]
-    asked = _targets(chosen_laws, offered, targets, question, int(np.argmax(costs)))
+    asked = _targets(chosen_laws, offered, targets, criterion, int(np.argmax(costs)))
     parts = [_points(law, *tables) for law, *tables in zip(chosen_laws, offered, asked, strict=True)]
     seen = [None if told is None else in_conventions(law, told)[0] for law in chosen_laws]
     belief = believe(chosen_laws, seen, parts, noise, candidates=len(candidates), skip=not laws)
-    chooser = Chooser(belief, len(candidates), question, failures)
+    chooser = Chooser(belief, len(candidates), criterion, failures)
     limit = chooser.limit()
     if told is None:
         assert spend is not None
         number = min(most, 1 + max(len(law.as_form().form.coefficients) for law in chosen_laws))
         found = _first_batch(chooser, _places(parts, len(candidates)), costs, spend, number)
     else:
-        found = choose(belief, costs, question, np.inf if spend is None else spend, most, failures)
+        found = choose(belief, costs, criterion, np.inf if spend is None else spend, most, failures)
     messages += belief.notes
     if not found.rows and found.settled is None:
         messages.append(_why_none(costs, spend))
     return NextRuns(
         NextRunsRecord(
             purpose=purpose,
-            within=question.within,
+            within=criterion.within,
             laws=belief.weights,
             misfit=belief.misfit,
             noise=belief.noise,
@@ -279,11 +279,13 @@ def costs_of(candidates: "pd.DataFrame") -> Array:
     return np.asarray(costs)
 
 
-def _question(purpose: Purpose, within: float | None, confidence: float) -> Question:
+def _criterion(purpose: Purpose, within: float | None, confidence: float) -> Criterion:
     if purpose not in PURPOSES:
         raise UserError(f"for: {brief(purpose)} is none of {', '.join(PURPOSES)}")
     check_number(confidence, "confidence", at_least=0.5, below=1)
-    return Question(purpose, WITHIN[purpose] if within is None else check_number(within, "within", above=0), confidence)
+    return Criterion(
+        purpose, WITHIN[purpose] if within is None else check_number(within, "within", above=0), confidence
+    )
 
 
 def _told(runs: "pd.DataFrame | None") -> "tuple[pd.DataFrame | None, float, list[str]]":
@@ -331,18 +333,18 @@ def _targets(
     laws: Sequence[Law],
     candidates: "Sequence[pd.DataFrame]",
     targets: "pd.DataFrame | None",
-    question: Question,
+    criterion: Criterion,
     largest: int,
 ) -> "list[pd.DataFrame]":
     """The targets as each law has them, from the candidates as each has them and the row of that with most FLOPs."""
     if targets is None:
-        if question.purpose != "forecast":
-            raise UserError(f"target: {question.purpose} is between given models; name them")
+        if criterion.purpose != "forecast":
+            raise UserError(f"target: {criterion.purpose} is between given models; name them")
         return [_four_times_the_largest(law, table, largest) for law, table in zip(laws, candidates, strict=True)]
     number = len(targets)
-    if question.purpose == "compare" and number != 2:
+    if criterion.purpose == "compare" and number != 2:
         raise UserError(f"target: compare takes two models, found {number}")
-    if question.purpose == "design" and number < 2:
+    if criterion.purpose == "design" and number < 2:
         raise UserError("target: design is a choice between two models or more, found 1")
     return [in_conventions(law, targets)[0] for law in laws]
 

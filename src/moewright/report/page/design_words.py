@@ -18,7 +18,7 @@ _CONDITIONS = (*_DEVICES, "context", "batch", "weights_dtype", "kv_dtype")
 
 
 @dataclass(frozen=True)
-class ToldFiles:
+class GivenFiles:
     """What a search was told in files, where these are."""
 
     space: str = SPACE_FILE
@@ -37,7 +37,7 @@ def own_space(space: Space) -> bool:
     return all(space != usual.model_copy(update={"vocab_size": vocab_size}) for usual in (Space(), Space.wide()))
 
 
-def design_options(record: DesignsRecord, files: ToldFiles) -> dict[str, list[str]]:
+def design_options(record: DesignsRecord, files: GivenFiles) -> dict[str, list[str]]:
     """The words of each option by its name, all budgets exactly; those at their defaults are left out."""
     b = record.budgets
     found: dict[str, list[str]] = {}
@@ -76,7 +76,7 @@ def design_options(record: DesignsRecord, files: ToldFiles) -> dict[str, list[st
     return {name: words for name, words in found.items() if words}
 
 
-def law_words(laws: Iterable[str], files: ToldFiles) -> list[str]:
+def law_words(laws: Iterable[str], files: GivenFiles) -> list[str]:
     """The words of `--law`: names restrict the published laws, so they are left out where all of these are asked."""
     published = {law.name for law in judges()}
     named = [law for law in laws if law in published]

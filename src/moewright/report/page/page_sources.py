@@ -12,7 +12,14 @@ from moewright.files import read_mapping, sha256_of
 from moewright.foreign_text import shell_words, shortened
 from moewright.progress import track
 from moewright.quantities import brief
-from moewright.report.page.design_words import LAW_FOLDER, OWN_FILE, SPACE_FILE, ToldFiles, design_options, design_words
+from moewright.report.page.design_words import (
+    LAW_FOLDER,
+    OWN_FILE,
+    SPACE_FILE,
+    GivenFiles,
+    design_options,
+    design_words,
+)
 from moewright.sealed_records import digest
 
 if TYPE_CHECKING:
@@ -52,7 +59,7 @@ class PageSource:
     """The command line that makes such a result, where the file says it."""
     fitted: Mapping[str, FittedLaw] = field(default_factory=dict)
     """Of designs: the laws of files that judged them, by name, where they are found."""
-    files: ToldFiles = field(default_factory=ToldFiles)
+    files: GivenFiles = field(default_factory=GivenFiles)
     """Of designs: where the files are that the search was told."""
     models: Sequence[tuple[str, Loaded]] = ()
     """Of designs: the models that are shown too, with what was given for each."""
@@ -78,7 +85,7 @@ def _with_files(source: PageSource, laws: Sequence[PageSource]) -> PageSource:
     found = {each.value.name: each for each in (*laws, *read) if each.value.name in source.value.laws}
     space = beside / SPACE_FILE
     runs = beside / OWN_FILE
-    files = ToldFiles(
+    files = GivenFiles(
         str(space) if space.is_file() else SPACE_FILE,
         {name: each.given for name, each in found.items()},
         str(runs) if runs.is_file() else OWN_FILE,

@@ -1,6 +1,6 @@
 """What the next runs are for, and how much doubt is left about it.
 
-A question asks about differences of log losses: each row of `contrasts` (K, T) over the targets has a mean and a
+A criterion asks about differences of log losses: each row of `contrasts` (K, T) over the targets has a mean and a
 deviation under a belief. `doubt` turns these into nats, for many deviations at once.
 """
 
@@ -21,7 +21,7 @@ Z90 = student_quantile(0.95, None)
 
 
 @dataclass(frozen=True)
-class Question:
+class Criterion:
     """One of the purposes over T targets."""
 
     purpose: Purpose
