@@ -3,7 +3,10 @@
 import random
 from functools import partial
 
-from moewright.experiment.threads import choose_threads
+import pytest
+
+from moewright.errors import UserError
+from moewright.experiment.threads import STATED, choose_threads
 from moewright.processors import Processors
 
 
@@ -47,6 +50,30 @@ def test_nobody_looks_where_there_is_nothing_to_choose() -> None:
     assert choose_threads(1, environment={}, found=Processors(4), look=never).threads == 1
     assert choose_threads(4, environment={}, found=Processors(4, 1.0), look=never).because == "granted"
     assert choose_threads(4, environment={"OMP_NUM_THREADS": " "}, found=Processors(4), look=lambda _: 4).threads == 4
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "abc", "1.5", "²", "1e3", ",2", "0x2"])
+@pytest.mark.parametrize("name", STATED)
+def test_what_is_no_number_of_threads_is_said_and_passed_over(name: str, text: str) -> None:
+    """torch and OpenMP take all processors then, as if nobody had said anything: so does the choice."""
+    busy = choose_threads(4, environment={name: text}, found=Processors(4), look=lambda _: 1)
+    assert (busy.threads, busy.because) == (1, "load")
+    assert busy.warning is not None
+    assert busy.warning.startswith(f"{name} is no number of threads: '{text}'; other work leaves at most 1 of 4")
+    idle = choose_threads(4, environment={name: text}, found=Processors(4), look=lambda _: 4)
+    assert (idle.threads, idle.warning) == (4, f"{name} is no number of threads: '{text}'")
+
+
+def test_a_list_for_nested_teams_states_the_outer_one() -> None:
+    for text in ("2,2", " 2 ", "2, 1"):
+        found = choose_threads(2, environment={"OMP_NUM_THREADS": text}, found=Processors(4), look=never)
+        assert (found.because, found.warning) == ("stated", None)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "", "2,2", "1.0"])
+def test_a_number_of_processes_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"LOCAL_WORLD_SIZE: .* is no number of processes"):
+        choose_threads(4, environment={"LOCAL_WORLD_SIZE": text}, found=Processors(4), look=lambda _: 4)
 
 
 def test_warnings_name_what_to_set() -> None:

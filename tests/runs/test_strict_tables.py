@@ -52,6 +52,7 @@ CSV: dict[str, tuple[str | bytes, str]] = {
     ),
     "a column twice but for blanks": (TABLE.replace("run_id", " loss ", 1), "occurs twice"),
     "a column twice but for its mark": ("\ufeff\ufeffloss,loss\n1,2\n", "occurs twice"),
+    "a mark in a name": ("\ufeff\ufeffloss,total_params\n1,2\n", "column 1: '\\ufeffloss' has a byte-order mark in it"),
     "an empty name": (TABLE.replace("run_id", "", 1), "column 1 has no name"),
     "an empty name at the end": (TABLE.replace("loss\n", "loss,\n", 1), "column 5 has no name"),
     "a blank name": (TABLE.replace("run_id", "  ", 1), "column 1 has no name"),

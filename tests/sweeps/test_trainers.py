@@ -376,6 +376,8 @@ def test_the_loss_is_where_the_line_says(tmp_path: Path) -> None:
     [
         ('echo \'{{"step": 3, "train_loss": NaN}}\' >{output}/log.jsonl', "diverged", "loss not finite from step 3"),
         ('echo \'{{"step": 3, "val_loss": 2.5}}\' >{output}/log.jsonl; exit 3', "failed", "exit code 3"),
+        ('echo \'{{"step": 3, "val_loss": -2.5}}\' >{output}/log.jsonl', "failed", "its loss -2.5 is none"),
+        ('echo \'{{"step": 3, "val_loss": 0}}\' >{output}/log.jsonl', "failed", "its loss 0 is none"),
         ("echo no memory; exit 1", "failed", "exit code 1: no memory"),
         ("true", "failed", "is a log that is read"),
     ],

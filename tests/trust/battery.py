@@ -29,13 +29,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moewright.commands import COMMANDS
-from moewright.commands.checking import OUTPUTS, names_of, written
+from moewright.commands.checking import OUTPUTS, is_list, names_of, written
 from moewright.errors import UserError
 from tests.trust.relations import RELATIONS
 
@@ -274,6 +274,30 @@ def cases_of_arguments() -> Iterator[Case]:
     for path, line in LINES.items():
         for extra in ([], ["surplus"], ["--help"], ["--version"], ["--json"], ["--"]):
             yield Case(path, "surplus", (*line, *extra))
+
+
+def cases_of_lists() -> Iterator[Case]:
+    """Every line with one more value of a list: one that a line of the same command has there, by another path too."""
+    lines = [*LINES.values(), *READS.values(), *CONTEXTS]
+    for line in lines:
+        path = command_of(line)
+        for place, (name, parameter) in enumerate(inspect.signature(function_of(path)).parameters.items()):
+            if not is_list(parameter):
+                continue
+            option = (
+                [] if place == 0 and parameter.kind is not inspect.Parameter.KEYWORD_ONLY else [f"--{written(name)}"]
+            )
+            known = {value: None for other in lines if command_of(other) == path for value in listed(other, option)}
+            for value in known:
+                for text in (value, f"./{value}"):
+                    yield Case(path, "one more", (*line, *option, text))
+
+
+def listed(line: list[str], option: list[str]) -> list[str]:
+    """The values of an option, or those before all options."""
+    if option:
+        return [value for before, value in pairwise(line) if before == option[0]]
+    return [*takewhile(lambda word: not word.startswith("--"), line[len(command_of(line).split()) :])]
 
 
 def without(line: list[str], option: str) -> list[str]:
@@ -772,7 +796,12 @@ def battery(cases: int, seed: int, processes: int = 2, only: str = "") -> list[O
     """So many cases, drawn by the seed from all that there are; `only` is a text in the case's description."""
     assert {*LINES} == {*COMMANDS}, "a command without a line in LINES"
     generator = random.Random(seed)
-    every = [*cases_of_arguments(), *cases_of_files(generator, 20), *cases_of_relations(RELATION_SEEDS)]
+    every = [
+        *cases_of_arguments(),
+        *cases_of_lists(),
+        *cases_of_files(generator, 20),
+        *cases_of_relations(RELATION_SEEDS),
+    ]
     drawn = [each for each in every if only in str(each)]
     generator.shuffle(drawn)
     drawn[:0] = [each for each in cases_of_this_machine(generator, 5) if only in str(each)]

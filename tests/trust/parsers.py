@@ -401,7 +401,7 @@ def check_table(path: Path) -> None:
     from moewright.runs.table_files import read_frame, write_frame
 
     table = load(path)
-    numbers = table.select_dtypes("number")
+    numbers = table.select_dtypes("number", exclude="timedelta")
     assert (table.loss.isna() | (table.loss > 0)).all() if "loss" in table and "status" not in table else True
     for ending in (".csv", ".jsonl", ".parquet"):
         again = path.with_name(f"again{ending}")

@@ -282,6 +282,7 @@ def _csv(path: str, rows: list[dict[str, Any]]) -> None:
 def _fit(path: str, *words: str) -> Any:
     """What a fit says, but for the names of rows, which are places in a table."""
     found = ask("fit", path, "--law", "hoffmann2022", "--bootstrap", "0", *words)
+    found["findings"] = sorted((without(each, "row", "run_id") for each in found["findings"]), key=str)
     return without(found, "data_sha256", "settings", "messages", "outliers")
 
 

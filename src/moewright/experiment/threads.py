@@ -9,7 +9,9 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+from moewright.errors import UserError
 from moewright.processors import Processors, allowed_processors, idle_processors, processors
+from moewright.quantities import brief
 from moewright.records import Count, Record, Size
 
 STATED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -54,12 +56,15 @@ def choose_threads(
     here = processors() if found is None else found
 
     def chosen(threads: int, because: Reason, warning: str | None = None) -> ThreadChoice:
+        told = "; ".join([*unread, *([] if warning is None else [warning])])
         return ThreadChoice(
-            threads=threads, because=because, processors=here.allowed, quota=here.quota, idle=idle, warning=warning
+            threads=threads, because=because, processors=here.allowed, quota=here.quota, idle=idle, warning=told or None
         )
 
     idle: int | None = None
-    stated = [name for name in STATED if environment.get(name, "").strip()]
+    given = {name: text for name in STATED if (text := environment.get(name, "").strip())}
+    stated = [name for name, text in given.items() if _is_a_number_of_threads(text)]
+    unread = [f"{name} is no number of threads: {brief(text)}" for name, text in given.items() if name not in stated]
     if stated:
         warning = None
         if begun is not None and begun != default:
@@ -68,7 +73,7 @@ def choose_threads(
                 f"differ from those of an uninterrupted run; {stated[0]}={begun} keeps them"
             )
         return chosen(default, "stated", warning)
-    fellows = _fellows(environment)
+    fellows = processes_here(environment)
     granted = max(1, here.granted // fellows)
     most = min(default if begun is None else begun, granted)
     if most > 1:  # else there is nothing to choose
@@ -100,7 +105,15 @@ def _about_going_on(begun: int, threads: int, free: int) -> str | None:
     return None
 
 
-def _fellows(environment: Mapping[str, str]) -> int:
-    """Processes of this run on this machine, as torchrun says."""
-    text = environment.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, int(text)) if text.isdecimal() else 1
+def _is_a_number_of_threads(text: str) -> bool:
+    """As OpenMP reads it: for nested teams a list, of which the first counts here."""
+    first = text.split(",")[0].strip()
+    return first.isascii() and first.isdecimal() and int(first) > 0
+
+
+def processes_here(environment: Mapping[str, str] = os.environ) -> int:
+    """Processes of this run on this machine, as torchrun says. UserError for what is no number of processes."""
+    text = environment.get("LOCAL_WORLD_SIZE", "1").strip()
+    if not _is_a_number_of_threads(text) or not text.isdecimal():
+        raise UserError(f"LOCAL_WORLD_SIZE: {brief(text)} is no number of processes; unset it, or let torchrun set it")
+    return int(text)

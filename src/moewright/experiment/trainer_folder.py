@@ -180,6 +180,8 @@ def _state(
         return "failed", _ending(folder, code)
     if columns["loss"] is None:
         return "failed", "it ended well, and logged no loss"
+    if not columns["loss"] > 0:  # which no run table takes
+        return "failed", f"it ended well, and its loss {columns['loss']:g} is none: one is positive, in nats per token"
     steps = int(columns.get("steps") or 0)
     if record.counts_steps and steps < record.steps:
         return "interrupted", f"it ended after step {steps:,} of {record.steps:,}"

@@ -1,7 +1,6 @@
 """The machine under a run: its threads, its memory, and what it can do in matrix products."""
 
 import ctypes
-import os
 import resource
 import sys
 import time
@@ -12,7 +11,7 @@ import torch
 
 from moewright.experiment.planning import free_host_memory
 from moewright.experiment.product_backends import BACKENDS, ProductChoice
-from moewright.experiment.threads import ThreadChoice, choose_threads
+from moewright.experiment.threads import ThreadChoice, choose_threads, processes_here
 from moewright.lab.fast.choice import HAS_ONEDNN, using_products
 from moewright.lab.fast.products import times_transposed
 
@@ -66,7 +65,7 @@ def free_memory(device: torch.device) -> float | None:
         return float(torch.cuda.mem_get_info(device)[0])
     there = free_host_memory()
     # The processes of a machine share it.
-    return None if there is None else there / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return None if there is None else there / processes_here()
 
 
 def peak_memory(device: torch.device) -> int:

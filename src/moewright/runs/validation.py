@@ -48,7 +48,9 @@ def validate(table: pd.DataFrame, where: str = "run table") -> pd.DataFrame:
 
 
 def check_columns(names: Iterable[Any], where: str) -> None:
-    """UserError for a column without a name, and for two whose names differ by case or blanks at most."""
+    """UserError for a column without a name, for two whose names differ by case or blanks at most, and for one with a
+    byte-order mark in its name."""
+    names = list(names)
     places: dict[str, tuple[int, Any]] = {}
     for place, name in enumerate(names, start=1):
         key = str(name).strip().lstrip("\ufeff").casefold()
@@ -63,6 +65,9 @@ def check_columns(names: Iterable[Any], where: str) -> None:
         places[key] = (place, name)
         if place > MOST_COLUMNS:
             raise UserError(f"{where}: more than {MOST_COLUMNS:,} columns")
+    for place, name in enumerate(map(str, names), start=1):
+        if "\ufeff" in name:  # it shows nowhere, and at the beginning of a CSV file it goes
+            raise UserError(f"{where}: column {place}: {brief(name)} has a byte-order mark in it; rename it")
 
 
 def _refuse_nested_columns(table: pd.DataFrame, where: str) -> None:
