@@ -27,9 +27,12 @@ const OPERATIONS = {
   less: (out, a, b, n) => { for (let i = 0; i < n; i++) out[i] = a[i] < b[i] ? 1 : 0; },
   less_equal: (out, a, b, n) => { for (let i = 0; i < n; i++) out[i] = a[i] <= b[i] ? 1 : 0; },
 };
-const BLOCK = 2048; // rows worked on at a time, so that what is still wanted of them stays in the processor's cache
+// Rows worked on at a time, so that what is still wanted of them stays in the processor's cache: so many numbers in all.
+const BLOCK = 2048, LEAST_BLOCK = 64, IN_CACHE = 1 << 17;
 
-const PIECE = 8 * BLOCK; // rows after which work that nobody waits for may pause
+// Rows after which work that nobody waits for may pause, of a law and of costs, which take more steps: some 10 ms, so that
+// a move that comes meanwhile need not wait for more.
+const PIECE = 2 * BLOCK, COSTS_PIECE = 512;
 
 // What a generator gives in the end.
 function whole(work) {
@@ -38,9 +41,9 @@ function whole(work) {
   return step.value;
 }
 
-// The wanted steps as columns of `count` rows; `known` maps steps to columns or numbers that are there already.
-const evaluate = (steps, wanted, known, count) => whole(evaluating(steps, wanted, known, count));
-function* evaluating(steps, wanted, known, count) {
+// What computing the wanted steps takes, in which order and in which places: a place is a block's buffer, or the block of
+// a column that is `known` (by steps, of which only the keys are read) or wanted.
+function planned(steps, wanted, known) {
   const needed = new Set();
   const visit = (step) => {
     if (needed.has(step) || known.has(step)) return;
@@ -48,35 +51,51 @@ function* evaluating(steps, wanted, known, count) {
     needed.add(step);
   };
   wanted.forEach(visit);
-  const results = new Map(wanted.map((step) => [step, new Float64Array(count)]));
-  const size = Math.min(BLOCK, count);
-  const blocks = new Map(); // by step: a buffer, used again for another step once nothing takes this one any more
-  const constant = (value) => new Float64Array(size).fill(value);
-  for (const [step, value] of known) if (typeof value === "number") blocks.set(step, constant(value));
   const last = new Map();
   for (const step of needed) if (steps[step][0] !== "number") for (const argument of steps[step].slice(1)) last.set(argument, step);
-  const free = [], work = [];
+  const places = new Map(), given = [], numbers = [], results = [], code = [], free = [], isWanted = new Set(wanted);
+  let number = 0; // of places; one is used again for another step once nothing takes this one any more
+  const placeOf = (step) => {
+    if (!places.has(step)) { places.set(step, number); given.push([number++, step]); }
+    return places.get(step);
+  };
   for (const step of needed) {
-    const [name, ...rest] = steps[step];
-    if (name === "number") { blocks.set(step, constant(rest[0])); continue; }
-    if (!results.has(step)) blocks.set(step, free.pop() || new Float64Array(size));
-    work.push([OPERATIONS[name], step, ...rest]);
-    for (const argument of new Set(rest))
-      if (last.get(argument) === step && needed.has(argument) && steps[argument][0] !== "number" && !results.has(argument)) free.push(blocks.get(argument));
+    const [name, first, second = first] = steps[step];
+    if (name === "number") { places.set(step, number); numbers.push([number++, first]); continue; }
+    const operands = [placeOf(first), placeOf(second)];
+    places.set(step, isWanted.has(step) || !free.length ? number++ : free.pop());
+    code.push([OPERATIONS[name], places.get(step), ...operands]);
+    for (const argument of new Set([first, second]))
+      if (last.get(argument) === step && needed.has(argument) && steps[argument][0] !== "number" && !isWanted.has(argument)) free.push(places.get(argument));
   }
-  const runs = work.map(([operation, ...places]) => [operation, ...places.map((step) => blocks.get(step) || results.get(step) || known.get(step))]);
-  const isWhole = work.map(([, ...places]) => places.map((step) => !blocks.has(step)));
-  for (let start = 0; start < count; start += BLOCK) {
-    if (start && start % PIECE === 0) yield;
-    const end = Math.min(count, start + BLOCK);
-    for (let i = 0; i < runs.length; i++) {
-      const [operation, out, first, second] = runs[i], [ofOut, ofFirst, ofSecond] = isWhole[i];
-      operation(ofOut ? out.subarray(start, end) : out, ofFirst ? first.subarray(start, end) : first, ofSecond ? second.subarray(start, end) : second, end - start);
-    }
+  for (const step of isWanted) if (needed.has(step) && steps[step][0] !== "number") results.push([places.get(step), step]);
+  return { number, given, numbers, results, code, wanted: wanted.map((step) => [step, steps[step]]) };
+}
+
+// The wanted steps as columns of `count` rows; `known` maps steps to columns or numbers that are there already.
+const evaluate = (steps, wanted, known, count) => whole(evaluating(planned(steps, wanted, known), known, count));
+function* evaluating(plan, known, count) {
+  const results = new Map(plan.wanted.map(([step]) => [step, new Float64Array(count)]));
+  const size = Math.min(count, BLOCK, Math.max(Math.floor(IN_CACHE / plan.number), LEAST_BLOCK));
+  const views = [], columns = [];
+  const isOwn = new Set([...plan.given, ...plan.results].map(([place]) => place));
+  for (let place = 0; place < plan.number; place++) views.push(isOwn.has(place) ? null : new Float64Array(size));
+  for (const [place, value] of plan.numbers) views[place].fill(value);
+  for (const [place, step] of plan.given) {
+    const value = known.get(step);
+    if (typeof value === "number") views[place] = new Float64Array(size).fill(value); else columns.push([place, value]);
   }
-  for (const step of wanted) {
-    if (known.has(step)) { const value = known.get(step); if (typeof value === "number") results.get(step).fill(value); else results.get(step).set(value); }
-    else if (steps[step][0] === "number") results.get(step).fill(steps[step][1]);
+  for (const [place, step] of plan.results) columns.push([place, results.get(step)]);
+  for (let start = 0, since = 0; start < count; start += size, since += size) {
+    if (since >= PIECE) { since = 0; yield; }
+    const end = Math.min(count, start + size);
+    for (const [place, column] of columns) views[place] = column.subarray(start, end);
+    for (const each of plan.code) each[0](views[each[1]], views[each[2]], views[each[3]], end - start);
+  }
+  for (const [step, [name, value]] of plan.wanted) {
+    const there = known.get(step);
+    if (there !== undefined) { if (typeof there === "number") results.get(step).fill(there); else results.get(step).set(there); }
+    else if (name === "number") results.get(step).fill(value);
   }
   return results;
 }
@@ -116,7 +135,7 @@ function openWhatIf(data) {
     return fixed.get(step);
   };
   function* makingColumn(step) {
-    fixed.set(step, (yield* evaluating(steps, [step], fixed, count)).get(step));
+    fixed.set(step, (yield* evaluating(planned(steps, [step], fixed), fixed, count)).get(step));
   }
   // Columns at one of the trainings, each computed once.
   const columnsAt = (place, wanted) => whole(makingColumnsAt(place, wanted));
@@ -126,9 +145,9 @@ function openWhatIf(data) {
     const late = wanted.filter((step) => !fixed.has(step) && !own.has(step));
     if (late.length) {
       const borders = [...new Set(late.flatMap(bordersOf))].filter((step) => !fixed.has(step));
-      for (const [step, values] of yield* evaluating(steps, borders, fixed, count)) fixed.set(step, values);
-      const moved = late.filter((step) => moving[step]);
-      for (const [step, values] of yield* evaluating(steps, moved, new Map([...fixed, ...own]), count)) own.set(step, values);
+      for (const [step, values] of yield* evaluating(planned(steps, borders, fixed), fixed, count)) fixed.set(step, values);
+      const moved = late.filter((step) => moving[step]), known = new Map([...fixed, ...own]);
+      for (const [step, values] of yield* evaluating(planned(steps, moved, known), known, count)) own.set(step, values);
     }
     return wanted.map((step) => (step === training ? new Float64Array(count).fill(own.get(step)) : own.get(step) || fixed.get(step)));
   }
@@ -152,7 +171,8 @@ function openWhatIf(data) {
     ...data.served.flatMap(({ decode, first, bill }) => [decode, first, bill.batches.flatMap((each) => [...each.rates, each.fits])]),
   ];
   const groupOf = new Map(groups.flatMap((group) => group.map((step) => [step, group])));
-  const partial = new Map();
+  const partial = new Map(), plans = new Map();
+  const leaves = steps.flatMap(([name, what], step) => (name === "given" && step !== training ? [[step, sizes[what]]] : name === "column" ? [[step, carried[what]]] : []));
   const drawn = new Map(data.laws.filter((law) => law.draws).map((law) => [law.name, openDraws(law.draws)]));
 
   function filled(place, group, rows) {
@@ -163,11 +183,9 @@ function openWhatIf(data) {
     for (let i = 0; i < rows.length; i++) if (!isKnown[rows[i]]) { missing.push(rows[i]); isKnown[rows[i]] = 1; }
     if (missing.length) {
       const known = new Map([[training, data.trainings[place].amount]]);
-      steps.forEach(([name, what], step) => {
-        if (name === "given" && step !== training) known.set(step, gathered(sizes[what], missing));
-        if (name === "column") known.set(step, gathered(carried[what], missing));
-      });
-      for (const [step, values] of evaluate(steps, group, known, missing.length)) {
+      for (const [step, column] of leaves) known.set(step, gathered(column, missing));
+      if (!plans.has(group)) plans.set(group, planned(steps, group, known)); // the same columns are known at each call
+      for (const [step, values] of whole(evaluating(plans.get(group), known, missing.length))) {
         const column = columns.get(step);
         for (let i = 0; i < missing.length; i++) column[missing[i]] = values[i];
       }
@@ -343,22 +361,23 @@ function openWhatIf(data) {
   }
 
   // What designs need at any setting, a piece a call: a page asks for it while nobody moves anything. Gives true when
-  // the first training can be answered; from then on moves only get faster.
-  function* prepare(first) {
+  // the first training can be answered; from then on moves only get faster, those about the rows of `soon` first.
+  function* prepare(first, soon = () => []) {
     for (const { cost } of data.limits) if (!fixed.has(cost)) { yield* makingColumn(cost); yield false; }
     const places = [...data.trainings.keys()].sort((a, b) => Math.abs(a - first) - Math.abs(b - first));
+    const chosenBy = [data.hours, ...data.served.flatMap(({ decode, bill }) => [decode, ...bill.batches.flatMap((each) => [each.rates, [each.fits]])])].flat();
+    const costs = [...new Set(chosenBy.map((step) => groupOf.get(step)))];
     for (const place of places) {
       for (const law of data.laws)
         for (const step of new Set([...law.readings.heard, ...law.readings.own])) { yield* makingColumnsAt(place, [step]); yield false; }
       yield place === first;
+      if (place === first) for (const group of costs) yield* filling(first, group, soon());
     }
-    const chosenBy = [data.hours, ...data.served.flatMap(({ decode, bill }) => [decode, ...bill.batches.flatMap((each) => [each.rates, [each.fits]])])].flat();
-    for (const place of places)
-      for (const group of new Set(chosenBy.map((step) => groupOf.get(step))))
-        for (let start = 0; start < count; start += BLOCK) {
-          filled(place, group, Int32Array.from({ length: Math.min(BLOCK, count - start) }, (_, i) => start + i));
-          yield false;
-        }
+    const all = Int32Array.from({ length: count }, (_, i) => i);
+    for (const place of places) for (const group of costs) yield* filling(place, group, all);
+  }
+  function* filling(place, group, rows) {
+    for (let start = 0; start < rows.length; start += COSTS_PIECE) { filled(place, group, rows.slice(start, start + COSTS_PIECE)); yield false; }
   }
 
   return { sizes, decide, column, columnsAt, valuesAt, beside, drawnOf, below, prepare };

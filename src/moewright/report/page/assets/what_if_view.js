@@ -7,7 +7,7 @@
   const QUIET = 500; // milliseconds after the last move before the answer is spoken
   const SHOWN = 10; // mixtures in the table
   const MOST_PICKED = 4;
-  const PIECE_TAKES = 10; // milliseconds, of what is made ready
+  const PIECE_TAKES = 10, MOST_AT_ONCE = 16; // milliseconds, of what is made ready: a move that comes meanwhile waits so long
   const SPACE_FILE = "changed_space.yaml";
   const SVG = "http://www.w3.org/2000/svg";
 
@@ -496,12 +496,13 @@
     }
 
     // What the first answer needs is made ready at once; the rest when somebody comes near the controls.
-    const work = whatIf.prepare(setting.training);
+    const work = whatIf.prepare(setting.training, () => (now ? now.rows : []));
     const idle = window.requestIdleCallback ? (call) => requestIdleCallback(call, { timeout: 200 }) : (call) => setTimeout(call, 20);
     let isWanted = false, isPaused = false;
     const next = (deadline) => {
+      const until = performance.now() + MOST_AT_ONCE;
       let { value, done } = work.next();
-      while (!done && !value && deadline && deadline.timeRemaining() > PIECE_TAKES) ({ value, done } = work.next());
+      while (!done && !value && deadline && deadline.timeRemaining() > PIECE_TAKES && performance.now() < until) ({ value, done } = work.next());
       if (value && !isReady) { isReady = true; show(); restore(); }
       isPaused = isReady && !isWanted;
       if (!done && !isPaused) idle(next);
