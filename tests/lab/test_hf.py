@@ -374,7 +374,7 @@ SIGMOID = {"score": "sigmoid", "selection_bias": "buffer"}
         (_changed(mixer={"rope": {"fraction": 0.4}}, moe={"router": SIGMOID}), {"family": "glm4_moe"}, "3 channels"),
         (_changed(moe={"router": SIGMOID | {"num_groups": 4, "top_groups": 2}}), {"family": "glm4_moe"}, "two experts"),
         (small(), {"family": "dbrx"}, "does not export to it"),
-        (small(), {"dtype": "fp8"}, "dtype: expected one of fp32, bf16"),
+        (small(), {"dtype": "fp8"}, "dtype: unknown 'fp8'"),
         (small(), {"eos_token_id": 40}, "eos_token_id: expected an integer from 0 to 39, found 40"),
         (small(), {"tokenizer": "README.md"}, "tokenizer: README.md cannot be read"),
         (small(vocab_size=20), {"tokenizer": "words"}, "30 tokens, the model 20"),

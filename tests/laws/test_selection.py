@@ -258,7 +258,7 @@ def test_a_table_of_next_runs_is_replaced_and_a_run_table_is_not(tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"purpose": "guess"}, "for: 'guess' is none of forecast, design, compare"),
+        ({"purpose": "guess"}, "for: unknown 'guess'; known: forecast, design, compare"),
         ({"within": 0.0}, "within: 0.0 must be above 0"),
         ({"confidence": 1.0}, "confidence: 1.0 must be at least 0.5 and below 1"),
         ({"noise": -1.0}, "noise"),

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from moewright.complaints import one_of
 from moewright.errors import UserError
 from moewright.files import open_regular
-from moewright.quantities import brief
 
 TOKEN_DTYPES: dict[str, np.dtype[np.unsignedinteger]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 """What a token may be stored as; little-endian, as nanoGPT, llm.c and OLMo-core write them."""
@@ -48,8 +48,8 @@ class TokenShards:
         """
         if not files:
             raise UserError("shards: no files of tokens were named")
-        if dtype is not None and dtype not in TOKEN_DTYPES:
-            raise UserError(f"dtype: {brief(dtype)} is not one of {', '.join(TOKEN_DTYPES)}")
+        if dtype is not None:
+            one_of(dtype, "dtype", TOKEN_DTYPES)
         paths = tuple(Path(file) for file in files)
         maps = tuple(_map(path, dtype) for path in paths)
         names = [_dtype_name(tokens) for tokens in maps]

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 
-from moewright.complaints import hint
-from moewright.errors import UserError
+from moewright.complaints import one_of
 from moewright.laws.law import Law
-from moewright.quantities import brief
 
 LAWS: Mapping[str, str] = {
     "zhao2025": "zhao2025.LAW",
@@ -58,6 +56,4 @@ def get(name: str) -> Law:
     >>> laws.get("krajewski2024").title
     'Law of fine-grained experts over total parameters, tokens and granularity'
     """
-    if name not in LAWS:
-        raise UserError(f"law: unknown {brief(name)}{hint(name, LAWS)}")
-    return _load(name)
+    return _load(one_of(name, "law", LAWS))

@@ -17,7 +17,7 @@ from moewright.architecture.canonical import canonical
 from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.mixers import Attention, LatentAttention
 from moewright.architecture.spec import Architecture
-from moewright.complaints import check_integer
+from moewright.complaints import check_integer, one_of
 from moewright.errors import UserError
 from moewright.experiment.binding import check_file, check_used
 from moewright.experiment.early_digests import EarlyDigests
@@ -31,7 +31,6 @@ from moewright.hf.training_config import write_training_config
 from moewright.lab.checkpoint_files import save_tensors
 from moewright.lab.hf_weights.tensors import TENSOR_NAMES, from_hf_tensors, to_hf_tensors
 from moewright.outputs import check_space
-from moewright.quantities import brief
 
 StoredAs = Literal["fp32", "bf16"]
 
@@ -59,8 +58,7 @@ def write_hf_checkpoint(
     `balance_loss` is as in `moewright.export`. Raises UserError naming what the family cannot express, or what is
     wrong with the tokenizer.
     """
-    if dtype not in _DTYPES:
-        raise UserError(f"dtype: expected one of {', '.join(_DTYPES)}, got {brief(dtype)}")
+    one_of(dtype, "dtype", _DTYPES)
     stored = architecture.model_copy(update={"weights_format": dtype})
     config, _ = write_training_config(stored, balance_loss, family)
     _refuse_unlike(architecture, config["model_type"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from moewright.complaints import check_integer, check_number
+from moewright.complaints import check_integer, check_number, one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.hardware.bills import Tariff
@@ -21,7 +21,7 @@ from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.criterion import PURPOSES, Z90, Criterion, Purpose
 from moewright.laws.selection.greedy import Chooser, Chosen, choose, fill_space
 from moewright.laws.variable import Array
-from moewright.quantities import LEAST_NOISE, brief, counted
+from moewright.quantities import LEAST_NOISE, counted
 from moewright.records import Echo, Items, Output, Pair, Record
 from moewright.runs.schema import FINISHED
 
@@ -280,8 +280,7 @@ def costs_of(candidates: "pd.DataFrame") -> Array:
 
 
 def _criterion(purpose: Purpose, within: float | None, confidence: float) -> Criterion:
-    if purpose not in PURPOSES:
-        raise UserError(f"for: {brief(purpose)} is none of {', '.join(PURPOSES)}")
+    one_of(purpose, "for", PURPOSES)
     check_number(confidence, "confidence", at_least=0.5, below=1)
     return Criterion(
         purpose, WITHIN[purpose] if within is None else check_number(within, "within", above=0), confidence

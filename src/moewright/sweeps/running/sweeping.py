@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moewright.complaints import one_of
 from moewright.display import ShownTable
 from moewright.errors import UserError
 from moewright.experiment.attempts import last_end, read_attempts
 from moewright.experiment.states import SEEN_STATES, sweep_time
 from moewright.experiment.sweep_folder import SWEEP, attempts_file, names_in_folder, read_cells
 from moewright.experiment.trainer_folder import LAUNCH
-from moewright.quantities import brief
 from moewright.sweeps.planner import Planner
 from moewright.sweeps.running.executor import Executor, missing_lab
 from moewright.sweeps.running.local_executor import LocalExecutor
@@ -216,8 +216,7 @@ def make_executor(name: str, execution: Execution, jobs: int | None) -> Executor
 
 
 def _check_executor(name: str) -> None:
-    if name not in EXECUTORS:
-        raise UserError(f"executor: {brief(name)} is none of {', '.join(EXECUTORS)}")
+    one_of(name, "executor", EXECUTORS)
 
 
 def load_sweep(spec: "str | Path | dict[str, Any]", trainer: str | None = None) -> LoadedSweep:
