@@ -13,6 +13,7 @@ import moewright
 from moewright import laws
 from moewright.errors import UserError
 from moewright.laws.fitting.comparison import ComparedLawsAnswer
+from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.stacking import FormPrediction, mixture_of
 from moewright.report import show
 from tests.laws.tables import synthetic_dense, synthetic_zhao
@@ -190,3 +191,22 @@ def test_one_form_alone_is_stacked_to_itself(tmp_path: Path, capsys: pytest.Capt
         compared.planned({"total_params": 5e9})
     with pytest.raises(UserError, match="at has no variable 'nobody'"):
         compared.planned({**planned, "nobody": 1.0})
+
+
+def test_a_planned_run_is_checked_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with it, no form is fitted first."""
+
+    def begin(*_: Any) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(LawFitter, "fit", begin)
+    at = {"total_params": 5e9, "active_params": 5e9, "train_tokens": 8e10, "num_experts": 16.0}
+    for wrong, said in (
+        ({**at, "train_tokens": None}, "at needs the variable train_tokens"),
+        ({**at, "nobody": 1.0}, "at has no variable 'nobody'"),
+        ({**at, "train_tokens": -1.0}, "train_tokens"),
+    ):
+        with pytest.raises(UserError, match=said):
+            moewright.fit(pd.DataFrame(grid()), "all", at={k: v for k, v in wrong.items() if v is not None})
+    with pytest.raises(AssertionError, match="the work began"):
+        moewright.fit(pd.DataFrame(grid()), "all", at=at)

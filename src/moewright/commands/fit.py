@@ -148,7 +148,7 @@ def fit(
         raise UserError(f"{'preregister' if at is None else 'at'}: needs {missing} too")
     import moewright.runs as run_tables
     from moewright.laws import ComparedLaws, FitSettings, resolve_law
-    from moewright.laws.fitting.comparison import all_forms, compare_runs
+    from moewright.laws.fitting.comparison import all_forms, check_planned, compare_runs
     from moewright.laws.fitting.fit_result import fit_runs
     from moewright.laws.variable import parse_value
 
@@ -181,10 +181,13 @@ def fit(
     else:
         table = run_tables.prepare(runs, columns=columns)
     planned = None if at is None or law == "all" else _planned(at, chosen[0])
-    asked = _by_name(at, "at", parse_value) if at is not None and law == "all" else None
+    asked = None
+    if at is not None and law == "all":
+        asked = {name: check_number(each, "at") for name, each in _by_name(at, "at", parse_value).items()}
+        check_planned(asked, table, settings)
     found = compare_runs(table, settings) if law == "all" else fit_runs(chosen[0], table, settings)
     if asked is not None and isinstance(found, ComparedLaws):
-        found = replace(found, at=found.planned({name: check_number(each, "at") for name, each in asked.items()}))
+        found = replace(found, at=found.planned(asked))
     best = found.best if isinstance(found, ComparedLaws) else found
     results: list[tuple[Destination, Callable[[Path], object]]] = []
     if out is not None:

@@ -200,6 +200,20 @@ def all_forms() -> list[Law]:
     return [law for law in map(get, names()) if isinstance(law, LossForm)]
 
 
+def check_planned(values: Mapping[str, float], table: "pd.DataFrame", settings: FitSettings) -> None:
+    """UserError for a planned run that lacks a variable of a form that the table has columns for, or has none of these.
+
+    Which forms the rows will determine is not known before the fits, so all of their variables are asked for.
+    """
+    laws = all_forms()
+    fitted = [law for law in laws if not _lacking(law, in_conventions(law, table, settings.column)[0])]
+    needed = dict.fromkeys(variable.name for law in fitted for variable in law.inputs)
+    known = {variable.name for law in laws for variable in law.inputs}
+    check_names([name for name in values if name not in known or name in needed], needed, "at", "variable")
+    for law in fitted:
+        check_values(law.inputs, {variable.name: values[variable.name] for variable in law.inputs}, "at")
+
+
 def compare_runs(table: "pd.DataFrame", settings: FitSettings) -> ComparedLaws:
     """Every form on the rows of a run table (`runs.load`, `runs.prepare`), with what its diagnosis finds."""
     table, findings = chosen_rows(table, settings)
@@ -216,7 +230,7 @@ def compare_forms(
     refused: list[ComparedLaw] = []
     for law, also in _distinct(laws):
         frame, counted = in_conventions(law, table, settings.column)
-        if lacking := [_asked(frame, each.name) for each in law.inputs if each.name not in frame]:
+        if lacking := _lacking(law, frame):
             refused.append(ComparedLaw(law=law.name, also=also, status=f"no column {', '.join(lacking)}"))
             continue
         try:
@@ -275,6 +289,11 @@ def _alike_for_all(settings: FitSettings) -> FitSettings:
     if (settings.holdout or "").partition(":")[0] == "cluster" and settings.cluster is None:
         raise UserError("holdout: configurations are other ones for every law; say by which --cluster COLUMN")
     return settings.model_copy(update={"tuning": "none", "objective": settings.objective or DEFAULT_OBJECTIVE})
+
+
+def _lacking(law: Law, table: "pd.DataFrame") -> list[str]:
+    """The variables that the table has no column for."""
+    return [_asked(table, each.name) for each in law.inputs if each.name not in table]
 
 
 def _asked(table: "pd.DataFrame", name: str) -> str:
