@@ -1,7 +1,7 @@
 """The table of `moewright fit --law all`, made to read well at 80 columns."""
 
 from moewright.laws.fitting.comparison import ComparedLaws
-from moewright.report.fit_tables import print_findings
+from moewright.report.fit_tables import print_findings, print_iso_flops
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
 
@@ -32,6 +32,7 @@ def print_compared_laws(console: Screen, compared: ComparedLaws) -> None:
     for row in judged:
         if row.also:
             console.print(f"- {', '.join(row.also)}: the same form as {row.law}")
+    print_iso_flops(console, compared.best)
     if compared.at is not None:
         console.print()
         at = ", ".join(f"{name} {value:g}" for name, value in compared.at.at.items())

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from moewright.laws.fitting.fit_record import FitRecord
 from moewright.laws.fitting.fit_result import Fit, optima
+from moewright.laws.fitting.iso_flops import FRONTIER_LAW
+from moewright.quantities import format_count
 from moewright.report.law_tables import format_value
 from moewright.report.plain_tables import bare_table, number_table
 from moewright.screen import Screen, styled
@@ -43,6 +45,7 @@ def print_fit(console: Screen, fit: Fit) -> None:
         console.print(_coefficients(record))
     else:
         _say_coefficients(console, record)
+    print_iso_flops(console, fit)
     if record.reach and console.explain:
         console.print()
         console.print(_reach(record))
@@ -70,6 +73,42 @@ def print_fit(console: Screen, fit: Fit) -> None:
     if fit.findings:
         console.print(f"{len(fit.findings)} suspicious rows, fitted all the same")
     console.point_to("form, settings, suspicious rows, all intervals, reach")
+
+
+def print_iso_flops(console: Screen, fit: Fit) -> None:
+    """What the rows say as iso-FLOP groups, and whether the frontier through their minima foretells more."""
+    if fit.minima_of is not None:
+        console.print(
+            f"{fit.minima_of} rows of iso-FLOP groups: fitted to the minima of their {len(fit.table)} budgets"
+        )
+    found = fit.iso_flops
+    if found is None:
+        return
+    first, last = found.groups[0], found.groups[-1]
+    console.print(
+        f"Iso-FLOP groups: {len(found.groups)} budgets, {first.train_flops:.2g} to {last.train_flops:.2g} FLOPs; the best "
+        f"{found.size_of} goes with C^{found.size_exponent:.3f}"
+    )
+    if found.frontier_beyond is None or found.surface_beyond is None or found.farthest is None:
+        console.print("too few budgets to hold the largest out: nothing tells their frontier from this law")
+        return
+    verdict = {
+        "frontier": f"the frontier foretells them better: --law {FRONTIER_LAW} fits it",
+        "surface": f"{found.surface} foretells them better",
+        None: f"not told apart; --law {FRONTIER_LAW} fits the frontier",
+    }[found.better]
+    console.print(
+        f"minima of larger budgets, up to {found.farthest:.2g} x: missed by {found.frontier_beyond:.2%} by the frontier "
+        f"of the minima below, by {found.surface_beyond:.2%} by {found.surface}; {verdict}"
+    )
+    if console.explain:
+        table = number_table("Iso-FLOP groups", "FLOPs", "rows", "from", "to", f"best {found.size_of}", "loss")
+        for group in found.groups:
+            best = "none inside" if group.size is None else format_count(group.size)
+            loss = "" if group.loss is None else f"{group.loss:.4f}"
+            ends = map(format_count, group.sizes)
+            table.add_row(f"{group.train_flops:.3g}", str(group.rows), *ends, best, loss)
+        console.print(table)
 
 
 def print_findings(console: Screen, findings: Sequence[Mapping[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.fit_result import Fit, chosen_rows
 from moewright.laws.fitting.fit_settings import DEFAULT_OBJECTIVE, FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw, Interval
+from moewright.laws.fitting.iso_flops import IsoFlops, iso_flops_of
 from moewright.laws.fitting.observations import as_frame, usual_name
 from moewright.laws.fitting.reach import CUTS_ALIKE, cuts_below, directions_of, errors_below
 from moewright.laws.fitting.stacking import FormPrediction, StackedPrediction, mixture_of
@@ -95,6 +96,8 @@ class ComparedLawsAnswer(Output):
     findings: Items[Mapping[str, Any]] = ()
     stacked: StackedPrediction | None = None
     """Of the run that was asked about."""
+    iso_flops: IsoFlops | None = None
+    """Where the rows are iso-FLOP groups, and the best form one of size and tokens: the frontier beside it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -172,6 +175,7 @@ class ComparedLaws(ShownTable):
             rows=self.best.law.record.num_rows,
             settings=self.settings,
             findings=self.findings,
+            iso_flops=self.best.iso_flops,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -258,7 +262,8 @@ def compare_forms(
             each = judged[i]
             # Only forms that may be right need intervals, which take most of the time.
             law = LawFitter(each.law, settings).fit(each.table).law_ if settings.bootstrap else each.fitter.law_
-            fits[i] = Fit(law, each.table, findings, each.counted)
+            groups = None if fits else iso_flops_of(each.fitter)
+            fits[i] = Fit(law, each.table, findings, each.counted, groups)
     rows = [
         _compared(
             judged[i], fits[i].law if i in fits else judged[i].fitter.law_, held_out, errors[i], float(weights[i])

@@ -12,11 +12,12 @@ from moewright.laws.fitting.extrapolation import TuningRecord
 from moewright.laws.fitting.fit_record import HoldoutErrors
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw
+from moewright.laws.fitting.iso_flops import IsoFlops, frontier_table, iso_flops_of
 from moewright.laws.fitting.observations import rows_with
 from moewright.laws.fitting.outliers import Outlier
 from moewright.laws.fitting.uncertainty import LEVEL, Identified
 from moewright.laws.law import Law
-from moewright.records import Items, Output, Record
+from moewright.records import Count, Items, Output, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,10 @@ class FitAnswer(Output):
     settings: FitSettings
     findings: Items[Mapping[str, Any]]
     counted: Items[str]
+    iso_flops: IsoFlops | None = None
+    """Where the rows are iso-FLOP groups, and the law one of size and tokens: the frontier beside it."""
+    minima_of: Count | None = None
+    """Rows of iso-FLOP groups, of which a frontier was fitted to the minima."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,6 +74,10 @@ class Fit(ShownTable):
     """Suspicious rows: row, run_id, problem, column, detail. They were fitted all the same."""
     counted: tuple[str, ...] = ()
     """Variables that were counted from the rows' architectures, as the law defines them."""
+    iso_flops: IsoFlops | None = None
+    """Where the rows are iso-FLOP groups, and the law one of size and tokens: the frontier beside it."""
+    minima_of: int | None = None
+    """Rows of iso-FLOP groups, whose minima `table` then is: what a frontier is fitted to."""
 
     def answer(self) -> FitAnswer:
         """For JSON."""
@@ -98,6 +107,8 @@ class Fit(ShownTable):
             settings=record.settings,
             findings=self.findings,
             counted=self.counted,
+            iso_flops=self.iso_flops,
+            minima_of=self.minima_of,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,13 +127,19 @@ def fit_runs(law: Law, table: "pd.DataFrame", settings: FitSettings | None = Non
     """A law's form fitted to a run table (`runs.load`, `runs.prepare`), with what its diagnosis finds.
 
     Where every row has an `architecture`, the law's variables are counted from it, in the law's own conventions.
-    Suspicious rows are fitted and listed, never dropped.
+    Suspicious rows are fitted and listed, never dropped. A frontier, a law of training compute alone, is fitted to the
+    minima of iso-FLOP groups where the rows are such, unless rows have weights or configurations of the user's.
     """
     settings = settings or FitSettings()
     table, findings = chosen_rows(table, settings)
     table, counted = in_conventions(law, table, settings.column)
-    fitted = LawFitter(law, settings).fit(table).law_
-    return Fit(fitted, table, findings, counted)
+    rows = None
+    if [variable.name for variable in law.inputs] == ["train_flops"] and not (settings.weights or settings.cluster):
+        minima = frontier_table(table, settings)
+        if minima is not None:
+            rows, table = len(table), minima
+    fitter = LawFitter(law, settings).fit(table)
+    return Fit(fitter.law_, table, findings, counted, iso_flops_of(fitter), rows)
 
 
 def chosen_rows(table: "pd.DataFrame", settings: FitSettings) -> tuple["pd.DataFrame", tuple[dict[str, Any], ...]]:
