@@ -216,7 +216,11 @@ def _scored(runs: Any, score: str | Path, others: list[str]) -> ForecastScore:
 
 def _check_columns(columns: Mapping[str, str], laws: Sequence[Law], loss: str) -> None:
     """UserError for a name that no column of the fit has."""
+    from moewright.laws.fitting.iso_flops import BUDGET_COLUMNS, is_frontier
+
     wanted = [*dict.fromkeys(variable.name for law in laws for variable in law.inputs), loss]
+    if any(is_frontier(law) for law in laws):  # of which the minima of iso-FLOP groups are taken
+        wanted += BUDGET_COLUMNS
     for name in columns:
         if name not in wanted:
             takes = f"{laws[0].name} takes no" if len(laws) == 1 else "no law takes a"

@@ -78,16 +78,14 @@ def print_fit(console: Screen, fit: Fit) -> None:
 def print_iso_flops(console: Screen, fit: Fit) -> None:
     """What the rows say as iso-FLOP groups, and whether the frontier through their minima foretells more."""
     if fit.minima_of is not None:
-        console.print(
-            f"{fit.minima_of} rows of iso-FLOP groups: fitted to the minima of their {len(fit.table)} budgets"
-        )
+        console.print(f"{fit.minima_of} rows are iso-FLOP groups: fitted to the minima of {len(fit.table)} budgets")
     found = fit.iso_flops
     if found is None:
         return
     first, last = found.groups[0], found.groups[-1]
     console.print(
-        f"Iso-FLOP groups: {len(found.groups)} budgets, {first.train_flops:.2g} to {last.train_flops:.2g} FLOPs; the best "
-        f"{found.size_of} goes with C^{found.size_exponent:.3f}"
+        f"Iso-FLOP groups: {len(found.groups)} budgets, {first.train_flops:.2g} to {last.train_flops:.2g} FLOPs; the "
+        f"best {found.size_of} goes with C^{found.size_exponent:.3f}"
     )
     if found.frontier_beyond is None or found.surface_beyond is None or found.farthest is None:
         console.print("too few budgets to hold the largest out: nothing tells their frontier from this law")
@@ -98,8 +96,8 @@ def print_iso_flops(console: Screen, fit: Fit) -> None:
         None: f"not told apart; --law {FRONTIER_LAW} fits the frontier",
     }[found.better]
     console.print(
-        f"minima of larger budgets, up to {found.farthest:.2g} x: missed by {found.frontier_beyond:.2%} by the frontier "
-        f"of the minima below, by {found.surface_beyond:.2%} by {found.surface}; {verdict}"
+        f"minima of larger budgets, up to {found.farthest:.2g} x: missed by {found.frontier_beyond:.2%} by their "
+        f"frontier, by {found.surface_beyond:.2%} by {found.surface}; {verdict}"
     )
     if console.explain:
         table = number_table("Iso-FLOP groups", "FLOPs", "rows", "from", "to", f"best {found.size_of}", "loss")

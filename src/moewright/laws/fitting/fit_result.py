@@ -12,7 +12,7 @@ from moewright.laws.fitting.extrapolation import TuningRecord
 from moewright.laws.fitting.fit_record import HoldoutErrors
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw
-from moewright.laws.fitting.iso_flops import IsoFlops, frontier_table, iso_flops_of
+from moewright.laws.fitting.iso_flops import IsoFlops, frontier_table, is_frontier, iso_flops_of
 from moewright.laws.fitting.observations import rows_with
 from moewright.laws.fitting.outliers import Outlier
 from moewright.laws.fitting.uncertainty import LEVEL, Identified
@@ -134,7 +134,7 @@ def fit_runs(law: Law, table: "pd.DataFrame", settings: FitSettings | None = Non
     table, findings = chosen_rows(table, settings)
     table, counted = in_conventions(law, table, settings.column)
     rows = None
-    if [variable.name for variable in law.inputs] == ["train_flops"] and not (settings.weights or settings.cluster):
+    if is_frontier(law) and not (settings.weights or settings.cluster):
         minima = frontier_table(table, settings)
         if minima is not None:
             rows, table = len(table), minima

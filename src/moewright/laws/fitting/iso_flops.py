@@ -19,6 +19,7 @@ from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.observations import Observations
 from moewright.laws.fitting.problem import build_problem
 from moewright.laws.fitting.reach import CUTS_ALIKE, errors_below
+from moewright.laws.law import Law
 from moewright.laws.variable import Array
 from moewright.records import Count, Items, Pair, Record
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 FRONTIER_LAW = "marin2026"
 """Whose form is the frontier's."""
+BUDGET_COLUMNS = ("active_params", "total_params", "train_tokens")
+"""What budgets are counted from, where a table has no `train_flops`: 6 N D, of active parameters if there are any."""
 FEWEST_GROUPS, FEWEST_SIZES = 3, 4
 """A frontier has three coefficients, and a parabola through three sizes has no residual."""
 _APART, _INSIDE = 0.1, 1 / 3
@@ -82,6 +85,11 @@ class Minima:
     size: Array
     loss: Array
     rows: tuple[Array, ...]
+
+
+def is_frontier(law: Law) -> bool:
+    """Whether a law takes training compute and nothing else."""
+    return [variable.name for variable in law.inputs] == ["train_flops"]
 
 
 def find_groups(train_flops: Array, size: Array) -> list[Array]:
@@ -190,7 +198,7 @@ def frontier_table(table: "pd.DataFrame", settings: FitSettings) -> "pd.DataFram
     """
     import pandas as pd
 
-    size_of = next((name for name in ("active_params", "total_params") if name in table), None)
+    size_of = next((name for name in BUDGET_COLUMNS[:2] if name in table), None)
     if size_of is None or settings.loss not in table:
         return None
     wanted = [name for name in (size_of, "train_tokens", "train_flops", settings.loss) if name in table]
