@@ -11,6 +11,7 @@ import pytest
 import moewright
 from moewright import laws
 from moewright.laws.fitting.iso_flops import find_groups, minimum_of
+from moewright.laws.law import LossLaw
 from tests.laws.tables import SHARED_DATA
 from tests.test_cli import run
 
@@ -35,8 +36,9 @@ def sweep(budgets: int = 8, sizes: int = 7, noise: float = 0.0, off: float = 0.0
 
 def test_groups_are_told_from_other_tables() -> None:
     table = sweep(off=0.05)
-    flops, size = 6.0 * table.total_params * table.train_tokens, table.total_params.to_numpy()
-    groups = find_groups(flops.to_numpy(), size)
+    size = table.total_params.to_numpy()
+    flops = 6.0 * size * table.train_tokens.to_numpy()
+    groups = find_groups(flops, size)
     assert [len(group) for group in groups] == [7] * 8
     assert [np.ptp(np.log(flops[group])) < 0.11 for group in groups] == [True] * 8
     r = np.random.default_rng(0)
@@ -61,6 +63,7 @@ def test_exponent_and_frontier_are_those_of_the_law() -> None:
     fit = moewright.fit(sweep(), "epoch2024", bootstrap=0)
     found = fit.iso_flops
     assert found is not None
+    assert isinstance(law, LossLaw)
     alpha, beta = law.coefficients["alpha"], law.coefficients["beta"]
     assert found.size_exponent == pytest.approx(beta / (alpha + beta), abs=0.002)
     for group in found.groups:

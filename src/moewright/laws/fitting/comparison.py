@@ -256,7 +256,7 @@ def compare_forms(
     weights = np.where(odds < _LEAST_ODDS, 0.0, odds) / odds[odds >= _LEAST_ODDS].sum()
     fitted_error = [each.fitter.law_.record.rmse_log for each in judged]
     order = sorted(range(len(judged)), key=lambda i: (-evidence[i], fitted_error[i]))
-    fits = {}
+    fits: dict[int, Fit] = {}
     for i in order:
         if weights[i] > 0:
             each = judged[i]
