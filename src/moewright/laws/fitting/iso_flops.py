@@ -27,7 +27,7 @@ from moewright.records import Count, Items, Pair, Record
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = npt.NDArray[np.intp]
+RowNumbers = npt.NDArray[np.intp]
 
 FRONTIER_LAW = "marin2026"
 """Whose form is the frontier's."""
@@ -87,7 +87,7 @@ class Minima:
     train_flops: Array
     size: Array
     loss: Array
-    rows: tuple[Rows, ...]
+    rows: tuple[RowNumbers, ...]
 
 
 def is_frontier(law: Law) -> bool:
@@ -95,7 +95,7 @@ def is_frontier(law: Law) -> bool:
     return [variable.name for variable in law.inputs] == ["train_flops"]
 
 
-def find_groups(train_flops: Array, size: Array) -> list[Rows]:
+def find_groups(train_flops: Array, size: Array) -> list[RowNumbers]:
     """The rows of each budget, by rising budget, where rows are of budgets: else an empty list.
 
     Budgets are told by a break among the distances of neighbours: within a budget rows differ by less than a third of
@@ -136,7 +136,7 @@ def minimum_of(size: Array, loss: Array) -> tuple[float, float] | None:
     return float(np.exp(middle + at)), float(np.exp(level - slope**2 / (4 * curvature)))
 
 
-def minima_of(train_flops: Array, size: Array, loss: Array, groups: Iterable[Rows]) -> Minima:
+def minima_of(train_flops: Array, size: Array, loss: Array, groups: Iterable[RowNumbers]) -> Minima:
     """The groups' minima, those without one left out."""
     found = [(group, best) for group in groups if (best := minimum_of(size[group], loss[group])) is not None]
     return Minima(
@@ -280,7 +280,7 @@ def _at_minima(rows: Observations, found: Minima, size_of: str) -> Observations:
     return Observations(columns, found.loss, np.ones(number), np.arange(number))
 
 
-def _between(rows: Observations, size_of: str, group: Rows, name: str, size: float) -> float:
+def _between(rows: Observations, size_of: str, group: RowNumbers, name: str, size: float) -> float:
     sizes, values = rows.columns[size_of][group], rows.columns[name][group]
     order = np.argsort(sizes)
     if (values <= 0).any():
