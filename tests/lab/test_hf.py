@@ -240,7 +240,7 @@ INDEX = "model.safetensors.index.json"
         (lambda f: _change_config(f, num_hidden_layers=1, num_experts=5), "lacks model.layers.0.mlp.experts.4"),
         (lambda f: _change_config(f, hidden_size=16), "shape"),
         (lambda f: _change_config(f, tie_word_embeddings=True), "lm_head.weight: the config ties it"),
-        (lambda f: _change_config(f, model_type="qwen3_mob"), "did you mean qwen3_moe"),
+        (lambda f: _change_config(f, model_type="qwen3_mob", architectures=None), "did you mean qwen3_moe"),
         (lambda f: _change_config(f, model_type="flex_olmo"), "flex_olmo's config, not its weights"),
         (lambda f: _change_config(f, quantization_config={"quant_method": "fp8"}), "quantization_config"),
         (lambda f: _change_config(f, clip_qkv=8.0), "clip_qkv"),
