@@ -328,7 +328,7 @@ class Config:
 
     def unread_experts(self) -> str | None:
         """A key that speaks of several experts and that nobody read: what is read as dense may be a mixture."""
-        if any(re.search(_SPEAKS_OF_EXPERTS, key) for key in (*self._defaults, *self._neutral)):
+        if any(re.search(_SPEAKS_OF_EXPERTS, key) for key in (*self._defaults, *self._neutral, *self._used)):
             return None  # a family that has them, where its other keys say so
         for key in sorted(self._unknown()):
             value = self._values[key]
