@@ -21,6 +21,7 @@ in_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"published files are
 
 FAMILIES = (
     "afmoe",
+    "apertus",
     "aria_text",
     "axk1",
     "beam",

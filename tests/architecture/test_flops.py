@@ -21,7 +21,9 @@ from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
 
 FAMILIES = (
+    "apertus",
     "aria_text",
+    "cohere",
     "axk1",
     "beam",
     "deepseek_v3",

@@ -150,6 +150,8 @@ _NAMINGS: dict[str, Naming] = {
         _GATED_QUERIES,
         renamed={"g_proj": ("q_proj",), **{f"indexer.{side}_proj": ("indexer.index_qk_proj",) for side in "qk"}},
     ),
+    "phi": Naming(expert=("gate_proj", "fc1", "fc2"), renamed={"o_proj": ("dense",)}),
+    "starcoder2": Naming(expert=("gate_proj", "c_fc", "c_proj")),
     "step3_text": Naming(
         mixture="moe",
         experts="",
