@@ -20,6 +20,7 @@ from moewright.laws.variable import Values
 Coefficients = Mapping[str, Values]
 Columns = Mapping[str, Values]
 Basis = Callable[[Coefficients, Columns], tuple[Values, ...]]
+BasisSlopes = Callable[[Coefficients, Columns], Mapping[str, tuple[Values, ...]]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ class Form:
     linear: tuple[Coefficient, ...]
     basis: Basis
     link: Link = field(default=IDENTITY)
+    slopes: BasisSlopes | None = None
+    """Derivatives of the basis by each nonlinear coefficient, where differences would take most of a fit's time; for a
+    link that takes no coefficient."""
     asymptote: str | None = None
     """The coefficient that is the loss of an endless model on endless data, where the form has one."""
 

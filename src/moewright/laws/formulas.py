@@ -65,6 +65,15 @@ def saturated(num_experts: Values, start: Values, end: Values, offset: float = 0
     return 1 / (1 / (num_experts - 1 + offset + 1 / (1 / start - 1 / end)) + 1 / end)
 
 
+def saturated_slopes(num_experts: Values, start: Values, end: Values, offset: float = 0.0) -> tuple[Any, Any]:
+    """Derivatives of the logarithm of `saturated` by `start` and by `end`."""
+    first = 1 / (1 / start - 1 / end)
+    rising = num_experts - 1 + offset + first
+    acting = 1 / (1 / rising + 1 / end)
+    ratio = (first / rising) ** 2
+    return acting * ratio / start**2, acting * (1 - ratio) / end**2
+
+
 def minimise_in_log(function: Callable[[Any], Any], low: float, high: float, shape: tuple[int, ...]) -> Any:
     """The argument of least value of a function with one minimum between `low` and `high`; arrays of `shape` together.
 

@@ -15,7 +15,7 @@ from moewright.complaints import check_names, check_number
 from moewright.errors import UserError
 from moewright.laws.fitting.observations import Observations
 from moewright.laws.form import Coefficient, Form
-from moewright.laws.variable import Array, Mask
+from moewright.laws.variable import Array, Mask, Values
 
 # Step of central differences in u: truncation (20 h)^2/6, for exponents of numbers near e^20, meets rounding eps/h.
 _STEP = 3e-6
@@ -173,8 +173,11 @@ class Problem:
         for i, column in enumerate(basis):
             if self.free[n_nonlinear + i]:
                 jacobian[:, n_nonlinear + i] = slope * column
+        for j, derivatives in self._slopes(named).items():
+            along = sum(u[:, n_nonlinear + i, None] * each for i, each in enumerate(derivatives))
+            jacobian[:, j] = slope * along * (named[self.names[j]] if self.is_log[j] else 1.0)
         for j in range(n_nonlinear):
-            if self.free[j]:
+            if self.free[j] and self.form.slopes is None:
                 step = np.zeros(u.shape[1])
                 step[j] = _STEP
                 jacobian[:, j] = (self.predict(u + step) - self.predict(u - step)) / (2 * _STEP)
@@ -222,6 +225,11 @@ class Problem:
         """The basis columns, (S, R) each even where a form's basis has no nonlinear coefficient."""
         shape = (candidates, len(self.loss))
         return [np.broadcast_to(column, shape) for column in self.form.basis(named, self.columns)]
+
+    def _slopes(self, named: Mapping[str, Array]) -> dict[int, tuple[Values, ...]]:
+        """The derivatives of the basis by each free nonlinear coefficient, by its place, where the form has them."""
+        found = {} if self.form.slopes is None else self.form.slopes(named, self.columns)
+        return {j: found[name] for j, name in enumerate(self.names) if name in found and self.free[j]}
 
     def _named(self, u: Array) -> dict[str, Array]:
         values = self.coefficients(u)

@@ -8,7 +8,7 @@ import numpy as np
 from moewright.architecture import counts
 from moewright.laws import derive
 from moewright.laws.form import Coefficient, Coefficients, Columns, Form, power
-from moewright.laws.formulas import saturated, split_six_nd
+from moewright.laws.formulas import saturated, saturated_slopes, split_six_nd
 from moewright.laws.law import ExpansionVariable, Judgement, LossLaw, Optimum, Quantity, Rule
 from moewright.laws.variable import TRAIN_FLOPS, TRAIN_TOKENS, Values, Variable
 
@@ -33,6 +33,24 @@ def _basis(c: Coefficients, v: Columns) -> tuple[Values, ...]:
     return (N_term, D_term, np.ones_like(N_term))
 
 
+def _slopes(c: Coefficients, v: Columns) -> dict[str, tuple[Values, ...]]:
+    log_e = np.log(saturated(v["num_experts"], c["E_start"], c["E_max"], PHI))
+    by_start, by_end = saturated_slopes(v["num_experts"], c["E_start"], c["E_max"], PHI)
+    log_N, log_D = np.log(v["active_params"]), np.log(v["train_tokens"])
+    N_term, D_term, _ = _basis(c, v)
+    N_by_log_e, D_by_log_e = N_term * (c["delta"] + c["gamma"] * log_N), D_term * (c["omega"] + c["zeta"] * log_D)
+    return {
+        "alpha": (log_N * N_term,),
+        "gamma": (log_e * log_N * N_term,),
+        "delta": (log_e * N_term,),
+        "beta": (0.0, log_D * D_term),
+        "zeta": (0.0, log_e * log_D * D_term),
+        "omega": (0.0, log_e * D_term),
+        "E_start": (by_start * N_by_log_e, by_start * D_by_log_e),
+        "E_max": (by_end * N_by_log_e, by_end * D_by_log_e),
+    }
+
+
 FORM = Form(
     name="ludziejewski2025",
     formula="L = A e^delta Na^(alpha + gamma ln e) + B e^omega D^(beta + zeta ln e) + c, "
@@ -50,6 +68,7 @@ FORM = Form(
     ),
     linear=(Coefficient("A", 0.0), Coefficient("B", 0.0), Coefficient("c", 0.0)),
     basis=_basis,
+    slopes=_slopes,
     asymptote="c",
 )
 
