@@ -57,6 +57,7 @@ def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], clock: list
             task.advance(10, "note")
     lines = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == [
+        "fitting: 30 of 1,000 draws, note, 3 min left",
         "fitting: 150 of 1,000 draws, note, 3 min left",
         "fitting: 450 of 1,000 draws, note, 2 min left",
         "fitting: 750 of 1,000 draws, note, 50 s left",
@@ -73,6 +74,15 @@ def test_work_with_an_opening_line_has_an_early_log(capsys: pytest.CaptureFixtur
     assert re.fullmatch(r"\d\d:\d\d:\d\d training: begins", lines[0])
     assert seconds == [4, 12, 20, 32, 92, 152]
     assert lines[2].endswith("53 of 100, 3 min left")  # what was done before says nothing of the speed
+
+
+def test_of_unlike_pieces_no_time_is_told(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    """Two quick ones of three say nothing of the third."""
+    with showing_progress():
+        for _ in track("making the page", range(3), 3, "parts", is_even=False):
+            clock[0] += 6
+    lines = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["making the page: 1 of 3 parts"]
 
 
 def test_text_of_others_is_visible(capsys: pytest.CaptureFixture[str]) -> None:

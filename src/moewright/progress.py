@@ -31,8 +31,8 @@ Item = TypeVar("Item")
 
 SHOWN_AFTER = 1.0
 """Seconds that a command may take without a bar."""
-LINE_AFTER, LINE_EVERY = 30.0, 60.0
-"""Seconds before the first line of work that goes on, and between lines after that."""
+LINES, LINE_EVERY = (5.0, 30.0), 60.0
+"""Seconds at which work that goes on has its first lines, and between lines after these."""
 EARLY_LINES = (0.0, 10.0, 20.0, 30.0)
 """Seconds at which work with an opening line has its first ones."""
 _LEFT_AFTER = 0.02
@@ -44,9 +44,16 @@ class ProgressTask:
     """One piece of work that is under way."""
 
     def __init__(
-        self, name: str, total: float | None, unit: str, write: Callable[[float], str], done: float, opening: str | None
+        self,
+        name: str,
+        total: float | None,
+        unit: str,
+        write: Callable[[float], str],
+        done: float,
+        opening: str | None,
+        is_even: bool,
     ) -> None:
-        self.name, self.total, self.unit, self.opening = name, total, unit, opening
+        self.name, self.total, self.unit, self.opening, self.is_even = name, total, unit, opening, is_even
         self.done = done
         self.note = ""
         self._write = write
@@ -72,8 +79,8 @@ class ProgressTask:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the speed so far; None while that says nothing."""
-        if self.total is None:
+        """At the speed so far; None while that says nothing, and where pieces are unlike."""
+        if self.total is None or not self.is_even:
             return None
         now, all_of_it = self.done - self._done_before, self.total - self._done_before
         return self.seconds * (all_of_it / now - 1) if now > _LEFT_AFTER * all_of_it else None
@@ -134,6 +141,7 @@ def progress_task(
     *,
     done: float = 0,
     opening: str | None = None,
+    is_even: bool = True,
 ) -> Iterator[ProgressTask]:
     """Work that lasts as long as the block; the block tells how far it is by `advance`.
 
@@ -144,8 +152,9 @@ def progress_task(
         write: How counts are written.
         done: How much was done before.
         opening: A line for logs, at once: such work is long, and its log begins early.
+        is_even: Whether a share of it takes that share of its time; else nothing is said of the time left.
     """
-    task = ProgressTask(name, total, unit, write, done, opening)
+    task = ProgressTask(name, total, unit, write, done, opening, is_even)
     listener = _listener.get()
     if listener is None:
         yield task
@@ -165,13 +174,14 @@ def track(
     unit: str = "",
     *,
     size: Callable[[Item], float] = lambda item: 1,
+    is_even: bool = True,
 ) -> Iterator[Item]:
     """The items, counted as they pass, each as its `size`.
 
     >>> list(track("reading", ["a", "b"], 2, "files"))
     ['a', 'b']
     """
-    with progress_task(name, total, unit) as task:
+    with progress_task(name, total, unit, is_even=is_even) as task:
         for item in items:
             yield item
             task.advance(size(item))
@@ -251,7 +261,7 @@ class _Lines:
         self._due: dict[int, list[float]] = {}
 
     def began(self, task: ProgressTask) -> None:
-        self._due[id(task)] = [LINE_AFTER] if task.opening is None else list(EARLY_LINES)
+        self._due[id(task)] = list(LINES if task.opening is None else EARLY_LINES)
         if task.opening is not None:
             say(f"{task.name}: {task.opening}")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import moewright
+from moewright import laws
 from moewright.report import EXPLAINED, SECTIONS, show
 from moewright.screen import Screen
 from tests.test_cli import run
@@ -64,6 +65,7 @@ def one_of_each() -> dict[str, Any]:
         moewright.plan("olmoe-1b-7b", hardware="H100", devices=8, serve=True),
         moewright.fit(table, law="hoffmann2022", bootstrap=20, holdout="largest:0.1"),
         moewright.describe_laws(),
+        laws.describe("zhao2025"),
         moewright.design(memory="80GB", active_params="3B", train_tokens="2T", baseline="nemotron-3-nano-30b-a3b"),
     ]
     return {type(result).__name__: result for result in results}
@@ -85,6 +87,21 @@ def test_answers_fit_on_a_screen(one_of_each: dict[str, Any]) -> None:
             assert max(map(len, lines)) <= width, (name, width)
 
 
+def test_every_law_fits_on_a_screen_and_is_whole_elsewhere() -> None:
+    """On a terminal with the name of each variable that is shown; in a pipe and explained every word."""
+    for name in laws.names():
+        law = laws.describe(name)
+        lines = printed(law, 80)
+        assert len(lines) < SCREEN, "\n".join(lines)
+        assert max(map(len, lines)) <= 80
+        assert all(any(line.startswith(each.name) for line in lines) for each in law.variables[:9])
+        assert lines[-1].startswith("--explain: ")
+        for whole in (printed(law, 80, explain=True), printed(law, 80, terminal=False)):
+            text = " ".join(" ".join(whole).split())
+            assert all(each.name in text for each in (*law.variables, *law.held_fixed))
+            assert all(" ".join(note.split()) in text for note in law.notes)
+
+
 def test_a_law_of_many_coefficients_fits_on_a_screen() -> None:
     fit = moewright.fit("examples/small_mixtures/runs.parquet", law="zhao2025", bootstrap=20, fix={"k": 0.0013})
     lines = printed(fit, 80)
@@ -104,9 +121,10 @@ def test_what_is_left_out_is_pointed_to(one_of_each: dict[str, Any]) -> None:
 
 
 def test_names_are_never_cut(one_of_each: dict[str, Any]) -> None:
-    laws, models = moewright.describe_laws(), moewright.models()
+    listed_laws, models = moewright.describe_laws(), moewright.models()
     for width in (60, 80, 160):
-        for listed, names in ((laws, [law.name for law in laws.laws]), (models, [line.name for line in models.models])):
+        law_names, model_names = [law.name for law in listed_laws.laws], [line.name for line in models.models]
+        for listed, names in ((listed_laws, law_names), (models, model_names)):
             lines = printed(listed, width)
             assert all(any(line.startswith(f"{name} ") for line in lines) for name in names)
     piped = " ".join(" ".join(printed(models, 80, terminal=False)).split())
@@ -121,7 +139,8 @@ def test_only_what_has_more_takes_explain(capsys: pytest.CaptureFixture[str]) ->
     assert (code, err) == (0, "")
     assert "routed experts" in out
     code, out, err = run(capsys, "laws", "zhao2025", "--explain")
-    assert (code, err) == (0, "moewright: warning: explain: this answer is all that there is\n")
+    assert (code, err) == (0, "")
+    assert "validated by the authors up to 9B parameters" in out
     code, out, err = run(capsys, "plan", "--hardware", "list", "--explain")
     assert (code, err) == (0, "moewright: warning: explain: this answer is all that there is\n")
     code, out, err = run(capsys, "inspect", "olmoe-1b-7b", "--explain", "--json")

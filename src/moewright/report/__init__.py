@@ -55,6 +55,7 @@ EXPLAINED = (
     "Prediction",
     "JudgedModels",
     "Fit",
+    "LawDescription",
     "LawList",
     "Evidence",
 )

@@ -1,17 +1,22 @@
 """The tables of `moewright laws` and `moewright predict`, made to read well at 80 columns."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from moewright.foreign_text import shortened
 from moewright.laws.description import LawDescription, LawList, OptimumDescription, VariableDescription
 from moewright.laws.lifetime import Lifetime
 from moewright.laws.prediction import NEVER_COMPARE, LawPrediction, Prediction
 from moewright.laws.variable import Status
-from moewright.quantities import format_count
+from moewright.quantities import counted, format_count
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, lines, styled
+
+_LONGEST_FORMULA, _MOST_VARIABLES = 160, 9
+"""Characters and lines of one law on a terminal's screen."""
 
 
 def print_laws(console: Screen, listed: LawList) -> None:
@@ -38,32 +43,46 @@ def print_laws(console: Screen, listed: LawList) -> None:
 
 
 def print_law(console: Screen, law: LawDescription) -> None:
-    """One law."""
+    """One law: on a terminal what fits one screen, names never cut; in a pipe and explained with every word."""
+    is_short = console.is_terminal and not console.explain
     console.print(styled("[bold]{}[/bold]: {}", law.name, law.title))
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
     facts.add_row("source", law.source)
-    facts.add_row("confidence", law.confidence)
+    gives = ", ".join(law.gives) or "a form to fit"
+    facts.add_row("confidence", f"{law.confidence}; gives {gives}" if is_short else law.confidence)
     facts.add_row("N counts", law.params_convention)
-    facts.add_row("gives", ", ".join(law.gives) or "a form to fit")
+    if not is_short:
+        facts.add_row("gives", gives)
     if law.formula:
-        facts.add_row("form", law.formula)
+        facts.add_row("form", shortened(law.formula, _LONGEST_FORMULA) if is_short else law.formula)
     if law.coefficients:
         facts.add_row("coefficients", _numbers(law.coefficients))
     for option, rows in law.options.items():
         for value, row in rows.items():
             facts.add_row(f"{option} {value}", _numbers(row))
     console.print(facts)
-    for title, variables in (("Variables", law.variables), ("Held fixed in its runs", law.held_fixed)):
-        if variables:
-            console.print()
-            console.print(_variables(title, variables))
+    shown = law.variables[:_MOST_VARIABLES] if is_short else law.variables
+    if shown:
+        console.print()
+        console.print(_variables("Variables", shown, console.width if is_short else None))
+    if law.held_fixed and not is_short:
+        console.print()
+        console.print(_variables("Held fixed in its runs", law.held_fixed))
     if law.optimum is not None:
         console.print()
-        console.print(_optimum(law.optimum))
-    for note in (*law.findings, *law.notes):
+        console.print(_optimum(law.optimum, console.width if is_short else None))
+    for note in (*law.findings, *(() if is_short else law.notes)):
         console.print(f"- {note}")
+    if is_short:
+        rest = len(law.variables) - len(shown)
+        hidden = {
+            counted(rest, "further variable"): rest,
+            "what was held fixed": law.held_fixed,
+            counted(len(law.notes), "note"): law.notes,
+        }
+        console.point_to(", ".join([*(words for words, there in hidden.items() if there), "every word"]))
 
 
 def format_value(value: float | None) -> str:
@@ -79,30 +98,43 @@ def _numbers(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.6g}" for name, value in values.items())
 
 
-def _variables(title: str, variables: Sequence[VariableDescription]) -> Table:
+def _variables(title: str, variables: Sequence[VariableDescription], width: int | None = None) -> Table:
+    rows = [(each.name, each.meaning, format_value(each.low), format_value(each.high)) for each in variables]
     table = bare_table(title)
     table.add_column("", no_wrap=True)
-    table.add_column("meaning", overflow="fold")
+    table.add_column("meaning", **_meaning(width, rows))
     table.add_column("from", justify="right", no_wrap=True)
     table.add_column("to", justify="right", no_wrap=True)
-    for variable in variables:
-        low, high = format_value(variable.low), format_value(variable.high)
-        table.add_row(variable.name, variable.meaning, low, high)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _optimum(optimum: OptimumDescription) -> Table:
+def _meaning(width: int | None, rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """How the second column is written: on lines of a width what has room beside the others, else all of it."""
+    if width is None:
+        return {"overflow": "fold"}
+    others = [max(map(len, column)) for place, column in enumerate(zip(*rows, strict=True)) if place != 1]
+    room = width - sum(max(other, len("from")) + 2 for other in others)
+    return {"no_wrap": True, "overflow": "ellipsis", "max_width": max(room, 1)}
+
+
+def _optimum(optimum: OptimumDescription, width: int | None = None) -> Table:
     needs = [variable.name for variable in optimum.arguments]
     table = bare_table("Optimum")
     if needs:
         table.title = f"Optimum for a given {', '.join(needs)}"
     table.show_header = False
+    values = optimum.values or {}
+    rows = [
+        (name, meaning, f"{values[name]:.4g}" if values.get(name) is not None else "")
+        for name, meaning in optimum.answers.items()
+    ]
     table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(**_meaning(width, rows))
     table.add_column(justify="right", no_wrap=True)
-    for name, meaning in optimum.answers.items():
-        value = (optimum.values or {}).get(name)
-        table.add_row(name, meaning, "" if value is None else f"{value:.4g}")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

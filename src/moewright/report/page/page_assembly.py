@@ -43,7 +43,7 @@ def make_blocks(sources: Sequence[PageSource], is_html: bool) -> tuple[PageBlock
         for kind in kinds
         for maker in (*PAGE_SECTIONS[kind], *(HTML_SECTIONS.get(kind, ()) if is_html else ()))
     ]
-    for kind, maker in track("making the page", wanted, len(wanted), "parts"):
+    for kind, maker in track("making the page", wanted, len(wanted), "parts", is_even=False):
         module, function = maker.split(".")
         of_kind = [source for source in sources if source.kind == kind]
         found += getattr(import_module(f"moewright.report.page.sections.{module}"), function)(of_kind)

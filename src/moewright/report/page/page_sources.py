@@ -68,7 +68,8 @@ class PageSource:
 def read_sources(given: Iterable[str | Path]) -> tuple[PageSource, ...]:
     """Each path, recognised and read. Raises UserError for the first that is none of what is understood."""
     paths = [str(each) for each in given]
-    sources = [_read(each, number) for number, each in enumerate(track("reading", paths, len(paths), "paths"), start=1)]
+    tracked = track("reading", paths, len(paths), "paths", is_even=False)
+    sources = [_read(each, number) for number, each in enumerate(tracked, start=1)]
     laws = [source for source in sources if source.kind == "law"]
     models = [(source.given, source.value) for source in sources if source.kind == "model"]
     return tuple(
