@@ -73,13 +73,14 @@ def read(path: Path, top: Path) -> Iterator[RunLog]:
     where = None if run is None else places[run]
     numeric = [(place, name) for place, name in enumerate(names) if name not in (step, run)]
     torn = 0
+    default = name_of(path, top)
     present: dict[str, list[tuple[int, frozenset[str]]]] = {}
     for row in rows:
         now = whole(row[places[step]]) if len(row) == len(names) else None
         if now is None:
             torn += 1
             continue
-        name = str(row[where]) if where is not None else name_of(path, top)
+        name = str(row[where]) if where is not None else default
         log = logs.get(name)
         if log is None:
             log = logs[name] = RunLog(name, FORMAT, path)
