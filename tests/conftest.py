@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings, strategies
 
 from moewright.experiment.product_backends import OVERRIDE
 
-OPTIONAL = ("torch", "transformers", "tokenizers", "safetensors", "submitit")
+OPTIONAL = ("torch", "transformers", "tokenizers", "safetensors", "setproctitle", "submitit")
 """Of the extras `lab` and `dev`: without one of them a test module that imports it is skipped, and says so."""
 
 # How long a case takes depends on who else computes: no test fails for it.

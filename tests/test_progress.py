@@ -133,7 +133,7 @@ def test_training_says_how_it_goes(capsys: pytest.CaptureFixture[str], tmp_path:
     spec = tmp_path / "recipe.yaml"
     spec.write_text(json.dumps(recipe(request.getfixturevalue("data"), 3)), encoding="utf-8")
     code, out, err = run(capsys, "train", str(spec), "--out", str(tmp_path / "spoken"))
-    first, step = [line for line in err.splitlines() if not line.startswith("warning")]
+    first, step, *_ = [line for line in err.splitlines() if not line.startswith("warning")]
     assert code == 0
     assert re.search(r"training: begins in .*spoken: \d.* parameters, .* active; 3 steps of \d+ tokens on cpu$", first)
     assert re.search(r"training: .* of .* tokens, step 1, loss \d+\.\d+, .* tokens/s", step)

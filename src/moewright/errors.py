@@ -2,7 +2,7 @@
 
 from moewright.foreign_text import one_line
 
-LAB_PACKAGES = ("torch", "safetensors", "submitit", "tokenizers")
+LAB_PACKAGES = ("torch", "safetensors", "setproctitle", "submitit", "tokenizers")
 """What the extra `lab` installs."""
 
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from moewright.experiment.attempts import begins, read_attempts
 from moewright.experiment.collecting.collection import collect
 from moewright.experiment.sweep_folder import attempts_file
-from moewright.experiment.trainer_folder import LAUNCH, read_outcome
+from moewright.experiment.trainer_folder import LAUNCH
+from moewright.experiment.trainer_outcome import read_outcome
 from moewright.sweeps.running.sweeping import sweep
 
 WHAT = ("worker", "trainer", "both")

@@ -181,7 +181,13 @@ def processor() -> str:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "of an unknown kind")
 
 
-NAMES = {"worker": "a worker", "controller": "a controller", "submitter": "the submitter", "everything": "everything"}
+NAMES = {
+    "worker": "a worker",
+    "controller": "a controller",
+    "server": "the process with torch",
+    "submitter": "the submitter",
+    "everything": "everything",
+}
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from moewright.experiment.trainer_folder import is_of_another_trainer
 from tests.sweeps.disk_faults import FAULTS, DiskFault, DiskFaults
 from tests.sweeps.trainers import LabTrainer, TorturedTrainer
 
-KILLS = ("worker", "controller", "submitter", "everything")
-"""What gets SIGKILL: a process that trains, submitit's process above one, `moewright sweep`, or all of these."""
+KILLS = ("worker", "controller", "server", "submitter", "everything")
+"""What gets SIGKILL: a process that trains, submitit's process above one, the one that these were forked from,
+`moewright sweep`, or all of these."""
 STOPS = ("SIGTERM", "SIGINT", "SIGINT twice")
 """What `moewright sweep` is told, which it must obey: checkpoints are written, exit 128 and the signal's number."""
-WORKER, CONTROLLER = "submitit.core._submit", "submitit.local._local"
+WORKER, CONTROLLER, SERVER = "submitit.core._submit", "submitit.local._local", "sweeps.running.warm_start"
 """What stands in their command lines."""
 ORDER_SECONDS = 8.0
 """How long a fault waits for the call that it is for."""
@@ -129,11 +130,13 @@ class Victim:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with suppress(OSError):
-                    command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                    if not any(part.startswith(f"{self.out}/") for part in command):
+                    command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+                    if SERVER in command and self._submitter is not None and _parent(entry) == self.submitter:
+                        found["server"].append(int(entry.name))
+                    if f" {self.out}/" not in command:
                         continue
                     for kind, text in texts.items():
-                        if any(text in part for part in command):
+                        if text in command:
                             found[kind].append(int(entry.name))
         if self._submitter is not None and self.exit_code is None:
             found["submitter"].append(self.submitter)
@@ -200,6 +203,11 @@ class Victim:
         self.start()
         self.wait("the end of the sweep", lambda: self.exit_code is not None, seconds)
         assert self.exit_code == 0, self.log
+
+
+def _parent(process: Path) -> int:
+    """By the folder in /proc."""
+    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 class Adversary:

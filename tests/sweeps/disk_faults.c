@@ -32,6 +32,11 @@ static char command_line[65536];
 __attribute__((constructor)) static void begin(void) {
     control = getenv("DISK_FAULTS_CONTROL");
     under = getenv("DISK_FAULTS_UNDER");
+}
+
+/* Read when it is asked for: a fork takes its own after it has begun. */
+static void read_command_line(void) {
+    memset(command_line, 0, sizeof command_line);
     int file = syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
     if (file < 0) return;
     long size = syscall(SYS_read, file, command_line, sizeof command_line - 1);
@@ -90,7 +95,9 @@ static enum how ordered(const char *call, const char *path) {
     char wanted[32], how[32];
     int number, place = 0;
     if (sscanf(text, "%31s %d %31s %n", wanted, &number, how, &place) < 3) return errno = before, PASSED;
-    if (strcmp(wanted, call) || !strstr(command_line, text + place)) return errno = before, PASSED;
+    if (strcmp(wanted, call)) return errno = before, PASSED;
+    read_command_line();
+    if (!strstr(command_line, text + place)) return errno = before, PASSED;
     snprintf(taken, sizeof taken, "%s/taken", control);
     if (syscall(SYS_renameat2, AT_FDCWD, name, AT_FDCWD, taken, 1 /* not over another */)) return errno = before, PASSED;
     int size_of_note = snprintf(name, sizeof name, "%d %s", getpid(), path);

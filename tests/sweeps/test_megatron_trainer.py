@@ -16,7 +16,8 @@ import pytest
 pytest.importorskip("torch")
 
 from moewright.errors import UserError
-from moewright.experiment.trainer_folder import EXIT_CODE, OUTPUT, PRINTED, read_outcome
+from moewright.experiment.trainer_folder import EXIT_CODE, OUTPUT, PRINTED
+from moewright.experiment.trainer_outcome import read_outcome
 from moewright.sweeps.running.sweeping import sweep
 from moewright.sweeps.trainers.megatron_trainer import index_of
 from tests.lab.tiny import VOCAB

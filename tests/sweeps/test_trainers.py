@@ -36,8 +36,8 @@ from moewright.experiment.trainer_folder import (
     LossPlace,
     TrainerRecord,
     reached_step,
-    read_outcome,
 )
+from moewright.experiment.trainer_outcome import read_outcome
 from moewright.lab.training import train
 from moewright.sweeps.running import sweeping
 from moewright.sweeps.running.sweeping import load_sweep, planner_in, sweep, sweep_status

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moewright.experiment import run_folder
-from moewright.experiment.trainer_folder import OUTPUT, reached_step, read_outcome
+from moewright.experiment.trainer_folder import OUTPUT, reached_step
+from moewright.experiment.trainer_outcome import read_outcome
 from tests.lab.tiny import BATCH, LENGTH, metrics, recipe, write_tokens
 
 SCRIPT = Path(__file__).parents[2] / "examples/own_trainer/train.py"

@@ -19,7 +19,7 @@ from moewright.experiment.binding import check_status
 from moewright.experiment.locks import is_locked
 from moewright.experiment.run_folder import RunStatus
 from moewright.experiment.sweep_folder import ATTEMPTS, attempts_file, attempts_lock, run_path
-from moewright.experiment.trainer_folder import PRINTED, is_of_another_trainer, read_outcome
+from moewright.experiment.trainer_folder import PRINTED, is_of_another_trainer
 
 State = Literal["pending", "running", "done", "failed", "diverged", "timed-out", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)
@@ -140,6 +140,8 @@ def read_checked_status(folder: Path) -> RunStatus | None:
 
     Of a run that another trainer makes, what that trainer's own files come to."""
     if is_of_another_trainer(folder):
+        from moewright.experiment.trainer_outcome import read_outcome  # readers of logs take as long as a tiny run
+
         return read_outcome(folder).status
     status = run_folder.read_status(folder)
     if status is not None and status.state in ("finished", "diverged"):

@@ -32,7 +32,8 @@ from moewright.experiment.collecting.run_rows import (
 from moewright.experiment.run_folder import CHECKPOINTS, METRICS, RUN, STATUS, RunRecord, is_run_folder
 from moewright.experiment.states import STATES, UNDER_WAY, Observed, observe, observe_run, sweep_time
 from moewright.experiment.sweep_folder import ATTEMPTS, CELLS, RUNS, SWEEP, CellRecord, run_path
-from moewright.experiment.trainer_folder import is_of_another_trainer, read_outcome
+from moewright.experiment.trainer_folder import is_of_another_trainer
+from moewright.experiment.trainer_outcome import read_outcome
 from moewright.outputs import CURVES, CURVES_MARK, RUN_TABLE, RUN_TABLE_MARK, Destination, deliver
 from moewright.progress import track
 from moewright.records import Items, Output

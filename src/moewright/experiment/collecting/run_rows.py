@@ -15,7 +15,7 @@ from moewright.experiment.run_folder import RunRecord, RunStatus
 from moewright.experiment.schedule import peak_learning_rate
 from moewright.experiment.states import State
 from moewright.experiment.sweep_folder import CellRecord
-from moewright.experiment.trainer_folder import TrainerOutcome
+from moewright.experiment.trainer_outcome import TrainerOutcome
 from moewright.quantities import brief
 from moewright.runs.schema import LOSS_PREFIX
 from moewright.sealed_records import digest

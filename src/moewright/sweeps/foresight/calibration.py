@@ -130,6 +130,7 @@ def calibrate(
     with tempfile.TemporaryDirectory(prefix="moewright-calibration-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         jobs, files = [], []
+        executor.prepare()
         began = time.monotonic()
         for slot, own in enumerate(lists):
             recipes_here = [by_key[shape.key][1].to_dict() for shape in own]

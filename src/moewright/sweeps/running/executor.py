@@ -93,6 +93,9 @@ class MeasuringExecutor(Executor, Protocol):
     def threads(self) -> int:
         """Of each job."""
 
+    def prepare(self) -> None:
+        """Load what jobs share, so that the first does not wait for it."""
+
     def start(self, folder: Path, slot: int, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Call a function in a job, told `threads` and `cores` of the slot. Returns submitit's job."""
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from moewright.experiment.attempts import Ending
-from moewright.experiment.trainer_folder import LAUNCH, read_outcome, reopen
+from moewright.experiment.trainer_folder import LAUNCH
+from moewright.experiment.trainer_outcome import read_outcome, reopen
 from moewright.sweeps.trainers.launch_script import HELD
 
 GRACE_SECONDS = 90.0

@@ -10,9 +10,11 @@ from typing import Any
 
 from moewright.errors import UserError
 from moewright.experiment.attempts import AttemptBegin
-from moewright.experiment.sweep_folder import STOP
+from moewright.experiment.sweep_folder import STOP, run_path
+from moewright.experiment.trainer_folder import is_of_another_trainer
 from moewright.processors import allowed_processors, idle_processors, processors
 from moewright.sweeps.running.executor import Job, new_job_folder, signal_seconds, the_submitit, worker_arguments
+from moewright.sweeps.running.warm_start import WarmServer, warm_executor
 from moewright.sweeps.running.worker import work
 from moewright.sweeps.sweep_spec import Execution
 
@@ -40,6 +42,7 @@ class LocalExecutor:
             )
         self._cores = [cores[slot * per_run : (slot + 1) * per_run] for slot in range(self.slots)]
         self._execution = execution
+        self._server = WarmServer()
 
     def warning(self) -> str | None:
         """That others are at work on the processors. It decides nothing: with other threads runs would not go on to the
@@ -62,10 +65,23 @@ class LocalExecutor:
         """Start a process."""
         folder = new_job_folder(out, run, attempt)
         told = worker_arguments(self.name, folder, self._execution)
-        return Job(run, slot, self.start(folder, slot, work, str(out), run, dict(recipe), **told), folder)
+        needs_torch = not is_of_another_trainer(run_path(out, run))
+        handle = self._start(folder, slot, needs_torch, work, str(out), run, dict(recipe), **told)
+        return Job(run, slot, handle, folder)
+
+    def prepare(self) -> None:
+        """Load torch, once for all jobs."""
+        if not self._execution.gpus_per_run:
+            self._server.start()
 
     def start(self, folder: Path, slot: int, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """Call a function in a process of its own, told `threads` and `cores` of the slot. Returns submitit's job.
+        """Call a function in a process of its own, told `threads` and `cores` of the slot. Returns submitit's job."""
+        return self._start(folder, slot, True, function, *arguments, **named)
+
+    def _start(
+        self, folder: Path, slot: int, needs_torch: bool, function: Callable[..., Any], *arguments: Any, **named: Any
+    ) -> Any:
+        """As `start`; `needs_torch`: whether it is worth a process that has loaded torch.
 
         UserError where nobody said which GPUs it can have; a dry run that starts nothing needs none.
         """
@@ -75,7 +91,9 @@ class LocalExecutor:
                 f"execution.gpus_per_run: {execution.gpus_per_run}, and execution.gpus does not say which are here; "
                 "name them, such as gpus: [0, 1]"
             )
-        executor = the_submitit().LocalExecutor(folder)
+        submitit = the_submitit()
+        is_warm = needs_torch and not execution.gpus_per_run  # a fork cannot use a GPU that its parent has looked at
+        executor = warm_executor(folder, self._server) if is_warm else submitit.LocalExecutor(folder)
         minutes = execution.time_limit or _WITHOUT_LIMIT_MINUTES
         first = slot * execution.gpus_per_run
         gpus = [execution.gpus[(first + i) % len(execution.gpus)] for i in range(execution.gpus_per_run)]

@@ -17,7 +17,6 @@ from moewright.experiment.locks import take_lock
 from moewright.experiment.sweep_folder import STOP, attempts_file, attempts_lock, run_path
 from moewright.experiment.trainer_folder import is_of_another_trainer, reached_step
 from moewright.signals import Interrupted, handling
-from moewright.sweeps.running.launching import launch
 from moewright.sweeps.running.run_endings import complete, keep_of_checkpoints
 
 _LOCK_SECONDS = 5.0
@@ -77,6 +76,8 @@ def _attempt(
     reason: str | None = None
     try:
         if is_of_another_trainer(folder):
+            from moewright.sweeps.running.launching import launch  # with readers of logs, which no run of the lab needs
+
             end, reason = launch(folder, lock)
         else:
             end = _train(recipe, folder)

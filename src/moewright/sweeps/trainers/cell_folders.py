@@ -8,7 +8,8 @@ from pathlib import Path
 from moewright.errors import NewerFileError, UserError
 from moewright.experiment.recipe import Recipe
 from moewright.experiment.sweep_folder import launch_path, run_path
-from moewright.experiment.trainer_folder import LAUNCH, TRAINER, TrainerRecord, reopen
+from moewright.experiment.trainer_folder import LAUNCH, TRAINER, TrainerRecord
+from moewright.experiment.trainer_outcome import reopen
 from moewright.files import replaced, write_text
 from moewright.foreign_text import to_json
 from moewright.sweeps.sweep_spec import Execution

@@ -1,0 +1,166 @@
+"""Jobs that are forks of a process that has loaded torch: as those that begin by themselves, and as apart."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("submitit")
+
+from moewright.experiment.metrics import read_metrics
+from moewright.experiment.recipe import Recipe
+from moewright.sweeps.running import warm_start
+from moewright.sweeps.running.local_executor import LocalExecutor
+from moewright.sweeps.running.warm_start import WarmServer
+from moewright.sweeps.running.worker import take_cores
+from moewright.sweeps.sweep_spec import Execution
+from tests.lab import tiny
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="handles of processes are Linux's")
+
+
+@pytest.fixture(scope="module")
+def executor() -> LocalExecutor:
+    """With a server that all tests here share."""
+    made = LocalExecutor(Execution(cores_per_run=1), 1)
+    made.prepare()
+    return made
+
+
+def about_itself(**_: Any) -> dict[str, Any]:
+    """A job that tells of its process."""
+    return {
+        "had torch": warm_start.__name__ in sys.argv[0] or Path(sys.argv[0]).stem == "warm_start",
+        "command line": Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode(),
+        "children are waited for": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
+        "can be told to stop": signal.getsignal(signal.SIGTERM) != signal.SIG_IGN,
+        "sockets": [end for end in _open_files() if end.startswith("socket:")],
+        "GPUs": os.environ["CUDA_VISIBLE_DEVICES"],
+    }
+
+
+def _open_files() -> list[str]:
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_symlink():
+            found.append(os.readlink(path))
+    return found
+
+
+def end_by(number: int, **_: Any) -> None:
+    """A job that a signal ends; without one (0) it waits for that."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit's handler would go on
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def train(recipe: dict[str, Any], out: str, *, threads: int, cores: Sequence[int]) -> None:
+    """A job that trains, as a worker does."""
+    take_cores(threads, cores)
+    from moewright.lab.machine import use_threads
+    from moewright.lab.training import train
+
+    use_threads(threads)
+    train(Recipe.from_dict(recipe), Path(out), show=False)
+
+
+def test_a_fork_is_as_a_process_that_began_by_itself(executor: LocalExecutor, tmp_path: Path) -> None:
+    told = executor.start(tmp_path, 0, about_itself).result()
+    assert told.pop("had torch")
+    assert told.pop("command line").split()[-4:] == ["-u", "-m", "submitit.core._submit", str(tmp_path)]
+    assert told == {"children are waited for": True, "can be told to stop": True, "sockets": [], "GPUs": ""}
+
+
+def test_a_run_has_the_same_bits(executor: LocalExecutor, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tiny.write_tokens(tmp_path), 4)
+    forked = executor.start(tmp_path / "warm job", 0, train, recipe, str(tmp_path / "warm"))
+    assert forked.exception() is None
+    alone = LocalExecutor(Execution(cores_per_run=1), 1)
+    alone._server._failed = True
+    assert alone.start(tmp_path / "cold job", 0, train, recipe, str(tmp_path / "cold")).exception() is None
+    losses = []
+    for name in ("warm", "cold"):
+        lines = list(read_metrics(tmp_path / name))
+        losses.append([{key: value for key, value in vars(line).items() if key not in tiny.MEASURED} for line in lines])
+    assert len(losses[0]) >= 4
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])
+def test_what_ends_a_job_ends_no_other(executor: LocalExecutor, tmp_path: Path, number: int) -> None:
+    waits = executor.start(tmp_path / "waits", 0, end_by, 0)
+    _until((tmp_path / "waits").is_dir)
+    ends = executor.start(tmp_path / "ends", 0, end_by, number)
+    _until(ends.done)
+    assert not ends.paths.result_pickle.exists()
+    assert not waits.done()
+    waits._process.terminate()
+    _until(waits.done)
+    assert executor.start(tmp_path / "next", 0, about_itself).result()["had torch"]
+
+
+def test_after_a_server_that_was_killed_comes_another(executor: LocalExecutor, tmp_path: Path) -> None:
+    waits = executor.start(tmp_path / "waits", 0, end_by, 0)
+    server = executor._server.pid
+    assert server is not None
+    os.kill(server, signal.SIGKILL)
+    _until(lambda: not _lives(server))
+    assert not waits.done()  # a job needs no server
+    had = [executor.start(tmp_path / str(job), 0, about_itself).result()["had torch"] for job in range(2)]
+    assert had == [False, True]
+    waits._process.terminate()
+    _until(waits.done)
+
+
+def test_a_server_that_does_not_come_up_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_start, "PATIENCE_SECONDS", 0.0)
+    executor = LocalExecutor(Execution(cores_per_run=1), 1)
+    assert not executor.start(tmp_path, 0, about_itself).result()["had torch"]
+    assert executor._server.pid is None
+    assert not executor._server.start()
+
+
+def test_a_server_has_one_thread_and_goes_with_its_sweep() -> None:
+    """A fork of several threads would have one of them, and the locks of all."""
+    script = """
+        import os, sys
+        from moewright.sweeps.running.warm_start import WarmServer
+        server = WarmServer()
+        assert server.start()
+        print(server.pid, len(os.listdir(f"/proc/{server.pid}/task")), flush=True)
+        os._exit(0)
+    """
+    printed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=300
+    )
+    pid, threads = printed.stdout.split()
+    assert threads == "1", printed.stderr
+    _until(lambda: not _lives(int(pid)))
+
+
+def test_nothing_is_started_where_there_are_no_handles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_start, "_CAN_FORK", False)
+    assert not WarmServer().start()
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process that is no zombie."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
