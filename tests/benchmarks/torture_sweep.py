@@ -4,10 +4,11 @@
                                              [--folder DIR]
 
 14 tiny runs, 6 of which tune learning rates, with a checkpoint every 5 steps: once undisturbed, once with SIGKILL to
-workers, to submitit's controllers, to `moewright sweep`, and to all of these together, in equal parts; with writes,
-fsyncs, renames and creations of files that fail with ENOSPC or EIO in workers and in `moewright sweep`, at random
-moments; with SIGTERM and Ctrl-C to `moewright sweep`; with second submitters in the same folder; and with a full disk
-in the middle, in which everything is killed as well. Then every run must have been done once, with the same bits.
+workers, to submitit's controllers, to what these were forked from, to `moewright sweep`, and to all of these together,
+in equal parts; with writes, fsyncs, renames and creations of files that fail with ENOSPC or EIO in workers and in
+`moewright sweep`, at random moments; with SIGTERM and Ctrl-C to `moewright sweep`; with second submitters in the same
+folder; and with a full disk in the middle, in which everything is killed as well. Then every run must have been done
+once, with the same bits.
 
 The faults need a C compiler (see tests/sweeps/disk_faults.py). The full disk is a small file system in memory, which
 takes root; without it (or `unshare --map-root-user --mount` before the command) it is one of the faults. What cannot be

@@ -20,9 +20,8 @@ from moewright.experiment.trainer_folder import is_of_another_trainer
 from tests.sweeps.disk_faults import FAULTS, DiskFault, DiskFaults
 from tests.sweeps.trainers import LabTrainer, TorturedTrainer
 
-KILLS = ("worker", "controller", "server", "submitter", "everything")
-"""What gets SIGKILL: a process that trains, submitit's process above one, the one that these were forked from,
-`moewright sweep`, or all of these."""
+KILLS = ("worker", "controller", "submitter", "everything")
+"""What gets SIGKILL: a process that trains, submitit's process above one, `moewright sweep`, or all of these."""
 STOPS = ("SIGTERM", "SIGINT", "SIGINT twice")
 """What `moewright sweep` is told, which it must obey: checkpoints are written, exit 128 and the signal's number."""
 WORKER, CONTROLLER, SERVER = "submitit.core._submit", "submitit.local._local", "sweeps.running.warm_start"
@@ -110,8 +109,8 @@ class Victim:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What may get SIGKILL."""
-        return (*KILLS, *self.trainer.processes)
+        """What may get SIGKILL: of another trainer its own process too, of the lab the one that jobs are forked from."""
+        return (*KILLS, *(self.trainer.processes or ("server",)))
 
     @property
     def exit_code(self) -> int | None:
@@ -132,7 +131,7 @@ class Victim:
                 with suppress(OSError):
                     command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
                     if SERVER in command and self._submitter is not None and _parent(entry) == self.submitter:
-                        found["server"].append(int(entry.name))
+                        found.setdefault("server", []).append(int(entry.name))
                     if f" {self.out}/" not in command:
                         continue
                     for kind, text in texts.items():

@@ -16,7 +16,7 @@ from tests.sweeps.adversary import Adversary, Victim, check_attempts, check_full
 from tests.sweeps.disk_faults import DiskFaults
 from tests.sweeps.trainers import LabTrainer, ScriptTrainer
 
-STEPS = 30
+STEPS = 100
 SCRIPT_STEPS = 200
 """The script is quick: with fewer, a loaded machine has its sweep done before the last strike."""
 
@@ -27,12 +27,12 @@ def attempt_files(out: Path) -> dict[str, str]:
 
 @pytest.mark.usefixtures("quick")
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """3 runs, 4 kills, a SIGTERM, a second submitter; then the bits of uninterrupted runs in this process."""
+    """3 runs, 5 kills, a SIGTERM, a second submitter; then the bits of uninterrupted runs in this process."""
     spec = LabTrainer().write_sweep(tmp_path / "given", steps=STEPS, experts=[4], seeds=[0])
     victim = Victim(spec, tmp_path / "out", tmp_path / "logs")
     adversary = Adversary(victim, total_steps=3 * STEPS, seed=3, say=lambda text: None, patience=300)
     try:
-        adversary.strike(4, stops=1, seconds=1)
+        adversary.strike(5, stops=1, seconds=1)
         before = attempt_files(victim.out)
         victim.run_to_the_end(300)  # a last time, on a sweep that is done
     finally:
