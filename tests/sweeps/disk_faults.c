@@ -27,22 +27,24 @@
 enum how { PASSED = 0, WHOLE, HALF, SHORT };
 
 static const char *control, *under;
-static char command_line[65536];
 
 __attribute__((constructor)) static void begin(void) {
-    control = getenv("DISK_FAULTS_CONTROL");
-    under = getenv("DISK_FAULTS_UNDER");
+    const char *told = getenv("DISK_FAULTS_CONTROL"), *where = getenv("DISK_FAULTS_UNDER");
+    control = told ? strdup(told) : 0; /* a process that shows another title writes over its environment */
+    under = where ? strdup(where) : 0;
 }
 
-/* Read when it is asked for: a fork takes its own after it has begun. */
-static void read_command_line(void) {
-    memset(command_line, 0, sizeof command_line);
+/* Whether this process's command line has a text. Read anew: a fork takes its own after it has begun. */
+static int is_told(const char *text) {
+    char command_line[65536];
     int file = syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-    if (file < 0) return;
+    if (file < 0) return 0;
     long size = syscall(SYS_read, file, command_line, sizeof command_line - 1);
     syscall(SYS_close, file);
     for (long i = 0; i < size; i++)
         if (!command_line[i]) command_line[i] = ' ';
+    command_line[size > 0 ? size : 0] = 0;
+    return !!strstr(command_line, text);
 }
 
 static int exists(const char *path) {
@@ -95,9 +97,7 @@ static enum how ordered(const char *call, const char *path) {
     char wanted[32], how[32];
     int number, place = 0;
     if (sscanf(text, "%31s %d %31s %n", wanted, &number, how, &place) < 3) return errno = before, PASSED;
-    if (strcmp(wanted, call)) return errno = before, PASSED;
-    read_command_line();
-    if (!strstr(command_line, text + place)) return errno = before, PASSED;
+    if (strcmp(wanted, call) || !is_told(text + place)) return errno = before, PASSED;
     snprintf(taken, sizeof taken, "%s/taken", control);
     if (syscall(SYS_renameat2, AT_FDCWD, name, AT_FDCWD, taken, 1 /* not over another */)) return errno = before, PASSED;
     int size_of_note = snprintf(name, sizeof name, "%d %s", getpid(), path);
