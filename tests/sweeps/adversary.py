@@ -109,7 +109,7 @@ class Victim:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What may get SIGKILL: of another trainer its own process too, of the lab the one that jobs are forked from."""
+        """What may get SIGKILL: of another trainer its own process too, of the lab the one that jobs come from."""
         return (*KILLS, *(self.trainer.processes or ("server",)))
 
     @property
