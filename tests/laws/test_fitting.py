@@ -352,3 +352,17 @@ def test_objectives_have_the_slopes_they_claim() -> None:
         assert slope == pytest.approx(numeric, rel=1e-5, abs=1e-12)
         assert pull * residual == pytest.approx(slope)
         assert (bend <= pull + 1e-15).all()
+
+
+def test_targets_may_lie_far_from_each_other() -> None:
+    """A small model and one of a thousand times its size in one table of questions; in runs that is a mix of units."""
+    law = laws.fit_law("hoffmann2022", synthetic_dense(0), bootstrap=20)
+    targets = pd.DataFrame({"total_params": [1e8, 1e12], "train_tokens": [2e9, 2e13]})
+    one_by_one = [float(law.loss(total_params=n, train_tokens=d)) for n, d in targets.to_numpy()]
+    assert law.predict(targets) == pytest.approx(one_by_one)
+    assert law.interval(targets).low.shape == (2,)
+    with pytest.raises(UserError, match="too few parameters"):
+        law.predict(targets.assign(total_params=[0.1, 1.0]))
+    runs = pd.concat([pd.DataFrame(synthetic_dense(0)), targets.assign(loss=2.0, total_params=[1e8, 1e16])])
+    with pytest.raises(UserError, match="another unit"):
+        laws.fit_law("hoffmann2022", runs, bootstrap=0)

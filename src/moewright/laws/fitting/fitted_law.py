@@ -111,7 +111,7 @@ class FittedLaw(Law):
 
     def predict(self, table: Any) -> Array:
         """Losses (R,) for the rows of a table with the law's variables as columns."""
-        columns = read_columns(as_frame(table), self.inputs, {})
+        columns = read_columns(as_frame(table), self.inputs, {}, are_targets=True)
         with np.errstate(over="ignore"):
             return np.asarray(self.form.loss(self.coefficients, columns), dtype=np.float64)
 
@@ -120,7 +120,7 @@ class FittedLaw(Law):
 
         See `prediction_interval`.
         """
-        return self._interval_at(read_columns(as_frame(table), self.inputs, {}), level)
+        return self._interval_at(read_columns(as_frame(table), self.inputs, {}, are_targets=True), level)
 
     def prediction_interval(self, level: float = LEVEL, **variables: Any) -> Interval:
         """Interval of the loss of one new run at numbers or arrays; NaN where it is withheld (`why_withheld`).

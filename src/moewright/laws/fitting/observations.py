@@ -108,8 +108,13 @@ def as_frame(table: Any) -> "pd.DataFrame":
     return frame
 
 
-def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Mapping[str, float]) -> dict[str, Array]:
-    """The variables' columns as float64 (R,), checked against what each may be; `fixed` fills whole columns."""
+def read_columns(
+    frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Mapping[str, float], *, are_targets: bool = False
+) -> dict[str, Array]:
+    """The variables' columns as float64 (R,), checked against what each may be; `fixed` fills whole columns.
+
+    `are_targets`: rows that a law is asked about, which may lie as far from each other as anyone likes.
+    """
     columns = {}
     for variable in variables:
         if variable.name in fixed:
@@ -122,7 +127,7 @@ def read_columns(frame: "pd.DataFrame", variables: Iterable[Variable], fixed: Ma
         wrong, rule = variable.outside(values)
         _complain(wrong, values, frame, variable.name, f"must be {rule}")
         if variable.unit in _COUNTED:
-            _check_unit(values, frame, variable)
+            _check_unit(values, frame, variable, are_targets)
         columns[variable.name] = values
     return columns
 
@@ -234,7 +239,7 @@ def row_names(frame: "pd.DataFrame", places: npt.NDArray[np.intp]) -> list[str]:
     return [_row(frame, int(place)) for place in places]
 
 
-def _check_unit(values: Array, frame: "pd.DataFrame", variable: Variable) -> None:
+def _check_unit(values: Array, frame: "pd.DataFrame", variable: Variable, are_targets: bool) -> None:
     _complain(
         values < SMALLEST_COUNT,
         values,
@@ -242,6 +247,8 @@ def _check_unit(values: Array, frame: "pd.DataFrame", variable: Variable) -> Non
         variable.name,
         f"is too few {variable.unit}: give plain counts, not thousands, millions or billions",
     )
+    if are_targets:
+        return
     ordered = np.sort(values)
     gaps = ordered[1:] / ordered[:-1]
     if len(gaps) and gaps.max() > WIDEST_GAP:
