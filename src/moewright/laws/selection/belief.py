@@ -267,7 +267,7 @@ class _Linearised:
         cls, law: Law, runs: "pd.DataFrame | None", points: "pd.DataFrame", noise: float | None, candidates: int
     ) -> "_Linearised":
         form = law.as_form()
-        at_points = read_columns(points, form.inputs, {})
+        at_points = read_columns(points, form.inputs, {}, are_targets=True)
         at_runs = {name: values[:0] for name, values in at_points.items()}
         measured = np.zeros(0)
         if runs is not None:
@@ -289,7 +289,7 @@ class _Linearised:
 
     def rows_of(self, table: "pd.DataFrame") -> _Rows:
         """Any rows, with the law's variables as columns."""
-        columns = read_columns(table, self.law.as_form().inputs, {})
+        columns = read_columns(table, self.law.as_form().inputs, {}, are_targets=True)
         return _rows(_problem(self.law, columns), self.places, self.prior, self.centre, self.root)
 
     def alike(self, rows: _Rows, others: _Rows, length: float) -> Array:
