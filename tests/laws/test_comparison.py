@@ -210,3 +210,16 @@ def test_a_planned_run_is_checked_before_the_work(monkeypatch: pytest.MonkeyPatc
             moewright.fit(pd.DataFrame(grid()), "all", at={k: v for k, v in wrong.items() if v is not None})
     with pytest.raises(AssertionError, match="the work began"):
         moewright.fit(pd.DataFrame(grid()), "all", at=at)
+
+
+def test_the_stacked_loss_is_of_the_forms_that_its_interval_is_of() -> None:
+    """A form of little weight that withholds its own interval, and expects something else altogether, moves neither."""
+    spread = np.exp(1.6448536 * 0.01)
+    heard = FormPrediction(np.array([2.0]), np.array([2.0 / spread]), np.array([2.0 * spread]))
+    silent = FormPrediction(np.array([9.0]), np.array([np.nan]), np.array([np.nan]))
+    loss, ends = mixture_of([heard, silent], (0.96, 0.04))
+    assert ends.low[0] < loss[0] < ends.high[0]
+    assert loss[0] == pytest.approx(2.0)
+    loss, ends = mixture_of([heard, silent], (0.9, 0.1))
+    assert np.isnan(ends.low[0])
+    assert loss[0] == pytest.approx(2.0 * 4.5**0.1)

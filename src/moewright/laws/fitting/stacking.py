@@ -59,7 +59,7 @@ def mixture_of(
     with np.errstate(invalid="ignore", divide="ignore"):
         heard = np.where(total > 0, heard / total, share)
     spread, known = np.where(silent, 1.0, spread), total >= 1 - _LEAST_HEARD
-    loss = np.exp((share * mean).sum(axis=0))
+    loss = np.exp((np.where(known, heard, share) * mean).sum(axis=0))  # of the forms that the interval is of
     low, high = (np.exp(_quantile(mean, spread, heard, tail)) for tail in ((1 - level) / 2, (1 + level) / 2))
     return loss, Interval(np.where(known, low, np.nan), np.where(known, high, np.nan))
 
