@@ -185,7 +185,7 @@ _STARTS = {
 def test_hashing_has_begun_when_torch_is_imported(command: str, tmp_path: Path) -> None:
     """Which is what hides its time: the longest part of a start."""
     old = Path(__file__).parent / "old_folders/34ba6fa.tar.xz"
-    shutil.unpack_archive(old, tmp_path)
+    shutil.unpack_archive(old, tmp_path, filter="data")
     kind = "finished" if command == "export" else "interrupted"
     record = tmp_path / kind / "run.json"
     record.write_text(record.read_text().replace("/old/here", str(tmp_path)))
