@@ -192,7 +192,8 @@ def test_no_file_of_a_folder_is_read_as_one_that_never_ends(
     """Every file of runs, sweeps and datasets, in turn an endless device and a pipe that nobody writes to."""
     from tests.test_cli import run
 
-    shutil.unpack_archive(Path("tests/experiment/old_folders/34ba6fa.tar.xz").resolve(), tmp_path / "valid", filter="data")
+    archive = Path("tests/experiment/old_folders/34ba6fa.tar.xz").resolve()
+    shutil.unpack_archive(archive, tmp_path / "valid", filter="data")
     files = sorted(each for each in (tmp_path / "valid" / folder).rglob("*") if each.is_file())
     for number, kind in product(range(len(files)), ("device", "pipe")):
         room = shutil.copytree(tmp_path / "valid", tmp_path / "room")
