@@ -221,3 +221,30 @@ def test_the_checksum_of_tfrecord() -> None:
     """The check value of CRC-32C, E3069283 (RFC 3720), masked as TFRecord does."""
     crc = 0xE3069283
     assert masked_crc32c(b"123456789") == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def test_json_that_is_nested_too_deeply_is_passed_over(tmp_path: Path) -> None:
+    """Python's reader has no complaint for it but RecursionError."""
+    from moewright.runs.readers import json_lines, tensorboard_events, trackio_base, wandb_offline
+
+    nested = f'{{"step": {DEEP}}}'
+    assert not json_lines.claims(tmp_path / "log.jsonl", f"{nested}\n".encode())
+    whole = tmp_path / "log.json"
+    whole.write_text(DEEP)
+    assert [*json_lines._records(whole)] == [None]
+    assert trackio_base._mapping(nested) == {}
+    assert tensorboard_events._settings(nested) == {}
+    value = nested.encode()
+    size = len(value)
+    length = bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127])
+    item = b"\x0a\x01k" + b"\x82\x01" + length + value
+    whole_item = len(item)
+    assert (
+        wandb_offline._items(
+            b"\x0a" + bytes([whole_item & 127 | 128, whole_item >> 7 & 127 | 128, whole_item >> 14 & 127]) + item, 1
+        )
+        == {}
+    )

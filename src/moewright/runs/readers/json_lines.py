@@ -38,7 +38,7 @@ def claims(path: Path, head: bytes) -> bool:
         return False
     try:
         json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return '"step' in text or 'step"' in text or '"iter' in text
 
@@ -88,7 +88,7 @@ def _records(path: Path) -> Iterator[dict[str, Any] | None]:
     if first.lstrip().startswith("["):
         try:
             values = json.loads(read_bytes(path))
-        except ValueError:
+        except (ValueError, RecursionError):
             yield None
             return
         yield from (value if isinstance(value, dict) else None for value in values)

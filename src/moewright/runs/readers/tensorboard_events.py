@@ -115,7 +115,7 @@ def _settings(words: str) -> dict[str, Any]:
     begin, end = words.find("{"), words.rfind("}")
     try:
         found = json.loads(words[begin : end + 1]) if begin >= 0 else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -37,6 +37,6 @@ def read(path: Path, top: Path) -> Iterator[RunLog]:
 def _mapping(record: str | bytes) -> dict[str, Any]:
     try:
         found = json.loads(record)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

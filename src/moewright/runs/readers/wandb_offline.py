@@ -61,6 +61,6 @@ def _items(message: bytes, wanted: int) -> dict[str, Any]:
         nested = [part.decode("utf-8", "replace") for part in messages(item, 2)]
         try:
             found[text(item, 1) or "/".join(nested)] = json.loads(text(item, 16) or "null")
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # one value of a newer kind
     return found
