@@ -63,7 +63,7 @@ def test_wrong_tables_are_named(table: object, said: str) -> None:
         ({"bootstrap": -1}, "bootstrap"),
         ({"tuning": "worst"}, "no tuning 'worst'"),
         ({"weights": "weight"}, "no column 'weight'"),
-        ({"delta": -1.0}, "delta must be above 0"),
+        ({"delta": -1.0}, "delta: -1.0 must be above 0"),
     ],
 )
 def test_wrong_settings_are_named(setting: dict[str, Any], said: str) -> None:
