@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from moewright.lab import training
+from moewright.errors import UserError
+from moewright.lab import sharding, training
 from moewright.lab.training import train
 from tests.lab import tiny
 
@@ -111,3 +112,26 @@ def test_two_processes_do_what_one_does(tmp_path: Path, data: dict[str, Any]) ->
     assert "not finite; there is no checkpoint yet" in reasons[2]
     assert reasons[3].startswith(f"step 3: {several / 'full disk'} cannot be written: No space left on device; ")
     assert reasons[3].endswith("/checkpoints/step-00000002")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE: expected an integer from 0"),
+        ({"WORLD_SIZE": "-2"}, "WORLD_SIZE"),
+        ({"WORLD_SIZE": "9" * 30}, "WORLD_SIZE"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}, "RANK"),
+        ({"WORLD_SIZE": "2", "RANK": "1.5", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}, "RANK"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE: 2 processes, and RANK, MASTER_ADDR, MASTER_PORT not set; unset it"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "MASTER_PORT not set"),
+    ],
+)
+def test_variables_that_torchrun_did_not_set(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=said), sharding.world():
+        pass

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from moewright.complaints import integer_in_text
 from moewright.errors import OtherProcessError, RunStopped, UserError
 from moewright.lab.model import Transformer
 
@@ -79,20 +80,34 @@ class World:
 def local_device() -> torch.device:
     """This process's GPU, or the processor."""
     if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("cuda", _number("LOCAL_RANK", 0))
     return torch.device("cpu")
+
+
+def _number(variable: str, otherwise: int, below: int = 10**9) -> int:
+    """A count that torchrun set. UserError where somebody else did, to something that is none."""
+    text = os.environ.get(variable, "").strip()
+    return integer_in_text(text, variable, 0, below - 1) if text else otherwise
 
 
 @contextmanager
 def world() -> Iterator[World]:
-    """The processes of torchrun, joined by NCCL on GPUs and gloo elsewhere; without torchrun, this one alone."""
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    """The processes of torchrun, joined by NCCL on GPUs and gloo elsewhere; without torchrun, this one alone.
+
+    UserError where its variables are not as it sets them.
+    """
+    size = max(1, _number("WORLD_SIZE", 1))
     device = local_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if size == 1:
         yield World(0, 1, device)
         return
+    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+        raise UserError(
+            f"WORLD_SIZE: {size} processes, and {', '.join(missing)} not set; unset it, or start by torchrun"
+        )
+    rank = _number("RANK", 0, size)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     members = World(rank, size, device)
     try:
