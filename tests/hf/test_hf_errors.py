@@ -128,6 +128,15 @@ def test_contradicting_spellings_are_refused() -> None:
         read_config(json.loads(Path("examples/configs/qwen3-30b-a3b.json").read_text()) | {"num_local_experts": 64})
 
 
+@pytest.mark.parametrize("kind", [["Llama4ForConditionalGeneration"], {"a": 1}, 5, True])
+@pytest.mark.parametrize("rest", [{}, {"text_config": {"model_type": "llama4_text"}}, {"thinker_config": {}}])
+def test_a_family_that_is_no_text(kind: Any, rest: dict[str, Any]) -> None:
+    """In a config of its own, in a wrapper, and in the wrapped one."""
+    for config in ({"model_type": kind, **rest}, {"model_type": "llama4", "text_config": {"model_type": kind}}):
+        with pytest.raises(UserError, match="model_type"):
+            read_config(config)
+
+
 def test_unknown_family_is_named() -> None:
     with pytest.raises(UserError, match=r"model_type: 'mixtrall'.*did you mean mixtral"):
         read_config({"model_type": "mixtrall"})

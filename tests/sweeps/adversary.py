@@ -286,9 +286,11 @@ class Adversary:
         time.sleep(self._draw.uniform(0, 0.5))
 
     def _kill(self, kind: str) -> None:
-        """One of that kind, as soon as it comes to life."""
+        """One of that kind, as soon as it comes to life: a server comes with the next job, which a worker's end makes."""
         end = time.monotonic() + self.patience
         while not self.victim.kill(kind, self._draw):
+            if kind == "server":
+                self.victim.kill("worker", self._draw)
             assert time.monotonic() < end, f"no {kind} to kill\n{self.victim.log}"
             self._revive()
             time.sleep(0.1)

@@ -220,6 +220,8 @@ def config_path(path: Path) -> Path:
 def _language_model(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The language model's part of a config that may wrap it in vision or audio towers."""
     model_type, thinker = values.get("model_type"), values.get("thinker_config")
+    if not isinstance(model_type, str | None):
+        raise UserError(f"model_type: expected text, found {brief(model_type)}")
     if isinstance(thinker, dict):  # Qwen's omni models: what thinks has a wrapper of its own
         said = {k: v for k, v in values.items() if k in STORAGE_KEYS or speaks_of_storage(k)}
         inner, notes = _language_model({**said, **thinker})
