@@ -120,6 +120,19 @@ def test_after_a_server_that_was_killed_comes_another(executor: LocalExecutor, t
     _until(waits.done)
 
 
+def test_an_interrupt_in_the_terminal_is_the_sweeps_alone(tmp_path: Path) -> None:
+    """It reaches all processes there: a server that heard it printed a traceback, and so did what it had forked."""
+    executor = LocalExecutor(Execution(cores_per_run=1), 1)
+    executor.prepare()
+    server = executor._server.pid
+    assert server is not None
+    os.kill(server, signal.SIGINT)
+    waits = executor.start(tmp_path, 0, end_by, 0)
+    assert (executor._server.pid, waits.done()) == (server, False)
+    waits._process.terminate()
+    _until(waits.done)
+
+
 def test_a_server_that_does_not_come_up_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_start, "PATIENCE_SECONDS", 0.0)
     executor = LocalExecutor(Execution(cores_per_run=1), 1)
