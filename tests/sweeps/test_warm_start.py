@@ -62,6 +62,12 @@ def end_by(number: int, **_: Any) -> None:
     time.sleep(60)
 
 
+def say_and_die(**_: Any) -> None:
+    """A job that is killed after a line."""
+    print("the last line")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def train(recipe: dict[str, Any], out: str, *, threads: int, cores: Sequence[int]) -> None:
     """A job that trains, as a worker does."""
     take_cores(threads, cores)
@@ -105,6 +111,17 @@ def test_what_ends_a_job_ends_no_other(executor: LocalExecutor, tmp_path: Path, 
     waits._process.terminate()
     _until(waits.done)
     assert executor.start(tmp_path / "next", 0, about_itself).result()["had torch"]
+
+
+def test_what_a_job_printed_is_in_its_log_though_it_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    executor = LocalExecutor(Execution(cores_per_run=1), 1)
+    executor.prepare()
+    job = executor.start(tmp_path, 0, say_and_die)
+    _until(job.done)
+    assert "the last line" in job.paths.stdout.read_text()
 
 
 def test_after_a_server_that_was_killed_comes_another(executor: LocalExecutor, tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def _work(folder: str) -> None:
 
     setproctitle(f"{sys.executable} -u -m submitit.core._submit {folder}")
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(write_through=True)  # type: ignore[union-attr]  # as -u has it
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # -u: what kills it takes no line with it
     process_job(folder)
 
 
