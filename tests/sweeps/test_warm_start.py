@@ -150,6 +150,32 @@ def test_an_interrupt_in_the_terminal_is_the_sweeps_alone(tmp_path: Path) -> Non
     _until(waits.done)
 
 
+def test_a_job_that_ends_at_once_ends_no_server(executor: LocalExecutor, tmp_path: Path) -> None:
+    """There is a handle of it, though it was gone before the server asked for one."""
+    (tmp_path / "a file").touch()
+    server = executor._server.pid
+    for _ in range(20):
+        handle = executor._server.fork(tmp_path / "a file", {})
+        assert handle is not None
+        _until(lambda handle=handle: handle.poll() is not None)
+    assert executor._server.pid == server
+
+
+def test_a_childs_end_is_known_though_a_signal_asked_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(3)
+    child, wait = warm_start._Child(pid), os.waitpid
+
+    def interrupted(number: int, options: int) -> tuple[int, int]:
+        monkeypatch.setattr(os, "waitpid", wait)
+        _until(lambda: child.poll() is not None)
+        return wait(number, options)
+
+    monkeypatch.setattr(os, "waitpid", interrupted)
+    assert child.poll() == 3
+
+
 def test_a_server_that_does_not_come_up_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_start, "PATIENCE_SECONDS", 0.0)
     executor = LocalExecutor(Execution(cores_per_run=1), 1)

@@ -174,16 +174,24 @@ def serve(channel: socket.socket) -> None:
     """Fork a controller for every message, until the sweep has gone."""
     _load()
     channel.send(_READY)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries controllers
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started the sweep may have it ignored
     while message := channel.recv(_MESSAGE_BYTES):
         asked = json.loads(message)
+        _bury()
         pid = os.fork()
         if pid == 0:
             channel.close()
             _become(asked["environment"], partial(_control, asked["folder"]))
-        handle = os.pidfd_open(pid)
+        handle = os.pidfd_open(pid)  # of one that has ended too: until it is buried its number is its own
         socket.send_fds(channel, [str(pid).encode()], [handle])
         os.close(handle)
+
+
+def _bury() -> None:
+    """Wait for the controllers that have ended."""
+    with suppress(ChildProcessError):  # there is none at all
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _load() -> None:
@@ -262,9 +270,10 @@ class _Child:
     def poll(self) -> int | None:
         """Its exit code, or less than 0 if a signal ended it; None while it lives."""
         if self._code is None:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                self._code = os.waitstatus_to_exitcode(status)
+            with suppress(ChildProcessError):  # a signal's handler has asked in between
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+                if pid:
+                    self._code = os.waitstatus_to_exitcode(status)
         return self._code
 
     def send_signal(self, number: int) -> None:
