@@ -142,6 +142,19 @@ def test_two_runs_of_one_name_are_two(places: tuple[str, str], tmp_path: Path) -
     assert len(found.table) == 2 - is_beside
 
 
+def test_a_run_that_diverged_is_no_copy_of_one_that_did_not(tmp_path: Path) -> None:
+    """Whichever is read first; two that diverged alike are copies."""
+
+    def write(place: str, ok_until: int) -> None:
+        rows = [{"run": "one", "step": n, "loss": 4 - n / 90 if n < ok_until else float("nan")} for n in range(1, 20)]
+        (tmp_path / place).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+    for first, second, runs in ((99, 5, 2), (5, 99, 2), (5, 5, 1)):
+        write("a.jsonl", first)
+        write("b.jsonl", second)
+        assert len(moewright.collect_runs(tmp_path).table) == runs
+
+
 def test_a_restart_with_another_model_is_another_run(tmp_path: Path) -> None:
     """In one file, and where a logger calls two sessions one run."""
     lines: list[dict[str, object]] = []

@@ -222,12 +222,14 @@ def _why_none(log: RunLog, other: RunLog) -> str:
         for _, step, value in series:
             if step in theirs:
                 shared += 1
-                alike += any(
-                    math.isclose(value, each, rel_tol=_ALIKE) or value != value != each for each in theirs[step]
-                )
+                alike += any(_is_alike(value, each) for each in theirs[step])
     if alike >= _MOSTLY * shared:
         return ""
     return f"other losses than the run of the same name in {other.source.name}, at {shared - alike} of {shared} steps"
+
+
+def _is_alike(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_ALIKE) or (math.isnan(one) and math.isnan(other))
 
 
 def _is_chart(log: RunLog) -> bool:
