@@ -52,7 +52,7 @@ def test_nobody_looks_where_there_is_nothing_to_choose() -> None:
     assert choose_threads(4, environment={"OMP_NUM_THREADS": " "}, found=Processors(4), look=lambda _: 4).threads == 4
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "abc", "1.5", "²", "1e3", ",2", "0x2"])
+@pytest.mark.parametrize("text", ["0", "-1", "abc", "1.5", "²", "1e3", ",2", "0x2", "9" * 10])
 @pytest.mark.parametrize("name", STATED)
 def test_what_is_no_number_of_threads_is_said_and_passed_over(name: str, text: str) -> None:
     """torch and OpenMP take all processors then, as if nobody had said anything: so does the choice."""
@@ -70,7 +70,7 @@ def test_a_list_for_nested_teams_states_the_outer_one() -> None:
         assert (found.because, found.warning) == ("stated", None)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "", "2,2", "1.0"])
+@pytest.mark.parametrize("text", ["0", "-1", "x", "", "2,2", "1.0", "9" * 5000])
 def test_a_number_of_processes_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"LOCAL_WORLD_SIZE: .* is no number of processes"):
         choose_threads(4, environment={"LOCAL_WORLD_SIZE": text}, found=Processors(4), look=lambda _: 4)

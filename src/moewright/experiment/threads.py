@@ -18,6 +18,9 @@ STATED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which people and launchers say how many threads there shall be; torch reads them."""
 
 
+_LONGEST = 9
+"""Digits of a number of threads; int() refuses thousands of them in its own way."""
+
 Reason = Literal["stated", "begun", "default", "granted", "load"]
 
 
@@ -108,7 +111,7 @@ def _about_going_on(begun: int, threads: int, free: int) -> str | None:
 def _is_a_number_of_threads(text: str) -> bool:
     """As OpenMP reads it: for nested teams a list, of which the first counts here."""
     first = text.split(",")[0].strip()
-    return first.isascii() and first.isdecimal() and int(first) > 0
+    return first.isascii() and first.isdecimal() and len(first) <= _LONGEST and int(first) > 0
 
 
 def processes_here(environment: Mapping[str, str] = os.environ) -> int:
