@@ -308,6 +308,30 @@ def test_a_list_of_sizes_is_one_for_each_layer(family: str, key: str) -> None:
         assert total_params(read_config(saved | {"block_configs": blocks}).architecture) == expected
 
 
+@pytest.mark.parametrize("stated", ["9" * 5000, ["9" * 5000], "61", "", {"4": 5}])
+def test_layers_of_experts_that_are_none_are_refused(stated: Any) -> None:
+    with pytest.raises(UserError, match="moe_layers_enum: expected"):
+        read_config(STEP_3["text_config"] | {"moe_layers_enum": stated})  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "vocab_size", "tie_word_embeddings"])
+def test_what_all_layers_have_together_differs_in_no_block(name: str) -> None:
+    """One layer's would be taken for the whole model's."""
+    values = {**SAMPLERS["llama"](random.Random(3)), "model_type": "llama", "num_hidden_layers": 2}
+    values |= {"num_attention_heads": 4, "num_key_value_heads": 4, "hidden_size": 32, "tie_word_embeddings": False}
+    other = {"hidden_size": 64, "vocab_size": 2 * values["vocab_size"], "tie_word_embeddings": True}[name]
+    for blocks in ([{name: values[name]}, {name: other}], [{name: other}, {name: values[name]}]):
+        with pytest.raises(UserError, match="differ in more than their layers"):
+            read_config(values | {"block_configs": blocks})
+
+
+def test_lists_of_sizes_without_a_number_of_layers_are_refused_by_that_name() -> None:
+    values = {**SAMPLERS["llama"](random.Random(3)), "model_type": "llama", "intermediate_size": [32, 64]}
+    del values["num_hidden_layers"]
+    with pytest.raises(UserError, match="num_hidden_layers"):
+        read_config(values)
+
+
 def test_blocks_of_puzzletron() -> None:
     """Nested sections, and halves that are not there: as two layers of other sizes, and one half of each."""
     llama = json.loads(json.dumps(SAMPLERS["llama"](random.Random(3)))) | {

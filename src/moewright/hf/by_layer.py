@@ -52,6 +52,8 @@ def stated_by_layer(values: Mapping[str, Any], family: Family) -> Layers | None:
     halves = [] if blocks is None else [_from_block(block, f"{BLOCKS}[{i}]", common) for i, block in _each(blocks)]
     stated = next((values[key] for key in _LAYER_COUNTS if isinstance(values.get(key), int)), len(halves))
     number = len(halves) or stated
+    if not number:
+        raise UserError(f"{_LAYER_COUNTS[0]}: missing, and {', '.join(lists) or BLOCKS} says it of each layer")
     if not 0 < number <= LARGEST_LAYER_COUNT or number != stated:
         raise UserError(f"{BLOCKS}: has {len(halves)} entries for {brief(stated)} layers")
     halves = halves or [({}, (False, False)) for _ in range(number)]
@@ -92,6 +94,9 @@ def read_by_layer(layers: Layers, read: Callable[[dict[str, Any]], Architecture]
         written[key] = list(whole[key].iter_layers())
         if len(written[key]) != number:
             raise UserError(f"sizes by layer: this family makes {len(written[key])} layers of {number}")
+    rest = {key: _without_layers(each) for key, each in whole.items()}
+    if any(each != rest[json.dumps(layers.overrides[-1], sort_keys=True)] for each in rest.values()):
+        raise UserError(f"{BLOCKS}: models with the sizes of each layer differ in more than their layers")
     found = []
     for index, (override, without) in enumerate(zip(layers.overrides, layers.without, strict=True)):
         layer = written[json.dumps(override, sort_keys=True)][index]
@@ -115,6 +120,11 @@ def read_by_layer(layers: Layers, read: Callable[[dict[str, Any]], Architecture]
                 block = (*block[:index], other[index], *block[index + 1 :])
         changes["mtp_block"] = None if block == (found[-1],) else block
     return last.model_copy(update=changes)
+
+
+def _without_layers(architecture: Architecture) -> dict[str, Any]:
+    """What all layers have together."""
+    return {name: value for name, value in architecture if name not in ("layers", "mtp_block")}
 
 
 def _is_list_of_sizes(value: Any) -> bool:
