@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import moewright
-from moewright import laws
+from moewright import UserError, laws
 from moewright.laws.fitting.iso_flops import find_groups, minimum_of
 from moewright.laws.law import LossLaw
 from tests.laws.tables import SHARED_DATA
@@ -122,6 +122,17 @@ def test_rows_of_several_mixtures_have_no_one_frontier() -> None:
         num_experts=lambda t: np.where(t.index % 2, 8.0, 16.0), active_params=lambda t: t.total_params
     )
     assert moewright.fit(table, "clark2022", bootstrap=0).iso_flops is None
+    table = table.assign(train_flops=6.0 * table.total_params * table.train_tokens)
+    assert moewright.fit(table, "marin2026", bootstrap=0).minima_of is None
+    assert moewright.fit(table.assign(num_experts=8.0), "marin2026", bootstrap=0).minima_of == len(table)
+
+
+@pytest.mark.parametrize("worst", [0.0, -1.0])
+def test_a_loss_that_is_none_is_refused_before_minima_are_taken(worst: float) -> None:
+    table = sweep().assign(score=lambda t: t.loss.where(t.index != 3, worst))
+    table = table.assign(train_flops=6.0 * table.total_params * table.train_tokens)
+    with pytest.raises(UserError, match="score"):
+        moewright.fit(table, "marin2026", loss="score", bootstrap=0)
 
 
 def test_public_runs_on_budgets() -> None:

@@ -33,6 +33,8 @@ FRONTIER_LAW = "marin2026"
 """Whose form is the frontier's."""
 BUDGET_COLUMNS = ("active_params", "total_params", "train_tokens")
 """What budgets are counted from, where a table has no `train_flops`: 6 N D, of active parameters if there are any."""
+MIXTURE_COLUMNS = ("num_experts", "top_k")
+"""That tell mixtures apart: each has a frontier of its own."""
 FEWEST_GROUPS, FEWEST_SIZES = 3, 4
 """A frontier has three coefficients, and a parabola through three sizes has no residual."""
 _APART, _INSIDE = 0.1, 1 / 3
@@ -197,7 +199,7 @@ def iso_flops_of(surface: LawFitter) -> IsoFlops | None:
 def frontier_table(table: "pd.DataFrame", settings: FitSettings) -> "pd.DataFrame | None":
     """The minima of a run table's iso-FLOP groups as a table of its own, with `train_flops`, size and loss.
 
-    None where its rows are of no such groups.
+    None where its rows are of no such groups, or groups of several mixtures.
     """
     import pandas as pd
 
@@ -212,7 +214,12 @@ def frontier_table(table: "pd.DataFrame", settings: FitSettings) -> "pd.DataFram
     if train_flops is None or not all(np.isfinite(values).all() for values in columns.values()):
         return None
     size, loss = columns[size_of], columns[settings.loss]
-    found = minima_of(train_flops, size, loss, find_groups(train_flops, size))
+    if not (loss > 0).all():  # as whoever reads the rows will say
+        return None
+    groups = find_groups(train_flops, size)
+    if any(table[name].iloc[group].nunique() > 1 for name in MIXTURE_COLUMNS if name in table for group in groups):
+        return None
+    found = minima_of(train_flops, size, loss, groups)
     if len(found.rows) < FEWEST_GROUPS:
         return None
     return pd.DataFrame({"train_flops": found.train_flops, size_of: found.size, settings.loss: found.loss})
