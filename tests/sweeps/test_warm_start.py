@@ -113,9 +113,7 @@ def test_what_ends_a_job_ends_no_other(executor: LocalExecutor, tmp_path: Path, 
     assert executor.start(tmp_path / "next", 0, about_itself).result()["had torch"]
 
 
-def test_what_a_job_printed_is_in_its_log_though_it_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_job_printed_is_in_its_log_though_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     executor = LocalExecutor(Execution(cores_per_run=1), 1)
     executor.prepare()

@@ -93,7 +93,7 @@ class TooManyOpenError(UserError):
 def too_many_open(space: Space, expected: float, most: int) -> TooManyOpenError:
     """What to narrow, and by how much, where some such number of designs may be left open."""
     factor = 2 ** math.ceil(math.log2(SPARE * expected / most))
-    every = {2: "every second", 4: "every fourth"}.get(factor, f"every {factor}th")
+    every = {2: "every second", 4: "every fourth"}.get(factor, f"one in {factor:,}")
     step = space.expert_size_step
     return TooManyOpenError(
         f"space: some {format_count(expected, 2)} designs may be open between the laws, more than the "

@@ -8,7 +8,6 @@ from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, attention, build, choose_feed_forwards, experts, stack
 
-
 _LONGEST = 9
 """Digits of a layer's number; int() refuses thousands of them in its own way."""
 

@@ -1,6 +1,7 @@
 """What a measuring job does: some steps of one shape after the other, each result written at once.
 
-Torch is imported when measuring begins, as in a worker, so that the start of a process is measured too.
+Torch is imported when measuring begins, as in a worker: where that is a fork of a process that has loaded torch, this
+is one too, so that what a job's start takes is measured as it will be.
 """
 
 import signal

@@ -104,7 +104,7 @@ def take_cores(threads: int, cores: Sequence[int]) -> None:
     """Keep this process to some cores (none: wherever the system puts it) and torch to some threads."""
     if cores:
         os.sched_setaffinity(0, cores)
-    # Read when torch is loaded: nothing that came before has loaded it.
+    # Read when torch is loaded; in a fork of a process that has loaded it, by whoever calls `use_threads`.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
 
