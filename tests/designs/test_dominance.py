@@ -33,6 +33,10 @@ def test_boxes_find_what_holding_each_against_each_finds(readings: int, designs:
     assert beaten_by_another(losses).tolist() == expected.tolist()
     if designs >= LEAF * BRANCHES:
         assert 0 < expected.sum() < designs
+        losses[0, ::50] = np.nan
+        unknown = np.isnan(losses).any(axis=0)
+        beats[unknown] = beats[:, unknown] = False
+        assert beaten_by_another(losses).tolist() == beats.any(axis=0).tolist()
 
 
 def test_a_space_that_leaves_too_many_open_says_what_to_narrow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def beaten(found: Array, rivals: Array) -> Mask:
 
 
 def beaten_by_another(found: Array) -> Mask:
-    """Which columns of (readings, designs) another of them beats by the margin.
+    """Which columns of (readings, designs) another of them beats by the margin; one with a NaN is in no comparison.
 
     Designs lie in boxes within boxes, of losses near each other. Two boxes are looked into only where the least losses
     of one would beat the largest of the other, which is seldom: what is left open lies in a rim as thick as the margin.
@@ -47,6 +47,11 @@ def beaten_by_another(found: Array) -> Mask:
     >>> beaten_by_another(np.array([[2.0, 2.1, 2.1], [3.0, 3.1, 2.9]])).tolist()
     [False, True, False]
     """
+    known = ~np.isnan(found).any(axis=0)
+    if not known.all():  # it would hide all that is in a box with it
+        lost = np.zeros(len(known), dtype=bool)
+        lost[known] = beaten_by_another(found[:, known])
+        return lost
     with progress_task("comparing", found.shape[1], "designs") as task:
         boxes = _Boxes(found, task)
         if found.shape[1]:
