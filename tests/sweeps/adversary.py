@@ -286,7 +286,7 @@ class Adversary:
         time.sleep(self._draw.uniform(0, 0.5))
 
     def _kill(self, kind: str) -> None:
-        """One of that kind, as soon as it comes to life: a server comes with the next job, which a worker's end makes."""
+        """One of that kind, as soon as it comes to life; a server comes with the next job, after a worker's end."""
         end = time.monotonic() + self.patience
         while not self.victim.kill(kind, self._draw):
             if kind == "server":

@@ -155,7 +155,8 @@ def test_a_job_that_ends_at_once_ends_no_server(executor: LocalExecutor, tmp_pat
     for _ in range(20):
         handle = executor._server.fork(tmp_path / "a file", {})
         assert handle is not None
-        _until(lambda handle=handle: handle.poll() is not None)
+        while handle.poll() is None:
+            time.sleep(0.01)
     assert executor._server.pid == server
 
 

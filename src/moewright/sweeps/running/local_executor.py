@@ -93,6 +93,8 @@ class LocalExecutor:
             )
         submitit = the_submitit()
         is_warm = needs_torch and not execution.gpus_per_run  # a fork cannot use a GPU that its parent has looked at
+        if is_warm:
+            self.prepare()  # before signals are held back: Ctrl-C need not wait for torch
         executor = warm_executor(folder, self._server) if is_warm else submitit.LocalExecutor(folder)
         minutes = execution.time_limit or _WITHOUT_LIMIT_MINUTES
         first = slot * execution.gpus_per_run
