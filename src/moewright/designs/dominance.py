@@ -47,7 +47,7 @@ def beaten_by_another(found: Array) -> Mask:
     >>> beaten_by_another(np.array([[2.0, 2.1, 2.1], [3.0, 3.1, 2.9]])).tolist()
     [False, True, False]
     """
-    known: Mask = ~np.isnan(found).any(axis=0)
+    known: Mask = np.logical_not(np.isnan(found).any(axis=0))
     if not known.all():  # it would hide all that is in a box with it
         lost: Mask = np.zeros(len(known), dtype=np.bool_)
         lost[known] = beaten_by_another(found[:, known])
