@@ -96,6 +96,7 @@ def test_training_outlives_its_terminal_by_a_checkpoint(tmp_path: Path) -> None:
     file = tiny.save(tiny.recipe(data, 20_000), tmp_path / "recipe.json")
     process, terminal = pty.fork()
     if process == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a suite that nohup started would have it deaf
         os.execv(sys.executable, [sys.executable, "-m", "moewright", "train", file, "--out", str(tmp_path / "run")])
     deadline = time.monotonic() + 60
     while not read_steps(tmp_path / "run") and time.monotonic() < deadline:
