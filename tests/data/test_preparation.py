@@ -171,7 +171,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         ([str(BOOK), str(BOOK), "--vocab-size", "400"], "is given twice; give it once"),
         (
             [str(BOOK), f"{BOOK.parent}/../{BOOK.parent.name}/{BOOK.name}", "--vocab-size", "400"],
-            "sources: two are called 'moby-dick'",
+            "is given twice, also as",
         ),
         (["{tmp}/blank.txt", "--vocab-size", "400"], "sources: no documents with text"),
         (

@@ -134,7 +134,7 @@ def test_own_files_are_checked(tmp_path: Path) -> None:
         "validation: no files": {"validation": {}},
         "validation set 'own': no files": {"validation": {"own": []}},
         "vocab_size: 0": {"vocab_size": 0},
-        "end_of_document: 500": {"end_of_document": 500},
+        "end_of_document: expected an integer from 0 to 499, found 500": {"end_of_document": 500},
         "bytes_per_token: 'other' is no validation set; they are own": {"bytes_per_token": {"other": 1.0}},
     }
     for said, change in wrong.items():

@@ -203,7 +203,7 @@ def test_too_few_runs_are_an_answer() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"noise": 0.0}, "standard deviation of log loss"),
+        ({"noise": 0.0}, "noise: 0.0 must be above 0 and below 1"),
         ({"replicates": 0}, "replicates"),
         ({"holdout": "best"}, "has no setting 'holdout'"),
         ({"fix": {"alhpa": 0.3}}, "did you mean alpha"),

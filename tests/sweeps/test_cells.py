@@ -206,7 +206,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "into a number": ({"learning_rate.multiplier": [1]}, "learning_rate is 0.01, not a mapping"),
     "into an architecture": ({"architecture.hidden_size": [1]}, "did you mean hidden_size?"),
     "beneath a leaf": ({"seed.a": [1]}, "no setting 'seed.a'"),
-    "not whole": ({"top_k": [1, 1.5]}, "top_k: 1.5"),
+    "not whole": ({"top_k": [1, 1.5]}, "top_k: expected an integer from 1 to 10^8, found 1.5"),
     "no number": ({"train_flops": ["many"]}, "train_flops"),
     "no number of FLOPs": ({"train_flops": [[1]]}, "train_flops: [1] is not a count"),
     "no tokens": ({"tokens_per_active_param": [0]}, "tokens_per_active_param: 0"),

@@ -228,7 +228,7 @@ BAD: list[tuple[str, dict[str, Any], tuple[str, ...], str]] = [
     ("impossible noise", {}, ("--forecast", "liew2026", "--noise", "2"), "at least 1e-07 and below 1"),
     ("--watch", {}, ("--watch",), "watch: has no use in a dry run"),
     ("--retry-failed", {}, ("--retry-failed",), "nothing is run"),
-    ("another executor", {}, ("--executor", "cloud"), "none of local, slurm"),
+    ("another executor", {}, ("--executor", "cloud"), "unknown 'cloud'; known: local, slurm"),
     ("too many jobs", {}, ("--jobs", "10000"), "lower --jobs"),
     ("no jobs", {}, ("--jobs", "0"), "jobs"),
     ("a folder of something else", {}, ("--out", "other"), "holds no sweep"),

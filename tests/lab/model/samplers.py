@@ -1,7 +1,7 @@
 """Random mixtures and architectures: small, odd, and all that the lab trains. Sizes are drawn independently."""
 
 import random
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,9 @@ from moewright.architecture.feed_forwards import Activation, Dense, ExpertGroup,
 from moewright.architecture.mixers import Attention, LatentAttention, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm
 from moewright.experiment.routing import Capacity
+from moewright.lab.fast.elementwise import ACTIVATIONS as TRAINED
 
-ACTIVATIONS: tuple[Activation, ...] = tuple(name for name in get_args(Activation) if name != "situ")  # not trained
+ACTIVATIONS: tuple[Activation, ...] = tuple(TRAINED)
 SCORES = ("softmax", "sigmoid", "sqrt_softplus")
 
 
