@@ -64,6 +64,7 @@ REFUSED: dict[str, tuple[Callable[[Values], object], str]] = {
     "unknown law": (changed(learning_rate={"law": "mine"}), " learning_rate.law: Input should be 'steplaw'"),
     "uneven batch": (changed(batch_tokens=130), "multiple of sequence_length"),
     "uneven micro-batch": (changed(micro_batch_sequences=3), "must divide the 8 sequences"),
+    "more steps than a record counts": (changed(train_tokens=128 * 10**8 + 1), "are 100,000,001 steps"),
     "less than a batch": (changed(train_tokens=100), "fewer than one batch"),
     "warm-up beyond the end": (changed(schedule={"warmup_tokens": "2K"}), "schedule.warmup_tokens (2,000)"),
     "warm-up into the decay": (changed(schedule={"kind": "wsd", "warmup_tokens": "1.2K"}), "overlap"),

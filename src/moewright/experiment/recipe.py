@@ -16,7 +16,7 @@ from moewright.experiment.support import check_trainable
 from moewright.files import read_mapping
 from moewright.hf.loading import load_architecture
 from moewright.quantities import brief, parse_count
-from moewright.records import Count, FileRecord, Positive, Record, Size
+from moewright.records import LARGEST_SIZE, Count, FileRecord, Positive, Record, Size
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -184,6 +184,11 @@ class Recipe(FileRecord):
             )
         if self.train_tokens < self.batch_tokens:
             raise ValueError(f"train_tokens ({self.train_tokens:,}) are fewer than one batch ({self.batch_tokens:,})")
+        if self.total_steps > LARGEST_SIZE:  # more than the records of a run can count
+            raise ValueError(
+                f"train_tokens ({self.train_tokens:,}) are {self.total_steps:,} steps of batch_tokens "
+                f"({self.batch_tokens:,}); a run has at most {LARGEST_SIZE:,}"
+            )
         if self.schedule.warmup_tokens >= self.train_tokens:
             raise ValueError(
                 f"schedule.warmup_tokens ({self.schedule.warmup_tokens:,}) must be fewer than train_tokens "
