@@ -353,6 +353,7 @@ def test_rules_are_switched_off_and_a_link_keeps_the_setting(browser: Any, tmp_p
     page = WhatIfPage(browser, tmp_path, space=SMALL, memory=80e9, train_tokens=3e11)
     page.tab.get_by_label("experts' share of active to 0.85").uncheck()
     page.tab.locator(".what-if input[type=range]").nth(1).fill("3")
+    page.tab.locator("[id$=what-if-line]").filter(has_text="600B").wait_for()  # a move is drawn with the next frame
     written = page.tab.locator("[id$=what-if-space]").text_content()
     (tmp_path / "changed_space.yaml").write_text(written, encoding="utf-8")
     assert load_space(tmp_path / "changed_space.yaml") == SMALL.model_copy(update={"most_experts_share": 1.0})
