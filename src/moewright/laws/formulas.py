@@ -47,6 +47,15 @@ def additive_optimum(size: str) -> Optimum:
     )
 
 
+def six_nd(params: Values, tokens: Values) -> Any:
+    """FLOPs of training, 6 N D (Kaplan et al., arXiv 2001.08361, section 2.1).
+
+    >>> six_nd(1e9, 2e10)
+    1.2e+20
+    """
+    return 6 * params * tokens
+
+
 def split_six_nd(train_flops: Values, A: Values, alpha: Values, B: Values, beta: Values, size: str) -> dict[str, Any]:
     """The N and D of least A N^-alpha + B D^-beta under C = 6 N D (Hoffmann et al., arXiv 2203.15556, equation 4).
 

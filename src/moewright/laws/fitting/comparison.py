@@ -24,7 +24,7 @@ from moewright.laws.fitting.fit_settings import DEFAULT_OBJECTIVE, FitSettings
 from moewright.laws.fitting.fitted_law import FittedLaw, Interval
 from moewright.laws.fitting.iso_flops import IsoFlops, iso_flops_of
 from moewright.laws.fitting.observations import as_frame, usual_name
-from moewright.laws.fitting.reach import CUTS_ALIKE, cuts_below, directions_of, errors_below
+from moewright.laws.fitting.reach import LEAST_ODDS, cuts_below, directions_of, errors_below, log_evidence
 from moewright.laws.fitting.stacking import FormPrediction, StackedPrediction, mixture_of
 from moewright.laws.fitting.uncertainty import LEVEL
 from moewright.laws.law import Law, LossForm
@@ -33,9 +33,6 @@ from moewright.records import Count, Items, Output, Record
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_LEAST_ODDS = 1 / 19
-"""Odds of .05 against .95, below which a form is told apart from the best."""
 
 
 class HeldOutDirection(Record):
@@ -253,7 +250,7 @@ def compare_forms(
     held_out, errors = _errors_beyond(judged)
     evidence = np.array([_log_likelihood(each, held_out) for each in errors])
     odds = np.exp(evidence - evidence.max())
-    weights = np.where(odds < _LEAST_ODDS, 0.0, odds) / odds[odds >= _LEAST_ODDS].sum()
+    weights = np.where(odds < LEAST_ODDS, 0.0, odds) / odds[odds >= LEAST_ODDS].sum()
     fitted_error = [each.fitter.law_.record.rmse_log for each in judged]
     order = sorted(range(len(judged)), key=lambda i: (-evidence[i], fitted_error[i]))
     fits: dict[int, Fit] = {}
@@ -359,7 +356,7 @@ def _outliers(fit: LawFitter) -> Mask:
 
 
 def _log_likelihood(errors: Mapping[str, float], held_out: Iterable[HeldOutDirection]) -> float:
-    return float(sum(-0.5 * each.cuts / CUTS_ALIKE * np.log(max(errors[each.direction], 1e-18)) for each in held_out))
+    return sum(log_evidence(each.cuts, errors[each.direction]) for each in held_out)
 
 
 def _compared(

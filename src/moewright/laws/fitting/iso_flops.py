@@ -19,7 +19,8 @@ from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.fit_settings import FitSettings
 from moewright.laws.fitting.observations import Observations
 from moewright.laws.fitting.problem import build_problem
-from moewright.laws.fitting.reach import CUTS_ALIKE, errors_below
+from moewright.laws.fitting.reach import LEAST_FITTED, LEAST_ODDS, errors_below, log_evidence
+from moewright.laws.formulas import six_nd
 from moewright.laws.law import Law
 from moewright.laws.variable import Array
 from moewright.records import Count, Items, Pair, Record
@@ -40,10 +41,6 @@ FEWEST_GROUPS, FEWEST_SIZES = 3, 4
 _APART, _INSIDE = 0.1, 1 / 3
 """Budgets differ by this much or more in the logarithm, and rows of one by no more than this share of the least."""
 _MOST_CUTS = 6
-LEAST_FITTED = 0.4
-"""Share of the budgets below the lowest cut, as of the rows in `reach`."""
-_LEAST_ODDS = 1 / 19
-"""As where forms are compared (`comparison`)."""
 
 
 class IsoFlopGroup(Record):
@@ -210,7 +207,7 @@ def frontier_table(table: "pd.DataFrame", settings: FitSettings) -> "pd.DataFram
     columns = {name: pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64) for name in wanted}
     train_flops = columns.get("train_flops")
     if train_flops is None and "train_tokens" in columns:
-        train_flops = 6 * columns[size_of] * columns["train_tokens"]
+        train_flops = six_nd(columns[size_of], columns["train_tokens"])
     if train_flops is None or not all(np.isfinite(values).all() for values in columns.values()):
         return None
     size, loss = columns[size_of], columns[settings.loss]
@@ -230,7 +227,7 @@ def _train_flops(rows: Observations, size_of: str) -> Array | None:
         return rows.columns["train_flops"] if size_of in rows.columns else None
     if size_of not in rows.columns or "train_tokens" not in rows.columns:
         return None
-    return np.asarray(6 * rows.columns[size_of] * rows.columns["train_tokens"])
+    return np.asarray(six_nd(rows.columns[size_of], rows.columns["train_tokens"]))
 
 
 def _held_out(
@@ -258,8 +255,9 @@ def _held_out(
         float(np.mean([np.mean(each[held] ** 2) for each, held in zip(errors, above, strict=True)]))
         for errors in (of_frontier, np.nan_to_num(of_surface, nan=1.0))
     ]
-    odds = float(np.exp(-0.5 * len(cuts) / CUTS_ALIKE * abs(np.log(squared[0] / max(squared[1], 1e-18)))))
-    better = None if odds > _LEAST_ODDS else "frontier" if squared[0] < squared[1] else "surface"
+    of_both = [log_evidence(len(cuts), each) for each in squared]
+    is_told = np.exp(-abs(of_both[0] - of_both[1])) <= LEAST_ODDS
+    better = None if not is_told else "frontier" if squared[0] < squared[1] else "surface"
     return {
         "cuts": len(cuts),
         "farthest": float(found.train_flops[-1] / found.train_flops[cuts[0] - 1]),

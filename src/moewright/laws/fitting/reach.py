@@ -35,10 +35,12 @@ COMPUTE = "training compute"
 _PRIOR, _PRIOR_FREEDOM = 0.01, 2
 # Cuts in one direction share most of their rows: so many count as one independent error.
 CUTS_ALIKE = 3
+LEAST_ODDS = 1 / 19
+"""Odds of .05 against .95, below which a form is told apart from the best."""
 _MOST_CUTS = 9
-# A cut leaves at least this share of the rows to fit, and twice as many configurations as coefficients: fits to fewer
-# say little about the fit to all.
-_LEAST_FITTED = 0.4
+LEAST_FITTED = 0.4
+"""Share of the rows that a cut leaves to fit at least, beside twice as many configurations as coefficients: fits to
+fewer say little about the fit to all."""
 _SLOPES = np.exp(np.linspace(np.log(1e-4), np.log(0.5), 200))
 # Larger than this the form's error is not raised: a cut that needs more is an accident.
 _MOST_RAISED = 5.0
@@ -295,7 +297,7 @@ def cuts_below(values: Array, weights: Array, laws: Sequence[tuple[Clusters, int
         below = values <= level
         fitted = below & (weights > 0)
         enough = all(len(np.unique(clusters[fitted])) >= 2 * free for clusters, free in laws)
-        enough &= bool(fitted.sum() >= _LEAST_FITTED * len(values))
+        enough &= bool(fitted.sum() >= LEAST_FITTED * len(values))
         if enough and np.ptp(values[fitted]) > 0 and (~below & (weights > 0)).any():
             found.append(below)
     return found
@@ -310,6 +312,11 @@ def errors_below(problem: Problem, u: Array, loss: Array, weights: Array) -> tup
     with np.errstate(invalid="ignore", divide="ignore"):
         missed = np.log(problem.predict(fits)) - np.log(loss)
     return np.clip(np.nan_to_num(missed, nan=_LARGEST_ERROR), -_LARGEST_ERROR, _LARGEST_ERROR), fits
+
+
+def log_evidence(cuts: int, squared: float) -> float:
+    """Log density of so many cuts' errors, of which `CUTS_ALIKE` count as one, at their mean square."""
+    return float(-0.5 * cuts / CUTS_ALIKE * np.log(max(squared, 1e-18)))
 
 
 def _leverage(problem: Problem, u: Array, weights: Array) -> Array:

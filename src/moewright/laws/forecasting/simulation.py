@@ -14,6 +14,7 @@ from moewright.laws.fitting.estimator import LawFitter
 from moewright.laws.fitting.observations import LARGEST_LOSS, read_columns
 from moewright.laws.fitting.reach import Reach, rolling_holdouts
 from moewright.laws.fitting.uncertainty import degenerate, find_bound
+from moewright.laws.formulas import six_nd
 from moewright.laws.law import Law, LossForm, Optimum
 from moewright.laws.variable import TRAIN_FLOPS, Array, Variable
 from moewright.records import Items
@@ -167,7 +168,7 @@ def optimum_arguments(law: LossForm, target: Mapping[str, float]) -> dict[str, f
     size = "active_params" if "active_params" in law.form.variables else "total_params"
     known = dict(target)
     if size in target and "train_tokens" in target:
-        known.setdefault(TRAIN_FLOPS.name, 6 * target[size] * target["train_tokens"])
+        known.setdefault(TRAIN_FLOPS.name, six_nd(target[size], target["train_tokens"]))
     arguments = [variable.name for variable in (*rule.arguments, *rule.optional)]
     return {name: known[name] for name in arguments if name in known}
 

@@ -16,6 +16,7 @@ from moewright.laws.catalogue import get
 from moewright.laws.counted_variables import in_conventions
 from moewright.laws.fitting.observations import read_columns
 from moewright.laws.forecasting.simulation import MIXTURES, reach_of
+from moewright.laws.formulas import six_nd
 from moewright.laws.law import Law
 from moewright.laws.selection.belief import Belief, believe
 from moewright.laws.selection.criterion import PURPOSES, Z90, Criterion, Purpose
@@ -268,7 +269,7 @@ def costs_of(candidates: "pd.DataFrame") -> Array:
             raise UserError(
                 "candidates: a run's cost needs train_flops, or train_tokens and active_params or total_params"
             )
-        costs = 6 * candidates[size].to_numpy(dtype=float) * candidates["train_tokens"].to_numpy(dtype=float)
+        costs = six_nd(*(candidates[name].to_numpy(dtype=float) for name in (size, "train_tokens")))
     if np.isnan(costs).any():
         row = int(np.flatnonzero(np.isnan(costs))[0]) + 1
         raise UserError(
