@@ -1,5 +1,7 @@
 """Quantities as people write them."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from moewright.quantities import (
     parse_bytes,
     parse_count,
     parse_tokens,
+    plain_integer,
 )
 
 
@@ -31,6 +34,13 @@ def test_bytes(text: str, value: float) -> None:
 )
 def test_counts(text: str | float, value: float) -> None:
     assert parse_count(text, "total-params") == value
+
+
+@given(st.one_of(st.text(max_size=12), st.from_regex(r"[0-9]{1,30}", fullmatch=True), st.integers().map(str)))
+def test_integers_in_plain_digits(text: str) -> None:
+    found = plain_integer(text)
+    assert (found is not None) == bool(re.fullmatch("[0-9]{1,9}", text))
+    assert found is None or found == int(text)
 
 
 @pytest.mark.parametrize("text", ["", "B", "-3B", "3 B B", "nan", "inf", "1e999", "0", "3X", "3GB", "١B", "3B\n4"])

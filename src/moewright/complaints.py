@@ -13,7 +13,7 @@ from pydantic import BaseModel, Tag, ValidationError
 
 from moewright.errors import UserError
 from moewright.foreign_text import shortened
-from moewright.quantities import brief
+from moewright.quantities import brief, plain_integer
 
 NEAR = 0.55
 """Least likeness (difflib's ratio) of a name to one that is certainly wrong: 'final_loss' is found for 'loss'."""
@@ -102,8 +102,8 @@ def integer_in_text(text: str, name: str, low: int = 1, high: int = 10**9) -> in
     >>> integer_in_text("8", "devices")
     8
     """
-    is_short = text.isascii() and text.isdigit() and len(text) <= len(str(high))
-    return check_integer(int(text) if is_short else text, name, low, high)
+    number = plain_integer(text, len(str(high)))
+    return check_integer(text if number is None else number, name, low, high)
 
 
 def check_number(

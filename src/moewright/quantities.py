@@ -131,6 +131,16 @@ def format_size(value: float) -> str:
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.3g}"
 
 
+def plain_integer(text: str, digits: int = 9) -> int | None:
+    """An integer in so many plain digits at most; None for every other text. int() itself takes other scripts' digits,
+    signs and blanks, and raises for thousands of digits in words of its own.
+
+    >>> plain_integer("42"), plain_integer("+42"), plain_integer("9" * 5000)
+    (42, None, None)
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= digits else None
+
+
 def counted(number: float, noun: str) -> str:
     """A number of things, in the noun's singular where it is one.
 

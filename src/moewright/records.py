@@ -15,7 +15,7 @@ from moewright.complaints import first_complaint
 from moewright.errors import NewerFileError, UserError
 from moewright.files import read_mapping, write_mapping
 from moewright.foreign_text import shortened, visible
-from moewright.quantities import brief
+from moewright.quantities import brief, plain_integer
 
 # The largest size that any field may take. Far above every model that exists (a vocabulary of 300 thousand, a width
 # of 20 thousand), and small enough that every count stays below 2**63 and every list of layers fits in memory.
@@ -254,7 +254,8 @@ class FileRecord(Record):
                 raise UserError(f"{where}format: missing; expected {expected}")
             return cls.version_without_format
         kind, _, version = given.partition("/") if isinstance(given, str) else ("", "", "")
-        if kind != cls.kind_of_file or not (version.isascii() and version.isdigit() and len(version) < 10):
+        number = plain_integer(version)
+        if kind != cls.kind_of_file or number is None:
             found = given[:80] if isinstance(given, str) else given
             raise UserError(f"{where}format: expected {brief(expected)}, found {brief(found)}")
-        return int(version)
+        return number

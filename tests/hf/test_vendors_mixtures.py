@@ -1,6 +1,7 @@
 """Mixtures that only their vendors' files build, against the sizes that their publishers state, and sizes by layer
 against transformers' modules."""
 
+import contextlib
 import json
 import random
 from typing import Any
@@ -314,6 +315,20 @@ def test_layers_of_experts_that_are_none_are_refused(stated: Any) -> None:
         read_config(STEP_3["text_config"] | {"moe_layers_enum": stated})  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "\u00b2", "\u0663", "+1", ""])
+def test_numbers_in_words_that_python_reads_in_its_own_way(number: str) -> None:
+    """Layers by their numbers: int() raises for some of these, and takes others for numbers."""
+    step = SAMPLERS["step3p5"](random.Random(1)) | {"model_type": "step3p5", "mlp_layer_types": None}
+    with pytest.raises(UserError, match="moe_layers_enum: expected"):
+        read_config(step | {"moe_layers_enum": [number]})
+    dots = SAMPLERS["dots3_note"](random.Random(1))["text_config"] | {"model_type": "dots3_note_text"}
+    with pytest.raises(UserError, match="per_layer_config: expected layer numbers"):
+        read_config(dots | {"per_layer_config": {number: {"num_attention_heads": 2}}})
+    gemma = SAMPLERS["gemma4_text"](random.Random(1)) | {"model_type": "gemma4_text"}
+    with contextlib.suppress(UserError):  # a layer that is none may be left alone
+        read_config(gemma | {"per_layer_config": {number: {"head_dim": 16}}})
+
+
 @pytest.mark.parametrize("name", ["hidden_size", "vocab_size", "tie_word_embeddings"])
 def test_what_all_layers_have_together_differs_in_no_block(name: str) -> None:
     """One layer's would be taken for the whole model's."""
@@ -402,7 +417,9 @@ def test_a_pruned_nemotron() -> None:
         ({"num_experts": [4, 1]}, "num_experts_per_tok: 2 is more than num_experts"),
         ({"num_experts": [4, "5"]}, "num_experts: expected a positive integer"),
         ({"block_configs": [{}]}, "block_configs: has 1 entries for 2 layers"),
+        ({"block_configs": []}, "block_configs: has 0 entries for 2 layers"),
         ({"block_configs": 3}, "block_configs: expected a list of mappings"),
+        ({"block_configs": [{}, {}], "mtp_block_configs": 3}, "mtp_block_configs: expected a list of mappings"),
         ({"block_configs": [3, 4]}, "expected a mapping, found 3"),
         ({"block_configs": [{"ffn": 3}, {}]}, "ffn: expected a mapping"),
         ({"block_configs": [{"ffn": {"sparsify": True}}, {}]}, "sparsify: is not understood"),

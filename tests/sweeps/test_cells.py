@@ -205,6 +205,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "beyond a list": ({"balancing.losses.1.weight": [1]}, "balancing.losses has 1 entries"),
     "into a number": ({"learning_rate.multiplier": [1]}, "learning_rate is 0.01, not a mapping"),
     "into an architecture": ({"architecture.hidden_size": [1]}, "did you mean hidden_size?"),
+    "no place in a list": ({"balancing.losses.\u00b2.weight": [1]}, "no setting 'balancing.losses"),
+    "a place of thousands of digits": ({f"balancing.losses.{'9' * 5000}.weight": [1]}, "no setting 'balancing.losses"),
     "beneath a leaf": ({"seed.a": [1]}, "no setting 'seed.a'"),
     "not whole": ({"top_k": [1, 1.5]}, "top_k: expected an integer from 1 to 10^8, found 1.5"),
     "no number": ({"train_flops": ["many"]}, "train_flops"),

@@ -11,15 +11,12 @@ from pydantic import ConfigDict
 
 from moewright.errors import UserError
 from moewright.processors import Processors, allowed_processors, idle_processors, processors
-from moewright.quantities import brief
+from moewright.quantities import brief, plain_integer
 from moewright.records import Count, Record, Size
 
 STATED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which people and launchers say how many threads there shall be; torch reads them."""
 
-
-_LONGEST = 9
-"""Digits of a number of threads; int() refuses thousands of them in its own way."""
 
 Reason = Literal["stated", "begun", "default", "granted", "load"]
 
@@ -110,13 +107,13 @@ def _about_going_on(begun: int, threads: int, free: int) -> str | None:
 
 def _is_a_number_of_threads(text: str) -> bool:
     """As OpenMP reads it: for nested teams a list, of which the first counts here."""
-    first = text.split(",")[0].strip()
-    return first.isascii() and first.isdecimal() and len(first) <= _LONGEST and int(first) > 0
+    return bool(plain_integer(text.split(",")[0].strip()))
 
 
 def processes_here(environment: Mapping[str, str] = os.environ) -> int:
     """Processes of this run on this machine, as torchrun says. UserError for what is no number of processes."""
     text = environment.get("LOCAL_WORLD_SIZE", "1").strip()
-    if not _is_a_number_of_threads(text) or not text.isdecimal():
+    number = plain_integer(text)
+    if not number:
         raise UserError(f"LOCAL_WORLD_SIZE: {brief(text)} is no number of processes; unset it, or let torchrun set it")
-    return int(text)
+    return number

@@ -18,10 +18,12 @@ from pydantic import field_validator, model_validator
 from moewright.errors import UserError
 from moewright.experiment.run_folder import newest_step
 from moewright.files import open_regular
-from moewright.quantities import brief
+from moewright.quantities import brief, plain_integer
 from moewright.records import FileRecord, Items, Record, Size
 
 TRAINER, LAUNCH, PRINTED, EXIT_CODE, OUTPUT = "trainer.json", "launch.sh", "printed.log", "exit_code", "output"
+
+_STEP_DIGITS = 18
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -103,17 +105,13 @@ def reached_step(folder: Path) -> int:
     if record.checkpoints is None or not (folder / OUTPUT).is_dir():
         return 0
     found = (re.fullmatch(record.checkpoints, path.name) for path in (folder / OUTPUT).iterdir())
-    return max((_count(each[1]) or 0 for each in found if each is not None), default=0)
+    return max((plain_integer(each[1], _STEP_DIGITS) or 0 for each in found if each is not None), default=0)
 
 
 def exit_code(folder: Path) -> int | None:
     """How the trainer's last start ended; None while it runs, and after one that was stopped."""
     try:
         with open_regular(folder / EXIT_CODE) as file:
-            return _count(file.read().decode("utf-8", "replace").strip())
+            return plain_integer(file.read().decode("utf-8", "replace").strip())
     except OSError:
         return None
-
-
-def _count(digits: str) -> int | None:
-    return int(digits) if re.fullmatch("[0-9]{1,18}", digits) else None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from moewright.architecture.feed_forwards import NoFeedForward
 from moewright.architecture.mixers import NoMixer
-from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture, Layer, repeat_compactly
+from moewright.architecture.spec import LARGEST_LAYER_COUNT, Architecture, repeat_compactly
 from moewright.errors import UserError
 from moewright.hf.config_reader import Family
 from moewright.quantities import brief
@@ -49,10 +49,10 @@ def stated_by_layer(values: Mapping[str, Any], family: Family) -> Layers | None:
     if blocks is None and not lists:
         return None
     common = {key: value for key, value in values.items() if key not in (BLOCKS, PREDICTION_BLOCKS, *lists)}
-    halves = [] if blocks is None else [_from_block(block, f"{BLOCKS}[{i}]", common) for i, block in _each(blocks)]
+    halves = [] if blocks is None else _each_block(blocks, BLOCKS, common)
     stated = next((values[key] for key in _LAYER_COUNTS if isinstance(values.get(key), int)), len(halves))
-    number = len(halves) or stated
-    if not number:
+    number = stated if blocks is None else len(halves)
+    if not (stated or number):
         raise UserError(f"{_LAYER_COUNTS[0]}: missing, and {', '.join(lists) or BLOCKS} says it of each layer")
     if not 0 < number <= LARGEST_LAYER_COUNT or number != stated:
         raise UserError(f"{BLOCKS}: has {len(halves)} entries for {brief(stated)} layers")
@@ -63,7 +63,7 @@ def stated_by_layer(values: Mapping[str, Any], family: Family) -> Layers | None:
         for (override, _), size in zip(halves, value, strict=True):
             override[key] = size
     predicted = values.get(PREDICTION_BLOCKS) or []
-    prediction = [_from_block(block, f"{PREDICTION_BLOCKS}[{i}]", common)[0] for i, block in _each(predicted)]
+    prediction = [override for override, _ in _each_block(predicted, PREDICTION_BLOCKS, common)]
     if blocks is not None:
         _kinds_from_blocks(blocks, common)
         _kinds_from_blocks(predicted, common, "mtp_")
@@ -83,23 +83,22 @@ def stated_by_layer(values: Mapping[str, Any], family: Family) -> Layers | None:
 
 def read_by_layer(layers: Layers, read: Callable[[dict[str, Any]], Architecture]) -> Architecture:
     """The architecture of which each layer has its own sizes. Raises UserError."""
-    whole: dict[str, Architecture] = {}
-    different = {json.dumps(override, sort_keys=True): override for override in (*layers.overrides, *layers.prediction)}
-    number = len(layers.overrides)
+    both = layers.overrides, layers.prediction
+    keys, ahead = ([json.dumps(override, sort_keys=True) for override in part] for part in both)
+    different = dict(zip((*keys, *ahead), (*layers.overrides, *layers.prediction), strict=True))
+    number = len(keys)
     if len(different) * number > _MOST_LAYERS_READ:
         raise UserError(f"{len(different)} of {number} layers have sizes of their own: more than can be read")
-    written: dict[str, list[Layer]] = {}
-    for key, override in different.items():
-        whole[key] = read(layers.common | override)
-        written[key] = list(whole[key].iter_layers())
-        if len(written[key]) != number:
-            raise UserError(f"sizes by layer: this family makes {len(written[key])} layers of {number}")
-    rest = {key: _without_layers(each) for key, each in whole.items()}
-    if any(each != rest[json.dumps(layers.overrides[-1], sort_keys=True)] for each in rest.values()):
+    whole = {key: read(layers.common | override) for key, override in different.items()}
+    written = {key: list(architecture.iter_layers()) for key, architecture in whole.items()}
+    if unlike := [len(each) for each in written.values() if len(each) != number]:
+        raise UserError(f"sizes by layer: this family makes {unlike[0]} layers of {number}")
+    last = whole[keys[-1]]
+    if any(_without_layers(each) != _without_layers(last) for each in whole.values()):
         raise UserError(f"{BLOCKS}: models with the sizes of each layer differ in more than their layers")
     found = []
-    for index, (override, without) in enumerate(zip(layers.overrides, layers.without, strict=True)):
-        layer = written[json.dumps(override, sort_keys=True)][index]
+    for index, (key, without) in enumerate(zip(keys, layers.without, strict=True)):
+        layer = written[key][index]
         if without == (True, True):
             continue  # without either half it has no weights
         if any(without):
@@ -110,12 +109,11 @@ def read_by_layer(layers: Layers, read: Callable[[dict[str, Any]], Architecture]
         found.append(layer)
     if not found or any(isinstance(x.mixer, NoMixer) and isinstance(x.feed_forward, NoFeedForward) for x in found):
         raise UserError(f"{BLOCKS}: no layer has a half, or one that has none already loses the other")
-    last = whole[json.dumps(layers.overrides[-1], sort_keys=True)]
     changes: dict[str, Any] = {"layers": repeat_compactly(found)}
     if last.mtp_layers:
-        block = last.mtp_block or (written[json.dumps(layers.overrides[-1], sort_keys=True)][-1],)
-        for index, override in enumerate(layers.prediction[: len(block)]):
-            other = whole[json.dumps(override, sort_keys=True)].mtp_block
+        block = last.mtp_block or (written[keys[-1]][-1],)
+        for index, key in enumerate(ahead[: len(block)]):
+            other = whole[key].mtp_block
             if other is not None:
                 block = (*block[:index], other[index], *block[index + 1 :])
         changes["mtp_block"] = None if block == (found[-1],) else block
@@ -131,10 +129,10 @@ def _is_list_of_sizes(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
 
 
-def _each(blocks: Any) -> Iterator[tuple[int, Any]]:
+def _each_block(blocks: Any, key: str, common: Mapping[str, Any]) -> list[tuple[dict[str, Any], tuple[bool, bool]]]:
     if not isinstance(blocks, list) or len(blocks) > LARGEST_LAYER_COUNT:
-        raise UserError(f"{BLOCKS}: expected a list of mappings, one for each layer")
-    return enumerate(blocks)
+        raise UserError(f"{key}: expected a list of mappings, one for each layer")
+    return [_from_block(block, f"{key}[{i}]", common) for i, block in enumerate(blocks)]
 
 
 def _from_block(block: Any, where: str, common: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[bool, bool]]:

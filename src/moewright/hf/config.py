@@ -129,16 +129,19 @@ def _read_layers(values: dict[str, Any], family: Family, warned: dict[str, None]
 
     if family.reads_blocks:
         return read(values)
+    refusal: UserError | None = None
     if values.get("block_configs") is None:
         try:
             return read(values)  # some families' own readers take lists
-        except UserError:
-            if not any(isinstance(value, list) for value in values.values()):
-                raise
+        except UserError as error:
+            refusal = error
     from moewright.hf.by_layer import read_by_layer, stated_by_layer  # only for what few files state
 
     layers = stated_by_layer(values, family)
-    return read(values) if layers is None else read_by_layer(layers, read)
+    if layers is not None:
+        return read_by_layer(layers, read)
+    assert refusal is not None, "what has blocks is stated by layer"
+    raise refusal
 
 
 def from_config(source: str | Path | dict[str, Any]) -> Architecture:

@@ -9,6 +9,7 @@ from moewright.architecture.feed_forwards import Activation, Dense, ExpertGroup,
 from moewright.architecture.mixers import Attention, Indexer, LatentAttention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm, NormPlaces, WeightFormatName
 from moewright.hf.config_reader import HF_ACTIVATIONS, Config
+from moewright.quantities import plain_integer
 
 
 def without(defaults: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def speaks_of_storage(key: str) -> bool:
 def transformers_major(values: Mapping[str, Any]) -> int:
     """Of the version that wrote a config; 0 where it does not say."""
     major = str(values.get("transformers_version")).split(".")[0]
-    return int(major) if major.isdecimal() and len(major) < 4 else 0
+    return plain_integer(major, 3) or 0
 
 
 def attention(
@@ -240,9 +241,28 @@ def sparse_step_layers(c: Config, num_layers: int) -> list[bool]:
     return [index not in dense_only and (index + 1) % step == 0 for index in range(num_layers)]
 
 
+def sparse_each(c: Config, num_layers: int, every: int, sparse: Layer) -> list[Layer]:
+    """The layer with experts as the last of each so many; the others have a plain dense feed-forward for all that it
+    has beside its mixer, whose keys are read only if there are any."""
+    plain = sparse if every == 1 else Layer(mixer=sparse.mixer, feed_forward=dense(c))
+    return [sparse if (index + 1) % every == 0 else plain for index in range(num_layers)]
+
+
 def dense_first_layers(c: Config, num_layers: int, key: str = "first_k_dense_replace") -> list[bool]:
     """DeepSeek's rule: the first so many layers are dense."""
     return [index >= c.count(key) for index in range(num_layers)]
+
+
+def layers_in_words(c: Config, key: str) -> set[int] | None:
+    """The layers with experts, as a list or in one text: "3,4,5"; None where the key is absent or null."""
+    stated = c.raw(key)
+    if stated is None:
+        return None
+    items = stated.split(",") if isinstance(stated, str) else stated
+    numbers = [plain_integer(str(item).strip()) for item in items] if isinstance(items, list) else [None]
+    if None in numbers:
+        raise c.error(key, "expected the numbers of the layers with experts", stated)
+    return {number for number in numbers if number is not None}
 
 
 def typed_layers(c: Config, num_layers: int) -> list[bool]:

@@ -7,7 +7,7 @@ from moewright.architecture.feed_forwards import Dense, Router
 from moewright.architecture.own_weights import OwnWeight
 from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, dense, experts
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, sparse_each
 
 
 def _read(c: Config) -> Architecture:
@@ -26,8 +26,7 @@ def _read(c: Config) -> Architecture:
     # The dense branch reads what attention made, the experts what it read: each behind a norm of its own.
     norms = (OwnWeight(name="residual_layernorm", component="norm", outputs=width),) if beside else ()
     sparse = Layer(mixer=mixer, feed_forward=moe, own_weights=norms)
-    plain = sparse if every == 1 else Layer(mixer=mixer, feed_forward=dense(c))
-    return build(c, [sparse if (index + 1) % every == 0 else plain for index in range(n)])
+    return build(c, sparse_each(c, n, every, sparse))
 
 
 FAMILIES = {

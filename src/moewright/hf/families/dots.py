@@ -27,6 +27,7 @@ from moewright.hf.parts import (
     stack,
     typed_layers,
 )
+from moewright.quantities import plain_integer
 
 
 def _read_dots1(c: Config) -> Architecture:
@@ -134,7 +135,8 @@ def _layer_sizes(c: Config, n: int, types: list[str]) -> list[dict[str, int]]:
         return [windowed if kind == "sliding_attention" else {} for kind in types]
     sizes: list[dict[str, int]] = [{} for _ in range(n)]
     for position, values in stated.items():
-        if not position.isdigit() or int(position) >= n or not isinstance(values, dict):
+        index = plain_integer(position)
+        if index is None or index >= n or not isinstance(values, dict):
             raise c.error("per_layer_config", f"expected layer numbers below {n} with their sizes", position)
         layer = Config(
             values,
@@ -144,7 +146,7 @@ def _layer_sizes(c: Config, n: int, types: list[str]) -> list[dict[str, int]]:
             neutral=_LAYER_NEUTRAL,
             prefix=f"per_layer_config.{position}.",
         )
-        sizes[int(position)] = {key: layer.size(key) for key in _LAYER_SIZES if layer.has(key)}
+        sizes[index] = {key: layer.size(key) for key in _LAYER_SIZES if layer.has(key)}
         for message in layer.finish():
             c.warn(message)
     return sizes

@@ -7,6 +7,7 @@ from moewright.architecture.mixers import Attention, Mixer, Window
 from moewright.architecture.spec import Architecture, PerLayerInput
 from moewright.hf.config_reader import Config, Family
 from moewright.hf.parts import COMMON_DEFAULTS, QKNorm, attention, build, dense, experts, stack, windowed, without
+from moewright.quantities import plain_integer
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
@@ -66,7 +67,7 @@ def _widths(c: Config, index: int, kind: str) -> tuple[int, int]:
     head_dim, kv_heads = c.size("head_dim"), c.size("num_key_value_heads")
     if c.states("per_layer_config"):
         by_layer = c.mapping("per_layer_config") or {}
-        own: Any = next((value for key, value in by_layer.items() if key.isdecimal() and int(key) == index), {})
+        own: Any = next((value for key, value in by_layer.items() if plain_integer(key) == index), {})
         if not isinstance(own, dict) or own.keys() - {"head_dim", "num_key_value_heads"}:
             raise c.error(f"per_layer_config.{index}", "only head_dim and num_key_value_heads are understood", own)
         head_dim, kv_heads = own.get("head_dim", head_dim), own.get("num_key_value_heads", kv_heads)

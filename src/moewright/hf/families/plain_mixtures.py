@@ -24,33 +24,25 @@ from moewright.hf.parts import (
 
 
 def _read_xverse(c: Config) -> Architecture:
-    n = c.num_layers()
-    mixer = attention(c, qkv_bias=False, output_bias=False, rope=c.rope())
-    if not c.has("num_experts"):
-        return build(c, stack(c, [mixer] * n, [dense(c)] * n))
-    moe = experts(
-        c,
-        count="num_experts",
-        top_k="moe_top_k",
-        size="intermediate_size",
-        router=Router(normalize=True),
-        shared=shared_of_routed_size(c, "num_shared_experts", "intermediate_size"),
-    )
-    return build(c, stack(c, [mixer] * n, [moe] * n))
+    shared = shared_of_routed_size(c, "num_shared_experts", "intermediate_size") if c.has("num_experts") else None
+    return _llamas_blocks(c, bias=False, is_mixture=c.has("num_experts"), top_k="moe_top_k", shared=shared)
 
 
 def _read_minicpm(c: Config) -> Architecture:
-    n, bias = c.num_layers(), c.flag("attention_bias")
+    bias, is_mixture = c.flag("attention_bias"), c.count("num_experts") > 0
+    return _llamas_blocks(c, bias=bias, is_mixture=is_mixture, top_k="num_experts_per_tok")
+
+
+def _llamas_blocks(
+    c: Config, *, bias: bool, is_mixture: bool, top_k: str, shared: SharedExpert | None = None
+) -> Architecture:
+    """Llama's layers, with experts as wide as its feed-forward in the place of each, or without any."""
+    n = c.num_layers()
     mixer = attention(c, qkv_bias=bias, output_bias=bias, rope=c.rope())
-    if not c.count("num_experts"):
+    if not is_mixture:
         return build(c, stack(c, [mixer] * n, [dense(c)] * n))
-    moe = experts(
-        c,
-        count="num_experts",
-        top_k="num_experts_per_tok",
-        size="intermediate_size",
-        router=Router(normalize=True),
-    )
+    router = Router(normalize=True)
+    moe = experts(c, count="num_experts", top_k=top_k, size="intermediate_size", router=router, shared=shared)
     return build(c, stack(c, [mixer] * n, [moe] * n))
 
 

@@ -7,7 +7,7 @@ from moewright.architecture.feed_forwards import Router
 from moewright.architecture.own_weights import OwnWeight
 from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, dense, experts
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, experts, sparse_each
 
 _ROUTER_CHANNELS = 8
 """Of the router's first layer, for each expert."""
@@ -32,8 +32,7 @@ def _read(c: Config) -> Architecture:
         router=Router(normalize=True, input_size=width if two_layers else None),
     )
     sparse = Layer(mixer=mixer, feed_forward=moe, own_weights=(down,) if two_layers else ())
-    plain = sparse if every == 1 else Layer(mixer=mixer, feed_forward=dense(c))
-    return build(c, [sparse if (index + 1) % every == 0 else plain for index in range(n)])
+    return build(c, sparse_each(c, n, every, sparse))
 
 
 FAMILIES = {

@@ -6,7 +6,16 @@ from moewright.architecture.feed_forwards import Router, SharedExpert
 from moewright.architecture.mixers import Attention, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, block_kind, build, choose_feed_forwards, experts, prediction, stack
+from moewright.hf.parts import (
+    COMMON_DEFAULTS,
+    block_kind,
+    build,
+    choose_feed_forwards,
+    experts,
+    layers_in_words,
+    prediction,
+    stack,
+)
 
 
 def _of_layers(c: Config, key: str, n: int, *allowed: str) -> list[str] | None:
@@ -26,14 +35,10 @@ def _sparse_layers(c: Config, n: int) -> list[bool]:
         blocks = c.count("num_nextn_predict_layers")
         kind = block_kind(c, "mtp_mlp_layer_types", blocks, "dense", "dense", "sparse")
         return [kind == "sparse" for kind in (*kinds, kind)]
-    stated = c.raw("moe_layers_enum")  # the publisher's own file lists them as text: "3,4,5"
-    if stated is None:
+    chosen = layers_in_words(c, "moe_layers_enum")  # of the publisher's own file
+    if chosen is None:
         first = c.count("first_k_dense_replace")
         return [first <= index < n for index in range(n + 1)]
-    items = stated.split(",") if isinstance(stated, str) else stated
-    if not isinstance(items, list) or not all(str(item).strip().isdecimal() for item in items):
-        raise c.error("moe_layers_enum", "expected the numbers of the layers with experts", stated)
-    chosen = {int(item) for item in items}
     return [index in chosen for index in range(n + 1)]
 
 

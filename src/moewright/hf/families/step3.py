@@ -6,23 +6,15 @@ Source: vLLM's step3_text.py and its Step3TextConfig.
 from moewright.architecture.feed_forwards import Router, SharedExpert
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, choose_feed_forwards, experts, stack
-
-_LONGEST = 9
-"""Digits of a layer's number; int() refuses thousands of them in its own way."""
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, choose_feed_forwards, experts, layers_in_words, stack
 
 
 def _sparse_layers(c: Config, n: int) -> list[bool]:
-    stated = c.raw("moe_layers_enum")  # as text: "4,5,6"
-    if stated is None:
+    chosen = layers_in_words(c, "moe_layers_enum")
+    if chosen is None:
         return [index > 0 for index in range(n)]
-    items = stated.split(",") if isinstance(stated, str) else stated
-    words = [str(item).strip() for item in items] if isinstance(items, list) else ["?"]
-    if not all(word.isdecimal() and len(word) <= _LONGEST for word in words):
-        raise c.error("moe_layers_enum", "expected the numbers of the layers with experts", stated)
-    chosen = {int(word) for word in words}
     if not chosen <= set(range(n)):
-        raise c.error("moe_layers_enum", f"expected numbers below {n}", stated)
+        raise c.error("moe_layers_enum", f"expected numbers below {n}", c.raw("moe_layers_enum"))
     return [index in chosen for index in range(n)]
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from moewright.complaints import check_integer, hint
 from moewright.errors import UserError
 from moewright.experiment.recipe import Recipe
-from moewright.quantities import LARGEST, brief, parse_count
+from moewright.quantities import LARGEST, brief, parse_count, plain_integer
 from moewright.records import LARGEST_SIZE, Record
 
 # Nine digits a side: any size and any share of one, and no exponent that takes gigabytes to write out.
@@ -104,11 +104,12 @@ def _changed(node: Any, steps: list[str], value: Any, where: str, name: str) -> 
         return value
     step, rest = steps[0], steps[1:]
     here = f"{where}.{step}"
-    if step.isdigit():
+    place = plain_integer(step)
+    if place is not None:
         entries = list(node) if isinstance(node, list | tuple) else []
-        if int(step) >= len(entries):
+        if place >= len(entries):
             raise UserError(f"axes: {name}: the recipe's {where} has {len(entries)} entries; write it out there first")
-        entries[int(step)] = _changed(entries[int(step)], rest, value, here, name)
+        entries[place] = _changed(entries[place], rest, value, here, name)
         return entries
     if node is None:
         node = {}
@@ -127,7 +128,7 @@ def _exists(steps: list[str], annotation: Any) -> bool:
         return field is not None and _exists(rest, field.annotation)
     arguments = get_args(annotation)
     if get_origin(annotation) in (tuple, list):
-        return step.isdigit() and any(_exists(rest, argument) for argument in arguments)
+        return plain_integer(step) is not None and any(_exists(rest, argument) for argument in arguments)
     if get_origin(annotation) is dict:
         return _exists(rest, arguments[1])
     return any(_exists(steps, argument) for argument in arguments)
