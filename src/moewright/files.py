@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from moewright.errors import PlaceError, UserError
 from moewright.foreign_text import to_json
-from moewright.plain_values import UnfitTextError, dump_yaml, kind_of, parse_json, parse_yaml
+from moewright.plain_values import UnfitTextError, dump_yaml, kind_of, parse_json, parse_loosely, parse_yaml
 
 # A config.json is a few kB (the largest public ones, with per-layer lists, under 1 MB).
 LARGEST_FILE = 32 * 2**20
@@ -100,8 +100,8 @@ def read_objects(path: Path) -> Iterator[dict[str, Any]]:
     with TextIOWrapper(open_regular(path), encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
+                values = parse_loosely(line)
+            except ValueError:
                 continue
             if isinstance(values, dict):
                 yield values

@@ -73,6 +73,15 @@ def parse_json(text: str) -> Any:
 _ESCAPED_SURROGATE = r"\\u[dD][89a-fA-F]"
 
 
+def parse_loosely(text: str | bytes) -> Any:
+    """JSON that another program wrote or a kill cut short, within no bounds but Python's own. ValueError for what is
+    none, and for what is nested too deeply, where json raises RecursionError."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+
+
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):

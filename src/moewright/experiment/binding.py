@@ -6,7 +6,6 @@ files say is taken as it is, and whoever relies on it says so (`not_bound`). A d
 anew is believed.
 """
 
-import json
 from pathlib import Path
 
 from moewright.errors import UserError
@@ -25,6 +24,7 @@ from moewright.experiment.run_folder import (
     checkpoint_step,
 )
 from moewright.files import hashed, open_regular, sha256_of
+from moewright.plain_values import parse_loosely
 
 
 def id_of(run: RunRecord) -> str:
@@ -96,8 +96,8 @@ def _last_evaluation(path: Path) -> EvaluationLine | None:
     for line in reversed(lines):
         if b'"kind": "evaluation"' in line[:40]:
             try:
-                return EvaluationLine.model_validate(json.loads(line))
-            except (ValueError, RecursionError):  # cut short
+                return EvaluationLine.model_validate(parse_loosely(line))
+            except ValueError:  # cut short
                 continue
     return None
 

@@ -1,6 +1,5 @@
 """What a run's metrics say: their end, without reading what came before, and the whole learning curve. No torch."""
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from moewright.experiment.metrics import EvaluationLine, TrainLine, read_metrics, times_written
 from moewright.experiment.run_folder import METRICS
 from moewright.files import open_regular
+from moewright.plain_values import parse_loosely
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,8 +97,8 @@ def _first_record(block: bytes) -> list[TrainLine]:
     """The first whole training record."""
     for line in block.splitlines():
         if b'"kind": "train"' in line[:40]:
-            with suppress(ValueError, RecursionError):  # cut short, or damaged
-                return [TrainLine.model_validate(json.loads(line))]
+            with suppress(ValueError):  # cut short, or damaged
+                return [TrainLine.model_validate(parse_loosely(line))]
     return []
 
 
@@ -111,8 +111,8 @@ def _last_records(block: bytes) -> tuple[list[TrainLine], EvaluationLine | None]
         if (is_train and len(train) == AVERAGED) or (not is_train and b'"kind": "evaluation"' not in line[:40]):
             continue
         try:
-            record = (TrainLine if is_train else EvaluationLine).model_validate(json.loads(line))
-        except (ValueError, RecursionError):  # cut short, or damaged
+            record = (TrainLine if is_train else EvaluationLine).model_validate(parse_loosely(line))
+        except ValueError:  # cut short, or damaged
             continue
         if isinstance(record, EvaluationLine):
             evaluation = evaluation or record

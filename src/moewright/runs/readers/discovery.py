@@ -213,13 +213,12 @@ def _why_none(log: RunLog, other: RunLog) -> str:
         return f"another model than that of the same name in {other.source.name}: {words}"
     if _is_chart(log) or _is_chart(other):  # whose steps are others
         return ""
-    shared = 0
-    alike = 0
-    for name, series in ((name, log.points[name]) for name in log.points if is_loss(name)):
+    shared = alike = 0
+    for name in filter(is_loss, log.points):
         theirs: dict[int, list[float]] = {}
         for _, step, value in other.points.get(name, ()):
             theirs.setdefault(step, []).append(value)
-        for _, step, value in series:
+        for _, step, value in log.points[name]:
             if step in theirs:
                 shared += 1
                 alike += any(_is_alike(value, each) for each in theirs[step])

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from moewright.plain_values import parse_loosely
 from moewright.runs.readers.metric_roles import other_model
 from moewright.runs.readers.opening import log_lines, read_bytes
 from moewright.runs.readers.own_steps import add_record, step_name
@@ -37,8 +38,8 @@ def claims(path: Path, head: bytes) -> bool:
     if not (first.startswith("{") and first.endswith("}")):
         return False
     try:
-        json.loads(first)
-    except (ValueError, RecursionError):
+        parse_loosely(first)
+    except ValueError:
         return False
     return '"step' in text or 'step"' in text or '"iter' in text
 
@@ -87,8 +88,8 @@ def _records(path: Path) -> Iterator[dict[str, Any] | None]:
     first = next(lines, "")
     if first.lstrip().startswith("["):
         try:
-            values = json.loads(read_bytes(path))
-        except (ValueError, RecursionError):
+            values = parse_loosely(read_bytes(path))
+        except ValueError:
             yield None
             return
         yield from (value if isinstance(value, dict) else None for value in values)
@@ -99,7 +100,7 @@ def _records(path: Path) -> Iterator[dict[str, Any] | None]:
             continue
         try:
             value, end = _DECODE(text)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # as `parse_loosely`, without its time for each of millions of lines
             yield None
             continue
         yield value if isinstance(value, dict) and end == len(text) else None

@@ -1,17 +1,20 @@
 """TensorBoard's event files, by torch, tensorboardX, TensorFlow and who else writes them; no tensorboard needed."""
 
-import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from moewright.plain_values import parse_loosely
+from moewright.quantities import plain_integer
 from moewright.runs.readers.opening import read_bytes
 from moewright.runs.readers.run_log import RunLog, name_of
 from moewright.runs.readers.wire_format import TornFileError, fields, messages, text, tfrecords
 
 FORMAT = "tensorboard"
 MARK = ".tfevents."
+_STAMP_DIGITS = 18
+"""Of the seconds in a file's name."""
 _FLOAT, _DOUBLE = 1, 2
 
 
@@ -52,7 +55,7 @@ def _holds_events(folder: Path) -> bool:
 
 def _when(path: Path) -> tuple[int, str]:
     stamp = path.name.partition(MARK)[2].split(".")[0]
-    return (int(stamp) if stamp.isdigit() else 0, path.name)
+    return (plain_integer(stamp, _STAMP_DIGITS) or 0, path.name)
 
 
 def _read_file(log: RunLog, path: Path) -> None:
@@ -114,8 +117,8 @@ def _scalar(log: RunLog, tag: str, tensor: bytes) -> float | None:
 def _settings(words: str) -> dict[str, Any]:
     begin, end = words.find("{"), words.rfind("}")
     try:
-        found = json.loads(words[begin : end + 1]) if begin >= 0 else {}
-    except (ValueError, RecursionError):
+        found = parse_loosely(words[begin : end + 1]) if begin >= 0 else {}
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

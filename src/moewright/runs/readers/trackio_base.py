@@ -1,10 +1,10 @@
 """trackio's databases: one SQLite file per project, a JSON object per call of `log`."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from moewright.plain_values import parse_loosely
 from moewright.runs.readers.run_log import RunLog, numbers
 from moewright.runs.readers.sqlite_files import has_tables, opened
 
@@ -36,7 +36,7 @@ def read(path: Path, top: Path) -> Iterator[RunLog]:
 
 def _mapping(record: str | bytes) -> dict[str, Any]:
     try:
-        found = json.loads(record)
-    except (ValueError, RecursionError):
+        found = parse_loosely(record)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,10 +1,10 @@
 """W&B's offline runs: `offline-run-*/run-*.wandb`, without wandb: the log of LevelDB's kind with protobuf in it."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from moewright.plain_values import parse_loosely
 from moewright.runs.readers.opening import read_bytes
 from moewright.runs.readers.own_steps import add_record
 from moewright.runs.readers.run_log import RunLog
@@ -60,7 +60,7 @@ def _items(message: bytes, wanted: int) -> dict[str, Any]:
     for item in messages(message, wanted):
         nested = [part.decode("utf-8", "replace") for part in messages(item, 2)]
         try:
-            found[text(item, 1) or "/".join(nested)] = json.loads(text(item, 16) or "null")
-        except (ValueError, RecursionError):
+            found[text(item, 1) or "/".join(nested)] = parse_loosely(text(item, 16) or "null")
+        except ValueError:
             continue  # one value of a newer kind
     return found
