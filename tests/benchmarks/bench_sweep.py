@@ -1,6 +1,7 @@
 """Tokens per second of the whole machine: a sweep of tiny runs side by side, and the same runs one at a time.
 
     python -m tests.benchmarks.bench_sweep DATA [--rounds 3]
+    python -m tests.benchmarks.bench_sweep --start [--rounds 3]
 
 DATA is a folder of `moewright data prepare`. The runs are models of examples/small_mixtures with other seeds. Three
 rates, each over rounds that take turns:
@@ -9,6 +10,9 @@ rates, each over rounds that take turns:
   evaluations and checkpoints included;
 - one at a time: the same runs, each with all cores;
 - the best single run: the highest training rate that any of those with all cores reached, starts left out.
+
+With `--start`: processor seconds of the process of a job that trains the tests' tiny model for 20 steps, in turns as a
+fork of a process that has loaded torch, and as a process that begins by itself.
 """
 
 import argparse
@@ -19,7 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from moewright.experiment.collecting.collection import collect
+from moewright.sweeps.running.local_executor import LocalExecutor
 from moewright.sweeps.running.sweeping import sweep
+from moewright.sweeps.sweep_spec import Execution
+from tests.lab import tiny
+from tests.sweeps.test_warm_start import train
 
 BASE = Path(__file__).parents[2] / "examples" / "small_mixtures" / "base.yaml"
 
@@ -47,13 +55,43 @@ def measure(data: Path, tokens: int, runs: int, cores: int, jobs: int) -> tuple[
     return runs * tokens / seconds, float(table["tokens_per_second"].max())
 
 
+def processor_seconds(recipe: dict[str, Any], out: str, **told: Any) -> float:
+    """What a job's process has taken once it has trained."""
+    train(recipe, out, **told)
+    return time.process_time()
+
+
+def measure_starts(rounds: int) -> None:
+    """Print the processor seconds of a tiny job with torch loaded before it and without, in turns."""
+    from tests.benchmarks.bench_sweep import processor_seconds  # by its name, which a job can import
+
+    forked, alone = (LocalExecutor(Execution(cores_per_run=1), 1) for _ in range(2))
+    alone._server._failed = True
+    forked.prepare()
+    print("processor seconds of a job of 20 steps\nforked   by itself", flush=True)
+    for _ in range(rounds):
+        taken = []
+        for executor in (forked, alone):
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                recipe = tiny.recipe(tiny.write_tokens(folder), 20)
+                taken.append(executor.start(folder / "job", 0, processor_seconds, recipe, str(folder / "run")).result())
+        print(f"{taken[0]:6.2f}   {taken[1]:9.2f}", flush=True)
+
+
 def main() -> None:
     """Print the rates of every round and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--start", action="store_true", help="what the start of a job takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=512_000, help="of each run")
     options = parser.parse_args()
+    if options.start:
+        measure_starts(options.rounds)
+        return
+    if options.data is None:
+        parser.error("DATA is missing: a folder of `moewright data prepare`")
     cores = len(os.sched_getaffinity(0))
     runs = 2 * cores
     print(f"{cores} cores, {runs} runs of {options.tokens:,} tokens; tokens per second")

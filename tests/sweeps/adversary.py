@@ -286,11 +286,13 @@ class Adversary:
         time.sleep(self._draw.uniform(0, 0.5))
 
     def _kill(self, kind: str) -> None:
-        """One of that kind, as soon as it comes to life; a server comes with the next job, after a worker's end."""
-        end = time.monotonic() + self.patience
+        """One of that kind, as soon as it comes to life. In the place of a server that does not come the submitter: a
+        sweep whose server was killed while it loaded does without, until its next start."""
+        begun = time.monotonic()
+        end = begun + self.patience
         while not self.victim.kill(kind, self._draw):
-            if kind == "server":
-                self.victim.kill("worker", self._draw)
+            if kind == "server" and time.monotonic() > begun + ORDER_SECONDS:
+                kind = "submitter"
             assert time.monotonic() < end, f"no {kind} to kill\n{self.victim.log}"
             self._revive()
             time.sleep(0.1)

@@ -1,6 +1,8 @@
 """Jobs that are forks of a process that has loaded torch: as those that begin by themselves, and as apart."""
 
+import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from moewright.experiment.metrics import read_metrics
 from moewright.experiment.recipe import Recipe
 from moewright.sweeps.running import warm_start
 from moewright.sweeps.running.local_executor import LocalExecutor
-from moewright.sweeps.running.warm_start import WarmServer
+from moewright.sweeps.running.warm_start import ForkedProcess, WarmServer
 from moewright.sweeps.running.worker import take_cores
 from moewright.sweeps.sweep_spec import Execution
 from tests.lab import tiny
@@ -158,6 +160,28 @@ def test_a_job_that_ends_at_once_ends_no_server(executor: LocalExecutor, tmp_pat
         while handle.poll() is None:
             time.sleep(0.01)
     assert executor._server.pid == server
+
+
+def test_a_handle_may_have_any_number() -> None:
+    """Of a sweep of thousands of open files; select() knows the first 1,024."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most <= 1100:
+        pytest.skip(f"no more than {most} files may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(least, 1200), most))
+    try:
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+            os._exit(0)
+        first = os.pidfd_open(pid)
+        process = ForkedProcess(pid, fcntl.fcntl(first, fcntl.F_DUPFD_CLOEXEC, 1100))
+        os.close(first)
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert process.poll() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
 
 
 def test_a_childs_end_is_known_though_a_signal_asked_in_between(monkeypatch: pytest.MonkeyPatch) -> None:

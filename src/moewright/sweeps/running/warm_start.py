@@ -50,7 +50,9 @@ class ForkedProcess:
 
     def poll(self) -> int | None:
         """0 if it is gone."""
-        return 0 if select.select([self._handle], [], [], 0)[0] else None
+        asked = select.poll()  # which takes handles of any number
+        asked.register(self._handle, select.POLLIN)
+        return 0 if asked.poll(0) else None
 
     def send_signal(self, number: int) -> None:
         """Nothing happens if it is gone."""
