@@ -145,6 +145,13 @@ CASES: dict[str, dict[str, Any]] = {
     | {"linear_num_value_heads": 4, "hc_count": 2, "hc_lowrank": 5, "shared_expert_intermediate_size": 16}
     | {"layer_types": ["linear_attention", "indexed_attention"] * 2, "ple_layer_ids": [3], "heads_per_ngram": 2}
     | {"ple_embed_dim": 8, "ngram_vocab_size_base": 50, "split_ngram_parts": 1},
+    "zamba2": BASE
+    | {"hidden_size": 64, "n_mamba_heads": 4, "mamba_d_state": 6, "mamba_ngroups": 2, "adapter_rank": 3}
+    | {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]},
+    "falcon_h1": BASE  # both in every layer
+    | {"mamba_d_ssm": 24, "mamba_n_heads": 4, "mamba_n_groups": 2, "mamba_d_state": 6},
+    "olmo_hybrid": BASE | {"linear_key_head_dim": 6, "linear_value_head_dim": 10},
+    "diffllama": BASE,
     "jetmoe": {key: value for key, value in BASE.items() if key != "num_attention_heads"}
     | {"kv_channels": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
 }

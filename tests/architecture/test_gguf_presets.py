@@ -131,6 +131,19 @@ def test_latent_attention_by_hand() -> None:
     assert found == keys + values + others + feed_forward + outside + norms
 
 
+@pytest.mark.parametrize(("preset", "gib", "within"), [("Q4_K_S", 62.27, 0.005), ("Q4_K_M", 67.96, 0.13)])
+def test_files_with_a_prediction_block(preset: str, gib: float, within: float) -> None:
+    """What llama-bench prints of GLM-4.5-Air ("glm4moe 106B.A12B Q4_K - Small | 62.27 GiB | 110.47 B"): a layer more
+    than the model has, with copies of embedding and head. Unsloth's Q4_K_M, 67.96 GiB, has some types of its own."""
+    air = load_architecture("glm-4.5-air").architecture
+    found = gguf_bytes(air, preset, "glm4_moe")
+    without = gguf_bytes(air, preset)
+    assert found is not None
+    assert without is not None
+    assert found / 2**30 == pytest.approx(gib, abs=within)
+    assert without < 0.97 * found
+
+
 def test_what_llama_cpp_has_in_shapes_of_its_own_is_not_stated() -> None:
     for name in ("deepseek-v3.2", "kimi-linear-48b-a3b", "nemotron-3-nano-30b-a3b"):
         architecture = load_architecture(name).architecture

@@ -950,7 +950,115 @@ def qwen4_exp_text(r: random.Random) -> dict[str, Any]:
     return k | {"layer_types": types, "split_ngram_parts": 1}
 
 
+def zamba2(r: random.Random) -> dict[str, Any]:
+    k = base(r)
+    groups = r.choice((1, 2))
+    heads = groups * r.choice((1, 2))
+    k["hidden_size"] *= heads
+    k |= {"mamba_ngroups": groups, "n_mamba_heads": heads, "mamba_d_state": r.randrange(3, 12)}
+    k |= {"mamba_d_conv": r.choice((2, 3, 4)), "mamba_expand": r.choice((1, 2)), "adapter_rank": r.randrange(2, 9)}
+    k |= {"add_bias_linear": flag(r), "num_mem_blocks": r.choice((1, 2, 3)), "use_mem_rope": flag(r)}
+    k |= {"use_shared_attention_adapter": flag(r), "tie_word_embeddings": True}  # which ties the shared blocks too
+    k["layers_block_type"] = per_layer(r, k["num_hidden_layers"], "mamba", "hybrid")
+    return k
+
+
+def falcon_h1(r: random.Random) -> dict[str, Any]:
+    k = base(r) | maybe_head_dim(r)
+    groups = r.choice((1, 2))
+    heads, head_dim = groups * r.choice((1, 2, 3)), r.choice((4, 6))
+    k |= {"mamba_n_groups": groups, "mamba_n_heads": heads, "mamba_d_head": head_dim, "mamba_d_ssm": heads * head_dim}
+    if flag(r):  # the width that follows from the model's
+        k["hidden_size"] *= heads
+        k |= {"mamba_d_ssm": None, "mamba_d_head": "auto", "mamba_expand": r.choice((1, 2))}
+    k |= {"mamba_d_state": r.randrange(3, 12), "mamba_d_conv": r.choice((2, 3, 4)), "mamba_rms_norm": flag(r)}
+    k |= {"mamba_conv_bias": flag(r), "mamba_proj_bias": flag(r), "projectors_bias": flag(r)}
+    return k | {"attention_bias": flag(r), "mlp_bias": flag(r)}
+
+
+def olmo_hybrid(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"attention_bias": flag(r), "num_hidden_layers": r.randrange(2, 7)}
+    key_heads = r.choice((1, 2, 3))
+    if flag(r):
+        k |= {"linear_num_key_heads": key_heads, "linear_num_value_heads": key_heads * r.choice((1, 2))}
+        k |= {"linear_key_head_dim": r.randrange(2, 12), "linear_value_head_dim": r.randrange(2, 12)}
+    if flag(r):
+        some = per_layer(r, k["num_hidden_layers"], "full_attention", "linear_attention")
+        k["layer_types"] = ["full_attention", "linear_attention", *some[2:]]
+    return k | {"linear_conv_kernel_dim": r.choice((2, 3, 4))}
+
+
+def diffllama(r: random.Random) -> dict[str, Any]:
+    k = base(r, heads=(4, 8)) | maybe_head_dim(r)
+    return k | {"num_key_value_heads": r.choice((2, 4)), "attention_bias": flag(r)}
+
+
+def biases(r: random.Random) -> dict[str, Any]:
+    return {"attention_bias": flag(r), "mlp_bias": flag(r)}
+
+
+def exact_heads(r: random.Random) -> dict[str, Any]:
+    """Heads that fill the width."""
+    k = base(r)
+    return k | biases(r) | {"head_dim": k["hidden_size"] // k["num_attention_heads"]}
+
+
+def minicpm3(r: random.Random) -> dict[str, Any]:
+    k = base(r)
+    k |= latent(r) | {"num_key_value_heads": k["num_attention_heads"], "mlp_bias": flag(r)}
+    if flag(r):
+        del k["v_head_dim"]
+    return k | {"q_lora_rank": r.choice((None, 5, 12))}
+
+
+def ministral(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((2, 6, 8, 12))}
+    if flag(r):
+        k |= {"layer_types": per_layer(r, k["num_hidden_layers"], "full_attention", "sliding_attention")}
+    return k | {"sliding_window": 8}
+
+
+def granite_swa(r: random.Random) -> dict[str, Any]:
+    k = base(r) | biases(r) | {"sliding_window": 8}
+    n = k["num_hidden_layers"]
+    if flag(r):
+        k |= {"layer_types": per_layer(r, n, "full_attention", "sliding_attention")}
+        k |= {"layer_rope_theta": [r.choice((0, 1e4, 5e5)) for _ in range(n)]}
+    return k
+
+
+def lfm2(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"conv_bias": flag(r), "conv_L_cache": r.choice((2, 3, 4)), "block_auto_adjust_ff_dim": flag(r)}
+    k |= {"block_multiple_of": r.choice((1, 8, 256)), "block_ffn_dim_multiplier": r.choice((1.0, 1.3))}
+    n = k["num_hidden_layers"]
+    if flag(r):
+        return k | {"layer_types": per_layer(r, n, "conv", "full_attention")}
+    return k | {"full_attn_idxs": r.sample(range(n), r.randrange(0, n + 1))}
+
+
+def lfm3(r: random.Random) -> dict[str, Any]:
+    k = base(r) | {"head_dim": r.choice((4, 8)), "attention_bias": flag(r), "conv_bias": flag(r)}
+    k |= {"use_sandwich_norm": flag(r), "use_attention_gate": flag(r), "conv_L_cache": r.choice((2, 3, 4))}
+    if flag(r):
+        k |= {"layer_types": per_layer(r, k["num_hidden_layers"], "conv", "full_attention", "sliding_attention")}
+    return k | {"sliding_window": 8}
+
+
 SAMPLERS: dict[str, Sampler] = {
+    "exaone": plain,
+    "internlm3": lambda r: plain(r) | dict.fromkeys(("attention_bias", "mlp_bias"), flag(r)),
+    "iquestcoder": plain,
+    "hyperclovax": lambda r: plain(r) | {"use_post_norm": flag(r)},
+    "helium": exact_heads,
+    "ministral": ministral,
+    "minicpm3": minicpm3,
+    "granite_swa": granite_swa,
+    "lfm2": lfm2,
+    "lfm3": lfm3,
+    "zamba2": zamba2,
+    "falcon_h1": falcon_h1,
+    "olmo_hybrid": olmo_hybrid,
+    "diffllama": diffllama,
     "inkling2_loop_text": inkling2_loop_text,
     "inkling2_text": inkling2_text,
     "inkling_text": inkling_text,
@@ -1062,6 +1170,7 @@ _INDEXER |= {"ple_layer_ids": [2, 6], "eos_token_id": 2}
 NEEDED_FIELDS: dict[str, dict[str, Any]] = {
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
     "nemotron": {"num_key_value_heads": 48},
+    "ministral": {"head_dim": 128},
     "hunyuan_v1_dense": {"head_dim": 128},
     "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 64, "moe_topk": 8},
     "lfm2_moe": {"layer_types": (["conv"] * 2 + ["full_attention"] + ["conv"] * 5) * 4},

@@ -28,6 +28,7 @@ def test_every_family_has_a_sampler() -> None:
     others |= {"minimax_m3", "hy_v4_vl_text"}
     # not in transformers: tests/hf/test_vendors_families.py
     others |= {"mimo", "nemotron-nas", "bailing_moe", "bailing_moe_v2", "deepseek", "grok1"}
+    others |= {"motif", "apriel_ssm_thinker_hybrid"}  # second names
     others |= {read_config(config).family.model_type for config, *_ in STATED.values()} | {"bailing_moe_v2_5"}
     assert set(MODULES) - set(SAMPLERS) == others
 

@@ -191,6 +191,111 @@ PANGU_ULTRA = {
     "num_dense_layers": 3,
     "sandwich_norm": True,
 }
+MEGREZ = {
+    "model_type": "megrez_moe",
+    "hidden_size": 2048,
+    "intermediate_size": 10944,
+    "moe_intermediate_size": 1408,
+    "num_hidden_layers": 31,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "vocab_size": 122880,
+    "n_routed_experts": 64,
+    "num_experts_per_tok": 6,
+    "n_shared_experts": 4,
+    "first_k_dense_replace": 1,
+    "experts_shared_frequency": 3,
+    "routed_scaling_factor": 2.5,
+    "n_group": 1,
+    "topk_group": 1,
+}
+MOTIF_3 = {
+    "model_type": "Motif",
+    "attention_cls": "gdla",
+    "diff_v2": True,
+    "hidden_act": "poly_norm",
+    "vocab_size": 220160,
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "moe_intermediate_size": 1280,
+    "num_hidden_layers": 53,
+    "n_dense_first_layers": 2,
+    "num_experts": 384,
+    "experts_top_k": 8,
+    "num_shared_experts": 1,
+    "num_attention_heads": 80,
+    "num_key_value_heads": 16,
+    "num_noise_heads": 16,
+    "head_dim": 192,
+    "v_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "q_lora_rank": 1024,
+    "kv_lora_rank": 512,
+    "elementwise_attn_output_gate": True,
+    "mhc_enabled": True,
+    "mhc_expansion_rate": 4,
+    "score_func": "sigmoid",
+    "route_norm": True,
+    "route_scale": 2.0,
+    "load_balance_coeff": 0.0001,
+    "use_sliding_window": True,
+    "sliding_window": 128,
+    "sliding_window_period": 4,
+    "num_nextn_predict_layers": 1,
+}
+MOTIF_2 = {
+    "model_type": "Motif",
+    "hidden_act": "poly_norm",
+    "vocab_size": 219520,
+    "hidden_size": 4096,
+    "intermediate_size": 16384,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 16,
+    "num_noise_heads": 8,
+    "head_dim": 128,
+    "k_ratio": 1,
+}
+OURO = {
+    "model_type": "ouro",
+    "vocab_size": 49152,
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "total_ut_steps": 4,
+}
+APRIEL_H1 = {
+    "model_type": "apriel_hybrid_ssm",
+    "vocab_size": 131072,
+    "hidden_size": 5120,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 50,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "hybrid_block_layout": ["t"] * 20 + ["m2"] * 30,
+    "ssm_cfg": {"d_state": 16, "d_xb": 1024, "d_inner": 4096, "expand": 1, "d_conv": 4, "repeat_kv_before_conv": True},
+}
+INTERNLM_2 = {
+    "model_type": "internlm2",
+    "vocab_size": 92544,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "bias": False,
+}
+BAICHUAN_2 = {
+    "model_type": "baichuan",
+    "vocab_size": 125696,
+    "hidden_size": 5120,
+    "intermediate_size": 13696,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 40,
+}
 LONGCAT_LITE = {
     "model_type": "longcat_flash_ngram",
     "hidden_size": 3072,
@@ -221,11 +326,18 @@ STATED: dict[str, tuple[dict[str, Any], float, float | None, bool]] = {
     "xverse/XVERSE-MoE-A4.2B": (XVERSE, 25.8e9, 4.2e9, True),
     "PowerInfer/SmallThinker-4BA0.6B": (SMALLTHINKER, 4e9, 0.63e9, False),
     "Kwai-Klear/Klear-46B-A2.5B": (KLEAR, 46e9, 2.5e9, True),
-    "inclusionAI/GroveMoE-Inst": (GROVE, 33e9, None, True),
+    "inclusionAI/GroveMoE-Inst": (GROVE, 33e9, 3.28e9, True),  # the most of "3.14-3.28B" (arXiv 2508.07785)
     "inclusionAI/Ring-mini-linear-2.0": (RING_LINEAR, 16.4e9, 1.6e9, True),
     "IntervitensInc/pangu-pro-moe": (PANGU_PRO, 72e9, 16e9, False),
     "openPangu-Ultra-MoE-718B": (PANGU_ULTRA, 718e9, 39e9, False),
     "meituan-longcat/LongCat-Flash-Lite": (LONGCAT_LITE, 68.5e9, None, True),
+    "Infinigence/Megrez2-3x7B-A3B": (MEGREZ, 7.5e9, 3.0e9, False),
+    "Motif-Technologies/Motif-3": (MOTIF_3, 314.6e9, 13e9, True),
+    "Motif-Technologies/Motif-2-12.7B-Base": (MOTIF_2, 12.7e9, None, True),
+    "ByteDance/Ouro-2.6B": (OURO, 2.668e9, None, True),
+    "ServiceNow-AI/Apriel-H1-15b-Thinker": (APRIEL_H1, 15.7e9, None, True),  # printed as 15B
+    "internlm/internlm2-7b": (INTERNLM_2, 7.74e9, None, True),
+    "baichuan-inc/Baichuan2-13B-Base": (BAICHUAN_2, 13.9e9, None, True),
     "openbmb/MiniCPM-MoE-8x2B": (MINICPM, 13.87e9, None, True),  # 13.6B without the embedding
 }
 
@@ -239,6 +351,44 @@ def test_as_their_publishers_say(name: str) -> None:
         ends = 0 if counts_ends else found.params["embedding"] + found.params["lm_head"]
         assert found.active_params - ends <= active * 1.02
         assert found.active_params >= active * 0.98
+
+
+def test_grove_s_active_parameters_are_a_range() -> None:
+    """The paper prints 3.14 to 3.28B; with the head and without the input embedding it is .06B more at both ends."""
+    found = moewright.inspect(GROVE)
+    fewer = 48 * 4 * 3 * 2048 * 128
+    assert found.active_params == 3_343_857_664
+    assert (found.active_params - fewer) / 3.14e9 == pytest.approx(found.active_params / 3.28e9, abs=0.005)
+    words = "between 4 and 8 of 64; active parameters are for the most, and up to 151.0M fewer"
+    assert any(words in warning for warning in found.warnings)
+
+
+def test_motif_3_to_the_last_parameter() -> None:
+    """The headers of its 155 files hold 314,841,775,750 numbers (Motif-Technologies/Motif-3 at ccceb1a5), the selection
+    biases among them, which are buffers here."""
+    found = moewright.inspect(MOTIF_3)
+    assert found.total_params + found.mtp_params + 51 * 384 == 314_841_775_750
+    latent = found.kv_bytes_per_token["latent"]
+    assert latent == 53 * (512 + 64) * 2
+    assert found.kv_bytes_per_token["decompressed"] == 53 * 16 * (192 + 128) * 2
+
+
+def test_ouro_to_the_last_parameter() -> None:
+    """Its card's 2,667,974,657; a cache for each of four passes."""
+    found = moewright.inspect(OURO)
+    assert found.total_params == 2_667_974_657
+    assert found.kv_bytes_per_token["latent"] == 4 * 48 * 2 * 16 * 128 * 2
+
+
+def test_experts_of_three_layers_are_counted_once_and_used_by_each() -> None:
+    """Against the same model with experts of its own in every layer."""
+    shared, apart = moewright.inspect(MEGREZ), moewright.inspect({**MEGREZ, "experts_shared_frequency": 1})
+    of_a_layer = 64 * 3 * 2048 * 1408
+    assert apart.total_params - shared.total_params == 20 * of_a_layer
+    assert apart.active_params == shared.active_params
+    assert apart.forward_flops == shared.forward_flops
+    assert apart.weights_bytes["int4"] - shared.weights_bytes["int4"] == 20 * (of_a_layer // 2 + of_a_layer // 128 * 2)
+    assert any("between 6 and 18 of the 64" in warning for warning in shared.warnings)
 
 
 def test_llama_moe_is_the_llama_that_it_was_cut_from() -> None:

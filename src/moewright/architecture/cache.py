@@ -12,12 +12,15 @@ from moewright.architecture.mixers import (
     AnyGatedDeltaNet,
     AnyLatentAttention,
     CompressedAttention,
+    DifferentialAttention,
+    GroupedMamba,
     KimiDeltaAttention,
     LightningAttention,
     Mamba,
     Mamba2,
     MixtureOfAttention,
     NoMixer,
+    ParallelMixers,
     ShortConvolution,
     Window,
 )
@@ -146,8 +149,8 @@ def _latent_attention(mixer: AnyLatentAttention[Any], d: Any, layout: CacheLayou
     if layout.latent == "latent":
         heads, elements = 1, mixer.kv_lora_rank + rope
     else:
-        heads = mixer.num_heads
-        elements = mixer.num_heads * (mixer.qk_nope_head_dim + rope + mixer.v_head_dim)
+        heads = mixer.kv_heads
+        elements = heads * (mixer.qk_nope_head_dim + rope + mixer.v_head_dim)
     indexer, kept = mixer.indexer, mixer.key_values == "own"
     most_read = None
     if indexer is not None:
@@ -170,6 +173,18 @@ def _compressed_attention(mixer: CompressedAttention, d: int, layout: CacheLayou
         if mixer.indexer is not None:
             growing.append(Growing(mixer.indexer.head_dim, tokens_per_entry=mixer.compress_rate))
     return LayerCache(tuple(growing))
+
+
+@_layer_cache.register(DifferentialAttention)
+def _differential_attention(mixer: DifferentialAttention, d: int, layout: CacheLayout = AS_SMALL) -> LayerCache[int]:
+    heads = mixer.num_kv_heads
+    return LayerCache((Growing(2 * heads * mixer.head_dim, limit=_limit(mixer.window), heads=heads),))
+
+
+@_layer_cache.register(ParallelMixers)
+def _parallel_mixers(mixer: ParallelMixers, d: int, layout: CacheLayout = AS_SMALL) -> LayerCache[int]:
+    attention: LayerCache[int] = _layer_cache(mixer.attention, d, layout)
+    return _layer_cache(mixer.state_space, d, layout)._replace(growing=attention.growing)
 
 
 @_layer_cache.register(MixtureOfAttention)
@@ -201,6 +216,14 @@ def _lightning_attention(mixer: LightningAttention, d: int, layout: CacheLayout 
 def _mamba(mixer: Mamba, d: int, layout: CacheLayout = AS_SMALL) -> LayerCache[int]:
     inner = mixer.inner_size
     return LayerCache(convolution_state=inner * mixer.conv_kernel, recurrent_state=inner * mixer.state_size)
+
+
+@_layer_cache.register(GroupedMamba)
+def _grouped_mamba(mixer: GroupedMamba, d: int, layout: CacheLayout = AS_SMALL) -> LayerCache[int]:
+    return LayerCache(
+        convolution_state=mixer.convolved_size * mixer.conv_kernel,
+        recurrent_state=mixer.inner_size * mixer.state_size,
+    )
 
 
 @_layer_cache.register(Mamba2)

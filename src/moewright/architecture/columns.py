@@ -69,6 +69,8 @@ class LayerColumns:
     feed_forward_norm_gate: int | None = None
     own_weights: tuple[OwnWeight, ...] = ()
     own_state: int = 0
+    shares_weights: bool = False
+    one_residual: bool = False
     passes: int = 1
 
 

@@ -32,12 +32,15 @@ from moewright.architecture.mixers import (
     AnyLatentAttention,
     AnyMixer,
     CompressedAttention,
+    DifferentialAttention,
+    GroupedMamba,
     KimiDeltaAttention,
     LightningAttention,
     Mamba,
     Mamba2,
     MixtureOfAttention,
     NoMixer,
+    ParallelMixers,
     ShortConvolution,
     Window,
 )
@@ -338,6 +341,17 @@ def _attention(mixer: AnyAttention[F], tokens: int) -> F:
     return 2 * width * read + scoring * mean_context(tokens, None)
 
 
+@_mixing_flops.register(DifferentialAttention)
+def _differential_attention(mixer: DifferentialAttention, tokens: int) -> float:
+    # As many maps are made as there are heads, and each is multiplied with values: differences are taken of outputs.
+    return 2 * mixer.num_heads * (mixer.head_dim + mixer.value_channels) * mean_context(tokens, mixer.window)
+
+
+@_mixing_flops.register(ParallelMixers)
+def _parallel_mixers(mixer: ParallelMixers, tokens: int) -> float:
+    return mixing_flops(mixer.attention, tokens) + mixing_flops(mixer.state_space, tokens)
+
+
 @_mixing_flops.register(AnyLatentAttention)
 def _latent_attention(mixer: AnyLatentAttention[Any], tokens: int) -> Any:
     # Decompressed heads, as in training and prefill.
@@ -388,7 +402,8 @@ def _lightning_attention(mixer: LightningAttention, tokens: int) -> float:
 
 
 @_mixing_flops.register(Mamba)
-def _mamba(mixer: Mamba, tokens: int) -> float:
+@_mixing_flops.register(GroupedMamba)
+def _mamba(mixer: Mamba | GroupedMamba, tokens: int) -> float:
     return 4 * mixer.inner_size * mixer.state_size
 
 

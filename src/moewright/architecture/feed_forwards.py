@@ -7,8 +7,9 @@ from pydantic import Field, model_validator
 from moewright.architecture.sizes import N, N_co, total
 from moewright.records import Count, Positive, Record, Size
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "situ", "xielu"]
-"""situ: Kimi K3's sigmoid tanh unit. xielu: Apertus' (arXiv 2411.13010), with two learned numbers in each layer."""
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "situ", "xielu", "poly_norm"]
+"""situ: Kimi K3's sigmoid tanh unit. xielu: Apertus' (arXiv 2411.13010), with two learned numbers in each layer.
+poly_norm: Motif's (arXiv 2411.03884), with four."""
 
 
 class NoFeedForward(Record):
@@ -128,6 +129,9 @@ class AnyMoE(Record, Generic[N_co]):
 
     kind: Literal["moe"] = "moe"
     groups: tuple[AnyExpertGroup[N_co], ...]
+    experts: Literal["own", "earlier_layer"] = "own"
+    """earlier_layer: the routed experts are an earlier layer's, chosen among by this layer's router (Megrez2). They are
+    counted there as parameters, and in every such layer as active, since each chooses for itself."""
     latent_size: N_co | None = None
     """Latent experts (LatentMoE, arXiv 2601.18089): a projection that all routed experts share takes the layer's input
     to so many channels, the experts work on those, and another takes the weighted sum of their outputs back. Router and

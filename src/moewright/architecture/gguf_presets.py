@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from moewright.architecture.counts import mtp_outer_weights, prediction_layers
 from moewright.architecture.gguf_types import GGUF_TYPES
 from moewright.architecture.inventory import OWN, UNUSED, Weight, layer_weights, outer_weights
 from moewright.architecture.mixers import Attention, LatentAttention, Mixer
@@ -122,15 +123,23 @@ GGUF_PRESETS: dict[str, GGUFPreset] = {
 """By name; IQ4_XS as it is made with an importance matrix, which all publishers of it have."""
 
 
-def gguf_bytes(architecture: Architecture, preset: str) -> int | None:
+WITH_PREDICTION = frozenset({"glm4_moe"})
+"""Families (by model_type) of which files hold the prediction block, as a layer more, with copies of embedding and head
+(llama.cpp's conversion of Glm4MoeForCausalLM counts it into block_count); those of deepseek2 do not."""
+
+
+def gguf_bytes(architecture: Architecture, preset: str, family: str | None = None) -> int | None:
     """Bytes of all tensors in a GGUF file that `llama-quantize` writes; None where a layer is neither plain attention
     nor plain latent attention with a dense feed-forward or experts, whose tensors llama.cpp has in shapes of its own.
 
     Queries, keys and values are taken to be apart, as in most architectures, and what latents become keys and values by
-    to be apart too, as in files since April 2025. Prediction blocks are not in the files.
+    to be apart too, as in files since April 2025. Prediction blocks are counted for families of WITH_PREDICTION.
     """
     mixture = GGUF_PRESETS[preset]
     layers = list(architecture.iter_layers())
+    predicts = family in WITH_PREDICTION and architecture.mtp_layers > 0
+    if predicts:
+        layers += [*prediction_layers(architecture)] * architecture.mtp_layers
     first = layers[0].mixer
     if not all(type(layer.mixer) is type(first) and _is_plain(layer.mixer) for layer in layers):
         return None
@@ -141,15 +150,19 @@ def gguf_bytes(architecture: Architecture, preset: str) -> int | None:
     for index, layer in enumerate(layers):
         place = _Place(index, len(layers), experts, grouped, large)
         for weight in _as_llama_cpp_has_them(layer_weights(architecture, layer), layer.mixer):
-            if weight.name == UNUSED or weight.name.startswith(OWN):
+            if weight.name == UNUSED or weight.name.startswith(OWN) or not weight.held:
                 return None
             size += _bytes(weight, mixture.type_of(_ROLES.get(weight.name.rpartition(".")[2], "other"), place))
     tied = not any(weight.component == "lm_head" for weight in outer_weights(architecture))
     outside = _Place(0, len(layers), experts, grouped, large)
+    blocks = architecture.mtp_layers if predicts else 0
     for weight in outer_weights(architecture):
         is_head = weight.component == "lm_head" or (tied and weight.component == "embedding")
         size += _bytes(weight, mixture.type_of("head" if is_head else "embedding", outside))
-    return size
+        if weight.component in ("embedding", "lm_head"):
+            size += blocks * _bytes(weight, mixture.type_of("other", outside))
+    block = mtp_outer_weights(architecture) if blocks else []
+    return size + blocks * sum(_bytes(weight, mixture.type_of("other", outside)) for weight in block)
 
 
 def _is_plain(mixer: Mixer) -> bool:
@@ -165,7 +178,7 @@ def _is_plain(mixer: Mixer) -> bool:
             rope=mixer.rope,
             window=mixer.window,
         )
-    return type(mixer) is Attention and mixer.q_rank is None
+    return type(mixer) is Attention and mixer.q_rank is None and not mixer.reads_embedding
 
 
 def _as_llama_cpp_has_them(weights: list[Weight[int]], mixer: Mixer) -> Iterator[Weight[int]]:

@@ -22,6 +22,8 @@ from moewright.architecture.mixers import (
     AnyMixer,
     BlockIndexer,
     CompressedAttention,
+    DifferentialAttention,
+    GroupedMamba,
     Indexer,
     KimiDeltaAttention,
     LightningAttention,
@@ -29,6 +31,7 @@ from moewright.architecture.mixers import (
     Mamba2,
     MixtureOfAttention,
     NoMixer,
+    ParallelMixers,
     ShortConvolution,
 )
 from moewright.architecture.own_weights import OwnWeight
@@ -79,21 +82,31 @@ class Weight(NamedTuple, Generic[N]):
     """What a token does with it: a matrix product, a depthwise convolution, an elementwise operation, a row read."""
     times: int = 1
     """How often a token does it with each active copy in one pass."""
+    held: bool = True
+    """False: an earlier layer's, used again, which is in no count of what there is."""
 
     @property
     def params(self) -> N | int:
-        """Elements in all copies."""
-        return self.copies * self.outputs * self.inputs
+        """Elements in all copies, of which an earlier layer's are none of this one's."""
+        return self.copies * self.outputs * self.inputs * self.held
 
     @property
     def active_params(self) -> N | int:
-        """Elements that one token uses."""
-        return self.active * self.outputs * self.inputs
+        """Elements that one token uses. An earlier layer's count again only where there is a choice among them, since
+        it may fall on others than before."""
+        return self.active * self.outputs * self.inputs * (self.held or bool(self.active < self.copies))
+
+    @property
+    def one(self) -> Weight[N]:
+        """One copy, whoever holds it, as it is read."""
+        return self._replace(copies=1, held=True)
 
     @property
     def products(self) -> N | int:
         """Multiply-adds of one token in one pass."""
-        return self.times * self.active_params if self.use in ("matmul", "convolution") else 0 * self.outputs
+        if self.use not in ("matmul", "convolution"):
+            return 0 * self.outputs
+        return self.times * self.active * self.outputs * self.inputs
 
 
 def inventory(architecture: Countable[N], *, passed: bool = False) -> Iterator[tuple[N | int, Weight[N]]]:
@@ -123,12 +136,14 @@ def layer_weights(architecture: Countable[N], layer: AnyLayer[N]) -> list[Weight
     if architecture.residual_vectors:
         vectors = halves * architecture.residual_vectors
         weights.append(vector("residual_vectors", "other", d, vectors, vectors))
-    if architecture.hyper_connections:
+    if architecture.hyper_connections and not layer.one_residual:
         weights += halves * _hyper_connection(architecture.hyper_connections, architecture.mixes_streams, d)
     if architecture.per_layer_input is not None:
         weights += _per_layer_input(architecture.per_layer_input.size, architecture.norm, d)
     if architecture.attention_residuals:
         weights += _attention_residuals(architecture.norm, d, halves)
+    if layer.shares_weights:
+        weights = [weight._replace(held=False) for weight in weights]
     return weights + own_weights(layer.own_weights)
 
 
@@ -256,6 +271,9 @@ def _attention(mixer: AnyAttention[N], d: N) -> list[Weight[N]]:
     queries, keys = mixer.num_heads * mixer.head_dim, mixer.num_kv_heads * mixer.head_dim
     values, own = mixer.num_kv_heads * mixer.value_channels, mixer.key_values != "earlier_layer"
     weights: list[Weight[N]] = []
+    width = d
+    if mixer.reads_embedding:  # beside the layer's input, with a norm over both
+        d = 2 * d
     if mixer.q_rank is None:
         weights.append(Weight("q_proj", "attention", queries, d))
     else:
@@ -266,12 +284,12 @@ def _attention(mixer: AnyAttention[N], d: N) -> list[Weight[N]]:
         weights.append(Weight("k_proj", "attention", keys, d))
     if mixer.key_values == "own":
         weights.append(Weight("v_proj", "attention", values, d))
-    weights.append(Weight("o_proj", "attention", d, mixer.num_heads * mixer.value_channels))
+    weights.append(Weight("o_proj", "attention", width, mixer.num_heads * mixer.value_channels))
     if mixer.qkv_bias:
         biases = total((weight.outputs for weight in weights[:-1]), 0 * queries)
         weights.append(vector("qkv_bias", "attention", biases))
     if mixer.output_bias:
-        weights.append(vector("o_bias", "attention", d))
+        weights.append(vector("o_bias", "attention", width))
     if mixer.qk_norm == "per_head":
         weights.append(vector("qk_norm", "attention", mixer.head_dim * (2 if own else 1)))
     elif mixer.qk_norm == "full":
@@ -289,6 +307,8 @@ def _attention(mixer: AnyAttention[N], d: N) -> list[Weight[N]]:
     if mixer.dynamic_mask is not None:
         weights.append(Weight("dt_proj", "attention", mixer.num_kv_heads, values))
         weights.append(vector("dt_scale", "attention", mixer.num_kv_heads * (2 if mixer.qkv_bias else 1)))
+    if mixer.reads_embedding:
+        weights.append(vector("embedding_norm", "norm", width))
     return weights
 
 
@@ -304,17 +324,40 @@ def _output_gate(kind: Literal["per_channel", "per_head"], heads: N, head_dim: N
     return Weight("g_proj", "attention", heads * head_dim if kind == "per_channel" else heads, d)
 
 
+@_part_weights.register(DifferentialAttention)
+def _differential_attention(mixer: DifferentialAttention, d: int) -> list[Weight[int]]:
+    queries, keys = mixer.num_heads * mixer.head_dim, mixer.num_kv_heads * mixer.head_dim
+    weights = [
+        Weight("q_proj", "attention", queries, d),
+        Weight("k_proj", "attention", keys, d),
+        Weight("v_proj", "attention", keys, d),
+        Weight("o_proj", "attention", d, (mixer.num_heads - mixer.num_noise_heads) * mixer.value_channels),
+        vector("lambdas", "attention", 4 * mixer.head_dim),
+    ]
+    if mixer.bias:
+        weights.append(vector("biases", "attention", queries + 2 * keys + d))
+    if mixer.output_norm:
+        weights.append(vector("output_norm", "attention", mixer.value_channels))
+    return weights
+
+
+@_part_weights.register(ParallelMixers)
+def _parallel_mixers(mixer: ParallelMixers, d: int) -> list[Weight[int]]:
+    return part_weights(mixer.attention, d) + part_weights(mixer.state_space, d)
+
+
 @_part_weights.register(AnyLatentAttention)
 def _latent_attention(mixer: AnyLatentAttention[Any], d: Any) -> list[Weight[Any]]:
-    heads, latent, rope = mixer.num_heads, mixer.kv_lora_rank, mixer.qk_rope_head_dim
+    latent, rope = mixer.kv_lora_rank, mixer.qk_rope_head_dim
+    heads = mixer.num_heads
     queries = heads * (mixer.qk_nope_head_dim + rope)
-    values = heads * mixer.v_head_dim
+    values = (heads - mixer.num_noise_heads) * mixer.v_head_dim
     down: list[Weight[Any]] = []
     if mixer.key_values == "own":
         down = [Weight("kv_a_proj", "attention", latent + rope, d), vector("kv_a_norm", "attention", latent)]
     weights: list[Weight[Any]] = [
         *down,
-        Weight("kv_b_proj", "attention", heads * (mixer.qk_nope_head_dim + mixer.v_head_dim), latent),
+        Weight("kv_b_proj", "attention", mixer.kv_heads * (mixer.qk_nope_head_dim + mixer.v_head_dim), latent),
         Weight("o_proj", "attention", d, values),
     ]
     if mixer.q_lora_rank is None:
@@ -490,13 +533,38 @@ def _mamba2(mixer: Mamba2, d: int) -> list[Weight[int]]:
         Weight("in_proj", "linear_mixer", inner + convolved + heads, d),
         Weight("conv1d", "linear_mixer", convolved, mixer.conv_kernel, use="convolution"),
         vector("dt_bias_A_and_D", "linear_mixer", 3 * heads),
-        vector("norm", "linear_mixer", inner),
+        Weight("out_proj", "linear_mixer", d, inner),
+    ]
+    if mixer.norm:
+        weights.append(vector("norm", "linear_mixer", inner))
+    if mixer.conv_bias:
+        weights.append(vector("conv_bias", "linear_mixer", convolved))
+    if mixer.projection_bias in (True, "input"):
+        weights.append(vector("in_proj.bias", "linear_mixer", inner + convolved + heads))
+    if mixer.projection_bias in (True, "output"):
+        weights.append(vector("out_proj.bias", "linear_mixer", d))
+    return weights
+
+
+@_part_weights.register(GroupedMamba)
+def _grouped_mamba(mixer: GroupedMamba, d: int) -> list[Weight[int]]:
+    inner, grouped, rank = mixer.inner_size, mixer.grouped_size, mixer.time_step_rank
+    convolved = mixer.convolved_size
+    weights = [
+        Weight("in_proj", "linear_mixer", 2 * inner + 2 * grouped, d),
+        Weight("conv1d", "linear_mixer", convolved, mixer.conv_kernel, use="convolution"),
+        Weight("dt_in_proj", "linear_mixer", rank, d),
+        Weight("dt_proj", "linear_mixer", inner, rank),
+        vector("A", "linear_mixer", inner * mixer.state_size),
+        vector("D", "linear_mixer", inner),
         Weight("out_proj", "linear_mixer", d, inner),
     ]
     if mixer.conv_bias:
         weights.append(vector("conv_bias", "linear_mixer", convolved))
+    if mixer.time_step_bias:
+        weights.append(vector("dt_bias", "linear_mixer", inner))
     if mixer.projection_bias:
-        weights.append(vector("projection_bias", "linear_mixer", inner + convolved + heads + d))
+        weights.append(vector("projection_bias", "linear_mixer", 2 * inner + 2 * grouped + rank + d))
     return weights
 
 
@@ -552,12 +620,14 @@ def _moe(moe: AnyMoE[N], d: N) -> list[Weight[N]]:
     if moe.latent_size is not None:
         weights += _latent_projections(moe, moe.latent_size, d)
     for group in moe.groups:
-        weights += _feed_forward_matrices(
+        experts = _feed_forward_matrices(
             "experts.", "routed_experts", group.expert_size, width, moe.gated, group.count, group.top_k
         )
         if moe.expert_bias:
             biases = inner_per_size * group.expert_size + width
-            weights.append(vector("experts.biases", "routed_experts", biases, group.count, group.top_k))
+            experts.append(vector("experts.biases", "routed_experts", biases, group.count, group.top_k))
+        own = moe.experts == "own"
+        weights += experts if own else [weight._replace(held=False) for weight in experts]
     if moe.image_group is not None:
         weights += _image_experts(moe, moe.image_group, d)
     if moe.identity_input_weights:

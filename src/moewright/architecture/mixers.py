@@ -4,7 +4,7 @@ Each class states sizes only. The weights that follow from them are in `inventor
 All sizes are numbers of channels or heads.
 """
 
-from typing import Annotated, Generic, Literal
+from typing import Annotated, Any, Generic, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,6 +68,9 @@ class AnyAttention(AnyMixer[N_co], Generic[N_co]):
     """own: keys and values each have a projection. keys: the projected keys, before norm and rotation, are the values
     too (Gemma 4). earlier_layer: an earlier layer's keys and values are read again, so the layer has neither
     projections nor a cache of its own (Gemma 3n and 4)."""
+    reads_embedding: bool = False
+    """Queries, keys and values are made of the layer's input and the token's embedding side by side, with a norm over
+    both (Zamba2)."""
     value_norm: bool = False
     """A norm of the values without weights (Gemma 4)."""
     qkv_bias: bool = False
@@ -112,6 +115,42 @@ class Attention(AnyAttention[Size]):
         return self
 
 
+class DifferentialAttention(AnyMixer[Size]):
+    """Differences of attention maps (arXiv 2410.05258): from each signal head's map a noise head's is subtracted, times
+    a number that the layer learns as exp(q1 k1) - exp(q2 k2) of four vectors. Values are twice as wide as keys.
+
+    With as many noise heads as signal heads it is the paper's; with fewer each stands for several signal heads (grouped
+    differential attention, arXiv 2510.06949, as in Motif 2).
+    """
+
+    kind: Literal["differential_attention"] = "differential_attention"
+    num_heads: Size
+    """Maps of both kinds."""
+    num_noise_heads: Size
+    num_kv_heads: Size
+    """Of keys, and of halves of values."""
+    head_dim: Size
+    bias: bool = False
+    """On all four projections."""
+    output_norm: bool = True
+    """Weights of the norm of each head's output, which all heads share; False: it has none (DiffLlama)."""
+    window: Window | None = None
+    rope: Rope | None = None
+
+    @property
+    def value_channels(self) -> int:
+        """Channels of each map's values."""
+        return 2 * self.head_dim
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "DifferentialAttention":
+        if self.num_heads % self.num_noise_heads or self.num_noise_heads == self.num_heads:
+            raise ValueError(f"num_noise_heads ({self.num_noise_heads}) must divide the rest of num_heads")
+        if self.num_kv_heads % 2:
+            raise ValueError(f"num_kv_heads ({self.num_kv_heads}) must be even: half of them go with noise heads")
+        return self
+
+
 class Indexer(Record):
     """The small scorer that chooses which past tokens sparse attention reads (DeepSeek-V3.2-Exp report, 2025)."""
 
@@ -139,6 +178,11 @@ class AnyLatentAttention(AnyMixer[N_co], Generic[N_co]):
 
     kind: Literal["latent_attention"] = "latent_attention"
     num_heads: N_co
+    num_kv_heads: Size | None = None
+    """Heads of keys and values that the latent becomes, where several query heads share one (Motif 3); None: as many
+    as there are query heads."""
+    num_noise_heads: Count = 0
+    """Heads whose output is subtracted from the others' of their group (Motif 3's differential attention)."""
     q_lora_rank: Size | None
     """None: one full query projection."""
     kv_lora_rank: Size
@@ -164,6 +208,11 @@ class AnyLatentAttention(AnyMixer[N_co], Generic[N_co]):
     window: Window | None = None
     rope: Rope | None = None
 
+    @property
+    def kv_heads(self) -> Any:
+        """Heads of keys and values that the latent becomes."""
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
 
 class LatentAttention(AnyLatentAttention[Size]):
     """Multi-head latent attention, MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1), of one model."""
@@ -177,6 +226,10 @@ class LatentAttention(AnyLatentAttention[Size]):
             raise ValueError("indexer needs q_lora_rank: it scores the query latent")
         if self.gate_from_query and (self.q_lora_rank is None or self.output_gate is not None):
             raise ValueError("gate_from_query needs q_lora_rank, and no output_gate beside it")
+        if self.num_heads % self.kv_heads:
+            raise ValueError(f"num_kv_heads ({self.num_kv_heads}) must divide num_heads ({self.num_heads})")
+        if self.num_noise_heads >= self.num_heads:
+            raise ValueError(f"num_noise_heads ({self.num_noise_heads}) must be fewer than num_heads")
         return self
 
 
@@ -296,13 +349,52 @@ class Mamba2(AnyMixer[Size]):
     num_groups: Size
     conv_kernel: Size
     conv_bias: bool = True
-    projection_bias: bool = False
+    projection_bias: bool | Literal["input", "output"] = False
+    """Of both projections, or of one."""
+    norm: bool = True
+    """Of the gated output."""
 
     @model_validator(mode="after")
     def _groups_divide(self) -> "Mamba2":
         if self.num_heads % self.num_groups:
             raise ValueError(f"num_groups ({self.num_groups}) must divide num_heads ({self.num_heads})")
         return self
+
+
+class GroupedMamba(AnyMixer[Size]):
+    """Mamba's scan made of an attention layer's matrices: values and keys of fewer heads than queries, which become the
+    scan's input, B and C (Mamba in the Llama, arXiv 2408.15237, as in Apriel-H1, arXiv 2511.02651)."""
+
+    kind: Literal["grouped_mamba"] = "grouped_mamba"
+    inner_size: Size
+    grouped_size: Size
+    """Channels of inputs, and of B, before they are repeated to inner_size."""
+    state_size: Size
+    time_step_rank: Size
+    conv_kernel: Size
+    repeats_before_convolution: bool = True
+    conv_bias: bool = True
+    time_step_bias: bool = True
+    projection_bias: bool = False
+
+    @property
+    def convolved_size(self) -> int:
+        """Channels that the convolution sees."""
+        return self.inner_size if self.repeats_before_convolution else self.grouped_size
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "GroupedMamba":
+        if self.grouped_size % self.state_size or self.inner_size % self.grouped_size:
+            raise ValueError(f"grouped_size ({self.grouped_size}) must divide inner_size, and state_size it")
+        return self
+
+
+class ParallelMixers(AnyMixer[Size]):
+    """Attention and a state space on the same input, their outputs added together (Falcon-H1, arXiv 2507.22448)."""
+
+    kind: Literal["parallel_mixers"] = "parallel_mixers"
+    attention: Attention
+    state_space: Mamba2
 
 
 class ShortConvolution(AnyMixer[Size]):
@@ -323,12 +415,15 @@ Mixer = Annotated[
     Attention
     | LatentAttention
     | CompressedAttention
+    | DifferentialAttention
     | MixtureOfAttention
     | GatedDeltaNet
     | KimiDeltaAttention
     | LightningAttention
     | Mamba
     | Mamba2
+    | GroupedMamba
+    | ParallelMixers
     | ShortConvolution
     | NoMixer,
     Field(discriminator="kind"),

@@ -57,6 +57,10 @@ class Layer(Record):
     to so many channels and back (A.X K2)."""
     feed_forward_norm_gate: Size | None = None
     """The same on the normed input of the feed-forward."""
+    shares_weights: bool = False
+    """Whether the weights of its halves and norms are an earlier layer's, used again (Zamba2); own_weights are not."""
+    one_residual: bool = False
+    """Whether it has a plain residual in a model of hyper-connections (Motif 3's prediction block)."""
     own_weights: OwnWeights = ()
     """Of the family alone, beside those of the halves and norms."""
     own_state: Count = 0
@@ -123,6 +127,14 @@ class AnyLayer(Protocol[N_co]):
     @property
     def feed_forward_norm_gate(self) -> int | None:
         """Rank of the gate on the feed-forward's normed input."""
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether its weights are an earlier layer's."""
+
+    @property
+    def one_residual(self) -> bool:
+        """Whether it has a plain residual in a model of hyper-connections."""
 
     @property
     def own_weights(self) -> Sequence[OwnWeight]:

@@ -27,7 +27,7 @@ class WeightFormat(NamedTuple):
             return self.rest_bytes * weight.params
         high, wide = self.block
         blocks = _blocks(weight.outputs, high) * _blocks(weight.inputs, wide)
-        return weight.params * self.bits // 8 + weight.copies * blocks * self.scale_bytes
+        return weight.params * self.bits // 8 + weight.copies * blocks * self.scale_bytes * weight.held
 
     def quantizes(self, weight: Weight[N]) -> bool:
         """Whether a weight is stored in few bits."""

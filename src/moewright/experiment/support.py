@@ -45,6 +45,9 @@ def _unsupported(layer: Layer) -> Iterator[str]:
     for field in ("mixer_norm_gate", "feed_forward_norm_gate"):
         if getattr(layer, field) is not None:
             yield f"{field} = {getattr(layer, field)}"
+    for field in ("shares_weights", "one_residual"):
+        if getattr(layer, field):
+            yield f"{field} = true"
     if layer.own_weights:
         yield f"own_weights[0].name = {layer.own_weights[0].name}"
     if layer.own_state:
@@ -65,8 +68,9 @@ def _unsupported(layer: Layer) -> Iterator[str]:
             yield f"mixer.key_values = {mixer.key_values}"
         if mixer.output_gate_bias == "per_head":
             yield "mixer.output_gate_bias = per_head"
-        if mixer.value_norm:
-            yield "mixer.value_norm = true"
+        for field in ("value_norm", "reads_embedding"):
+            if getattr(mixer, field):
+                yield f"mixer.{field} = true"
         for field in ("indexer", "dynamic_mask", "q_rank"):
             if getattr(mixer, field) is not None:
                 yield f"mixer.{field}"
@@ -83,11 +87,16 @@ def _unsupported(layer: Layer) -> Iterator[str]:
         for field in ("rope_key_norm", "position_scaling", "gate_from_query"):
             if getattr(mixer, field):
                 yield f"mixer.{field} = true"
+        for field in ("num_kv_heads", "num_noise_heads"):
+            if getattr(mixer, field):
+                yield f"mixer.{field} = {getattr(mixer, field)}"
     if isinstance(feed_forward, NoFeedForward):
         yield "feed_forward.kind = none"
-    elif feed_forward.activation in ("situ", "xielu"):
+    elif feed_forward.activation in ("situ", "xielu", "poly_norm"):
         yield f"feed_forward.activation = {feed_forward.activation}"
     if isinstance(feed_forward, MoE):
+        if feed_forward.experts != "own":
+            yield f"feed_forward.experts = {feed_forward.experts}"
         if feed_forward.router.kind != "learned":
             yield f"feed_forward.router.kind = {feed_forward.router.kind}"
         if feed_forward.image_group is not None:

@@ -172,7 +172,8 @@ def kept_tensors(
     for weight in weights:
         if weight.use in ("matmul", "convolution"):
             yield from _of_product(weight, d, keeping, imbalance)
-    norm_params = total((weight.params for weight in weights if weight.component == "norm"), 0.0 * d)
+    norms = (weight._replace(held=True) for weight in weights if weight.component == "norm")
+    norm_params = total((weight.params for weight in norms), 0.0 * d)
     yield kept(number * norm_params / (2 if architecture.norm.bias else 1))
     yield kept(number * total((weight.outputs for weight in weights if weight.name == "latent_norm"), 0.0 * d), "moe")
     normed = any(weight.name == "qk_norm" for weight in weights)

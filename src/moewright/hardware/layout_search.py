@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from moewright.architecture.mixers import AnyAttention, LatentAttention
+from moewright.architecture.mixers import AnyAttention, DifferentialAttention, LatentAttention, ParallelMixers
 from moewright.architecture.spec import Architecture
 from moewright.hardware.activations import NOTHING, megatron_keeping, recompute_code, recompute_of
 from moewright.hardware.devices import Device
@@ -134,8 +134,9 @@ def splits_heads(architecture: Architecture, tensor: Column) -> Column:
     """Which tensor degrees do not divide the heads of every attention."""
     split = np.zeros(len(tensor), dtype=bool)
     for _, layer in architecture.layer_runs():
-        if isinstance(layer.mixer, AnyAttention | LatentAttention):
-            split |= layer.mixer.num_heads % tensor != 0
+        mixer = layer.mixer.attention if isinstance(layer.mixer, ParallelMixers) else layer.mixer
+        if isinstance(mixer, AnyAttention | DifferentialAttention | LatentAttention):
+            split |= mixer.num_heads % tensor != 0
     return split
 
 

@@ -30,7 +30,9 @@ from moewright.architecture.mixers import (
     AnyLatentAttention,
     AnyMixer,
     CompressedAttention,
+    DifferentialAttention,
     MixtureOfAttention,
+    ParallelMixers,
 )
 from moewright.architecture.sizes import F
 from moewright.complaints import check_integer
@@ -98,7 +100,9 @@ def mixer_shards(mixer: AnyMixer[F], placement: Placement, sequences: int, layou
 
 def cache_shards(mixer: AnyMixer[F], placement: Placement, sequences: int, layout: CacheLayout = AS_SMALL) -> F | int:
     """Over how many of them the cache is split: by key-value heads, each of which is kept whole."""
-    if isinstance(mixer, AnyAttention | MixtureOfAttention):
+    if isinstance(mixer, ParallelMixers):
+        return cache_shards(mixer.attention, placement, sequences, layout)
+    if isinstance(mixer, AnyAttention | DifferentialAttention | MixtureOfAttention):
         shards: F = np.minimum(placement.tensor, mixer.num_kv_heads)
         return shards
     return mixer_shards(mixer, placement, sequences, layout)
@@ -117,7 +121,9 @@ def weight_share(weight: Weight[F], mixer: AnyMixer[F], tensor: Any) -> Any:
     (vLLM's QKVParallelLinear: num_kv_head_replicas). What makes latents, and indexers, are on every device (vLLM's
     deepseek_v2.py: ReplicatedLinear).
     """
-    if isinstance(mixer, AnyAttention) and weight.name in ("k_proj", "v_proj"):
+    if isinstance(mixer, ParallelMixers):
+        return weight_share(weight, mixer.attention, tensor)
+    if isinstance(mixer, AnyAttention | DifferentialAttention) and weight.name in ("k_proj", "v_proj"):
         return head_share(mixer.num_kv_heads, tensor)
     if isinstance(mixer, AnyAttention | AnyLatentAttention | CompressedAttention) and (
         weight.name in _WITHOUT_HEADS or weight.name.startswith(_WITHOUT_HEADS_BEGIN)

@@ -155,7 +155,7 @@ def _product(
         moved = read
     else:
         touched = distinct_experts(weight.copies, weight.active, tokens)
-        read = stored.weight_bytes(weight._replace(copies=1)) * touched
+        read = stored.weight_bytes(weight.one) * touched
     return Work(
         weight.component,
         times * _flops(weight, tokens) / shards,
@@ -170,7 +170,7 @@ def _routed(
     """Routed experts, whole experts spread over all devices."""
     devices = placement.devices
     touched = distinct_experts(weight.copies, weight.active, tokens)
-    read = stored.weight_bytes(weight._replace(copies=1)) * touched
+    read = stored.weight_bytes(weight.one) * touched
     moved = _operand_bytes(weight, tokens, stored, load)
     return Work(
         weight.component,
@@ -188,7 +188,7 @@ def _operand_bytes(weight: Weight[F], tokens: float, stored: WeightFormat, load:
     """
     width = DTYPE_BYTES[_compute_dtype(weight, stored, load)]
     each = weight.inputs * width + weight.outputs * stored.rest_bytes
-    return tokens * weight.active * each * (weight.params > 0)
+    return tokens * weight.active * each * (weight.one.params > 0)
 
 
 def _flops(weight: Weight[F], tokens: float) -> F | float:

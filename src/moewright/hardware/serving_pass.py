@@ -227,7 +227,7 @@ def _product(weight: Weight[Any], times: int, tokens: Column, shards: Any, store
         moved = 2 * tokens * weight.inputs * stored.rest_bytes
         read: Any = 0.0
     else:
-        read = stored.weight_bytes(weight._replace(copies=1)) * distinct_experts(weight.copies, weight.active, tokens)
+        read = stored.weight_bytes(weight.one) * distinct_experts(weight.copies, weight.active, tokens)
     dtype = _dtype(weight, stored)
     return ServedOperation(
         _KINDS.get(weight.component, "dense"), dtype, times * flops / shards, times * (read + moved) / shards
@@ -245,7 +245,7 @@ def _add_experts(
 ) -> None:
     flops, moved = _flops_and_operands(weight, tokens, stored)
     touched: Any = distinct_experts(weight.copies, weight.active, tokens)
-    each = stored.weight_bytes(weight._replace(copies=1))
+    each = stored.weight_bytes(weight.one)
     places = layouts.expert
     busiest = np.where(places > 1, _most(touched, weight.copies, places), touched)
     skew = busiest * places / np.maximum(touched, 1e-9)

@@ -276,7 +276,7 @@ def orthogonalising_flops(architecture: Architecture) -> tuple[float, float]:
         if weight.use == "matmul" and weight.component not in ("embedding", "lm_head"):
             small, large = sorted((weight.outputs, weight.inputs))
             each = 4.0 * small**2 * large + 2.0 * small**3
-            flops[routed] += _ORTHOGONALISING_STEPS * times * weight.copies * each
+            flops[routed] += _ORTHOGONALISING_STEPS * times * weight.copies * each * weight.held
     return flops[False] / params[False], flops[True] / max(params[True], 1.0)
 
 

@@ -60,6 +60,7 @@ HF_ACTIVATIONS: dict[Activation, str] = {
     "relu2": "relu2",
     "situ": "situ",
     "xielu": "xielu",
+    "poly_norm": "poly_norm",
 }
 
 

@@ -14,6 +14,7 @@ from moewright.architecture.mixers import (
     Mamba2,
     Mixer,
     MixtureOfAttention,
+    ParallelMixers,
     ShortConvolution,
 )
 
@@ -128,7 +129,8 @@ _NAMINGS: dict[str, Naming] = {
         renamed={"conv": ("conv.conv",), "o_proj": ("out_proj",)},
         also=(Naming(feed_forward="feed_forward", renamed={"conv": ("conv.conv",)}),),
     ),
-    **dict.fromkeys(("jamba", "bamba"), Naming(feed_forward="feed_forward", router="router")),
+    **dict.fromkeys(("lfm2", "lfm3"), Naming(feed_forward="feed_forward", expert=_W1_W3_W2)),
+    **dict.fromkeys(("jamba", "bamba", "falcon_h1"), Naming(feed_forward="feed_forward", router="router")),
     "aria_text": Naming(router="router"),
     "axk2": Naming(renamed={"q_b_proj": ("q_gate_proj",)}),
     "beam": _OUTPUT_GATE,
@@ -224,7 +226,7 @@ def _modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming) -> I
     if weight.name.startswith(OWN):
         yield _own_module(weight, f"{prefix}.{weight.name}")
     elif component == "linear_mixer" or component == "attention":
-        place = _mixer_place(mixer, names)
+        place = _mixer_place(_part_of(weight, mixer), names)
         for name, outputs in _mixer_pieces(weight, mixer, names):
             kind: Kind = "kept" if weight.name in names.kept else "linear"
             yield Module(_under(prefix, place, name), kind, outputs, weight.inputs, copies)
@@ -267,6 +269,12 @@ _WHICH = {"gate_proj": 0, "up_proj": 1, "down_proj": 2}
 
 def _under(prefix: str, place: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(".".join(filter(None, (prefix, place, name))) for name in names)
+
+
+def _part_of(weight: Weight[int], mixer: Mixer) -> Mixer:
+    if isinstance(mixer, ParallelMixers):
+        return mixer.attention if weight.component == "attention" else mixer.state_space
+    return mixer
 
 
 def _mixer_place(mixer: Mixer, names: Naming) -> str:

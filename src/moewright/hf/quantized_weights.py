@@ -37,7 +37,7 @@ def count_quantized(
     one_by_one = ((1, layer) for layer in architecture.iter_layers())
     for index, (times, layer) in enumerate(one_by_one if stated.by_name else architecture.layer_runs()):
         for weight in layer_weights(architecture, layer):
-            if weight.name != UNUSED:
+            if weight.name != UNUSED and weight.held:
                 modules = layer_modules(weight, layer.mixer, f"layers.{index}", names)
                 model.add(_stored(weight, modules, stated, rest, times))
     for block in range(blocks):

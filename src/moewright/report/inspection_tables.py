@@ -10,7 +10,9 @@ from moewright.architecture.inventory import COMPONENT_WORDS
 from moewright.architecture.mixers import (
     Attention,
     CompressedAttention,
+    DifferentialAttention,
     GatedDeltaNet,
+    GroupedMamba,
     KimiDeltaAttention,
     LatentAttention,
     LightningAttention,
@@ -18,6 +20,7 @@ from moewright.architecture.mixers import (
     Mamba2,
     MixtureOfAttention,
     NoMixer,
+    ParallelMixers,
     ShortConvolution,
     Window,
 )
@@ -181,18 +184,22 @@ def _short(value: object) -> str:
 
 
 def _weights(inspection: Inspection) -> Table:
-    from moewright.architecture.gguf_presets import GGUF_PRESETS, gguf_bytes  # an answer on one screen has none
+    # An answer on one screen has none of these.
+    from moewright.architecture.gguf_presets import GGUF_PRESETS, WITH_PREDICTION, gguf_bytes
 
     table = number_table("Weights in memory, all experts resident", "format", "bytes", "")
     for name, stored in WEIGHT_FORMATS.items():
         label = styled("[bold]{}[/bold]" if name == inspection.weights_dtype else "{}", name)
         table.add_row(label, format_bytes(inspection.weights_bytes[name]), styled("{}", stored.description))
     table.add_section()
-    for preset in GGUF_PRESETS:
-        size = gguf_bytes(inspection.architecture, preset)
+    sizes = {preset: gguf_bytes(inspection.architecture, preset, inspection.family) for preset in GGUF_PRESETS}
+    for preset, size in sizes.items():
         if size is not None:
             bits = 8 * size / sum(inspection.params.values())
             table.add_row(preset, format_bytes(size), f"GGUF as llama.cpp mixes types, {bits:.2f} bits a weight")
+    if inspection.architecture.mtp_layers and any(size is not None for size in sizes.values()):
+        held = "with the prediction block" if inspection.family in WITH_PREDICTION else "without prediction blocks"
+        table.add_row("", "", f"these files {held}")
     published = inspection.published
     size = published.total_bytes
     table.add_section()
@@ -317,6 +324,22 @@ def _compressed(mixer: CompressedAttention) -> str:
 @describe_part.register
 def _mixture(mixer: MixtureOfAttention) -> str:
     return f"MoA {mixer.num_kv_heads}x{mixer.head_dim}, {mixer.top_k} of {mixer.num_experts}"
+
+
+@describe_part.register
+def _differential(mixer: DifferentialAttention) -> str:
+    heads = f"{mixer.num_heads - mixer.num_noise_heads}-{mixer.num_noise_heads}:{mixer.num_kv_heads}"
+    return f"differential {heads}x{mixer.head_dim}{_window(mixer.window)}"
+
+
+@describe_part.register
+def _parallel(mixer: ParallelMixers) -> str:
+    return f"{describe_part(mixer.attention)} beside {describe_part(mixer.state_space)}"
+
+
+@describe_part.register
+def _grouped_mamba(mixer: GroupedMamba) -> str:
+    return f"Mamba {mixer.inner_size}:{mixer.grouped_size}, state {mixer.state_size}"
 
 
 @describe_part.register

@@ -45,7 +45,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "llama4": ("llama4_text",),
     "ernie": ("ernie4_5_moe", "ernie4_5_vl_moe_text"),
     "doge": ("doge",),
-    "granite": ("granitemoe", "granitemoeshared", "granitemoehybrid", "granitemoe_swa", "bamba"),
+    "granite": ("granitemoe", "granitemoeshared", "granitemoehybrid", "granitemoe_swa", "granite_swa", "bamba"),
     "jetmoe": ("jetmoe",),
     "jamba": ("jamba",),
     "longcat": ("longcat_flash", "longcat_flash_ngram"),
@@ -68,13 +68,17 @@ FILES: dict[str, tuple[str, ...]] = {
     "yuan": ("yuan",),
     "llama_moe": ("llama_moe",),
     "plain_mixtures": ("xverse", "minicpm", "smallthinker", "Klear", "grove_moe"),
-    "lfm2": ("lfm2_moe",),
+    "lfm2": ("lfm2_moe", "lfm2", "lfm3"),
+    "looped": ("ouro",),
     "dbrx": ("dbrx",),
     "inkling": ("inkling_text", "inkling2_text", "inkling2_loop_text"),
     "laguna": ("laguna",),
     "zaya": ("zaya",),
     "vendors": ("bailing_moe", "bailing_moe_v2", "deepseek", "grok1"),
     "nemotron": ("nemotron_h",),
+    "hybrids": ("zamba2", "falcon_h1", "olmo_hybrid", "apriel_hybrid_ssm", "apriel_ssm_thinker_hybrid"),
+    "differential": ("diffllama", "motif", "Motif"),
+    "megrez": ("megrez_moe",),
     "plain": (
         "llama",
         "mistral",
@@ -97,6 +101,15 @@ FILES: dict[str, tuple[str, ...]] = {
         "cwm",
         "stablelm",
         "youtu",
+        "exaone",
+        "internlm2",
+        "internlm3",
+        "iquestcoder",
+        "hyperclovax",
+        "helium",
+        "ministral",
+        "minicpm3",
+        "baichuan",
     ),
     "two_matrices": ("apertus", "arcee", "nemotron", "starcoder2", "phi", "jais2"),
 }
@@ -116,6 +129,9 @@ OTHER_NAMES: dict[str, str] = {
     "qwen2_5_omni_text": "qwen2",
     "gpt_oss_puzzle": "gpt_oss",
     "grok-1": "grok1",
+    "grinmoe": "phimoe",
+    "param2moe": "bailing_moe_v2",
+    "apriel_h": "apriel_hybrid_ssm",
 }
 """Names that publishers' own files give to a family."""
 
@@ -127,6 +143,9 @@ BY_CLASS: dict[str, str] = {
     "PanguProMoEForCausalLM": "pangu_pro_moe",
     "BailingMoeLinearV2ForCausalLM": "bailing_moe_linear",
     "BailingMoeV2_5ForCausalLM": "bailing_moe_v2_5",
+    "MegrezMoeForCausalLM": "megrez_moe",
+    "MotifForCausalLM": "Motif",
+    "AprielHForCausalLM": "apriel_hybrid_ssm",
 }
 """Classes that say what a file's model_type does not: Grok 2's says `git`, another family's name in transformers."""
 

@@ -38,6 +38,14 @@ def _read_shared(c: Config) -> Architecture:
 
 
 def _read_swa(c: Config) -> Architecture:
+    return _with_windows(c, _experts(c, c.count("shared_intermediate_size")))
+
+
+def _read_dense_swa(c: Config) -> Architecture:
+    return _with_windows(c, dense(c, bias=c.flag("mlp_bias")))
+
+
+def _with_windows(c: Config, feed_forward: FeedForward) -> Architecture:
     n = c.num_layers()
     types = c.per_layer("layer_types", n, "full_attention", "sliding_attention")
     slides = (
@@ -55,8 +63,7 @@ def _read_swa(c: Config) -> Architecture:
         )
         for slide, theta in set(zip(slides, thetas, strict=True))
     }
-    moe = _experts(c, c.count("shared_intermediate_size"))
-    return build(c, stack(c, [mixers[key] for key in zip(slides, thetas, strict=True)], [moe] * n))
+    return build(c, stack(c, [mixers[key] for key in zip(slides, thetas, strict=True)], [feed_forward] * n))
 
 
 def _read_hybrid(c: Config) -> Architecture:
@@ -169,6 +176,22 @@ FAMILIES = {
             "layer_rope_theta": None,
         },
         aliases=_ALIASES,
+        neutral=_NEUTRAL,
+    ),
+    "granite_swa": Family(
+        model_type="granite_swa",
+        class_name="GraniteSWAForCausalLM",
+        read=_read_dense_swa,
+        defaults={
+            **COMMON_DEFAULTS,
+            "num_key_value_heads": None,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "mlp_bias": False,
+            "sliding_window": 128,
+            "layer_types": None,
+            "layer_rope_theta": None,
+        },
         neutral=_NEUTRAL,
     ),
     "bamba": Family(

@@ -1,5 +1,9 @@
 """Plain dense decoders, which mixtures are compared with: Llama, Mistral, Qwen2, MiMo, Qwen3, Granite, Seed-OSS, Phi-3
-and 4, OLMo 2 and 3, GLM-4, SmolLM3, Gemma, ERNIE 4.5, Hunyuan, CWM, StableLM and Youtu."""
+and 4, OLMo 2 and 3, GLM-4, SmolLM3, Gemma, ERNIE 4.5, Hunyuan, CWM, StableLM, Youtu, EXAONE 3, InternLM 2 and 3,
+IQuest-Coder, HyperCLOVA X, Helium, Ministral, MiniCPM3 and Baichuan 2.
+
+What transformers does not build, InternLM 2 and Baichuan 2, is by modeling_internlm2.py and modeling_baichuan.py.
+"""
 
 from moewright.architecture.mixers import Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Norm, NormPlaces
@@ -14,6 +18,7 @@ from moewright.hf.parts import (
     latent_attention,
     stack,
     windowed,
+    without,
 )
 
 
@@ -158,6 +163,53 @@ def _read_stablelm(c: Config) -> Architecture:
 def _read_youtu(c: Config) -> Architecture:
     n = c.num_layers()
     return build(c, stack(c, [latent_attention(c, rope=c.rope(1.6e6))] * n, [dense(c)] * n))
+
+
+def _read_internlm(c: Config) -> Architecture:
+    bias = c.flag("attention_bias")
+    return _build(c, qkv_bias=bias, output_bias=c.flag("mlp_bias"), mlp_bias=c.flag("mlp_bias"))
+
+
+def _read_internlm2(c: Config) -> Architecture:
+    bias = c.flag("bias")
+    return _build(c, qkv_bias=bias, output_bias=bias)
+
+
+def _read_baichuan(c: Config) -> Architecture:
+    """Rotary embeddings in the 7B, biases of the scores by distance in the 13B: neither has weights."""
+    return _build(c, qkv_bias=False, output_bias=False)
+
+
+def _read_hyperclovax(c: Config) -> Architecture:
+    bias = c.flag("attention_bias")
+    norms: NormPlaces = "sandwich" if c.flag("use_post_norm") else "pre"
+    return _build(c, qkv_bias=bias, output_bias=bias, mlp_bias=c.flag("mlp_bias"), norms=norms)
+
+
+def _read_helium(c: Config) -> Architecture:
+    bias, width, heads = c.flag("attention_bias"), c.size("hidden_size"), c.size("num_attention_heads")
+    if heads * c.head_dim() != width:
+        raise c.error("head_dim", f"times {heads} heads must be hidden_size ({width})", c.head_dim())
+    return _build(c, qkv_bias=bias, output_bias=False, mlp_bias=c.flag("mlp_bias"), rope=c.rope(100_000.0))
+
+
+def _read_ministral(c: Config) -> Architecture:
+    n = c.num_layers()
+    types = c.per_layer("layer_types", n, "full_attention", "sliding_attention")
+    slides = c.optional_size("sliding_window") is not None
+    windows = [slides] * n if types is None else [kind == "sliding_attention" for kind in types]
+    return _build(c, qkv_bias=False, output_bias=False, slides=windows)
+
+
+def _read_minicpm3(c: Config) -> Architecture:
+    n = c.num_layers()
+    if not c.has("v_head_dim"):
+        width, heads = c.size("hidden_size"), c.size("num_attention_heads")
+        if width % heads:
+            raise c.error("num_attention_heads", f"{heads} does not divide hidden_size ({width})")
+        c.replace("v_head_dim", width // heads)
+    mixer = latent_attention(c, rope=c.rope())
+    return build(c, stack(c, [mixer] * n, [dense(c, bias=c.flag("mlp_bias"))] * n))
 
 
 _WINDOWS = {"use_sliding_window": False, "max_window_layers": 28, "layer_types": None}
@@ -318,6 +370,95 @@ FAMILIES = {
         read=_read_youtu,
         defaults={**COMMON_DEFAULTS, "q_lora_rank": 1536, "tie_word_embeddings": True},
         neutral=(*LATENT_NEUTRAL, "mlp_bias", "embedding_initializer_range"),
+    ),
+    "exaone": Family(
+        model_type="exaone",
+        class_name="ExaoneForCausalLM",
+        read=_read_llama,
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "rms_norm_eps": 1e-5, "mlp_bias": False},
+        aliases={
+            "num_layers": "num_hidden_layers",
+            "layer_norm_epsilon": "rms_norm_eps",
+            "activation_function": "hidden_act",
+        },
+        neutral=("embed_dropout",),
+    ),
+    "internlm2": Family(
+        model_type="internlm2",
+        class_name="InternLM2ForCausalLM",
+        read=_read_internlm2,
+        defaults={**without(COMMON_DEFAULTS, "attention_bias"), "num_key_value_heads": None, "bias": True},
+        neutral=("attn_implementation", "rope_theta"),
+    ),
+    "internlm3": Family(
+        model_type="internlm3",
+        class_name="InternLM3ForCausalLM",
+        read=_read_internlm,
+        defaults={
+            **COMMON_DEFAULTS,
+            "num_key_value_heads": None,
+            "head_dim": 128,
+            "rms_norm_eps": 1e-5,
+            "mlp_bias": False,
+        },
+        aliases={"qkv_bias": "attention_bias", "bias": "mlp_bias"},
+    ),
+    "iquestcoder": Family(
+        model_type="iquestcoder",
+        class_name="IQuestCoderForCausalLM",
+        read=_read_llama,
+        defaults={
+            **COMMON_DEFAULTS,
+            "num_key_value_heads": None,
+            "head_dim": 128,
+            "rms_norm_eps": 1e-5,
+            "mlp_bias": False,
+        },
+    ),
+    "hyperclovax": Family(
+        model_type="hyperclovax",
+        class_name="HyperCLOVAXForCausalLM",
+        read=_read_hyperclovax,
+        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "mlp_bias": False, "use_post_norm": True},
+        neutral=("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier"),
+    ),
+    "helium": Family(
+        model_type="helium",
+        class_name="HeliumForCausalLM",
+        read=_read_helium,
+        defaults={**COMMON_DEFAULTS, "head_dim": 128, "rms_norm_eps": 1e-8, "mlp_bias": False},
+    ),
+    "ministral": Family(
+        model_type="ministral",
+        class_name="MinistralForCausalLM",
+        read=_read_ministral,
+        defaults={**COMMON_DEFAULTS, "sliding_window": 4096, "layer_types": None},
+    ),
+    "minicpm3": Family(
+        model_type="minicpm3",
+        class_name="MiniCPM3ForCausalLM",
+        read=_read_minicpm3,
+        defaults={
+            **COMMON_DEFAULTS,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "v_head_dim": None,
+            "mlp_bias": False,
+        },
+        neutral=(
+            *without(dict.fromkeys(LATENT_NEUTRAL), "intermediate_size"),
+            "scale_emb",
+            "scale_depth",
+            "dim_model_base",
+        ),
+    ),
+    "baichuan": Family(
+        model_type="baichuan",
+        class_name="BaichuanForCausalLM",
+        read=_read_baichuan,
+        defaults={**without(COMMON_DEFAULTS, "attention_bias"), "num_key_value_heads": None},
+        aliases={"model_max_length": "max_position_embeddings"},
+        neutral=("z_loss_weight", "gradient_checkpointing"),
     ),
     "glm": Family(
         model_type="glm",

@@ -21,6 +21,7 @@ from moewright.hf.parts import (
     sparse_step_layers,
     stack,
 )
+from moewright.quantities import format_count
 
 
 def _read_xverse(c: Config) -> Architecture:
@@ -133,11 +134,13 @@ def _read_grove(c: Config) -> Architecture:
             ("down_proj", width, mixer.head_dim),
         )
     )
-    c.warn(
-        f"an adjugate expert is shared by {_SIZE_OF_GROUPS} experts, so a token uses between "
-        f"{-(-chosen // _SIZE_OF_GROUPS)} and {min(groups, chosen)} of {groups}; active parameters are for the most"
-    )
     sparse = sparse_step_layers(c, n)
+    least, most = -(-chosen // _SIZE_OF_GROUPS), min(groups, chosen)
+    fewer = (most - least) * 3 * mixer.head_dim * width * sum(sparse)
+    c.warn(
+        f"an adjugate expert is shared by {_SIZE_OF_GROUPS} experts, so a token uses between {least} and {most} of "
+        f"{groups}; active parameters are for the most, and up to {format_count(fewer)} fewer"
+    )
     layers = stack(c, [mixer] * n, choose_feed_forwards(c, sparse, moe))
     return build(c, _with_own(layers, sparse, adjugates))
 
@@ -207,5 +210,6 @@ FAMILIES = {
         defaults={**_QWEN_LIKE, "head_dim": 128},
         aliases={"num_local_experts": "num_experts"},
         neutral=("intermediate_size", "use_sliding_window", "sliding_window", "max_window_layers"),
+        active_counts_embedding=False,  # "3.14-3.28B": 3.19 to 3.34 are the nearest
     ),
 }

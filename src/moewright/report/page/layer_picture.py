@@ -6,7 +6,15 @@ from itertools import groupby
 from typing import Any
 
 from moewright.architecture.feed_forwards import Dense, MoE
-from moewright.architecture.mixers import Attention, CompressedAttention, LatentAttention, MixtureOfAttention, NoMixer
+from moewright.architecture.mixers import (
+    Attention,
+    CompressedAttention,
+    DifferentialAttention,
+    LatentAttention,
+    MixtureOfAttention,
+    NoMixer,
+    ParallelMixers,
+)
 from moewright.architecture.spec import Architecture, Layer
 from moewright.foreign_text import to_html
 from moewright.report.inspection_tables import describe_part
@@ -96,7 +104,9 @@ def mixer_kind(layer: Layer) -> str:
         return "none"
     if isinstance(mixer, LatentAttention):
         return "latent"
-    if isinstance(mixer, Attention | CompressedAttention | MixtureOfAttention):
+    if isinstance(mixer, ParallelMixers):
+        mixer = mixer.attention
+    if isinstance(mixer, Attention | CompressedAttention | DifferentialAttention | MixtureOfAttention):
         return "window" if getattr(mixer, "window", None) is not None else "full"
     return "state"
 
