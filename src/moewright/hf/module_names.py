@@ -57,6 +57,10 @@ class Naming:
     indexer's projection to its head weights (transformers 5.24, DeepseekV32PreTrainedModel)."""
     linear_mixer: str | None = None
     """What holds a state-space mixer, where the family has its own word."""
+    delta_apart: bool = False
+    """Whether a delta net has a matrix each for queries, keys, values and its gates, in the words of attention."""
+    known: bool = True
+    """False: the files number their layers otherwise, so that nothing can be asked for by name."""
     also: tuple[Naming, ...] = ()
     """Other names of the same modules: publishers' files and transformers 5 have names of their own."""
 
@@ -129,7 +133,12 @@ _NAMINGS: dict[str, Naming] = {
         renamed={"conv": ("conv.conv",), "o_proj": ("out_proj",)},
         also=(Naming(feed_forward="feed_forward", renamed={"conv": ("conv.conv",)}),),
     ),
-    **dict.fromkeys(("lfm2", "lfm3"), Naming(feed_forward="feed_forward", expert=_W1_W3_W2)),
+    "lfm2": Naming(
+        feed_forward="feed_forward", expert=_W1_W3_W2, renamed={"conv": ("conv.conv",), "o_proj": ("out_proj",)}
+    ),
+    "lfm3": Naming(feed_forward="feed_forward", expert=_W1_W3_W2, renamed={"conv": ("conv.conv",)}),
+    "olmo_hybrid": Naming(delta_apart=True, renamed={"out_proj": ("o_proj",)}),
+    "zamba2": Naming(known=False),
     **dict.fromkeys(("jamba", "bamba", "falcon_h1"), Naming(feed_forward="feed_forward", router="router")),
     "aria_text": Naming(router="router"),
     "axk2": Naming(renamed={"q_b_proj": ("q_gate_proj",)}),
@@ -223,7 +232,7 @@ def under_all_names(ways: Iterable[list[Module]]) -> Iterator[Module]:
 def _modules(weight: Weight[int], mixer: Mixer, prefix: str, names: Naming) -> Iterator[Module]:
     copies, component = weight.copies, weight.component
     mixture = names.feed_forward if names.mixture is None else names.mixture
-    if weight.name.startswith(OWN):
+    if weight.name.startswith(OWN) or not names.known:
         yield _own_module(weight, f"{prefix}.{weight.name}")
     elif component == "linear_mixer" or component == "attention":
         place = _mixer_place(_part_of(weight, mixer), names)
@@ -287,9 +296,17 @@ def _mixer_place(mixer: Mixer, names: Naming) -> str:
     return names.attention
 
 
+_DELTA_PARTS = {"in_proj_qkvz": ("q_proj", "k_proj", "v_proj", "g_proj"), "in_proj_ba": ("a_proj", "b_proj")}
+
+
 def _mixer_pieces(weight: Weight[int], mixer: Mixer, names: Naming) -> Iterator[tuple[tuple[str, ...], int]]:
     """Names and outputs of the matrices that the inventory counts as one."""
-    if isinstance(mixer, GatedDeltaNet) and weight.name == "in_proj_qkvz":
+    if isinstance(mixer, GatedDeltaNet) and names.delta_apart and weight.name in _DELTA_PARTS:
+        keys, values = mixer.num_key_heads * mixer.key_head_dim, mixer.num_value_heads * mixer.value_head_dim
+        outputs = {"q_proj": keys, "k_proj": keys, "v_proj": values, "g_proj": values}
+        for name in _DELTA_PARTS[weight.name]:
+            yield (name,), outputs.get(name, mixer.num_value_heads)
+    elif isinstance(mixer, GatedDeltaNet) and weight.name == "in_proj_qkvz":
         values = mixer.num_value_heads * mixer.value_head_dim
         yield ("in_proj_qkv", "in_proj_qkvz"), weight.outputs - values
         yield ("in_proj_z", "in_proj_qkvz"), values

@@ -184,7 +184,6 @@ FAMILIES = {
         read=_read_dense_swa,
         defaults={
             **COMMON_DEFAULTS,
-            "num_key_value_heads": None,
             "rms_norm_eps": 1e-5,
             "tie_word_embeddings": True,
             "mlp_bias": False,

@@ -258,7 +258,7 @@ FAMILIES = {
         class_name="FalconH1ForCausalLM",
         read=_read_falcon_h1,
         defaults={
-            **_MHA,
+            **COMMON_DEFAULTS,
             "rms_norm_eps": 1e-5,
             "mamba_d_head": "auto",
             "mamba_n_groups": 1,

@@ -375,7 +375,7 @@ FAMILIES = {
         model_type="exaone",
         class_name="ExaoneForCausalLM",
         read=_read_llama,
-        defaults={**COMMON_DEFAULTS, "num_key_value_heads": None, "rms_norm_eps": 1e-5, "mlp_bias": False},
+        defaults={**COMMON_DEFAULTS, "rms_norm_eps": 1e-5, "mlp_bias": False},
         aliases={
             "num_layers": "num_hidden_layers",
             "layer_norm_epsilon": "rms_norm_eps",
@@ -396,7 +396,6 @@ FAMILIES = {
         read=_read_internlm,
         defaults={
             **COMMON_DEFAULTS,
-            "num_key_value_heads": None,
             "head_dim": 128,
             "rms_norm_eps": 1e-5,
             "mlp_bias": False,
@@ -409,7 +408,6 @@ FAMILIES = {
         read=_read_llama,
         defaults={
             **COMMON_DEFAULTS,
-            "num_key_value_heads": None,
             "head_dim": 128,
             "rms_norm_eps": 1e-5,
             "mlp_bias": False,
