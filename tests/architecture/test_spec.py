@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moewright import Architecture, UserError
-from moewright.architecture.counts import active_params, params, total_params
+from moewright.architecture.cache import cache_bytes_per_sequence
+from moewright.architecture.counts import active_params, matmul_flops_per_token, params, total_params
 from moewright.architecture.feed_forwards import Dense, ExpertGroup, MoE, NoFeedForward, SharedExpert
 from moewright.architecture.mixers import Attention
 from moewright.architecture.spec import Layer, RepeatedPattern, find_repeats
+from moewright.architecture.weight_formats import WEIGHT_FORMATS, weights_bytes
+from moewright.experiment.support import check_trainable
 from moewright.hf.config import read_config
 from tests.hf import oracle
 from tests.hf.samplers import SAMPLERS
@@ -147,3 +150,29 @@ def test_a_prediction_block_like_the_last_layer_is_written_as_none() -> None:
     assert Architecture.from_dict(spec(mtp_layers=1, mtp_block=[last.model_dump()])).mtp_block is None
     unlike = last.model_copy(update={"feed_forward": NoFeedForward()})
     assert Architecture.from_dict(spec(mtp_layers=1, mtp_block=[unlike.model_dump()])).mtp_block == (unlike,)
+
+
+def test_an_earlier_layer_s_weights_are_held_once_and_work_each_time() -> None:
+    attention = Attention(num_heads=4, num_kv_heads=2, head_dim=8)
+    first = Layer(mixer=attention, feed_forward=Dense(size=64))
+    again = first.model_copy(update={"shares_weights": True})
+    experts = MoE(groups=(ExpertGroup(count=8, expert_size=16, top_k=2),))
+    routed = Layer(mixer=attention, feed_forward=experts)
+    choosing = routed.model_copy(update={"feed_forward": experts.model_copy(update={"experts": "earlier_layer"})})
+
+    def model(*layers: Layer) -> Architecture:
+        return Architecture(vocab_size=100, hidden_size=32, layers=layers)
+
+    once, twice, apart = model(first), model(first, again), model(first, first)
+    assert total_params(twice) == total_params(once) == active_params(twice)
+    assert matmul_flops_per_token(twice) == matmul_flops_per_token(apart)
+    assert cache_bytes_per_sequence(twice, 10) == cache_bytes_per_sequence(apart, 10)
+    for format_name in WEIGHT_FORMATS:
+        assert weights_bytes(twice, format_name) == weights_bytes(once, format_name)
+    # A router of its own may choose other experts: they are active again, and none is held again.
+    shared, own = model(routed, choosing), model(routed, routed)
+    assert total_params(own) - total_params(shared) == 8 * 3 * 32 * 16
+    assert active_params(shared) == active_params(own)
+    for name, said in (("shares_weights = true", twice), ("feed_forward.experts = earlier_layer", shared)):
+        with pytest.raises(UserError, match=name):
+            check_trainable(said)
