@@ -191,6 +191,25 @@ PANGU_ULTRA = {
     "num_dense_layers": 3,
     "sandwich_norm": True,
 }
+PARAM_2 = {
+    "model_type": "param2moe",
+    "hidden_size": 2048,
+    "intermediate_size": 7168,
+    "moe_intermediate_size": 2048,
+    "moe_shared_expert_intermediate_size": 4096,
+    "num_hidden_layers": 21,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "vocab_size": 128008,
+    "num_experts": 64,
+    "num_experts_per_tok": 6,
+    "num_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "tie_word_embeddings": True,
+}
 MEGREZ = {
     "model_type": "megrez_moe",
     "hidden_size": 2048,
@@ -331,6 +350,7 @@ STATED: dict[str, tuple[dict[str, Any], float, float | None, bool]] = {
     "IntervitensInc/pangu-pro-moe": (PANGU_PRO, 72e9, 16e9, False),
     "openPangu-Ultra-MoE-718B": (PANGU_ULTRA, 718e9, 39e9, False),
     "meituan-longcat/LongCat-Flash-Lite": (LONGCAT_LITE, 68.5e9, None, True),
+    "bharatgenai/Param2-17B-A2.4B-Thinking": (PARAM_2, 17e9, None, True),
     "Infinigence/Megrez2-3x7B-A3B": (MEGREZ, 7.5e9, 3.0e9, False),
     "Motif-Technologies/Motif-3": (MOTIF_3, 314.6e9, 13e9, True),
     "Motif-Technologies/Motif-2-12.7B-Base": (MOTIF_2, 12.7e9, None, True),
@@ -389,6 +409,14 @@ def test_experts_of_three_layers_are_counted_once_and_used_by_each() -> None:
     assert apart.forward_flops == shared.forward_flops
     assert apart.weights_bytes["int4"] - shared.weights_bytes["int4"] == 20 * (of_a_layer // 2 + of_a_layer // 128 * 2)
     assert any("between 6 and 18 of the 64" in warning for warning in shared.warnings)
+
+
+def test_shared_experts_of_param_2_are_as_wide_as_stated_together() -> None:
+    """vLLM's param2moe.py multiplies the key with no number; without it each is as wide as a routed expert."""
+    without = {key: value for key, value in PARAM_2.items() if key != "moe_shared_expert_intermediate_size"}
+    assert moewright.inspect(PARAM_2).total_params == moewright.inspect(without).total_params
+    with pytest.raises(UserError, match="no multiple of num_shared_experts"):
+        moewright.inspect({**PARAM_2, "moe_shared_expert_intermediate_size": 4097})
 
 
 def test_llama_moe_is_the_llama_that_it_was_cut_from() -> None:

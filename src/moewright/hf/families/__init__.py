@@ -74,7 +74,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "inkling": ("inkling_text", "inkling2_text", "inkling2_loop_text"),
     "laguna": ("laguna",),
     "zaya": ("zaya",),
-    "vendors": ("bailing_moe", "bailing_moe_v2", "deepseek", "grok1"),
+    "vendors": ("bailing_moe", "bailing_moe_v2", "param2moe", "deepseek", "grok1"),
     "nemotron": ("nemotron_h",),
     "hybrids": ("zamba2", "falcon_h1", "olmo_hybrid", "apriel_hybrid_ssm", "apriel_ssm_thinker_hybrid"),
     "differential": ("diffllama", "motif", "Motif"),
@@ -130,7 +130,7 @@ OTHER_NAMES: dict[str, str] = {
     "gpt_oss_puzzle": "gpt_oss",
     "grok-1": "grok1",
     "grinmoe": "phimoe",
-    "param2moe": "bailing_moe_v2",
+    "telechat3": "llama",
     "apriel_h": "apriel_hybrid_ssm",
 }
 """Names that publishers' own files give to a family."""

@@ -154,6 +154,9 @@ def _read_olmo_hybrid(c: Config) -> Architecture:
 
 def _read_apriel_hybrid(c: Config) -> Architecture:
     n, width = c.num_layers(), c.size("hidden_size")
+    layout = c.raw("hybrid_block_layout")
+    if isinstance(layout, list) and len(layout) == 1:  # the same for all
+        c.replace("hybrid_block_layout", layout * n)
     kinds = c.per_layer("hybrid_block_layout", n, "t", "m2")
     if kinds is None:
         raise c.error("hybrid_block_layout", "missing: it says which layers have attention (t) and which Mamba (m2)")

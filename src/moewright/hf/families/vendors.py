@@ -1,7 +1,7 @@
-"""Mixtures that only their vendors' files build: Ling (bailing_moe, bailing_moe_v2), DeepSeekMoE 16B and Grok.
+"""Mixtures that only their vendors' files build: Ling (bailing_moe, bailing_moe_v2), Param 2, DeepSeekMoE 16B and Grok.
 
 Sources: modeling_bailing_moe.py and modeling_bailing_moe_v2.py of inclusionAI, modeling_deepseek.py of deepseek-moe-16b
-(arXiv 2401.06066), and for Grok sglang's models/grok.py, which xAI names as the way to run it.
+(arXiv 2401.06066), vLLM's param2moe.py, and for Grok sglang's models/grok.py, which xAI names as the way to run it.
 """
 
 from typing import Any
@@ -99,6 +99,16 @@ def _read_grok(c: Config) -> Architecture:
     return build(c, stack(c, [mixer] * n, [moe] * n, norms="sandwich"))
 
 
+def _read_param(c: Config) -> Architecture:
+    """Ling 2's layers; what its shared experts' width is stated as, if it is, is that of all of them together."""
+    key, number = "moe_shared_expert_intermediate_size", c.count("num_shared_experts")
+    if number and c.has(key):
+        if c.size(key) % number:
+            raise c.error(key, f"is no multiple of num_shared_experts ({number})", c.size(key))
+        c.replace(key, c.size(key) // number)
+    return _read_bailing(c)
+
+
 BAILING_DEFAULTS: dict[str, Any] = {
     **COMMON_DEFAULTS,
     **without(DEEPSEEK_ROUTING, "n_shared_experts"),
@@ -140,6 +150,15 @@ def _bailing(model_type: str, class_name: str, **defaults: Any) -> Family:
 FAMILIES = {
     "bailing_moe": _bailing("bailing_moe", "BailingMoeForCausalLM"),
     "bailing_moe_v2": _bailing("bailing_moe_v2", "BailingMoeV2ForCausalLM", use_qk_norm=True),
+    "param2moe": Family(
+        model_type="param2moe",
+        class_name="Param2MoEForCausalLM",
+        read=_read_param,
+        defaults=BAILING_DEFAULTS
+        | {"use_qk_norm": True, "score_function": "sigmoid", "moe_router_enable_expert_bias": True},
+        aliases={"num_local_experts": "num_experts", "n_shared_experts": "num_shared_experts"},
+        neutral=BAILING_NEUTRAL,
+    ),
     "deepseek": Family(
         model_type="deepseek",
         class_name="DeepseekForCausalLM",
