@@ -81,24 +81,13 @@ def parse_tokens(text: str | float, name: str) -> float:
 
 def format_count(value: float, digits: int = 4) -> str:
     """A count with a letter: 671.0B, 36.63B, 2.000T; beyond these 1.000e+18."""
-    reached = _reached(value, digits)
-    if reached >= _LETTERS_END:
-        return f"{value:.{digits - 1}e}"
-    for letter, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if reached >= size:
-            return f"{_significant(value / size, digits)}{letter}"
-    return f"{value:.0f}" if float(value).is_integer() else _significant(value, digits)
+    found = _in_thousands(value, digits, ("T", "B", "M", "K"))
+    return found or (f"{value:.0f}" if float(value).is_integer() else _significant(value, digits))
 
 
 def format_bytes(value: float, digits: int = 4) -> str:
     """Bytes with a decimal unit: 80.00 GB; beyond these 1.000e+18 B."""
-    reached = _reached(value, digits)
-    if reached >= _LETTERS_END:
-        return f"{value:.{digits - 1}e} B"
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if reached >= size:
-            return f"{_significant(value / size, digits)} {unit}"
-    return f"{value:.0f} B"
+    return _in_thousands(value, digits, (" TB", " GB", " MB", " kB"), " B") or f"{value:.0f} B"
 
 
 def format_figure(value: float, digits: int = 3, *, letters: bool = True) -> str:
@@ -162,6 +151,16 @@ def format_duration(seconds: float) -> str:
 def _reached(value: float, digits: int) -> float:
     """The size that a number has once it is rounded: 999.96B with four digits would print as 1000.0B, and is 1.000T."""
     return abs(value) / (1 - 0.5 * 10.0 ** -max(digits, 3))
+
+
+def _in_thousands(value: float, digits: int, units: Sequence[str], one: str = "") -> str | None:
+    """The value in the largest that it reaches of the units of 10^12, 10^9, 10^6 and 10^3, beyond them in units of
+    `one`; None below a thousand."""
+    reached = _reached(value, digits)
+    if reached >= _LETTERS_END:
+        return f"{value:.{digits - 1}e}{one}"
+    sizes = zip(units, (1e12, 1e9, 1e6, 1e3), strict=True)
+    return next((f"{_significant(value / size, digits)}{unit}" for unit, size in sizes if reached >= size), None)
 
 
 def _significant(value: float, digits: int) -> str:
