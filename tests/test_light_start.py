@@ -65,6 +65,19 @@ def test_of_the_catalogue_one_file_is_read_and_no_family() -> None:
     assert {Path(path).stem.partition(".")[0] for path in told.splitlines()} == {"qwen3-30b-a3b", "__init__"}
 
 
+def test_no_part_of_an_architecture_is_a_class_twice() -> None:
+    """pydantic makes one more class of a generic part for every type in brackets: of columns, never of whole numbers."""
+    script = (
+        "from moewright.architecture.spec import Architecture\nfrom moewright.records import Record\n"
+        "waiting = [Record]\n"
+        "for each in waiting:\n    waiting += each.__subclasses__()\n    print(each.__name__)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    names = told.splitlines()
+    assert "Attention" in names
+    assert [name for name in names if "[" in name] == []
+
+
 def modules_of(words: list[str]) -> set[str]:
     """What a process has imported once it has run a command."""
     script = (

@@ -7,7 +7,7 @@ the upgrades of its class. `Output` is what a command prints with --json.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -109,13 +109,11 @@ class Record(BaseModel):
 
     @classmethod
     def model_rebuild(cls, **options: Any) -> bool | None:
-        """Make the validator, unless the class is a generic base: only subclasses with types are validated with.
+        """Make the validator, unless the class is a generic base: nothing is validated with one.
 
         pydantic would make one of such a base when it is given types.
         """
-        if cls.__pydantic_generic_metadata__["parameters"]:
-            return None
-        return super().model_rebuild(**options)
+        return None if Generic in cls.__bases__ else super().model_rebuild(**options)
 
     def to_dict(self, defaults: bool = True) -> dict[str, Any]:
         """Plain values for JSON or YAML, which `from_dict` takes: every float reads back to the same bits.

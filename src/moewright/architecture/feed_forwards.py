@@ -28,7 +28,7 @@ class AnyDense(Record, Generic[N_co]):
     activation: Activation = "silu"
 
 
-class Dense(AnyDense[Size]):
+class Dense(AnyDense):
     """One feed-forward for every token, of one model."""
 
 
@@ -93,7 +93,7 @@ class AnyExpertGroup(Record, Generic[N_co]):
     top_k: N_co
 
 
-class ExpertGroup(AnyExpertGroup[Size]):
+class ExpertGroup(AnyExpertGroup):
     """Routed experts of one size, of one model."""
 
     @model_validator(mode="after")
@@ -114,7 +114,7 @@ class AnySharedExpert(Record, Generic[N_co]):
     bias: bool = False
 
 
-class SharedExpert(AnySharedExpert[Size]):
+class SharedExpert(AnySharedExpert):
     """Experts that every token uses, of one model."""
 
     count: Size = 1
@@ -186,11 +186,10 @@ def routed_width(moe: "AnyMoE[N]", hidden_size: N) -> N:  # in quotes: pydantic 
     return hidden_size if latent is None else latent + (latent == 0) * hidden_size
 
 
-class MoE(AnyMoE[Size]):
+class MoE(AnyMoE):
     """A mixture of experts, of one model."""
 
     groups: Annotated[tuple[ExpertGroup, ...], Field(min_length=1, max_length=LARGEST_GROUP_COUNT, strict=False)]
-    latent_size: Size | None = None
     shared: SharedExpert | None = None
     parallel_dense: Dense | None = None
     image_group: ExpertGroup | None = None

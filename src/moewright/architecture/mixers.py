@@ -96,11 +96,8 @@ class AnyAttention(AnyMixer[N_co], Generic[N_co]):
         return self.head_dim if self.value_head_dim is None else self.value_head_dim
 
 
-class Attention(AnyAttention[Size]):
+class Attention(AnyAttention):
     """Softmax attention with grouped keys and values, of one model."""
-
-    q_rank: Size | None = None
-    value_head_dim: Size | None = None
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Attention":
@@ -115,7 +112,7 @@ class Attention(AnyAttention[Size]):
         return self
 
 
-class DifferentialAttention(AnyMixer[Size]):
+class DifferentialAttention(AnyMixer):
     """Differences of attention maps (arXiv 2410.05258): from each signal head's map a noise head's is subtracted, times
     a number that the layer learns as exp(q1 k1) - exp(q2 k2) of four vectors. Values are twice as wide as keys.
 
@@ -214,7 +211,7 @@ class AnyLatentAttention(AnyMixer[N_co], Generic[N_co]):
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
 
 
-class LatentAttention(AnyLatentAttention[Size]):
+class LatentAttention(AnyLatentAttention):
     """Multi-head latent attention, MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1), of one model."""
 
     qk_rope_head_dim: Count
@@ -233,7 +230,7 @@ class LatentAttention(AnyLatentAttention[Size]):
         return self
 
 
-class CompressedAttention(AnyMixer[Size]):
+class CompressedAttention(AnyMixer):
     """DeepSeek-V4's attention: one shared key-value head read through a window, and beyond it in compressed entries.
 
     Source: the deepseek_v4 module of transformers 5.23. One entry stands for `compress_rate` tokens; `overlap` marks
@@ -262,7 +259,7 @@ class CompressedAttention(AnyMixer[Size]):
         return self
 
 
-class MixtureOfAttention(AnyMixer[Size]):
+class MixtureOfAttention(AnyMixer):
     """Attention whose query and output projections are routed experts over shared keys and values.
 
     Source: JetMoE (arXiv 2404.07413) after MoA (arXiv 2210.05144).
@@ -293,7 +290,7 @@ class AnyGatedDeltaNet(AnyMixer[N_co], Generic[N_co]):
     conv_kernel: Size
 
 
-class GatedDeltaNet(AnyGatedDeltaNet[Size]):
+class GatedDeltaNet(AnyGatedDeltaNet):
     """Linear attention by the gated delta rule, of one model."""
 
     @model_validator(mode="after")
@@ -303,7 +300,7 @@ class GatedDeltaNet(AnyGatedDeltaNet[Size]):
         return self
 
 
-class KimiDeltaAttention(AnyMixer[Size]):
+class KimiDeltaAttention(AnyMixer):
     """Kimi delta attention, KDA: the delta rule with one decay per channel (arXiv 2510.26692)."""
 
     kind: Literal["kimi_delta_attention"] = "kimi_delta_attention"
@@ -318,7 +315,7 @@ class KimiDeltaAttention(AnyMixer[Size]):
     """The entries of the vector of decays: one for each head, or one for each channel of a head (Kimi K3's files)."""
 
 
-class LightningAttention(AnyMixer[Size]):
+class LightningAttention(AnyMixer):
     """Linear attention with a fixed decay per head (MiniMax-01, arXiv 2501.08313)."""
 
     kind: Literal["lightning_attention"] = "lightning_attention"
@@ -326,7 +323,7 @@ class LightningAttention(AnyMixer[Size]):
     head_dim: Size
 
 
-class Mamba(AnyMixer[Size]):
+class Mamba(AnyMixer):
     """Selective state space, first version (Gu and Dao 2023, arXiv 2312.00752), with Jamba's inner norms."""
 
     kind: Literal["mamba"] = "mamba"
@@ -339,7 +336,7 @@ class Mamba(AnyMixer[Size]):
     inner_norms: bool = False
 
 
-class Mamba2(AnyMixer[Size]):
+class Mamba2(AnyMixer):
     """State space duality (Dao and Gu 2024, arXiv 2405.21060)."""
 
     kind: Literal["mamba2"] = "mamba2"
@@ -361,7 +358,7 @@ class Mamba2(AnyMixer[Size]):
         return self
 
 
-class GroupedMamba(AnyMixer[Size]):
+class GroupedMamba(AnyMixer):
     """Mamba's scan made of an attention layer's matrices: values and keys of fewer heads than queries, which become the
     scan's input, B and C (Mamba in the Llama, arXiv 2408.15237, as in Apriel-H1, arXiv 2511.02651)."""
 
@@ -389,7 +386,7 @@ class GroupedMamba(AnyMixer[Size]):
         return self
 
 
-class ParallelMixers(AnyMixer[Size]):
+class ParallelMixers(AnyMixer):
     """Attention and a state space on the same input, their outputs added together (Falcon-H1, arXiv 2507.22448)."""
 
     kind: Literal["parallel_mixers"] = "parallel_mixers"
@@ -397,7 +394,7 @@ class ParallelMixers(AnyMixer[Size]):
     state_space: Mamba2
 
 
-class ShortConvolution(AnyMixer[Size]):
+class ShortConvolution(AnyMixer):
     """A gated short convolution (LFM2, Liquid AI 2025)."""
 
     kind: Literal["short_convolution"] = "short_convolution"
@@ -405,7 +402,7 @@ class ShortConvolution(AnyMixer[Size]):
     bias: bool = False
 
 
-class NoMixer(AnyMixer[Size]):
+class NoMixer(AnyMixer):
     """The layer is a feed-forward alone (Nemotron-H, arXiv 2504.03624)."""
 
     kind: Literal["none"] = "none"

@@ -10,7 +10,11 @@ What counts one model counts a million, and a type checker knows which of the tw
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
+
+from typing_extensions import TypeVar
+
+from moewright.records import Size
 
 if TYPE_CHECKING:  # counting a single architecture does not need numpy
     import numpy.typing as npt
@@ -18,12 +22,18 @@ if TYPE_CHECKING:  # counting a single architecture does not need numpy
     Column = npt.NDArray[Any]
     """One entry a model: int64 for sizes and counts, float64 for FLOPs, seconds and averages."""
 
+    N_co = TypeVar("N_co", int, float, Column, covariant=True, default=int)
+    """The sizes that a part holds. Parts are frozen, so one with whole numbers may stand where any number will do.
+
+    A part without brackets has whole numbers, and pydantic validates them as `Size`. `Dense(AnyDense[Size])` would say
+    the same, at the cost of a class more for each such part whenever anything starts."""
+else:  # pydantic takes constraints or a default
+    N_co = TypeVar("N_co", covariant=True, default=Size)
+
 N = TypeVar("N", int, float, "Column")
 """A size or a count: of the kind that the sizes are of."""
 F = TypeVar("F", float, "Column")
 """A quantity that need not be whole."""
-N_co = TypeVar("N_co", int, float, "Column", covariant=True)
-"""The sizes that a part holds. Parts are frozen, so one with whole numbers may stand where any number will do."""
 
 
 @overload
