@@ -1,11 +1,12 @@
 """The answer by trying everything: a plain loop over specs, counted one by one, without any code of the search."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
 
 from moewright import Architecture, laws
 from moewright.architecture.cache import cache_bytes_per_sequence
@@ -230,8 +231,8 @@ class Answer:
     heard: tuple[str, ...]
 
 
-def solve(space: dict[str, Any], asked: dict[str, Any], names: tuple[str, ...] = LAWS) -> Answer:
-    """Try everything."""
+def tokens_within(space: dict[str, Any], asked: dict[str, Any]) -> dict[Sizes, float]:
+    """Every design within the budgets, with its training tokens."""
     tokens: dict[Sizes, float] = {}
     for sizes in every_design(space):
         taken = counted(sizes, asked["weights_dtype"])
@@ -239,6 +240,12 @@ def solve(space: dict[str, Any], asked: dict[str, Any], names: tuple[str, ...] =
             continue
         if keeps_the_rules(sizes, space):
             tokens[sizes] = asked.get("train_tokens") or asked["train_flops"] / taken["flops"]
+    return tokens
+
+
+def solve(space: dict[str, Any], asked: dict[str, Any], names: tuple[str, ...] = LAWS) -> Answer:
+    """Try everything."""
+    tokens = tokens_within(space, asked)
     if not tokens:
         return Answer(0, {}, set(), None, ())
     best = {law: float(losses_of(tokens, law).min()) for law in names}
@@ -251,10 +258,63 @@ def solve(space: dict[str, Any], asked: dict[str, Any], names: tuple[str, ...] =
     asked_twice = [(law, r) for law in heard for r in ((0, 1) if law in TAKES_EXPANSION else (None,))]
     asked_twice = asked_twice or [(law, None) for law in names]
     found = np.array([losses_of(tokens, law, reading) for law, reading in asked_twice])
-    left = [not bool((found < found[:, [n]] - 0.005).all(axis=0).any()) for n in range(len(tokens))]
+    left = open_among(found)
     every = list(tokens)
     undecided = {sizes for sizes, open_ in zip(every, left, strict=True) if open_}
     by_law = [found[[law == name for law, _ in asked_twice]].mean(axis=0) for name in heard or names]
     mean = np.mean(by_law, axis=0)
     least = min((float(mean[n]), sizes) for n, sizes in enumerate(every) if left[n])
     return Answer(len(tokens), best, undecided, least, heard or names)
+
+
+def open_among(found: Any) -> Any:
+    """(n,): which of (readings, n) losses no other beats by .005 nats in all readings."""
+    return np.array(
+        [not bool((found < found[:, [n]] - 0.005).all(axis=0).any()) for n in range(found.shape[1])], dtype=bool
+    )
+
+
+def least_bill(
+    space: dict[str, Any],
+    asked: dict[str, Any],
+    readings: list[tuple[str, int | None]],
+    goal: tuple[Sizes, float],
+    bill: Callable[[Sizes, float], float],
+    may_judge: bool,
+) -> tuple[float, float, Sizes]:
+    """(bill, tokens, sizes) of what is as good as the goal, of all sizes, and least dear.
+
+    At every tenth of a decade of active parameters down to an eighth of the largest that is open.
+    """
+    tokens = tokens_within(space, asked)
+    every = list(tokens)
+    active_of = np.array([active_params(spec(sizes)) for sizes in every])
+    found = np.array([losses_of(tokens, law, reading) for law, reading in readings])
+    pool = np.flatnonzero(open_among(found))
+    most = active_of[pool].max()
+    at_each = [pool]
+    for step in range(-400, 400):
+        if most / 8 <= 10 ** (step / 10) < most:
+            within = np.flatnonzero(active_of <= 10 ** (step / 10))
+            at_each.append(within[open_among(found[:, within])])
+    seeing = [(law, reading) for law, reading in readings if law != "clark2022"]
+    wanted = {each: float(losses_of(dict([goal]), *each)[0]) for each in seeing}
+    best: list[tuple[float, float, Sizes]] = []
+    for place in sorted(set(np.concatenate(at_each).tolist())):
+        sizes, most_tokens = every[place], 0.0
+        for each in seeing:
+
+            def above(d: float, each: Any = each, sizes: Sizes = sizes) -> float:
+                return float(losses_of({sizes: d}, *each)[0]) - wanted[each]
+
+            low, high = 0.25 * tokens[sizes], 16 * tokens[sizes]
+            if above(high) > 0:
+                most_tokens = np.inf
+                break
+            most_tokens = max(most_tokens, low if above(low) <= 0 else brentq(above, low, high, rtol=1e-12))
+        per_param = most_tokens / active_params_non_embedding(spec(sizes))
+        least = max(laws.get(law).judges.least_tokens_per_param for law, _ in seeing)
+        if most_tokens > max(40e12, goal[1] * (1 + 1e-6)) or (may_judge and per_param < 0.98 * least):
+            continue
+        best.append((bill(sizes, most_tokens), most_tokens, sizes))
+    return min(best)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import moewright
-from moewright.designs import undecided
+from moewright.designs import dominance, undecided
 from moewright.designs.candidates import Candidates
-from moewright.designs.dominance import BRANCHES, LEAF, beaten_by_another
+from moewright.designs.dominance import BRANCHES, LEAF, beaten_by_another, front
 from moewright.designs.hearing import BEATS_BY
 from moewright.designs.space import Space
 from moewright.errors import UserError
@@ -37,6 +37,25 @@ def test_boxes_find_what_holding_each_against_each_finds(readings: int, designs:
         unknown = np.isnan(losses).any(axis=0)
         beats[unknown] = beats[:, unknown] = False
         assert beaten_by_another(losses).tolist() == beats.any(axis=0).tolist()
+
+
+@pytest.mark.parametrize("few", [0, 10**9])
+@pytest.mark.parametrize("designs", [0, 1, LEAF + 1, 2500])
+@pytest.mark.parametrize("readings", [1, 2, 6])
+def test_the_front_is_what_holding_each_against_each_leaves(
+    readings: int, designs: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In boxes and one by one: losses in steps, so that many are as good in a reading and some in all."""
+    monkeypatch.setattr(dominance, "FEW", few)
+    r = np.random.default_rng(7 * designs + readings)
+    sizes = r.uniform(-1, 1, (readings, designs))
+    losses = np.round(2 + sizes - sizes.mean(axis=0) * r.choice([0.6, 1.0], designs), 2)
+    no_worse = (losses[:, :, None] <= losses[:, None, :]).all(axis=0)
+    alike = no_worse & no_worse.T
+    lost = (no_worse & ~alike).any(axis=0) | np.triu(alike, 1).any(axis=0)  # of those alike the first is left
+    found = front(losses)
+    assert sorted(found.tolist()) == np.flatnonzero(~lost).tolist()
+    assert (np.diff(losses[:, found].sum(axis=0)) >= 0).all()
 
 
 def test_a_space_that_leaves_too_many_open_says_what_to_narrow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def design(
 
     The scaling laws that may judge decide what they agree on; cost chooses among what they leave open. Needed are a
     size (`memory`, `total_params` or `hardware`, or `like` instead) and a training (`train_tokens`, `train_flops` or
-    `train_device_hours`).
+    `train_device_hours`; or `like` with `serve_tokens`, which leaves it open).
 
     Args:
         memory: Memory of each device for weights and cache, such as 80GB or 80GiB.
@@ -123,7 +123,8 @@ def design(
         space: YAML file with the rules of the space to search, or `wide`: all that laws can be asked, built or not.
         like: A published model's config: its own size and active parameters as budgets.
         baseline: Model to put beside the answer. [default: that of `like`, or the nearest published one]
-        prefer: What decides where evidence does not: balanced, train, serve or loss.
+        prefer: What decides where evidence does not: balanced, train, serve or loss. With --serve-tokens bill: size and
+            tokens of the least bill that is as good, whatever training was asked for.
         train_hardware: Device that trains. [default: the one that serves, or H100]
         train_devices: How many of it: hours are then those of the fastest layout, with days.
         price: Of a device-hour, such as H100=2.5; repeatable.

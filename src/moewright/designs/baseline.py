@@ -100,6 +100,7 @@ def load_mixture(source: ArchitectureSource, option: str) -> Loaded:
 def put_beside(
     problem: SearchProblem,
     recommended: Architecture,
+    train_tokens: float,
     given: Loaded | None,
     on: CostedOn,
     plan: LayerPlan,
@@ -107,7 +108,8 @@ def put_beside(
 ) -> Baseline:
     """The given model, or the published one nearest to the recommended design, beside that design.
 
-    `plan`: of the recommended design's layers, which the scaled model has too. `own`: a user's runs.
+    `train_tokens`: of the recommended design; the model gets the budgets' training. `plan`: of the recommended design's
+    layers, which the scaled model has too. `own`: a user's runs.
     """
     if given is None:
         entry = nearest_published(counts.total_params(recommended), counts.active_params(recommended))
@@ -120,8 +122,10 @@ def put_beside(
     return Baseline(
         name=given.name,
         named=named,
-        as_built=_beside(problem, recommended, given.architecture, on, asked, own),
-        scaled=None if scaled is None else _beside(problem, recommended, scaled, on, plan.served(asked), own),
+        as_built=_beside(problem, recommended, train_tokens, given.architecture, on, asked, own),
+        scaled=None
+        if scaled is None
+        else _beside(problem, recommended, train_tokens, scaled, on, plan.served(asked), own),
         warnings=given.warnings,
     )
 
@@ -129,13 +133,14 @@ def put_beside(
 def _beside(
     problem: SearchProblem,
     recommended: Architecture,
+    train_tokens: float,
     other: Architecture,
     on: CostedOn,
     served: ServedAs,
     own: OwnRuns | None,
 ) -> BesideModel:
     budgets = problem.budgets
-    tokens = float(training_tokens(recommended, budgets)), float(training_tokens(other, budgets))
+    tokens = train_tokens, float(training_tokens(other, budgets))
     laws = published_that_judge(problem.judges)
     told = None
     if own is not None and laws:
@@ -155,7 +160,7 @@ def _beside(
         probability_by_draws={
             each.name: share
             for each in problem.judges
-            if (share := better_by_draws(each, recommended, other, budgets)) is not None
+            if (share := better_by_draws(each, recommended, other, tokens)) is not None
         },
     )
 

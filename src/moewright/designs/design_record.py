@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from moewright.architecture import Architecture
 from moewright.designs.budgets import Budgets
@@ -98,19 +98,24 @@ class FavouriteRecord(SizesRecord):
 
 
 class WholeBillRecord(Record):
-    """As good as the recommended design and least dear to train and to serve, of all sizes and tokens."""
+    """As good as the answer to the asked training and least dear to train and to serve, of all sizes and tokens."""
 
     sizes: SizesRecord
     total_params: int
     active_params: int
     memory_bytes: int
     train_tokens: float
-    """At which every law that is heard and sees tokens finds it as good as the recommended design."""
+    """At which every law that is heard and sees tokens finds it as good."""
     tokens_by_law: ByLaw
     """That each law alone wants."""
     costs: CostsRecord
-    against_recommended: float
-    """Its bill above the recommended design's, as a share of it (-.1 is 10 % less), middles of ranges."""
+    against_asked: float
+    """Its bill above that of the answer to the asked training, as a share of it (-.1 is 10 % less), middles of
+    ranges."""
+    against_by_law: ByLaw
+    """The same on the tokens that each law alone wants."""
+    chosen: bool
+    """Whether it is the recommended design; the answer to the asked training is then the next of `designs`."""
 
 
 class SettlingRecord(Record):
@@ -221,6 +226,7 @@ class RecommendedRecord(Record):
     index: int
     """Of `designs`, from 0."""
     prefer: str
+    """balanced, train, serve or loss; bill: the size and tokens of the least bill, whatever training was asked for."""
     reasons: Items[str]
 
 
@@ -314,15 +320,16 @@ class ModeRecord(Record):
 
 
 class FlipRecord(Record):
-    """The choice under one assumption that is changed."""
+    """The choice under one assumption that is changed, at the asked training."""
 
     assumption: str
     design: SizesRecord
     changed: Items[str]
-    """Sizes that are not the recommended design's; empty: the answer stands."""
+    """Sizes that are not the asked answer's, which is the recommended design unless the least bill chose another;
+    empty: the answer stands."""
     undecided: int
     loses: float | None
-    """By how much the recommended design is dearer there than this one, as a share of effective cost (nats where the
+    """By how much the asked answer is dearer there than this one, as a share of effective cost (nats where the
     mean loss chooses); null where it is not undecided there."""
 
 
@@ -381,15 +388,20 @@ class DesignsRecord(FileRecord, Output):
     layer_plans: Items[LayerPlanRecord] = ()
     """All that the space lists."""
     whole_bill: WholeBillRecord | None = None
-    """Null without `serve_tokens`, or where no law that is heard sees tokens."""
+    """Null without `serve_tokens`, where no law that is heard sees tokens, or with `whole_bill_refusal`."""
+    whole_bill_refusal: str | None = None
+    """Why other sizes and tokens were not compared: too many designs are open."""
     settle: SettlingRecord | None = None
-    """Null where nothing else is undecided, or no law may judge."""
+    """Null where nothing else is undecided, no law may judge, or the least bill chose size and tokens."""
     baseline: BaselineRecord
     costed_on: CostedOnRecord
     fitted: dict[str, BootstrapRecord]
     modes: Items[ModeRecord]
     flips: Items[FlipRecord] | None
-    """The choice under each assumption that is changed by itself; null without --explain."""
+    """The choice at the asked training under each assumption that is changed by itself; null without --explain."""
+    left_out: dict[str, str] = Field(default={})
+    """Principles, the other of `modes` and assumptions of `flips` that could not be searched, with the reason: too many
+    designs are open there, or none can be served."""
     principles: PrinciplesRecord
     shadow_prices: dict[str, ByLaw]
     """By law and budget: change of the best loss, in nats, for `shadow_price_of` more of the budget."""

@@ -5,9 +5,9 @@ devices reach, prices, what training is worth and the preference. Each is change
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from moewright.designs.hearing import Hearing, hear
 from moewright.designs.preference import PREFERENCES, Choice, choose_design, order_undecided
 from moewright.designs.rules import RULES
 from moewright.designs.space import Space
-from moewright.designs.undecided import TooManyOpenError, unbeaten, undecided_set
+from moewright.designs.undecided import unbeaten, undecided_set
 from moewright.errors import UserError
 from moewright.progress import track
 from moewright.quantities import format_size
@@ -60,40 +60,49 @@ class Flip:
         )
 
 
-def find_flips(problem: SearchProblem, within: FeasibleSet, choice: Choice) -> tuple[Flip, ...]:
-    """The choice under each changed assumption; one that leaves more open than can be searched is left out."""
+@dataclass(frozen=True)
+class Flips:
+    """The choice under each changed assumption, and why others were not tried."""
+
+    found: tuple[Flip, ...]
+    left_out: Mapping[str, str]
+    """By assumption."""
+
+
+def find_flips(problem: SearchProblem, within: FeasibleSet, choice: Choice) -> Flips:
+    """The choice under each changed assumption, and which of them leave more than can be searched, or nothing."""
     recommended = choice.designs.sizes(0)
+    found: list[Flip] = []
+    left_out: dict[str, str] = {}
 
-    def flip(assumption: str, other: Choice) -> Flip:
-        return Flip(assumption, other.designs.sizes(0), len(other.undecided.designs), _loses(other, recommended))
+    def attempt(assumption: str, choose: Callable[[], Choice]) -> None:
+        try:
+            other = choose()
+        except UserError as error:
+            left_out[assumption] = str(error)
+        else:
+            loses = _loses(other, recommended)
+            found.append(Flip(assumption, other.designs.sizes(0), len(other.undecided.designs), loses))
 
-    found = []
     for assumption, hearing in _other_hearings(choice.hearing):
-        with suppress(TooManyOpenError):
-            found.append(flip(assumption, choose_design(problem, within, choice.prefer, hearing)))
+        attempt(assumption, partial(choose_design, problem, within, choice.prefer, hearing))
     if problem.own is not None:
-        with suppress(TooManyOpenError):
-            found.append(flip("without your runs", choose_design(replace(problem, own=None), within, choice.prefer)))
+        attempt("without your runs", partial(choose_design, replace(problem, own=None), within, choice.prefer))
     for assumption, space, added in track("wider rules", wider_spaces(problem.space), unit="rules"):
-        with suppress(TooManyOpenError):
-            other = _in_wider_space(problem, choice, space, added)
-            if other is not None:
-                found.append(flip(assumption, other))
+        attempt(assumption, partial(_in_wider_space, problem, choice, space, added))
     for assumption, changed in _other_costs(problem, choice):
-        found.append(flip(assumption, changed))
-    return tuple(found)
+        given = {"prefer": choice.prefer, "worth": choice.worth, "on": choice.on, **changed}
+        attempt(assumption, partial(order_undecided, problem, choice.undecided, choice.hearing, **given))
+    return Flips(tuple(found), left_out)
 
 
-def _in_wider_space(problem: SearchProblem, choice: Choice, space: Space, added: Space) -> Choice | None:
-    """The choice in a wider space, of which only what is added is searched; None where it is more than can be searched.
+def _in_wider_space(problem: SearchProblem, choice: Choice, space: Space, added: Space) -> Choice:
+    """The choice in a wider space, of which only what is added is searched; UserError where that is too much.
 
     What is undecided in the wider space is so among what is undecided here and what is undecided in what is added: a
     design that another beats is beaten by one of these too. If a law falls silent on what is added, all is searched.
     """
-    try:
-        wider = search_problem(groups_of(space), problem.budgets, problem.judges, problem.own)
-    except UserError:  # larger than is searched
-        return None
+    wider = search_problem(groups_of(space), problem.budgets, problem.judges, problem.own)
     try:
         band = search_problem(groups_of(added), problem.budgets, problem.judges)
     except UserError:  # other rules leave nothing of it
@@ -182,26 +191,21 @@ def _is_lower(space: Space, field: str, value: float) -> bool:
     return value < min(held) if isinstance(held, tuple) else field.startswith("least")
 
 
-def _other_costs(problem: SearchProblem, choice: Choice) -> Iterator[tuple[str, Choice]]:
-    """Other preferences, worths of training, devices and prices: what is undecided stays."""
-
-    def ordered(**changed: Any) -> Choice:
-        given = {"prefer": choice.prefer, "worth": choice.worth, "on": choice.on, **changed}
-        return order_undecided(problem, choice.undecided, choice.hearing, **given)
-
+def _other_costs(problem: SearchProblem, choice: Choice) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Other preferences, worths of training, devices and prices, by what they change: what is undecided stays."""
     if problem.budgets.serve_tokens is None:
         for prefer in PREFERENCES:
             if prefer != choice.prefer:
-                yield f"prefer {prefer}", ordered(prefer=prefer)
+                yield f"prefer {prefer}", {"prefer": prefer}
     if not choice.by_cost:
         return
     assert choice.worth.nats is not None
     for factor, words in ((0.5, "half"), (2.0, "twice")):
         worth = replace(choice.worth, nats=factor * choice.worth.nats)
-        yield f"more training worth {words} as much", ordered(worth=worth)
+        yield f"more training worth {words} as much", {"worth": worth}
     for factor in (1 - SHARE, 1 + SHARE):
         for words, on in _other_devices(choice, factor, problem.budgets.serve_tokens is not None):
-            yield f"{words} {factor - 1:+.0%}", ordered(on=on)
+            yield f"{words} {factor - 1:+.0%}", {"on": on}
 
 
 def _other_devices(choice: Choice, factor: float, has_bill: bool) -> Iterator[tuple[str, Any]]:

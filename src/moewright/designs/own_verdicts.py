@@ -112,16 +112,21 @@ def _kept_open(
     )
     losses = heard.losses(designs)
     on_front = front(undecided.losses)
-    best = undecided.designs.take(on_front)
-    beats = np.stack([(losses > rival[:, None] + BEATS_BY).all(axis=0) for rival in undecided.losses[:, on_front].T])
-    dropped = beats.any(axis=0)
-    designs, losses, beats = designs.take(dropped), losses[:, dropped], beats[:, dropped]
-    least = np.where(beats, _means(problem, told, best)[:, None], np.inf).min(axis=0)
+    best, of_best = undecided.designs.take(on_front), undecided.losses[:, on_front]
+    least, of_runs = np.full(len(designs), np.inf), _means(problem, told, best)
+    for rival in np.argsort(of_runs, kind="stable"):  # the first that beats a design is the one the runs like best
+        left = np.flatnonzero(np.isinf(least))
+        least[left[(losses[:, left] > of_best[:, [rival]] + BEATS_BY).all(axis=0)]] = of_runs[rival]
+    dropped = np.isfinite(least)
+    designs, losses, least = designs.take(dropped), losses[:, dropped], least[dropped]
     means = _means(problem, told, designs)
     likely = np.flatnonzero(means < least)
     likely = likely[np.argsort(means[likely], kind="stable")[:_MOST_CONTRADICTED]]
-    if not len(likely):
-        return int(dropped.sum()), Undecided(designs.take(likely), losses[:, likely])
-    sure = told.probabilities(compared(problem, designs.take(likely)), compared(problem, best)) >= SURE
-    kept = likely[(sure | ~beats[:, likely].T).all(axis=1)]
+    designs, losses = designs.take(likely), losses[:, likely]
+    kept = np.ones(len(likely), dtype=bool)
+    for start in range(0, len(on_front) if len(likely) else 0, _AT_ONCE):
+        some = np.arange(start, min(start + _AT_ONCE, len(on_front)))
+        beats = (losses[:, :, None] > of_best[:, None, some] + BEATS_BY).all(axis=0)
+        sure = told.probabilities(compared(problem, designs), compared(problem, best.take(some))) >= SURE
+        kept &= (sure | ~beats).all(axis=1)
     return int(dropped.sum()), Undecided(designs.take(kept), losses[:, kept])

@@ -38,6 +38,8 @@ from moewright.laws.variable import Array
 
 Preference = Literal["balanced", "train", "serve", "loss"]
 PREFERENCES: tuple[Preference, ...] = get_args(Preference)
+LEAST_BILL = "bill"
+"""Beside these: balanced, and the size and tokens of the least bill then (`designs.whole_bill`)."""
 
 WEIGHTS: dict[Preference, tuple[float, float]] = {
     "balanced": (0.5, 0.5),

@@ -58,6 +58,8 @@ class Principles:
     """The largest total within the budgets."""
     least_sparsity: float
     """Of the filled designs."""
+    left_out: Mapping[str, str]
+    """Principles whose designs could not be searched: why."""
 
     def follows(self, designs: Candidates, vocab_size: int) -> list[tuple[Principle, ...]]:
         """For each design the principles that it follows."""
@@ -76,16 +78,22 @@ def choose_by_principles(problem: SearchProblem, within: FeasibleSet, best: Arra
     choices: dict[Principle, PrincipleChoice] = {}
     names = [judge.name for judge in problem.judges]
     liew, most_total = _liew_ranking(problem, within)
-    chosen: dict[Principle, Candidates | None] = {
-        "liew": liew.take([0]),
-        "slicing": _best_within(_slicing_groups(problem.groups), problem, prefer),
-        "joint": _best_within(_joint_groups(problem.groups), problem, prefer),
+    chosen: dict[Principle, Candidates | None] = {"liew": liew.take([0])}
+    left_out: dict[str, str] = {}
+    searched: dict[Principle, Groups | None] = {
+        "slicing": _slicing_groups(problem.groups),
+        "joint": _joint_groups(problem.groups),
     }
+    for name, groups in searched.items():
+        try:
+            chosen[name] = _best_within(groups, problem, prefer)
+        except UserError as error:
+            left_out[f"principle {name}"] = str(error)
     for name, design in chosen.items():
         if design is not None:
             regret = problem.losses(design)[:, 0] - best
             choices[name] = PrincipleChoice(name, design, dict(zip(names, map(float, regret), strict=True)))
-    return Principles(choices, liew, most_total, float(liew.num_experts[0] / liew.top_k[0]))
+    return Principles(choices, liew, most_total, float(liew.num_experts[0] / liew.top_k[0]), left_out)
 
 
 def _liew_ranking(problem: SearchProblem, within: FeasibleSet) -> tuple[Candidates, int]:

@@ -9,10 +9,9 @@ import numpy as np
 
 from moewright.architecture import Architecture
 from moewright.designs.branch_and_bound import SearchProblem
-from moewright.designs.budgets import Budgets
 from moewright.designs.candidates import CANDIDATE_SIZES, Candidates
 from moewright.designs.design_record import BootstrapRecord, NotToldApartRecord
-from moewright.designs.judges import JudgingLaw, training_tokens
+from moewright.designs.judges import JudgingLaw
 from moewright.laws import FittedLaw, InapplicableLaw
 from moewright.laws.variable import Array
 
@@ -58,13 +57,15 @@ def bootstrap_rankings(problem: SearchProblem, finalists: Candidates) -> dict[st
     }
 
 
-def better_by_draws(judge: JudgingLaw, one: Architecture, other: Architecture, budgets: Budgets) -> float | None:
+def better_by_draws(
+    judge: JudgingLaw, one: Architecture, other: Architecture, tokens: tuple[float, float]
+) -> float | None:
     """Share of a fitted law's draws under which a run of one model ends lower; None without draws or an answer."""
     law = judge.law
     if not isinstance(law, FittedLaw) or not len(law.record.draws):
         return None
     try:
-        at = [law.variables(a, train_tokens=float(training_tokens(a, budgets))) for a in (one, other)]
+        at = [law.variables(a, train_tokens=each) for a, each in zip((one, other), tokens, strict=True)]
     except InapplicableLaw:
         return None
     losses = law.drawn_losses({name: np.array([each[name] for each in at]) for name in at[0]})

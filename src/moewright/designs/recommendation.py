@@ -1,5 +1,6 @@
 """From budgets to a design: what evidence decides and leaves open, what cost decides there, a baseline beside it."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,20 +13,22 @@ from moewright.architecture import counts
 from moewright.complaints import check_integer, one_of
 from moewright.designs.baseline import Baseline, budgets_like, load_mixture, put_beside
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem, best_of_each_law, search_problem
-from moewright.designs.budgets import make_budgets
+from moewright.designs.budgets import TRAINING, make_budgets
 from moewright.designs.candidates import Candidates, build_design, by_plan, columns, distinct, family_of, join
-from moewright.designs.costs import costed_on, finalist_costs
+from moewright.designs.costs import costed_on, costs_of_candidates, finalist_costs
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges, domain, published_that_judge, training_tokens
 from moewright.designs.limits import infeasible, memory_bytes
 from moewright.designs.own_verdicts import compared, told_of_designs
-from moewright.designs.preference import PREFERENCES, Choice, choose_design
+from moewright.designs.preference import LEAST_BILL, PREFERENCES, Choice, Preference, choose_design
 from moewright.designs.ranking import bootstrap_rankings, ranges_of
 from moewright.designs.result import Design, Designs, Favourite, UndecidedSet
 from moewright.designs.space import UNSEEN, Space, load_space
-from moewright.designs.whole_bill import WholeBill, find_whole_bill
+from moewright.designs.undecided import TooManyOpenError
+from moewright.designs.whole_bill import ROUNDING, WholeBill, find_whole_bill, most_published_tokens
 from moewright.errors import UserError
 from moewright.hf.loading import ArchitectureSource
+from moewright.hf.published_models import find_model
 from moewright.laws import Law, get
 from moewright.laws.judging.own_runs import OwnOpinion, OwnRuns
 from moewright.laws.law import InapplicableLaw, check_loss
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
 
 # Of the undecided designs that the draws of a fitted law rank.
 MOST_FINALISTS = 2000
-LEAST_SAVING = 0.01
-"""Of the whole bill: what saves less is no other choice."""
 # Below this share of a budget used, the answer says that the budget is not used up.
 FULL = 0.9
 # Beyond this many times outside a law's runs, its view is called an extrapolation worth a warning.
@@ -63,7 +64,7 @@ def recommend(
 
     `own`: a run table of the user's own.
     """
-    preference = one_of(prefer, "prefer", PREFERENCES)
+    chosen_by = one_of(prefer, "prefer", (*PREFERENCES, LEAST_BILL))
     start = time.perf_counter()
     check_integer(top, "top", 1, 1000)
     loaded = None
@@ -73,9 +74,20 @@ def recommend(
             raise UserError("vocab-size: --like takes the vocabulary from the model; leave it out")
         vocab_size = loaded.architecture.vocab_size
     beside = loaded if baseline is None else load_mixture(baseline, "baseline")
+    stated = _stated_tokens(like, given)
+    if stated is not None:
+        given, chosen_by = {**given, "train_tokens": stated}, LEAST_BILL
+    moves = chosen_by == LEAST_BILL
+    preference: Preference = "balanced" if chosen_by == LEAST_BILL else chosen_by
     budgets = make_budgets(given)
     if budgets.serve_tokens is not None and preference != "balanced":
         raise UserError("prefer: with --serve-tokens the whole bill chooses; leave out one of them")
+    if moves and budgets.serve_tokens is None:
+        raise UserError("prefer: the least bill is that of training and serving; add --serve-tokens 5T")
+    if moves and own is not None:
+        raise UserError(
+            "prefer: own runs are asked at the asked training, the least bill is at another; leave out --own"
+        )
     costed_on(budgets)  # what is wrong with devices and prices is said before the search
     searched = _space(space, vocab_size)
     for name in ("weights_dtype", "kv_dtype"):
@@ -109,26 +121,40 @@ def recommend(
     for number, design in enumerate(designs):
         design.probability_best.update({law: float(s.probability_best[number]) for law, s in bootstrap.items()})
     names = tuple(judge.name for judge in problem.judges)
-    total = float(designs[0].total_params)
-    bill = None if budgets.serve_tokens is None else find_whole_bill(problem, choice, designs[0].costs)
-    against = put_beside(problem, designs[0].architecture, beside, choice.on, designs[0].layer_plan, runs)
+    bill, bill_refusal = None, None
+    if budgets.serve_tokens is not None:
+        try:
+            bill = find_whole_bill(problem, choice, designs[0].costs, moves=moves)
+        except TooManyOpenError as error:
+            bill_refusal = str(error)
+    if bill is not None and bill.chosen:
+        moved = _moved(problem, choice, bill, best)
+        above = -math.log1p(bill.against_asked)
+        designs = (moved, *(replace(design, score=design.score + above) for design in designs))
+    first = designs[0]
+    against = put_beside(problem, first.architecture, first.train_tokens, beside, choice.on, first.layer_plan, runs)
     return Designs(
         budgets=budgets,
         space=problem.space,
         designs=designs,
         laws=names,
         favourites=_favourites(problem, winners, best),
-        optimum=get("zhao2025").optimum(total_params=total) if "zhao2025" in names else {},
+        optimum=get("zhao2025").optimum(total_params=float(first.total_params)) if "zhao2025" in names else {},
         undecided=UndecidedSet(len(choice.undecided.designs), ranges_of(choice.undecided.designs)),
         choice=choice,
+        prefer=chosen_by,
         baseline=against,
         whole_bill=bill,
+        whole_bill_refusal=bill_refusal,
         bootstrap=bootstrap,
         worst_regrets=regrets.max(axis=0),
         considered=problem.groups.num_designs,
         feasible=within.designs,
         seconds=time.perf_counter() - start,
-        warnings=tuple(_warnings(designs[0], against, problem, choice, runs, bill)),
+        warnings=(
+            *([] if stated is None else [f"train-tokens: none were asked for; {against.name}'s {stated} set the loss"]),
+            *_warnings(first, against, problem, choice, runs, bill, bill_refusal),
+        ),
         own=runs,
         explained=explain,
         problem=problem,
@@ -136,6 +162,16 @@ def recommend(
         best=best,
         winners=winners,
     )
+
+
+def _stated_tokens(like: ArchitectureSource | None, given: dict[str, Any]) -> str | None:
+    """The training tokens that the publisher of the model of `like` states, where tokens are served and no training
+    was asked for: they set the loss that is to be reached."""
+    if not isinstance(like, str) or given.get("serve_tokens") is None:
+        return None
+    entry = find_model(like)
+    asks = any(given.get(name) is not None for name in TRAINING)
+    return None if asks or entry is None or entry.training_tokens is None else entry.training_tokens.value
 
 
 def _space(space: str | Path | Space | None, vocab_size: int | None) -> Space:
@@ -207,6 +243,16 @@ def _designs(
     return tuple(found)
 
 
+def _moved(problem: SearchProblem, choice: Choice, bill: WholeBill, best: Array) -> Design:
+    """The design of the least bill, trained on its own tokens; regrets are against the asked training's best."""
+    one = bill.designs
+    at = problem.budgets.model_copy(update={problem.budgets.training: None, "train_tokens": bill.train_tokens})
+    there = replace(problem, budgets=at, own=None)
+    costs = costs_of_candidates(one, bill.train_tokens, at, choice.on, problem.space.vocab_size)
+    alone = replace(choice, designs=one, scores=np.zeros(1), costs=costs)
+    return _designs(there, one, there.losses(one) - best[:, None], best, alone)[0]
+
+
 def _own_opinions(problem: SearchProblem, shown: Candidates) -> list[OwnOpinion | None]:
     """What own runs say of the first design against each of the others."""
     told = problem.own
@@ -235,6 +281,7 @@ def _warnings(
     choice: Choice,
     runs: OwnRuns | None,
     bill: WholeBill | None,
+    bill_refusal: str | None,
 ) -> list[str]:
     found = []
     if runs is not None and runs.reason is not None:
@@ -263,15 +310,13 @@ def _warnings(
                 "of utilisation, the design's of its fastest layout, so they do not compare"
             )
     found += _bill_warnings(first, baseline, problem, choice)
-    if bill is not None and bill.against_recommended < -LEAST_SAVING:
-        least = format_count(min(bill.tokens_by_law.values()), 3)
-        found.append(
-            f"serve-tokens: the least bill trains on {format_count(bill.train_tokens, 3)} tokens (one law: {least}), "
-            f"{bill.train_tokens / first.train_tokens:.2g} times those of the first design, whatever the budget of "
-            "training"
-        )
+    if bill_refusal is not None:
+        found.append(f"serve-tokens: other sizes and tokens were not compared for the whole bill: {bill_refusal}")
+    if bill is not None and bill.saves:
+        found.append(_bill_words(problem, choice, bill))
     hours, most = first.costs.train_device_hours[1], problem.budgets.train_device_hours
-    if most is not None and first.costs.train_layout is not None and hours > most:
+    moved = bill is not None and bill.chosen
+    if most is not None and first.costs.train_layout is not None and hours > most and not moved:
         found.append(
             "train-device-hours: the tokens are those of the usual range of utilisation; the fastest layout takes up "
             f"to {hours / most:.2g} times the budget at its slow end"
@@ -292,6 +337,26 @@ def _warnings(
         if share < FULL:
             found.append(f"{option}: the first design uses {share:.0%} of this budget; another one, or the laws, bind")
     return found
+
+
+def _bill_words(problem: SearchProblem, choice: Choice, bill: WholeBill) -> str:
+    """What the least bill trains on, against the asked training, and what it takes to have it or to go back."""
+    asked = float(np.max(problem.variables(choice.designs.take([0])).train_tokens))
+    wanted = sorted(bill.tokens_by_law.values())
+    found = (
+        f"serve-tokens: the least bill trains on {format_count(bill.train_tokens, 3)} tokens"
+        + (f" (one law: {format_count(wanted[0], 3)})" if len(wanted) > 1 else "")
+        + f", {bill.train_tokens / asked:.2g} times the asked answer's"
+    )
+    if not bill.chosen:
+        kept = {"training tokens": problem.budgets.train_tokens, "active parameters": problem.budgets.active_params}
+        fixed = " and ".join(name for name, amount in kept.items() if amount is not None)
+        why = f"the answer keeps the {fixed} that you gave" if fixed else "the answer keeps the training that you gave"
+        return f"{found}; {why}, --prefer {LEAST_BILL} takes it"
+    over = bill.train_tokens / float(np.max(problem.variables(bill.designs).train_tokens))
+    if problem.budgets.train_tokens is None and over > 1 + ROUNDING:
+        found += f", and {over:.2g} times what the asked training would pay for"
+    return f"{found}; more than {format_count(most_published_tokens(), 3)}, the most that was published, were not tried"
 
 
 def _bill_warnings(first: Design, baseline: Baseline, problem: SearchProblem, choice: Choice) -> list[str]:

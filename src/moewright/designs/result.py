@@ -11,7 +11,7 @@ from moewright.architecture import Architecture, counts, variables
 from moewright.designs.baseline import Baseline, BesideModel, share_of
 from moewright.designs.branch_and_bound import FeasibleSet, SearchProblem
 from moewright.designs.budgets import Budgets
-from moewright.designs.candidates import Candidates
+from moewright.designs.candidates import Candidates, join
 from moewright.designs.costs import Costs, middle_of_bill
 from moewright.designs.design_record import (
     BaselineRecord,
@@ -34,7 +34,7 @@ from moewright.designs.design_record import (
     UndecidedRecord,
     WholeBillRecord,
 )
-from moewright.designs.flips import Flip, find_flips
+from moewright.designs.flips import Flips, find_flips
 from moewright.designs.hearing import BEATS_BY
 from moewright.designs.preference import Choice
 from moewright.designs.principles import Principle, Principles, choose_by_principles, trade_off
@@ -45,8 +45,10 @@ from moewright.designs.space import LayerPlan, Space
 from moewright.designs.undecided import REASONS
 from moewright.designs.whole_bill import WholeBill
 from moewright.display import ShownTable
+from moewright.errors import UserError
 from moewright.laws.judging.own_runs import SURE, OwnOpinion, OwnRuns
 from moewright.laws.variable import Array, Status
+from moewright.quantities import format_count
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,14 @@ class Designs(ShownTable):
     """The joint law's G*, S* and N_a/N at the first design's total, where it is among the laws; else empty."""
     undecided: UndecidedSet
     choice: Choice
+    """At the asked training."""
+    prefer: str
+    """As the user wrote it."""
     baseline: Baseline
     whole_bill: WholeBill | None
-    """What size and tokens the whole bill chooses, where tokens are served."""
+    """What size and tokens have the least bill, where tokens are served; the first design if it was chosen."""
+    whole_bill_refusal: str | None
+    """Why other sizes and tokens were not compared."""
     bootstrap: dict[str, BootstrapRanking]
     worst_regrets: Array
     """Of `choice.designs`, the best undecided design of every mixture: for plots."""
@@ -174,6 +181,16 @@ class Designs(ShownTable):
     own: OwnRuns | None = field(default=None, repr=False)
     """A user's own runs, heard or not."""
 
+    @property
+    def moved(self) -> WholeBill | None:
+        """The least bill where it chose size and tokens: the first design then, the asked answer is the second."""
+        return self.whole_bill if self.whole_bill is not None and self.whole_bill.chosen else None
+
+    @property
+    def asked(self) -> Design:
+        """The answer to the asked training."""
+        return self.designs[1 if self.moved else 0]
+
     @cached_property
     def principles(self) -> Principles:
         """What each study's rule of thumb would build."""
@@ -182,12 +199,15 @@ class Designs(ShownTable):
     @cached_property
     def follows(self) -> tuple[tuple[Principle, ...], ...]:
         """For each design the principles that it follows."""
-        shown = self.choice.designs.take(np.arange(len(self.designs)))
-        return tuple(self.principles.follows(shown, self.space.vocab_size))
+        moved = [] if self.moved is None else [self.moved.designs]
+        asked = self.choice.designs.take(np.arange(len(self.designs) - len(moved)))
+        return tuple(self.principles.follows(join([*moved, asked]), self.space.vocab_size))
 
     @cached_property
     def settling(self) -> SettlingRecord | None:
-        """The runs that would settle the largest doubt."""
+        """The runs that would settle the largest doubt; what the least bill assumes of tokens no small run settles."""
+        if self.moved is not None:
+            return None
         loss = float(np.mean([self.designs[0].predicted_loss[law] for law in self.choice.hearing.laws]))
         return runs_to_settle(self.problem, self.choice, loss, self.baseline.as_built.sizes["num_layers"])
 
@@ -204,17 +224,31 @@ class Designs(ShownTable):
         return shadow_prices(self.problem, self.within, self.best, self.winners)
 
     @cached_property
-    def flips(self) -> tuple[Flip, ...]:
-        """The choice under each assumption that is changed by itself."""
+    def flips(self) -> Flips:
+        """The choice at the asked training under each assumption that is changed by itself."""
         return find_flips(self.problem, self.within, self.choice)
 
-    @cached_property
+    @property
     def modes(self) -> tuple[ConstraintMode, ...]:
         """Both constraint modes where the budgets leave active parameters open, else empty."""
+        return self._modes[0]
+
+    @cached_property
+    def _modes(self) -> tuple[tuple[ConstraintMode, ...], dict[str, str]]:
+        """With why the other mode could not be searched."""
         if not self.budgets.leaves_active_open:
-            return ()
+            return (), {}
         first = self.choice.designs.take([0])
-        return constraint_modes(self.problem, self.within, first, self.winners, self.choice.prefer)
+        try:
+            return constraint_modes(self.problem, self.within, first, self.winners, self.choice.prefer), {}
+        except UserError as error:
+            return (), {"the other constraint mode": str(error)}
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What lies behind the answer and could not be searched: why; of flips where they are explained."""
+        of_flips = self.flips.left_out if self.explained else {}
+        return {**self.principles.left_out, **self._modes[1], **of_flips}
 
     def _facts(self) -> Mapping[str, Any]:
         """In the order of the printed answer: what to build, costs, the baseline, what is open, how it was chosen."""
@@ -226,7 +260,7 @@ class Designs(ShownTable):
             "train_device_hours": _ends(first.costs.train_device_hours),
             "baseline": self.baseline.name,
             "undecided": self.undecided.count,
-            "prefer": self.choice.prefer,
+            "prefer": self.prefer,
         }
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -264,16 +298,18 @@ class Designs(ShownTable):
             laws=self.laws,
             favourites={law: favourite.answer() for law, favourite in self.favourites.items()},
             law_optimum=self.optimum,
-            recommended=RecommendedRecord(index=0, prefer=self.choice.prefer, reasons=self.reasons()),
+            recommended=RecommendedRecord(index=0, prefer=self.prefer, reasons=self.reasons()),
             undecided=self._undecided_record(),
             layer_plans=self.layer_plans(),
             whole_bill=_whole_bill_record(self.whole_bill),
+            whole_bill_refusal=self.whole_bill_refusal,
             settle=self.settling,
             baseline=_baseline_record(self.baseline, self.designs[0]),
             costed_on=CostedOnRecord(**asdict(self.choice.on)),
             fitted={law: ranking.answer() for law, ranking in self.bootstrap.items()},
             modes=tuple(mode.answer() for mode in self.modes),
-            flips=tuple(flip.answer(self.designs[0].sizes) for flip in self.flips) if self.explained else None,
+            flips=tuple(flip.answer(self.asked.sizes) for flip in self.flips.found) if self.explained else None,
+            left_out=self.left_out,
             principles=PrinciplesRecord(
                 **{name: choice.answer() for name, choice in p.choices.items()},
                 liew_ranking=tuple(SizesRecord(**p.liew.sizes(row)) for row in range(len(p.liew))),
@@ -296,6 +332,20 @@ class Designs(ShownTable):
 
     def reasons(self) -> tuple[str, ...]:
         """Why the first design is recommended, in sentences."""
+        asked = self._reasons_of_asked()
+        if self.moved is None:
+            return asked
+        shares = sorted(self.moved.against_by_law.values())
+        by_law = f" ({shares[0]:+.0%} to {shares[-1]:+.0%} on what each law alone wants)" if len(shares) > 1 else ""
+        tokens = [format_count(design.train_tokens, 3) for design in (self.designs[0], self.asked)]
+        least = (
+            f"of all sizes and tokens that {', '.join(self.moved.tokens_by_law)} find as good as design 2, "
+            "the answer to the asked training, it has the least bill of training and serving: "
+            f"{self.moved.against_asked:+.0%}{by_law}, on {tokens[0]} tokens in place of {tokens[1]}"
+        )
+        return (least, *(f"of design 2: {reason}" for reason in asked))
+
+    def _reasons_of_asked(self) -> tuple[str, ...]:
         choice, hearing = self.choice, self.choice.hearing
         heard = f"{len(hearing.laws)} {'law' if len(hearing.laws) == 1 else 'laws'}"
         may = "that may judge" if hearing.may_judge else "that were asked for, though none may judge"
@@ -384,7 +434,9 @@ def _whole_bill_record(found: WholeBill | None) -> WholeBillRecord | None:
         train_tokens=found.train_tokens,
         tokens_by_law=found.tokens_by_law,
         costs=costs_record(found.costs),
-        against_recommended=found.against_recommended,
+        against_asked=found.against_asked,
+        against_by_law=found.against_by_law,
+        chosen=found.chosen,
     )
 
 

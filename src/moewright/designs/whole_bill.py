@@ -1,12 +1,17 @@
-"""Size and tokens for the whole bill: what is as good as the recommended design, and least dear to train and to serve.
+"""Size and tokens for the whole bill: what is as good as the answer to the asked training, and least dear to train and
+to serve.
 
 Sardana et al. (arXiv 2401.00448) choose size and tokens of a dense model by 6 N D_train + 2 N D_serve at equal loss.
 Here every bound on the active parameters, in steps of a tenth of a decade, has its undecided designs; each of these is
-trained until every law that is heard and sees tokens, in each reading, finds it as good as the recommended design.
+trained until every law that is heard and sees tokens, in each reading, finds it as good as the asked answer.
+
+The answer moves there where the user says so (`--prefer bill`) or leaves the training open; of all budgets only that of
+training gives way.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -18,9 +23,13 @@ from moewright.designs.judges import JudgingLaw, losses
 from moewright.designs.limits import memory_bytes
 from moewright.designs.preference import Choice
 from moewright.designs.undecided import too_many_open, undecided_set
+from moewright.hf.published_models import get_model, model_names
+from moewright.laws import FittedLaw
 from moewright.laws.bisection import halved
+from moewright.laws.judging.verdicts import TOLERANCE
 from moewright.laws.variable import Array, Mask
 from moewright.progress import track
+from moewright.quantities import parse_count
 
 STEPS_PER_DECADE = 10
 SIZES_DOWN_TO = 8.0
@@ -29,6 +38,10 @@ MOST_TRAINING, LEAST_TRAINING = 16.0, 0.25
 """Times the asked tokens."""
 MOST_POOL = 400_000
 """Designs of all sizes together: each is asked thirty times by every law."""
+LEAST_SAVING = 0.05
+"""Of the asked answer's bill, by the law that wants the most tokens: prices 20 % off undo less (docs/design.md)."""
+ROUNDING = 1e-6
+"""Of tokens: a design's own, found by halving, come out as a hair more."""
 _HALVINGS = 30
 
 
@@ -46,50 +59,103 @@ class WholeBill:
     tokens_by_law: dict[str, float]
     """That each law alone wants for the same loss."""
     costs: Costs
-    against_recommended: float
-    """Its bill above the recommended design's, as a share, by the middles of ranges."""
+    against_asked: float
+    """Its bill above the asked answer's, as a share, by the middles of ranges."""
+    against_by_law: dict[str, float]
+    """The same if it is trained on the tokens that each law alone wants."""
+    chosen: bool = False
+    """Whether the answer moved there."""
+
+    @property
+    def saves(self) -> bool:
+        """Whether it is another choice at all."""
+        return self.against_asked <= -LEAST_SAVING
 
 
-def find_whole_bill(problem: SearchProblem, choice: Choice, recommended: Costs) -> WholeBill | None:
-    """Of all sizes; None where no law that is heard sees tokens, or the recommended design has no bill.
+def find_whole_bill(problem: SearchProblem, choice: Choice, asked: Costs, *, moves: bool) -> WholeBill | None:
+    """Of all sizes and tokens; None where no law that is heard sees tokens, or the asked answer has no bill.
 
-    `recommended`: the costs of the first design of the choice, as they are shown.
+    `asked`: the costs of the first design of the choice, as they are shown. `moves`: whether the user wants the least
+    bill whatever training was asked for. TooManyOpenError where the sizes leave too many designs open.
     """
     seeing = tuple(judge for judge in choice.hearing.readings if any(v.per_token for v in judge.inputs))
-    if not seeing or recommended.whole_bill is None:
+    if not seeing or asked.whole_bill is None:
         return None
-    pool = open_at_every_size(problem, choice)
-    by_reading = tokens_as_good(problem, seeing, pool, choice.designs.take([0]))
-    able = np.isfinite(by_reading).all(axis=0)
-    pool, by_reading = pool.take(able), by_reading[:, able]
+    best = _as_good(problem, choice, seeing).least_bill(problem, choice, asked)
+    return replace(best, chosen=moves and best.saves)
+
+
+@cache
+def most_published_tokens() -> float:
+    """The most training tokens that the publisher of a model of the catalogue states: nobody has shown more text."""
+    stated = (get_model(name).training_tokens for name in model_names())
+    return max(parse_count(each.value, "training_tokens") for each in stated if each is not None)
+
+
+@dataclass(frozen=True)
+class _AsGood:
+    """Designs of all sizes, the asked answer among them, with the tokens at which each is as good as that."""
+
+    designs: Candidates
+    readings: tuple[JudgingLaw, ...]
+    by_reading: Array
+    """(readings, designs)."""
+
+    @property
+    def tokens(self) -> Array:
+        """(designs,): the most that a reading wants."""
+        return np.asarray(self.by_reading.max(axis=0))
+
+    def least_bill(self, problem: SearchProblem, choice: Choice, asked: Costs) -> WholeBill:
+        """Of all of them."""
+        vocab_size, tokens = problem.space.vocab_size, self.tokens
+        bill = costs_of_candidates(self.designs, tokens, problem.budgets, choice.on, vocab_size).whole_bill
+        assert bill is not None, "the asked answer is among them, and has one"
+        best = int(np.argmin(np.sum(middle_of_bill(bill), axis=0)))
+        one, amount = self.designs.take([best]), float(tokens[best])
+        architecture = build_design(one, problem.space, problem.budgets.context)
+        served = one.plan_of(0).served(problem.budgets.served)
+        by_range = design_costs(architecture, amount, problem.budgets, choice.on, served)
+        costs = finalist_costs(architecture, amount, problem.budgets, choice.on, by_range)
+        by_law: dict[str, float] = {}
+        for judge, wanted in zip(self.readings, self.by_reading[:, best].tolist(), strict=True):
+            by_law[judge.name] = max(wanted, by_law.get(judge.name, 0.0))
+        ours = _sum(asked)
+        return WholeBill(
+            designs=one,
+            total_params=int(counts.total_params(architecture)),
+            active_params=int(counts.active_params(architecture)),
+            memory_bytes=int(memory_bytes(architecture, problem.budgets, served)),
+            train_tokens=amount,
+            tokens_by_law=by_law,
+            costs=costs,
+            against_asked=_sum(costs) / ours - 1,
+            against_by_law={law: _sum(costs, wanted / amount) / ours - 1 for law, wanted in by_law.items()},
+        )
+
+
+def _sum(costs: Costs, training: float = 1.0) -> float:
+    """The middle of the whole bill, with so many times the training."""
+    assert costs.whole_bill is not None
+    train, serve = middle_of_bill(costs.whole_bill)
+    return float(training * train + serve)
+
+
+def _as_good(problem: SearchProblem, choice: Choice, readings: tuple[JudgingLaw, ...]) -> _AsGood:
+    """Of what is open at every size: what can be as good, on no more tokens than were ever published.
+
+    And on no fewer for each active parameter than the runs of the laws had: on fewer a law may not judge.
+    """
+    pool, goal = open_at_every_size(problem, choice), choice.designs.take([0])
+    by_reading = tokens_as_good(problem, readings, pool, goal)
     tokens = by_reading.max(axis=0)
-    bill = costs_of_candidates(pool, tokens, problem.budgets, choice.on, problem.space.vocab_size).whole_bill
-    assert bill is not None, "the recommended design is among them, and has one"
-    best = int(np.argmin(np.sum(middle_of_bill(bill), axis=0)))
-    one, amount = pool.take([best]), float(tokens[best])
-    architecture = build_design(one, problem.space, problem.budgets.context)
-    served = one.plan_of(0).served(problem.budgets.served)
-    ours = design_costs(architecture, amount, problem.budgets, choice.on, served)
-    costs = finalist_costs(architecture, amount, problem.budgets, choice.on, ours)
-    assert costs.whole_bill is not None
-    by_law: dict[str, float] = {}
-    for judge, wanted in zip(seeing, by_reading[:, best].tolist(), strict=True):
-        by_law[judge.name] = max(wanted, by_law.get(judge.name, 0.0))
-    return WholeBill(
-        designs=one,
-        total_params=int(counts.total_params(architecture)),
-        active_params=int(counts.active_params(architecture)),
-        memory_bytes=int(memory_bytes(architecture, problem.budgets, served)),
-        train_tokens=amount,
-        tokens_by_law=by_law,
-        costs=costs,
-        against_recommended=_sum(costs) / _sum(recommended) - 1,
-    )
-
-
-def _sum(costs: Costs) -> float:
-    assert costs.whole_bill is not None
-    return float(np.sum(middle_of_bill(costs.whole_bill)))
+    of_goal = float(np.max(problem.variables(goal).train_tokens))
+    able = tokens <= max(most_published_tokens(), of_goal * (1 + ROUNDING))
+    if choice.hearing.may_judge:
+        published = [judge.law.judges for judge in readings if not isinstance(judge.law, FittedLaw)]
+        least = max((law.least_tokens_per_param for law in published), default=0.0)
+        able &= tokens / problem.variables(pool).size() >= least * (1 - TOLERANCE)
+    return _AsGood(pool.take(able), readings, by_reading[:, able])
 
 
 def open_at_every_size(problem: SearchProblem, choice: Choice) -> Candidates:

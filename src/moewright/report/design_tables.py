@@ -10,13 +10,14 @@ from moewright.designs.baseline import BesideModel
 from moewright.designs.budgets import Budgets
 from moewright.designs.costs import CostedOn, trained_on
 from moewright.designs.hearing import BEATS_BY, Hearing
+from moewright.designs.preference import LEAST_BILL
 from moewright.designs.ranking import CONFIDENCE
-from moewright.designs.recommendation import LEAST_SAVING
 from moewright.designs.result import Design, Designs, difference
 from moewright.designs.rules import RULES, excluded, published_mixtures
 from moewright.designs.settling import is_much_shallower, nearest_other_plan
 from moewright.designs.space import Space, describe_space
 from moewright.designs.undecided import REASONS
+from moewright.designs.whole_bill import LEAST_SAVING
 from moewright.quantities import counted, format_bytes, format_count, format_range, format_size
 from moewright.report.plain_tables import bare_table, print_labelled
 from moewright.screen import Screen, styled
@@ -71,8 +72,10 @@ def answer_lines(designs: Designs) -> list[tuple[str, str]]:
     against, still_open = _baseline_lines(designs), _open_lines(designs)
     room = MOST_LINES - len(lines) - len(after)
     if len(against) + len(still_open) > room:  # most is asked where most is printed
+        asked = f" at {format_count(designs.asked.train_tokens, 3)}" if designs.moved else ""
+        without = ("d", "d_e") if designs.moved else ("d",)
         still_open = [
-            ("Open", f"{designs.undecided.count:,}: {_short_ranges(designs.undecided.ranges, without='d')}"),
+            ("Open", f"{designs.undecided.count:,}{asked}: {_short_ranges(designs.undecided.ranges, without=without)}"),
             *_own_lines(designs),
         ]
     if len(against) + len(still_open) > room:
@@ -142,15 +145,26 @@ def _life_lines(designs: Designs) -> list[tuple[str, str]]:
     asked = f" of {designs.budgets.batch}" if costs.serve_batch < designs.budgets.batch else ""
     batch = f"{costs.serve_batch:.0f}{asked} at a time on {on.bill_devices}"
     lines = [("", f"serving {format_count(tokens, 3)}: {hours}, {batch}")]
+    return [*lines, *_least_bill_lines(designs)]
+
+
+def _least_bill_lines(designs: Designs) -> list[tuple[str, str]]:
+    """The asked answer where the least bill chose another, else what that would save, or why it is not known."""
+    if designs.whole_bill_refusal is not None:
+        return [("", "other sizes and tokens for the whole bill: too many open, see the warning")]
     found = designs.whole_bill
     if found is None:
-        return lines
-    if found.against_recommended >= -LEAST_SAVING:
-        return [*lines, ("", "no other size and tokens that are as good have a bill 1 % lower")]
-    s = found.designs.sizes(0)
+        return []
+    if not found.saves:
+        return [("", f"no other size and tokens that are as good have a bill {LEAST_SAVING:.0%} lower")]
+    share = f"bill {found.against_asked:+.0%}"
+    if not found.chosen:
+        size = f"{format_count(found.active_params, 3)} active on {format_count(found.train_tokens, 3)}"
+        return [("", f"with --prefer {LEAST_BILL} as good at {size} tokens: {share}")]
+    s, asked = designs.asked.sizes, designs.asked
     mixture = f"{s['num_experts']} of {s['expert_size']}, top-{s['top_k']}, {s['hidden_size']} x {s['num_layers']}"
-    size = f"{format_count(found.active_params, 3)} on {format_count(found.train_tokens, 3)}"
-    return [*lines, ("", f"as good: {mixture}, {size}: bill {found.against_recommended:+.0%}")]
+    size = f"{format_count(asked.active_params, 3)} on {format_count(asked.train_tokens, 3)}"
+    return [("", f"{share} against asked {mixture}, {size}")]
 
 
 def _baseline_lines(designs: Designs) -> list[tuple[str, str]]:
@@ -175,11 +189,13 @@ def _difference(designs: Designs, model: BesideModel) -> str:
 
 def _open_lines(designs: Designs) -> list[tuple[str, str]]:
     ranges, heard = designs.undecided.ranges, len(designs.choice.hearing.laws)
+    asked = " of asked training" if designs.moved else ""
     by = f"all {heard} laws" if heard > 1 else "the one law that judges"
     if not designs.choice.hearing.may_judge:
         by = "laws that may not judge"
     return [
-        ("Open", f"{designs.undecided.count:,} of {counted(designs.feasible, 'design')}, beaten by none under {by}:"),
+        ("Open", f"{designs.undecided.count:,} of {counted(designs.feasible, 'design')}{asked}, beaten by none under "
+         f"{by}:"),
         ("", _short_ranges(ranges)),
         *_own_lines(designs),
     ]  # fmt: skip
@@ -198,7 +214,7 @@ def _own_lines(designs: Designs) -> list[tuple[str, str]]:
     return [("", f"your {len(own)} runs drop {changed.beaten:,} more that laws leave open{kept}")]
 
 
-def _short_ranges(ranges: dict[str, tuple[int, int]], without: str = "") -> str:
+def _short_ranges(ranges: dict[str, tuple[int, int]], without: tuple[str, ...] = ()) -> str:
     words = {
         "num_experts": "E",
         "top_k": "K",
@@ -207,7 +223,7 @@ def _short_ranges(ranges: dict[str, tuple[int, int]], without: str = "") -> str:
         "hidden_size": "d",
         "num_layers": "layers",
     }
-    return ", ".join(f"{word} {_from_to(ranges[name])}" for name, word in words.items() if word != without)
+    return ", ".join(f"{word} {_from_to(ranges[name])}" for name, word in words.items() if word not in without)
 
 
 def _from_to(ends: tuple[int, int]) -> str:
@@ -219,9 +235,11 @@ def _chosen(designs: Designs) -> str:
     if not choice.by_cost:
         return f"by {choice.prefer}: the least mean loss over the laws"
     what = {"balanced": "training and decoding alike", "train": "training", "serve": "decoding"}[choice.prefer]
+    if designs.moved is not None:
+        return f"{designs.prefer}: the least bill of all sizes and tokens that are as good"
     if designs.budgets.serve_tokens is not None:
         what = "the whole bill at equal loss"
-    return f"{choice.prefer}: {what}; 10 % more training: {choice.worth.of_more_training:.4f} nats"
+    return f"{designs.prefer}: {what}; 10 % more training: {choice.worth.of_more_training:.4f} nats"
 
 
 def doubts(designs: Designs) -> list[str]:
@@ -230,7 +248,13 @@ def doubts(designs: Designs) -> list[str]:
     if not hearing.may_judge:
         return ["no law may judge these designs: no evidence, only cost and opinion"]
     found = []
-    number = nearest_other_plan(designs.choice)
+    if designs.moved is not None:
+        tokens, shares = (designs.moved.tokens_by_law.values(), designs.moved.against_by_law.values())
+        found.append(
+            f"laws want {format_range((min(tokens), max(tokens)), 3)} tokens for it: bill {min(shares):+.0%} to "
+            f"{max(shares):+.0%}"
+        )
+    number = None if designs.moved else nearest_other_plan(designs.choice)
     if number is not None:
         behind = designs.choice.plans_behind()[number]
         other = ", ".join(designs.space.layer_plans[number].unseen()) or "plain layers"
@@ -270,6 +294,8 @@ def _print_explanation(console: Screen, designs: Designs) -> None:
     console.print(f"{_shapes(designs)}")
     console.print()
     _print_flips(console, designs)
+    for what, reason in designs.left_out.items():
+        console.print(styled("[bold]Not searched[/bold]: {}", f"{what}: {reason}"))
     console.print()
     console.print(_regrets(designs))
     console.print(
@@ -360,8 +386,8 @@ def _print_undecided(console: Screen, designs: Designs) -> None:
                 "[bold]{}[/bold], {}",
                 law,
                 f"{ranking.num_draws} draws over {ranking.num_finalists} finalists: {ranking.num_undecided} cannot be "
-                f"told from its favourite at {CONFIDENCE:.0%} ({size_ranges(ranking.ranges)}); the first design is "
-                f"best in {designs.designs[0].probability_best[law]:.0%}.",
+                f"told from its favourite at {CONFIDENCE:.0%} ({size_ranges(ranking.ranges)}); the asked answer is "
+                f"best in {designs.asked.probability_best[law]:.0%}.",
             )
         )
 
@@ -377,11 +403,13 @@ def _borne_out(hearing: Hearing) -> str:
 
 def _print_flips(console: Screen, designs: Designs) -> None:
     """The assumptions that change the choice, each with what would be built; the others by name."""
-    recommended = designs.designs[0].sizes
+    recommended = designs.asked.sizes
     unit = "costs" if designs.choice.by_cost else "nats"
-    table = _table("What flips the answer", (*_size_words(designs), "open", unit), first="if")
+    title = "What flips the answer" if designs.moved is None else "What flips the answer to the asked training (2)"
+    table = _table(title, (*_size_words(designs), "open", unit), first="if")
+    table.columns[0].no_wrap = False  # figures are whole, whatever an assumption takes to say
     stands = []
-    for flip in designs.flips:
+    for flip in designs.flips.found:
         if not flip.changed(recommended):
             stands.append(flip.assumption)
             continue

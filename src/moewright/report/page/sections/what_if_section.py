@@ -19,6 +19,7 @@ from moewright.designs.costs import costed_on
 from moewright.designs.design_record import DesignsRecord
 from moewright.designs.groups import groups_of
 from moewright.designs.judges import choose_judges
+from moewright.designs.preference import LEAST_BILL
 from moewright.designs.rules import RULES
 from moewright.designs.space import SWITCHED_OFF, Space
 from moewright.designs.vicinity import Vicinity, find_vicinity
@@ -71,7 +72,7 @@ def _block(source: PageSource, name: str) -> PageBlock:
     if vicinity is None:
         said = f"Other budgets are not answered here: {why}. Change them in the command: {source.command}"
         return PageBlock("answer", name, "What if", paragraphs_html(said), "")
-    said = _said(vicinity)
+    said = _said(vicinity) + _said_of_bill(record)
     values = what_if_data(vicinity, _baseline(record))
     devices = [(served["devices"], served["bill"]["devices"]) for served in values["served"]]
     values["models"] = compared_models(vicinity, _models(source), devices)
@@ -170,6 +171,17 @@ def _said(vicinity: Vicinity) -> str:
     )
 
 
+def _said_of_bill(record: DesignsRecord) -> str:
+    """What moves here is the asked training: the search over other sizes and tokens is not on the page."""
+    if record.whole_bill is None:
+        return ""
+    which = "was asked for, design 2 above" if record.whole_bill.chosen else "is asked for"
+    return (
+        " The least bill of other sizes and tokens is not looked for here: what moves is the answer to the training "
+        f"that {which}."
+    )
+
+
 def _said_of_rules(vicinity: Vicinity) -> str:
     off = vicinity.without_rules
     if off is None:
@@ -237,7 +249,7 @@ def _words(source: PageSource, vicinity: Vicinity) -> dict[str, Any]:
             "templates": design_templates(vicinity.all_designs, vicinity.problem.space, budgets.context),
             "latent_sizes": _latent_sizes(vicinity.all_designs),
             "origins": {name: asdict(origin) for name, origin in answer_origins(record).items()},
-            "prefer": record.recommended.prefer,
+            "prefer": "balanced" if record.recommended.prefer == LEAST_BILL else record.recommended.prefer,
             "options": {name: [shell_words(word) for word in words] for name, words in options.items()},
             "hardware": {"serves": on.serves, "trains": on.trains},
             "prices": {"train": on.train_price or 0, "serve": on.serve_price or 0},
