@@ -44,31 +44,38 @@ function whole(work) {
 // What computing the wanted steps takes, in which order and in which places: a place is a block's buffer, or the block of
 // a column that is `known` (by steps, of which only the keys are read) or wanted.
 function planned(steps, wanted, known) {
-  const needed = new Set();
+  const order = [], isNeeded = new Uint8Array(steps.length), last = new Int32Array(steps.length);
   const visit = (step) => {
-    if (needed.has(step) || known.has(step)) return;
-    if (steps[step][0] !== "number") for (const argument of steps[step].slice(1)) visit(argument);
-    needed.add(step);
+    if (isNeeded[step] || known.has(step)) return;
+    isNeeded[step] = 1;
+    const [name, first, second = first] = steps[step];
+    if (name !== "number") {
+      visit(first);
+      visit(second);
+      last[first] = last[second] = step; // who takes it last, for users come in the order of visits
+    }
+    order.push(step);
   };
   wanted.forEach(visit);
-  const last = new Map();
-  for (const step of needed) if (steps[step][0] !== "number") for (const argument of steps[step].slice(1)) last.set(argument, step);
-  const places = new Map(), given = [], numbers = [], results = [], code = [], free = [], isWanted = new Set(wanted);
+  const places = new Int32Array(steps.length).fill(-1), given = [], numbers = [], results = [], code = [], free = [], isWanted = new Set(wanted);
   let number = 0; // of places; one is used again for another step once nothing takes this one any more
   const placeOf = (step) => {
-    if (!places.has(step)) { places.set(step, number); given.push([number++, step]); }
-    return places.get(step);
+    if (places[step] < 0) { places[step] = number; given.push([number++, step]); }
+    return places[step];
   };
-  for (const step of needed) {
+  const release = (argument, step) => {
+    if (last[argument] === step && isNeeded[argument] && steps[argument][0] !== "number" && !isWanted.has(argument)) free.push(places[argument]);
+  };
+  for (const step of order) {
     const [name, first, second = first] = steps[step];
-    if (name === "number") { places.set(step, number); numbers.push([number++, first]); continue; }
-    const operands = [placeOf(first), placeOf(second)];
-    places.set(step, isWanted.has(step) || !free.length ? number++ : free.pop());
-    code.push([OPERATIONS[name], places.get(step), ...operands]);
-    for (const argument of new Set([first, second]))
-      if (last.get(argument) === step && needed.has(argument) && steps[argument][0] !== "number" && !isWanted.has(argument)) free.push(places.get(argument));
+    if (name === "number") { places[step] = number; numbers.push([number++, first]); continue; }
+    const one = placeOf(first), other = placeOf(second);
+    places[step] = isWanted.has(step) || !free.length ? number++ : free.pop();
+    code.push([OPERATIONS[name], places[step], one, other]);
+    release(first, step);
+    if (second !== first) release(second, step);
   }
-  for (const step of isWanted) if (needed.has(step) && steps[step][0] !== "number") results.push([places.get(step), step]);
+  for (const step of isWanted) if (isNeeded[step] && steps[step][0] !== "number") results.push([places[step], step]);
   return { number, given, numbers, results, code, wanted: wanted.map((step) => [step, steps[step]]) };
 }
 
@@ -361,20 +368,32 @@ function openWhatIf(data) {
   }
 
   // What designs need at any setting, a piece a call: a page asks for it while nobody moves anything. Gives true when
-  // the first training can be answered; from then on moves only get faster, those about the rows of `soon` first.
+  // the first training can be answered, and again when a bill of serving can be; from then on moves only get faster.
   function* prepare(first, soon = () => []) {
     for (const { cost } of data.limits) if (!fixed.has(cost)) { yield* makingColumn(cost); yield false; }
     const places = [...data.trainings.keys()].sort((a, b) => Math.abs(a - first) - Math.abs(b - first));
     const chosenBy = [data.hours, ...data.served.flatMap(({ decode, bill }) => [decode, ...bill.batches.flatMap((each) => [each.rates, [each.fits]])])].flat();
     const costs = [...new Set(chosenBy.map((step) => groupOf.get(step)))];
+    const all = Int32Array.from({ length: count }, (_, i) => i);
     for (const place of places) {
       for (const law of data.laws)
         for (const step of new Set([...law.readings.heard, ...law.readings.own])) { yield* makingColumnsAt(place, [step]); yield false; }
-      yield place === first;
-      if (place === first) for (const group of costs) yield* filling(first, group, soon());
+      if (place !== first) { yield false; continue; }
+      yield* rehearsing(first);
+      yield true;
+      for (const group of costs) yield* filling(first, group, soon());
+      yield true;
     }
-    const all = Int32Array.from({ length: count }, (_, i) => i);
     for (const place of places) for (const group of costs) yield* filling(place, group, all);
+  }
+  // What is undecided among each piece of the designs: nobody asks, but a browser runs a loop slowly until it has compiled
+  // it, and an answer that waited for that would take 50 ms more.
+  function* rehearsing(place) {
+    const losses = columnsAt(place, data.laws.flatMap((law) => law.readings.heard));
+    for (let start = 0; start < count; start += PIECE) {
+      undecided(Int32Array.from({ length: Math.min(PIECE, count - start) }, (_, i) => start + i), losses, data.margin);
+      yield false;
+    }
   }
   function* filling(place, group, rows) {
     for (let start = 0; start < rows.length; start += COSTS_PIECE) { filled(place, group, rows.slice(start, start + COSTS_PIECE)); yield false; }
@@ -387,9 +406,8 @@ function openWhatIf(data) {
 function undecided(rows, losses, margin) {
   // What beats a row has a row of the front as good as itself, and nothing beats a row of the front. So the front is looked
   // for among the rows that the best of each reading, and of their sum, leave.
-  const sums = sumsOf(rows, losses);
-  const places = [leastOf(sums), ...losses.map((loss) => leastOf(gathered(loss, rows)))];
-  const left = unbeaten(rows, [...new Set(places)].map((place) => rows[place]), losses, margin);
+  const best = new Set([rows[leastOf(sumsOf(rows, losses))], ...losses.map((loss) => leastRow(rows, loss))]);
+  const left = unbeaten(rows, [...best], losses, margin);
   return unbeaten(left, front(left, losses), losses, margin);
 }
 
@@ -409,6 +427,12 @@ function sumsOf(rows, columns) {
 function leastOf(values) {
   let least = 0;
   for (let i = 1; i < values.length; i++) if (values[i] < values[least]) least = i;
+  return least;
+}
+
+function leastRow(rows, column) {
+  let least = rows[0];
+  for (let i = 1; i < rows.length; i++) if (column[rows[i]] < column[least]) least = rows[i];
   return least;
 }
 

@@ -7,7 +7,7 @@
   const QUIET = 500; // milliseconds after the last move before the answer is spoken
   const SHOWN = 10; // mixtures in the table
   const MOST_PICKED = 4;
-  const PIECE_TAKES = 10, MOST_AT_ONCE = 16; // milliseconds, of what is made ready: a move that comes meanwhile waits so long
+  const AT_ONCE = 8; // milliseconds, of what is made ready: a move that comes meanwhile waits so long, and for one piece more
   const SPACE_FILE = "changed_space.yaml";
   const SVG = "http://www.w3.org/2000/svg";
 
@@ -495,21 +495,22 @@
       return element("figure", { className: "undecided" }, svg, pointed, element("figcaption", {}, caption));
     }
 
-    // What the first answer needs is made ready at once; the rest when somebody comes near the controls.
+    // What the first answer and a move near it need is made ready at once; the rest when somebody comes near the controls.
     const work = whatIf.prepare(setting.training, () => (now ? now.rows : []));
-    const idle = window.requestIdleCallback ? (call) => requestIdleCallback(call, { timeout: 200 }) : (call) => setTimeout(call, 20);
-    let isWanted = false, isPaused = false;
-    const next = (deadline) => {
-      const until = performance.now() + MOST_AT_ONCE;
+    // Moves and frames come before a background task. Idle periods would be one in 50 ms: half a minute for what takes 3 s.
+    const later = window.scheduler?.postTask ? (call) => scheduler.postTask(call, { priority: "background" }) : (call) => setTimeout(call, 20);
+    let isWanted = false, isEnough = false, isPaused = false;
+    const next = () => {
+      const until = performance.now() + AT_ONCE;
       let { value, done } = work.next();
-      while (!done && !value && deadline && deadline.timeRemaining() > PIECE_TAKES && performance.now() < until) ({ value, done } = work.next());
-      if (value && !isReady) { isReady = true; show(); restore(); }
-      isPaused = isReady && !isWanted;
-      if (!done && !isPaused) idle(next);
+      while (!done && !value && performance.now() < until) ({ value, done } = work.next());
+      if (value && !isReady) { isReady = true; show(); restore(); } else if (value) isEnough = true;
+      isPaused = isEnough && !isWanted;
+      if (!done && !isPaused) later(next);
     };
-    const want = () => { isWanted = true; if (isPaused) { isPaused = false; idle(next); } };
+    const want = () => { isWanted = true; if (isPaused) { isPaused = false; later(next); } };
     for (const event of ["pointerenter", "focusin"]) place.addEventListener(event, want, { once: true });
-    idle(next);
+    later(next);
   }
 
   document.querySelectorAll("[data-what-if]").forEach(open);
