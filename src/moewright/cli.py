@@ -43,7 +43,7 @@ DISPLAY_OPTIONS = {
     "json": "Print one JSON object and nothing else.",
 }
 """They are about the terminal, so the functions have none of them."""
-EXPLAINED_COMMANDS = ("inspect", "predict", "plan", "fit", "laws")
+EXPLAINED_COMMANDS = ("inspect", "models", "predict", "plan", "fit", "laws")
 """Commands that can say more than fits on a screen; `design` has its own option, for it computes more."""
 MOST_NAMES = 8
 DEVICES = ("hardware", "experts_on")

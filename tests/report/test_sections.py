@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import moewright
 from moewright import laws
+from moewright.hardware.device_list import list_devices
 from moewright.report import EXPLAINED, SECTIONS, show
 from moewright.screen import Screen
 from tests.test_cli import run
@@ -65,6 +67,8 @@ def one_of_each() -> dict[str, Any]:
         moewright.plan("olmoe-1b-7b", hardware="H100", devices=8, serve=True),
         moewright.fit(table, law="hoffmann2022", bootstrap=20, holdout="largest:0.1"),
         moewright.describe_laws(),
+        moewright.models(),
+        list_devices(),
         laws.describe("zhao2025"),
         moewright.design(memory="80GB", active_params="3B", train_tokens="2T", baseline="nemotron-3-nano-30b-a3b"),
     ]
@@ -125,10 +129,29 @@ def test_names_are_never_cut(one_of_each: dict[str, Any]) -> None:
     for width in (60, 80, 160):
         law_names, model_names = [law.name for law in listed_laws.laws], [line.name for line in models.models]
         for listed, names in ((listed_laws, law_names), (models, model_names)):
-            lines = printed(listed, width)
+            lines = printed(listed, width, explain=listed is models)
             assert all(any(line.startswith(f"{name} ") for line in lines) for name in names)
-    piped = " ".join(" ".join(printed(models, 80, terminal=False)).split())
-    assert all(line.license in piped for line in models.models if line.license and len(line.license) < 14)
+
+
+def test_a_catalogue_is_a_screen_on_a_terminal_and_a_line_each_in_a_pipe() -> None:
+    """Series add up to all models; `grep` finds each model, and each device, once, with all that is said of it."""
+    models, devices = moewright.models().models, list_devices().record.devices
+    for width in (60, 80, 120, 200):
+        lines = printed(moewright.models(), width)
+        cells = " ".join(lines[2 : [line[:10] for line in lines].index("`moewright")]).split()
+        series = {cells[place]: cells[place + 1 : place + 3] for place in range(0, len(cells), 4)}
+        for place, said in enumerate((len(models), sum(each.num_experts is not None for each in models))):
+            assert sum(int(counts[place]) for counts in series.values()) == said
+        for name, counts in series.items():
+            assert int(counts[0]) == sum(re.split(r"[\d-]", each.name)[0] == name for each in models)
+        words = " ".join(printed(list_devices(), width)).split()
+        assert all(words.count(name) == 1 for name in devices)
+    piped = printed(moewright.models(), 40, terminal=False)
+    for model in models:
+        (line,) = [line for line in piped if line.startswith(f"{model.name} ")]
+        assert model.license is None or " ".join(line.split()).endswith(model.license)
+    piped = printed(list_devices(), 40, terminal=False)
+    assert all(sum(line.startswith(f"{name} ") for line in piped) == 1 for name in devices)
 
 
 def test_only_what_has_more_takes_explain(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +165,8 @@ def test_only_what_has_more_takes_explain(capsys: pytest.CaptureFixture[str]) ->
     assert (code, err) == (0, "")
     assert "validated by the authors up to 9B parameters" in out
     code, out, err = run(capsys, "plan", "--hardware", "list", "--explain")
+    assert (code, err, "link per s" in out) == (0, "", True)
+    code, out, err = run(capsys, "models", "dbrx", "--explain")
     assert (code, err) == (0, "moewright: warning: explain: this answer is all that there is\n")
     code, out, err = run(capsys, "inspect", "olmoe-1b-7b", "--explain", "--json")
     assert (code, out, err) == (2, "", "moewright: explain: --json has all of it; leave it out\n")

@@ -58,6 +58,8 @@ EXPLAINED = (
     "LawDescription",
     "LawList",
     "Evidence",
+    "ModelList",
+    "DeviceList",
 )
 """Results whose sections leave out what `--explain` shows. `Designs` knows itself whether it is to be explained."""
 
