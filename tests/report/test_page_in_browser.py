@@ -13,6 +13,8 @@ import pytest
 import moewright
 from moewright import runs
 from moewright.designs.space import Space
+from moewright.quantities import format_count
+from moewright.report.page.page_blocks import range_text
 from tests.hostile import TEXTS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -121,8 +123,9 @@ def test_models_side_by_side(page: OpenedPage) -> None:
     boxes = page.tab.locator("#models-compared .bar")
     boxes.get_by_label("deepseek-v3").click()
     assert not boxes.get_by_label("deepseek-v3").is_checked()
-    for name in ("gpt-oss-20b", "jamba-v0.1", "dbrx"):
-        boxes.get_by_label(name).uncheck()
+    assert "at most 4 at a time" in boxes.inner_text()
+    for name in ("design 1", "gpt-oss-20b", "jamba-v0.1"):
+        boxes.get_by_label(name, exact=True).uncheck()
     assert heads.count() == 2
     boxes.get_by_label("only differences").check()
     assert page.column("models-grid", 1) == [], "one model differs from nothing"
@@ -130,7 +133,49 @@ def test_models_side_by_side(page: OpenedPage) -> None:
     told = page.column("models-grid", 1)
     assert any("experts" in each for each in told)
     assert not any("family" in each for each in told) or len(told) < page.tab.locator("#models-grid tbody tr").count()
-    assert page.tab.locator("figure.layers svg[role=img]").count() == 1 + len(MODELS)
+    assert page.tab.locator("#models-compared .model:visible figure.layers").count() == len(MODELS), "of the given ones"
+    boxes.get_by_label("design 2").check()
+    assert page.tab.locator("#models-compared .model:visible figure.layers").count() == len(MODELS) + 1
+
+
+def test_designs_that_have_no_what_if_stand_beside_models(browser: Any, folder: Path) -> None:
+    """At the answer's own setting: the figures of the command, of `inspect` for models, and what is taken home."""
+    space = Space(widths=(2048, 2560), depths=(16, 24))
+    budgets: dict[str, Any] = {"memory": "80GB", "train_tokens": "2T", "hardware": "H100", "context": 8192}
+    designs = moewright.design(**budgets, power_price=0.1, space=space, top=3, out=folder / "power").designs
+    plan = moewright.plan("qwen3-30b-a3b", hardware="H100", devices=64)
+    (folder / "plan.json").write_text(json.dumps(plan.to_dict()), encoding="utf-8")
+    moewright.make_report([folder / "power", "dbrx", folder / "plan.json"], folder / "power.html")
+    page = OpenedPage(browser, folder / "power.html", permissions=["clipboard-read", "clipboard-write"])
+    assert page.tab.locator("[data-what-if]").count() == 0
+    heads = page.tab.locator("#models-grid thead th:visible").all_inner_texts()
+    assert heads[1:4] == ["design 1", "dbrx", "qwen3-30b-a3b"]
+    columns = {name: page.column("models-grid", place) for place, name in enumerate(heads, start=1)}
+    rows = [name.removesuffix(" \u2260") for name in columns["quantity"]]
+    asked = {"tokens_per_sequence": 8192, "hardware": "H100"}
+    for name in ("dbrx", "qwen3-30b-a3b"):
+        shown, one = dict(zip(rows, columns[name], strict=True)), moewright.inspect(name, **asked)
+        assert one.hardware is not None
+        assert shown["Parameters: all"] == format_count(one.total_params)
+        assert shown["1 x H100: decoding, a sequence"] == range_text(one.hardware.tokens_per_second_per_sequence)
+    shown = dict(zip(rows, columns["design 1"], strict=True))
+    assert shown["Active: all"] == format_count(designs[0].active_params)
+    assert shown["1 x H100: decoding, a sequence"] == range_text(designs[0].costs.decode_tokens_per_second)
+    assert shown["1 x H100: time to first token"] == range_text(designs[0].costs.time_to_first_token)
+    marked = page.tab.locator("#models-grid tr.differs:visible th").all_inner_texts()
+    texts = zip(*[columns[name] for name in heads], strict=True)
+    assert marked == [name for name, *values in texts if len(set(values)) > 1]
+    boxes = page.tab.locator("#models-compared .bar")
+    boxes.get_by_label("dbrx").uncheck()
+    boxes.get_by_label("design 3").check()
+    card = page.tab.locator(".model:visible").filter(has_text="design 3")
+    assert card.locator("figure.layers svg[role=img]").count() == 1
+    card.get_by_role("button", name="Copy spec").click()
+    spec = page.tab.evaluate("navigator.clipboard.readText()")
+    assert moewright.Architecture.load(_written(folder, "spec.yaml", spec)) == designs[2].architecture
+    card.get_by_role("button", name="Copy command").click()
+    assert page.tab.evaluate("navigator.clipboard.readText()").startswith("moewright design --memory 80GB")
+    page.close()
 
 
 def test_what_is_copied_is_the_file(browser: Any, folder: Path) -> None:

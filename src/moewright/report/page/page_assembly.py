@@ -1,6 +1,6 @@
 """One page out of blocks: chapters in the order of the argument, all scripts, styles and values inside the file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -9,9 +9,9 @@ from pathlib import Path
 from moewright.foreign_text import shell_words, to_html, to_markdown, visible
 from moewright.outputs import MARKDOWN_MARK, REPORT_MARK
 from moewright.progress import track
-from moewright.report.page import HTML_SECTIONS, PAGE_SECTIONS
+from moewright.report.page import HTML_SECTIONS, JOINT_SECTIONS, PAGE_SECTIONS
 from moewright.report.page.page_blocks import CHAPTERS, ORIGIN_KINDS, PageBlock, data_html
-from moewright.report.page.page_sources import PageSource
+from moewright.report.page.page_sources import PageSource, SourceKind
 
 ASSETS = Path(__file__).parent / "assets"
 PAGE_ASSETS = ("page.css", "page.js")
@@ -37,16 +37,17 @@ class Page:
 def make_blocks(sources: Sequence[PageSource], is_html: bool) -> tuple[PageBlock, ...]:
     """The blocks of all sources, in the order of the chapters. Raises UserError for what a section cannot show."""
     found: list[PageBlock] = []
-    kinds = [kind for kind in PAGE_SECTIONS if any(source.kind == kind for source in sources)]
-    wanted = [
-        (kind, maker)
-        for kind in kinds
-        for maker in (*PAGE_SECTIONS[kind], *(HTML_SECTIONS.get(kind, ()) if is_html else ()))
+    makers: list[tuple[str, Collection[SourceKind]]] = [
+        (maker, (kind,))
+        for kind, of_kind in PAGE_SECTIONS.items()
+        for maker in (*of_kind, *(HTML_SECTIONS.get(kind, ()) if is_html else ()))
     ]
-    for kind, maker in track("making the page", wanted, len(wanted), "parts", is_even=False):
+    makers += JOINT_SECTIONS.items()
+    shown = [(maker, [source for source in sources if source.kind in kinds]) for maker, kinds in makers]
+    wanted = [(maker, taken) for maker, taken in shown if taken]
+    for maker, taken in track("making the page", wanted, len(wanted), "parts", is_even=False):
         module, function = maker.split(".")
-        of_kind = [source for source in sources if source.kind == kind]
-        found += getattr(import_module(f"moewright.report.page.sections.{module}"), function)(of_kind)
+        found += getattr(import_module(f"moewright.report.page.sections.{module}"), function)(taken)
     order = list(CHAPTERS)
     return tuple(sorted(found, key=lambda block: order.index(block.chapter)))
 

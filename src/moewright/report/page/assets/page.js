@@ -298,10 +298,17 @@ const moewright = (() => {
     focusCell(table, next);
   }
 
-  // Models side by side: up to four of them, differences anew among those that are shown.
+  // Models side by side: up to four of them, differences anew among those that are shown. Those that are not shown at
+  // first are drawn by assets/layers.js.
   const MOST_COMPARED = 4;
+  function drawLayers({ dataset: { column } }) {
+    const place = document.getElementById(`layers-${column}`);
+    if (place.tagName === "FIGURE") return;
+    const { layers, words } = data("models-layers");
+    place.replaceWith(Object.assign(moewright.layersPicture(layers[column], words), { id: place.id }));
+  }
   function makeComparison(table) {
-    const heads = [...table.tHead.rows[0].cells].slice(1);
+    const heads = [...table.tHead.rows[0].cells].slice(1), cards = document.querySelectorAll(".model[data-column]");
     if (heads.length < 2) return;
     let only = false;
     const shown = heads.map((_, place) => place < MOST_COMPARED);
@@ -312,17 +319,23 @@ const moewright = (() => {
         const texts = [...row.cells].slice(1).filter((_, place) => shown[place]).map((cell) => cell.dataset.value || cell.textContent);
         row.classList.toggle("differs", new Set(texts).size > 1);
       }
+      for (const card of cards) { card.hidden = !shown[card.dataset.column - 1]; if (!card.hidden) drawLayers(card); }
       show(table);
     }
     table.rowTests = [(row) => !only || row.classList.contains("differs")];
     const tools = bar(table);
     tools.append(checkbox("only differences", false, (on) => { only = on; show(table); }));
+    const full = line("span", "");
+    full.setAttribute("role", "status");
     if (heads.length > 2)
       heads.forEach((head, place) => tools.append(checkbox(head.textContent, shown[place], (on, input) => {
-        if (on && shown.filter(Boolean).length >= MOST_COMPARED) { input.checked = false; say(`at most ${MOST_COMPARED} at a time`); return; }
+        const isFull = on && shown.filter(Boolean).length >= MOST_COMPARED;
+        full.textContent = isFull ? `at most ${MOST_COMPARED} at a time` : "";
+        if (isFull) { input.checked = false; return; }
         shown[place] = on;
         update();
       })));
+    tools.append(full);
     update();
   }
 

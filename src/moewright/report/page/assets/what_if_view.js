@@ -149,7 +149,7 @@
       return made;
     }
     resets.push(() => { setting.prefer = asked.prefer; setting.laws = [...asked.laws]; setting.off = 0; });
-    const preferences = choices("What decides where evidence does not", "radio", Object.entries(PREFERENCES), (each) => setting.prefer === each, (each) => { setting.prefer = each; });
+    const preferences = choices("What decides the rest", "radio", Object.entries(PREFERENCES), (each) => setting.prefer === each, (each) => { setting.prefer = each; });
     choices("Laws that are asked", "checkbox", carried.laws.map((law) => [law.name, law.name]), (law) => setting.laws.includes(law), (law, input) => {
       const left = carried.laws.map((each) => each.name).filter((each) => (each === law ? input.checked : setting.laws.includes(each)));
       // On the command line names restrict the published laws, and files of fitted ones join them.

@@ -36,7 +36,7 @@ from moewright.report.page.layer_picture import KEY_WORDS
 from moewright.report.page.page_blocks import PageBlock, paragraphs_html
 from moewright.report.page.page_sources import PageSource
 from moewright.report.page.sections.design_section import answer_origins
-from moewright.report.page.sections.model_section import taken_texts
+from moewright.report.page.sections.model_section import inspect_command, taken_texts
 from moewright.report.page.what_if_data import what_if_data
 from moewright.report.page.what_if_models import ComparedModel, compared_models, nearest_models
 
@@ -97,7 +97,10 @@ def _models(source: PageSource) -> list[ComparedModel]:
             given.append((record.baseline.name, load_mixture(record.baseline.name, "baseline")))
     names = [loaded.name for _, loaded in given]
     given += [(each.name, each) for each in nearest_models(first.total_params, first.active_params, names)]
-    return [ComparedModel(loaded.name, loaded.architecture, taken_texts(word, loaded)) for word, loaded in given]
+    return [
+        ComparedModel(loaded.name, loaded.architecture, taken_texts(loaded, inspect_command(word)))
+        for word, loaded in given
+    ]
 
 
 def _vicinity(source: PageSource) -> Vicinity | None:
