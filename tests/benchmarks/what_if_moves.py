@@ -14,7 +14,7 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 MOVES = 50
-READY, PAUSE = 8000, 250  # milliseconds: in which the page makes its columns ready, and between moves
+READY, PAUSE = (0, 8000), 250  # milliseconds: after the first answer, when the first move comes; and between moves
 MOVE = """
 async ([place, share]) => {
   const slider = document.querySelectorAll(".what-if input[type=range]")[place];
@@ -32,6 +32,13 @@ async ([place, share]) => {
 
 
 def main(page: Path) -> None:
+    for ready in READY:
+        print(f"the first move {ready / 1000:g} s after the first answer:")
+        measure(page, ready)
+
+
+def measure(page: Path, ready: int) -> None:
+    """Open the page, wait, move, and print what the moves took."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     random = np.random.default_rng(7)
     moves = []
@@ -41,7 +48,7 @@ def main(page: Path) -> None:
         tab.goto(page.resolve().as_uri())
         tab.locator(".what-if .headline").wait_for()
         tab.locator(".what-if input").first.hover()
-        tab.wait_for_timeout(READY)
+        tab.wait_for_timeout(ready)
         session = tab.context.new_cdp_session(tab)
         session.send("Performance.enable", {"timeDomain": "threadTicks"})
 

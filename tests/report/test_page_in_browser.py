@@ -152,7 +152,7 @@ def test_designs_that_have_no_what_if_stand_beside_models(browser: Any, folder: 
     assert heads[1:4] == ["design 1", "dbrx", "qwen3-30b-a3b"]
     columns = {name: page.column("models-grid", place) for place, name in enumerate(heads, start=1)}
     rows = [name.removesuffix(" \u2260") for name in columns["quantity"]]
-    asked = {"tokens_per_sequence": 8192, "hardware": "H100"}
+    asked: dict[str, Any] = {"tokens_per_sequence": 8192, "hardware": "H100"}
     for name in ("dbrx", "qwen3-30b-a3b"):
         shown, one = dict(zip(rows, columns[name], strict=True)), moewright.inspect(name, **asked)
         assert one.hardware is not None

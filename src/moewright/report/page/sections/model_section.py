@@ -96,7 +96,8 @@ def _is_later(each: _Compared, number: int) -> bool:
 def _compared(sources: Sequence[PageSource]) -> list[_Compared]:
     """The recommended designs first, then what was given, then what is picked for it; each model once."""
     answers = [source for source in sources if source.kind == "design"]
-    first, others = [], []
+    first: list[_Compared] = []
+    others: list[_Compared] = []
     for source in answers:
         record: DesignsRecord = source.value
         for number, design in enumerate(record.designs, start=1):
@@ -121,7 +122,7 @@ def _inspected(compared: Sequence[_Compared], answers: Sequence[DesignsRecord]) 
     models = [each.loaded for each in compared]
     if len(answers) == 1 and all(plan.is_served_as_asked for plan in answers[0].space.layer_plans):
         asked, on = answers[0].budgets, answers[0].costed_on
-        settings = {
+        settings: dict[str, Any] = {
             "tokens_per_sequence": asked.context,
             "batch": asked.batch,
             "weights_dtype": asked.weights_dtype,
