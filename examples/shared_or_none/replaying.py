@@ -21,6 +21,8 @@ class Stop:
     """Where a way of choosing runs stopped."""
 
     runs: int
+    asked: int
+    """Of these runs those of the two models in question."""
     settled: bool
     difference: float
     """Shared less none at the primary total as `next` then believes it, nats."""
@@ -38,29 +40,33 @@ def replays(chosen: pd.DataFrame, whole: Effect) -> str:
         stops["seed by seed"].append(replay(candidates, in_order))
         stops["random"].append(replay(candidates, in_the_order(random.permutation(len(candidates)))))
     rows = [row(name, found, whole, len(chosen)) for name, found in stops.items()]
-    head = ("order of the runs", "runs, mean", "least to most", "of the grid", "settled",
-            "of these, same sign as the whole grid", "off from the whole grid, nats")  # fmt: skip
-    rows.append(("all", len(chosen), "", "100%", whole.verdict, "", ""))
+    head = ("order of the runs", "runs until settled, by shuffle", "mean", "of the two in question",
+            "same sign as the whole grid", "off from the whole grid, nats")  # fmt: skip
+    rows.append(("all", len(chosen), "100%", "50%", "", ""))
     return table(head, rows)
 
 
 def row(name: str, found: Sequence[Stop], whole: Effect, grid: int) -> tuple[object, ...]:
     """Of the table."""
-    settled = [stop for stop in found if stop.settled]
-    agreeing = sum(stop.difference * whole.mean > 0 for stop in settled)
-    made = [stop.runs for stop in found]
-    mean = sum(made) / len(made)
-    off = sum(abs(stop.difference - whole.mean) for stop in found) / len(found)
-    return (name, f"{mean:.1f}", f"{min(made)} to {max(made)}", f"{mean / grid:.0%}", f"{len(settled)} of {len(found)}",
-            f"{agreeing} of {len(settled)}", f"{off:.3f}")  # fmt: skip
+    agreeing = sum(stop.settled and stop.difference * whole.mean > 0 for stop in found)
+    made = sum(stop.runs for stop in found)
+    asked = sum(stop.asked for stop in found)
+    return (
+        name,
+        ", ".join(f"{stop.runs}" + ("" if stop.settled else " (not settled)") for stop in found),
+        f"{made / len(found) / grid:.0%}",
+        f"{asked / made:.0%}",
+        f"{agreeing} of {len(found)}",
+        ", ".join(f"{abs(stop.difference - whole.mean):.3f}" for stop in found),
+    )
 
 
 def replay(candidates: pd.DataFrame, rule: Rule) -> Stop:
     """One run at a time from none, on top of the runs of ../small_mixtures, until `next` says that it is settled."""
     earlier = earlier_runs()
     bare = candidates.drop(columns=["loss", "status", "state", "train_loss"])
-    asked = candidates[candidates["ratio"] == RATIOS[0]].drop_duplicates("share").sort_values("share")
-    targets = asked[["architecture", "train_tokens"]].assign(name=["none", "shared"]).reset_index(drop=True)
+    models = candidates[candidates["ratio"] == RATIOS[0]].drop_duplicates("share").sort_values("share")
+    targets = models[["architecture", "train_tokens"]].assign(name=["none", "shared"]).reset_index(drop=True)
     made: list[int] = []
     while True:
         left = [row for row in range(len(candidates)) if row not in made]
@@ -72,7 +78,8 @@ def replay(candidates: pd.DataFrame, rule: Rule) -> Stop:
         none, shared = (target.loss for target in found.targets)
         settled = found.settled is not None and not found.chosen
         if settled or not left:
-            return Stop(len(made), settled, shared - none)
+            asked = int((candidates["ratio"].iloc[made] == RATIOS[0]).sum())
+            return Stop(len(made), asked, settled, shared - none)
         made.append(rule(left, found))
 
 
