@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -68,6 +69,12 @@ def say_and_die(**_: Any) -> None:
     """A job that is killed after a line."""
     print("the last line")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def add_a_line(file: Path, **_: Any) -> None:
+    """A job that can be counted."""
+    with file.open("a") as lines:
+        lines.write("once\n")
 
 
 def train(recipe: dict[str, Any], out: str, *, threads: int, cores: Sequence[int]) -> None:
@@ -135,6 +142,58 @@ def test_after_a_server_that_was_killed_comes_another(executor: LocalExecutor, t
     assert had == [False, True]
     waits._process.terminate()
     _until(waits.done)
+
+
+@pytest.mark.parametrize("killed", [1, 2, 3])
+def test_a_server_that_is_killed_while_it_loads_gets_three_tries(
+    killed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as by a system that has no memory left."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Killed(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            started.append(self)
+            if len(started) <= killed:
+                self.kill()
+
+    monkeypatch.setattr(subprocess, "Popen", Killed)
+    server = WarmServer()
+    assert [server.start() for _ in range(killed)] == [False] * killed
+    assert server.start() == (killed < 3)
+    assert len(started) == min(killed + 1, 3)
+
+
+def test_a_server_that_ends_by_itself_while_it_loads_gets_no_other_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen, started = subprocess.Popen, []
+
+    def failing(command: Sequence[str], **named: Any) -> subprocess.Popen[bytes]:
+        started.append(command)
+        return popen([sys.executable, "-c", "raise SystemExit(1)"], **named)
+
+    monkeypatch.setattr(subprocess, "Popen", failing)
+    server = WarmServer()
+    assert [server.start(), server.start()] == [False, False]
+    assert len(started) == 1
+
+
+def test_an_answer_that_comes_too_late_begins_no_second_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = LocalExecutor(Execution(cores_per_run=1), 1)
+    executor.prepare()
+    receive, forks = socket.recv_fds, []
+
+    def late(*arguments: Any) -> Any:
+        answer, handles, *_ = receive(*arguments)
+        forks.append(ForkedProcess(int(answer), handles[0]))
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "recv_fds", late)
+    done = tmp_path / "done"
+    job = executor.start(tmp_path / "job", 0, add_a_line, done)
+    assert job.exception() is None
+    _until(lambda: forks[0].poll() is not None)
+    assert done.read_text() == "once\n"
 
 
 def test_an_interrupt_in_the_terminal_is_the_sweeps_alone(tmp_path: Path) -> None:

@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 120.0
 """That the server has to load torch on a busy machine; jobs begin without it after that."""
+_DYING_SECONDS = 5.0
+"""From the end of what a process has to say to its own."""
+_KILLED_AT_MOST = 3
+"""Times that a server may be killed while it loads, such as for want of memory, until jobs do without."""
 _CAN_FORK = sys.platform == "linux" and hasattr(os, "pidfd_open")
-_MESSAGE_BYTES, _READY = 2**20, b"torch is loaded"
+_MESSAGE_BYTES, _READY, _BEGIN = 2**20, b"torch is loaded", b"begin"
 _NUMPYS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
@@ -69,6 +73,7 @@ class WarmServer:
 
     def __init__(self) -> None:
         self._failed = not _CAN_FORK
+        self._killed = 0
         self._up: _Up | None = None
 
     @property
@@ -85,27 +90,36 @@ class WarmServer:
                 if self._up.channel.recv(len(_READY)) != _READY:
                     raise EOFError
             except (OSError, EOFError):
-                self._failed = True  # it does not come up here: no further try
+                was_killed = self._up is not None and self._up.was_killed()
+                self._killed += was_killed
+                self._failed = not was_killed or self._killed == _KILLED_AT_MOST
                 self._end()
         return self._up is not None
 
     def fork(self, folder: Path, environment: Mapping[str, str]) -> ForkedProcess | None:
         """Begin submitit's controller of the job in a folder. None if there is no server: begin it without.
 
-        After one that was killed the next job gets a new one.
+        After one that was killed the next job gets a new one. The fork begins with its job when it is heard of here: a
+        server's answer that comes too late begins none beside the one that begins without it.
         """
         if not self.start() or self._up is None:
             return None
         channel = self._up.channel
+        heard_of, word = os.pipe()
         try:
-            channel.send(json.dumps({"folder": str(folder), "environment": dict(environment)}).encode())
+            asked = json.dumps({"folder": str(folder), "environment": dict(environment)}).encode()
+            socket.send_fds(channel, [asked], [heard_of])
             answer, handles, *_ = socket.recv_fds(channel, len(_READY), 1)
             if not handles:
                 raise EOFError
+            os.write(word, _BEGIN)
             return ForkedProcess(int(answer), handles[0])
         except (OSError, EOFError):
             self._end()
             return None
+        finally:
+            os.close(heard_of)
+            os.close(word)
 
     def _end(self) -> None:
         if self._up is not None:
@@ -131,6 +145,13 @@ class _Up:
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def was_killed(self) -> bool:
+        """Whether a signal ended it."""
+        try:
+            return self.process.wait(_DYING_SECONDS) < 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def end(self) -> None:
         """The server goes; its jobs stay."""
@@ -177,13 +198,17 @@ def serve(channel: socket.socket) -> None:
     _load()
     channel.send(_READY)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started the sweep may have it ignored
-    while message := channel.recv(_MESSAGE_BYTES):
-        asked = json.loads(message)
+    while True:
+        message, handles, *_ = socket.recv_fds(channel, _MESSAGE_BYTES, 1)
+        if not message:
+            return
+        asked, heard_of = json.loads(message), handles[0]
         _bury()
         pid = os.fork()
         if pid == 0:
             channel.close()
-            _become(asked["environment"], partial(_control, asked["folder"]))
+            _become(asked["environment"], partial(_control, asked["folder"], heard_of))
+        os.close(heard_of)
         handle = os.pidfd_open(pid)  # of one that has ended too: until it is buried its number is its own
         socket.send_fds(channel, [str(pid).encode()], [handle])
         os.close(handle)
@@ -238,8 +263,12 @@ def _become(environment: Mapping[str, str], main: Callable[[], None]) -> NoRetur
         os._exit(code)
 
 
-def _control(folder: str) -> None:
-    """submitit's controller, whose task is a fork of this process."""
+def _control(folder: str, heard_of: int) -> None:
+    """submitit's controller, whose task is a fork of this process; nothing if the sweep has given up on it."""
+    begins = os.read(heard_of, len(_BEGIN)) == _BEGIN
+    os.close(heard_of)
+    if not begins:
+        return
     from setproctitle import setproctitle
     from submitit.core.utils import JobPaths
     from submitit.local.local import Controller
