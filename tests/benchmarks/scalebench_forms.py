@@ -137,4 +137,23 @@ RATES = _law(
     {},
     {"alpha": 0.3, "beta": 0.3, "E": 1.7, "A": 0.4, "B": 0.4, **_RATES, "rr": 0.02, "bb": 0.02},
 )
-FORMS = {law.name: law for law in (REPEATED, STREAMS, UPCYCLED, VOCABULARY, RATES)}
+def _experts(c: Coefficients, v: Columns) -> tuple[Values, ...]:
+    size = v["active_params"] / 1e8
+    return np.ones_like(size), size ** -c["alpha"] * v["num_experts"] ** -c["gamma"]
+
+
+EXPERTS = _law(
+    "experts over an asymptote",
+    Form(
+        "experts",
+        "L = E + A N^-alpha E^-gamma  (Wang et al. 2024 at constant tokens)",
+        ("active_params", "num_experts"),
+        (_power("alpha"), Coefficient("gamma", -1.0, 1.0, (0.02, 0.2))),
+        (Coefficient("E", 0.0), Coefficient("A", 0.0)),
+        _experts,
+    ),
+    {"active_params": "parameters"},
+    {"alpha": 0.3, "gamma": 0.1, "E": 1.8, "A": 1.5},
+)
+
+FORMS = {law.name: law for law in (EXPERTS, REPEATED, STREAMS, UPCYCLED, VOCABULARY, RATES)}
