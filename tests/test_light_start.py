@@ -66,7 +66,7 @@ def test_of_the_catalogue_one_file_is_read_and_no_family() -> None:
 
 
 def test_no_part_of_an_architecture_is_a_class_twice() -> None:
-    """pydantic makes one more class of a generic part for every type in brackets: of columns, never of whole numbers."""
+    """pydantic makes one more class of a generic part for every type in brackets: of columns, not of whole numbers."""
     script = (
         "from moewright.architecture.spec import Architecture\nfrom moewright.records import Record\n"
         "waiting = [Record]\n"

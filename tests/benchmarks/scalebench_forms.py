@@ -137,6 +137,8 @@ RATES = _law(
     {},
     {"alpha": 0.3, "beta": 0.3, "E": 1.7, "A": 0.4, "B": 0.4, **_RATES, "rr": 0.02, "bb": 0.02},
 )
+
+
 def _experts(c: Coefficients, v: Columns) -> tuple[Values, ...]:
     size = v["active_params"] / 1e8
     return np.ones_like(size), size ** -c["alpha"] * v["num_experts"] ** -c["gamma"]

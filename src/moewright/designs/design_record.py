@@ -271,10 +271,21 @@ class DifferenceRecord(Record):
     """The design is the first of the two; null where no published law is among the judges."""
 
 
+class BesideSizesRecord(Record):
+    """Sizes that any mixture has, mean values where its layers differ."""
+
+    hidden_size: float
+    num_layers: float
+    num_experts: float
+    top_k: float
+    shared_experts: float
+    expert_size: float
+
+
 class BesideRecord(Record):
     """A model beside the recommended design."""
 
-    sizes: dict[str, float]
+    sizes: BesideSizesRecord
     total_params: int
     active_params: int
     memory_bytes: int

@@ -16,6 +16,7 @@ from moewright.designs.costs import Costs, middle_of_bill
 from moewright.designs.design_record import (
     BaselineRecord,
     BesideRecord,
+    BesideSizesRecord,
     CostedOnRecord,
     CostsRecord,
     DesignRecord,
@@ -491,7 +492,7 @@ def _baseline_record(baseline: Baseline, first: Design) -> BaselineRecord:
 
 def _beside_record(model: BesideModel, first: Design) -> BesideRecord:
     return BesideRecord(
-        sizes=model.sizes,
+        sizes=BesideSizesRecord(**model.sizes),
         total_params=model.total_params,
         active_params=model.active_params,
         memory_bytes=model.memory_bytes,

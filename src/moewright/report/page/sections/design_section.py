@@ -163,7 +163,7 @@ class _Answer:
         cells = [[PageNumber(label) for label, _ in self._compared()], self._figures(first.sizes.to_dict(), first)]
         for name, model in models:
             names += [PageColumn(name), PageColumn("this against it", origin=CHOSEN)]
-            cells += [self._figures(model.sizes, model), self._differences(model.design_against_it)]
+            cells += [self._figures(model.sizes.to_dict(), model), self._differences(model.design_against_it)]
         origins = [origin for _, origin in self._compared()]
         rows = list(zip(*cells, strict=True))
         grid = PageGrid(
