@@ -38,7 +38,7 @@ _SPEAKS_OF_EXPERTS = r"(?i)experts(_|$)|(^|_)moe(_|$)"
 MOST_UNKNOWN = 100
 """Unknown keys of a config that are named one by one; wrappers and publishers' own files have dozens."""
 _LONGEST_KEY = 200
-MOST_COMPARED = 1000
+_MOST_KEYS = 1000
 """Keys among which the one that may have been meant is looked for."""
 
 _ACTIVATIONS: dict[str, Activation] = {
@@ -362,7 +362,7 @@ class Config:
         if key in self._values:
             return self._values[key]
         if key not in self._defaults:
-            near = near_name(key, sorted(self._values.keys() - self._used)[:MOST_COMPARED], MISSPELT)
+            near = near_name(key, sorted(self._values.keys() - self._used)[:_MOST_KEYS], MISSPELT)
             slip = f"; is {near} a typing error?" if near else ""
             raise UserError(f"{self._prefix}{key}: missing, and {self.family} has no size without it{slip}")
         value = self._defaults[key]
