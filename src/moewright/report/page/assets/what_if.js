@@ -34,6 +34,9 @@ const BLOCK = 2048, LEAST_BLOCK = 64, IN_CACHE = 1 << 17;
 // a move that comes meanwhile need not wait for more.
 const PIECE = 2 * BLOCK, COSTS_PIECE = 512;
 
+// Answers with a bill of serving that nobody asks for, so that a browser has compiled what the first move needs.
+const REHEARSALS = 3;
+
 // What a generator gives in the end.
 function whole(work) {
   let step = work.next();
@@ -369,7 +372,8 @@ function openWhatIf(data) {
 
   // What designs need at any setting, a piece a call: a page asks for it while nobody moves anything. Gives true when
   // the first training can be answered, and again when a bill of serving can be; from then on moves only get faster.
-  function* prepare(first, soon = () => []) {
+  function* prepare(asked, soon = () => []) {
+    const first = asked.training;
     for (const { cost } of data.limits) if (!fixed.has(cost)) { yield* makingColumn(cost); yield false; }
     const places = [...data.trainings.keys()].sort((a, b) => Math.abs(a - first) - Math.abs(b - first));
     const chosenBy = [data.hours, ...data.served.flatMap(({ decode, bill }) => [decode, ...bill.batches.flatMap((each) => [each.rates, [each.fits]])])].flat();
@@ -382,6 +386,7 @@ function openWhatIf(data) {
       yield* rehearsing(first);
       yield true;
       for (const group of costs) yield* filling(first, group, soon());
+      for (let time = 0; time < REHEARSALS; time++) { decide({ ...asked, serve_tokens: 1e12, prices: { train: 1, serve: 1 } }); yield false; }
       yield true;
     }
     for (const place of places) for (const group of costs) yield* filling(place, group, all);

@@ -46,7 +46,7 @@ MULTIPLIED = Origin("exact", "the architecture", "2 FLOPs per multiply-add, caus
 TIMED = Origin("modelled", "the roofline of the device file", "[low, high] over efficiencies", "hardware.md")
 _ORIGINS = {"parameters": EXACT_COUNT, "": EXACT_COUNT, "bytes": EXACT_BYTES, "FLOPs": MULTIPLIED}
 _LONG_COUNTS = ("parameters", "FLOPs")
-MOST_COMPARED = 4
+MOST_SIDE_BY_SIDE = 4
 """At a time, as in `assets/page.js`."""
 
 
@@ -68,7 +68,7 @@ def model_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
         return
     inspections = _inspected(compared, [source.value for source in sources if source.kind == "design"])
     numbered = list(zip(compared, inspections, strict=True))
-    written = [pair for place, pair in enumerate(numbered) if pair[0].is_shown or place < MOST_COMPARED]
+    written = [pair for place, pair in enumerate(numbered) if pair[0].is_shown or place < MOST_SIDE_BY_SIDE]
     warnings = [f"{one.name}: {warning}" for each, one in numbered for warning in one.warnings if each.is_shown]
     later = {
         number: DrawnLayers.of(one.architecture).to_dict()
@@ -90,7 +90,7 @@ def model_blocks(sources: Sequence[PageSource]) -> Iterator[PageBlock]:
 
 def _is_later(each: _Compared, number: int) -> bool:
     """Whether it is shown once it is picked: its layers are then drawn by the page, for as elements they are 20 kB."""
-    return not each.is_shown and number > MOST_COMPARED
+    return not each.is_shown and number > MOST_SIDE_BY_SIDE
 
 
 def _compared(sources: Sequence[PageSource]) -> list[_Compared]:
