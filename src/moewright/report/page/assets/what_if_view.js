@@ -497,7 +497,7 @@
 
     // What the first answer and a move near it need is made ready at once; the rest when somebody comes near the controls.
     const work = whatIf.prepare(setting, () => (now ? now.rows : []));
-    // Moves and frames come before a background task. Idle periods would be one in 50 ms: half a minute for what takes 3 s.
+    // Moves and frames come before a background task. Idle periods come once in 50 ms: not done after 20 s, for 3 s of work.
     const later = window.scheduler?.postTask ? (call) => scheduler.postTask(call, { priority: "background" }) : (call) => setTimeout(call, 20);
     let isWanted = false, isEnough = false, isPaused = false;
     const next = () => {
