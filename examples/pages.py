@@ -15,10 +15,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def write(page: Path, tables: dict[str, str]) -> None:
     """Replace what stands between `<!-- name -->` and `<!-- end -->` in the page."""
     text = page.read_text(encoding="utf-8")
-    for name, table in tables.items():
+    for name, inner in tables.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not marked.search(text):
+        found = marked.search(text)
+        if not found:
             raise SystemExit(f"{page}: no place for the table {name}")
-        text = marked.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
-        print(f"\n## {name}\n\n{table}")
+        text = f"{text[: found.start()]}{found[1]}\n{inner}\n\n{found[2]}{text[found.end() :]}"
+        print(f"\n## {name}\n\n{inner}")
     page.write_text(text, encoding="utf-8")

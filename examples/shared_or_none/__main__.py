@@ -2,7 +2,7 @@
 
     moewright sweep examples/shared_or_none/sweep.yaml --out shared --jobs 1
     moewright runs shared --out examples/shared_or_none/runs.csv
-    python -m examples.shared_or_none [--docs docs]
+    python -m examples.shared_or_none [--docs docs] [--without-replay]
 
 The first two lines make the run table anew; without them the committed one is read. The last writes the tables between
 the markers of the page and the figure beside it, and replays `moewright next` on the finished grid.
@@ -39,19 +39,15 @@ def main() -> None:
     """Judge, replay, and write the page's tables and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docs", type=Path, default=Path("docs"))
+    parser.add_argument("--without-replay", action="store_true", help="all but the replays of next")
     arguments = parser.parse_args()
     found = read()
     chosen = main_runs(found)
     effects = {ratio: effect(chosen, ratio) for ratio in RATIOS}
-    write(
-        arguments.docs / "shared_or_none.md",
-        {
-            "verdicts": verdicts(chosen, effects),
-            "cells": cells(found),
-            "sources": sources(effects),
-            "replay": replays(chosen, effects[RATIOS[0]]),
-        },
-    )
+    tables = {"verdicts": verdicts(chosen, effects), "cells": cells(found), "sources": sources(effects)}
+    if not arguments.without_replay:
+        tables["replay"] = replays(chosen, effects[RATIOS[0]])
+    write(arguments.docs / "shared_or_none.md", tables)
     draw(chosen, effects, arguments.docs / "figures" / "shared_or_none.png")
 
 
@@ -80,7 +76,7 @@ def verdicts(chosen: pd.DataFrame, effects: dict[int, Effect]) -> str:
     both = {f"{4 * RATIOS[0]} less {4 * RATIOS[1]}": first - second, "mean of both, not planned": (first + second) / 2}
     for name, differences in both.items():
         each = Effect(differences)
-        seeds = seeds_for(FINE, each.deviation)
+        seeds = f"{seeds_for(FINE, each.deviation)}"
         rows.append((name, len(differences), each, "", f"{each.deviation:.4f}", "", seeds, ""))
     return table(head, rows)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from examples.pages import table
-from examples.shared_or_none.effects import HERE, RATIOS, Effect
-from moewright import laws
+from examples.shared_or_none.effects import HERE, RATIOS, Effect, main_runs
+from moewright import laws, runs
 from moewright.laws.selection.run_choice import NextRunsRecord, next_runs_of
 
 EARLIER = HERE.parent / "small_mixtures" / "runs.parquet"
@@ -38,7 +38,7 @@ def replays(chosen: pd.DataFrame, whole: Effect) -> str:
         candidates = shuffled.drop(columns="place").reset_index(drop=True)
         stops["next"].append(replay(candidates, as_next_says))
         stops["seed by seed"].append(replay(candidates, in_order))
-        stops["random"].append(replay(candidates, in_the_order(random.permutation(len(candidates)))))
+        stops["random"].append(replay(candidates, in_the_order(random.permutation(len(candidates)).tolist())))
     rows = [row(name, found, whole, len(chosen)) for name, found in stops.items()]
     head = ("order of the runs", "runs until settled, by shuffle", "mean", "of the two in question",
             "same sign as the whole grid", "off from the whole grid, nats")  # fmt: skip
@@ -85,9 +85,8 @@ def replay(candidates: pd.DataFrame, rule: Rule) -> Stop:
 
 def earlier_runs() -> pd.DataFrame:
     """The long runs of ../small_mixtures at their tuned rates: what was known before."""
-    found = pd.read_parquet(EARLIER)
-    whole = found["train_tokens"] == found["train_tokens"].max()
-    return found[whole & found["stage"].isin(["main", "tune+main"])]
+    found: pd.DataFrame = main_runs(runs.load(EARLIER))
+    return found.query("train_tokens == train_tokens.max()")
 
 
 def as_next_says(left: list[int], found: NextRunsRecord) -> int:
@@ -102,4 +101,4 @@ def in_order(left: list[int], _: NextRunsRecord) -> int:
 
 def in_the_order(order: Sequence[int]) -> Rule:
     """Of a list."""
-    return lambda left, _: next(int(row) for row in order if row in left)
+    return lambda left, _: next(row for row in order if row in left)
