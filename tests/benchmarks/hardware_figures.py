@@ -2,14 +2,15 @@
 
     python -m tests.benchmarks.hardware_figures THROUGHPUT CONFIGS [--out docs/figures]
 
-Nothing is fitted: readings and coefficients are those of `training_step` and `serving_pass`, and so is what was fitted
-and what only judges. A reading is inside where its measured time lies in the range that is printed for it.
+Readings are those of `training_step` and `serving_pass`, twice each: priced with the packaged coefficients, which are
+fitted to them, and with coefficients and a range that no reading of their model had a part in (some minutes of fits).
 """
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,13 +19,14 @@ from moewright.hardware.serving_coefficients import serving_coefficients
 from moewright.hardware.training_coefficients import training_coefficients
 from moewright.hardware.training_step import PRODUCT_FORMATS
 from tests.benchmarks import serving_pass, training_step
+from tests.benchmarks.cross_validation import ranges_by_fold
 
 _WIDTH, _HEIGHT = 8.0, 4.2  # inches
 
 
 @dataclass(frozen=True)
 class ErrorOfReading:
-    """One reading: its model, whether it was fitted, seconds, and the ends of its range over the middle."""
+    """One reading: its model, whether that was fitted, seconds, and the ends of its range over what is predicted."""
 
     model: str
     fitted: bool
@@ -48,42 +50,43 @@ def training_errors(throughput: Path, configs: Path) -> list[ErrorOfReading]:
     models = training_step.architectures(configs)
     rows, _ = training_step.read_rows(throughput / "measurements.csv", models)
     coefficients = training_coefficients()
-    seconds = training_step.predicted(rows, models, coefficients)
-    return [
-        ErrorOfReading(
-            row.model,
-            row.fitted,
-            row.seconds,
-            float(middle),
-            coefficients.range_on(row.device, PRODUCT_FORMATS[row.precision]).factors,
-        )
-        for row, middle in zip(rows, seconds, strict=True)
-    ]
+    formats = [PRODUCT_FORMATS[row.precision] for row in rows]
+    packaged = [coefficients.range_on(row.device, dtype).factors for row, dtype in zip(rows, formats, strict=True)]
+    measured, labels = np.array([row.seconds for row in rows]), [row.model for row in rows]
+    apart = training_step.left_out_seconds(rows, models, "model", training_step.fit(rows, models))
+    ends = ranges_by_fold(np.log(measured / apart), ["step"] * len(rows), labels)
+    fitted = training_step.predicted(rows, models, coefficients)
+    return _errors(labels, measured, ((True, fitted, packaged), (False, apart, ends)))
 
 
 def serving_errors(throughput: Path) -> list[ErrorOfReading]:
-    """Of every served pass but kernels of dispatch."""
+    """Of every served pass."""
     rows, _, models = serving_pass.read_rows(throughput / "measurements.csv")
-    some = serving_pass.works([row for row in rows if row.kind != "dispatch"], models)
+    every = serving_pass.works(rows, models)
+    passes = serving_pass.passes_of(every)
+    apart = serving_pass.left_out_seconds(every, "model", serving_pass.fit(every))[passes]
+    some = [work for work, chosen in zip(every, passes, strict=True) if chosen]
     coefficients = serving_coefficients()
-    seconds = serving_pass.predicted(some, coefficients.values())
+    packaged = [coefficients.range_on(work.row.device, work.row.range).factors for work in some]
+    measured, labels = np.array([work.row.seconds for work in some]), [work.row.model for work in some]
+    ends = serving_pass.ends_by_fold(some, apart, "model")
+    fitted = serving_pass.predicted(some, coefficients.values())
+    return _errors(labels, measured, ((True, fitted, packaged), (False, apart, ends)))
+
+
+def _errors(labels: Sequence[str], measured: Any, kinds: Sequence[tuple[bool, Any, Any]]) -> list[ErrorOfReading]:
     return [
-        ErrorOfReading(
-            work.row.model,
-            work.row.fitted,
-            work.row.seconds,
-            float(middle),
-            coefficients.range_on(work.row.device, work.row.range).factors,
-        )
-        for work, middle in zip(some, seconds, strict=True)
+        ErrorOfReading(model, fitted, float(took), float(middle), (float(low), float(high)))
+        for fitted, predicted, ends in kinds
+        for model, took, middle, (low, high) in zip(labels, measured, predicted, ends, strict=True)
     ]
 
 
 def draw(errors: Sequence[ErrorOfReading], what: str, path: Path) -> None:
-    """A row for each model; grey readings were fitted, blue ones only judge, and crosses lie outside of their range."""
+    """A row for each model; grey: fitted, blue: without its model; crosses lie outside of their range."""
     names = sorted({each.model for each in errors}, key=lambda name: np.median(_factors(errors, name)))
     figure, axis = plt.subplots(figsize=(_WIDTH, max(_HEIGHT, 0.28 * len(names) + 1.2)), layout="constrained")
-    for fitted, colour, words in ((True, "tab:gray", "fitted"), (False, "tab:blue", "only judged")):
+    for fitted, colour, words in ((True, "tab:gray", "fitted"), (False, "tab:blue", "model left out")):
         for inside, mark in ((True, "o"), (False, "x")):
             some = [each for each in errors if (each.fitted, each.inside) == (fitted, inside)]
             axis.scatter(
@@ -103,7 +106,7 @@ def draw(errors: Sequence[ErrorOfReading], what: str, path: Path) -> None:
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=110)
     plt.close(figure)
-    print(f"{path}: {len(errors)} readings of {len(names)} models")
+    print(f"{path}: {len(errors) // 2} readings of {len(names)} models")
 
 
 def _factors(errors: Sequence[ErrorOfReading], model: str) -> list[float]:

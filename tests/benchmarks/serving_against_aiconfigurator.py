@@ -1,12 +1,12 @@
-"""Decoding steps that aiconfigurator has measured and we have not fitted: its estimate and ours beside the measurement.
+"""Decoding steps that aiconfigurator has measured: its estimate, and ours without the model, beside the measurement.
 
     python -m venv aic && aic/bin/pip install aiconfigurator==0.12.0
     python -m tests.benchmarks.serving_against_aiconfigurator aic/bin/aiconfigurator THROUGHPUT CONFIGS
 
-THROUGHPUT has measurements.csv; its rows from aiconfigurator's silicon_sample.csv that `serving_pass` only judges are
-asked, at the layout, formats and batch of the row. CONFIGS has config.json files of the models. aiconfigurator takes
+THROUGHPUT has measurements.csv; its rows from aiconfigurator's silicon_sample.csv of the models below are asked, at the
+layout, formats and batch of the row. CONFIGS has config.json files of the models. aiconfigurator takes
 its measured tables and, where they lack a key, empirical factors (`--database-mode HYBRID`); what it cannot price at
-all is named. Ours is the middle of the printed range.
+all is named. Ours is the middle of a range, from coefficients that no row of the model was fitted to.
 """
 
 import argparse
@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moewright.hardware.serving_coefficients import serving_coefficients
-from tests.benchmarks.serving_pass import Row, predicted, read_rows, works
+from tests.benchmarks.serving_pass import Row, ends_by_fold, fit, left_out_seconds, read_rows, works
 
 SYSTEMS = {"B200": "b200_sxm", "B300": "b300_sxm", "H100": "h100_sxm", "H200": "h200_sxm", "GB200": "gb200"}
 CONFIGS = {
@@ -66,17 +65,19 @@ def main() -> None:
     parser.add_argument("configs", type=Path)
     given = parser.parse_args()
     rows, _, models = read_rows(given.throughput / "measurements.csv")
-    held = [
-        row
-        for row in rows
-        if not row.fitted
-        and row.kind == "decode"
-        and "ai-dynamo/aiconfigurator" in row.source
-        and not row.id.endswith("-ttft")
-        and row.device in SYSTEMS
+    every = works(rows, models)
+    apart = left_out_seconds(every, "model", fit(every))
+    middles = np.exp(np.log(ends_by_fold(every, apart, "model")).mean(axis=1))
+    asked = {model for model, _ in CONFIGS}
+    chosen = [
+        place
+        for place, work in enumerate(every)
+        if work.row.model in asked
+        and work.row.kind == "decode"
+        and "ai-dynamo/aiconfigurator" in work.row.source
+        and work.row.device in SYSTEMS
     ]
-    some = works(held, models)
-    ours = predicted(some, serving_coefficients().values())
+    some, ours = [every[place] for place in chosen], (apart * middles)[chosen]
     print(f"{'row':6} {'model':14} {'server':7} {'batch':>5} {'prompt':>6} {'ms':>7} {'theirs':>7} {'ours':>7}")
     errors = []
     for work, seconds in zip(some, ours, strict=True):

@@ -1,9 +1,9 @@
-"""Fits the coefficients of a served pass to public measurements and judges them on others.
+"""Fits the coefficients of a served pass to public measurements, and judges them where models were left out.
 
-    python -m tests.benchmarks.serving_pass THROUGHPUT [--out serving_coefficients.yaml]
+    python -m tests.benchmarks.serving_pass THROUGHPUT [--cross-validate] [--out serving_coefficients.yaml]
 
 THROUGHPUT is a folder with measurements.csv (columns: kind, model, device, num_devices, tp, pp, ep, context, precision,
-framework, value, unit, source, note). Without --out it only judges the packaged coefficients.
+framework, value, unit, source, note).
 
 Priced are rows whose model is in the catalogue, with device, degrees, context and format. What is compared:
 
@@ -12,30 +12,32 @@ Priced are rows whose model is in the catalogue, with device, degrees, context a
 - load: seconds for each token and device with as many sequences as fit.
 - prefill: seconds of one prompt (or chunk), where rates are printed, and time to first token of at most 4 users.
 - dispatch: of DeepEP's kernels.
+- layer: of the experts of a mixture alone, forward, on one of the devices that share them, without communication.
 
-A seeded hash of model and source says which rows are fitted and which only judged; it was written before any value was
-looked at. The times to first token stand in the notes of the table, and those of judging rows were seen then.
+All are fitted; passes are judged, and layers beside them.
+
+Without options it says how the packaged coefficients fit; with --cross-validate how the procedure fares on models,
+sources and devices that are left out (some minutes). `cross_validation` has the protocol.
 """
 
 import argparse
-import hashlib
 import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import least_squares
 
 from moewright.architecture import Architecture
 from moewright.architecture.cache import CacheDtype
+from moewright.architecture.feed_forwards import MoE
 from moewright.architecture.weight_formats import WEIGHT_FORMATS, WeightFormat
 from moewright.errors import UserError
-from moewright.hardware.devices import load_device
+from moewright.hardware.devices import Device, load_device
 from moewright.hardware.serving_coefficients import RangeName, ServingCoefficients, serving_coefficients
 from moewright.hardware.serving_layouts import ServingJob, largest_batches, serving_memory
 from moewright.hardware.serving_pass import (
@@ -50,28 +52,50 @@ from moewright.hardware.serving_pass import (
 from moewright.hardware.training_coefficients import StepCoefficient, StepRange
 from moewright.hardware.training_step import domain_devices
 from moewright.hf import load_architecture
+from tests.benchmarks.cross_validation import (
+    WIDEST_UNMEASURED,
+    Priors,
+    fit_logs,
+    judge,
+    left_out,
+    packaged_range,
+    range_of,
+    ranges_by_fold,
+    ranges_of,
+)
 
-SPLIT = "moewright serving 2026"
-FIT_SHARE = 3  # of five
 MODELS = {"Kimi-K2.5": "kimi-k2.5", "DeepSeek-R1": "deepseek-v3"}
 """Names of the table that the catalogue has under another name; others are the same in small letters."""
-FORMATS = {"fp4": "nvfp4", "nvfp4": "nvfp4", "fp8": "fp8", "bf16": "bf16", "mxfp4": "mxfp4", "int4": "int4"}
+FORMATS = {
+    "fp4": "nvfp4",
+    "nvfp4": "nvfp4",
+    "fp8": "fp8",
+    "bf16": "bf16",
+    "mxfp4": "mxfp4",
+    "int4": "int4",
+    "fp8_block": "fp8",
+}
 BITS = {"q3": 4, "q4": 5, "4-": 4, "q6": 7}
 """Bits of the routed and the other matrices of llama.cpp's mixtures of formats, rounded up."""
 LARGEST_LOAD = 1024  # sequences of a device at full load: what TensorRT-LLM's benchmarks set at most
-Kind = Literal["decode", "load", "prefill", "dispatch"]
-PRIORS: dict[str, tuple[float, float, str]] = {
-    # value, standard deviation of its logarithm, where it is from
+Kind = Literal["decode", "load", "prefill", "dispatch", "layer"]
+ALONE = ("dispatch", "layer")  # parts of a pass
+FEW_TOKENS = 256  # of a layer alone: as many as decoding has, bound by the weights
+PRIORS: Priors = {
     "memory": (0.75, 0.15, "BabelStream results, University of Bristol; small products reach less"),
     "experts": (0.65, 0.25, "as memory; grouped products of few rows"),
     "cache": (0.6, 0.3, "assumed"),
     "products_bf16": (0.5, 0.3, "DeepGEMM's README, 2025; what a prompt's narrow products lose is assumed"),
     "products_fp8": (0.4, 0.3, "DeepGEMM's README, 2025; as above"),
     "products_fp4": (0.3, 0.4, "assumed"),
+    "widened": (0.7, 0.3, "assumed: weights of 4 bits are widened inside the kernel"),
     "mixing": (0.45, 0.3, "FlashAttention-3, arXiv 2407.08608"),
     "gap_of_a_mixer": (2e-5, 0.6, "assumed: some ten kernels in a captured graph"),
     "gap_of_a_mixture": (2e-5, 0.6, "assumed: some ten kernels in a captured graph"),
+    "gap_of_an_indexer": (2e-5, 0.6, "assumed: as many kernels as the rest of a mixer"),
     "gap_of_a_prompt_layer": (3e-4, 0.6, "assumed: some fifty kernels outside a captured graph"),
+    "gap_of_a_prompt_scan": (3e-4, 0.6, "assumed: as many kernels as the rest of a mixer"),
+    "gap_of_a_prompt_indexer": (3e-4, 0.6, "assumed: as many kernels as the rest of a mixer"),
     "gap_of_a_request": (2e-2, 0.7, "assumed: text to tokens, queue, first answer"),
     "interference": (0.7, 0.2, "assumed: chunks of prompts share a pass with tokens that are generated"),
     "rows_half": (50.0, 0.5, "forward timings of MoE layers, ai-dynamo/aiconfigurator at 095f58a"),
@@ -88,7 +112,7 @@ PRIORS: dict[str, tuple[float, float, str]] = {
     "local_gap_of_a_pass": (1e-3, 0.7, "assumed"),
 }
 NOISE = 0.2
-NARROWEST = 2.5  # high over low: set before the judging rows were looked at
+WIDEST = 6.0  # of a range
 
 
 @dataclass(frozen=True)
@@ -109,7 +133,8 @@ class Row:
     prompt: int
     generated: int
     seconds: float
-    fitted: bool
+    built: str = ""
+    """What stands for the model among the architectures, where that is a layer alone."""
 
     @property
     def devices(self) -> int:
@@ -127,12 +152,6 @@ class Row:
         return "server_prefill" if software == "server" else "local_prefill"
 
 
-def is_fitted(model: str, source: str) -> bool:
-    """Whether rows of a model from a source are fitted; the others are only judged."""
-    text = f"{SPLIT}|{model}|{source}"
-    return int(hashlib.sha256(text.encode()).hexdigest(), 16) % 5 < FIT_SHARE
-
-
 def read_rows(table: Path) -> tuple[list[Row], dict[str, int], dict[str, Architecture]]:
     """Rows that can be priced, how many cannot by reason, and the models."""
     frame = pd.read_csv(table)
@@ -144,6 +163,8 @@ def read_rows(table: Path) -> tuple[list[Row], dict[str, int], dict[str, Archite
             rows += _priced(row, models)
         except _UnpricedError as reason:
             left[str(reason)] += 1
+    layers = (frame.kind == "train_layer") & frame.note.str.startswith("FORWARD ONLY", na=False)
+    rows += [_layer(row, models) for row in frame[layers].itertuples()]
     return rows, dict(left), models
 
 
@@ -154,7 +175,6 @@ class _UnpricedError(Exception):
 def _priced(row: Any, models: dict[str, Architecture]) -> list[Row]:
     note = "" if row.note != row.note else str(row.note)
     source = str(row.source).split(":")[0]
-    fitted = is_fitted(row.model, source)
     if "COMMUNICATION ONLY" in note:
         places = int(row.num_devices)
         width = 1 if "FP8" in note else 2
@@ -175,7 +195,6 @@ def _priced(row: Any, models: dict[str, Architecture]) -> list[Row]:
                 width,
                 0,
                 row.value / 1000,
-                fitted,
             )
         ]
     name = MODELS.get(row.model, str(row.model).lower())
@@ -209,18 +228,54 @@ def _priced(row: Any, models: dict[str, Architecture]) -> list[Row]:
         sequences = 1 if batch is None else min(batch, max(16384 // computed, 1))
         seconds = sequences * computed / (row.value * 1 if local else row.value * layout[0] * layout[1] * layout[3])
         context = prompt + computed if "at depth" in note else max(prompt, computed)
-        return [Row(row.id, "prefill", *common, sequences, context, computed, seconds, fitted)]
+        return [Row(row.id, "prefill", *common, sequences, context, computed, seconds)]
     if "maximum load" in note:
-        return [Row(row.id, "load", *common, 0, prompt, generated, 1 / row.value, fitted)]
+        return [Row(row.id, "load", *common, 0, prompt, generated, 1 / row.value)]
     if row.unit == "tokens_per_second_per_device" and batch is None:
         raise _UnpricedError("sequences not given")
     users = 1 if batch is None else batch
     per_user = row.value if row.unit == "tokens_per_second_per_user" else row.value * layout[0] * layout[1] / users
-    found = [Row(row.id, "decode", *common, users, prompt, generated, 1 / per_user, fitted)]
+    found = [Row(row.id, "decode", *common, users, prompt, generated, 1 / per_user)]
     first = re.search(r"TTFT ([\d.]+) ms", note)
     if first and users <= 4:
-        found.append(Row(f"{row.id}-ttft", "prefill", *common, 1, prompt, prompt, float(first[1]) / 1000, fitted))
+        found.append(Row(f"{row.id}-ttft", "prefill", *common, 1, prompt, prompt, float(first[1]) / 1000))
     return found
+
+
+def _layer(row: Any, models: dict[str, Architecture]) -> Row:
+    """A mixture alone, under the name of a model that has such a one: both are left out together."""
+    sizes = tuple(int(size) for size in (row.hidden_size, row.num_experts, row.top_k, row.expert_size))
+    gated = "relu2" not in str(row.note)
+    name = next((name for name, model in models.items() if sizes in _mixtures(model)), "other mixtures")
+    built = f"layer of {name}, {row.model}{'' if gated else ', relu2'}"
+    if built not in models:
+        base = load_architecture("qwen3-30b-a3b").architecture
+        ((_, layer),) = base.layer_runs()
+        assert isinstance(layer.feed_forward, MoE)
+        group = layer.feed_forward.groups[0].model_copy(
+            update={"count": sizes[1], "top_k": sizes[2], "expert_size": sizes[3]}
+        )
+        mixture = layer.feed_forward.model_copy(update={"groups": (group,), "gated": gated})
+        alone = layer.model_copy(update={"feed_forward": mixture})
+        models[built] = base.model_copy(update={"hidden_size": sizes[0], "layers": (alone,)})
+    stored, kv_dtype = _format(row, name)
+    source = str(row.source).split(":")[0]
+    device = _device(str(row.device).replace(" Server", ""))
+    layout = (int(row.tp), int(row.ep), int(row.ep), 1)
+    framework = str(row.framework)
+    tokens = int(float(row.global_batch_tokens_or_batch))
+    seconds = row.value / 1000
+    return Row(row.id, "layer", name, source, framework, device, layout, stored, kv_dtype, tokens, 1, 0, seconds, built)
+
+
+def _mixtures(model: Architecture) -> set[tuple[int, int, int, int]]:
+    found = (layer.feed_forward for _, layer in model.layer_runs())
+    return {
+        (model.hidden_size, group.count, group.top_k, group.expert_size)
+        for mixture in found
+        if isinstance(mixture, MoE)
+        for group in mixture.groups
+    }
 
 
 def _device(text: Any) -> str:
@@ -289,6 +344,11 @@ def works(rows: Iterable[Row], models: dict[str, Architecture]) -> list[Work]:
         if row.kind == "dispatch":
             found.append(Work(row, ((1.0, _dispatch(row)),)))
             continue
+        if row.kind == "layer":
+            tokens = ServingColumns(*(np.array([size]) for size in (*row.layout, row.batch)))
+            alone = Pass(1, 1, generates=row.batch <= FEW_TOKENS)
+            found.append(Work(row, ((1.0, served_work(models[row.built], tokens, alone, row.stored, domain=1)),)))
+            continue
         model = models[row.model]
         device = load_device(row.device)
         domain = domain_devices(device, row.devices)
@@ -333,41 +393,90 @@ def _dispatch(row: Row) -> ServedWork:
     return work
 
 
+@dataclass(frozen=True)
+class _Alike:
+    """Passes of one structure on one device, as columns."""
+
+    device: Device
+    kind: Kind
+    places: Any
+    """Of each pass among all of them."""
+    work: ServedWork
+
+
+class Stack:
+    """The passes of many rows, ready to be priced at once with any coefficients."""
+
+    def __init__(self, some: list[Work]) -> None:
+        passes = [(row, times, one) for row, work in enumerate(some) for times, one in work.passes]
+        self._row = np.array([row for row, _, _ in passes])
+        self._times = np.array([times for _, times, _ in passes])
+        first = np.diff(self._row, prepend=-1) > 0
+        self._starts, self._is_other = np.flatnonzero(first), ~first
+        self._waits = np.array([work.row.id.endswith("-ttft") for work in some])
+        places: dict[Any, list[int]] = defaultdict(list)
+        for place, (row, _, one) in enumerate(passes):
+            shape = tuple((operation.component, operation.dtype) for operation in one.operations)
+            of_row = some[row].row
+            counts = one.mixers, one.indexers, one.scans, one.mixtures
+            places[of_row.device, of_row.kind, one.generates, counts, shape].append(place)
+        self._alike = [
+            _Alike(load_device(device), kind, np.array(its), _as_columns([passes[place][2] for place in its]))
+            for (device, kind, *_), its in places.items()
+        ]
+
+    def seconds(self, at: dict[str, Any]) -> Any:
+        """Of each row (..., rows), by coefficients that are numbers or (..., 1)."""
+        each = np.zeros((*np.shape(at["interference"])[:-1], len(self._row)))
+        for alike in self._alike:
+            parts = pass_seconds(alike.work, alike.device, software_of(alike.device), at)
+            if alike.kind == "dispatch":
+                each[..., alike.places] = parts["dispatch"]
+            elif alike.kind == "layer":
+                each[..., alike.places] = parts["experts"] + at["gap_of_a_mixture"]
+            else:
+                each[..., alike.places] = sum(parts.values())
+        paid = self._times * each * np.where(self._is_other, at["interference"], 1.0)
+        summed = np.add.reduceat(paid, self._starts, axis=-1)
+        return summed + np.where(self._waits, at["gap_of_a_request"], 0.0)
+
+
+def _as_columns(passes: list[ServedWork]) -> ServedWork:
+    """Passes that differ in numbers only, as the columns of one."""
+
+    def columns(values: Iterable[Any]) -> Any:
+        return np.array([float(np.ravel(value)[0]) for value in values])
+
+    operations = [
+        ServedOperation(
+            same[0].component,
+            same[0].dtype,
+            *(columns(getattr(one, name) for one in same) for name in ("flops", "bytes", "rows")),
+        )
+        for same in zip(*(one.operations for one in passes), strict=True)
+    ]
+    work = replace(passes[0], operations=operations)
+    for name in ("reductions", "reduced_bytes", "dispatches", "near_bytes", "far_bytes", "handed_bytes", "handovers"):
+        setattr(work, name, columns(getattr(one, name) for one in passes))
+    return work
+
+
 def predicted(some: list[Work], at: dict[str, float]) -> Any:
     """Seconds of each row."""
-    seconds = []
-    for work in some:
-        device = load_device(work.row.device)
-        software = software_of(device)
-        if work.row.kind == "dispatch":
-            seconds.append(float(pass_seconds(work.passes[0][1], device, software, at)["dispatch"][0]))
-            continue
-        first, *others = (
-            times * float(sum(pass_seconds(one, device, software, at).values())[0])  # type: ignore[index]
-            for times, one in work.passes
-        )
-        waiting = at["gap_of_a_request"] if work.row.id.endswith("-ttft") else 0.0
-        seconds.append(first + at["interference"] * sum(others) + waiting)
-    return np.array(seconds)
+    return Stack(some).seconds(at)
 
 
-def fit(some: list[Work], start: Any = None, importance: Any = None) -> Any:
-    """Values of the coefficients: least squares of logarithms with the priors."""
-    centre = np.log([value for value, _, _ in PRIORS.values()])
-    widths = np.array([width for _, width, _ in PRIORS.values()])
-    measured = np.log([work.row.seconds for work in some])
-    each = np.sqrt(weights(some) * (1 if importance is None else importance)) / NOISE
-
-    def residuals(logs: Any) -> Any:
-        apart = np.log(predicted(some, dict(zip(PRIORS, np.exp(logs), strict=True)))) - measured
-        robust = np.sign(apart) * np.sqrt(2 * 0.3**2 * (np.sqrt(1 + (apart / 0.3) ** 2) - 1))
-        return np.concatenate([each * robust, (logs - centre) / widths])
-
+def fit(some: list[Work], start: Any = None, importance: Any = 1) -> Any:
+    """Logarithms of the coefficients; fractions stay below 1."""
+    trust = np.sqrt(weights(some) * importance) / NOISE
+    stack = Stack(some)
     most = np.log([1.0 if value < 1 and not _is_time(name) else np.inf for name, (value, _, _) in PRIORS.items()])
-    begin = centre if start is None else np.minimum(np.log(start), most - 1e-9)
-    return np.exp(
-        least_squares(residuals, begin, bounds=(-np.inf, most), diff_step=1e-3, max_nfev=15 if start is None else 5).x
-    )
+    measured = np.log([work.row.seconds for work in some])
+    return fit_logs(lambda logs: np.log(stack.seconds(_values(logs))), measured, trust, PRIORS, most, start)
+
+
+def _values(logs: Any) -> dict[str, Any]:
+    return {name: np.exp(logs)[..., place, None] for place, name in enumerate(PRIORS)}
 
 
 def _is_time(name: str) -> bool:
@@ -382,93 +491,124 @@ def weights(some: list[Work]) -> Any:
     return np.array([1 / math.sqrt(count[work.row.model, work.row.source, work.row.kind]) for work in some])
 
 
+def left_out_seconds(works_of_rows: list[Work], field: str, start: Any) -> Any:
+    """Seconds of each row by coefficients that were fitted to rows with another `field`."""
+
+    def some(chosen: Any) -> list[Work]:
+        return [work for work, its in zip(works_of_rows, chosen, strict=True) if its]
+
+    return left_out(
+        [getattr(work.row, field) for work in works_of_rows],
+        lambda others: fit(some(others), start),
+        lambda logs, chosen: predicted(some(chosen), _values(logs)),
+    )
+
+
 def main() -> None:
     """Fit where --out says where to, and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("throughput", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--cross-validate", action="store_true")
     parser.add_argument("--bootstrap", type=int, default=5)
-    parser.add_argument("--only-fitted", action="store_true", help="do not look at the judging rows")
     given = parser.parse_args()
     rows, left, models = read_rows(given.throughput / "measurements.csv")
     print(f"{len(rows)} readings are priced; rows left out: {left}")
-    some = works([row for row in rows if row.fitted or not given.only_fitted], models)
-    fitted = [work for work in some if work.row.fitted]
-    coefficients = serving_coefficients() if given.out is None else fitted_coefficients(fitted, given.bootstrap)
-    if given.out is not None:
-        coefficients.write(given.out)
-    for name, part in (("fitted", fitted), ("judged", [work for work in some if not work.row.fitted])):
-        if part:
-            report(name, part, coefficients)
-            pairs(name, part, coefficients)
+    some = works(rows, models)
+    kinds = {"passes": passes_of(some), "layers alone": np.array([work.row.kind == "layer" for work in some])}
+    if given.cross_validate or given.out is not None:
+        logs = fit(some)
+        apart = {}
+        for field in ("model", "device", *(("source",) if given.cross_validate else ())):
+            seconds = left_out_seconds(some, field, logs)
+            apart[field] = _apart(some, seconds)[kinds["passes"]]
+            for name, kind in kinds.items():
+                its = _chosen(some, kind)
+                if len({getattr(work.row, field) for work in its}) == 1:  # nothing is left to make a range of
+                    continue
+                report(f"{field} left out, {name}", its, seconds[kind], ends_by_fold(its, seconds[kind], field))
+                pairs(f"{field} left out, {name}", its, seconds[kind])
+        if given.out is not None:
+            _packaged(some, logs, apart, given.bootstrap).write(given.out)
+    coefficients = serving_coefficients() if given.out is None else ServingCoefficients.read(given.out)
+    its = _chosen(some, kinds["passes"])
+    ends = np.array([coefficients.range_on(work.row.device, work.row.range).factors for work in its])
+    seconds = predicted(its, coefficients.values())
+    report("fitted", its, seconds, ends)
+    pairs("fitted", its, seconds)
 
 
-def fitted_coefficients(some: list[Work], samples: int) -> ServingCoefficients:
+def _chosen(some: list[Work], which: Any) -> list[Work]:
+    return [work for work, chosen in zip(some, which, strict=True) if chosen]
+
+
+def passes_of(some: list[Work]) -> Any:
+    """Which of them are whole passes."""
+    return np.array([work.row.kind not in ALONE for work in some])
+
+
+def _apart(some: list[Work], seconds: Any) -> Any:
+    return np.log([work.row.seconds for work in some]) - np.log(seconds)
+
+
+def ends_by_fold(some: list[Work], seconds: Any, field: str) -> Any:
+    """Low and high (rows, 2) over what is predicted, from ranges that no row of the same `field` had a part in."""
+    classes = [work.row.kind if work.row.kind in ALONE else work.row.range for work in some]
+    labels = [getattr(work.row, field) for work in some]
+    return ranges_by_fold(_apart(some, seconds), classes, labels, WIDEST)
+
+
+def _packaged(some: list[Work], logs: Any, apart: dict[str, Any], samples: int) -> ServingCoefficients:
     """Values, their spread over bootstrap samples of the sources, and ranges."""
-    values = fit(some)
     sources = sorted({(work.row.model, work.row.source) for work in some})
     random = np.random.default_rng(2026)
-    drawn = [values]
+    drawn = [logs]
     for _ in range(samples):
         chosen = random.multinomial(len(sources), [1 / len(sources)] * len(sources))
         times = dict(zip(sources, chosen, strict=True))
-        drawn.append(fit(some, values, np.array([times[work.row.model, work.row.source] for work in some])))
-    low, high = np.quantile(np.array(drawn), [0.1, 0.9], axis=0)
+        drawn.append(fit(some, logs, np.array([times[work.row.model, work.row.source] for work in some])))
+    low, high = np.exp(np.quantile(np.array(drawn), [0.1, 0.9], axis=0))
     said = f"fitted to {len(some)} public readings (`python -m tests.benchmarks.serving_pass`)"
     held: dict[Any, StepCoefficient] = {}
     for place, (name, (_, _, prior)) in enumerate(PRIORS.items()):
-        inside = (low[place], values[place], high[place])
-        ends = [float(f"{end:.3g}") for end in (min(inside), max(inside))]
+        value = float(np.exp(logs[place]))
+        ends = [float(f"{end:.3g}") for end in (min(low[place], value), max(high[place], value))]
         held[name] = StepCoefficient(
-            value=float(f"{values[place]:.3g}"), spread=(ends[0], ends[1]), source=f"{said}; prior: {prior}"
+            value=float(f"{value:.3g}"), spread=(ends[0], ends[1]), source=f"{said}; prior: {prior}"
         )
-    apart = np.log([work.row.seconds for work in some]) - np.log(
-        predicted(some, dict(zip(PRIORS, values, strict=True)))
-    )
-    ranges: dict[Any, StepRange] = {}
-    for name in ("server_decode", "server_prefill", "server_load", "local_decode", "local_prefill"):
-        inside_kind = np.array([work.row.range == name and work.row.kind != "dispatch" for work in some])
-        if inside_kind.any():
-            ends = np.exp(np.quantile(apart[inside_kind], [0.1, 0.9]))
-            source = f"10th to 90th percentile of measured over predicted, {inside_kind.sum()} fitted readings"
-            # A narrower range says that few models were fitted, not that others are as near.
-            reach = max(math.sqrt(NARROWEST / (ends[1] / ends[0])), 1.0)
-            ranges[name] = StepRange(
-                factors=(float(f"{ends[0] / reach:.3g}"), float(f"{ends[1] * reach:.3g}")), source=source
-            )
+    passes = _chosen(some, passes_of(some))
+    classes = [work.row.range for work in passes]
+    found = ranges_of(apart["model"], classes, [work.row.model for work in passes], WIDEST)
+    ranges: dict[Any, StepRange] = {kind: packaged_range(found[kind], "readings") for kind in sorted({*classes})}
     return ServingCoefficients(
         coefficients=held,
-        measured_devices=tuple(sorted({work.row.device for work in some if work.row.kind != "dispatch"})),
+        measured_devices=tuple(sorted({work.row.device for work in passes})),
         ranges=ranges,
-        wider=1.25,
+        unmeasured_width=range_of(apart["device"], WIDEST_UNMEASURED).width,
     )
 
 
-def report(name: str, some: list[Work], coefficients: ServingCoefficients) -> None:
-    """Share inside the range, its width, the median error of the middle."""
-    seconds = predicted(some, coefficients.values())
-    factor = np.array([work.row.seconds for work in some]) / seconds
-    every = np.array([work.row.kind != "dispatch" for work in some])
-    ends = np.array([coefficients.range_on(work.row.device, work.row.range).factors for work in some])
-    inside = (factor >= ends[:, 0]) & (factor <= ends[:, 1])
-    kinds = [("all but dispatch", every)]
+def report(name: str, some: list[Work], seconds: Any, ends: Any) -> None:
+    """Share inside the range, its width, the median error of its middle."""
+    apart = _apart(some, seconds)
+    print(f"{name}: weighted mean |log| {np.average(np.abs(apart), weights=weights(some)):.4f}")
+    kinds = [("all", np.ones(len(some), bool))]
     kinds += [
-        (f"{kind}: {value}", np.array([str(getattr(work.row, kind)) == value for work in some]))
+        (f"{kind} {value}", np.array([str(getattr(work.row, kind)) == value for work in some]))
         for kind in ("range", "kind", "model", "device", "framework")
         for value in sorted({str(getattr(work.row, kind)) for work in some})
     ]
     for label, chosen in kinds:
-        quarter = np.round(np.quantile(factor[chosen], [0, 0.5, 1]), 2)
+        inside, width, error = judge(apart[chosen], ends[chosen])
+        reach = np.round(np.exp(np.quantile(apart[chosen], [0, 0.5, 1])), 2)
         print(
-            f"{name}, {label}: {chosen.sum()} readings; inside {np.mean(inside[chosen]):.0%}; width "
-            f"{np.median(ends[chosen, 1] / ends[chosen, 0]):.2f}; median error "
-            f"{math.exp(np.median(np.abs(np.log(factor[chosen])))):.2f} x; measured / predicted {quarter}"
+            f"    {label}: {chosen.sum()} readings, inside {inside:.0%}, width {width:.2f}, median error {error:.2f} x,"
+            f" measured / predicted {reach}"
         )
 
 
-def pairs(name: str, some: list[Work], coefficients: ServingCoefficients) -> None:
+def pairs(name: str, some: list[Work], seconds: Any) -> None:
     """Direction in pairs of one model, source and kind with one thing changed and seconds apart by over a tenth."""
-    expected = np.log(predicted(some, coefficients.values()))
     fields = ("device", "stored", "layout", "batch", "prompt", "generated", "framework")
     right = count = 0
     for one, first in enumerate(some):
@@ -480,9 +620,8 @@ def pairs(name: str, some: list[Work], coefficients: ServingCoefficients) -> Non
             ratio = math.log(first.row.seconds / second.row.seconds)
             if changed == 1 and abs(ratio) > math.log(1.1):
                 count += 1
-                right += (ratio > 0) == (expected[one] > expected[other])
-    if count:
-        print(f"{name}: direction right in {right} of {count} pairs")
+                right += (ratio > 0) == (seconds[one] > seconds[other])
+    print(f"{name}: direction right in {right} of {count} pairs")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,18 @@
-"""Fits the coefficients of a training step to public measurements and judges them on others.
+"""Fits the coefficients of a training step to public measurements, and judges them where models were left out.
 
-    python -m tests.benchmarks.training_step THROUGHPUT CONFIGS [--out training_coefficients.yaml]
+    python -m tests.benchmarks.training_step THROUGHPUT CONFIGS [--cross-validate] [--out training_coefficients.yaml]
 
 THROUGHPUT is a folder with measurements.csv (columns: model, device, num_devices, tp, pp, ep, cp, sequence_length,
 global_batch_tokens_or_batch, precision, value, unit, source, note), CONFIGS one with config.json files of the models.
-Without --out it only judges the packaged coefficients.
+Without options it says how the packaged coefficients fit; with --cross-validate how the procedure fares on models,
+sources and devices that are left out. `cross_validation` has the protocol.
 
 A row can be priced where its model's config, its device, its expert degree, batch and sequence length are known. Rows
-whose notes call them untuned, dropping or a regression are left out: what is predicted is tuned software. A seeded hash
-of model and source says, before anything is fitted, which rows are fitted and which only judged.
+whose notes call them untuned, dropping or a regression are left out: what is predicted is tuned software.
 """
 
 import argparse
-import hashlib
 import json
-import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -23,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import least_squares
 
 from moewright.architecture import Architecture
 from moewright.architecture.counts import active_params, total_params, training_flops_per_token
@@ -33,9 +30,17 @@ from moewright.hardware.devices import load_device
 from moewright.hardware.training_coefficients import StepCoefficient, StepCoefficients, StepRange, training_coefficients
 from moewright.hardware.training_step import PRODUCT_FORMATS, LayoutColumns, TrainingPrecision, step_seconds
 from moewright.hf import load_architecture
+from tests.benchmarks.cross_validation import (
+    WIDEST_UNMEASURED,
+    Priors,
+    fit_logs,
+    judge,
+    left_out,
+    packaged_range,
+    range_of,
+    ranges_by_fold,
+)
 
-SPLIT = "moewright training step 2026"
-FIT_SHARE = 3  # of five
 CONFIGS = {
     "DeepSeek-V3": "deepseek-ai--DeepSeek-V3.json",
     "DeepSeek-V4-Flash": "deepseek-ai--DeepSeek-V4-Flash.json",
@@ -62,8 +67,7 @@ UNTUNED = (
     "not final",
     "user report",
 )
-PRIORS: dict[str, tuple[float, float, str]] = {
-    # value, standard deviation of its logarithm, where it is from
+PRIORS: Priors = {
     "products_bf16": (0.65, 0.2, "DeepGEMM's README, 2025; roofline's range"),
     "products_fp8": (0.5, 0.3, "DeepGEMM's README, 2025; roofline's range"),
     "products_fp4": (0.35, 0.4, "assumed"),
@@ -72,8 +76,16 @@ PRIORS: dict[str, tuple[float, float, str]] = {
     "rows_half": (80.0, 0.4, "forward timings of MoE layers, ai-dynamo/aiconfigurator at 095f58a"),
     "width_half": (600.0, 0.6, "forward timings of MoE layers, ai-dynamo/aiconfigurator at 095f58a"),
     "elementwise": (3.0, 0.4, "assumed: written, read by the next pass and by the backward pass"),
+    "casts": (
+        2.0,
+        0.5,
+        "assumed: what a product reads is read again and written twice in 8 bits, as are gradients",
+    ),
     "gap_of_a_mixer": (2e-4, 0.7, "assumed: some thirty kernels, forward and backward"),
+    "gap_of_a_scan": (3e-4, 0.7, "assumed: some thirty more kernels of a scan in chunks"),
     "gap_of_a_mixture": (4e-4, 0.7, "assumed: some sixty kernels and two synchronisations"),
+    "gap_of_an_expert": (3e-5, 0.7, "assumed: six products of its own, some 5 us each to launch"),
+    "casting_gaps": (1.3, 0.3, "assumed: casts, transposes and largest values are kernels beside each product"),
     "links": (0.6, 0.3, "DeepEP's README, 2025; nccl-tests"),
     "network": (0.6, 0.4, "DeepEP's README, 2025"),
     "exposed_dispatch": (0.6, 0.4, "assumed"),
@@ -97,18 +109,11 @@ class Row:
     layout: tuple[int, ...]
     """In the order of LayoutColumns."""
     seconds: float
-    fitted: bool
 
     @property
     def setting(self) -> tuple[Any, ...]:
         """What point releases of one recipe share."""
         return self.model, self.source, self.device, self.devices, self.precision, self.layout
-
-
-def is_fitted(model: str, source: str) -> bool:
-    """Whether rows of a model from a source are fitted; the others are only judged."""
-    text = f"{SPLIT}|{model}|{source}"
-    return int(hashlib.sha256(text.encode()).hexdigest(), 16) % 5 < FIT_SHARE
 
 
 def architectures(folder: Path) -> dict[str, Architecture]:
@@ -200,8 +205,7 @@ def _priced(row: Any, models: dict[str, Architecture]) -> tuple[str, Row | None]
     else:
         return "unit is not a rate", None
     source = str(row.source).split(":")[0]
-    fitted = is_fitted(row.model, source)
-    return "", Row(row.id, row.model, source, device.name, devices, precision, sequence, layout, seconds, fitted)
+    return "", Row(row.id, row.model, source, device.name, devices, precision, sequence, layout, seconds)
 
 
 def _number(pattern: str, note: str, default: int) -> int:
@@ -210,8 +214,9 @@ def _number(pattern: str, note: str, default: int) -> int:
 
 
 def predicted(rows: list[Row], models: dict[str, Architecture], coefficients: StepCoefficients) -> Any:
-    """Seconds of a step for each row."""
-    seconds = np.zeros(len(rows))
+    """Seconds of a step for each row (..., rows)."""
+    many = np.shape(next(iter(coefficients.values().values())))[:-1]
+    seconds = np.zeros((*many, len(rows)))
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         groups[row.model, row.device, row.devices, row.precision, row.tokens_per_sequence].append(place)
@@ -226,20 +231,24 @@ def predicted(rows: list[Row], models: dict[str, Architecture], coefficients: St
             precision=precision,
             coefficients=coefficients,
         )
-        seconds[places] = sum(parts.values())
+        seconds[..., places] = sum(parts.values())
     return seconds
 
 
-def with_values(values: Any) -> StepCoefficients:
-    """StepCoefficients with these values and nothing else known."""
+def with_values(logs: Any) -> StepCoefficients:
+    """StepCoefficients with these logarithms of values (..., coefficients), one set or many, and nothing else known."""
+    values: Any = np.exp(logs)
     held: dict[Any, StepCoefficient] = {
-        name: StepCoefficient.model_construct(
-            value=float(value), spread=(float(value), float(value)), source=PRIORS[name][2]
-        )
-        for name, value in zip(PRIORS, values, strict=True)
+        name: StepCoefficient.model_construct(value=values[..., place, None], spread=(0.0, 0.0), source="")
+        for place, name in enumerate(PRIORS)
     }
     none = StepRange.model_construct(factors=(1.0, 1.0), source="")
-    unknown: dict[str, Any] = {"measured_devices": (), "measured_formats": (), "measured": none, "unmeasured": none}
+    unknown: dict[str, Any] = {
+        "measured_devices": (),
+        "measured_formats": (),
+        "measured": none,
+        "unmeasured_width": 1.0,
+    }
     return StepCoefficients.model_construct(coefficients=held, **unknown)
 
 
@@ -251,19 +260,28 @@ def weights(rows: list[Row]) -> Any:
     return np.array([1 / count[row.setting] for row in rows])
 
 
-def fit(rows: list[Row], models: dict[str, Architecture], start: Any = None, importance: Any = None) -> Any:
-    """Values of the coefficients: least squares of logarithms with the priors."""
-    centre = np.log([value for value, _, _ in PRIORS.values()])
-    widths = np.array([width for _, width, _ in PRIORS.values()])
+def fit(rows: list[Row], models: dict[str, Architecture], start: Any = None, importance: Any = 1) -> Any:
+    """Logarithms of the coefficients."""
+    trust = np.sqrt(weights(rows) * importance) / NOISE
     measured = np.log([row.seconds for row in rows])
-    each = np.sqrt(weights(rows) * (1 if importance is None else importance)) / NOISE
 
-    def residuals(logs: Any) -> Any:
-        apart = np.log(predicted(rows, models, with_values(np.exp(logs)))) - measured
-        robust = np.sign(apart) * np.sqrt(2 * 0.3**2 * (np.sqrt(1 + (apart / 0.3) ** 2) - 1))
-        return np.concatenate([each * robust, (logs - centre) / widths])
+    def predict(logs: Any) -> Any:
+        return np.log(predicted(rows, models, with_values(logs)))
 
-    return np.exp(least_squares(residuals, centre if start is None else np.log(start), diff_step=1e-3, max_nfev=12).x)
+    return fit_logs(predict, measured, trust, PRIORS, start=start)
+
+
+def left_out_seconds(rows: list[Row], models: dict[str, Architecture], field: str, start: Any) -> Any:
+    """Seconds of each row by coefficients that were fitted to rows with another `field`."""
+
+    def some(chosen: Any) -> list[Row]:
+        return [row for row, its in zip(rows, chosen, strict=True) if its]
+
+    return left_out(
+        [getattr(row, field) for row in rows],
+        lambda others: fit(some(others), models, start),
+        lambda logs, chosen: predicted(some(chosen), models, with_values(logs)),
+    )
 
 
 def main() -> None:
@@ -272,100 +290,99 @@ def main() -> None:
     parser.add_argument("throughput", type=Path)
     parser.add_argument("configs", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--cross-validate", action="store_true")
     parser.add_argument("--bootstrap", type=int, default=8)
     given = parser.parse_args()
     models = architectures(given.configs)
     rows, left = read_rows(given.throughput / "measurements.csv", models)
     print(f"{len(rows)} rows are priced; left out: {left}")
-    fitted, judged = [row for row in rows if row.fitted], [row for row in rows if not row.fitted]
-    coefficients = training_coefficients() if given.out is None else _fitted(fitted, models, given.bootstrap)
-    if given.out is not None:
-        coefficients.write(given.out)
-    for name, some in (("fitted", fitted), ("judged", judged)):
-        report(name, some, models, coefficients)
-    pairs(judged, models, coefficients, "judged")
-    pairs(fitted, models, coefficients, "fitted")
+    measured = np.array([row.seconds for row in rows])
+    if given.cross_validate or given.out is not None:
+        logs = fit(rows, models)
+        fields = ("model", "device", *(("source",) if given.cross_validate else ()))
+        seconds = {field: left_out_seconds(rows, models, field, logs) for field in fields}
+        apart = {field: np.log(measured / each) for field, each in seconds.items()}
+        for field in fields:
+            labels = [getattr(row, field) for row in rows]
+            report(
+                f"{field} left out", rows, seconds[field], ranges_by_fold(apart[field], ["step"] * len(rows), labels)
+            )
+            pairs(rows, seconds[field], f"{field} left out")
+        if given.out is not None:
+            _packaged(rows, models, logs, apart, given.bootstrap).write(given.out)
+    coefficients = training_coefficients() if given.out is None else StepCoefficients.read(given.out)
+    seconds_fitted = predicted(rows, models, coefficients)
+    ends = np.array([coefficients.range_on(row.device, PRODUCT_FORMATS[row.precision]).factors for row in rows])
+    report("fitted", rows, seconds_fitted, ends)
+    pairs(rows, seconds_fitted, "fitted")
 
 
-def _fitted(rows: list[Row], models: dict[str, Architecture], samples: int) -> StepCoefficients:
-    values = fit(rows, models)
+def _packaged(
+    rows: list[Row], models: dict[str, Architecture], logs: Any, apart: dict[str, Any], samples: int
+) -> StepCoefficients:
     sources = sorted({(row.model, row.source) for row in rows})
     random = np.random.default_rng(2026)
-    drawn = []
+    drawn = [logs]
     for _ in range(samples):
         chosen = random.multinomial(len(sources), [1 / len(sources)] * len(sources))
         times = dict(zip(sources, chosen, strict=True))
-        drawn.append(fit(rows, models, values, np.array([times[row.model, row.source] for row in rows])))
-    low, high = np.quantile(np.array(drawn), [0.1, 0.9], axis=0)
-    sources_text = f"fitted to {len(rows)} public measurements of training (`python -m tests.benchmarks.training_step`)"
+        drawn.append(fit(rows, models, logs, np.array([times[row.model, row.source] for row in rows])))
+    low, high = np.exp(np.quantile(np.array(drawn), [0.1, 0.9], axis=0))
+    text = f"fitted to {len(rows)} public measurements of training (`python -m tests.benchmarks.training_step`)"
     held: dict[Any, StepCoefficient] = {}
     for place, (name, (_, _, prior)) in enumerate(PRIORS.items()):
-        inside = (low[place], values[place], high[place])
-        ends = [float(f"{end:.3g}") for end in (min(inside), max(inside))]
+        value = float(np.exp(logs[place]))
+        ends = [float(f"{end:.3g}") for end in (min(low[place], value), max(high[place], value))]
         held[name] = StepCoefficient(
-            value=float(f"{values[place]:.3g}"), spread=(ends[0], ends[1]), source=f"{sources_text}; prior: {prior}"
+            value=float(f"{value:.3g}"), spread=(ends[0], ends[1]), source=f"{text}; prior: {prior}"
         )
-    apart = np.log([row.seconds for row in rows]) - np.log(predicted(rows, models, with_values(values)))
-    low_end, high_end = (math.exp(_quantile(apart, weights(rows), share)) for share in (0.1, 0.9))
-    reach = (float(f"{low_end:.3g}"), float(f"{high_end:.3g}"))
     return StepCoefficients(
         coefficients=held,
         measured_devices=tuple(sorted({row.device for row in rows})),
         measured_formats=tuple(sorted({PRODUCT_FORMATS[row.precision] for row in rows})),
-        measured=StepRange(
-            factors=reach,
-            source=f"10th to 90th percentile of measured over predicted, {len(rows)} fitted measurements",
-        ),
-        unmeasured=StepRange(
-            factors=(float(f"{reach[0] / 1.25:.3g}"), float(f"{reach[1] * 1.25:.3g}")),
-            source="assumed: the range of measured devices, a quarter wider on each side",
-        ),
+        measured=packaged_range(range_of(apart["model"]), "measurements"),
+        unmeasured_width=range_of(apart["device"], WIDEST_UNMEASURED).width,
     )
 
 
-def _quantile(values: Any, importance: Any, share: float) -> float:
-    order = np.argsort(values)
-    reached = np.cumsum(importance[order]) / importance.sum()
-    return float(values[order][np.searchsorted(reached, share)])
-
-
-def report(name: str, rows: list[Row], models: dict[str, Architecture], coefficients: StepCoefficients) -> None:
-    """Share inside the range, its width, the median error of the middle."""
-    seconds = predicted(rows, models, coefficients)
-    factor = np.array([row.seconds for row in rows]) / seconds
-    ranges = np.array([coefficients.range_on(row.device, PRODUCT_FORMATS[row.precision]).factors for row in rows])
-    inside = (factor >= ranges[:, 0]) & (factor <= ranges[:, 1])
+def report(name: str, rows: list[Row], seconds: Any, ends: Any) -> None:
+    """Share inside the range, its width, the median error of its middle."""
+    apart = np.log([row.seconds for row in rows]) - np.log(seconds)
     each = weights(rows)
+    inside, width, error = judge(apart, ends)
     print(
-        f"{name}: {len(rows)} rows in {each.sum():.0f} settings; inside {np.mean(inside):.0%} of rows, "
-        f"{np.average(inside, weights=each):.0%} of settings; width {np.median(ranges[:, 1] / ranges[:, 0]):.2f}; "
-        f"median error {math.exp(np.median(np.abs(np.log(factor)))):.2f} x"
+        f"{name}: {len(rows)} rows in {each.sum():.0f} settings; inside {inside:.0%}; width {width:.2f}; median error "
+        f"of the middle {error:.2f} x; mean |log| of settings {np.average(np.abs(apart), weights=each):.4f}"
     )
     for kind in ("model", "device", "precision", "source"):
         for value in sorted({getattr(row, kind) for row in rows}):
             some = np.array([getattr(row, kind) == value for row in rows])
-            ends = np.round(np.quantile(factor[some], [0, 0.5, 1]), 2)
-            print(f"    {value}: {some.sum()} rows, measured / predicted {ends}")
+            inside, width, error = judge(apart[some], ends[some])
+            reach = np.round(np.exp(np.quantile(apart[some], [0, 0.5, 1])), 2)
+            print(
+                f"    {value}: {some.sum()} rows, inside {inside:.0%}, width {width:.2f}, median error {error:.2f} x, "
+                f"measured / predicted {reach}"
+            )
 
 
-def pairs(rows: list[Row], models: dict[str, Architecture], coefficients: StepCoefficients, name: str) -> None:
+def pairs(rows: list[Row], seconds: Any, name: str) -> None:
     """Direction in pairs of one model and source with one thing changed, tokens per second apart by over a tenth."""
-    speed = np.array([_tokens(row) / row.seconds for row in rows])
-    expected = np.array([_tokens(row) for row in rows]) / predicted(rows, models, coefficients)
-    right = count = 0
+    tokens = np.array([_tokens(row) for row in rows])
+    speed, expected = tokens / np.array([row.seconds for row in rows]), tokens / seconds
+    right: dict[str, list[bool]] = defaultdict(list)
     for one, first in enumerate(rows):
         for other in range(one):
             second = rows[other]
             if first.model != second.model or first.source != second.source or first.setting == second.setting:
                 continue
-            changed = sum(
-                getattr(first, field) != getattr(second, field) for field in ("device", "precision", "layout")
-            )
-            ratio = math.log(speed[one] / speed[other])
-            if changed == 1 and abs(ratio) > math.log(1.1):
-                count += 1
-                right += (ratio > 0) == (expected[one] > expected[other])
-    print(f"{name}: direction right in {right} of {count} pairs")
+            changed = [
+                field for field in ("device", "precision", "layout") if getattr(first, field) != getattr(second, field)
+            ]
+            if len(changed) == 1 and abs(np.log(speed[one] / speed[other])) > np.log(1.1):
+                right[changed[0]].append((speed[one] > speed[other]) == (expected[one] > expected[other]))
+    every = [each for some in right.values() for each in some]
+    by_kind = ", ".join(f"{field} {sum(some)} of {len(some)}" for field, some in right.items())
+    print(f"{name}: direction right in {sum(every)} of {len(every)} pairs ({by_kind})")
 
 
 def _tokens(row: Row) -> float:

@@ -151,8 +151,9 @@ def test_what_is_printed_divides_and_fits_and_prices_alike(config: str, hardware
 
 
 def test_directions() -> None:
-    """What everybody measured: wide experts are quicker, so is a batch with more micro-batches in a pipeline, and a
-    degree beyond the domain is slower."""
+    """What everybody measured: wide experts are quicker, so is a batch with more micro-batches in a pipeline, a degree
+    beyond the domain is slower, and 8 bits pay for wide experts only (Qwen3-30B on 16 H100: 13.0K tokens/s of each in
+    bf16, 9.0K in 8 bits)."""
 
     def seconds(config: Any, layout: str, hardware: str = "H100", devices: int = 64, **more: Any) -> float:
         plan = moewright.plan(config, hardware=hardware, devices=devices, layout=layout, **more)
@@ -163,7 +164,9 @@ def test_directions() -> None:
     big = seconds(QWEN, "ep=8,pp=8", global_batch=8 * 2**20) / 2
     assert big < seconds(QWEN, "ep=8,pp=8", global_batch=4 * 2**20)
     assert seconds(QWEN, "ep=8,recompute=layers") > seconds(QWEN, "ep=8")
-    assert seconds(QWEN, "ep=8", precision="fp8") < seconds(QWEN, "ep=8")
+    assert seconds(QWEN, "ep=8", precision="fp8") > seconds(QWEN, "ep=8")
+    mixtral = "examples/configs/mixtral-8x7b.json"
+    assert seconds(mixtral, "ep=8,pp=2", precision="fp8") < seconds(mixtral, "ep=8,pp=2")
     document = load_architecture("examples/configs/mixtral-8x7b.json").architecture.to_dict()
     narrow = json.loads(
         json.dumps(document)

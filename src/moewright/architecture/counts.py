@@ -34,6 +34,7 @@ from moewright.architecture.mixers import (
     CompressedAttention,
     DifferentialAttention,
     GroupedMamba,
+    Indexer,
     KimiDeltaAttention,
     LightningAttention,
     Mamba,
@@ -359,11 +360,19 @@ def _latent_attention(mixer: AnyLatentAttention[Any], tokens: int) -> Any:
     indexer = mixer.indexer
     if indexer is None:
         return 2 * width * mean_context(tokens, mixer.window)
-    scoring = 0 if indexer.shared else 2 * indexer.num_heads * indexer.head_dim
     if indexer.pool is None:
-        return 2 * width * mean_context(tokens, indexer.top_k) + scoring * mean_context(tokens, None)
-    read = pooled_context(tokens, indexer.pool, indexer.top_k // indexer.pool)
-    return 2 * width * read + scoring * compressed_entries(tokens, indexer.pool, None)
+        read = mean_context(tokens, indexer.top_k)
+    else:
+        read = pooled_context(tokens, indexer.pool, indexer.top_k // indexer.pool)
+    return 2 * width * read + scoring_flops(indexer, tokens)
+
+
+def scoring_flops(indexer: Indexer, tokens: int) -> float:
+    """FLOPs per token that the indexer of latent attention scores earlier tokens (or pools of them) with, forward."""
+    if indexer.shared:
+        return 0.0
+    read = mean_context(tokens, None) if indexer.pool is None else compressed_entries(tokens, indexer.pool, None)
+    return 2.0 * indexer.num_heads * indexer.head_dim * read
 
 
 @_mixing_flops.register(CompressedAttention)

@@ -408,6 +408,9 @@ class NoMixer(AnyMixer):
     kind: Literal["none"] = "none"
 
 
+LINEAR_MIXERS = (AnyGatedDeltaNet, KimiDeltaAttention, LightningAttention, Mamba, Mamba2, GroupedMamba, ParallelMixers)
+"""They, or a part of them, keep a state and pass over a sequence in a scan."""
+
 Mixer = Annotated[
     Attention
     | LatentAttention

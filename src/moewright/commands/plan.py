@@ -116,12 +116,12 @@ def plan(
 ) -> LayoutPlan | ServingPlan:
     """How do I lay it out? Degrees of a training run on your devices, or with --serve of a server.
 
-    Times are ranges: 10th to 90th percentile of tuned public software. A `LayoutPlan`, or with `serve` a `ServingPlan`.
+    Times are ranges of tuned public software (docs/hardware.md). A `LayoutPlan`, or with `serve` a `ServingPlan`.
 
     >>> import moewright
     >>> best = moewright.plan("examples/configs/olmoe-1b-7b.json", hardware="H100", devices=8).layouts[0]
-    >>> best.tp, best.pp
-    (1, 1)
+    >>> best.tp * best.pp * best.cp * best.dp
+    8
     >>> served = moewright.plan("qwen3-30b-a3b", hardware="H100", devices=2, serve=True, batch=16).layouts[0]
     >>> served.tp * served.dp * served.pp * served.instances
     2

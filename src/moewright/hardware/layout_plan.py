@@ -58,7 +58,7 @@ SHORT_NAMES = {
     "recompute": "recompute",
 }
 """What `--layout` calls the fields of LayoutColumns."""
-RANGE_MEANS = "10th to 90th percentile of tuned public software, routing evened out"
+RANGE_MEANS = "8 of 10 public steps of models left out of the fit lie inside; routing evened out"
 NOTES = ("A learned router that is not evened out takes 8 to 25 % longer.",)
 """Megatron-Bridge: 295 TFLOP/s with forced and 237 with learned routing at 16K tokens, 389 and 357 at 128K."""
 

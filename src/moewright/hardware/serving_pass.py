@@ -6,8 +6,10 @@ knows no coefficient. `pass_seconds` turns that into seconds with the named coef
 - products (attention's, dense and shared parts, vocabulary) and routed experts: the longer of their bytes over the
   fraction of the memory's bandwidth and their FLOPs over the fraction of the format's peak that such kernels reach.
   A pass reads the experts that its tokens touch; the busiest of several expert-parallel devices has more of them.
+  Weights of 4 bits take longer where a device has no such products and they are widened first.
 - cache: read once for each pass, by each device what it holds; prefill computes scores instead.
-- gaps: between kernels, for each mixer and mixture, and for a pass as a whole (scheduler, sampling).
+- gaps: between kernels, for each mixer and mixture, more where an indexer chooses tokens (projections, scores, top-k,
+  gathering) or a prompt passes a linear mixer's scan in chunks, and for a pass as a whole (scheduler, sampling).
 - tensor: an all-reduce after each half of a layer, its latency and its bytes.
 - dispatch: where groups have sequences of their own, every choice of a token goes to the device of its expert and comes
   back (in low-latency kernels once for each choice: DeepEP's README, 2025), near ones by the domain's links, far ones
@@ -21,8 +23,9 @@ llama.cpp and MLX. A device without a network, in nodes of at most four, is take
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -34,10 +37,10 @@ from moewright.architecture.cache import (
     layer_cache_bytes_moved_of_device,
     layer_cache_bytes_of_device,
 )
-from moewright.architecture.counts import mixing_flops
+from moewright.architecture.counts import mixing_flops, scoring_flops
 from moewright.architecture.feed_forwards import MoE, routed_width
 from moewright.architecture.inventory import Component, Weight, layer_weights, outer_weights, part_weights
-from moewright.architecture.mixers import AnyLatentAttention, NoMixer
+from moewright.architecture.mixers import LINEAR_MIXERS, AnyLatentAttention, AnyMixer, NoMixer
 from moewright.architecture.spec import AnyLayer, Architecture, passed_layers, sublayers
 from moewright.architecture.weight_formats import WeightFormat
 from moewright.hardware.devices import ComputeDtype, Device
@@ -130,6 +133,10 @@ class ServedWork:
     """Bytes of them that the pass touches."""
     generates: bool = True
     mixers: int = 0
+    indexers: int = 0
+    """Of the mixers, those that choose tokens with an indexer of their own."""
+    scans: int = 0
+    """Of the mixers, those that keep a state."""
     mixtures: int = 0
     reductions: Any = 0.0
     reduced_bytes: Any = 0.0
@@ -192,6 +199,8 @@ def served_work(
                 work.operations.append(_product(weight, times, tokens, shards, stored))
         if not isinstance(layer.mixer, NoMixer):
             work.mixers += times
+            work.indexers += times * _has_indexer(layer.mixer)
+            work.scans += times * isinstance(layer.mixer, LINEAR_MIXERS)
             work.operations.append(_mixing(architecture, layer, layers, layouts, one, kv_dtype, layout))
     state = tokens * d * width
     reduced = sum(times * sublayers(layer) for times, layer in passed_layers(architecture))
@@ -289,19 +298,41 @@ def _mixing(
     kv_dtype: CacheDtype,
     layout: CacheLayout,
 ) -> ServedOperation:
-    """Scores, values and states. Decoding reads the cache once for all tokens of a sequence that it computes."""
+    """Scores, values and states. Decoding reads the cache once for all tokens of a sequence that it computes.
+
+    Latent attention is absorbed (roofline.py) where it decodes, and where a prompt is longer than what an indexer
+    chooses of it: then all heads share each chosen latent (DeepSeek-V3.2-Exp report, 2025, section 2.1). The indexer's
+    scores are made on every device: its weights are on all of them.
+    """
     mixer = layer.mixer
-    if one.generates and isinstance(mixer, AnyLatentAttention) and layout.latent == "latent":  # absorbed: roofline.py
-        latent = mixer.kv_lora_rank
-        mixer = mixer.model_copy(update={"qk_nope_head_dim": latent, "v_head_dim": latent})
+    alone: Any = 0.0
     before = one.context - one.computed
-    flops = one.context * mixing_flops(mixer, one.context) - (before * mixing_flops(mixer, before) if before else 0.0)
+    if isinstance(mixer, AnyLatentAttention):
+        indexer = mixer.indexer
+        absorbed = one.generates or (indexer is not None and one.context > indexer.top_k)
+        if absorbed and layout.latent == "latent":
+            latent = mixer.kv_lora_rank
+            mixer = mixer.model_copy(update={"qk_nope_head_dim": latent, "v_head_dim": latent})
+        if indexer is not None:
+            alone = _between(partial(scoring_flops, indexer), before, one.context)
+    flops = _between(partial(mixing_flops, mixer), before, one.context) - alone
     # A prompt's entries are written.
     bytes_of_device = layer_cache_bytes_moved_of_device if one.generates else layer_cache_bytes_of_device
     moved = bytes_of_device(architecture, layer, one.context, layouts.tensor, kv_dtype, layout)
     # The cache has entries of every pass of a token through the layer already.
     sequences = layouts.sequences * float(times)
-    return ServedOperation("cache", "bf16", sequences * layer.passes * flops / layouts.tensor, sequences * moved)
+    of_device = flops / layouts.tensor + alone
+    return ServedOperation("cache", "bf16", sequences * layer.passes * of_device, sequences * moved)
+
+
+def _between(mean_flops: Callable[[int], float], before: int, context: int) -> float:
+    """FLOPs of the tokens after position `before` up to `context`, from those of a token on average of a sequence."""
+    return context * mean_flops(context) - (before * mean_flops(before) if before else 0.0)
+
+
+def _has_indexer(mixer: AnyMixer[int]) -> bool:
+    indexer = getattr(mixer, "indexer", None)
+    return indexer is not None and not getattr(indexer, "shared", False)
 
 
 def pass_seconds(
@@ -325,6 +356,8 @@ def pass_seconds(
         if operation.component == "cache":
             reached = "local_mixing" if local else "mixing"
         computing = operation.flops / (device.peak_flops[dtype] * at[reached]) * _slower(operation, at)
+        if operation.dtype == "fp4" != dtype and not local:
+            computing = computing / at["widened"]
         moving = operation.bytes / bandwidths.get(operation.component, dense)
         seconds[operation.component] = seconds[operation.component] + np.maximum(computing, moving)
     if work.host:
@@ -346,8 +379,10 @@ def _gaps(work: ServedWork, local: bool, at: Mapping[str, float]) -> float:
     if local:
         return halves * at["local_gap"] + at["local_gap_of_a_pass"]
     if not work.generates:  # no captured graph
-        return halves * at["gap_of_a_prompt_layer"] + at["gap_of_a_pass"]
-    return work.mixers * at["gap_of_a_mixer"] + work.mixtures * at["gap_of_a_mixture"] + at["gap_of_a_pass"]
+        more = work.scans * at["gap_of_a_prompt_scan"] + work.indexers * at["gap_of_a_prompt_indexer"]
+        return halves * at["gap_of_a_prompt_layer"] + more + at["gap_of_a_pass"]
+    mixers = work.mixers * at["gap_of_a_mixer"] + work.indexers * at["gap_of_an_indexer"]
+    return mixers + work.mixtures * at["gap_of_a_mixture"] + at["gap_of_a_pass"]
 
 
 def _slower(operation: ServedOperation, at: Mapping[str, float]) -> Any:

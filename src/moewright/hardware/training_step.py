@@ -4,10 +4,13 @@ Named coefficients (`training_coefficients.yaml`, each with its source) turn FLO
 
 - products: FLOPs over the fraction of the format's peak that large products reach.
 - experts: the same, times (1 + rows_half / rows) (1 + width_half / width) for products with few rows and of narrow
-  experts, where rows = tokens x K / E of an expert, and width is the expert's; and no faster than its weights are read.
+  experts, where rows = tokens x K / E of an expert, and width is the harmonic mean of the expert's and of what it reads
+  (the model's, or a latent's); and no faster than its weights are read.
 - attention: the scores and values (or states) of mixers, in bf16 whatever the format.
-- elementwise: norms, activations, casts and permutation move each kept byte several times through the memory.
-- gaps: between kernels, for each layer and micro-batch.
+- elementwise: norms, activations and permutation move each kept byte several times through the memory, casts to 8 or
+  4 bits and back some more.
+- gaps: between kernels, for each layer and micro-batch; more where a scan of a linear mixer is done in chunks, for each
+  expert that a device holds, and where products have kernels of casts beside them.
 - dispatch: each copy of a token crosses once to every other device that holds one of its experts (inside a domain of
   fast links) or to every other domain (by its network card), and back, forward and backward.
 - tensor: an all-gather and a reduce-scatter around attention and around a dense feed-forward, both ways (sequence
@@ -36,7 +39,7 @@ import numpy as np
 from moewright.architecture.counts import BACKWARD_FACTOR, mixing_flops_per_token, product_flops
 from moewright.architecture.feed_forwards import Dense, routed_width
 from moewright.architecture.inventory import Component, inventory
-from moewright.architecture.mixers import AnyAttention, NoMixer
+from moewright.architecture.mixers import LINEAR_MIXERS, AnyAttention, NoMixer
 from moewright.architecture.spec import Architecture, passed_layers, passed_mixtures
 from moewright.hardware.activations import FROM_LATENTS, RecomputedModule, kept_bytes, modules_of, recompute_of
 from moewright.hardware.devices import ComputeDtype, Device
@@ -173,10 +176,14 @@ def step_seconds(
 
     kept = sum(times * kept_bytes(architecture, run)[0] for times, run in passed_layers(architecture))
     memory = device.memory_bandwidth * at["memory"]
-    elementwise = local * share * at["elementwise"] * kept / memory
+    casts = dtype != "bf16"
+    elementwise = local * share * (at["elementwise"] + at["casts"] * casts) * kept / memory
     mixers = sum(times for times, run in passed_layers(architecture) if not isinstance(run.mixer, NoMixer))
     mixtures = sum(times for times, _ in passed_mixtures(architecture))
-    gaps = share * (mixers * at["gap_of_a_mixer"] + mixtures * at["gap_of_a_mixture"]) + 0 * local
+    scans = sum(times for times, run in passed_layers(architecture) if isinstance(run.mixer, LINEAR_MIXERS))
+    experts_here = sum(times * moe.num_experts for times, moe in passed_mixtures(architecture)) / layouts.expert
+    gap = mixers * at["gap_of_a_mixer"] + scans * at["gap_of_a_scan"] + mixtures * at["gap_of_a_mixture"]
+    gaps = share * (gap + experts_here * at["gap_of_an_expert"]) * (at["casting_gaps"] if casts else 1.0)
     dispatch = at["exposed_dispatch"] * share * _dispatch(architecture, device, domain, layouts, local, at)
     tensor, context = (
         at["exposed_tensor"] * share * seconds
@@ -300,7 +307,8 @@ def _experts(
         for group in moe.groups:
             weights = (3 if moe.gated else 2) * width * group.expert_size
             rows = local * layouts.expert * group.top_k / group.count
-            slower = (1 + at["rows_half"] / rows) * (1 + at["width_half"] / group.expert_size)
+            narrow = (1 / group.expert_size + 1 / width) / 2
+            slower = (1 + at["rows_half"] / rows) * (1 + at["width_half"] * narrow)
             products = 2 * local * group.top_k * weights / peak * slower
             held = DTYPE_BYTES[dtype] * weights * group.count / layouts.expert
             seconds = seconds + times * _PASSES * np.maximum(products, held / (device.memory_bandwidth * at["memory"]))
