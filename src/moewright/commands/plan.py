@@ -120,8 +120,8 @@ def plan(
 
     >>> import moewright
     >>> best = moewright.plan("examples/configs/olmoe-1b-7b.json", hardware="H100", devices=8).layouts[0]
-    >>> best.tp * best.pp * best.cp * best.dp
-    8
+    >>> best.tp, best.pp
+    (1, 1)
     >>> served = moewright.plan("qwen3-30b-a3b", hardware="H100", devices=2, serve=True, batch=16).layouts[0]
     >>> served.tp * served.dp * served.pp * served.instances
     2

@@ -264,10 +264,23 @@ def _smallest(layouts: LayoutColumns) -> LayoutColumns:
     return layouts.take([int(np.argmin(degrees))])
 
 
+TOLD_APART = 0.05
+"""Shares of a step's time below which no two layouts are told apart: of measured pairs that differ by over a tenth one
+in five is predicted the wrong way round (docs/hardware.md)."""
+
+
 def fastest_layouts(layouts: LayoutColumns, seconds: Column, held: Column, top: int) -> Iterator[int]:
-    """The fastest layouts, one of each set of degrees; of equally fast ones that which holds least."""
+    """The fastest layouts, one of each set of degrees; of equally fast ones that which holds least.
+
+    First comes the one that spreads a copy of the model over the fewest devices (tensor x pipeline x context), of those
+    that are not told apart from the fastest.
+    """
+    order = np.lexsort((held, np.round(seconds, 9)))
+    spread = layouts.tensor * layouts.pipeline * layouts.context
+    tied = order[seconds[order] <= (1 + TOLD_APART) * seconds.min()]
+    simplest = tied[int(np.argmin(spread[tied]))]
     seen: set[tuple[int, ...]] = set()
-    for place in np.lexsort((held, np.round(seconds, 9))):
+    for place in (simplest, *order):
         degrees = tuple(int(getattr(layouts, name)[place]) for name in ("tensor", "pipeline", "expert", "context"))
         if degrees not in seen:
             seen.add(degrees)

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from moewright.hardware.layout_plan import LayoutPlan, layout_text
 from moewright.hardware.layout_record import BillRecord, LayoutPlanRecord, LayoutRecord
+from moewright.hardware.layout_search import TOLD_APART
 from moewright.hardware.serving_record import ServingLayoutRecord, ServingPlanRecord
 from moewright.quantities import format_bytes, format_count, format_figure, format_range
 from moewright.report.plain_tables import bare_table, number_table
@@ -80,23 +81,29 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
 
 
 def _layouts(record: LayoutPlanRecord) -> Table:
-    table = bare_table("Layouts, fastest first", narrow=True)
+    table = bare_table(f"Layouts, fastest first; of those within {TOLD_APART:.0%} the least spread leads", narrow=True)
     for name in ("tp", "pp", "chunks", "cp", "ep", "dp", "zero", "batch"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("again")
-    for name in ("memory", "step", "tokens/s each", "MFU"):
-        table.add_column(name, justify="right")
+    for name in ("memory", "step, s", "tokens/s each", "MFU, %"):
+        table.add_column(name, justify="right", no_wrap=True)
     for layout in record.layouts:
         table.add_row(
             *(str(getattr(layout, name)) for name in ("tp", "pp", "chunks", "cp", "ep", "dp", "zero")),
             f"{layout.micro_batch}x{layout.micro_batches}",
-            {"attention_scores": "none"}.get(layout.recompute, layout.recompute),
+            _again(layout.recompute),
             format_bytes(layout.memory_bytes_per_device, 3),
-            f"{format_range(layout.step_seconds, letters=False)} s",
+            format_range(layout.step_seconds, letters=False),
             "-".join(format_count(value, 3) for value in layout.tokens_per_second_per_device),
-            f"{layout.mfu[0]:.0%}-{layout.mfu[1]:.0%}",
+            "-".join(f"{100 * share:.0f}" for share in layout.mfu),
         )
     return table
+
+
+def _again(recompute: str) -> str:
+    """What is computed again, in a narrow column: the words of the first stand below, in its --layout."""
+    modules = recompute.split("+")
+    return "none" if recompute == "attention_scores" else f"{len(modules)} parts" if modules[1:] else recompute
 
 
 def held_table(record: LayoutPlanRecord | ServingPlanRecord, layout: LayoutRecord | ServingLayoutRecord) -> Table:
