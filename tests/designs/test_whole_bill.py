@@ -20,6 +20,7 @@ from moewright.designs.vicinity import trained_with
 from moewright.designs.whole_bill import LEAST_TRAINING, MOST_TRAINING, open_at_every_size
 from moewright.errors import UserError
 from moewright.laws.selection.belief import NOISE
+from moewright.report.design_figures import mixture_grid
 from moewright.report.design_folder import write_designs
 from moewright.report.design_tables import answer_lines
 from moewright.report.page.page_sources import read_sources
@@ -214,6 +215,13 @@ def test_a_training_that_is_left_open_is_that_of_the_model() -> None:
         moewright.design(like="mixtral-8x7b", serve_tokens="20T")
     with pytest.raises(UserError, match="none was given"):
         moewright.design(like="olmoe-1b-7b")
+    with pytest.raises(UserError, match="the whole bill chooses"):
+        moewright.design(like="olmoe-1b-7b", serve_tokens="2T", prefer="train")
+    # A mixture that is undecided at no asked training is in the map too.
+    apart = moewright.design(memory="80GB", train_tokens="2T", serve_tokens="5T", prefer="bill")
+    assert apart.designs[0].sizes["num_experts"] not in apart.choice.designs.num_experts
+    listed = [number for numbers in mixture_grid(apart).listed.values() for number in numbers]
+    assert sorted(listed) == [*range(1, len(apart.designs) + 1)]
 
 
 def test_too_many_open_designs_are_a_line_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -487,6 +487,16 @@ def test_a_list_of_sizes_is_one_for_each_layer(family: str, key: str) -> None:
         assert total_params(read_config(saved | {"block_configs": blocks}).architecture) == expected
 
 
+@pytest.mark.parametrize("key", ["attention_hidden_size", "attention_head_dim", "head_dim"])
+def test_widths_that_follow_from_others_may_not_contradict_them(key: str) -> None:
+    """transformers builds what they say; published files agree with themselves."""
+    values = SAMPLERS["zamba2"](random.Random(key))
+    saved = oracle.saved_config(oracle.build("zamba2", values)) | {"model_type": "zamba2"}
+    read_config(saved)
+    with pytest.raises(UserError, match=key):
+        read_config(saved | {key: 3})
+
+
 @pytest.mark.parametrize("stated", ["9" * 5000, ["9" * 5000], "61", "", {"4": 5}])
 def test_layers_of_experts_that_are_none_are_refused(stated: Any) -> None:
     with pytest.raises(UserError, match="moe_layers_enum: expected"):

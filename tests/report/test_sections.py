@@ -88,7 +88,12 @@ def test_answers_fit_on_a_screen(one_of_each: dict[str, Any]) -> None:
         for width in (80, 160):
             lines = printed(result, width)
             assert len(lines) < SCREEN, (name, width, "\n".join(lines))
-            assert max(map(len, lines)) <= width, (name, width)
+            assert widest(lines) <= width, (name, width)
+
+
+def widest(lines: list[str]) -> int:
+    """Without the one that is there to be copied: a terminal breaks it, and no line end does."""
+    return max(len(line) for line in lines if not line.startswith("The first: --layout"))
 
 
 def test_every_law_fits_on_a_screen_and_is_whole_elsewhere() -> None:
@@ -121,7 +126,7 @@ def test_what_is_left_out_is_pointed_to(one_of_each: dict[str, Any]) -> None:
         assert short[-1].startswith("--explain: "), name
         assert not any(line.startswith("--explain") for line in long)
         assert len(long) > len(short)
-        assert max(map(len, long)) <= 80 + 2 * (name == "LayoutPlan"), name
+        assert widest(long) <= 80 + 2 * (name == "LayoutPlan"), name
 
 
 def test_names_are_never_cut(one_of_each: dict[str, Any]) -> None:

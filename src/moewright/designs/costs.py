@@ -283,16 +283,17 @@ def finalist_costs(
     from moewright.hardware.layout_plan import plan_training
 
     try:
-        planned = plan_training(
+        layouts = plan_training(
             architecture,
             on.train_hardware,
             on.train_devices,
             sequence_length=min(budgets.tokens_per_sequence, architecture.max_context or budgets.tokens_per_sequence),
             train_tokens=train_tokens,
-            top=1,
-        ).record.layouts[0]
+            top=2,  # the first may be another one, as fast for all that can be told
+        ).record.layouts
     except UserError as refusal:
         return replace(costs, train_refusal=str(refusal))
+    planned = min(layouts, key=lambda layout: layout.step_seconds)
     assert planned.cost is not None
     # `plan` leaves blocks out.
     hours = _with_blocks(planned.cost.device_hours, architecture, budgets.tokens_per_sequence)

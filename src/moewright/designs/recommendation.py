@@ -45,6 +45,7 @@ MOST_FINALISTS = 2000
 FULL = 0.9
 # Beyond this many times outside a law's runs, its view is called an extrapolation worth a warning.
 FAR = 10.0
+_BILL_CHOOSES = "prefer: with --serve-tokens the whole bill chooses; leave out one of them"
 
 
 def recommend(
@@ -76,12 +77,14 @@ def recommend(
     beside = loaded if baseline is None else load_mixture(baseline, "baseline")
     stated = _stated_tokens(like, given)
     if stated is not None:
+        if chosen_by not in ("balanced", LEAST_BILL):
+            raise UserError(_BILL_CHOOSES)
         given, chosen_by = {**given, "train_tokens": stated}, LEAST_BILL
     moves = chosen_by == LEAST_BILL
     preference: Preference = "balanced" if chosen_by == LEAST_BILL else chosen_by
     budgets = make_budgets(given)
     if budgets.serve_tokens is not None and preference != "balanced":
-        raise UserError("prefer: with --serve-tokens the whole bill chooses; leave out one of them")
+        raise UserError(_BILL_CHOOSES)
     if moves and budgets.serve_tokens is None:
         raise UserError("prefer: the least bill is that of training and serving; add --serve-tokens 5T")
     if moves and own is not None:

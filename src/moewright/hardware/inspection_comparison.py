@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FLOPS = "FLOPs of a token"
 """The group of that name."""
+FITS = "fits, a tenth of it free"
+"""The quantity of that name: yes or no, of a device's memory."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,6 +136,7 @@ def _quantities(inspections: Sequence[Inspection]) -> list[tuple[str, str, Unit,
     return [
         *found,
         (group, "memory of a device", "bytes", _on_the_device(lambda on: on.memory.needed)),
+        (group, FITS, "", _on_the_device(lambda on: "yes" if on.memory.fits else "no")),
         (group, "decoding, a sequence", "tokens/s", _on_the_device(lambda on: on.tokens_per_second_per_sequence)),
         (group, "decoding, all", "tokens/s", _on_the_device(lambda on: on.tokens_per_second)),
         (group, "time to first token", "seconds", _on_the_device(lambda on: on.prefill.seconds)),

@@ -273,12 +273,12 @@ def fastest_layouts(layouts: LayoutColumns, seconds: Column, held: Column, top: 
     """The fastest layouts, one of each set of degrees; of equally fast ones that which holds least.
 
     First comes the one that spreads a copy of the model over the fewest devices (tensor x pipeline x context), of those
-    that are not told apart from the fastest.
+    that are not told apart from the fastest; of equally spread ones that with the least context parallelism.
     """
     order = np.lexsort((held, np.round(seconds, 9)))
     spread = layouts.tensor * layouts.pipeline * layouts.context
     tied = order[seconds[order] <= (1 + TOLD_APART) * seconds.min()]
-    simplest = tied[int(np.argmin(spread[tied]))]
+    simplest = tied[int(np.lexsort((layouts.context[tied], spread[tied]))[0])]
     seen: set[tuple[int, ...]] = set()
     for place in (simplest, *order):
         degrees = tuple(int(getattr(layouts, name)[place]) for name in ("tensor", "pipeline", "expert", "context"))

@@ -2,8 +2,8 @@
 
 from rich.table import Table
 
-from moewright.hardware.inspection_comparison import FLOPS, InspectionComparison
-from moewright.hardware.inspection_record import Unit, Value
+from moewright.hardware.inspection_comparison import FITS, FLOPS, InspectionComparison
+from moewright.hardware.inspection_record import ComparedQuantity, Unit, Value
 from moewright.quantities import format_bytes, format_count, format_figure
 from moewright.report.plain_tables import bare_table
 from moewright.screen import Screen, styled
@@ -25,6 +25,7 @@ def print_comparison(console: Screen, comparison: InspectionComparison) -> None:
     for inspection in comparison.inspections:
         table.add_column(styled("{}", inspection.name), justify="right", overflow="fold")
     rows, same = (_in_full if console.explain else _in_short)(comparison)
+    rows = rows if comparison.differences() else []
     for label, texts in rows:
         heading = styled("[bold]{}[/bold]" if not texts else "{}", label.replace("_", " "))
         table.add_row(heading, *(styled("{}", text) for text in texts))
@@ -60,7 +61,7 @@ def _in_short(comparison: InspectionComparison) -> tuple[list[_Row], list[str]]:
         return [tuple(_written(value, each.unit) for value in each.values) for each in chosen]
 
     def row(label: str, group: str, name: str) -> list[_Row]:
-        return [(label, texts(group, name)[0])] if found[group, name].differs else []
+        return [(label, texts(group, name)[0])] if _is_told(found[group, name]) else []
 
     def joined(between: str, *names: str) -> tuple[str, ...]:
         pairs = zip(*texts("Model", *names), strict=True)
@@ -98,7 +99,7 @@ def _in_full(comparison: InspectionComparison) -> tuple[list[_Row], list[str]]:
     values = {(each.group, each.name): each.values for each in quantities}
     rows: list[_Row] = []
     group = ""
-    for quantity in comparison.differences():
+    for quantity in filter(_is_told, quantities):
         if quantity.group == "Active" and quantity.values == values["Parameters", quantity.name]:
             continue
         active = values.get(("Active", quantity.name), ())
@@ -112,6 +113,11 @@ def _in_full(comparison: InspectionComparison) -> tuple[list[_Row], list[str]]:
         unit = f", {quantity.unit}" if quantity.unit.startswith("tokens") else ""
         rows.append((f"  {quantity.name}{unit}", tuple(_written(value, quantity.unit) for value in quantity.values)))
     return rows, [each.name for each in quantities if each.group == "Model" and not each.differs]
+
+
+def _is_told(quantity: ComparedQuantity) -> bool:
+    """What differs; and that models do not fit, be it all of them: the speeds below are then of no device."""
+    return quantity.differs or (quantity.name == FITS and "no" in quantity.values)
 
 
 def _written(value: Value, unit: Unit) -> str:

@@ -36,8 +36,9 @@ class MixtureGrid:
 def mixture_grid(designs: Designs) -> MixtureGrid:
     """The map's data: the best undecided design of each mixture."""
     d = designs.choice.designs
-    experts = sorted(set(d.num_experts.tolist()))
-    top_k = sorted(set(d.top_k.tolist()))
+    # A listed design need not be undecided: the whole bill's has a training of its own.
+    experts = sorted({*d.num_experts.tolist(), *(design.sizes["num_experts"] for design in designs.designs)})
+    top_k = sorted({*d.top_k.tolist(), *(design.sizes["top_k"] for design in designs.designs)})
     regret = np.full((len(experts), len(top_k)), np.nan)
     for e, k, worst in zip(d.num_experts, d.top_k, designs.worst_regrets, strict=True):
         place = experts.index(int(e)), top_k.index(int(k))

@@ -51,7 +51,8 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
     console.print()
     console.print(_layouts(record))
     console.print()
-    console.print(styled("[bold]The first[/bold]: --layout {}", layout_text(best)))
+    # To be copied: a terminal breaks the line, no line end does.
+    console.print(styled("[bold]The first[/bold]: --layout {}", layout_text(best)), soft_wrap=True)
     if console.explain:
         console.print(held_table(record, best))
         console.print()
@@ -81,7 +82,8 @@ def print_layouts(console: Screen, plan: LayoutPlan) -> None:
 
 
 def _layouts(record: LayoutPlanRecord) -> Table:
-    table = bare_table(f"Layouts, fastest first; of those within {TOLD_APART:.0%} the least spread leads", narrow=True)
+    several = f"Layouts, fastest first; of those within {TOLD_APART:.0%} the least spread leads"
+    table = bare_table(several if len(record.layouts) > 1 else "Layout", narrow=True)
     for name in ("tp", "pp", "chunks", "cp", "ep", "dp", "zero", "batch"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("again")

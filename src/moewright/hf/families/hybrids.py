@@ -53,6 +53,9 @@ def _zamba2_block(c: Config, *, shares_weights: bool) -> Layer:
     c.fixed("use_shared_mlp_adapter", True)
     if 2 * width % heads:
         raise c.error("num_attention_heads", f"{heads} does not divide 2 x hidden_size ({2 * width})")
+    c.fixed("attention_hidden_size", 2 * width, None)
+    for key in ("attention_head_dim", "head_dim"):
+        c.fixed(key, 2 * width // heads, None)
     mixer = Attention(
         num_heads=heads,
         num_kv_heads=c.kv_heads(),
@@ -249,9 +252,9 @@ FAMILIES = {
         },
         aliases={"layer_types": "layers_block_type", "ffn_hidden_size": "intermediate_size"},
         neutral=(
-            # widths that follow from others, and words about kernels
-            *("attention_head_dim", "head_dim", "attention_hidden_size", "mamba_headdim", "kv_channels"),
-            *("num_query_groups", "time_step_min", "time_step_max", "time_step_floor", "time_step_limit"),
+            # what the modules do not ask for, and words about kernels
+            *("mamba_headdim", "kv_channels", "num_query_groups"),
+            *("time_step_min", "time_step_max", "time_step_floor", "time_step_limit"),
             *("use_mamba_kernels", "use_mem_eff_path", "use_conv_bias", "chunk_size", "num_logits_to_keep"),
             *("use_long_context", "hybrid_layer_ids", "attention_bias"),
         ),

@@ -206,7 +206,7 @@ def _cell(quantity: ComparedQuantity, value: Value) -> PageNumber:
     if isinstance(value, str):
         return PageNumber(value)
     if isinstance(value, tuple):
-        return PageNumber(range_text(value), value[0])
+        return PageNumber(f"{range_text(value)} {quantity.unit}", value[0])
     if quantity.unit == "bytes":
         return PageNumber(format_bytes(value), value)
     if quantity.unit in _LONG_COUNTS:
