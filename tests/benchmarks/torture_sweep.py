@@ -1,6 +1,6 @@
 """A sweep under an adversary who kills its processes and breaks their disk, against the same sweep undisturbed.
 
-    python -m tests.benchmarks.torture_sweep [--kills 200] [--faults 50] [--seed 0] [--steps 250] [--trainer lab]
+    python -m tests.benchmarks.torture_sweep [--kills 200] [--faults 50] [--seed 0] [--steps 1000] [--trainer lab]
                                              [--folder DIR]
 
 14 tiny runs, 6 of which tune learning rates, with a checkpoint every 5 steps: once undisturbed, once with SIGKILL to
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=50, help="of the disk")
     parser.add_argument("--trainer", choices=TRAINERS, default="lab")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=250, help="of each run")
+    parser.add_argument("--steps", type=int, default=1000, help="of each run")
     parser.add_argument("--patience", type=float, default=900, help="longest wait for anything, in seconds")
     parser.add_argument("--folder", type=Path, help="a new folder for everything; one that is removed without it")
     given = parser.parse_args()
