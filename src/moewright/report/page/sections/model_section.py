@@ -137,7 +137,7 @@ def _title(given: Sequence[str], number: int) -> str:
     if not given:
         return f"{number} designs and models side by side"
     title = given[0] if len(given) == 1 else f"{', '.join(given[:-1])} and {given[-1]}"
-    return title if number == len(given) else f"{title} beside the designs"
+    return title if number == len(given) else f"{title} beside the page's other models"
 
 
 def _card(each: _Compared, one: Inspection, number: int) -> str:
