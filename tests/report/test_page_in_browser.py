@@ -14,7 +14,7 @@ import moewright
 from moewright import runs
 from moewright.designs.space import Space
 from moewright.quantities import format_count
-from moewright.report.page.page_blocks import range_text
+from moewright.report.page.page_blocks import FIRST_ROWS, range_text
 from tests.hostile import TEXTS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -104,9 +104,10 @@ def test_tables_sort_and_filter(page: OpenedPage) -> None:
     place = int(head.evaluate("cell => cell.cellIndex")) + 1
     for order in ("ascending", "descending"):
         head.locator("button").click()
+        page.tab.locator(f'#{table} thead th[aria-sort="{order}"]').wait_for()  # a busy machine sorts a little later
         assert head.get_attribute("aria-sort") == order
         losses = [float(text) for text in page.column(table, place)]
-        assert len(losses) == 50
+        assert len(losses) == FIRST_ROWS
         assert losses == sorted(losses, reverse=order == "descending")
     page.tab.get_by_role("button", name="Show all 130 rows").click()
     assert len(page.column(table, place)) == 130
@@ -157,11 +158,13 @@ def test_designs_that_have_no_what_if_stand_beside_models(browser: Any, folder: 
         shown, one = dict(zip(rows, columns[name], strict=True)), moewright.inspect(name, **asked)
         assert one.hardware is not None
         assert shown["Parameters: all"] == format_count(one.total_params)
-        assert shown["1 x H100: decoding, a sequence"] == range_text(one.hardware.tokens_per_second_per_sequence)
+        told = range_text(one.hardware.tokens_per_second_per_sequence)
+        assert shown["1 x H100: decoding, a sequence"] == f"{told} tokens/s"
     shown = dict(zip(rows, columns["design 1"], strict=True))
     assert shown["Active: all"] == format_count(designs[0].active_params)
-    assert shown["1 x H100: decoding, a sequence"] == range_text(designs[0].costs.decode_tokens_per_second)
-    assert shown["1 x H100: time to first token"] == range_text(designs[0].costs.time_to_first_token)
+    costs = designs[0].costs
+    assert shown["1 x H100: decoding, a sequence"] == f"{range_text(costs.decode_tokens_per_second)} tokens/s"
+    assert shown["1 x H100: time to first token"] == f"{range_text(costs.time_to_first_token)} s"
     marked = page.tab.locator("#models-grid tr.differs:visible th").all_inner_texts()
     texts = zip(*[columns[name] for name in heads], strict=True)
     assert marked == [name for name, *values in texts if len(set(values)) > 1]

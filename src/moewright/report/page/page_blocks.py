@@ -25,7 +25,7 @@ CHAPTERS: Mapping[Chapter, str] = {
 }
 """In the order of the argument, with their headings."""
 
-FIRST_ROWS = 50
+FIRST_ROWS = 60
 """Of a table that are seen at first, as in `assets/page.js`."""
 _HAS_A_LETTER = 999.5  # what three digits make 1,000
 _BIG, _LARGEST_WITH_A_LETTER = 1e5, 1e15

@@ -131,7 +131,7 @@ const moewright = (() => {
   });
 
   // Tables: sort by a heading, filter by words, more columns and rows on demand, arrow keys between cells.
-  const FIRST_ROWS = 50, MORE_ROWS = 200, COPIED_ROWS = 8;
+  const FIRST_ROWS = 60, MORE_ROWS = 200, COPIED_ROWS = 8;
   // The rows of a table in their order, as elements or, until they are first seen, as values.
   function entriesOf(table) {
     if (table.entries) return table.entries;

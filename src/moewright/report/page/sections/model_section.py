@@ -46,6 +46,8 @@ MULTIPLIED = Origin("exact", "the architecture", "2 FLOPs per multiply-add, caus
 TIMED = Origin("modelled", "the roofline of the device file", "[low, high] over efficiencies", "hardware.md")
 _ORIGINS = {"parameters": EXACT_COUNT, "": EXACT_COUNT, "bytes": EXACT_BYTES, "FLOPs": MULTIPLIED}
 _LONG_COUNTS = ("parameters", "FLOPs")
+_IN_CELLS = {"seconds": "s", "money": ""}
+"""Units as they stand behind a range: money is in whatever prices are."""
 MOST_SIDE_BY_SIDE = 4
 """At a time, as in `assets/page.js`."""
 
@@ -206,7 +208,7 @@ def _cell(quantity: ComparedQuantity, value: Value) -> PageNumber:
     if isinstance(value, str):
         return PageNumber(value)
     if isinstance(value, tuple):
-        return PageNumber(f"{range_text(value)} {quantity.unit}", value[0])
+        return PageNumber(f"{range_text(value)} {_IN_CELLS.get(quantity.unit, quantity.unit)}".rstrip(), value[0])
     if quantity.unit == "bytes":
         return PageNumber(format_bytes(value), value)
     if quantity.unit in _LONG_COUNTS:
