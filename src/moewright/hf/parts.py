@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Literal
 
 from moewright.architecture.feed_forwards import Activation, Dense, ExpertGroup, FeedForward, MoE, Router, SharedExpert
-from moewright.architecture.mixers import Attention, Indexer, LatentAttention, Mixer, Rope, Window
+from moewright.architecture.mixers import Attention, Indexer, LatentAttention, Mamba2, Mixer, Rope, Window
 from moewright.architecture.spec import Architecture, Layer, Norm, NormPlaces, WeightFormatName
 from moewright.hf.config_reader import HF_ACTIVATIONS, Config
 from moewright.quantities import plain_integer
@@ -141,6 +141,37 @@ def latent_attention(
         rope=rope,
         indexer=indexer,
         **extra,
+    )
+
+
+def mamba2(
+    c: Config,
+    width: int,
+    called: str,
+    *,
+    projection_bias: bool | Literal["input", "output"],
+    norm: bool = True,
+) -> Mamba2:
+    """Mamba-2 of `width` channels, by the keys that Granite 4, Bamba and Falcon-H1 share; `called`: the width in
+    complaints."""
+    heads = c.size("mamba_n_heads")
+    if width % heads:
+        raise c.error("mamba_n_heads", f"{heads} does not divide {called} ({width})")
+    head_dim = width // heads if c.raw("mamba_d_head") in (None, "auto") else c.size("mamba_d_head")
+    if head_dim * heads != width:
+        raise c.error("mamba_d_head", f"{head_dim} x {heads} heads is not {called} ({width})")
+    groups = c.size("mamba_n_groups")
+    if heads % groups:
+        raise c.error("mamba_n_groups", f"{groups} does not divide mamba_n_heads ({heads})")
+    return Mamba2(
+        num_heads=heads,
+        head_dim=head_dim,
+        state_size=c.size("mamba_d_state"),
+        num_groups=groups,
+        conv_kernel=c.size("mamba_d_conv"),
+        conv_bias=c.flag("mamba_conv_bias"),
+        projection_bias=projection_bias,
+        norm=norm,
     )
 
 

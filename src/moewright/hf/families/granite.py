@@ -7,7 +7,7 @@ from moewright.architecture.feed_forwards import Dense, FeedForward, Router, Sha
 from moewright.architecture.mixers import Attention, Mamba2, Rope, Window
 from moewright.architecture.spec import Architecture
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, dense, experts, stack
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, dense, experts, mamba2, stack
 
 
 def _experts(c: Config, shared_size: int) -> FeedForward:
@@ -93,24 +93,8 @@ def _read_bamba(c: Config) -> Architecture:
 
 
 def _state_space(c: Config) -> Mamba2:
-    width, heads = c.size("mamba_expand") * c.size("hidden_size"), c.size("mamba_n_heads")
-    if width % heads:
-        raise c.error("mamba_n_heads", f"{heads} does not divide mamba_expand x hidden_size ({width})")
-    head_dim = width // heads if c.raw("mamba_d_head") in (None, "auto") else c.size("mamba_d_head")
-    if head_dim * heads != width:
-        raise c.error("mamba_d_head", f"{head_dim} x {heads} heads is not mamba_expand x hidden_size ({width})")
-    groups = c.size("mamba_n_groups")
-    if heads % groups:
-        raise c.error("mamba_n_groups", f"{groups} does not divide mamba_n_heads ({heads})")
-    return Mamba2(
-        num_heads=heads,
-        head_dim=head_dim,
-        state_size=c.size("mamba_d_state"),
-        num_groups=groups,
-        conv_kernel=c.size("mamba_d_conv"),
-        conv_bias=c.flag("mamba_conv_bias"),
-        projection_bias=c.flag("mamba_proj_bias"),
-    )
+    width = c.size("mamba_expand") * c.size("hidden_size")
+    return mamba2(c, width, "mamba_expand x hidden_size", projection_bias=c.flag("mamba_proj_bias"))
 
 
 _NEUTRAL = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier", "init_method")

@@ -5,14 +5,14 @@ Sources: transformers' modules, and for Apriel-H1, which it does not know, Servi
 fast_llm_external_models/apriel_hybrid_ssm.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from moewright.architecture.feed_forwards import Dense, NoFeedForward
 from moewright.architecture.mixers import Attention, GatedDeltaNet, GroupedMamba, Mamba2, ParallelMixers
 from moewright.architecture.own_weights import OwnWeight
 from moewright.architecture.spec import Architecture, Layer
 from moewright.hf.config_reader import Config, Family
-from moewright.hf.parts import COMMON_DEFAULTS, attention, build, dense, without
+from moewright.hf.parts import COMMON_DEFAULTS, attention, build, dense, mamba2, without
 
 
 def _read_zamba2(c: Config) -> Architecture:
@@ -97,32 +97,18 @@ def _zamba2_mamba(c: Config) -> Mamba2:
 
 
 def _read_falcon_h1(c: Config) -> Architecture:
-    n, heads, bias = c.num_layers(), c.size("mamba_n_heads"), c.flag("attention_bias")
+    n, bias = c.num_layers(), c.flag("attention_bias")
     inner = c.optional_size("mamba_d_ssm") or c.size("mamba_expand") * c.size("hidden_size")
-    if inner % heads:
-        raise c.error("mamba_n_heads", f"{heads} does not divide the {inner} channels of the state space")
-    head_dim = inner // heads if c.raw("mamba_d_head") in (None, "auto") else c.size("mamba_d_head")
-    if head_dim * heads != inner:
-        raise c.error("mamba_d_head", f"{head_dim} x {heads} heads are not the {inner} channels of the state space")
-    groups = c.size("mamba_n_groups")
-    if heads % groups:
-        raise c.error("mamba_n_groups", f"{groups} does not divide mamba_n_heads ({heads})")
-    state_space = Mamba2(
-        num_heads=heads,
-        head_dim=head_dim,
-        state_size=c.size("mamba_d_state"),
-        num_groups=groups,
-        conv_kernel=c.size("mamba_d_conv"),
-        conv_bias=c.flag("mamba_conv_bias"),
-        projection_bias=_SIDES[c.flag("mamba_proj_bias"), c.flag("projectors_bias")],
-        norm=c.flag("mamba_rms_norm"),
+    sides = _SIDES[c.flag("mamba_proj_bias"), c.flag("projectors_bias")]
+    state_space = mamba2(
+        c, inner, "the channels of the state space", projection_bias=sides, norm=c.flag("mamba_rms_norm")
     )
     softmax = attention(c, qkv_bias=bias, output_bias=bias, rope=c.rope())
     both = ParallelMixers(attention=softmax, state_space=state_space)
     return build(c, [Layer(mixer=both, feed_forward=dense(c, bias=c.flag("mlp_bias")))] * n)
 
 
-_SIDES: dict[tuple[bool, bool], Any] = {
+_SIDES: dict[tuple[bool, bool], bool | Literal["input", "output"]] = {
     (False, False): False,
     (True, False): "input",
     (False, True): "output",
